@@ -1,0 +1,150 @@
+"""Write the pages of docs/reference from the source; with --check, only say which are stale.
+
+errors.md: an error is a call whose first argument is a code such as ":db.error/cas-failed"; its sentence is the second argument.
+api.md: what `__all__` lists, with its signature as it stands in the source. cli.md: the commands as click knows them.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PACKAGES = ("factstore", "overseer")
+MADE = "Made by `make docs` from the source; do not edit.\n"
+
+
+class Row(NamedTuple):
+    """One place in the source that raises an error."""
+
+    code: str
+    kind: str
+    sentence: str
+
+
+def errors() -> str:
+    from factstore.errors import CATEGORIES
+
+    found: dict[str, set[Row]] = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for row in _rows(path):
+                found.setdefault(row.code, set()).add(row)
+    text = [
+        f"# Errors\n\n{MADE}\n",
+        "Every error has a `code` that never changes its meaning, a `category` that says what a caller can do about it, a sentence,\n",
+        "and `data` with everything the sentence names. What raised one changed nothing; only `UnknownOutcome` leaves that open,\n",
+        "and its `txid` answers it. `…` stands for what differs from case to case; sentences that are put together elsewhere are not shown.\n",
+    ]
+    for family, title in ((":db.error/", "Of the store"), (":job.error/", "Of jobs")):
+        text.append(f"\n## {title}\n\n| code | error | category | says |\n| --- | --- | --- | --- |\n")
+        for code in sorted(code for code in found if code.startswith(family)):
+            kinds = " ".join(sorted({f"`{row.kind}`" for row in found[code] if row.kind}))
+            says = "<br>".join(sorted({row.sentence for row in found[code] if row.sentence}))
+            text.append(f"| `{code}` | {kinds} | {CATEGORIES.get(code, 'incorrect')} | {_cell(says)} |\n")
+    return "".join(text)
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and node.args and _text(node.args[0]).startswith((":db.error/", ":job.error/")):
+            name = ast.unparse(node.func).rpartition(".")[2]
+            yield Row(_text(node.args[0]), name if name[0].isupper() else "", _text(node.args[1]) if len(node.args) > 1 else "")
+
+
+def _text(node: ast.expr) -> str:
+    """The words of a string or f-string, with an ellipsis for each hole; nothing for other expressions."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text(part) or "…" for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").replace("[", "\\[").split())
+
+
+def api() -> str:
+    text = [f"# API\n\n{MADE}"]
+    for package in PACKAGES:
+        module = importlib.import_module(package)
+        text.append(f"\n## {package}\n")
+        for name in module.__all__:
+            text.append(_entry(package, name, getattr(module, name)))
+    return "".join(text)
+
+
+def _entry(package: str, name: str, thing: Any) -> str:
+    doc = f"```text\n{inspect.getdoc(thing) or ''}\n```\n"
+    if inspect.ismodule(thing):
+        return f"\n### `{package}.{name}`\n\n{doc}"
+    node = _node(thing)
+    if isinstance(node, ast.ClassDef):
+        rows = ["| `{}` | {} |\n".format(_signature(x).replace("|", "\\|"), _cell(_first_line(x))) for x in _public(node)]
+        table = "".join(["\n| | |\n| --- | --- |\n", *rows]) if rows else ""
+        return f"\n### `{package}.{name}`\n\n{doc}{table}"
+    return f"\n### `{package}.{_signature(node)}`\n\n{doc}"
+
+
+def _node(thing: Any) -> Any:
+    return ast.parse(textwrap.dedent(inspect.getsource(thing))).body[0]
+
+
+def _public(node: ast.ClassDef) -> list[ast.FunctionDef]:
+    return [x for x in node.body if isinstance(x, ast.FunctionDef) and not x.name.startswith("_")]
+
+
+def _signature(node: ast.FunctionDef) -> str:
+    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    if any(ast.unparse(decorator) == "property" for decorator in node.decorator_list):
+        return f"{node.name}{returns}"
+    given = ast.unparse(node.args).removeprefix("self, ").removeprefix("cls, ")
+    return f"{node.name}({'' if given in ('self', 'cls') else given}){returns}"
+
+
+def _first_line(node: ast.FunctionDef) -> str:
+    return (ast.get_docstring(node) or "").partition("\n")[0]
+
+
+def cli() -> str:
+    import click
+
+    text = [f"# Command line\n\n{MADE}"]
+    for package in PACKAGES:
+        if (ROOT / package / "cli.py").exists():
+            main = importlib.import_module(f"{package}.cli").main
+            text.append(f"\n## {package}\n\n{inspect.cleandoc(main.help or '')}\n")
+            for name, command in sorted(main.commands.items()):
+                arguments = " ".join(p.name.upper() for p in command.params if isinstance(p, click.Argument) and p.nargs == 1)
+                text.append(f"\n### `{' '.join(filter(None, (package, name, arguments)))}`\n\n{inspect.cleandoc(command.help or '')}\n")
+                options = [p for p in command.params if isinstance(p, click.Option)]
+                if options:
+                    text.append("\n| option | |\n| --- | --- |\n")
+                    text += [f"| `{', '.join(sorted(p.opts, key=len, reverse=True))}` | {_cell(p.help or '')} |\n" for p in options]
+    return "".join(text)
+
+
+PAGES: dict[str, Callable[[], str]] = {"api.md": api, "cli.md": cli, "errors.md": errors}
+
+
+def main() -> int:
+    sys.path.insert(0, str(ROOT))
+    fresh = {HERE / name: page() for name, page in PAGES.items()}
+    stale = [path for path, text in fresh.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if "--check" in sys.argv:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is stale: run make docs")
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(fresh[path], encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

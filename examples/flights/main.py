@@ -1,0 +1,157 @@
+"""The demonstration's command line: runs the jobs with one worker and with several, and tells what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import webbrowser
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import factstore
+
+from . import findings, jobs, pipeline, questions, report, runs, source
+from .progress import Progress, snapshot
+from .runs import Run
+
+DEFAULT_MONTHS = "all"
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the settings that the command line gives."""
+    parser = argparse.ArgumentParser(
+        prog="flights",
+        description="Load New York's flights of 2013 as durable jobs, find out what delayed them, and write a page about it.",
+    )
+    parser.add_argument("--store", type=Path, metavar="FOLDER", help="where the stores go (default: a new temporary folder)")
+    parser.add_argument("--months", type=_months, default=DEFAULT_MONTHS, help="1 to 12: how many months to load, or all")
+    parser.add_argument("--workers", type=_count, default=2, help="how many workers the second run has (default: 2); 1: no second run")
+    parser.add_argument("--html", type=Path, help="where the page goes (default: flights.html beside the stores)")
+    parser.add_argument("--lease", type=float, default=15.0, help="seconds after which a silent worker's jobs are taken over")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    return parser.parse_args(argv)
+
+
+def _months(text: str) -> tuple[int, ...]:
+    if text == "all":
+        return pipeline.ALL_MONTHS
+    if text.isdigit() and 1 <= int(text) <= 12:
+        return pipeline.ALL_MONTHS[: int(text)]
+    raise argparse.ArgumentTypeError(f"expected 1 to 12, or all; got {text!r}")
+
+
+def _count(text: str) -> int:
+    if text.isdigit() and int(text) >= 1:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a number of workers, at least 1; got {text!r}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demonstration and return the exit code."""
+    given = arguments(argv)
+    try:
+        source.data_folder()
+        done = _run_all(given)
+    except (source.DataMissing, runs.RunFailed, factstore.FactStoreError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    page = _page(given)
+    with factstore.connect(done[-1].store, create=False) as conn:
+        db = conn.db()
+        report.write(db, page, [run._asdict() for run in done])
+        _tell(db, done, page)
+    if given.open:
+        webbrowser.open(page.resolve().as_uri())
+    return 0
+
+
+def _folder(given: argparse.Namespace) -> Path:
+    if given.store is None:
+        given.store = Path(tempfile.mkdtemp(prefix="flights-"))
+    given.store.mkdir(parents=True, exist_ok=True)
+    folder: Path = given.store
+    return folder
+
+
+def _page(given: argparse.Namespace) -> Path:
+    page: Path = given.html or _folder(given) / "flights.html"
+    return page
+
+
+def _run_all(given: argparse.Namespace) -> list[Run]:
+    """Run once with one worker and once with several, each on a store of its own."""
+    folder, months = _folder(given), given.months
+    print(f"Flights of {len(months)} month{'s' * (len(months) > 1)} of 2013, {len(pipeline.graph(months))} jobs, stores in {folder}\n")
+    done = []
+    for workers in sorted({1, given.workers}):
+        print(f"{workers} worker{'s' * (workers > 1)}", flush=True)
+        progress = Progress()
+        store = _fresh(folder / f"{workers}-worker{'s' * (workers > 1)}.facts")
+        page = _page(given)
+        done.append(runs.run(str(store), months, page, workers=workers, lease=given.lease, watch=_shown_by(progress)))
+        progress.close()
+    return done
+
+
+def _shown_by(progress: Progress) -> Callable[[runs.Look], None]:
+    return lambda look: progress.show(snapshot(look.db, look.datoms, look.seconds))
+
+
+def _fresh(store: Path) -> Path:
+    """Return the path of a store after removing what an earlier demonstration left there."""
+    for left in (store, store.with_name(store.name + "-lock")):
+        left.unlink(missing_ok=True)
+    return store
+
+
+def _tell(db: factstore.Database, done: Sequence[Run], page: Path) -> None:
+    """Print the summary, and history at work."""
+    counts = {name: factstore.q(questions.COUNT, db, f":{attribute}") or 0 for name, attribute in COUNTED.items()}
+    print("\nIn the store: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()) + "\n")
+    print(f"{'workers':>8} {'jobs':>6} {'datoms':>11} {'transactions':>13} {'seconds':>8} {'datoms/s':>9}")
+    for run in done:
+        rate = run.datoms / run.seconds
+        print(f"{run.workers:8} {run.jobs:6} {run.datoms:11,} {run.transactions:13,} {run.seconds:8.1f} {rate:9,.0f}")
+    if len(done) > 1:
+        print(f"\n{done[-1].workers} workers took {done[-1].seconds / done[0].seconds:.0%} of the time of one.")
+    _tell_history(db)
+    print(f"\nThe page: {page.resolve()}")
+    print(f"The store: overseer status --store {done[-1].store}")
+
+
+COUNTED = {
+    "flights": "flight/key",
+    "hours of weather": "weather/key",
+    "planes": "plane/model",
+    "airports": "airport/name",
+    "airlines": "airline/name",
+}
+
+
+def _tell_history(db: factstore.Database) -> None:
+    began = min(at for _, _, at in factstore.q(questions.STATUSES, db.history()))
+    middle = findings.middle(db, began)
+    print(f"\nEvery job as of {middle:%H:%M:%S.%f}, the middle of the run: one query of db.as_of(…)")
+    standing: dict[str, list[str]] = {}
+    for job, status in sorted(factstore.q(questions.STANDING, db.as_of(middle))):
+        standing.setdefault(status.rpartition("/")[2], []).append(jobs.label(job))
+    for status in report.STATUSES:
+        if status in standing:
+            print(f"  {status:10} {len(standing[status]):3}  {', '.join(standing[status])}")
+    life_of = pipeline.flights(1)
+    print(f"\nThe whole life of {life_of}: one query of db.history()")
+    for at, attribute, value, added in findings.life(db, life_of):
+        if attribute in TOLD:
+            print(f"  {(at - began).total_seconds():8.3f} s  {'+' if added else '-'} {attribute:14} {value}")
+    _tell_origin(db)
+
+
+TOLD = frozenset({":job/status", ":job/attempt", ":job/worker"})
+
+
+def _tell_origin(db: factstore.Database) -> None:
+    for key, job, worker, at in sorted(factstore.q(questions.PROVENANCE, db)):
+        print(f"\nThe flight that came latest, {key}, is known from {job}, run by {worker} at {at:%H:%M:%S}: one query.")

@@ -1,0 +1,111 @@
+"""factstore: an immutable fact store. Every fact is kept with the moment it became true, and a database is a value.
+
+Names are loaded when they are first used, so that importing this package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from factstore import edn, errors
+    from factstore.conn import Connection, Log, LoggedTransaction, TxReports, connect
+    from factstore.datom import Datom
+    from factstore.db import Database
+    from factstore.entities import Entity, entity
+    from factstore.errors import (
+        CasFailed,
+        DatabaseError,
+        FactStoreError,
+        PullError,
+        QueryError,
+        ReadError,
+        SchemaError,
+        StorageError,
+        TransactError,
+        UniqueConflict,
+        UnknownOutcome,
+    )
+    from factstore.load import Into, LoadReport
+    from factstore.pulls import pull, pull_many
+    from factstore.query import explain, q
+    from factstore.registry import register
+    from factstore.squuids import squuid
+    from factstore.transact import TxReport, with_
+    from factstore.values import Keyword, Symbol, Uri
+
+_HOMES: Final = {
+    "edn": "factstore.edn",
+    "errors": "factstore.errors",
+    **dict.fromkeys(("Connection", "Log", "LoggedTransaction", "TxReports", "connect"), "factstore.conn"),
+    "Datom": "factstore.datom",
+    "Database": "factstore.db",
+    **dict.fromkeys(("Entity", "entity"), "factstore.entities"),
+    **dict.fromkeys(
+        (
+            *("CasFailed", "DatabaseError", "FactStoreError", "PullError", "QueryError", "ReadError", "SchemaError"),
+            *("StorageError", "TransactError", "UniqueConflict", "UnknownOutcome"),
+        ),
+        "factstore.errors",
+    ),
+    **dict.fromkeys(("Into", "LoadReport"), "factstore.load"),
+    **dict.fromkeys(("pull", "pull_many"), "factstore.pulls"),
+    **dict.fromkeys(("explain", "q"), "factstore.query"),
+    "register": "factstore.registry",
+    "squuid": "factstore.squuids",
+    **dict.fromkeys(("TxReport", "with_"), "factstore.transact"),
+    **dict.fromkeys(("Keyword", "Symbol", "Uri"), "factstore.values"),
+}
+
+__all__ = [
+    "CasFailed",
+    "Connection",
+    "Database",
+    "DatabaseError",
+    "Datom",
+    "Entity",
+    "FactStoreError",
+    "Into",
+    "Keyword",
+    "LoadReport",
+    "Log",
+    "LoggedTransaction",
+    "PullError",
+    "QueryError",
+    "ReadError",
+    "SchemaError",
+    "StorageError",
+    "Symbol",
+    "TransactError",
+    "TxReport",
+    "TxReports",
+    "UniqueConflict",
+    "UnknownOutcome",
+    "Uri",
+    "connect",
+    "edn",
+    "entity",
+    "errors",
+    "explain",
+    "pull",
+    "pull_many",
+    "q",
+    "register",
+    "squuid",
+    "with_",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'factstore' has no attribute {name!r}")
+    module = import_module(home)
+    found = module if home.rpartition(".")[2] == name and name in ("edn", "errors") else getattr(module, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,155 @@
+"""The command line: one function a command, no logic of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+import factstore
+from factstore import maintain
+from factstore.errors import Corrupt, FactStoreError, StorageError
+from factstore.storage import open_storage
+
+EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_DAMAGED = 1, 3, 4
+
+_store = click.option(
+    "--store", "-s", envvar="FACTSTORE", required=True, metavar="URI", help="A path, or lmdb:PATH. Also from $FACTSTORE."
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+@click.version_option(package_name="factstore")
+def main() -> None:
+    """Care for a fact store: look into it, check it, back it up."""
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn errors into one line on stderr and an exit code."""
+    try:
+        yield
+    except FactStoreError as error:
+        click.echo(f"factstore: {error}", err=True)
+        damaged = EXIT_DAMAGED if isinstance(error, Corrupt) else EXIT_UNAVAILABLE
+        sys.exit(damaged if isinstance(error, StorageError) else EXIT_REFUSED)
+
+
+@contextmanager
+def _opened(store: str, *, read_only: bool = True) -> Iterator[factstore.Connection]:
+    with _told(), factstore.connect(store, create=False, read_only=read_only) as conn:
+        yield conn
+
+
+@main.command()
+@_store
+@_as_json
+def stats(store: str, as_json: bool) -> None:
+    """Count transactions, datoms and bytes."""
+    with _opened(store) as conn:
+        found = maintain.stats(conn)
+    if as_json:
+        click.echo(json.dumps(found, default=str))
+        return
+    click.echo(f"{found['t']:>12,} transactions   {found['datoms']:,} live datoms   {found['novelty']:,} not indexed yet")
+    click.echo(f"{found['storage']['bytes']:>12,} bytes")
+    for name, row in found["attributes"].items():
+        click.echo(f"{row['live']:>12,} {name}" + (f"   past {row['past']:,}" if row["past"] else ""))
+
+
+@main.command()
+@_store
+@_as_json
+def check(store: str, as_json: bool) -> None:
+    """Compare the index with the log, and read every block and record."""
+    with _opened(store) as conn:
+        found = maintain.check(conn)
+    if as_json:
+        click.echo(json.dumps({**{name: getattr(found, name) for name in found.__slots__}, "ok": found.ok}))
+    else:
+        for problem in found.problems:
+            click.echo(problem)
+        verdict = "all is well" if found.ok else f"{len(found.problems)} problems"
+        click.echo(f"{found.transactions:,} transactions, {found.datoms:,} datoms, {found.blocks:,} blocks: {verdict}")
+    if not found.ok:
+        sys.exit(EXIT_DAMAGED)
+
+
+@main.command()
+@_store
+def reindex(store: str) -> None:
+    """Build the index anew from the log."""
+    with _opened(store, read_only=False) as conn:
+        click.echo(f"indexed up to t={maintain.reindex(conn)}")
+
+
+@main.command()
+@_store
+def gc(store: str) -> None:
+    """Delete blocks that nobody needs any more."""
+    with _opened(store, read_only=False) as conn:
+        click.echo(f"deleted {maintain.collect(conn):,} blocks")
+
+
+@main.command()
+@_store
+@click.option("--from", "start", type=int, default=None, help="The first t.")
+@click.option("--to", "end", type=int, default=None, help="One past the last t.")
+def log(store: str, start: int | None, end: int | None) -> None:
+    """Print transactions, a datom a line."""
+    with _opened(store) as conn:
+        db = conn.db()
+        for t, data in conn.log().tx_range(start, end):
+            click.echo(f"t={t}  {db.instant_of(t)}")
+            for datom in data:
+                sign = "+" if datom.added else "-"
+                click.echo(f"  {sign} [{datom.e} {db.ident(datom.a)} {factstore.edn.write(datom.v)}]")
+
+
+@main.command()
+@_store
+@click.argument("target")
+def backup(store: str, target: str) -> None:
+    """Copy what TARGET does not have yet, and check the copy."""
+    _copied(store, target)
+
+
+@main.command()
+@click.argument("source")
+@_store
+def restore(source: str, store: str) -> None:
+    """Make a new store from the backup SOURCE, and check it."""
+    if os.path.exists(store.removeprefix("lmdb:")):
+        raise click.ClickException(f"{store} is there already; restore makes a new store")
+    _copied(source, store)
+
+
+def _copied(source: str, target: str) -> None:
+    with _told():
+        known, here = open_storage(source, create=False, read_only=True), open_storage(target)
+        try:
+            head = maintain.copy(known, here, _progress() if sys.stderr.isatty() else None)
+        finally:
+            known.close()
+            here.close()
+    with _opened(target) as conn:
+        found = maintain.check(conn)
+    for problem in found.problems:
+        click.echo(problem)
+    click.echo(f"{target} holds {head:,} transactions, {found.datoms:,} datoms: {'checked' if found.ok else 'damaged'}")
+    if not found.ok:
+        sys.exit(EXIT_DAMAGED)
+
+
+def _progress() -> Callable[[int, int], Any]:
+    return lambda done, whole: click.echo(f"\r{done:,} of {whole:,} transactions", nl=done == whole, err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""Commits: how transactions become part of the log, and how the newest database moves on.
+
+    queue ──► prepare each against its predecessors ──► one append for all ──► reports
+                            ▲                              │ somebody else was first
+                            └────── catch up from the log ◄┘
+
+Transactions that arrive while a commit is under way go into the next append together; each still gets its own t and its
+own report, and a failure of one never touches the others.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from threading import Lock, Thread
+from typing import Final, NamedTuple, TypeAlias, TypeVar
+
+from factstore import log
+from factstore.datom import Fact
+from factstore.db import Database, Snapshot
+from factstore.errors import Conflict, FactStoreError, UnknownOutcome
+from factstore.index.cache import Cache
+from factstore.index.column import Rows
+from factstore.index.directory import Index
+from factstore.indexing import Indexing, opened
+from factstore.storage import Storage
+from factstore.transact import TxReport, report
+
+T = TypeVar("T")
+
+MAX_GROUP: Final = 1000  # transactions in one append
+_RACES_BEFORE_TURN: Final = 2  # lost races after which we ask for the writer's turn instead of trying again
+
+
+class Change(NamedTuple):
+    """What a transaction comes to, ready for the log."""
+
+    facts: Sequence[Fact]  # the transaction's own instant first
+    tempids: Mapping[str | int, int]
+    next_n: int
+    instant: int
+    columns: Mapping[int, Rows] | None = None  # what is loaded in bulk, asserted, sorted by (e, v)
+
+
+Preparation: TypeAlias = Callable[[Snapshot, int], Change]  # given what is before and the clock, in microseconds
+
+
+class Request:
+    """A transaction on its way: how to prepare it, and where the report goes."""
+
+    __slots__ = ("future", "preparation")
+
+    def __init__(self, preparation: Preparation) -> None:
+        self.preparation = preparation
+        self.future: Future[TxReport] = Future()
+
+
+def clock() -> int:
+    """Return the microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+class Committer:
+    """The newest database of one store, and the one place of this process that moves it on."""
+
+    def __init__(self, storage: Storage, *, cache_bytes: int, clock: Callable[[], int] = clock) -> None:
+        self.storage = storage
+        self.listeners: list[Callable[[TxReport], None]] = []
+        self._clock = clock
+        self._turn = Lock()
+        self._queue: deque[Request] = deque()
+        self._encode = log.Encoder().encode
+        self._ids = os.urandom(10)
+        self._id = 0
+        self._background: Thread | None = None
+        self._now = opened(storage, Cache(cache_bytes))
+        self._indexing = Indexing(self)
+        with self._turn:
+            self._catch_up()
+
+    # -- reading
+
+    @property
+    def newest(self) -> Snapshot:
+        """The newest database this process knows of."""
+        return self._now
+
+    def caught_up(self) -> Database:
+        """Return the newest database there is, commits of other processes included."""
+        if self.storage.head() > self._now.t:
+            with self._turn:
+                self._catch_up()
+        return self._now.database
+
+    def _catch_up(self) -> None:
+        for transaction in log.read(self.storage, self._now.t):
+            before = self._now
+            before.novelty.append(transaction.t, transaction.facts, transaction.columns)
+            self._now = self._after(before, transaction.facts, transaction.instant, transaction.next_n)
+            if self.listeners:
+                self._tell(report(before, self._now, transaction.all_facts(), {}))
+
+    def _after(self, before: Snapshot, facts: Sequence[Fact], instant: int, next_n: int) -> Snapshot:
+        """Return what is after facts that are in novelty already."""
+        schema = before.schema.plus(facts)
+        return Snapshot(before.index, before.novelty, schema, before.cache, before.t + 1, next_n, instant, before.store)
+
+    # -- writing
+
+    def transact(self, preparation: Preparation) -> TxReport:
+        """Commit a transaction and return its report; raises what the preparation and the storage raise."""
+        if not self._queue and self._turn.acquire(blocking=False):
+            try:
+                done = self._commit_alone(preparation)
+            finally:
+                self._turn.release()
+        else:
+            done = self._commit_with_others(preparation)
+        self._indexing.consider(self._now)
+        return done
+
+    def _commit_with_others(self, preparation: Preparation) -> TxReport:
+        request = Request(preparation)
+        self._queue.append(request)
+        with self._turn:
+            # Whoever had the turn before us may have committed for us.
+            while not request.future.done():
+                self._commit_waiting()
+        return request.future.result()
+
+    def transact_async(self, preparation: Preparation) -> Future[TxReport]:
+        """Commit a transaction some time soon; the future gives its report."""
+        request = Request(preparation)
+        self._queue.append(request)
+        if self._background is None or not self._background.is_alive():
+            self._background = Thread(target=self._drain, name="factstore-commit", daemon=True)
+            self._background.start()
+        return request.future
+
+    def _drain(self) -> None:
+        while self._queue:
+            with self._turn:
+                self._commit_waiting()
+            self._indexing.consider(self._now)
+
+    def close(self) -> None:
+        """Commit all that is waiting, and let indexing finish."""
+        self._drain()
+        self._indexing.close()
+
+    # -- the index
+
+    def index(self) -> None:
+        """Bring the index up to the newest database, now."""
+        self.caught_up()
+        self._indexing.index_now()
+
+    def adopt(self, index: Index) -> None:
+        """Go on from a newer index; databases handed out before keep the one they have."""
+        with self._turn:
+            self._catch_up()
+            now = self._now
+            if index.version > now.index.version:
+                novelty = now.novelty.after(index.basis_t)
+                self._now = Snapshot(index, novelty, now.schema, now.cache, now.t, now.next_n, now.instant, now.store)
+
+    # -- in the turn
+
+    def _commit_waiting(self) -> None:
+        group = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP))]
+        try:
+            self._racing(lambda: self._commit_group(group))
+        except BaseException as error:
+            for request in group:
+                if not request.future.done():
+                    request.future.set_exception(error)
+            if not isinstance(error, FactStoreError):
+                raise
+
+    def _commit_alone(self, preparation: Preparation) -> TxReport:
+        """Commit one transaction that nobody else waits with."""
+
+        def attempt() -> TxReport:
+            before = self._now
+            try:
+                done, record = self._prepared(preparation)
+                self._append([record], before.t)
+            except BaseException:
+                self._take_back(before)
+                raise
+            return done
+
+        done = self._racing(attempt)
+        if self.listeners:
+            self._tell(done)
+        return done
+
+    def _racing(self, attempt: Callable[[], T]) -> T:
+        """Try until no other process was first."""
+        for _ in range(_RACES_BEFORE_TURN):
+            try:
+                return attempt()
+            except Conflict:
+                self._catch_up()
+        with self.storage.turn():
+            self._catch_up()
+            return attempt()
+
+    def _commit_group(self, group: list[Request]) -> None:
+        """Prepare each transaction on top of the one before it, append them all, and report."""
+        start, done, records = self._now, [], []
+        try:
+            for request in group:
+                if request.future.done():
+                    continue
+                try:
+                    tx_report, record = self._prepared(request.preparation)
+                except Exception as error:
+                    request.future.set_exception(error)
+                    continue
+                done.append((request, tx_report))
+                records.append(record)
+            if records:
+                self._append(records, start.t)
+        except BaseException:
+            self._take_back(start)
+            raise
+        for request, tx_report in done:
+            request.future.set_result(tx_report)
+            if self.listeners:
+                self._tell(tx_report)
+
+    def _prepared(self, preparation: Preparation) -> tuple[TxReport, tuple[bytes, bytes]]:
+        """Prepare one transaction and put it on top of the newest database."""
+        before = self._now
+        t = before.t + 1
+        facts, tempids, next_n, instant, columns = preparation(before, self._clock())
+        record = self._encode(t, instant, next_n, facts, columns)
+        before.novelty.append(t, facts, columns)
+        self._now = after = self._after(before, facts, instant, next_n)
+        self._id += 1
+        told = facts if columns is None else log.AllFacts(facts, columns)
+        return report(before, after, told, tempids), (self._ids + self._id.to_bytes(6, "big"), record)
+
+    def _take_back(self, start: Snapshot) -> None:
+        """Forget what was put on top of a database and did not become part of the log."""
+        if self._now is not start:
+            start.novelty.truncate(start.t)
+            self._now = start
+
+    def _append(self, records: list[tuple[bytes, bytes]], expected_t: int) -> None:
+        try:
+            self.storage.append(records, expected_t=expected_t)
+        except UnknownOutcome:
+            # All records or none are there: the last one tells.
+            if self.storage.resolve(records[-1][0]) is None:
+                raise Conflict(":db.error/storage-conflict", "the append turned out not to have been applied") from None
+
+    def _tell(self, tx_report: TxReport) -> None:
+        for listener in tuple(self.listeners):
+            listener(tx_report)

@@ -1,0 +1,274 @@
+"""The connection: the one stateful thing a user holds. Everything it hands out is a value."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from queue import Empty, SimpleQueue
+from threading import Thread
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from factstore import log
+from factstore.commit import Change, Committer, Preparation
+from factstore.datom import Datom, t_of
+from factstore.db import Database, Point, Snapshot
+from factstore.errors import Closed, DatabaseError
+from factstore.storage import Storage, Sync, open_storage
+from factstore.transact import TxReport, prepare
+from factstore.transact.simple import prepare_simple
+
+if TYPE_CHECKING:
+    from factstore.load import Into, LoadReport
+
+logger = logging.getLogger("factstore")
+
+DEFAULT_CACHE_BYTES = 256 << 20
+
+
+def connect(
+    uri: str, *, create: bool = True, read_only: bool = False, sync: Sync = "full", cache_bytes: int = DEFAULT_CACHE_BYTES
+) -> Connection:
+    """Return a connection to a store, made if it is not there yet.
+
+    Args:
+        uri: a path or `lmdb:path` for a file; `memory:` for a store of one's own, `memory:name` for one shared in this process.
+        create: make the store when there is none.
+        read_only: refuse transactions.
+        sync: "full": what `transact` returned from survives the machine; "none": it survives this process only.
+        cache_bytes: what blocks and columns in memory may take.
+    Raises: NotAStore, StorageError.
+
+    >>> with connect("memory:") as conn:
+    ...     conn.db().basis_t
+    0
+    """
+    storage = open_storage(uri, create=create, read_only=read_only, sync=sync)
+    try:
+        return Connection(storage, cache_bytes=cache_bytes)
+    except BaseException:
+        storage.close()
+        raise
+
+
+class LoggedTransaction(NamedTuple):
+    """One transaction as the log tells it."""
+
+    t: int
+    data: tuple[Datom, ...]
+
+
+class Log:
+    """The log as far as one database value: what `conn.log()` returns."""
+
+    __slots__ = ("_db", "_storage")
+
+    def __init__(self, storage: Storage, db: Database) -> None:
+        self._storage = storage
+        self._db = db
+
+    @property
+    def basis_t(self) -> int:
+        """The t of the newest transaction in this log."""
+        return self._db.basis_t
+
+    def tx_range(self, start: Point | None = None, end: Point | None = None) -> Iterator[LoggedTransaction]:
+        """Yield the transactions from start to before end; None is open.
+
+        Args:
+            start, end: t, a transaction's entity id, or an aware datetime; end is excluded.
+        Source: Datomic API, tx-range.
+        """
+        first = 1 if start is None else self._first_t(start)
+        last = self._db.basis_t if end is None else min(self._first_t(end) - 1, self._db.basis_t)
+        for transaction in log.read(self._storage, max(first, 1) - 1, max(last, 0)):
+            yield LoggedTransaction(transaction.t, tuple(map(self._db.datom, transaction.all_facts())))
+
+    def _first_t(self, point: Point) -> int:
+        """Return the first t at or after a point."""
+        if isinstance(point, datetime):
+            before = self._db.t_at(point)
+            return before if before and self._db.instant_of(before) == point else before + 1
+        if type(point) is not int or point < 0:
+            raise DatabaseError(":db.error/invalid-range", f"expected t, a transaction's id or a datetime, got {point!r}")
+        return t_of(point)
+
+
+class TxReports:
+    """Reports of commits, of this process and of others, in order of t, none missed and none twice; close it when done."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._waiting: SimpleQueue[TxReport] = SimpleQueue()
+        conn._committer.listeners.append(self._waiting.put)
+
+    def get(self, timeout: float | None = None) -> TxReport | None:
+        """Return the next report, waiting up to `timeout` seconds (None: as long as it takes); None when there was none."""
+        try:
+            return self._waiting.get_nowait()
+        except Empty:
+            self._conn.wait(self._conn._committer.newest.t, timeout)
+        try:
+            return self._waiting.get_nowait()
+        except Empty:
+            return None
+
+    def __iter__(self) -> Iterator[TxReport]:
+        while (found := self.get()) is not None:
+            yield found
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._waiting.put in self._conn._committer.listeners:
+            self._conn._committer.listeners.remove(self._waiting.put)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _preparation(tx_data: Any) -> Preparation:
+    def preparation(before: Snapshot, now: int) -> Change:
+        simple = prepare_simple(before, tx_data, now)
+        if simple is not None:
+            return (*simple, None)  # type: ignore[return-value]  # a Change, made without its price
+        return Change(*prepare(before.database, tx_data, now=now))
+
+    return preparation
+
+
+class Connection:
+    """A store that is open: hands out databases, takes transactions. Threads may share it; `with` closes it."""
+
+    def __init__(self, storage: Storage, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+        self._storage = storage
+        self._committer = Committer(storage, cache_bytes=cache_bytes)
+        self._closed = False
+        self._listeners: dict[object, TxReports] = {}
+
+    def __repr__(self) -> str:
+        return f"<Connection {self._storage.description}{' closed' if self._closed else ''}>"
+
+    def db(self) -> Database:
+        """Return the newest database, with what other processes have committed."""
+        self._check_open()
+        return self._committer.caught_up()
+
+    def transact(self, tx_data: Any) -> TxReport:
+        """Commit a transaction.
+
+        Args:
+            tx_data: EDN text or Python data: list forms, entity maps, calls of transaction functions; a set, whatever the order.
+        Returns: a report: db_before, db_after, tx_data, tempids. With sync="full" the transaction is durable by then.
+        Raises: TransactError, and nothing was written; StorageError.
+        Source: Datomic API, transact.
+        """
+        self._check_open()
+        return self._committer.transact(_preparation(tx_data))
+
+    def transact_async(self, tx_data: Any) -> Future[TxReport]:
+        """Commit a transaction in the background; many share one write. The future gives the report or the error."""
+        self._check_open()
+        return self._committer.transact_async(_preparation(tx_data))
+
+    def load(
+        self,
+        source: Any,
+        mapping: Mapping[str, str | Into],
+        *,
+        batch_rows: int = 50_000,
+        missing: Sequence[str] = ("", "NA"),
+        progress: Callable[[int, float], None] | bool | None = None,
+    ) -> LoadReport:
+        """Load a table in bulk: each row becomes an entity, each batch of rows a transaction.
+
+        Args:
+            source: a path of a CSV file with a header, rows (mappings), a mapping of columns, or an Arrow, pandas or polars table.
+            mapping: column → attribute, or `Into(attribute, lookup=…, convert=…)`; other columns are left out.
+            batch_rows: rows in one transaction.
+            missing: text that stands for no value, in CSV; None and NaN always do.
+            progress: called with rows done and seconds so far; True: a line on stderr, None: the same on a terminal.
+        Rows with an identity that is known already are added to that entity.
+        Raises: TransactError; batches before the one refused stay.
+        """
+        from factstore.load import load
+
+        self._check_open()
+        return load(self, source, mapping, batch_rows=batch_rows, missing=missing, progress=progress)
+
+    def sync(self, t: int | None = None, *, timeout: float | None = None) -> Database:
+        """Return a database that holds transaction t, waiting for it; without t everything committed before the call."""
+        self._check_open()
+        return self._committer.caught_up() if t is None else self.wait(t_of(t) - 1, timeout)
+
+    def wait(self, t: int, timeout: float | None = None) -> Database:
+        """Return the newest database once its basis is past t, or after `timeout` seconds whatever it is."""
+        self._check_open()
+        db = self._committer.caught_up()
+        while db.basis_t <= t:
+            head = self._storage.wait(t, 3600.0 if timeout is None else timeout)
+            db = self._committer.caught_up()
+            if head <= t and timeout is not None:
+                break
+        return db
+
+    def log(self) -> Log:
+        """Return the log up to now."""
+        return Log(self._storage, self.db())
+
+    def tx_reports(self) -> TxReports:
+        """Return a queue of the reports of all commits from now on, those of other processes too."""
+        self._check_open()
+        self._committer.caught_up()
+        return TxReports(self)
+
+    def listen(self, listener: Callable[[TxReport], Any], *, key: object = None) -> object:
+        """Call a function with each report, in order, on a thread of its own; returns the key to `unlisten` with.
+
+        What a listener raises is logged and reaches neither the commit nor other listeners.
+        """
+        key = listener if key is None else key
+        reports = self._listeners[key] = self.tx_reports()
+
+        def deliver() -> None:
+            while self._listeners.get(key) is reports and not self._closed:
+                try:
+                    found = reports.get(0.5)
+                except Closed:
+                    return
+                if found is None:
+                    continue
+                try:
+                    listener(found)
+                except Exception:
+                    logger.exception("a listener failed on t=%d", found.db_after.basis_t)
+
+        Thread(target=deliver, name="factstore-listener", daemon=True).start()
+        return key
+
+    def unlisten(self, key: object) -> None:
+        """Stop calling a listener."""
+        reports = self._listeners.pop(key, None)
+        if reports is not None:
+            reports.close()
+
+    def close(self) -> None:
+        """Commit what is still waiting and let go of the store; closing again does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._committer.close()
+            self._storage.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Closed(":db.error/storage-closed", f"{self._storage.description} was closed", store=self._storage.description)

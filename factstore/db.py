@@ -1,0 +1,325 @@
+"""A database: a value. What was known at one point, and what is asked of it.
+
+Reading and writing meet here and nowhere else. A database never changes, costs nothing to keep, and needs no connection to
+be read. `as_of`, `since`, `history` and `filter` return other values of the same facts; `plus` returns one with more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from factstore.datom import N_MASK, TX_PARTITION, USER_PARTITION, Datom, Fact, partition_of, t_of, tx_of
+from factstore.errors import DatabaseError
+from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
+from factstore.values import Keyword, Stored, instant_to_micros, micros_to_instant
+
+if TYPE_CHECKING:
+    from factstore.index.cache import Cache
+    from factstore.index.directory import Index
+    from factstore.index.novelty import Novelty
+    from factstore.index.view import View
+
+Point: TypeAlias = int | datetime  # t, a transaction's entity id, or an aware datetime
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Database:
+    """An immutable database value; get one from `conn.db()` or a transaction's report."""
+
+    view: View = field(repr=False)
+    schema: Schema = field(repr=False)
+    basis_t: int
+    next_n: int = field(repr=False)  # the next entity id's n; no id at or above it was ever given out
+    last_instant: int = field(repr=False)  # microseconds since 1970 of the newest transaction
+    as_of_t: int | None = None
+    since_t: int | None = None
+    is_history: bool = False
+    is_filtered: bool = False
+    store: object = field(default=None, repr=False)  # tells databases of one store from those of another
+
+    def __repr__(self) -> str:
+        limits = "".join(
+            f" {name}={value}"
+            for name, value in (("as_of", self.as_of_t), ("since", self.since_t), ("history", self.is_history or None))
+            if value is not None
+        )
+        return f"<Database t={self.basis_t}{limits}{' filtered' if self.is_filtered else ''}>"
+
+    # -- other databases of the same facts
+
+    def as_of(self, point: Point) -> Database:
+        """Return the database as it was after a point in time, the point included.
+
+        Args:
+            point: t, a transaction's entity id, or an aware datetime: the last transaction at or before it.
+        Source: Datomic API, as-of.
+        """
+        t = self.t_at(point)
+        t = t if self.as_of_t is None else min(t, self.as_of_t)
+        return replace(self, as_of_t=t, view=self.view.cut(upto=min(t, self.view.upto)))
+
+    def since(self, point: Point) -> Database:
+        """Return only what was asserted after a point in time, the point excluded; an instant cuts after its last transaction.
+
+        Names asserted earlier are not there either: resolve entities in the whole database first.
+        Source: Datomic API, since.
+        """
+        t = self.t_at(point)
+        t = t if self.since_t is None else max(t, self.since_t)
+        return replace(self, since_t=t, view=self.view.cut(after=t))
+
+    def history(self) -> Database:
+        """Return every assertion and retraction there ever was, as far as `as_of` and `since` let them be seen.
+
+        Source: Datomic API, history.
+        """
+        return replace(self, is_history=True, view=self.view.cut(is_history=True))
+
+    def filter(self, predicate: Callable[[Database, Datom], Any]) -> Database:
+        """Return only the datoms for which `predicate(unfiltered database, datom)` is true; filters add up.
+
+        Source: Datomic API, filter.
+        """
+        previous, schema = self.view.keep, self.schema
+        unfiltered = replace(self, is_filtered=False, view=self.view.cut(keep=None))
+
+        def keep(fact: Fact) -> bool:
+            return (previous is None or previous(fact)) and bool(predicate(unfiltered, _datom(schema, fact)))
+
+        return replace(self, is_filtered=True, view=self.view.cut(keep=keep))
+
+    def plus(self, facts: Sequence[Fact], *, instant: int, next_n: int) -> Database:
+        """Return this database with one more transaction, seen by nobody else.
+
+        Args:
+            facts: of t = basis_t + 1, the transaction's own `:db/txInstant` among them.
+            instant: microseconds since 1970.
+            next_n: the next free entity n after them.
+        """
+        t, schema = self.basis_t + 1, self.schema.plus(facts)
+        return replace(
+            self, view=self.view.plus(facts, t, schema), schema=schema, basis_t=t, next_n=next_n, last_instant=instant
+        )
+
+    def t_at(self, point: Point) -> int:
+        """Return the t that a point in time means: of an instant, the last transaction at or before it, 0 when there is none."""
+        if isinstance(point, datetime):
+            if point.tzinfo is None:
+                raise DatabaseError(":db.error/invalid-point", f"expected an aware datetime, got the naive {point}", point=point)
+            rows = self.view.cut(after=-1, keep=None, is_history=False).between(TX_INSTANT, None, instant_to_micros(point))
+            return t_of(int(rows.e.max())) if rows.size else 0
+        if type(point) is not int or point < 0 or partition_of(point) not in (0, TX_PARTITION):
+            raise DatabaseError(
+                ":db.error/invalid-point", f"expected t, a transaction's id or an aware datetime, got {point!r}", point=point
+            )
+        return t_of(point)
+
+    def instant_of(self, t: int) -> datetime | None:
+        """Return when transaction t was made; None when there is no such transaction."""
+        found = self.view.cut(after=-1, keep=None, is_history=False).values_of(tx_of(t), TX_INSTANT)
+        return micros_to_instant(found[0]) if found else None
+
+    # -- names
+
+    def entid(self, name: object) -> int | None:
+        """Return the entity id that an id, an ident or a lookup ref stands for; None when there is no such entity.
+
+        Args:
+            name: an int is returned as it is; a Keyword or str such as ":color/red"; a list or tuple `[attribute, value]`.
+        Raises: DatabaseError(:db.error/lookup-ref-attr-not-unique, :db.error/invalid-lookup-ref, :db.error/not-an-attribute).
+        Source: Datomic API, entid.
+        """
+        if type(name) is int:
+            return name
+        if isinstance(name, str):
+            return self.schema.entid(name)
+        if isinstance(name, list | tuple) and len(name) == 2:
+            return self._lookup(name[0], name[1], name)
+        eid = getattr(name, "eid", None)
+        if type(eid) is int:
+            return eid
+        raise DatabaseError(
+            ":db.error/invalid-lookup-ref", f"expected an entity id, an ident or [attribute, value], got {name!r}", name=name
+        )
+
+    def _lookup(self, key: object, value: object, ref: object) -> int | None:
+        attribute = self.attribute(key)
+        if attribute.unique is None:
+            raise DatabaseError(
+                ":db.error/lookup-ref-attr-not-unique",
+                f"a lookup ref needs a unique attribute; {attribute.ident} in {ref!r} is not",
+                attribute=attribute.ident,
+                ref=ref,
+            )
+        stored = self.stored(attribute, value)
+        if stored is None:
+            return None
+        holders = self.view.holders_of(attribute.id, stored)
+        return holders[0] if holders else None
+
+    def stored(self, attribute: Attribute, value: object) -> Stored | None:
+        """Return what a value is kept as, or None when no datom of this attribute could have it."""
+        if value is None:
+            return None
+        if attribute.is_ref:
+            return self.entid(value)
+        try:
+            return attribute.value_type.store(value)
+        except ValueError:
+            return None
+
+    def attribute(self, key: object) -> Attribute:
+        """Return the attribute of this id or ident. Raises: DatabaseError(:db.error/not-an-attribute)."""
+        if not isinstance(key, int | str):
+            raise DatabaseError(":db.error/not-an-attribute", f"expected an attribute's ident or id, got {key!r}", attribute=key)
+        return self.schema.attribute(key)
+
+    def ident(self, name: object) -> Keyword | None:
+        """Return the ident of an entity given by id or ident; None when it has none. Source: Datomic API, ident."""
+        eid = self.entid(name)
+        return None if eid is None else self.schema.ident(eid)
+
+    def was_minted(self, eid: int) -> bool:
+        """Tell whether this entity id was ever given out."""
+        partition, n = partition_of(eid), eid & N_MASK
+        if partition == TX_PARTITION:
+            return n <= self.basis_t
+        if partition == USER_PARTITION:
+            return n < self.next_n
+        return partition == 0 and (n < self.next_n if n >= FIRST_FREE_ID else self.schema.ident(n) is not None)
+
+    # -- datoms
+
+    def datoms(self, index: str, *components: Any) -> Iterator[Datom]:
+        """Yield datoms in the order of an index, those that begin with the components given.
+
+        Args:
+            index: "eavt", "aevt", "avet" or "vaet" (a keyword such as ":eavt" will do).
+            components: as many leading parts of the index's order as wanted; entities and attributes in any form.
+        Raises: DatabaseError(:db.error/unknown-index, :db.error/attribute-not-indexed, :db.error/not-an-attribute).
+        Source: Datomic API, datoms.
+        """
+        from factstore.index import scan
+
+        name, parts = self._components(index, components)
+        return self._datoms(scan.prefix(self.view, name, parts) if None not in parts else iter(()))
+
+    def seek_datoms(self, index: str, *components: Any) -> Iterator[Datom]:
+        """Yield datoms from the first one at or after the components to the end of the index. Source: Datomic API, seek-datoms."""
+        from factstore.index import scan
+
+        return self._datoms(scan.seek(self.view, *self._components(index, components)))
+
+    def rseek_datoms(self, index: str, *components: Any) -> Iterator[Datom]:
+        """Yield datoms from the last one at or before the components back to the start of the index."""
+        from factstore.index import scan
+
+        return self._datoms(scan.seek(self.view, *self._components(index, components), backwards=True))
+
+    def index_range(self, attribute: object, start: object = None, end: object = None) -> Iterator[Datom]:
+        """Yield the datoms of an indexed attribute in order of value, from start to before end; None is open.
+
+        Raises: DatabaseError(:db.error/attribute-not-indexed, :db.error/wrong-type-for-attribute).
+        Source: Datomic API, index-range.
+        """
+        from factstore.index import scan
+        from factstore.index.column import Range
+
+        found = self._indexed(self.attribute(attribute))
+        low, high = self._bound(found, start), self._bound(found, end)
+        return self._datoms(scan.between(self.view, found.id, Range(low, high, high_open=True)))
+
+    def _bound(self, attribute: Attribute, value: object) -> Stored | None:
+        stored = self.stored(attribute, value)
+        if stored is None and value is not None:
+            raise DatabaseError(
+                ":db.error/wrong-type-for-attribute",
+                f"{attribute.ident} takes {attribute.value_type.wants}, got {value!r} ({type(value).__name__}) as a bound",
+                attribute=attribute.ident,
+                value=value,
+            )
+        return stored
+
+    def _indexed(self, attribute: Attribute) -> Attribute:
+        if not attribute.has_avet:
+            raise DatabaseError(
+                ":db.error/attribute-not-indexed",
+                f"{attribute.ident} cannot be read in order of value: it has neither :db/index nor :db/unique",
+                attribute=attribute.ident,
+            )
+        return attribute
+
+    def _components(self, index: str, components: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+        """Resolve what stands for entities, attributes and values; a None among them: nothing can match."""
+        from factstore.index.scan import ORDERS
+
+        name = str(index).removeprefix(":")
+        if name not in ORDERS:
+            raise DatabaseError(":db.error/unknown-index", f"expected one of {', '.join(ORDERS)}, got {index!r}", index=index)
+        if len(components) > 4:
+            raise DatabaseError(":db.error/invalid-components", f"{name} has 4 components, got {len(components)}", index=name)
+        attribute = None
+        places = ORDERS[name]
+        if len(components) > places.index(1):
+            attribute = self.attribute(components[places.index(1)])
+        if name == "avet" and attribute is not None:
+            self._indexed(attribute)
+        parts: list[Any] = []
+        for place, part in zip((*places, 3), components, strict=False):
+            if place == 1:
+                parts.append(attribute and attribute.id)
+            elif place == 3:
+                parts.append(self.t_at(part))
+            elif place == 0 or attribute is None:
+                parts.append(self.entid(part))
+            else:
+                parts.append(self.stored(attribute, part))
+        return name, tuple(parts)
+
+    def _datoms(self, facts: Iterator[Fact]) -> Iterator[Datom]:
+        schema = self.schema
+        return (_datom(schema, fact) for fact in facts)
+
+    def datom(self, fact: Fact) -> Datom:
+        """Return a fact as users see it."""
+        return _datom(self.schema, fact)
+
+
+class Snapshot:
+    """All that a newest database is made of; the database itself is made when somebody asks for it.
+
+    A commit makes one of these for itself and most are never looked at, so it is as cheap as an object can be.
+    """
+
+    __slots__ = ("_database", "cache", "index", "instant", "next_n", "novelty", "schema", "store", "t")
+
+    def __init__(
+        self, index: Index, novelty: Novelty, schema: Schema, cache: Cache, t: int, next_n: int, instant: int, store: object
+    ) -> None:
+        self.index = index
+        self.novelty = novelty
+        self.schema = schema
+        self.cache = cache
+        self.t = t
+        self.next_n = next_n
+        self.instant = instant
+        self.store = store
+        self._database: Database | None = None
+
+    @property
+    def database(self) -> Database:
+        """The database value."""
+        if self._database is None:
+            from factstore.index.view import Layer, View
+
+            view = View(self.index, (Layer(self.novelty, self.t),), self.schema, self.cache, self.t)
+            self._database = Database(view, self.schema, self.t, self.next_n, self.instant, store=self.store)
+        return self._database
+
+
+def _datom(schema: Schema, fact: Fact) -> Datom:
+    e, a, v, t, added = fact
+    return Datom(e, a, schema.attribute(a).load(v), tx_of(t), added)

@@ -1,0 +1,22 @@
+"""EDN: text ⇄ values, and nothing about what the values mean.
+
+| text | value | | text | value |
+| --- | --- | --- | --- | --- |
+| `nil true false` | None, bool | | `( )` | tuple |
+| `1 1N` | int | | `[ ]` | list |
+| `1.0` / `1.0M` | float / Decimal | | `{ }` | dict |
+| `"a"`, `\\a` | str | | `#{ }` | frozenset |
+| `:a/b` | Keyword | | `#inst` `#uuid` | aware datetime, UUID |
+| `?a` | Symbol | | `#uri` `#base64` | Uri, bytes |
+
+Inside a set or a map's key a vector is read as a tuple and a map as a pmap, for Python must hash them.
+
+Law: `read(write(x)) == x` with equal types, and whatever is wrong with a text is a `ReadError` that says where.
+"""
+
+from __future__ import annotations
+
+from factstore.edn.read import read, read_all
+from factstore.edn.write import write
+
+__all__ = ["read", "read_all", "write"]

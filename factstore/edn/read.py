@@ -1,0 +1,351 @@
+r"""The EDN reader: one regular expression cuts the text into tokens, one loop with an explicit stack builds the values.
+
+    text    = form*                       separated by white space, commas, and `;` to the end of the line
+    form    = atom | "(" form* ")" | "[" form* "]" | "{" (form form)* "}" | "#{" form* "}" | "#" tag form | "#:" ns map
+    atom    = nil | true | false | number | string | character | keyword | symbol | ##Inf | ##-Inf | ##NaN
+    number  = [+-] int ("N" | ["." digits] [exponent] ["M"])       int without leading zeros
+    discard = "#_" form                   may stand wherever white space may
+
+Law: a text is read whole and exactly, or refused with the line and column of what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+import uuid
+from collections.abc import Callable, Hashable, Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any, Final, NoReturn, TypeAlias
+
+from pyrsistent import PMap, pmap
+
+from factstore.errors import ReadError
+from factstore.values import Keyword, Symbol, Uri
+
+Tags: TypeAlias = Mapping[str, Callable[[Any], Any]]
+
+# Possessive throughout: no text makes it backtrack. The last two alternatives are a string that never ends, and the end.
+_TOKEN: Final = re.compile(
+    r"""[\s,]*+(?:;[^\n]*+[\s,]*+)*+
+    ( [()\[\]{}] | \#[{_] | [^\s,()\[\]{}";\\]++ | "[^"\\]*+(?:\\.[^"\\]*+)*+" | \\(?:\S[^\s,()\[\]{}";\\]*+)? | " | \Z )""",
+    re.VERBOSE | re.DOTALL,
+)
+_NUMBER: Final = re.compile(r"([+-]?(?:0|[1-9][0-9]*))(?:(N)|((?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)(M?))", re.ASCII)
+_NUMERIC: Final = re.compile(r"[+-]?\.?[0-9]", re.ASCII)
+_SYMBOL: Final = re.compile(r"""(?![:#])[^\s,()\[\]{}"';@^`~\\/]+(?:/(?![:#0-9])[^\s,()\[\]{}"';@^`~\\/]+)?|/""")
+_ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL | re.ASCII)
+_ESCAPES: Final = {"t": "\t", "r": "\r", "n": "\n", "b": "\b", "f": "\f", "\\": "\\", '"': '"'}
+_CHARACTERS: Final = {"newline": "\n", "return": "\r", "space": " ", "tab": "\t", "formfeed": "\f", "backspace": "\b"}
+_CONSTANTS: Final = {"nil": None, "true": True, "false": False, "##Inf": math.inf, "##-Inf": -math.inf, "##NaN": math.nan}
+_CLOSERS: Final = {"(": ")", "[": "]", "{": "}", "#{": "}"}
+_UNSEEN: Final = object()
+MAX_KEY_DEPTH: Final = 100  # of what stands inside a set or a key: Python hashes it on its own stack
+
+
+def read(text: str, *, tags: Tags | None = None) -> Any:
+    """Return the one value that the text holds.
+
+    Args:
+        tags: readers of further tags, by name without the `#`; they get the value that follows, and come before the
+            built-in ones.
+    Raises: ReadError(:db.error/invalid-edn) with `line` and `column`, also for no value and for a second one.
+
+    >>> read("[:find ?e :where [?e :age 30.0]]")
+    [:find, ?e, :where, [?e, :age, 30.0]]
+    """
+    reader = _Reader(text, tags or {})
+    values = reader.forms(1)
+    if not values:
+        reader.refuse("expected a value, the text holds none", 0)
+    return values[0]
+
+
+def read_all(text: str, *, tags: Tags | None = None) -> list[Any]:
+    """Return all values that the text holds, in order; otherwise like `read`."""
+    return _Reader(text, tags or {}).forms()
+
+
+class _Frame:
+    """A form that is not finished: a collection, or a prefix (`#_`, `#tag`, `#:ns`) waiting for its one form."""
+
+    __slots__ = ("at", "is_prefix", "items", "key_depth", "opener", "outer", "skipped")
+
+    def __init__(self, opener: str, at: int, outer: _Frame | None) -> None:
+        self.opener = opener
+        self.at = at
+        self.outer = outer
+        self.items: list[Any] = []
+        self.is_prefix = opener not in _CLOSERS and outer is not None
+        self.skipped: bool = opener == "#_" or (outer is not None and outer.skipped)
+        self.key_depth = 0 if outer is None else outer.inner_key_depth()
+
+    def inner_key_depth(self) -> int:
+        """How deep the next form stands inside of something that Python will hash; 0 when it does not."""
+        is_hashed = self.key_depth or self.opener == "#{" or (self.opener == "{" and len(self.items) % 2 == 0)
+        return self.key_depth + 1 if is_hashed else 0
+
+
+class _Reader:
+    """One run over one text."""
+
+    def __init__(self, text: str, tags: Tags) -> None:
+        self.text = text
+        self.tags = tags
+        if not isinstance(text, str):
+            raise ReadError(":db.error/invalid-edn", f"expected text, got {type(text).__name__}", line=1, column=1)
+
+    def forms(self, at_most: int | None = None) -> list[Any]:
+        """Return the text's values; where a value comes after `at_most` of them, refuse it."""
+        # An atom is read once however often it stands in the text: its token is the key.
+        atoms: dict[str, Any] = dict(_CONSTANTS)
+        top = frame = _Frame("", 0, None)
+        for at, token in enumerate(_TOKEN.findall(self.text)):
+            value = atoms.get(token, _UNSEEN)
+            if value is _UNSEEN:
+                if token in _CLOSERS or (token[:1] == "#" and token[:2] != "##"):
+                    frame = self.opened(token, at, frame)
+                    continue
+                if token in ")]}":
+                    if not token:
+                        break
+                    at, value, frame = self.closed(token, at, frame)
+                elif token[0] == '"':
+                    value = self.string(token, at)
+                else:
+                    value = atoms[token] = self.atom(token, at)
+            frame.items.append(value)
+            while frame.is_prefix and frame.items:
+                at, frame = self.applied(frame)
+            if frame is top and at_most is not None and len(top.items) > at_most:
+                self.refuse("expected the end of the text after one value", at)
+        if frame is not top:
+            self.refuse(_unfinished(frame, "the end of the text"), frame.at)
+        return top.items
+
+    def opened(self, token: str, at: int, outer: _Frame) -> _Frame:
+        frame = _Frame(token, at, outer)
+        if frame.key_depth > MAX_KEY_DEPTH:
+            self.refuse(f"expected at most {MAX_KEY_DEPTH} levels inside a set or a map's key", at)
+        if frame.is_prefix and token != "#_" and not frame.skipped:
+            self.check_tag(token, at)
+        return frame
+
+    def check_tag(self, token: str, at: int) -> None:
+        name = token[1:]
+        if name in self.tags or name in _TAGS:
+            return
+        if name.startswith(":") and _SYMBOL.fullmatch(name[1:]) and "/" not in name:
+            return
+        known = ", ".join(f"#{tag}" for tag in (*_TAGS, *self.tags))
+        self.refuse(f"expected one of the tags {known}, got {token}", at)
+
+    def closed(self, token: str, at: int, frame: _Frame) -> tuple[int, Any, _Frame]:
+        """Return where the collection began that this token ends, its value, and the frame around it."""
+        if frame.outer is None:
+            self.refuse(f"{token} closes nothing", at)
+        if _CLOSERS.get(frame.opener) != token:
+            self.refuse(_unfinished(frame, token), at)
+        return frame.at, self.collection(frame), frame.outer
+
+    def collection(self, frame: _Frame) -> Any:
+        items, opener = frame.items, frame.opener
+        if opener == "[":
+            return tuple(items) if frame.key_depth else items
+        if opener == "(":
+            return tuple(items)
+        try:
+            return self.hashed(frame)
+        except TypeError as error:
+            self.refuse(f"expected values that Python can hash in {opener} … }}, got: {error}", frame.at)
+
+    def hashed(self, frame: _Frame) -> Any:
+        """Return the set or map of a frame; two keys that Python cannot tell apart are refused."""
+        items = frame.items
+        if frame.opener == "#{":
+            elements = frozenset(items)
+            if len(elements) != len(items):
+                self.refuse(_twice("a set", items), frame.at)
+            return elements
+        if len(items) % 2:
+            self.refuse(f"expected a value for every key of a map, got an odd number of forms, {len(items)}", frame.at)
+        pairs = dict(zip(items[::2], items[1::2], strict=True))
+        if 2 * len(pairs) != len(items):
+            self.refuse(_twice("a map", items[::2]), frame.at)
+        return pmap(pairs) if frame.key_depth else pairs
+
+    def applied(self, frame: _Frame) -> tuple[int, _Frame]:
+        """Apply a prefix to the form that followed it; return where it stood, and the frame around both."""
+        outer, (form,) = frame.outer, frame.items
+        assert outer is not None, "a prefix stands in something"
+        if frame.opener != "#_":
+            outer.items.append(form if frame.skipped else self.tagged(frame, form))
+        return frame.at, outer
+
+    def tagged(self, frame: _Frame, form: Any) -> Any:
+        name = frame.opener[1:]
+        try:
+            if name.startswith(":"):
+                return _qualified(name[1:], form)
+            return (self.tags.get(name) or _TAGS[name])(form)
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            shown = repr(form) if isinstance(form, str | int | float) else type(form).__name__
+            self.refuse(f"{frame.opener} cannot read {shown}: {error}", frame.at)
+
+    def string(self, token: str, at: int) -> str:
+        if len(token) == 1:
+            self.refuse('expected a " that ends this string, got the end of the text', at)
+        if "\\" not in token:
+            return token[1:-1]
+        try:
+            return _joined(_ESCAPE.sub(_unescaped, token[1:-1]))
+        except KeyError as error:
+            self.refuse(rf"expected one of \t \r \n \b \f \\ \" \uXXXX in a string, got \{error.args[0]}", at)
+
+    def atom(self, token: str, at: int) -> Any:
+        first = token[0]
+        if first == "\\":
+            return self.character(token[1:], at)
+        if first == ":":
+            try:
+                return Keyword(token)
+            except ValueError as error:
+                self.refuse(str(error), at)
+        if _NUMERIC.match(token):
+            return self.number(token, at)
+        if not _SYMBOL.fullmatch(token):
+            self.refuse(f"expected a symbol like name or namespace/name, got {token}", at)
+        return Symbol(token)
+
+    def character(self, name: str, at: int) -> str:
+        if len(name) == 1:
+            return name
+        if name in _CHARACTERS:
+            return _CHARACTERS[name]
+        code = _ESCAPE.fullmatch("\\" + name)
+        if code is None or code[1] is None:
+            self.refuse(rf"expected a character like \c, \newline or \uXXXX, got \{name}", at)
+        return chr(int(code[1], 16))
+
+    def number(self, token: str, at: int) -> int | float | Decimal:
+        parts = _NUMBER.fullmatch(token)
+        if parts is None:
+            self.refuse(f"expected a number like 1, -1.5, 1e9, 1N or 1.5M, got {token}", at)
+        whole, _big, fraction, exact = parts.groups()
+        try:
+            if exact:
+                return Decimal(token[:-1])
+            if not fraction:
+                return int(whole)
+        except (ValueError, ArithmeticError):
+            self.refuse(f"expected a number that Python can hold, got {len(token)} characters of one", at)
+        value = float(token)
+        if math.isinf(value):
+            self.refuse(f"expected a number that a 64-bit float can hold, got {token}", at)
+        return value
+
+    def refuse(self, message: str, at: int) -> NoReturn:
+        """Raise a ReadError for the token of this number. Tokens are counted again here, so that no other text pays for it."""
+        start = next(match.start(1) for n, match in enumerate(_TOKEN.finditer(self.text)) if n == at)
+        line = self.text.count("\n", 0, start) + 1
+        column = start - self.text.rfind("\n", 0, start)
+        raise ReadError(":db.error/invalid-edn", f"{message} (line {line}, column {column})", line=line, column=column)
+
+
+def _unfinished(frame: _Frame, found: str) -> str:
+    if frame.is_prefix:
+        return f"expected a form after {frame.opener}, got {found}"
+    return f"expected {_CLOSERS[frame.opener]} to close {frame.opener}, got {found}"
+
+
+def _twice(kind: str, items: list[Hashable]) -> str:
+    seen: dict[Hashable, Any] = {}
+    for item in items:
+        if item in seen:
+            first = seen[item]
+            if type(first) is type(item):
+                return f"{kind} holds {item!r} twice"
+            return f"{kind} holds {first!r} ({type(first).__name__}) and {item!r} ({type(item).__name__}), which are equal in Python"
+        seen[item] = item
+    raise AssertionError("called only when two items are equal")
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 16)) if escape[1] else _ESCAPES[escape[2]]
+
+
+def _joined(text: str) -> str:
+    """Return the text with each pair of surrogates, which two \\u escapes can leave, made one character."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+
+def _qualified(namespace: str, form: Any) -> Any:
+    """Give the keys of a map the namespace of its `#:ns` prefix, where they have none; `:_/a` means a bare `:a`."""
+    if not isinstance(form, dict | PMap):
+        raise TypeError("expected a map")
+    pairs = {_in_namespace(namespace, key): value for key, value in form.items()}
+    if len(pairs) != len(form):
+        raise ValueError("two keys become the same")
+    return pairs if isinstance(form, dict) else pmap(pairs)
+
+
+def _in_namespace(namespace: str, key: Any) -> Any:
+    if not isinstance(key, Keyword | Symbol) or key in (":/", "/"):
+        return key
+    colon, name = (":", key[1:]) if isinstance(key, Keyword) else ("", str(key))
+    if name.startswith("_/"):
+        return type(key)(colon + name[2:])
+    return key if "/" in name else type(key)(f"{colon}{namespace}/{name}")
+
+
+def _text(form: Any) -> str:
+    if type(form) is not str:
+        raise TypeError("expected a string")
+    return form
+
+
+# instant = year ["-" month ["-" day ["T" hour [":" minute [":" second ["." fraction]]]]]] ["Z" | offset]
+_INSTANT: Final = re.compile(
+    r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[Tt](\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?)?)?)?(?:[Zz]|([+-])(\d\d):(\d\d))?",
+    re.ASCII,
+)
+
+
+def _instant(form: Any) -> datetime:
+    parts = _INSTANT.fullmatch(_text(form))
+    if parts is None:
+        raise ValueError("expected an instant like 2026-01-31T12:00:00.000Z")
+    year, month, day, hour, minute, second, fraction, sign, hours, minutes = parts.groups()
+    nanoseconds = int((fraction or "0").ljust(9, "0"))
+    if nanoseconds % 1000:
+        raise ValueError("expected at most microseconds")
+    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    zone = timezone(-offset if sign == "-" else offset)
+    moment = datetime(
+        int(year), int(month or 1), int(day or 1), int(hour or 0), int(minute or 0), int(second or 0), nanoseconds // 1000, zone
+    )
+    return moment.astimezone(UTC)
+
+
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+
+
+def _uuid(form: Any) -> uuid.UUID:
+    if not _UUID.fullmatch(_text(form)):
+        raise ValueError("expected 8-4-4-4-12 hexadecimal digits")
+    return uuid.UUID(form)
+
+
+_TAGS: Final[Tags] = {
+    "inst": _instant,
+    "uuid": _uuid,
+    "uri": lambda form: Uri(_text(form)),
+    "base64": lambda form: base64.b64decode(_text(form), validate=True),
+}
+
+
+def is_symbol(text: str) -> bool:
+    """Tell whether this text would be read as a symbol."""
+    return bool(_SYMBOL.fullmatch(text)) and not _NUMERIC.match(text) and text not in _CONSTANTS

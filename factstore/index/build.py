@@ -1,0 +1,269 @@
+"""Indexing: merge novelty into blocks, in bulk, and make the root that names them.
+
+Only blocks that an event falls into are written again. Nothing that exists is changed, so a crash leaves blocks that nobody
+names, and nothing else.
+Law: the index built from index(t) and the events up to u equals the index built from the log up to u.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from factstore.index import block, column
+from factstore.index.column import BY_ENTITY, BY_VALUE, Array, Entities, OrderKey, Rows, Spans
+from factstore.index.directory import ATTRIBUTES_OF, NOTHING, Blocks, Directory, Entry, Index, locate
+from factstore.index.novelty import Novelty
+from factstore.schema.attribute import Schema
+
+
+class Merge(NamedTuple):
+    """What goes into a family of one order: rows that leave, and rows that come, with all their columns."""
+
+    leaving: Rows
+    coming: tuple[Array, ...]  # e, v, t and for the past t1
+
+
+class Built(NamedTuple):
+    """A new index, and the blocks it needs that the old one did not."""
+
+    root: Index
+    written: frozenset[bytes]
+
+
+def build(index: Index, novelty: Novelty, schema: Schema, *, upto_t: int, next_n: int, instant: int) -> Built:
+    """Return the index with the events of novelty up to a t merged in; its blocks are written, its root is not."""
+    entries = dict(index.entries)
+    writer = Writer(index.blocks)
+    for a, strand in sorted(novelty.strands.items()):
+        attribute = schema.attribute(a)
+        dtype, order_key = attribute.value_type.dtype, attribute.order_key
+        events = _events(strand.runs(dtype, order_key), upto_t, dtype, order_key)
+        if events.size:
+            entry = entries.get(a, Entry())
+            entries[a] = _merge_attribute(writer, entry, events, dtype, order_key, forget=attribute.no_history)
+    sets, entry = _merge_sets(writer, index, novelty, upto_t)
+    if entry.rows:
+        entries[ATTRIBUTES_OF] = entry
+    writer.flush()
+    new = replace(index, basis_t=upto_t, next_n=next_n, instant=instant, sets=sets, entries=entries)
+    return Built(new, frozenset(writer.written))
+
+
+class Writer:
+    """Collects blocks and writes them a few megabytes at a time."""
+
+    _FLUSH_BYTES = 8 << 20
+
+    def __init__(self, blocks: Blocks) -> None:
+        self.blocks = blocks
+        self.written: set[bytes] = set()
+        self._waiting: list[tuple[bytes, bytes]] = []
+        self._bytes = 0
+
+    def write(self, columns: tuple[Array, ...]) -> bytes:
+        """Keep columns as a block and return its id."""
+        body = block.encode(columns)
+        name = block.block_id(body)
+        self.written.add(name)
+        self._waiting.append((name, body))
+        self._bytes += len(body)
+        if self._bytes >= self._FLUSH_BYTES:
+            self.flush()
+        return name
+
+    def flush(self) -> None:
+        """Hand over what is waiting."""
+        if self._waiting:
+            self.blocks.storage.put_blocks(self._waiting)
+            self._waiting, self._bytes = [], 0
+
+
+def _events(runs: Any, upto_t: int, dtype: str, order_key: OrderKey) -> Rows:
+    rows = column.concat([run.by_entity for run in runs], dtype)
+    if rows.size and rows.t.max() > upto_t:
+        rows = rows.take(rows.t <= upto_t)
+    return column.sort(rows, BY_ENTITY, order_key) if len(runs) > 1 else rows
+
+
+def _merge_attribute(
+    writer: Writer, entry: Entry, events: Rows, dtype: str, order_key: OrderKey, *, forget: bool
+) -> Entry:
+    """Return the entry of an attribute after these events, sorted by (e, v, t); `forget` what was retracted if asked to."""
+    ends_older, live, spans = column.spans_of(events)
+    ev, left = merge_family(writer, entry.ev, Merge(ends_older, live[:3]), BY_ENTITY, dtype, order_key)
+    by_value = Merge(column.sort(ends_older, BY_VALUE, order_key), column.sort(live, BY_VALUE, order_key)[:3])
+    ve, _ = merge_family(writer, entry.ve, by_value, BY_VALUE, dtype, order_key)
+    rows = entry.rows - left.size + live.size
+    if forget:
+        return entry._replace(rows=rows, ev=ev, ve=ve)
+    past = _past(left, ends_older, spans, dtype)
+    if not past.rows.size:
+        return entry._replace(rows=rows, ev=ev, ve=ve)
+    past_ev = _merge_past(writer, entry.past_ev, past, BY_ENTITY, dtype, order_key)
+    past_ve = _merge_past(writer, entry.past_ve, past, BY_VALUE, dtype, order_key)
+    return Entry(rows, entry.past_rows + past.rows.size, ev, ve, past_ev, past_ve)
+
+
+def _past(left: Rows, ends: Rows, spans: Spans, dtype: str) -> Spans:
+    """Return what has become past: the rows that left, which say when they began, and the spans within the events."""
+    t1 = ends.t
+    if left.size != ends.size:
+        # A fact that was never there was retracted: nothing ends.
+        known = column.positions_of(ends, left, BY_ENTITY)
+        t1 = ends.t[known]
+    return Spans(column.concat([left, spans.rows], dtype), np.concatenate([t1, spans.t1]))
+
+
+def _merge_past(writer: Writer, name: bytes, past: Spans, order: str, dtype: str, order_key: OrderKey) -> bytes:
+    past = past.take(column.sort_positions(past.rows, order, order_key))
+    coming = (*past.rows[:3], past.t1)
+    merged, _ = merge_family(writer, name, Merge(column.empty(dtype), coming), order, dtype, order_key)
+    return merged
+
+
+def merge_family(
+    writer: Writer, name: bytes, merge: Merge, order: str, dtype: str, order_key: OrderKey
+) -> tuple[bytes, Rows]:
+    """Merge rows into a family; both parts sorted in its order.
+
+    Returns: the id of the new directory, and the rows that left, as they stood.
+    """
+    directory = writer.blocks.directory(name)
+    none = column.empty(dtype)
+    if directory.length == 0:
+        return _write_directory(writer, list(_write_blocks(writer, merge.coming)), dtype), none
+    coming = Rows(*merge.coming[:3])
+    leaves_at = locate(directory, merge.leaving, order, order_key)
+    comes_at = locate(directory, coming, order, order_key)
+    written: list[tuple[Any, Any, bytes, int]] = []
+    left, done = [none], 0
+    for start, end in _stretches(np.unique(np.concatenate([leaves_at, comes_at]))):
+        written += _untouched(directory, done, start)
+        base = _concat(writer.blocks.read(directory.ids[start:end].tolist(), keep=False))
+        leaving = merge.leaving.take((leaves_at >= start) & (leaves_at < end))
+        arriving = (comes_at >= start) & (comes_at < end)
+        merged, gone = _merged(base, leaving, tuple(part[arriving] for part in merge.coming), order, order_key)
+        left.append(gone)
+        written += _write_blocks(writer, merged)
+        done = end
+    written += _untouched(directory, done, directory.length)
+    return _write_directory(writer, written, dtype), column.concat(left, dtype)
+
+
+def _merged(
+    base: tuple[Array, ...], leaving: Rows, coming: tuple[Array, ...], order: str, order_key: OrderKey
+) -> tuple[tuple[Array, ...], Rows]:
+    rows = Rows(*base[:3])
+    at = column.positions_of(rows, leaving, order, order_key) if leaving.size else column.ints(())
+    at = at[at >= 0]
+    keep = np.ones(rows.size, bool)
+    keep[at] = False
+    both = tuple(np.concatenate([old[keep], new]) for old, new in zip(base, coming, strict=True))
+    positions = column.sort_positions(Rows(*both[:3]), order, order_key)
+    return tuple(part[positions] for part in both), rows.take(np.sort(at))
+
+
+def _stretches(touched: Array) -> Iterator[tuple[int, int]]:
+    """Yield [start, end) of each stretch of neighbouring blocks."""
+    if not len(touched):
+        return
+    breaks = np.flatnonzero(np.diff(touched) > 1) + 1
+    for part in np.split(touched, breaks):
+        yield int(part[0]), int(part[-1]) + 1
+
+
+def _untouched(directory: Directory, start: int, end: int) -> list[tuple[Any, Any, bytes, int]]:
+    first = directory.first
+    columns = (first.e[start:end], first.v[start:end], directory.ids[start:end], directory.sizes[start:end])
+    return list(zip(*(part.tolist() for part in columns), strict=True))
+
+
+def _concat(parts: list[tuple[Array, ...]]) -> tuple[Array, ...]:
+    return parts[0] if len(parts) == 1 else tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+
+def _write_blocks(writer: Writer, columns: tuple[Array, ...]) -> Iterator[tuple[Any, Any, bytes, int]]:
+    if not len(columns[0]):
+        return
+    for piece in block.split(columns):
+        yield piece[0][0].item(), _item(piece[1]), writer.write(piece), len(piece[0])
+
+
+def _item(values: Array) -> Any:
+    return values[0] if values.dtype == object else values[0].item()
+
+
+def _write_directory(writer: Writer, blocks: list[tuple[Any, Any, bytes, int]], dtype: str) -> bytes:
+    if not blocks:
+        return NOTHING
+    e, v, ids, sizes = zip(*blocks, strict=True)
+    return writer.write((column.ints(e), column.array_of(v, dtype), column.array_of(ids, "O"), column.ints(sizes)))
+
+
+def _merge_sets(writer: Writer, index: Index, novelty: Novelty, upto_t: int) -> tuple[tuple[tuple[int, ...], ...], Entry]:
+    """Return the attribute sets, and the entry that says which entity has which, after the transactions of novelty."""
+    numbers = {one: n for n, one in enumerate(index.sets)}
+    found = attributes_by_entity(novelty, upto_t)
+    es = column.ints(sorted(found))
+    entry = index.entries.get(ATTRIBUTES_OF, Entry())
+    known = index.live(ATTRIBUTES_OF, Entities(es), "i8", None)
+    before = dict(zip(known.e.tolist(), known.v.tolist(), strict=True))
+    leaving, coming = [], []
+    for e in es.tolist():
+        old, new = before.get(e), found[e]
+        if old is not None:
+            new = tuple(sorted({*new, *index.sets[old]}))
+        number = numbers.setdefault(new, len(numbers))
+        if number != old:
+            coming.append((e, number))
+            if old is not None:
+                leaving.append((e, old))
+    merge = Merge(_pairs(leaving), _pairs(coming)[:3])
+    ev, _ = merge_family(writer, entry.ev, merge, BY_ENTITY, "i8", None)
+    return tuple(numbers), Entry(entry.rows + len(coming) - len(leaving), 0, ev)
+
+
+def attributes_by_entity(novelty: Novelty, upto_t: int) -> dict[int, tuple[int, ...]]:
+    """Return for each entity the sorted ids of the attributes that any event up to a t has."""
+    found: dict[int, set[int]] = {}
+    whole: dict[int, tuple[int, ...]] = {}
+    for transaction in novelty.transactions():
+        if transaction.t > upto_t:
+            break
+        for fact in transaction.facts:
+            found.setdefault(fact[0], set()).add(fact[1])
+        if transaction.columns:
+            whole.update(_patterns(transaction.columns))
+    for e, attributes in found.items():
+        whole[e] = tuple(sorted({*attributes, *whole.get(e, ())}))
+    return whole
+
+
+def _patterns(columns: Mapping[int, Rows]) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Yield each entity of a load with its attributes; there are few different sets of them, found as patterns of bits.
+
+    A load makes its entities, so none is in two loads.
+    """
+    attributes = sorted(columns)
+    es = np.unique(np.concatenate([columns[a].e for a in attributes]))
+    has = np.zeros((len(es), len(attributes)), bool)
+    for i, a in enumerate(attributes):
+        has[np.searchsorted(es, columns[a].e), i] = True
+    bits = np.packbits(has, axis=1)
+    patterns = {key: tuple(a for a, bit in zip(attributes, row, strict=True) if bit) for key, row in _distinct(bits, has)}
+    keys = (row.tobytes() for row in bits)
+    return zip(es.tolist(), map(patterns.__getitem__, keys), strict=True)
+
+
+def _distinct(bits: Array, has: Array) -> Iterator[tuple[bytes, list[bool]]]:
+    _, first = np.unique(bits.view(np.dtype((np.void, bits.shape[1]))).ravel(), return_index=True)
+    return ((bits[i].tobytes(), has[i].tolist()) for i in first)
+
+
+def _pairs(pairs: list[tuple[int, int]]) -> Rows:
+    e, v = (column.ints(part) for part in zip(*pairs, strict=True)) if pairs else (column.ints(()), column.ints(()))
+    return Rows(e, v, np.zeros(len(e), np.int64))

@@ -1,0 +1,208 @@
+"""Novelty: what the log says and the blocks do not say yet.
+
+Facts in order of t, kept by attribute as plain tuples, which the garbage collector lets go of. Maps for point reads and
+sorted runs for scans are built when first asked for and then only caught up. Everything here only grows, so any number
+of database values read it at once, each cut at its own t.
+
+Law: in one transaction a retraction stands before the assertion that takes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from threading import Lock
+from typing import Any, Final, NamedTuple
+
+from factstore.datom import Fact
+from factstore.index.column import Entities, Region, Rows, ints
+from factstore.index.run import Run, extend_runs
+
+# Newest first; a chain never changes, so a reader that holds one is safe from later appends.
+Chain = tuple[Fact, "Chain"] | None
+
+_catch_up = Lock()
+
+
+class Strand:
+    """The novelty of one attribute."""
+
+    __slots__ = ("_by_e", "_by_v", "_in_by_e", "_in_by_v", "_in_runs", "_runs", "facts", "loaded")
+
+    def __init__(self) -> None:
+        self.facts: list[Fact] = []
+        self.loaded: tuple[Run, ...] = ()  # what came in bulk, already sorted; each run of one t
+        self._by_e: dict[int, Chain] = {}
+        self._by_v: dict[Any, Chain] = {}
+        self._in_by_e = 0
+        self._in_by_v = 0
+        self._in_runs = 0
+        self._runs: tuple[Run, ...] = ()
+
+    def of_entity(self, e: int) -> Chain:
+        """Return the facts about an entity, newest first."""
+        if self._in_by_e != len(self.facts):
+            with _catch_up:
+                self._in_by_e = _extend(self._by_e, self.facts, self._in_by_e, 0)
+        return self._by_e.get(e)
+
+    def with_value(self, v: Any) -> Chain:
+        """Return the facts with a value, newest first."""
+        if self._in_by_v != len(self.facts):
+            with _catch_up:
+                self._in_by_v = _extend(self._by_v, self.facts, self._in_by_v, 2)
+        return self._by_v.get(v)
+
+    @property
+    def count(self) -> int:
+        """How many events there are."""
+        return len(self.facts) + sum(run.size for run in self.loaded)
+
+    @property
+    def last_t(self) -> int:
+        """The t of the newest event; -1 when there is none."""
+        last = self.facts[-1][3] if self.facts else -1
+        return max(last, self.loaded[-1].t) if self.loaded else last
+
+    def loaded_facts(self, a: int, region: Region, upto: int) -> list[Fact]:
+        """Return the facts of a region that came in bulk, up to a t."""
+        found: list[Fact] = []
+        for run in self.loaded:
+            if run.t <= upto and (events := run.events(region)).size:
+                found += ((e, a, v, run.t, True) for e, v in zip(events.e.tolist(), events.v.tolist(), strict=True))
+        return found
+
+    def runs(self, dtype: str, order_key: Any) -> tuple[Run, ...]:
+        """Return the events as sorted runs.
+
+        Runs merge when the older is less than twice the newer, not on every append: a query right after a one-datom
+        transaction then pays for that datom, not for all of novelty.
+        """
+        if self._in_runs != len(self.facts):
+            with _catch_up:
+                end = len(self.facts)
+                if self._in_runs < end:
+                    self._runs = extend_runs(self._runs, self.facts[self._in_runs : end], dtype, order_key)
+                    self._in_runs = end
+        return (*self.loaded, *self._runs)
+
+
+    def truncate(self, t: int) -> None:
+        """Take back the facts after t, which no database value has seen yet."""
+        with _catch_up:
+            self.loaded = tuple(run for run in self.loaded if run.t <= t)
+            while self.facts and self.facts[-1][3] > t:
+                self.facts.pop()
+            end = len(self.facts)
+            # Rare: an append lost its race. What was built over the facts taken back is built again when asked for.
+            if self._in_by_e > end:
+                self._by_e, self._in_by_e = {}, 0
+            if self._in_by_v > end:
+                self._by_v, self._in_by_v = {}, 0
+            if self._in_runs > end:
+                self._runs, self._in_runs = (), 0
+
+
+def _extend(chains: dict[Any, Chain], facts: list[Fact], start: int, place: int) -> int:
+    end = len(facts)
+    for fact in facts[start:end]:
+        key = fact[place]
+        chains[key] = (fact, chains.get(key))
+    return end
+
+
+class Transaction(NamedTuple):
+    """What one transaction added: facts, and columns that came in bulk, all of the same t and asserted."""
+
+    t: int
+    facts: Sequence[Fact]
+    columns: Mapping[int, Rows] = {}
+
+    @property
+    def size(self) -> int:
+        """How many facts there are in all."""
+        return len(self.facts) + sum(rows.size for rows in self.columns.values())
+
+
+class Novelty:
+    """The facts of the transactions after some t, by attribute."""
+
+    __slots__ = ("_attributes_of", "_in_attributes_of", "_log", "count", "strands")
+
+    def __init__(self, facts: Iterable[Fact] = ()) -> None:
+        self.strands: dict[int, Strand] = {}
+        self.count = 0
+        self._log: list[Transaction] = []
+        self._attributes_of: dict[int, tuple[int, ...]] = {}
+        self._in_attributes_of = 0
+        first = tuple(facts)
+        if first:
+            self.append(0, first)
+
+    def append(self, t: int, facts: Sequence[Fact], columns: Mapping[int, Rows] | None = None) -> None:
+        """Add what one transaction said, which must be newer than all others."""
+        strands = self.strands
+        for fact in facts:
+            strand = strands.get(fact[1])
+            if strand is None:
+                strand = strands[fact[1]] = Strand()
+            strand.facts.append(fact)
+        if columns:
+            self._load(columns)
+        transaction = Transaction(t, facts, columns or {})
+        self._log.append(transaction)
+        self.count += len(facts) if columns is None else transaction.size
+
+    def _load(self, columns: Mapping[int, Rows]) -> None:
+        for a, rows in columns.items():
+            strand = self.strands.setdefault(a, Strand())
+            strand.loaded = (*strand.loaded, Run.loaded(rows))
+
+    def truncate(self, t: int) -> None:
+        """Take back the transactions after t, which no database value has seen yet."""
+        touched: set[int] = set()
+        while self._log and self._log[-1].t > t:
+            gone = self._log.pop()
+            self.count -= gone.size
+            touched.update(gone.columns, (fact[1] for fact in gone.facts))
+        for a in touched:
+            self.strands[a].truncate(t)
+            if not self.strands[a].count:
+                del self.strands[a]
+        if self._in_attributes_of > len(self._log):
+            with _catch_up:
+                self._attributes_of, self._in_attributes_of = {}, 0
+
+    def transactions(self) -> Iterator[Transaction]:
+        """Yield what each transaction said, oldest first."""
+        return iter(self._log)
+
+    def attributes_of(self, e: int) -> tuple[int, ...]:
+        """Return the ids of the attributes that any fact about an entity has."""
+        if self._in_attributes_of != len(self._log):
+            with _catch_up:
+                end = len(self._log)
+                for transaction in self._log[self._in_attributes_of : end]:
+                    self._note_attributes(transaction.facts)
+                self._in_attributes_of = end
+        found = self._attributes_of.get(e, ())
+        region = Entities(ints((e,)))
+        loaded = [a for a, strand in list(self.strands.items()) if any(run.events(region).size for run in strand.loaded)]
+        return (*found, *loaded) if loaded else found
+
+    def _note_attributes(self, facts: Sequence[Fact]) -> None:
+        known = self._attributes_of
+        for fact in facts:
+            found = known.get(fact[0], ())
+            if fact[1] not in found:
+                known[fact[0]] = (*found, fact[1])
+
+    def after(self, t: int) -> Novelty:
+        """Return the novelty that is left when everything up to t has gone into the index."""
+        rest = Novelty()
+        for transaction in list(self._log):
+            if transaction.t > t:
+                rest.append(*transaction)
+        return rest
+
+
+EMPTY_STRAND: Final = Strand()

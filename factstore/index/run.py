@@ -1,0 +1,63 @@
+"""Sorted runs of events: how novelty is scanned.
+
+A run holds every event of its stretch of the log, in both orders. A few runs of geometrically growing size stand for all
+of an attribute's novelty, so that an append costs its own sorting, not everybody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from factstore.datom import Fact
+from factstore.index import column
+from factstore.index.column import BY_ENTITY, BY_VALUE, OrderKey, Region, Rows
+
+
+class Run:
+    """Events sorted by (e, v, t), and by (v, e, t) once that is asked for."""
+
+    __slots__ = ("_by_value", "_order_key", "by_entity", "t")
+
+    def __init__(self, by_entity: Rows, order_key: OrderKey) -> None:
+        self.by_entity = by_entity
+        self._by_value: Rows | None = None
+        self._order_key = order_key
+        self.t = int(by_entity.t[0])  # of a loaded run: the one t of all its events
+
+    @classmethod
+    def sorted(cls, events: Rows, order_key: OrderKey) -> Run:
+        """Return a run of events in any order."""
+        return cls(column.sort(events, BY_ENTITY, order_key), order_key)
+
+    @classmethod
+    def loaded(cls, rows: Rows, order_key: OrderKey = None) -> Run:
+        """Return a run of assertions of one t, in order of (e, v)."""
+        return cls(rows._replace(added=np.ones(rows.size, bool)), order_key)
+
+    @property
+    def size(self) -> int:
+        """How many events there are."""
+        return self.by_entity.size
+
+    @property
+    def by_value(self) -> Rows:
+        """The events sorted by (v, e, t)."""
+        if self._by_value is None:
+            self._by_value = column.sort(self.by_entity, BY_VALUE, self._order_key)
+        return self._by_value
+
+    def events(self, region: Region) -> Rows:
+        """Return the events that lie in a region."""
+        rows = self.by_entity if region.order == BY_ENTITY else self.by_value
+        return rows.take(column.select(rows, region, self._order_key))
+
+
+def extend_runs(runs: tuple[Run, ...], facts: Sequence[Fact], dtype: str, order_key: OrderKey) -> tuple[Run, ...]:
+    """Return runs that hold these facts too; each but the last is at least twice as large as the one after it."""
+    run = Run.sorted(column.events_of(facts, dtype), order_key)
+    kept = list(runs)
+    while kept and kept[-1].size < 2 * run.size:
+        run = Run.sorted(column.concat([kept.pop().by_entity, run.by_entity], dtype), order_key)
+    return (*kept, run)

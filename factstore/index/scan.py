@@ -1,0 +1,130 @@
+"""Scans in the order of an index: EAVT, AEVT, AVET, VAET, from a prefix or from a point onwards, either way.
+
+    group   all facts with one leading component: an entity (EAVT), an attribute (AEVT, AVET), a referenced entity (VAET)
+
+Facts come lazily, a group at a time; within a fact's history the newest event comes first, as in Datomic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Any, Final
+
+import numpy as np
+
+from factstore.datom import Fact
+from factstore.index import column
+from factstore.index.column import Range, Rows
+from factstore.index.view import View
+from factstore.values import order_key
+
+# Places of e, a, v in a fact, in the order of each index.
+ORDERS: Final[dict[str, tuple[int, int, int]]] = {"eavt": (0, 1, 2), "aevt": (1, 0, 2), "avet": (1, 2, 0), "vaet": (2, 1, 0)}
+_CHUNK: Final = 4096
+
+
+def facts_of(rows: Rows, a: int) -> Iterator[Fact]:
+    """Yield rows of an attribute as facts, a chunk at a time."""
+    for start in range(0, rows.size, _CHUNK):
+        part = rows.take(slice(start, start + _CHUNK))
+        added = [True] * part.size if part.added is None else part.added.tolist()
+        for e, v, t, op in zip(part.e.tolist(), part.v.tolist(), part.t.tolist(), added, strict=True):
+            yield e, a, v, t, op
+
+
+def prefix(view: View, index: str, components: tuple[Any, ...]) -> Iterator[Fact]:
+    """Yield the facts that begin with these components: stored values in the order of the index, a t as the fourth."""
+    places = ORDERS[index]
+    facts: Iterable[Fact]
+    if not components:
+        facts = chain.from_iterable(map(_group_reader(view, index), _groups(view, index)))
+    elif index == "avet" and len(components) >= 2:
+        facts = _newest_first(view, view.facts_with(components[0], components[1]), index)
+    elif index in ("eavt", "aevt") and len(components) >= 2:
+        e, a = (components[places.index(0)], components[places.index(1)])
+        facts = _newest_first(view, view.facts_of(e, a), index)
+    else:
+        facts = _group_reader(view, index)(components[0])
+    wanted = tuple(zip(places, components, strict=False))
+    t = components[3] if len(components) > 3 else None
+    return (
+        fact for fact in facts if (t is None or fact[3] == t) and all(_same(fact[place], part) for place, part in wanted)
+    )
+
+
+def seek(view: View, index: str, components: tuple[Any, ...], *, backwards: bool = False) -> Iterator[Fact]:
+    """Yield the facts from the first at or after the components to the index's end; or from the last at or before, back."""
+    read = _group_reader(view, index)
+    groups = _groups(view, index)
+    if components:
+        first = components[0]
+        groups = [group for group in groups if (group <= first if backwards else group >= first)]
+    for group in reversed(groups) if backwards else groups:
+        facts: Iterable[Fact] = read(group)
+        if backwards:
+            facts = reversed(list(facts))
+        if components and group == components[0] and len(components) > 1:
+            facts = _from(facts, index, components, backwards)
+        yield from facts
+
+
+def between(view: View, a: int, region: Range) -> Iterator[Fact]:
+    """Yield the facts of an attribute with values in a range, in order of value."""
+    rows = view.between(a, region.low, region.high, low_open=region.low_open, high_open=region.high_open)
+    return facts_of(_rows_newest_first(rows), a)
+
+
+def _from(facts: Iterable[Fact], index: str, components: tuple[Any, ...], backwards: bool) -> Iterator[Fact]:
+    places = ORDERS[index][1 : len(components)]
+    start = tuple(order_key(part) for part in components[1:3])
+
+    def reached(fact: Fact) -> bool:
+        key = tuple(order_key(fact[place]) for place in places)
+        return key <= start if backwards else key >= start
+
+    return filter(reached, facts)
+
+
+def _same(left: Any, right: Any) -> bool:
+    return type(left) is type(right) and bool(left == right)
+
+
+def _groups(view: View, index: str) -> list[Any]:
+    """Return the leading components there are, in order."""
+    attributes = view.attributes()
+    if index == "aevt":
+        return attributes
+    if index == "avet":
+        return [a for a in attributes if view.schema.attribute(a).has_avet]
+    if index == "eavt":
+        return _distinct(view.by_entity(a).e for a in attributes)
+    return _distinct(view.by_value(a).v for a in attributes if view.schema.attribute(a).is_ref)
+
+
+def _distinct(columns: Iterable[Any]) -> list[int]:
+    parts = list(columns)
+    return np.unique(np.concatenate(parts)).tolist() if parts else []
+
+
+def _group_reader(view: View, index: str) -> Callable[[Any], Iterable[Fact]]:
+    if index == "eavt":
+        return lambda e: _newest_first(view, view.facts_about(e), index)
+    if index == "aevt":
+        return lambda a: facts_of(_rows_newest_first(view.by_entity(a)), a)
+    if index == "avet":
+        return lambda a: facts_of(_rows_newest_first(view.by_value(a)), a)
+    return lambda v: _newest_first(view, view.facts_referring(v), index)
+
+
+def _newest_first(view: View, facts: list[Fact], index: str) -> list[Fact]:
+    first, second, third = ORDERS[index]
+    return sorted(facts, key=lambda fact: (fact[first], fact[second], order_key(fact[third]), -fact[3], fact[4]))
+
+
+def _rows_newest_first(rows: Rows) -> Rows:
+    """Turn each fact's events round; rows come with the oldest first."""
+    if rows.added is None or rows.size < 2:
+        return rows
+    group = np.append(0, np.cumsum(~column.same_as_next(rows)))
+    return rows.take(np.lexsort((~rows.added, -rows.t, group)))

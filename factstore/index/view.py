@@ -1,0 +1,355 @@
+"""The view: what one database value sees of index and novelty.
+
+    rows = (live ∪ past spans of the index) patched by the events of novelty and of speculation, cut at a basis
+
+The only place that knows of time filters, speculation and user filters. Above it there are just columns of facts.
+Law: the answer does not depend on where the cut between blocks and novelty lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from factstore.datom import Fact
+from factstore.index import column
+from factstore.index.cache import Cache
+from factstore.index.column import BY_ENTITY, BY_VALUE, Array, Entities, Everything, Folded, Ints, Range, Region, Rows, Values
+from factstore.index.directory import Index
+from factstore.index.novelty import EMPTY_STRAND, Chain, Novelty, Strand, Transaction
+from factstore.schema.attribute import Attribute, Schema
+from factstore.values import Stored
+
+# Reading a sixteenth of a column row by row costs about what reading all of it does.
+_WHOLE_COLUMN_PAYS = 16
+
+
+class Layer(NamedTuple):
+    """A novelty as far as one t; speculation stacks further layers on the committed one."""
+
+    novelty: Novelty
+    upto: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A cut through index and novelty; immutable. `upto`, `after` and `is_history` say which events it sees."""
+
+    index: Index
+    layers: tuple[Layer, ...]
+    schema: Schema
+    cache: Cache
+    upto: int  # events with t <= upto
+    after: int = -1  # only facts asserted at t > after
+    is_history: bool = False
+    keep: Callable[[Fact], bool] | None = None
+    _columns: dict[tuple[int, str], Rows] = field(default_factory=dict, repr=False, compare=False)
+
+    # -- other views of the same facts
+
+    def cut(self, **changes: Any) -> Self:
+        """Return this view with other limits."""
+        return replace(self, _columns={}, **changes)
+
+    def plus(self, facts: Sequence[Fact], t: int, schema: Schema) -> Self:
+        """Return this view with a transaction on top, seen by nobody else.
+
+        Layers merge like the runs of novelty, so a long chain of speculation stays a few layers deep.
+        """
+        layers, new = self.layers, [Transaction(t, facts)]
+        while len(layers) > 1 and layers[-1].novelty.count < 2 * sum(transaction.size for transaction in new):
+            new = [*layers[-1].novelty.transactions(), *new]
+            layers = layers[:-1]
+        novelty = Novelty()
+        for transaction in new:
+            novelty.append(*transaction)
+        return replace(self, layers=(*layers, Layer(novelty, t)), upto=t, schema=schema, _columns={})
+
+    # -- scalar reads
+
+    def values_of(self, e: int, a: int) -> tuple[Stored, ...]:
+        """Return the values that an entity has of an attribute."""
+        if len(self.layers) == 1 and not self.is_history and self.after < 0 and self.keep is None:
+            strand = self.layers[0].novelty.strands.get(a)
+            chain = None if strand is None else strand.of_entity(e)
+            if chain is None:
+                if (strand is None or not strand.loaded) and not self.index.may_hold(e, a):
+                    return ()
+            elif chain[0][3] <= self.upto and not self._is_many(a):
+                # The newest event of a cardinality-one attribute says it all, whatever is older.
+                return (chain[0][2],) if chain[0][4] else ()
+        return tuple(fact[2] for fact in self.facts_of(e, a) if fact[4])
+
+    def holders_of(self, a: int, v: Stored) -> tuple[int, ...]:
+        """Return the entities that have a value of an attribute."""
+        return tuple(fact[0] for fact in self.facts_with(a, v) if fact[4])
+
+    def facts_of(self, e: int, a: int) -> list[Fact]:
+        """Return the facts about an entity and an attribute; in a history view all events."""
+        older: list[Fact] = []
+        if self.index.may_hold(e, a):
+            if self._sees_index_as_is:
+                older = [(e, a, v, t, True) for v, t in self.index.values_of(a, e)]
+            else:
+                older = self._from_index(a, Entities(column.ints((e,))))
+        events = [
+            (strand.of_entity(e), strand.loaded_facts(a, Entities(column.ints((e,))), upto) if strand.loaded else [], upto)
+            for strand, upto in self._strands(a)
+        ]
+        return self._scalar(older, events, 2)
+
+    def facts_with(self, a: int, v: Stored) -> list[Fact]:
+        """Return the facts of an attribute with a value; in a history view all events."""
+        older: list[Fact] = []
+        if a in self.index.entries:
+            if self._sees_index_as_is:
+                older = [(e, a, v, t, True) for e, t in self.index.holders_of(a, v, self._order_key(a))]
+            else:
+                older = self._from_index(a, Values([v]))
+        events = [
+            (strand.with_value(v), strand.loaded_facts(a, Values([v]), upto) if strand.loaded else [], upto)
+            for strand, upto in self._strands(a)
+        ]
+        return self._scalar(older, events, 0)
+
+    def facts_about(self, e: int) -> list[Fact]:
+        """Return every fact about an entity, attribute by attribute in order of id."""
+        found = set(self.index.attributes_of(e))
+        for layer in self.layers:
+            found.update(layer.novelty.attributes_of(e))
+        return [fact for a in sorted(found) for fact in self.facts_of(e, a)]
+
+    def facts_referring(self, e: int) -> list[Fact]:
+        """Return every fact whose value is a reference to an entity."""
+        return [fact for a in self.schema.references if self._has(a) for fact in self.facts_with(a, e)]
+
+    def _has(self, a: int) -> bool:
+        return a in self.index.entries or any(a in layer.novelty.strands for layer in self.layers)
+
+    # -- columns
+
+    def by_entity(self, a: int) -> Rows:
+        """Return all rows of an attribute in order of (e, v)."""
+        return self._column(a, BY_ENTITY)
+
+    def by_value(self, a: int) -> Rows:
+        """Return all rows of an attribute in order of (v, e)."""
+        return self._column(a, BY_VALUE)
+
+    def of_entities(self, a: int, es: Ints) -> tuple[Rows, Ints]:
+        """Return the rows of these entities, and for each row the position in `es` that it answers."""
+        rows = self._known_column(a, BY_ENTITY, len(es))
+        if rows is None:
+            rows = self._rows(a, Entities(np.unique(es)))
+        low, high = column.bounds(rows.e, es)
+        at, which = column.spread(low, high)
+        return rows.take(at), which
+
+    def with_values(self, a: int, vs: Sequence[Stored] | Array) -> tuple[Rows, Ints]:
+        """Return the rows with these values, and for each row the position in `vs` that it answers."""
+        rows, order_key = self._known_column(a, BY_VALUE, len(vs)), self._order_key(a)
+        if rows is None:
+            wanted = np.unique(vs) if isinstance(vs, np.ndarray) and vs.dtype != object else sorted(set(vs), key=order_key)
+            rows = self._rows(a, Values(wanted))
+        at, which = column.spread(*column.bounds(rows.v, vs, order_key))
+        return rows.take(at), which
+
+    def between(
+        self, a: int, low: Stored | None, high: Stored | None, *, low_open: bool = False, high_open: bool = False
+    ) -> Rows:
+        """Return the rows with values from low to high, in order of (v, e); None is open."""
+        region = Range(low, high, low_open, high_open)
+        known = self._cached(a, BY_VALUE)
+        if known is None or self.is_history:
+            return self._rows(a, region)
+        return known.take(column.range_of(known.v, region, self._order_key(a)))
+
+    def count(self, a: int) -> int:
+        """Return how many rows an attribute has: exact when its column is known, else a close upper bound."""
+        known = self._columns.get((a, BY_ENTITY))
+        if known is not None:
+            return known.size
+        count = self.index.count(a) + sum(strand.count for strand, _ in self._strands(a))
+        return count + self.index.count_past(a) * 2 if self.is_history or self.upto < self.index.basis_t else count
+
+    def count_with(self, a: int, v: Stored) -> int:
+        """Return how many rows have a value: exact when the column is known, else a close upper bound."""
+        known = self._cached(a, BY_VALUE)
+        if known is not None:
+            chosen = column.range_of(known.v, Range(v, v), self._order_key(a))
+            return int(chosen.stop - chosen.start)
+        count = self.index.count_with(a, v, self._order_key(a))
+        for strand, _ in self._strands(a):
+            chain = strand.with_value(v)
+            count += sum(run.events(Values([v])).size for run in strand.loaded)
+            while chain is not None:
+                count, chain = count + 1, chain[1]
+        return count
+
+    def attributes(self) -> list[int]:
+        """Return the ids of the attributes that have any rows."""
+        found = set(self.index.attributes())
+        for layer in self.layers:
+            # A list first: a commit may add a strand while we look.
+            found.update(list(layer.novelty.strands))
+        return sorted(found)
+
+    # -- how rows come together
+
+    def _attribute(self, a: int) -> Attribute:
+        return self.schema.attribute(a)
+
+    def _order_key(self, a: int) -> Any:
+        return self._attribute(a).order_key
+
+    def _is_many(self, a: int) -> bool:
+        return self._attribute(a).many
+
+    def _strands(self, a: int) -> Iterator[tuple[Strand, int]]:
+        for layer in self.layers:
+            strand = layer.novelty.strands.get(a, EMPTY_STRAND)
+            if strand.facts or strand.loaded:
+                yield strand, min(layer.upto, self.upto)
+
+    @property
+    def _sees_index_as_is(self) -> bool:
+        return not self.is_history and self.upto >= self.index.basis_t
+
+    def _scalar(self, older: list[Fact], strands: list[tuple[Chain, list[Fact], int]], place: int) -> list[Fact]:
+        """Return facts of one entity (place 2: told apart by value) or of one value (place 0: by entity)."""
+        events: list[Fact] = []
+        for chain, loaded, upto in strands:
+            events += _oldest_first(chain, upto)
+            if loaded:
+                events = sorted([*loaded, *events], key=lambda fact: fact[3])
+        if self.is_history:
+            return self._chosen([*older, *events])
+        if not events:
+            return self._chosen(older)
+        live = {fact[place]: fact for fact in older}
+        for fact in events:
+            if fact[4]:
+                live[fact[place]] = fact
+            else:
+                live.pop(fact[place], None)
+        return self._chosen(live.values())
+
+    def _from_index(self, a: int, region: Region) -> list[Fact]:
+        rows = self._base(a, region)
+        added = [True] * rows.size if rows.added is None else rows.added.tolist()
+        return [(e, a, v, t, op) for e, v, t, op in zip(rows.e.tolist(), rows.v.tolist(), rows.t.tolist(), added, strict=True)]
+
+    def _chosen(self, facts: Any) -> list[Fact]:
+        if self.after >= 0:
+            facts = [fact for fact in facts if fact[3] > self.after]
+        elif self.keep is None:
+            return facts if type(facts) is list else list(facts)
+        return [fact for fact in facts if self.keep(fact)] if self.keep else list(facts)
+
+    def _column(self, a: int, order: str) -> Rows:
+        known = self._cached(a, order)
+        if known is not None:
+            return known
+        key = self._shared_key(a, order)
+        rows = self._rows(a, Everything(order))
+        self._columns[a, order] = rows
+        if key is not None:
+            self.cache.put(key, rows, rows.nbytes)
+        return rows
+
+    def _known_column(self, a: int, order: str, wanted: int) -> Rows | None:
+        """Return the whole column when it is at hand or worth making for this many look-ups."""
+        if wanted * _WHOLE_COLUMN_PAYS > self.count(a):
+            return self._column(a, order)
+        return self._cached(a, order)
+
+    def _cached(self, a: int, order: str) -> Rows | None:
+        found = self._columns.get((a, order))
+        if found is None:
+            key = self._shared_key(a, order)
+            found = None if key is None else self.cache.get(key)
+            if found is not None:
+                self._columns[a, order] = found
+        return found
+
+    def _shared_key(self, a: int, order: str) -> tuple[Any, ...] | None:
+        """Return the key under which other views share this column; None when this view sees other events than they do."""
+        if self.is_history or self.after >= 0 or self.keep is not None or self.upto < self.index.basis_t:
+            return None
+        if any(a in layer.novelty.strands for layer in self.layers[1:]):
+            return None
+        strand = self.layers[0].novelty.strands.get(a)
+        last = -1 if strand is None else strand.last_t
+        return (a, order, self.index.version, last) if last <= min(self.upto, self.layers[0].upto) else None
+
+    def _rows(self, a: int, region: Region) -> Rows:
+        attribute = self._attribute(a)
+        order, order_key = region.order, attribute.order_key
+        base, events = self._base(a, region), self._events(a, region)
+        if self.is_history:
+            rows = column.sort(column.concat([base, events], attribute.value_type.dtype), order, order_key)
+        elif events.size:
+            folded: Folded = column.fold(events)
+            rows = column.without(base, folded.touched, order, order_key)
+            if folded.live.size:
+                rows = column.sort(column.concat([rows, folded.live], attribute.value_type.dtype), order, order_key)
+        else:
+            rows = base
+        return self._filtered(a, rows)
+
+    def _filtered(self, a: int, rows: Rows) -> Rows:
+        if self.after >= 0:
+            rows = rows.take(rows.t > self.after)
+        if self.keep is None:
+            return rows
+        added = [True] * rows.size if rows.added is None else rows.added.tolist()
+        facts = zip(rows.e.tolist(), rows.v.tolist(), rows.t.tolist(), added, strict=True)
+        keep = self.keep
+        return rows.take(np.fromiter((keep((e, a, v, t, op)) for e, v, t, op in facts), bool, rows.size))
+
+    def _base(self, a: int, region: Region) -> Rows:
+        """Return what the index holds of a region, as of this view: live rows, or in a history view all events, sorted."""
+        attribute = self._attribute(a)
+        dtype, order_key = attribute.value_type.dtype, attribute.order_key
+        live = self.index.live(a, region, dtype, order_key)
+        if self.upto >= self.index.basis_t and not self.is_history:
+            return live
+        if self.upto < self.index.basis_t:
+            live = live.take(live.t <= self.upto)
+        past = self.index.past(a, region, dtype, order_key)
+        past = past.take(past.rows.t <= self.upto)
+        if not self.is_history:
+            alive = past.rows.take(past.t1 > self.upto)
+            return column.sort(column.concat([live, alive], dtype), region.order, order_key) if alive.size else live
+        ended = past.take(past.t1 <= self.upto)
+        retractions = ended.rows._replace(t=ended.t1, added=np.zeros(ended.rows.size, bool))
+        events = column.concat([live, past.rows, retractions], dtype)
+        events = events if events.added is not None else events._replace(added=np.ones(events.size, bool))
+        return column.sort(events, region.order, order_key)
+
+    def _events(self, a: int, region: Region) -> Rows:
+        """Return the events of all layers in a region, cut at this view's basis, sorted."""
+        attribute = self._attribute(a)
+        dtype, order_key = attribute.value_type.dtype, attribute.order_key
+        parts = []
+        for strand, upto in self._strands(a):
+            for run in strand.runs(dtype, order_key):
+                events = run.events(region)
+                parts.append(events if events.size == 0 or events.t.max() <= upto else events.take(events.t <= upto))
+        events = column.concat(parts, dtype)
+        if events.added is None:
+            events = events._replace(added=np.ones(events.size, bool))
+        return column.sort(events, region.order, order_key) if len(parts) > 1 else events
+
+
+def _oldest_first(chain: Chain, upto: int) -> list[Fact]:
+    facts = []
+    while chain is not None:
+        if chain[0][3] <= upto:
+            facts.append(chain[0])
+        chain = chain[1]
+    facts.reverse()
+    return facts

@@ -1,0 +1,127 @@
+"""The log: one checksummed record a transaction, in order of t. The log alone is the truth.
+
+    record = u32 crc32 of the rest, little-endian
+           | msgpack [format, t, instant µs, next-n, {attribute: block of (e, v)}, e, a, v, added, e, a, v, added, …]
+
+The transaction's own `:db/txInstant` is not written as a datom: it is the record's instant. The map of blocks holds what was
+loaded in bulk, all asserted, in order of (e, v); it is nil in an ordinary transaction.
+Law: decoding what was encoded gives the same facts, and a flipped bit anywhere is reported, with its t, never skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, overload
+from zlib import crc32
+
+import numpy as np
+
+from factstore.datom import Fact, tx_of
+from factstore.errors import Corrupt
+from factstore.index import block
+from factstore.index.column import Rows
+from factstore.packing import packer, unpack
+from factstore.schema.attribute import TX_INSTANT
+from factstore.storage import Record, Storage
+
+FORMAT: Final = 1
+_HEADER_FIELDS: Final = 5
+
+
+class Transaction(NamedTuple):
+    """What one record says; `facts` begin with the transaction's own instant."""
+
+    t: int
+    instant: int  # microseconds since 1970
+    next_n: int
+    facts: Sequence[Fact]
+    columns: Mapping[int, Rows] | None = None  # what came in bulk, by attribute
+
+    def all_facts(self) -> Sequence[Fact]:
+        """Return the facts, those that came in bulk after the others; these are made only when somebody reads them."""
+        return AllFacts(self.facts, self.columns) if self.columns else self.facts
+
+
+class AllFacts(Sequence[Fact]):
+    """The facts of a bulk transaction, made from its columns when they are read."""
+
+    __slots__ = ("_columns", "_facts")
+
+    def __init__(self, facts: Sequence[Fact], columns: Mapping[int, Rows]) -> None:
+        self._facts = facts
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(self._facts) + sum(rows.size for rows in self._columns.values())
+
+    def __iter__(self) -> Iterator[Fact]:
+        yield from self._facts
+        for a, rows in self._columns.items():
+            for e, v, t in zip(rows.e.tolist(), rows.v.tolist(), rows.t.tolist(), strict=True):
+                yield e, a, v, t, True
+
+    @overload
+    def __getitem__(self, at: int) -> Fact: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Fact]: ...
+    def __getitem__(self, at: int | slice) -> Fact | Sequence[Fact]:
+        return list(self)[at]
+
+
+class Encoder:
+    """Turns transactions into records; belongs to one thread at a time."""
+
+    __slots__ = ("_pack",)
+
+    def __init__(self) -> None:
+        self._pack = packer().pack
+
+    def encode(
+        self, t: int, instant: int, next_n: int, facts: Sequence[Fact], columns: Mapping[int, Rows] | None = None
+    ) -> bytes:
+        """Return the record of a transaction whose first fact is its own instant."""
+        blocks = {a: block.encode((rows.e, rows.v)) for a, rows in columns.items()} if columns else None
+        flat: list[Any] = [FORMAT, t, instant, next_n, blocks]
+        for i in range(1, len(facts)):
+            e, a, v, _, added = facts[i]
+            flat += (e, a, v, added)
+        body: bytes = self._pack(flat)
+        return crc32(body).to_bytes(4, "little") + body
+
+
+def decode(record: Record) -> Transaction:
+    """Return the transaction of a record. Raises: Corrupt(:db.error/storage-corrupt)."""
+    body = memoryview(record.body)[4:]
+    if crc32(body) != int.from_bytes(record.body[:4], "little"):
+        raise _damaged(record.t, "its checksum does not match")
+    flat = unpack(body)
+    version, t, instant, next_n, blocks = flat[:_HEADER_FIELDS]
+    if version != FORMAT or t != record.t:
+        raise _damaged(record.t, f"it claims format {version} and t {t}")
+    step = iter(flat[_HEADER_FIELDS:])
+    facts = [(e, a, v, t, added) for e, a, v, added in zip(step, step, step, step, strict=True)]
+    columns = blocks and {a: _rows(body, t) for a, body in blocks.items()}
+    return Transaction(t, instant, next_n, [(tx_of(t), TX_INSTANT, instant, t, True), *facts], columns)
+
+
+def _rows(body: bytes, t: int) -> Rows:
+    e, v = block.decode(body)
+    return Rows(e, v, np.full(len(e), t, np.int64))
+
+
+def read(storage: Storage, after_t: int, upto_t: int | None = None) -> Iterator[Transaction]:
+    """Yield the transactions after one t, as far as another or the head. Raises: Corrupt, where a record is damaged or missing."""
+    upto = storage.head() if upto_t is None else upto_t
+    while after_t < upto:
+        records = storage.read_log(after_t, upto)
+        if not records:
+            raise _damaged(after_t + 1, "it is missing")
+        for record in records:
+            if record.t != after_t + 1:
+                raise _damaged(after_t + 1, f"it is missing; the next is {record.t}")
+            yield decode(record)
+            after_t = record.t
+
+
+def _damaged(t: int, why: str) -> Corrupt:
+    return Corrupt(":db.error/storage-corrupt", f"the log record of t={t} is damaged: {why}", t=t)

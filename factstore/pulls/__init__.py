@@ -1,0 +1,131 @@
+"""Pull: nested maps of what is known about an entity, in the shape that a pattern asks for.
+
+Reads databases through their views; knows neither queries nor writing.
+Law: a pull finds nothing that `datoms` would not, and a pattern read from text and one written as data find the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from types import FunctionType, NoneType
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, overload
+from uuid import UUID
+
+from factstore.errors import DatabaseError
+from factstore.pulls.parse import MAX_PATH, Pattern, parse
+from factstore.pulls.run import run_pattern
+from factstore.values import Keyword, Symbol
+
+if TYPE_CHECKING:
+    from factstore.db import Database
+    from factstore.schema.attribute import Schema
+
+__all__ = ["Pattern", "PatternForm", "compile_pattern", "compiled_for", "pull", "pull_compiled", "pull_many"]
+
+T = TypeVar("T")
+PatternForm: TypeAlias = str | Sequence[Any]
+_CACHE_SIZE: Final = 512  # patterns
+_TOLD_BY_TEXT: Final = frozenset({Keyword, Symbol, NoneType, bool, int, float, Decimal, datetime, UUID, bytes})
+# By the schema's identity and the pattern's form. The schema is kept with the pattern, so that no other can take its id.
+_compiled: dict[tuple[int, Any], tuple[Schema, Pattern]] = {}
+
+
+@overload
+def pull(db: Database, pattern: type[T], eid: Any) -> T | None: ...
+@overload
+def pull(db: Database, pattern: PatternForm, eid: Any) -> dict[Any, Any] | None: ...
+def pull(db: Database, pattern: Any, eid: Any) -> Any:
+    """Return what a pattern finds of one entity, as a plain dict with keywords for keys.
+
+    Args:
+        pattern: EDN text or Python data: `"[:person/name {:person/friends ...}]"`, `[":person/name", "*"]`; or a dataclass,
+            whose fields are the pattern and of which an instance is returned (`factstore.pulls.shapes`).
+        eid: an entity id, ident or lookup ref.
+    Returns: a fresh dict, or None when there is no such entity or nothing of what was asked for. Many values are a list
+        in order of value, of which a pattern without `:limit` gets the first 1000. A reference is `{":db/id": n}`, with
+        `:db/ident` when it has one.
+    Raises: PullError; DatabaseError(:db.error/history-not-supported).
+    Source: Datomic API, pull.
+    """
+    return pull_many(db, pattern, (eid,))[0]
+
+
+@overload
+def pull_many(db: Database, pattern: type[T], eids: Iterable[Any]) -> list[T | None]: ...
+@overload
+def pull_many(db: Database, pattern: PatternForm, eids: Iterable[Any]) -> list[dict[Any, Any] | None]: ...
+def pull_many(db: Database, pattern: Any, eids: Iterable[Any]) -> Any:
+    """Return what a pattern finds of each of these entities, in their order; None keeps the place of one that has nothing.
+
+    Raises: PullError; DatabaseError(:db.error/history-not-supported).
+    Cost: one read of a column per attribute, whatever the number of entities.   Source: Datomic API, pull-many.
+    """
+    if isinstance(pattern, type):
+        from factstore.pulls import shapes
+
+        found = pull_compiled(db, compiled_for(db, shapes.form_of(pattern)), eids)
+        return [None if each is None else shapes.build(pattern, each) for each in found]
+    return pull_compiled(db, compiled_for(db, pattern), eids)
+
+
+def pull_compiled(db: Database, pattern: Pattern, eids: Iterable[Any]) -> list[dict[Any, Any] | None]:
+    """Return what a compiled pattern finds of each of these entities."""
+    asked = list(eids)
+    if set(map(type, asked)) <= {int}:
+        return [out or None for out in run_pattern(db, pattern, asked)]
+    found = list(map(db.entid, asked))
+    outs = iter(run_pattern(db, pattern, [e for e in found if e is not None]))
+    return [None if e is None else next(outs) or None for e in found]
+
+
+def compile_pattern(schema: Schema, form: PatternForm) -> Pattern:
+    """Return what a pattern means under a schema; forms seen before are remembered.
+
+    Raises: PullError; ReadError.
+    """
+    try:
+        key = id(schema), form if type(form) is str else _key(form)
+    except _Untold:
+        return parse(schema, form)
+    known = _compiled.get(key)
+    if known is not None and known[0] is schema:
+        return known[1]
+    pattern = parse(schema, form)
+    if len(_compiled) >= _CACHE_SIZE:
+        _compiled.clear()
+    _compiled[key] = schema, pattern
+    return pattern
+
+
+def compiled_for(db: Database, form: PatternForm) -> Pattern:
+    """Return what a pattern means in a database; raises where there is nothing to pull from."""
+    if db.is_history:
+        raise DatabaseError(
+            ":db.error/history-not-supported",
+            "a pull shows what is true at one time; a history database has every time at once, use as_of",
+        )
+    return compile_pattern(db.schema, form)
+
+
+class _Untold(Exception):
+    """A form with a part that nothing hashable stands for."""
+
+
+def _key(form: Any, depth: int = 0) -> Any:
+    """Return something hashable that equals only that of the same form, types included: 1, 1.0 and True are three forms."""
+    kind = type(form)
+    if kind is str:
+        return form
+    if depth > MAX_PATH:
+        raise _Untold  # and more than the parser takes
+    if kind is list or kind is tuple:
+        return (kind, *(part if type(part) is str else _key(part, depth + 1) for part in form))
+    if kind is dict:
+        return (kind, *((_key(key, depth + 1), _key(value, depth + 1)) for key, value in form.items()))
+    if kind in _TOLD_BY_TEXT:
+        return kind, repr(form)
+    if kind is FunctionType:
+        return kind, form
+    raise _Untold

@@ -1,0 +1,266 @@
+"""Running a pattern: down level by level, collecting; then back up, settling what was collected.
+
+    frame = one pattern and all the entities of a level it is to be read for, each with the map it fills
+    down    for each step of a frame: gather its values, place them; references open a frame below
+    up      in reverse order: maps that stayed empty are left out, limits and xforms see whole collections
+
+Nothing here goes down on Python's stack: a chain of references may be as long as it likes. A frame of many entities reads
+column by column, one of few entity by entity.
+Law: the answer is that of reading every entity by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pyrsistent import PSet, pset
+
+from factstore import registry
+from factstore.errors import PullError
+from factstore.pulls.parse import ABSENT, DB_ID, Pattern, Step, plain_step
+from factstore.pulls.xforms import BUILT_IN
+from factstore.schema.attribute import IDENT
+from factstore.values import Keyword, Stored
+
+if TYPE_CHECKING:
+    from factstore.db import Database
+    from factstore.pulls.columns import Ids
+
+DB_IDENT: Final = Keyword(":db/ident")
+FEW: Final = 32  # entities; up to here, asking one by one is cheaper than numpy's fixed price
+_COLUMN_PRICE: Final = 4  # reading a column for many entities costs about what everything about four of them does
+
+Found = list[Sequence[Stored]]  # the values of a step for each entity of a frame
+
+
+class Trail(NamedTuple):
+    """Where an entity stands in the recursions that led to it."""
+
+    seen: PSet[int]
+    left: Mapping[Step, int]  # levels that a bounded recursion may still go down
+
+
+START: Final = Trail(pset(), {})
+
+
+class Frame(NamedTuple):
+    """Entities to be read with one pattern; the three lists are parallel."""
+
+    pattern: Pattern
+    eids: list[int]
+    outs: list[dict[Any, Any]]
+    trails: list[Trail]
+    column: Ids | None = None  # the ids again, for a frame of many
+
+
+class Unsettled(NamedTuple):
+    """Keys of maps whose values are maps that are still being filled: for each of `outs` the list under the step's key."""
+
+    step: Step
+    outs: list[dict[Any, Any]]
+
+
+def run_pattern(db: Database, pattern: Pattern, eids: list[int]) -> list[dict[Any, Any]]:
+    """Return what a pattern finds of each entity, in order; {} where it finds nothing."""
+    outs: list[dict[Any, Any]] = [{} for _ in eids]
+    frames = [Frame(pattern, eids, outs, [START] * len(eids))]
+    unsettled: list[Unsettled] = []
+    while frames:
+        frame = frames.pop()
+        if len(frame.eids) > FEW:
+            frame = _as_columns(frame)
+        for step in frame.pattern.steps:
+            _take(db, frame, step, frames, unsettled)
+        if frame.pattern.is_wild:
+            for step, found in _rest(db, frame):
+                _place(db, frame, step, found, frames, unsettled)
+    for item in reversed(unsettled):
+        _settle(item)
+    return outs
+
+
+def _as_columns(frame: Frame) -> Frame:
+    from factstore.pulls import columns
+
+    return frame._replace(column=columns.Ids(frame.eids))
+
+
+def _take(db: Database, frame: Frame, step: Step, frames: list[Frame], unsettled: list[Unsettled]) -> None:
+    if step.is_id:
+        for e, out in zip(frame.eids, frame.outs, strict=True):
+            _put(out, step, e)
+    elif step.attribute is None:
+        _place(db, frame, step, [()] * len(frame.eids), frames, unsettled)
+    elif frame.column is None:
+        _place(db, frame, step, _gather_singly(db, frame, step), frames, unsettled)
+    elif step.is_bare:
+        frame.column.fill(db, step, frame.outs)
+    else:
+        _place(db, frame, step, frame.column.gather(db, step), frames, unsettled)
+
+
+def _gather_singly(db: Database, frame: Frame, step: Step) -> Found:
+    assert step.attribute is not None
+    a, view = step.attribute.id, db.view
+    if step.reverse:
+        return [view.holders_of(a, e) for e in frame.eids]
+    return [view.values_of(e, a) for e in frame.eids]
+
+
+def _rest(db: Database, frame: Frame) -> list[tuple[Step, Found]]:
+    """Gather what the wildcards of a frame ask for: the attributes that no step names."""
+    pattern, schema = frame.pattern, db.schema
+    by_column = frame.column is not None and _COLUMN_PRICE * len(db.view.attributes()) < len(frame.eids)
+    found = _columns_about(db, frame) if by_column else _facts_about(db, frame)
+    steps = [(plain_step(schema.attribute(a)), values) for a, values in found.items() if a not in pattern.named]
+    if pattern.everything:
+        return steps
+    return [(step, values) for step, values in steps if step.key.namespace in pattern.namespaces]
+
+
+def _facts_about(db: Database, frame: Frame) -> dict[int, Found]:
+    found: dict[int, Found] = {}
+    for i, e in enumerate(frame.eids):
+        for fact in db.view.facts_about(e):
+            values = found.get(fact[1])
+            if values is None:
+                values = found[fact[1]] = [()] * len(frame.eids)
+            values[i] = [*values[i], fact[2]]
+    return found
+
+
+def _columns_about(db: Database, frame: Frame) -> dict[int, Found]:
+    assert frame.column is not None
+    return {a: frame.column.gather(db, plain_step(db.schema.attribute(a))) for a in db.view.attributes()}
+
+
+def _place(db: Database, frame: Frame, step: Step, found: Found, frames: list[Frame], unsettled: list[Unsettled]) -> None:
+    """Put the values of a step into the maps of a frame, or open the frame that will find them."""
+    if step.descends:
+        below = _descend(frame, step, found, unsettled)
+        if below.eids:
+            frames.append(below)
+        return
+    refers = step.reverse or (step.attribute is not None and step.attribute.is_ref)
+    load: Callable[[Any], Any] | None = _references(db, frame, found).__getitem__ if refers else step.load
+    for out, values in zip(frame.outs, found, strict=True):
+        if not values:
+            _put_absent(out, step)
+        elif step.single:
+            value = values[0] if len(values) == 1 else _chosen(step, values)[0]
+            _put(out, step, value if load is None else load(value))
+        else:
+            chosen = _chosen(step, values)
+            _put(out, step, chosen if load is None else list(map(load, chosen)))
+
+
+def _chosen(step: Step, values: Sequence[Stored]) -> list[Stored]:
+    """Return the values that are shown, in order. A single step finds several where the past allowed it: the greatest counts."""
+    assert step.attribute is not None
+    ordered = sorted(values, key=None if step.reverse else step.attribute.order_key)
+    return ordered[-1:] if step.single else ordered[: step.limit]
+
+
+class _References(dict[int, dict[Keyword, Any]]):
+    """What stands for an entity that is referred to and not pulled: its id, and its ident when it has one."""
+
+    def __init__(self, idents: Callable[[int], Sequence[Any]]) -> None:
+        self._idents = idents
+
+    def __missing__(self, e: int) -> dict[Keyword, Any]:
+        found: dict[Keyword, Any] = {DB_ID: e}
+        for ident in self._idents(e):
+            found[DB_IDENT] = ident
+        return found
+
+
+def _references(db: Database, frame: Frame, found: Found) -> _References:
+    if frame.column is not None:
+        return _References(frame.column.idents(db, found))
+    return _References(lambda e: () if db.schema.ident(e) is None else db.view.values_of(e, IDENT))
+
+
+def _descend(frame: Frame, step: Step, found: Found, unsettled: list[Unsettled]) -> Frame:
+    """Return the frame of the entities that a step refers to; the lists of their maps are noted as unsettled."""
+    below = Frame(frame.pattern if step.pattern is None else step.pattern, [], [], [])
+    outs: list[dict[Any, Any]] = []
+    for out, trail, refs in zip(frame.outs, frame.trails, found, strict=True):
+        if not refs:
+            _put_absent(out, step)
+            continue
+        chosen = refs if len(refs) == 1 else _chosen(step, refs)
+        out[step.key] = maps = _enter(step, trail, chosen, below) if step.tracks else [{} for _ in chosen]
+        if not step.tracks:
+            below.eids.extend(chosen)
+            below.outs.extend(maps)
+            below.trails.extend([trail] * len(maps))
+        outs.append(out)
+    unsettled.append(Unsettled(step, outs))
+    return below
+
+
+def _enter(step: Step, trail: Trail, refs: Sequence[int], below: Frame) -> list[dict[Any, Any]]:
+    """Go one level down a recursion: not into what was seen on the way here, and not below its depth."""
+    left = trail.left.get(step, step.depth)
+    if left is not None:
+        trail = trail._replace(left={**trail.left, step: left - 1})
+    maps: list[dict[Any, Any]] = []
+    for ref in refs:
+        if ref in trail.seen:
+            maps.append({DB_ID: ref})
+        elif left != 0:
+            maps.append({})
+            below.eids.append(ref)
+            below.outs.append(maps[-1])
+            below.trails.append(trail._replace(seen=trail.seen.add(ref)))
+    return maps
+
+
+def _settle(item: Unsettled) -> None:
+    step, key = item.step, item.step.key
+    for out in item.outs:
+        kept = [found for found in out[key] if found]
+        value: Any = (kept[0] if step.single else kept) if kept else None
+        if step.xform is not None:
+            value = _transformed(step, value)
+        if value is None:
+            del out[key]
+        else:
+            out[key] = value
+
+
+def _put(out: dict[Any, Any], step: Step, value: Any) -> None:
+    if step.xform is not None:
+        value = _transformed(step, value)
+        if value is None:
+            return
+    out[step.key] = value
+
+
+def _put_absent(out: dict[Any, Any], step: Step) -> None:
+    default = step.default
+    if default is not ABSENT:
+        # Plans are shared by all who pull with the pattern; what one of them does to a list stays his.
+        out[step.key] = deepcopy(default) if isinstance(default, list | dict | set) else default
+    elif step.xform is not None:
+        _put(out, step, None)
+
+
+def _transformed(step: Step, value: Any) -> Any:
+    function = step.xform
+    if isinstance(function, str):
+        function = registry.lookup(function) or BUILT_IN.get(function)
+    if function is None:
+        raise PullError(":db.error/invalid-pull", f"no function {step.xform} is registered for :xform", fragment=step.xform)
+    try:
+        return function(value)
+    except Exception as error:
+        raise PullError(
+            ":db.error/xform-failed",
+            f":xform {step.xform} of {step.key} raised {type(error).__name__}: {error}; it was given {value!r}",
+            xform=step.xform,
+            key=step.key,
+            value=value,
+        ) from error

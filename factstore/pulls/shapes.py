@@ -1,0 +1,130 @@
+"""Shapes: dataclasses as pull patterns, and the maps that were found as instances of them.
+
+    @dataclass(frozen=True)
+    class Person:
+        name: str                                         # :person/name
+        email: Annotated[str | None, ":contact/email"]    # named outright; None when there is none
+        friends: list[Person]                             # a pattern of its own; of the same class a recursion
+
+A field is the attribute of its name in the namespace of its class's name, or the one that its annotation names. A field
+with a default has it where the attribute is absent; one that may be None is None, a collection is empty.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import reprlib
+import types
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Annotated, Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from factstore.errors import PullError
+
+_COLLECTIONS: Final[Mapping[Any, Callable[[Any], Any]]] = {list: list, tuple: tuple, set: set, frozenset: frozenset}
+
+
+class Slot(NamedTuple):
+    """One field of a shape."""
+
+    name: str
+    attribute: str
+    collection: Callable[[Any], Any] | None  # what many values are collected in
+    shape: type | None  # of the entities referred to
+    optional: bool
+    has_default: bool
+
+
+def is_shape(pattern: object) -> bool:
+    """Tell whether a pattern is a dataclass."""
+    return isinstance(pattern, type) and dataclasses.is_dataclass(pattern)
+
+
+@lru_cache(maxsize=512)
+def slots_of(shape: type) -> tuple[Slot, ...]:
+    """Return the fields of a shape that its instances are made from."""
+    hints = get_type_hints(shape, include_extras=True)
+    return tuple(_slot(shape, field, hints[field.name]) for field in dataclasses.fields(shape) if field.init)
+
+
+def _slot(shape: type, field: dataclasses.Field[Any], hint: Any) -> Slot:
+    namespace = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", shape.__name__).lower()
+    attribute = f":{namespace}/{field.name.replace('_', '-')}"
+    if get_origin(hint) is Annotated:
+        attribute = next((name for name in get_args(hint)[1:] if isinstance(name, str) and name.startswith(":")), attribute)
+        hint = get_args(hint)[0]
+    optional = False
+    if get_origin(hint) in (Union, types.UnionType):
+        chosen = [arg for arg in get_args(hint) if arg is not types.NoneType]
+        optional = len(chosen) < len(get_args(hint))
+        hint = chosen[0] if len(chosen) == 1 else Any
+    collection = _COLLECTIONS.get(get_origin(hint))
+    inner = get_args(hint)[0] if collection is not None else hint
+    has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+    return Slot(field.name, attribute, collection, inner if is_shape(inner) else None, optional, has_default)
+
+
+@lru_cache(maxsize=512)
+def form_of(shape: type, outer: tuple[type, ...] = ()) -> list[Any]:
+    """Return the pattern that a shape stands for.
+
+    Raises: PullError(:db.error/invalid-pull) for shapes that lead back to one another by way of a third.
+    """
+    if not is_shape(shape):
+        raise PullError(":db.error/invalid-pull", f"a class that is a pattern is a dataclass; got {shape!r}", fragment=shape)
+    if shape in outer:
+        names = " → ".join(one.__name__ for one in (*outer, shape))
+        raise PullError(":db.error/invalid-pull", f"a shape may lead to itself, not around through others: {names}", fragment=shape)
+    form: list[Any] = []
+    for slot in slots_of(shape):
+        spec = slot.attribute if slot.collection is None else [slot.attribute, ":limit", None]
+        key = slot.attribute if slot.collection is None else tuple(spec)
+        if slot.shape is None:
+            form.append(spec)
+        else:
+            form.append({key: "..." if slot.shape is shape else form_of(slot.shape, (*outer, shape))})
+    return form
+
+
+def build(shape: type, found: dict[Any, Any]) -> Any:
+    """Return the instance of a shape that a map describes.
+
+    Raises: PullError(:db.error/missing-value) for a field that nothing was found for and that cannot do without.
+    """
+    waiting, parts = [(shape, found)], []
+    while waiting:
+        kind, part = waiting.pop()
+        parts.append((kind, part))
+        for slot in slots_of(kind):
+            below = part.get(slot.attribute) if slot.shape is not None else None
+            if below is not None and slot.shape is not None:
+                waiting += [(slot.shape, each) for each in (below if isinstance(below, list) else [below])]
+    built: dict[int, Any] = {}
+    for kind, part in reversed(parts):  # what is referred to before what refers to it
+        fields = {slot.name: value for slot in slots_of(kind) if (value := _value(kind, slot, part, built)) is not dataclasses.MISSING}
+        built[id(part)] = kind(**fields)
+    return built[id(found)]
+
+
+def _value(shape: type, slot: Slot, part: dict[Any, Any], built: dict[int, Any]) -> Any:
+    value = part.get(slot.attribute)
+    if value is None:
+        if slot.has_default:
+            return dataclasses.MISSING
+        if slot.optional:
+            return None
+        if slot.collection is not None:
+            return slot.collection(())
+        raise PullError(
+            ":db.error/missing-value",
+            f"{shape.__name__}.{slot.name} needs a {slot.attribute}, and {reprlib.repr(part)} has none",
+            shape=shape.__name__,
+            field=slot.name,
+            attribute=slot.attribute,
+        )
+    if slot.shape is not None:
+        value = [built[id(each)] for each in value] if isinstance(value, list) else built[id(value)]
+    if slot.collection is None:
+        return value
+    return slot.collection(value if isinstance(value, list) else [value])

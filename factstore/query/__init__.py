@@ -1,0 +1,185 @@
+"""Queries: Datalog over databases and plain collections.
+
+    text or data → parse → check → inputs → solve, clause by clause, cheapest first → the shape that :find asks for
+
+Reads databases through their views only. Law: the answer is that of nested loops over all facts, whatever the order of
+clauses, the size of the data, and where it lies.
+"""
+
+from __future__ import annotations
+
+import operator
+import time
+from typing import Any, Final
+
+from factstore.errors import QueryError
+from factstore.query.ast import (
+    Blank,
+    Call,
+    Pattern,
+    Query,
+    RuleCall,
+    RulesInput,
+    SourceInput,
+    SourceName,
+    walk,
+)
+from factstore.query.bindings import relation_from
+from factstore.query.calls import check_call
+from factstore.query.clauses import DEFAULT_SOURCE
+from factstore.query.context import Context, source_of
+from factstore.query.explained import Explanation, explained
+from factstore.query.find import answer, check_find
+from factstore.query.forms import shown
+from factstore.query.algebra import join
+from factstore.query.parse import parse_query
+from factstore.query.program import Program, compile_rules
+from factstore.query.relation import UNIT, Relation, strict
+from factstore.query.rules import Tables
+from factstore.query.run import solve
+
+__all__ = ["Explanation", "explain", "q"]
+
+_CACHED: Final = 256  # parsed queries, and as many sets of rules
+_queries: dict[Any, Query] = {}
+_programs: dict[Any, Program] = {}
+
+
+def q(query: Any, /, *inputs: Any) -> Any:
+    """Return the answer of a query.
+
+    Args:
+        query: EDN text, a vector of it, or a map: `"[:find ?e :where [?e :person/name \\"Ann\\"]]"`.
+        inputs: one for each place of `:in`, which is `$` unless the query says otherwise: a database or a collection of
+            tuples for a source, rules for `%`, values for variables.
+    Returns: for `:find ?a ?b` a set of tuples, with `:order-by` a list of them; for `[?a ...]` a list, for `[?a ?b]` a tuple
+        or None, for `?a .` the value or None; with `:keys`, `:strs` or `:syms` dicts in the place of tuples.
+    Raises: QueryError(:db.error/invalid-query, :db.error/insufficient-binding, :db.error/invalid-inputs,
+        :db.error/unknown-attribute, :db.error/unknown-function, :db.error/unknown-rule, :db.error/unknown-source,
+        :db.error/function-failed, :db.error/query-timeout).
+
+    >>> q("[:find ?b . :in [[?a ?b]] ?a]", [[1, "one"], [2, "two"]], 2)
+    'two'
+    """
+    parsed = _parsed(query)
+    context, relation = _prepared(parsed, inputs, None)
+    return answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation)), context)
+
+
+def explain(query: Any, /, *inputs: Any) -> Explanation:
+    """Run a query and return the steps that it took: clauses in their order, access paths, estimated and real rows, and times.
+
+    >>> print(explain("[:find ?x :in [?x ...] :where [(< ?x 2)]]", [1, 2, 3]).data[0].rows_out)
+    1
+    """
+    started = time.perf_counter()
+    parsed = _parsed(query)
+    context, relation = _prepared(parsed, inputs, [])
+    found = answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation)), context)
+    return explained(context.steps or [], found, time.perf_counter() - started)
+
+
+def _parsed(query: Any) -> Query:
+    key = query if type(query) is str else strict(query)
+    found = _queries.get(key)
+    if found is None:
+        found = _remember(_queries, key, parse_query(query))
+    return found
+
+
+def _compiled(rules: Any) -> Program:
+    key = rules if type(rules) is str else strict(rules)
+    found = _programs.get(key)
+    if found is None:
+        found = _remember(_programs, key, compile_rules(rules))
+    return found
+
+
+def _remember(cache: dict[Any, Any], key: Any, value: Any) -> Any:
+    while len(cache) >= _CACHED:
+        cache.pop(next(iter(cache)), None)
+    cache[key] = value
+    return value
+
+
+def _kept(query: Query, relation: Relation) -> frozenset[str]:
+    """Return the variables to carry to the end: those of the answer, and inputs that an aggregate or a pull takes besides."""
+    return query.names | (query.side_names & relation.names)
+
+
+def _prepared(query: Query, inputs: tuple[Any, ...], steps: list[Any] | None) -> tuple[Context, Relation]:
+    """Return what a run of a query needs, and the relation that its inputs are."""
+    if len(inputs) != len(query.inputs):
+        raise QueryError(
+            ":db.error/invalid-inputs",
+            f"the query takes {len(query.inputs)} inputs, got {len(inputs)}",
+            expected=len(query.inputs),
+            got=len(inputs),
+        )
+    context = Context({}, _NO_RULES, q, Tables(), steps=steps)
+    relation = UNIT
+    for part, value in zip(query.inputs, inputs, strict=True):
+        if isinstance(part, SourceInput):
+            context.sources[part.name] = source_of(value)
+        elif isinstance(part, RulesInput):
+            context.program = _compiled(value)
+        elif not isinstance(part, Blank):
+            relation = join(relation, _input(part, value))
+    if query.timeout is not None:
+        context.deadline = time.monotonic() + query.timeout / 1e3
+    _check(query, context, relation)
+    return context, relation
+
+
+def _input(part: Any, value: Any) -> Relation:
+    if value is None:
+        raise QueryError(":db.error/invalid-inputs", f"the input for {_name(part)} is nil", input=_name(part))
+    try:
+        return relation_from(part, value)
+    except ValueError as error:
+        raise QueryError(":db.error/invalid-inputs", f"the input for {_name(part)} does not fit: {error}", input=_name(part)) from error
+
+
+def _name(part: Any) -> str:
+    return part.name if hasattr(part, "name") else shown(part)
+
+
+_NO_RULES: Final = compile_rules(None)
+
+
+def _check(query: Query, context: Context, relation: Relation) -> None:
+    """Raise QueryError for whatever is wrong with a query, before any of it runs: an empty relation must not hide it.
+
+    What depends on the query, its rules and the schemas only is looked at once for as long as these stay the same.
+    """
+    basis = (context.program, *(getattr(source.value, "schema", None) for source in context.sources.values()))
+    known = query.memo.get("checked")
+    if known is not None and len(known) == len(basis) and None not in basis and all(map(operator.is_, known, basis)):
+        return
+    context.scopes.check(query.clauses, relation.names, sorted(query.names))
+    check_find(query, context)
+    _check_clauses(query.clauses, context)
+    reached = {clause.name for clause in walk(query.clauses) if isinstance(clause, RuleCall)}
+    checked: set[str] = set()
+    while reached - checked:
+        name = (reached - checked).pop()
+        checked.add(name)
+        for branch in context.program.rules[name].branches:
+            _check_clauses(branch.clauses, context)
+            reached |= {clause.name for clause in walk(branch.clauses) if isinstance(clause, RuleCall)}
+    query.memo["checked"] = basis
+
+
+def _check_clauses(clauses: Any, context: Context) -> None:
+    for clause in walk(clauses):
+        if isinstance(clause, Pattern):
+            context.source(clause.source, clause.form).check(clause)
+        elif isinstance(clause, Call):
+            check_call(clause)
+            for term in clause.args:
+                if isinstance(term, SourceName):
+                    context.source(term.name, clause.form)
+        elif isinstance(clause, RuleCall):
+            context.scopes.rule(clause)
+            if clause.source != DEFAULT_SOURCE:
+                context.source(clause.source, clause.form)

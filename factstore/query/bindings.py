@@ -1,0 +1,93 @@
+"""Taking values apart: what inputs and results of functions are by their bindings, as columns.
+
+Knows neither clauses nor databases. A vector that is too short for its binding, or no vector at all, is a ValueError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+from factstore.query.ast import BindEach, Binding, BindTuple, Blank, Variable, bound_by
+from factstore.query.forms import shown
+from factstore.query.relation import Column, Relation, column_of, relation_of, strict
+from factstore.query.tuples import rows_of
+
+
+class Parts(NamedTuple):
+    """Values taken apart: the columns of their parts, and for each row which value it comes from."""
+
+    columns: dict[str, Column]
+    at: list[int]
+
+
+def take_apart(binding: Binding, values: Sequence[Any]) -> Parts:
+    """Return the rows that a binding makes of values; None, and the rest of a row that has it, gives none."""
+    names = bound_by(binding)
+    at: list[int] = []
+    rows: list[tuple[Any, ...]] = []
+    for i, value in enumerate(values):
+        if value is None:
+            continue
+        for row in _rows(binding, value):
+            rows.append(row)
+            at.append(i)
+    if len(set(names)) < len(names):
+        same = [_is_consistent(names, row) for row in rows]
+        rows = [row for row, kept in zip(rows, same, strict=True) if kept]
+        at = [i for i, kept in zip(at, same, strict=True) if kept]
+    return Parts({name: column_of([row[i] for row in rows]) for i, name in enumerate(names)}, at)
+
+
+def _is_consistent(names: tuple[str, ...], row: tuple[Any, ...]) -> bool:
+    found: dict[str, Any] = {}
+    return all(strict(found.setdefault(name, value)) == strict(value) for name, value in zip(names, row, strict=True))
+
+
+def _rows(binding: Binding, value: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of one value, each with the parts in the order of the binding's variables."""
+    if isinstance(binding, Variable):
+        yield (value,)
+    elif isinstance(binding, Blank):
+        yield ()
+    elif isinstance(binding, BindEach):
+        for each in _elements(value):
+            yield from _rows(binding.part, each)
+    else:
+        parts = _slots(binding, value)
+        for combined in product(*(tuple(_rows(part, slot)) for part, slot in zip(binding.parts, parts, strict=False))):
+            yield tuple(each for row in combined for each in row)
+
+
+def _elements(value: Any) -> list[Any]:
+    rows = rows_of(value)
+    if rows is None:
+        raise ValueError(f"expected a collection, got {shown(value)}")
+    return rows
+
+
+def _slots(binding: BindTuple, value: Any) -> Sequence[Any]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"expected a vector of {len(binding.parts)}, got {shown(value)}")
+    if len(value) < len(binding.parts):
+        raise ValueError(f"expected {len(binding.parts)} elements, got {len(value)}: {shown(value)}")
+    return value
+
+
+def relation_from(binding: Binding, value: Any) -> Relation:
+    """Return the relation that an input is by its binding."""
+    if isinstance(binding, Variable):
+        return Relation(1, {}, {binding.name: value}, distinct=True)
+    names = bound_by(binding)
+    if isinstance(binding, BindEach) and isinstance(binding.part, Variable):
+        elements = _elements(value)
+        return relation_of({binding.part.name: column_of(elements)}, len(elements))
+    if isinstance(binding, BindEach) and isinstance(binding.part, BindTuple) and len(set(names)) == len(names):
+        parts = binding.part.parts
+        if all(isinstance(part, Variable | Blank) for part in parts):
+            rows = [_slots(binding.part, row) for row in _elements(value)]
+            columns = {part.name: column_of([row[i] for row in rows]) for i, part in enumerate(parts) if isinstance(part, Variable)}
+            return relation_of(columns, len(rows))
+    found = take_apart(binding, [value])
+    return relation_of(found.columns, len(found.at))

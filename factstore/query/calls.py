@@ -1,0 +1,187 @@
+"""Predicates and function clauses: arguments in, rows kept or columns bound.
+
+A function is called once a row, or once a column where `vectors` can; with no column among its arguments once in all.
+Whatever it raises fails the query with a code, the clause and the arguments.
+"""
+
+from __future__ import annotations
+
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+
+from factstore.errors import FactStoreError, QueryError
+from factstore.query import algebra, vectors
+from factstore.query.ast import BLANK, Call, Constant, SourceName, Variable
+from factstore.query.bindings import take_apart
+from factstore.query.context import Context, function_named
+from factstore.query.forms import shown
+from factstore.query.functions import truthy
+from factstore.query.lookups import LOOKUPS
+from factstore.query.relation import Column, Relation, column_of, empty, repeated
+
+_VECTORS_PAY = 64  # rows
+
+
+def check_call(call: Call) -> None:
+    """Raise QueryError(:db.error/unknown-function) when there is no such function."""
+    if call.function != "q" and not call.function.startswith("?") and call.function not in LOOKUPS:
+        function_named(call.function, call.form)
+
+
+def run_call(context: Context, call: Call, relation: Relation) -> Relation:
+    """Return a relation after a predicate or a function clause."""
+    args = [_argument(context, term, relation, call) for term in call.args]
+    if call.binding is None:
+        mask = _vector_mask(call, args, relation)
+        if mask is not None:
+            return relation.filter(mask)
+    elif isinstance(call.binding, Variable) and relation.size >= _VECTORS_PAY:
+        column = vectors.calculated(call.function, [_arrayed(arg) for arg in args])
+        if column is not None:
+            return _unified(relation, {call.binding.name: column})
+    results = _results(context, call, args, relation)
+    if len(results) != relation.size:  # one call for all rows
+        return _bind_one(call, results[0], relation)
+    return _bind_each(call, results, relation)
+
+
+def _argument(context: Context, term: Any, relation: Relation, call: Call) -> Any:
+    if isinstance(term, Constant):
+        return term.value
+    if isinstance(term, SourceName):
+        return context.source(term.name, call.form).value
+    return relation.columns[term.name] if term.name in relation.columns else relation.constants[term.name]
+
+
+def _arrayed(arg: Any) -> Any:
+    return Column(arg.kind, arg.array()) if isinstance(arg, Column) else arg
+
+
+def _vector_mask(call: Call, args: list[Any], relation: Relation) -> Any:
+    if relation.size < _VECTORS_PAY or not any(isinstance(arg, Column) for arg in args):
+        return None
+    mask = vectors.compared(call.function, [_arrayed(arg) for arg in args])
+    if mask is None and call.function == "=" and len(args) == 2:
+        column, other = args if isinstance(args[0], Column) else (args[1], args[0])
+        if isinstance(other, Column):
+            pair = algebra.comparable(column, other)
+            return [False] * relation.size if pair is None else [a == b for a, b in zip(pair[0].keys(), pair[1].keys(), strict=True)]
+        return algebra.equal_to(column, other)
+    return mask
+
+
+def _results(context: Context, call: Call, args: list[Any], relation: Relation) -> list[Any]:
+    """Return the result for each row, or one for all rows."""
+    size = relation.size if any(isinstance(arg, Column) for arg in args) else 1
+    lookup = LOOKUPS.get(call.function)
+    try:
+        if lookup is not None:
+            database = call.args[:1] and isinstance(call.args[0], SourceName)
+            columns = [arg if isinstance(arg, Column) or (i == 0 and database) else _spread(arg, size) for i, arg in enumerate(args)]
+            return lookup(columns, call.form)
+        function = _function(context, call, relation)
+        if size == 1 and not any(isinstance(arg, Column) for arg in args):
+            return [function(*args)]
+        lists = [arg.values() if isinstance(arg, Column) else repeat(arg, size) for arg in args]
+        return list(map(function, *lists))
+    except QueryError:
+        raise
+    except FactStoreError as error:
+        raise QueryError(error.code, f"{error.message}, in {shown(call.form)}", **{**error.data, "form": call.form}) from error
+    except Exception as error:
+        raise _failed(call, error) from error
+
+
+def _spread(value: Any, size: int) -> Column:
+    return repeated(value, size) if not hasattr(value, "tx_range") else Column(object, [value] * size)
+
+
+def _function(context: Context, call: Call, relation: Relation) -> Any:
+    if call.function == "q":
+        return context.subquery
+    if call.function.startswith("?"):
+        function = relation.constants.get(call.function)
+        if not callable(function):
+            raise QueryError(
+                ":db.error/invalid-inputs",
+                f"{call.function} is called, so its input must be a callable, got {shown(function)}, in {shown(call.form)}",
+                form=call.form,
+            )
+        return function
+    return function_named(call.function, call.form)
+
+
+def _failed(call: Call, error: Exception) -> QueryError:
+    return QueryError(
+        ":db.error/function-failed",
+        f"{call.function} failed with {type(error).__name__}: {error}, in {shown(call.form)}",
+        function=call.function,
+        error=str(error),
+        form=call.form,
+    )
+
+
+def _bind_one(call: Call, result: Any, relation: Relation) -> Relation:
+    """Bind one result for all rows."""
+    binding = call.binding
+    if binding is None:
+        return relation if truthy(result) else empty(relation.names)
+    if result is None:
+        return empty(relation.names | call.variables)
+    if binding is BLANK:
+        return relation
+    if isinstance(binding, Variable):
+        return algebra.join(relation, Relation(1, {}, {binding.name: result}, distinct=True))
+    parts = _apart(call, [result])
+    size = len(parts.at)
+    if size == 1:
+        fixed = {name: column.values()[0] for name, column in parts.columns.items()}
+        return algebra.join(relation, Relation(1, {}, fixed, distinct=True))
+    found = Relation(size, parts.columns, {}) if parts.columns else Relation(min(size, 1), {}, {}, distinct=True)
+    return algebra.join(relation, found) if size else empty(relation.names | call.variables)
+
+
+def _bind_each(call: Call, results: list[Any], relation: Relation) -> Relation:
+    """Bind a result for each row."""
+    binding = call.binding
+    if binding is None:
+        return relation.filter(list(map(truthy, results)))
+    if None in results if binding is BLANK or isinstance(binding, Variable) else False:
+        kept = [result is not None for result in results]
+        relation, results = relation.filter(kept), [result for result in results if result is not None]
+    if binding is BLANK:
+        return relation
+    if isinstance(binding, Variable):
+        return _unified(relation, {binding.name: column_of(results)})
+    parts = _apart(call, results)
+    if len(parts.at) == relation.size and parts.at == list(range(relation.size)):
+        return _unified(relation, parts.columns)
+    at: Any = parts.at if relation.size <= _VECTORS_PAY else np.array(parts.at, np.int64)
+    return _unified(relation.take(at, len(parts.at), distinct=False), parts.columns)
+
+
+def _apart(call: Call, results: list[Any]) -> Any:
+    try:
+        assert call.binding is not None
+        return take_apart(call.binding, results)
+    except ValueError as error:
+        raise _failed(call, error) from error
+
+
+def _unified(relation: Relation, columns: dict[str, Column]) -> Relation:
+    """Bind columns of the relation's length; where a variable is bound already, both must agree."""
+    fresh = {name: column for name, column in columns.items() if not relation.binds(name)}
+    known = [name for name in columns if name not in fresh]
+    found = relation.plus(fresh, distinct=relation.distinct)
+    masks = []
+    for name in known:
+        if name in relation.constants:
+            masks.append(np.asarray(algebra.equal_to(columns[name], relation.constants[name]), bool))
+            continue
+        pair = algebra.comparable(relation.columns[name], columns[name])
+        if pair is None:
+            return empty(found.names)
+        masks.append(np.array([a == b for a, b in zip(pair[0].keys(), pair[1].keys(), strict=True)], bool))
+    return found.filter(np.logical_and.reduce(masks)) if masks else found

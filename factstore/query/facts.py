@@ -1,0 +1,539 @@
+"""Facts as a source: data patterns answered by a database's view.
+
+One pattern against one attribute is one read: rows of these entities, rows with these values, a range, or a whole column.
+Which of them is decided here, by exact counts. Few rows are read one by one, many by column; the answers are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from factstore.datom import tx_of
+from factstore.errors import QueryError
+from factstore.query import algebra
+from factstore.query.ast import BLANK, Blank, Constant, Pattern, Term, Variable
+from factstore.query.forms import hint, invalid, shown
+from factstore.query.relation import Array, Column, Relation, concatenated, empty, repeated, strict
+from factstore.query.stored import as_entities, as_values, entity, kind_of, loaded, stored, transaction, transactions
+
+if TYPE_CHECKING:
+    from factstore.db import Database
+    from factstore.index.column import Rows
+    from factstore.schema.attribute import Attribute, Schema
+
+FEW: Final = 48  # rows up to which reading one by one is faster than by column
+_PLACES: Final = 5
+_PLACES_OF_POINT: Final = 3
+_UNKNOWN: Final = object()
+
+
+class Limits(NamedTuple):
+    """What predicates say of a pattern's values: from low to high, in stored form; None is open."""
+
+    low: Any = None
+    high: Any = None
+    low_open: bool = False
+    high_open: bool = False
+
+
+class Place(NamedTuple):
+    """One place of a pattern as it stands at this step: one known value, a known column, or a variable to be bound."""
+
+    value: Any = _UNKNOWN
+    column: Column | None = None
+    out: str | None = None
+
+    @property
+    def is_known(self) -> bool:
+        return self.value is not _UNKNOWN or self.column is not None
+
+
+_ANY: Final = Place()
+
+
+class Match(NamedTuple):
+    """A relation joined with a pattern, and how its facts were found."""
+
+    relation: Relation
+    access: str
+
+
+class Read(NamedTuple):
+    """Facts that were read: e, v, transaction and operation in stored form, in parallel.
+
+    `at` says which row of the relation each of them answers; None: all of them belong to every row.
+    """
+
+    columns: tuple[Any, Any, Any, Any]
+    at: list[int] | Array | None
+    access: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A database as a source of facts."""
+
+    db: Database
+    _attributes: dict[Any, Attribute] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def value(self) -> Database:
+        """What a function gets that is given this source."""
+        return self.db
+
+    # -- before running
+
+    def check(self, pattern: Pattern) -> None:
+        """Raise QueryError for a pattern that no facts could match because it does not fit the schema."""
+        if len(pattern.terms) > _PLACES:
+            raise invalid("a pattern over facts has at most five places, [e a v tx op]", pattern.form)
+        if len(pattern.terms) > 1 and isinstance(pattern.terms[1], Constant):
+            self.attribute(pattern.terms[1].value, pattern.form)
+
+    def attribute(self, key: Any, form: Any) -> Attribute:
+        """Return the attribute that a query names.
+
+        Raises: QueryError(:db.error/unknown-attribute), with the nearest known idents.
+        """
+        found = self.db.schema.find(key) if isinstance(key, str) or type(key) is int else None
+        if found is None:
+            near = self.db.schema.nearest(key)
+            raise QueryError(
+                ":db.error/unknown-attribute",
+                f"no attribute {shown(key)} is declared{hint(near)}, in {shown(form)}",
+                attribute=key,
+                nearest=near,
+                form=form,
+            )
+        return found
+
+    # -- planning
+
+    def is_point(self, pattern: Pattern, relation: Relation) -> bool:
+        """Tell whether a pattern leaves at most one row for each row, without looking at any data."""
+        terms = pattern.terms
+        attribute = self._known_attribute(terms[1], relation) if len(terms) > 1 else None
+        if attribute is None or self.db.view.is_history:
+            return False
+        if not attribute.many and _is_known(terms[0], relation):
+            return True
+        return attribute.unique is not None and len(terms) > 2 and _constant(terms[2], relation) is not _UNKNOWN
+
+    def estimate(self, pattern: Pattern, relation: Relation) -> float:
+        """Return about how many rows a relation will have once it is joined with a pattern."""
+        e, a, v, *_ = (*pattern.terms, BLANK, BLANK, BLANK)
+        view = self.db.view
+        attribute = self._known_attribute(a, relation)
+        e_known, v_known = _is_known(e, relation), _is_known(v, relation)
+        if attribute is None:
+            if e_known:
+                return relation.size * 8.0
+            total = float(sum(map(view.count, view.attributes())))
+            return relation.size * (total / 50 if v_known else total)
+        count = view.count(attribute.id)
+        value = _constant(v, relation)
+        if value is not _UNKNOWN:
+            value = stored(self.db, attribute, value)
+            with_value = 0 if value is None else view.count_with(attribute.id, value)
+            if not e_known:
+                return relation.size * float(with_value)
+            return min(relation.size * (with_value / count if count else 0.0), float(with_value))
+        if e_known:
+            fanout = 1.0 if v_known else min(2.0, count) if attribute.many else 1.0
+            return relation.size * fanout * (0.5 if v_known else 1.0)
+        if isinstance(v, Variable) and v_known:
+            return relation.size * self._fanout(attribute, relation.columns[v.name])
+        return relation.size * float(count)
+
+    def _fanout(self, attribute: Attribute, column: Column) -> float:
+        """Return about how many entities have one of the values of a column, by looking at three of them."""
+        if attribute.unique is not None or not len(column.data):
+            return 1.0
+        places = sorted({0, len(column.data) // 2, len(column.data) - 1})
+        sample, _ = as_values(self.db, attribute, column.take(places))
+        counts = [self.db.view.count_with(attribute.id, value) for value in sample.machine()]
+        return sum(counts) / len(places)
+
+    def _known_attribute(self, term: Term, relation: Relation) -> Attribute | None:
+        key = _constant(term, relation)
+        return self.db.schema.find(key) if isinstance(key, str | int) else None
+
+    def values_kind(self, pattern: Pattern) -> type | None:
+        """Return the kind of the values of a pattern's attribute; None when it has not one attribute."""
+        if len(pattern.terms) < 3 or not isinstance(pattern.terms[1], Constant):
+            return None
+        return kind_of(self.attribute(pattern.terms[1].value, pattern.form))
+
+    # -- matching
+
+    def match(self, pattern: Pattern, relation: Relation, keep: Set[str], limits: Limits | None = None) -> Match:
+        """Return a relation joined with the facts that a pattern matches.
+
+        Args:
+            keep: the variables still needed; others that the pattern has are not bound.
+            limits: a range for the pattern's values, for a pattern whose entity and value are free.
+        """
+        terms = pattern.terms
+        a = terms[1] if len(terms) > 1 else BLANK
+        key = _constant(a, relation)
+        if key is not _UNKNOWN:
+            found = self.db.schema.find(key) if isinstance(key, str | int) else None
+            if found is None:
+                return Match(empty(relation.names | (pattern.variables & keep)), "no such attribute")
+            if not relation.columns and len(terms) <= _PLACES_OF_POINT and not self.db.view.is_history:
+                point = self._match_point(found, pattern, relation, keep)
+                if point is not None:
+                    return point
+            return self._match(found, pattern, relation, keep, limits)
+        if isinstance(a, Variable) and a.name in relation.columns:
+            return self._match_each(a.name, pattern, relation, keep)
+        return self._match_any(a, pattern, relation, keep)
+
+    def _match_point(self, attribute: Attribute, pattern: Pattern, relation: Relation, keep: Set[str]) -> Match | None:
+        """Match for a relation of one row without going through columns; None when another way is shorter.
+
+        What asks for one entity or one value of it takes this way alone, and its price is what a small query costs.
+        """
+        terms, view, a = pattern.terms, self.db.view, attribute.id
+        e_term, v_term = terms[0], terms[2] if len(terms) > 2 else BLANK
+        e, v = _constant(e_term, relation), _constant(v_term, relation)
+        if e is _UNKNOWN and v is _UNKNOWN:
+            return None
+        if v is not _UNKNOWN:
+            v = stored(self.db, attribute, v)
+            if v is None:
+                return Match(empty(relation.names | (pattern.variables & keep)), "no such value")
+        if e is _UNKNOWN:
+            if attribute.unique is None and view.count_with(a, v) > FEW:
+                return None
+            return _found_one(e_term, list(view.holders_of(a, v)), relation, keep, None)
+        e = e if type(e) is int else entity(self.db, e)
+        values = () if e is None else view.values_of(e, a)
+        if v is not _UNKNOWN:
+            return Match(relation if v in values else empty(relation.names), "one fact")
+        return _found_one(v_term, list(values), relation, keep, (self.db.schema, attribute))
+
+    def _match_each(self, name: str, pattern: Pattern, relation: Relation, keep: Set[str]) -> Match:
+        """Match once for each attribute that a bound variable has."""
+        column = relation.columns[name]
+        places: dict[Any, list[int]] = {}
+        for i, key in enumerate(column.values()):
+            places.setdefault(key if isinstance(key, str | int) else None, []).append(i)
+        parts = []
+        for key, which in places.items():
+            attribute = None if key is None or type(key) is bool else self.db.schema.find(key)
+            if attribute is not None:
+                parts.append(self._match(attribute, pattern, relation.take(which, len(which)), keep, None).relation)
+        return Match(_stacked(parts, relation.names | (pattern.variables & keep)), f"each of {len(parts)} attributes")
+
+    def _match_any(self, a: Term, pattern: Pattern, relation: Relation, keep: Set[str]) -> Match:
+        """Match once for each attribute that there is, and bind the variable to its id."""
+        view, find = self.db.view, self.db.schema.find
+        e = _constant(pattern.terms[0], relation)
+        if e is not _UNKNOWN:
+            eid = entity(self.db, e)
+            ids = [] if eid is None else sorted({fact[1] for fact in view.facts_about(eid)})
+        else:
+            ids = view.attributes()
+        out = a.name if isinstance(a, Variable) and (a.name in keep or pattern.terms.count(a) > 1) else None
+        parts = []
+        for attribute in map(find, ids):
+            if attribute is None:
+                continue
+            seeded = relation if out is None else relation.plus({out: repeated(attribute.id, relation.size)}, distinct=relation.distinct)
+            part = self._match(attribute, pattern, seeded, keep, None, idents=False).relation
+            if part.size:
+                parts.append(part)
+        found = _stacked(parts, relation.names | (pattern.variables & keep))
+        if out is None:
+            found = Relation(found.size, found.columns, found.constants, distinct=False)
+        return Match(found.keep(relation.names | keep), f"all of {len(ids)} attributes")
+
+    def _match(
+        self, attribute: Attribute, pattern: Pattern, relation: Relation, keep: Set[str], limits: Limits | None, *, idents: bool = True
+    ) -> Match:
+        names = relation.names | (pattern.variables & keep)
+        settled = self._settle(attribute, pattern, relation, keep, idents)
+        if settled is None:
+            return Match(empty(names), "no such value")
+        relation, (e, v, tx, op), same = settled
+        if not relation.size:
+            return Match(empty(names), "no such value")
+        read = self._read(attribute, e, v, tx, op, relation, limits)
+        if read is None:
+            return self._mask(attribute, e, v, relation)
+        found = self._bind(attribute, (e, v, tx, op), read, relation)
+        for first, second in same:
+            found = _where_equal(found, first, second)
+        return Match(found.keep(names), read.access)
+
+    def _settle(
+        self, attribute: Attribute, pattern: Pattern, relation: Relation, keep: Set[str], idents: bool
+    ) -> tuple[Relation, list[Place], list[tuple[str, str]]] | None:
+        """Return the places of a pattern, and the rows of the relation that can match; None when none can."""
+        places: list[Place] = []
+        same: list[tuple[str, str]] = []
+        masks: list[list[bool]] = []
+        for i, term in enumerate((*pattern.terms, *(BLANK,) * (_PLACES - len(pattern.terms)))):
+            if i == 1:
+                continue
+            if isinstance(term, Blank):
+                places.append(_ANY)
+                continue
+            value = _constant(term, relation)
+            if value is not _UNKNOWN:
+                value = self._stored(attribute, i, value, idents)
+                if value is None:
+                    return None
+                places.append(Place(value=value))
+            elif term.name in relation.columns:  # type: ignore[union-attr]
+                column, mask = self._stored_column(attribute, i, relation.columns[term.name])  # type: ignore[union-attr]
+                places.append(Place(column=column))
+                masks.append(mask or [])
+            else:
+                places.append(_out(term.name, pattern, places, same, keep))  # type: ignore[union-attr]
+        if any(masks):
+            relation, places = _narrowed(relation, places, masks)
+        return relation, places, same
+
+    def _stored(self, attribute: Attribute, place: int, value: Any, idents: bool) -> Any:
+        if place == 0:
+            return entity(self.db, value)
+        if place == 2:
+            if attribute.is_ref and not idents and type(value) is not int:
+                return None
+            return stored(self.db, attribute, value)
+        if place == 3:
+            return transaction(self.db, value)
+        return value if type(value) is bool else None
+
+    def _stored_column(self, attribute: Attribute, place: int, column: Column) -> tuple[Column, list[bool] | None]:
+        if place == 2:
+            return as_values(self.db, attribute, column)
+        if place == 4:
+            return (column, None) if column.kind is bool else (Column(bool, []), [False] * len(column.data))
+        return as_entities(self.db, column)
+
+    # -- reading
+
+    def _read(
+        self, attribute: Attribute, e: Place, v: Place, tx: Place, op: Place, relation: Relation, limits: Limits | None
+    ) -> Read | None:
+        """Read the facts; None when whether there are any is all that matters, and a mask over the relation will do."""
+        a, view = attribute.id, self.db.view
+        if e.is_known and relation.size <= FEW:
+            return self._read_few(attribute, e, v, tx, op, relation)
+        if v.value is not _UNKNOWN and relation.size == 1 and not e.is_known and view.count_with(a, v.value) <= FEW:
+            return self._read_few(attribute, e, v, tx, op, relation)
+        if e.column is not None:
+            if not (v.column or tx.is_known or op.is_known or v.out or tx.out or op.out):
+                return None
+            rows, at = view.of_entities(a, e.column.array())
+            return self._rows(attribute, rows, at, "rows of the entities")
+        if e.value is not _UNKNOWN:
+            rows, _ = view.of_entities(a, np.array([e.value]))
+            return self._rows(attribute, rows, None, "rows of the entity")
+        if v.value is not _UNKNOWN:
+            rows, _ = view.with_values(a, [v.value])
+            return self._rows(attribute, rows, None, "rows with the value")
+        if v.column is not None:
+            return self._read_values(attribute, v.column)
+        if limits is not None:
+            rows = view.between(a, limits.low, limits.high, low_open=limits.low_open, high_open=limits.high_open)
+            return self._rows(attribute, rows, None, "rows with values in the range")
+        return self._rows(attribute, view.by_entity(a), None, "all rows")
+
+    def _read_few(self, attribute: Attribute, e: Place, v: Place, tx: Place, op: Place, relation: Relation) -> Read:
+        view, a = self.db.view, attribute.id
+        size = relation.size
+        entities = [e.value] * size if e.column is None else e.column.machine()
+        at: list[int] = []
+        facts: list[Any] = []
+        if not e.is_known:
+            facts = view.facts_with(a, v.value)
+            at = [0] * len(facts)
+        elif view.is_history or tx is not _ANY or op is not _ANY:
+            for i, eid in enumerate(entities):
+                found = view.facts_of(eid, a)
+                facts += found
+                at += [i] * len(found)
+        else:
+            for i, eid in enumerate(entities):
+                for value in view.values_of(eid, a):
+                    facts.append((eid, a, value, 0, True))
+                    at.append(i)
+        es, _, vs, ts, ops = zip(*facts, strict=True) if facts else ((), (), (), (), ())
+        txs = [tx_of(t) for t in ts] if tx is not _ANY else list(ts)
+        where: list[int] | None = at if size > 1 or relation.columns else None
+        return Read((list(es), list(vs), txs, list(ops)), where, "facts one by one")
+
+    def _read_values(self, attribute: Attribute, column: Column) -> Read:
+        """Read the rows with the values of a column, each value looked for once, or the whole attribute when that is less work."""
+        view, a = self.db.view, attribute.id
+        narrow = algebra.distinct(Relation(len(column.data), {"?v": column}, {})).columns["?v"]
+        if column.array().dtype == object and len(narrow.data) * 40 > view.count(a):
+            rows = view.by_value(a)
+            at, which = algebra.matches([column], [Column(column.kind, rows.v)])
+            return self._rows(attribute, rows.take(np.asarray(which, np.int64)), np.asarray(at, np.int64), "all rows, joined by value")
+        rows, at = view.with_values(a, narrow.array() if narrow.array().dtype != object else narrow.machine())
+        if len(narrow.data) < len(column.data):
+            back, places = algebra.matches([column], [narrow.take(at)])
+            rows, at = rows.take(np.asarray(places, np.int64)), np.asarray(back, np.int64)
+        return self._rows(attribute, rows, at, "rows with the values")
+
+    def _rows(self, attribute: Attribute, rows: Rows, at: Array | None, access: str) -> Read:
+        added = np.ones(rows.size, bool) if rows.added is None else rows.added
+        return Read((rows.e, rows.v, transactions(rows.t), added), at, access)
+
+    def _mask(self, attribute: Attribute, e: Place, v: Place, relation: Relation) -> Match:
+        """Keep the rows of the relation whose entity has any fact of the attribute, or one with the value."""
+        view, a = self.db.view, attribute.id
+        assert e.column is not None
+        es = e.column.array()
+        mask: Array
+        if v.value is not _UNKNOWN and view.count_with(a, v.value) <= 4 * relation.size:
+            mask = np.isin(es, view.with_values(a, [v.value])[0].e)
+            return Match(relation.filter(mask), "entities with the value")
+        rows, at = view.of_entities(a, es)
+        if v.value is not _UNKNOWN:
+            at = at[np.asarray(algebra.equal_stored(rows.v, v.value), bool)]
+        mask = np.zeros(relation.size, bool)
+        mask[at] = True
+        return Match(relation.filter(mask), "entities that have the attribute")
+
+    # -- binding
+
+    def _bind(self, attribute: Attribute, places: tuple[Place, ...], read: Read, relation: Relation) -> Relation:
+        """Join a relation with what was read: check what was known, bind what was not."""
+        at, size = read.at, len(read.columns[0])
+        keep: Any = None
+        for place, data in zip(places, read.columns, strict=True):
+            if place.value is not _UNKNOWN:
+                keep = _both(keep, algebra.equal_stored(data, place.value))
+            elif place.column is not None and at is not None:
+                keep = _both(keep, algebra.equal_data(data, place.column.take(at).data))
+        outs = self._outs(attribute, places, read)
+        if keep is not None and not _all(keep):
+            which: Any = [i for i, kept in enumerate(keep) if kept] if isinstance(keep, list) else np.flatnonzero(keep)
+            outs = {name: column.take(which) for name, column in outs.items()}
+            at = None if at is None else [at[i] for i in which] if isinstance(at, list) else at[which]
+            size = len(which)
+        distinct = self._is_distinct(attribute, places)
+        if at is None:
+            return _product(relation, outs, size, distinct)
+        if not outs:
+            at = sorted(set(at)) if isinstance(at, list) else np.unique(at)
+            return relation.take(at, len(at))
+        rows = relation.take(at, size)
+        return rows.plus(outs, distinct=relation.distinct and distinct)
+
+    def _outs(self, attribute: Attribute, places: tuple[Place, ...], read: Read) -> dict[str, Column]:
+        """Return what was read as the columns of the variables that a pattern binds."""
+        outs: dict[str, Column] = {}
+        for i, (place, data) in enumerate(zip(places, read.columns, strict=True)):
+            if place.out is not None:
+                outs[place.out] = loaded(self.db.schema, attribute, data) if i == 1 else Column(bool if i == 3 else int, data)
+        return outs
+
+    def _is_distinct(self, attribute: Attribute, places: tuple[Place, ...]) -> bool:
+        """Tell whether every fact that was read gives a row of its own."""
+        e, v, tx, op = (place is not _ANY for place in places)
+        if self.db.view.is_history:
+            return e and v and tx and op
+        return (e and (v or not attribute.many)) or (v and attribute.unique is not None)
+
+
+def _constant(term: Term, relation: Relation) -> Any:
+    if isinstance(term, Constant):
+        return term.value
+    return relation.constants.get(term.name, _UNKNOWN) if isinstance(term, Variable) else _UNKNOWN
+
+
+def _found_one(term: Term, values: list[Any], relation: Relation, keep: Set[str], of: tuple[Schema, Attribute] | None) -> Match:
+    """Return one row joined with the values that a term of a pattern was found to have."""
+    if not isinstance(term, Variable) or term.name not in keep:
+        return Match(relation if values else empty(relation.names), "one fact")
+    if not values:
+        return Match(empty(relation.names | {term.name}), "one fact")
+    column = Column(int, values) if of is None else loaded(*of, values)
+    if len(values) == 1:
+        return Match(relation.fixed({term.name: column.values()[0]}), "one fact")
+    return Match(Relation(len(values), {term.name: column}, relation.constants, distinct=True), "facts of one entity or value")
+
+
+def _is_known(term: Term, relation: Relation) -> bool:
+    return isinstance(term, Constant) or (isinstance(term, Variable) and relation.binds(term.name))
+
+
+def _out(name: str, pattern: Pattern, places: list[Place], same: list[tuple[str, str]], keep: Set[str]) -> Place:
+    """Return the place of a variable that is not bound yet; of one that stands twice, under a name of its own to compare."""
+    if any(place.out == name for place in places):
+        other = f"{name} {len(places)}"
+        same.append((name, other))
+        return Place(out=other)
+    repeats = sum(isinstance(term, Variable) and term.name == name for term in pattern.terms) > 1
+    return Place(out=name) if name in keep or repeats else _ANY
+
+
+def _narrowed(relation: Relation, places: list[Place], masks: list[list[bool]]) -> tuple[Relation, list[Place]]:
+    """Leave out the rows that some mask leaves out; a masked column lacks its own such rows already."""
+    size = relation.size
+    kept = [all(not mask or mask[i] for mask in masks) for i in range(size)]
+    remaining = iter(masks)
+    narrowed = []
+    for place in places:
+        if place.column is None:
+            narrowed.append(place)
+            continue
+        mask = next(remaining)
+        here = [kept[i] for i in range(size) if not mask or mask[i]]
+        narrowed.append(Place(column=place.column.take([i for i, each in enumerate(here) if each])))
+    return relation.filter(kept), narrowed
+
+
+def _both(keep: Any, other: Any) -> Any:
+    if keep is None:
+        return other
+    if isinstance(keep, list) and isinstance(other, list):
+        return [a and b for a, b in zip(keep, other, strict=True)]
+    return np.asarray(keep, bool) & np.asarray(other, bool)
+
+
+def _all(keep: list[bool] | Array) -> bool:
+    return all(keep) if isinstance(keep, list) else bool(keep.all())
+
+
+def _product(relation: Relation, outs: dict[str, Column], size: int, distinct: bool) -> Relation:
+    """Pair every row of a relation with everything that was read; a single row becomes variables of one value."""
+    if size == 1 and outs:
+        return relation.fixed({name: column.values()[0] for name, column in outs.items()})
+    if not outs:
+        size = min(size, 1)
+        return relation if size else empty(relation.names)
+    return algebra.join(relation, Relation(size, outs, {}, distinct))
+
+
+def _where_equal(relation: Relation, first: str, second: str) -> Relation:
+    """Return the rows in which two variables have the same value."""
+    if first in relation.constants:
+        same = strict(relation.constants[first]) == strict(relation.constants[second])
+        return relation if same else empty(relation.names)
+    pair = algebra.comparable(relation.columns[first], relation.columns[second])
+    if pair is None:
+        return empty(relation.names)
+    return relation.filter([a == b for a, b in zip(pair[0].keys(), pair[1].keys(), strict=True)])
+
+
+def _stacked(parts: list[Relation], names: Set[str]) -> Relation:
+    """Put relations of the same variables one below the other; rows of different parts are different."""
+    parts = [part for part in parts if part.size]
+    if not parts:
+        return empty(names)
+    if len(parts) == 1:
+        return parts[0]
+    columns = {name: concatenated([part.column(name) for part in parts]) for name in parts[0].names}
+    return Relation(sum(part.size for part in parts), columns, {}, all(part.distinct for part in parts))

@@ -1,0 +1,180 @@
+"""The answer: what `:find` makes of the relation that the clauses leave.
+
+    rows, each once → groups and their aggregates → pulled maps → order, offset and limit → the shape that was asked for
+
+A relation is a set of tuples; a list of them when it is ordered or holds pulled maps, which Python cannot hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from factstore import registry
+from factstore.errors import FactStoreError, QueryError
+from factstore.pulls import pull_many
+from factstore.query.aggregates import AGGREGATES, GROUPED, aggregated
+from factstore.query.ast import COLLECTION, RELATION, SCALAR, Aggregate, Constant, Element, PullExpression, Query, Variable
+from factstore.query.context import Context
+from factstore.query.forms import hint, invalid, nearest, shown
+from factstore.query.ordering import ordered
+from factstore.query.relation import Column, Ints, Relation, frozen
+
+_VECTORS_PAY = 256  # rows
+
+
+def check_find(query: Query, context: Context) -> None:
+    """Raise QueryError for an aggregate that does not exist and for a source that was not given."""
+    for element in query.elements:
+        if isinstance(element, Aggregate) and not element.function.startswith("?"):
+            _function(element)
+        elif isinstance(element, PullExpression):
+            context.source(element.source, element.form)
+
+
+def answer(query: Query, relation: Relation, context: Context) -> Any:
+    """Return the answer of a query."""
+    if not relation.size:
+        return _shaped(query, [], hashable=True)
+    hashable = not any(isinstance(element, PullExpression) for element in query.elements)
+    if any(isinstance(element, Aggregate) for element in query.elements):
+        columns = _aggregates(query, relation, context)
+    else:
+        columns = [_plain(element, relation, context) for element in query.elements]
+    if query.order:
+        which = ordered(columns, query.order)
+        columns = [column.take(which) for column in columns]
+    if query.offset or query.limit is not None:
+        cut = slice(query.offset, None if query.limit is None else query.offset + query.limit)
+        columns = [column.take(cut) for column in columns]
+    return _shaped(query, list(zip(*(column.values() for column in columns), strict=True)), hashable=hashable)
+
+
+def _plain(element: Element, relation: Relation, context: Context) -> Column:
+    if isinstance(element, PullExpression):
+        return _pulled(element, relation.column(element.name), relation, context)
+    found = relation.columns.get(element.name)
+    return Column(object, [frozen(relation.constants[element.name])] * relation.size) if found is None else found
+
+
+def _pulled(element: PullExpression, column: Column, relation: Relation, context: Context) -> Column:
+    source = context.source(element.source, element.form).value
+    if not hasattr(source, "view"):
+        raise invalid(f"pull needs a database, {element.source} is none", element.form)
+    pattern = element.pattern
+    if isinstance(pattern, Variable):
+        pattern = _constant(pattern, relation, element.form)
+    return Column(object, list(pull_many(source, pattern, column.values())))
+
+
+def _constant(term: Variable | Constant, relation: Relation, form: Any) -> Any:
+    if isinstance(term, Constant):
+        return term.value
+    if term.name not in relation.constants:
+        raise invalid(f"{term.name} must be an input of one value", form)
+    return relation.constants[term.name]
+
+
+# -- aggregates
+
+
+def _function(element: Aggregate) -> Callable[..., Any]:
+    found = AGGREGATES.get(element.function) or registry.lookup(element.function)
+    if found is None:
+        near = nearest(element.function, AGGREGATES) or registry.nearest(element.function)
+        raise QueryError(
+            ":db.error/unknown-function",
+            f"no aggregate {element.function} is built in or registered{hint(near)}, in {shown(element.form)}",
+            function=element.function,
+            nearest=near,
+            form=element.form,
+        )
+    return found
+
+
+def _aggregates(query: Query, relation: Relation, context: Context) -> list[Column]:
+    names = [element.name for element in query.elements if not isinstance(element, Aggregate)]
+    groups, firsts = _groups(relation, names)
+    heads = relation.take(firsts, len(firsts)) if relation.columns else relation
+    found = []
+    for element in query.elements:
+        if isinstance(element, Aggregate):
+            found.append(_aggregate(element, relation, groups, len(firsts)))
+        else:
+            found.append(_plain(element, heads, context))
+    return found
+
+
+def _groups(relation: Relation, names: list[str]) -> tuple[Ints, Any]:
+    """Return for each row the number of its group, and for each group its first row."""
+    columns = [relation.columns[name] for name in names if name in relation.columns]
+    if not columns:
+        return np.zeros(relation.size, np.int64), [0]
+    numbers: dict[Any, int] = {}
+    firsts: list[int] = []
+    groups = []
+    for i, key in enumerate(zip(*(column.keys() for column in columns), strict=True)):
+        group = numbers.setdefault(key, len(numbers))
+        if group == len(firsts):
+            firsts.append(i)
+        groups.append(group)
+    return np.array(groups, np.int64), firsts
+
+
+def _aggregate(element: Aggregate, relation: Relation, groups: Ints, count: int) -> Column:
+    column = relation.column(element.name)
+    try:
+        if not element.args and relation.size >= _VECTORS_PAY and element.function in GROUPED:
+            found = GROUPED[element.function](column, groups, count)
+            if found is not None:
+                return found
+        args = [_constant(term, relation, element.form) for term in element.args]  # type: ignore[arg-type]
+        function = _given(element, relation) if element.function.startswith("?") else _function(element)
+        return aggregated(function, args, column, groups, count)
+    except FactStoreError:
+        raise
+    except Exception as error:
+        raise QueryError(
+            ":db.error/function-failed",
+            f"{element.function} failed with {type(error).__name__}: {error}, in {shown(element.form)}",
+            function=element.function,
+            error=str(error),
+            form=element.form,
+        ) from error
+
+
+def _given(element: Aggregate, relation: Relation) -> Callable[..., Any]:
+    found = relation.constants.get(element.function)
+    if not callable(found):
+        raise QueryError(
+            ":db.error/invalid-inputs",
+            f"{element.function} must be a callable, got {shown(found)}, in {shown(element.form)}",
+            form=element.form,
+        )
+    return found  # type: ignore[no-any-return]
+
+
+# -- rows
+
+
+def _shaped(query: Query, rows: list[tuple[Any, ...]], *, hashable: bool) -> Any:
+    if query.keys is not None:
+        if query.shape != RELATION:
+            return dict(zip(query.keys, rows[0], strict=True)) if rows else None
+        return [dict(zip(query.keys, row, strict=True)) for row in rows]
+    if query.shape == RELATION:
+        return rows if query.order or not hashable else _hashed(rows)
+    if query.shape == COLLECTION:
+        return [row[0] for row in rows]
+    if query.shape == SCALAR:
+        return rows[0][0] if rows else None
+    return rows[0] if rows else None
+
+
+def _hashed(rows: list[tuple[Any, ...]]) -> Any:
+    try:
+        return set(rows)
+    except TypeError:  # a value that Python cannot hash came in by an input or a function
+        return rows

@@ -1,0 +1,136 @@
+"""Forms: the two ways of writing a query down, EDN and Python data, read as one.
+
+In EDN a symbol is a `Symbol` and a string is a string. In Python data a plain str stands for both: it is a symbol where it
+looks like one ("?x", "$", "_", "...") or stands where only a name can, and a keyword when it begins with a colon.
+A form that holds any `Symbol` at all is taken for EDN, so that what the reader made is never read a second time.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from factstore import edn
+from factstore.errors import FactStoreError, QueryError, ReadError
+from factstore.query.ast import BLANK, Blank, SourceName, Variable
+from factstore.values import Keyword, Symbol
+
+_SYMBOL_LIKE: Final = re.compile(r"[?$]\S*|%|_|\.\.\.|\.")
+_SEQUENCE: Final = (list, tuple)
+_LONGEST_SHOWN: Final = 200
+
+
+def is_sequence(form: Any) -> bool:
+    """Tell whether a form is a vector or a list."""
+    return isinstance(form, _SEQUENCE)
+
+
+def holds_symbol(form: Any) -> bool:
+    """Tell whether any `Symbol` occurs in a form."""
+    stack = [form]
+    while stack:
+        part = stack.pop()
+        if type(part) is Symbol:
+            return True
+        if isinstance(part, dict):
+            stack.extend(part)
+            stack.extend(part.values())
+        elif isinstance(part, list | tuple | set | frozenset):
+            stack.extend(part)
+    return False
+
+
+def shown(form: Any) -> str:
+    """Return a form as EDN text for a message, or as Python shows it, cut when it is long."""
+    try:
+        text = edn.write(form)
+    except FactStoreError:
+        text = repr(form)
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Return up to three known names that look most like `name`."""
+    return difflib.get_close_matches(name, list(known), n=3)
+
+
+def hint(near: Collection[str]) -> str:
+    """Return the half sentence that names what may have been meant."""
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def invalid(message: str, form: Any, **data: Any) -> QueryError:
+    """Return the error of a form that is no part of the language."""
+    return QueryError(":db.error/invalid-query", f"{message}, in {shown(form)}", form=form, **data)
+
+
+def read_text(text: str, what: str) -> Any:
+    """Return the form that a text holds.
+
+    Raises: QueryError(:db.error/invalid-query) with line and column.
+    """
+    try:
+        return edn.read(text)
+    except ReadError as error:
+        where = {name: error.data[name] for name in ("line", "column") if name in error.data}
+        raise QueryError(":db.error/invalid-query", f"the text of {what} is not EDN: {error.message}", text=text, **where) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How symbols are written: as `Symbol` only, or in Python data also as plain str."""
+
+    plain: bool
+
+    @staticmethod
+    def of(form: Any) -> Dialect:
+        """Return the dialect that a form is written in."""
+        return Dialect(plain=not holds_symbol(form))
+
+    def symbol(self, form: Any) -> str | None:
+        """Return the text of what is a symbol wherever it stands; None for anything else."""
+        if type(form) is Symbol:
+            return str(form)
+        if self.plain and type(form) is str and _SYMBOL_LIKE.fullmatch(form):
+            return form
+        return None
+
+    def name(self, form: Any) -> str | None:
+        """Return the text of a symbol where the name of a function, rule or aggregate stands; None for anything else."""
+        if type(form) is Symbol:
+            return str(form)
+        if self.plain and type(form) is str and form and not form.startswith(":"):
+            return form
+        return None
+
+    def keyword(self, form: Any) -> str | None:
+        """Return the text of a keyword; None for anything else."""
+        return str(form) if isinstance(form, str) and form.startswith(":") and (self.plain or type(form) is Keyword) else None
+
+    def variable(self, form: Any) -> str | None:
+        """Return the name of a variable; None for anything else."""
+        text = self.symbol(form)
+        return text if text is not None and text.startswith("?") and len(text) > 1 else None
+
+    def source(self, form: Any) -> str | None:
+        """Return the name of a source; None for anything else."""
+        text = self.symbol(form)
+        return text if text is not None and text.startswith("$") else None
+
+    def is_symbol(self, form: Any, text: str) -> bool:
+        """Tell whether a form is this very symbol."""
+        return self.symbol(form) == text
+
+    def special(self, form: Any) -> Variable | SourceName | Blank | None:
+        """Return the term that a symbol is; None for what is no symbol or means nothing as a term."""
+        text = self.symbol(form)
+        if text is None:
+            return None
+        if text.startswith("?") and len(text) > 1:
+            return Variable(text)
+        if text.startswith("$"):
+            return SourceName(text)
+        return BLANK if text == "_" else None

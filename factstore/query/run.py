@@ -1,0 +1,92 @@
+"""The run: clauses become steps over a relation, one after the other, until all are done.
+
+Variables that nothing needs any more are dropped after each step, and rows that have become equal with them: the law is that
+of sets, so a query never carries the same binding twice.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TypeAlias
+
+from factstore.errors import QueryError
+from factstore.query import algebra
+from factstore.query.ast import Call, Clause, Given, Not, Or, Pattern
+from factstore.query.calls import run_call
+from factstore.query.context import Context, Step
+from factstore.query.plan import Choice, choose
+from factstore.query.relation import Relation, empty
+from factstore.query.rules import run_rule
+
+Names: TypeAlias = frozenset[str]
+_DISTINCT_PAYS = 64  # rows
+
+
+def solve(context: Context, clauses: tuple[Clause, ...], relation: Relation, keep: Names) -> Relation:
+    """Return the rows of a relation for which all clauses hold, with these variables, each row once.
+
+    Args:
+        keep: variables of the answer; the relation and the clauses bind all of them.
+    """
+    waiting = list(clauses)
+    outside: Names = frozenset()
+    if any(isinstance(clause, Not) for clause in clauses):
+        outside = keep.union(context.scopes.bindable(clauses, relation.names)[0])
+    while waiting and relation.size:
+        if context.deadline is not None and time.monotonic() > context.deadline:
+            raise QueryError(":db.error/query-timeout", "the query did not end within its :timeout")
+        choice = choose(context, waiting, relation, outside)
+        waiting = [clause for clause in waiting if clause is not choice.clause and clause not in choice.settled]
+        needed = keep.union(*(clause.variables for clause in waiting))
+        relation = _step(context, choice, relation, needed, outside)
+        if relation.columns:
+            relation = relation.keep(needed)
+            if not relation.distinct and relation.size > _DISTINCT_PAYS:
+                relation = algebra.distinct(relation)
+    if not relation.size:
+        return empty(keep)
+    return algebra.distinct(relation.keep(keep))
+
+
+def _step(context: Context, choice: Choice, relation: Relation, needed: Names, outside: Names) -> Relation:
+    if context.steps is None:
+        return _run(context, choice, relation, needed, outside)[0]
+    place = len(context.steps)
+    context.depth += 1
+    started = time.perf_counter()
+    found, access = _run(context, choice, relation, needed, outside)
+    seconds = time.perf_counter() - started
+    context.depth -= 1
+    form = [choice.clause.form, *(call.form for call in choice.settled)]
+    context.steps.insert(place, Step(context.depth, form, access, choice.estimate, relation.size, found.size, seconds))
+    return found
+
+
+def _run(context: Context, choice: Choice, relation: Relation, needed: Names, outside: Names) -> tuple[Relation, str]:
+    clause = choice.clause
+    if isinstance(clause, Pattern):
+        source = context.source(clause.source, clause.form)
+        return source.match(clause, relation, needed, choice.limits)
+    if isinstance(clause, Call):
+        return run_call(context, clause, relation), "predicate" if clause.binding is None else "function"
+    if isinstance(clause, Not):
+        return _not(context, clause, relation, outside), "rows without a match"
+    if isinstance(clause, Or):
+        return _or(context, clause, relation, needed), "branches"
+    if isinstance(clause, Given):
+        return algebra.join(relation, clause.relation), "rows at hand"
+    return run_rule(context, clause, relation, needed, solve), "rule"
+
+
+def _not(context: Context, clause: Not, relation: Relation, outside: Names) -> Relation:
+    names = context.scopes.joins(clause, outside)
+    found = solve(context, clause.clauses, algebra.distinct(relation.keep(names)), names)
+    return algebra.antijoin(relation, found)
+
+
+def _or(context: Context, clause: Or, relation: Relation, needed: Names) -> Relation:
+    inside = clause.variables & relation.names
+    out = inside | (clause.variables & needed)
+    seed = algebra.distinct(relation.keep(inside))
+    found = algebra.union([solve(context, branch, seed, out) for branch in clause.branches], sorted(out))
+    return found if relation.names == inside else algebra.join(relation, found)

@@ -1,0 +1,101 @@
+"""Plain collections as sources: lists of tuples, maps, data frames. Patterns over them may have any width.
+
+A keyword in such a pattern also matches the plain string that is written like it, since that is how Python data has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from typing import Any
+
+from factstore.errors import QueryError
+from factstore.query import algebra
+from factstore.query.ast import Constant, Pattern, Variable
+from factstore.query.facts import Limits, Match
+from factstore.query.forms import shown
+from factstore.query.relation import Column, Relation, column_of, empty, relation_of
+from factstore.values import Keyword
+
+
+def rows_of(value: Any) -> list[Any] | None:
+    """Return the rows of a collection, a map or a data frame; None for what has none."""
+    if isinstance(value, Mapping):
+        return list(value.items())
+    for method, options in (("iter_rows", {}), ("itertuples", {"index": False})):
+        if hasattr(value, method):
+            return [tuple(row) for row in getattr(value, method)(**options)]
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        return None
+    return list(value)
+
+
+class Tuples:
+    """A collection of tuples as a source."""
+
+    __slots__ = ("_by_width", "_rows", "value")
+
+    def __init__(self, value: Any, rows: list[Any]) -> None:
+        self.value = value
+        self._rows = rows
+        self._by_width: dict[int, Relation] = {}
+
+    def check(self, pattern: Pattern) -> None:
+        """Raise QueryError when some element is no tuple."""
+        for row in self._rows:
+            if not isinstance(row, list | tuple):
+                raise QueryError(
+                    ":db.error/invalid-inputs",
+                    f"a source is a database or a collection of tuples, but holds {shown(row)}; asked by {shown(pattern.form)}",
+                    element=row,
+                    form=pattern.form,
+                )
+
+    def is_point(self, _pattern: Pattern, _relation: Relation) -> bool:
+        """Return False: a collection has no unique places."""
+        return False
+
+    def estimate(self, pattern: Pattern, relation: Relation) -> float:
+        """Return about how many rows a relation will have once it is joined with a pattern."""
+        known = sum(isinstance(term, Constant) or (isinstance(term, Variable) and relation.binds(term.name)) for term in pattern.terms)
+        return relation.size * max(len(self._rows) / 10.0**known, 1.0)
+
+    def values_kind(self, _pattern: Pattern) -> type | None:
+        """Return None: a collection knows no types and no ranges."""
+        return None
+
+    def match(self, pattern: Pattern, relation: Relation, keep: Set[str], _limits: Limits | None = None) -> Match:
+        """Return a relation joined with the tuples that a pattern matches."""
+        names = relation.names | (pattern.variables & keep)
+        rows = self._of_width(len(pattern.terms))
+        places: dict[str, str] = {}
+        for i, term in enumerate(pattern.terms):
+            place = str(i)
+            if isinstance(term, Constant):
+                rows = rows.filter(_matching(rows.columns[place], term.value))
+            elif isinstance(term, Variable) and term.name in places:
+                rows = _where_equal(rows, places[term.name], place)
+            elif isinstance(term, Variable):
+                places[term.name] = place
+        if not rows.size:
+            return Match(empty(names), "tuples")
+        wanted = {place: name for name, place in places.items() if name in names}
+        return Match(algebra.join(relation, algebra.distinct(rows.renamed(wanted))), "tuples")
+
+    def _of_width(self, width: int) -> Relation:
+        found = self._by_width.get(width)
+        if found is None:
+            rows = [row for row in self._rows if len(row) >= width]
+            columns = {str(i): column_of([row[i] for row in rows]) for i in range(width)}
+            found = self._by_width[width] = relation_of(columns, len(rows))
+        return found
+
+
+def _matching(column: Column, value: Any) -> Any:
+    if isinstance(value, Keyword) or (type(value) is str and value.startswith(":")):
+        return [isinstance(each, str) and each == value for each in column.values()]
+    return algebra.equal_to(column, value)
+
+
+def _where_equal(rows: Relation, first: str, second: str) -> Relation:
+    pair = algebra.comparable(rows.columns[first], rows.columns[second])
+    return rows.filter([False] * rows.size if pair is None else [a == b for a, b in zip(pair[0].keys(), pair[1].keys(), strict=True)])

@@ -1,0 +1,238 @@
+"""Attributes and the schema, as values.
+
+A `Schema` is a fold over the facts of the system attributes, nothing else: `schema.plus(facts)` is the schema after them.
+It is never time-travelled: every view of a database reads with the newest schema its connection knew.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pyrsistent import PMap, pmap
+
+from factstore.datom import Fact
+from factstore.errors import DatabaseError
+from factstore.values import TUPLE, VALUE_TYPES, Keyword, Stored, ValueType, order_key
+
+# Entity ids of the system attributes; a store's format depends on them, so they never change.
+IDENT: Final = 10
+VALUE_TYPE: Final = 11
+CARDINALITY: Final = 12
+UNIQUE: Final = 13
+INDEX: Final = 14
+IS_COMPONENT: Final = 15
+NO_HISTORY: Final = 16
+DOC: Final = 17
+TX_INSTANT: Final = 18
+FULLTEXT: Final = 19
+TUPLE_ATTRS: Final = 20
+TUPLE_TYPES: Final = 21
+TUPLE_TYPE: Final = 22
+ATTR_PREDS: Final = 23
+ENTITY_ATTRS: Final = 24
+ENTITY_PREDS: Final = 25
+ENSURE: Final = 26  # virtual: it asks for a check and leaves no datom
+INSTALL_ATTRIBUTE: Final = 27
+TX_KEY: Final = 28  # the idempotency key of a transaction
+FIRST_FREE_ID: Final = 100
+
+CARDINALITY_ONE: Final = Keyword(":db.cardinality/one")
+CARDINALITY_MANY: Final = Keyword(":db.cardinality/many")
+UNIQUE_IDENTITY: Final = Keyword(":db.unique/identity")
+UNIQUE_VALUE: Final = Keyword(":db.unique/value")
+
+_MANY_VALUED: Final = frozenset({ATTR_PREDS, ENTITY_ATTRS, ENTITY_PREDS, INSTALL_ATTRIBUTE})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attribute:
+    """An installed attribute: what its facts may be, and how they are kept."""
+
+    id: int
+    ident: Keyword
+    value_type: ValueType
+    many: bool = False
+    unique: Keyword | None = None  # UNIQUE_IDENTITY, UNIQUE_VALUE or None
+    index: bool = False
+    is_component: bool = False
+    no_history: bool = False
+    fulltext: bool = False
+    doc: str | None = None
+    preds: tuple[str, ...] = ()  # symbols of registered predicates a value must satisfy
+    tuple_attrs: tuple[Keyword, ...] = ()  # composite: the attributes it is made of
+    tuple_types: tuple[ValueType, ...] = ()  # heterogeneous: one type a slot
+    tuple_type: ValueType | None = None  # homogeneous: the type of all slots
+    is_ref: bool = field(init=False)
+    is_tuple: bool = field(init=False)
+    is_identity: bool = field(init=False)
+    has_avet: bool = field(init=False)  # may be read in order of value: indexed, unique, or a reference
+    is_plain: bool = field(init=False)  # what is claimed of it needs no look but at the type of the value
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "is_ref", self.value_type.name == "ref")
+        put(self, "is_tuple", self.value_type is TUPLE)
+        put(self, "is_identity", self.unique == UNIQUE_IDENTITY)
+        put(self, "has_avet", self.index or self.unique is not None or self.is_ref)
+        special = self.is_ref or self.is_tuple or self.is_identity or self.preds or self.id < FIRST_FREE_ID
+        put(self, "is_plain", not special)
+
+    def __repr__(self) -> str:
+        return f"<Attribute {self.ident}>"
+
+    @property
+    def order_key(self) -> Any:
+        """The key that orders stored values of this attribute, None when they order themselves."""
+        return order_key if self.is_tuple else None
+
+    def load(self, stored: Stored) -> Any:
+        """Return what users read for a stored value."""
+        load = self.value_type.load
+        if load is not None:
+            return load(stored)
+        if self.is_tuple and self.tuple_slot_types:
+            types = self.tuple_slot_types
+            return tuple(
+                slot if slot is None or types[i % len(types)].load is None else types[i % len(types)].load(slot)  # type: ignore[misc]
+                for i, slot in enumerate(stored)
+            )
+        return stored
+
+    @property
+    def tuple_slot_types(self) -> tuple[ValueType, ...]:
+        """The types of a tuple's slots, to be read modulo its length; empty for composites, which know attributes only."""
+        return self.tuple_types or ((self.tuple_type,) if self.tuple_type else ())
+
+
+class Schema:
+    """All attributes and idents of a database; immutable. Build on `EMPTY` with `plus`."""
+
+    __slots__ = ("_by_key", "_composites", "_facts", "_ident_of", "_idents", "references")
+
+    def __init__(
+        self, facts: PMap[int, PMap[int, Any]], idents: PMap[str, int], ident_of: PMap[int, Keyword], by_key: dict[Any, Attribute]
+    ) -> None:
+        self._facts = facts
+        self._idents = idents
+        self._ident_of = ident_of
+        # A plain dict, never written after this line: attributes are looked up for every form of every transaction.
+        self._by_key = by_key
+        self.references = tuple(sorted({attribute.id for attribute in by_key.values() if attribute.is_ref}))
+        composites: dict[int, list[Attribute]] = {}
+        for attribute in {id(x): x for x in by_key.values()}.values():
+            for member in attribute.tuple_attrs:
+                if member in by_key:
+                    composites.setdefault(by_key[member].id, []).append(attribute)
+        self._composites = {a: tuple(found) for a, found in composites.items()}
+
+    def find(self, key: int | str) -> Attribute | None:
+        """Return the attribute of this id or ident (an old ident too); None means: never declared."""
+        return self._by_key.get(key)
+
+    def attribute(self, key: int | str) -> Attribute:
+        """Return the attribute of this id or ident.
+
+        Raises: DatabaseError(:db.error/not-an-attribute), with the nearest known idents.
+        """
+        found = self._by_key.get(key)
+        if found is None:
+            near = self.nearest(key)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise DatabaseError(":db.error/not-an-attribute", f"no attribute {key} is declared{hint}", attribute=key, nearest=near)
+        return found
+
+    def nearest(self, key: object) -> list[str]:
+        """Return up to three declared attributes whose idents look most like `key`."""
+        return difflib.get_close_matches(str(key), [a.ident for a in self.attributes if not a.ident.startswith(":db")], n=3, cutoff=0.6)
+
+    @property
+    def attributes(self) -> list[Attribute]:
+        """All attributes, in order of id."""
+        return sorted({a.id: a for a in self._by_key.values()}.values(), key=lambda a: a.id)
+
+    def composites_of(self, a: int) -> tuple[Attribute, ...]:
+        """Return the composite tuples that attribute `a` is a member of."""
+        return self._composites.get(a, ())
+
+    def entid(self, ident: str) -> int | None:
+        """Return the entity that this ident names, or named before it was renamed; None when there is none."""
+        return self._idents.get(ident)
+
+    def ident(self, eid: int) -> Keyword | None:
+        """Return the present ident of an entity; None when it has none."""
+        return self._ident_of.get(eid)
+
+    @property
+    def has_composites(self) -> bool:
+        """Whether any attribute is a composite tuple."""
+        return bool(self._composites)
+
+    def properties(self, eid: int) -> Mapping[int, Any]:
+        """Return the system attributes asserted of an entity, by attribute id; many-valued ones as frozensets."""
+        return self._facts.get(eid, pmap())
+
+    def plus(self, facts: Iterable[Fact]) -> Schema:
+        """Return the schema after these facts; this very object when none of them is about a system attribute."""
+        system = [fact for fact in facts if fact[1] < FIRST_FREE_ID and fact[1] != TX_INSTANT]
+        if not system:
+            return self
+        system.sort(key=lambda fact: fact[4])  # what is retracted goes before what replaces it
+        known, idents, ident_of = self._facts, self._idents, self._ident_of
+        for e, a, v, _t, added in system:
+            known = known.set(e, _with_fact(known.get(e, pmap()), a, v, added))
+            if a == IDENT and added:
+                idents, ident_of = idents.set(v, e), ident_of.set(e, v)
+            elif a == IDENT and ident_of.get(e) == v:
+                ident_of = ident_of.remove(e)
+        changed = {fact[0] for fact in system}
+        return Schema(known, idents, ident_of, self._attributes_after(changed, known, idents, ident_of))
+
+    def _attributes_after(
+        self, changed: set[int], known: PMap[int, PMap[int, Any]], idents: PMap[str, int], ident_of: PMap[int, Keyword]
+    ) -> dict[Any, Attribute]:
+        by_id = {a.id: a for a in self._by_key.values() if a.id not in changed}
+        for eid in changed:
+            attribute = _attribute(eid, known[eid], ident_of)
+            if attribute is not None:
+                by_id[eid] = attribute
+        by_key: dict[Any, Attribute] = dict(by_id)
+        by_key.update((name, by_id[eid]) for name, eid in idents.items() if eid in by_id)
+        return by_key
+
+
+def _with_fact(properties: PMap[int, Any], a: int, v: Any, added: bool) -> PMap[int, Any]:
+    if a in _MANY_VALUED:
+        values = properties.get(a, frozenset())
+        return properties.set(a, values | {v} if added else values - {v})
+    return properties.set(a, v) if added else properties.discard(a)
+
+
+def _attribute(eid: int, properties: Mapping[int, Any], ident_of: Mapping[int, Keyword]) -> Attribute | None:
+    """Build the attribute these properties describe; None when they describe an entity that is none."""
+    ident, value_type, cardinality = properties.get(IDENT), properties.get(VALUE_TYPE), properties.get(CARDINALITY)
+    if ident is None or value_type is None or cardinality is None:
+        return None
+    unique = properties.get(UNIQUE)
+    tuple_type = properties.get(TUPLE_TYPE)
+    return Attribute(
+        id=eid,
+        ident=ident,
+        value_type=VALUE_TYPES[ident_of[value_type]],
+        many=ident_of[cardinality] == CARDINALITY_MANY,
+        unique=None if unique is None else ident_of[unique],
+        index=bool(properties.get(INDEX)),
+        is_component=bool(properties.get(IS_COMPONENT)),
+        no_history=bool(properties.get(NO_HISTORY)),
+        fulltext=bool(properties.get(FULLTEXT)),
+        doc=properties.get(DOC),
+        preds=tuple(sorted(properties.get(ATTR_PREDS, ()))),
+        tuple_attrs=properties.get(TUPLE_ATTRS, ()),
+        tuple_types=tuple(VALUE_TYPES[name] for name in properties.get(TUPLE_TYPES, ())),
+        tuple_type=None if tuple_type is None else VALUE_TYPES[tuple_type],
+    )
+
+
+EMPTY: Final = Schema(pmap(), pmap(), pmap(), {})

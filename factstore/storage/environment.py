@@ -1,0 +1,376 @@
+"""One LMDB file, opened once in a process and shared by all its handles there.
+
+    write ─► one write transaction at a time, begun and ended in one thread ─► map full? grow, try again
+    read  ─► through a gate that is shut while the map is replaced          ─► file outgrew our map? adopt, try again
+
+Owns what LMDB asks of whoever embeds it: one environment per file and process, growth of the map with no transaction open,
+readers of dead processes, forks, the translation of its errors. Knows nothing of what lies in the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Condition, Lock, RLock
+from typing import Any, Final, Never, TypeAlias, TypeVar, TypeVarTuple
+
+import lmdb
+
+from factstore.errors import Corrupt, FactStoreError, StorageError, StoreFull, Unavailable, UnknownOutcome
+from factstore.storage.peers import Holds, Turn
+from factstore.storage.protocol import Sync
+from factstore.storage.refusals import FORKED, closed
+
+Txn: TypeAlias = "lmdb.Transaction[bytes]"
+Layout: TypeAlias = Callable[[lmdb.Environment], dict[str, Any]]
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
+DEFAULT_MAP_SIZE: Final = 16 << 30  # of address space; the file takes what is written
+MAX_READERS: Final = 1024
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM})
+_DAMAGED: Final = (lmdb.CorruptedError, lmdb.PageNotFoundError)
+
+
+class Gate:
+    """Many may be inside at once; who shuts it waits until they have left, and nobody enters meanwhile."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._changed = Condition(self._lock)
+        self._inside = 0
+        self._shut = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            while self._shut:
+                self._changed.wait()
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._shut:
+                self._changed.notify_all()
+
+    @contextmanager
+    def shut(self) -> Iterator[None]:
+        """Be alone. Only for one who is not inside and holds the lock of writers."""
+        with self._lock:
+            self._shut = True
+            while self._inside:
+                self._changed.wait()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._shut = False
+                self._changed.notify_all()
+
+
+class Gone:
+    """Stands where an environment was: whatever is asked of it raises `Closed`."""
+
+    def __init__(self, *what_and_why: str) -> None:
+        self.__dict__["_what_and_why"] = what_and_why
+
+    def __getattr__(self, name: str) -> Never:
+        raise closed(*self.__dict__["_what_and_why"])
+
+    def __enter__(self) -> Never:
+        self.__getattr__("__enter__")
+
+    def __exit__(self, *_: object) -> None:
+        """Never reached; `with` asks for it before it enters."""
+
+
+class Environment:
+    """An LMDB environment with the locks, retries and lifetime that it needs."""
+
+    def __init__(self, path: Path, layout: Layout, *, read_only: bool, sync: Sync, map_size: int, max_map_size: int | None) -> None:
+        self.path = path
+        self.uri = f"lmdb:{path}"
+        self.read_only = read_only
+        self.max_map_size = max_map_size
+        self.waiters = 0
+        self.dbs: dict[str, Any] = {}
+        self._layout = layout
+        self._sync: Sync = sync
+        self._handles: Counter[str] = Counter()
+        self._renew_locks()
+        self.env: Any = None
+        self._open(map_size)
+        self._fd: int | None = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.holds: Any = Holds(self._fd)
+        self.turn: Any = None if read_only else Turn(self._fd, f"{path}-turn", lambda: self.write(_nothing))
+        stat = os.fstat(self._fd)
+        self.key = (stat.st_dev, stat.st_ino)
+
+    def _renew_locks(self) -> None:
+        self._writing = Lock()
+        self.gate = Gate()
+        self.appended = Condition(Lock())
+
+    def _open(self, map_size: int) -> None:
+        while True:
+            env = self._new(map_size)
+            try:
+                env.reader_check()
+                self.dbs = self._layout(env)
+            except lmdb.MapResizedError:  # another process lets the file grow at this moment
+                env.close()
+                map_size = max(map_size * 2, self.path.stat().st_size)
+            except BaseException:
+                env.close()
+                raise
+            else:
+                break
+        self.env = env
+        self.map_size = env.info()["map_size"]
+        self._flushed = env.info()["last_txnid"]
+
+    def _new(self, map_size: int) -> lmdb.Environment:
+        durable = self._sync == "full"
+        return lmdb.open(
+            str(self.path),
+            subdir=False,
+            lib_version=0,
+            map_size=map_size,
+            max_dbs=4,
+            max_readers=MAX_READERS,
+            max_spare_txns=4,
+            mode=0o644,
+            readonly=self.read_only,
+            sync=durable,
+            metasync=durable,
+        )
+
+    # transactions
+
+    def write(self, work: Callable[[Txn, *Args], T], *args: *Args) -> T:
+        """Run `work` in a write transaction and commit it; `work` may run again, on a larger map."""
+        while True:
+            size = self.map_size
+            committing = False
+            try:
+                with self._writing:
+                    txn = self.env.begin(write=True)
+                    try:
+                        result = work(txn, *args)
+                    except BaseException:
+                        # An abort waits for a moment in which no other thread reads, which under load may never come.
+                        with self.gate.shut():
+                            txn.abort()
+                        raise
+                    committing = True
+                    txn.commit()
+                    return result
+            except lmdb.MapFullError:
+                self._grow(size)
+            except lmdb.MapResizedError:
+                self._adopt(size)
+            except lmdb.Error as error:
+                raise self._failed(error, committing) from error
+
+    def read(self, work: Callable[[Txn, *Args], T], *args: *Args) -> T:
+        """Run `work` on a snapshot; it must not keep the transaction, nor take long."""
+        checked = False
+        while True:
+            size = self.map_size
+            try:
+                with self.gate, self.env.begin() as txn:
+                    return work(txn, *args)
+            except lmdb.MapResizedError:
+                self._adopt(size)
+            except lmdb.ReadersFullError as error:
+                if checked or not self.env.reader_check():
+                    raise Unavailable(
+                        ":db.error/storage-unavailable", f"all {MAX_READERS} reader slots of {self.uri} are taken", uri=self.uri
+                    ) from error
+                checked = True
+            except lmdb.Error as error:
+                raise self._failed(error, False) from error
+
+    def _failed(self, error: lmdb.Error, committing: bool) -> FactStoreError:
+        """Return what an error of LMDB means for who asked. A commit that failed was not applied, unless LMDB gave up."""
+        if self._gave_up():
+            if committing:
+                return UnknownOutcome(":db.error/storage-unknown-outcome", f"{self.uri} failed in mid-commit: {error}", uri=self.uri)
+            return Unavailable(":db.error/storage-unavailable", f"{self.uri} failed before, and was opened again: {error}", uri=self.uri)
+        return translated(error, self.uri)
+
+    def _gave_up(self) -> bool:
+        """Return whether LMDB refuses all service after an error of the disk, having opened the file anew if it does."""
+        try:
+            with self.gate:
+                self.env.begin().abort()
+        except lmdb.PanicError:
+            with self._alone():
+                self._reopen()
+            return True
+        except lmdb.Error:
+            return False
+        return False
+
+    # the map
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._writing, self.gate.shut():
+            yield
+
+    def _grow(self, seen: int) -> None:
+        """Double the map, unless somebody did so since its size was `seen`."""
+        with self._alone():
+            if self.map_size == seen:
+                wanted = seen * 2 if self.max_map_size is None else min(seen * 2, self.max_map_size)
+                if wanted <= seen:
+                    raise StoreFull(
+                        ":db.error/storage-full", f"{self.uri} has filled its map of {seen:,} bytes, the most it may have", uri=self.uri
+                    )
+                self._map(wanted)
+
+    def _adopt(self, seen: int) -> None:
+        """Make the map at least as large as the file, which another process let grow beyond the size `seen`."""
+        with self._alone():
+            if self.map_size == seen:
+                self._map(max(seen * 2, self.path.stat().st_size))
+
+    def _map(self, size: int) -> None:
+        # LMDB gives up its old map before it asks for the new one, and does not survive a refusal.
+        try:
+            mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0), prot=mmap.PROT_READ).close()
+        except (OSError, OverflowError) as error:
+            raise StoreFull(
+                ":db.error/storage-full", f"no address space for a map of {size:,} bytes, needed by {self.uri}", uri=self.uri
+            ) from error
+        self.env.set_mapsize(size)
+        self.map_size = size
+
+    # handles
+
+    def attach(self, mode: Sync | None) -> None:
+        """Count a handle in, which writes in this mode (None: only reads). Callers hold `_registering`."""
+        self._handles["all"] += 1
+        if mode is not None:
+            self._handles[mode] += 1
+            self._settle()
+
+    def detach(self, mode: Sync | None) -> None:
+        """Count a handle out; the last one closes the environment."""
+        with _registering:
+            self._handles["all"] -= 1
+            if mode is not None:
+                self._handles[mode] -= 1
+            if not self._handles["all"]:
+                _open.pop(self.key, None)
+                self._close()
+            else:
+                self._settle()
+
+    def _settle(self) -> None:
+        """Sync as the strictest of the handles asks."""
+        wanted: Sync = "full" if self._handles["full"] else "none"
+        if wanted != self._sync and (self._handles["full"] or self._handles["none"]):
+            with self._alone():
+                self.flush()
+                self._sync = wanted
+                self._reopen()
+
+    def _reopen(self) -> None:
+        self.env.close()
+        self._open(self.map_size)
+
+    def flush(self) -> None:
+        """Make durable what was written without sync."""
+        if not self.read_only and self._sync == "none":
+            last = self.env.info()["last_txnid"]
+            if last != self._flushed:
+                self.env.sync(True)
+                self._flushed = last
+
+    def _close(self) -> None:
+        with self._alone():
+            try:
+                self.flush()
+            finally:
+                self.env.close()
+                self.env = Gone(self.uri)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self.holds.abandon()
+        if self.turn is not None:
+            self.turn.abandon()
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def forked(self) -> None:
+        """Become useless in a forked child: the file, its locks and its transactions are the parent's."""
+        self.env = Gone(self.uri, FORKED)
+        self._renew_locks()
+        self._let_go()
+        self.turn = self.holds = self.env
+
+
+def _nothing(txn: Txn) -> None:
+    """Write nothing: the transactions before this one are over."""
+
+
+def translated(error: lmdb.Error, uri: str) -> StorageError:
+    """Return the error of our family that says what an error of LMDB means."""
+    code = getattr(error, "code", 0)
+    if code in _NO_SPACE or isinstance(error, lmdb.MapFullError | lmdb.DiskError | lmdb.MemoryError):
+        return StoreFull(":db.error/storage-full", f"no room for {uri}: {error}", uri=uri)
+    if code == errno.EIO:
+        return StoreFull(":db.error/storage-full", f"the disk of {uri} is full, or fails: what LMDB wrote was cut short ({error})", uri=uri)
+    if isinstance(error, _DAMAGED):
+        return Corrupt(":db.error/storage-corrupt", f"{uri} is damaged: {error}", uri=uri)
+    return Unavailable(":db.error/storage-unavailable", f"{uri} could not be used: {error}", uri=uri)
+
+
+# The environments of this process, by the identity of their file. LMDB must not open a file twice in one process.
+_open: dict[tuple[int, int], Environment] = {}
+_registering = RLock()  # a finalizer may close one store while its thread opens another
+
+
+def shared(path: Path, layout: Layout, *, mode: Sync | None, map_size: int | None, max_map_size: int | None) -> Environment:
+    """Return the environment of this file with one more handle on it, opened now if it is not open yet."""
+    with _registering:
+        environment = _open.get(_identity(path))
+        if environment is None:
+            environment = Environment(
+                path,
+                layout,
+                read_only=path.exists() and not os.access(path, os.W_OK),
+                sync=mode or "full",
+                map_size=map_size or DEFAULT_MAP_SIZE,
+                max_map_size=max_map_size,
+            )
+            _open[environment.key] = environment
+        environment.attach(mode)
+        return environment
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return (0, 0)
+    return (stat.st_dev, stat.st_ino)
+
+
+def _after_fork() -> None:
+    for environment in _open.values():
+        environment.forked()
+    _open.clear()
+    _registering.release()
+
+
+os.register_at_fork(before=_registering.acquire, after_in_parent=_registering.release, after_in_child=_after_fork)

@@ -1,0 +1,89 @@
+"""Transactions: from what a caller wrote to the facts that it comes to. Pure: nothing here commits anything.
+
+    forms     what was written                          functions  calls by name, their results are forms again
+    expand    maps, nested maps, reverse → claims       terms      ids, idents, lookup refs and values of a claim
+    resolve   which entity each tempid is               datoms     conflicts, what is known, what is replaced
+    check     what must hold before and after           report     what the caller gets
+
+Law: a transaction is a set that reads the database before it; the order of its forms means nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from factstore.datom import Fact
+from factstore.db import Database
+from factstore.errors import DatabaseError
+from factstore.registry import lookup
+from factstore.transact.check import check_after, check_before, check_specs
+from factstore.transact.datoms import datoms
+from factstore.transact.expand import ENSURED, expand
+from factstore.transact.forms import read_forms
+from factstore.transact.functions import Cancelled, Functions, cancel
+from factstore.transact.report import TxReport, report
+from factstore.transact.resolve import resolve, settle
+
+__all__ = ["Cancelled", "Prepared", "TxReport", "cancel", "prepare", "report", "with_"]
+
+
+class Prepared(NamedTuple):
+    """What a transaction comes to, on top of the database it was prepared against."""
+
+    facts: list[Fact]  # of t = basis_t + 1; the transaction's own instant first
+    tempids: dict[str | int, int]
+    next_n: int
+    instant: int  # microseconds since 1970
+
+
+def prepare(db: Database, tx_data: Any, *, now: int, functions: Functions = lookup) -> Prepared:
+    """Return the facts that tx-data comes to; raises, and nothing has changed.
+
+    Args:
+        now: the clock, in microseconds since 1970.
+        functions: finds transaction functions and predicates by name.
+    Raises: TransactError; its data says where in the tx-data, and when there were several problems, all of them.
+    """
+    claims = expand(db, read_forms(tx_data), functions)
+    ids, fresh, next_n = resolve(claims)
+    settled = settle(claims, ids)
+    instant = check_before(claims, settled, functions, now)
+    changes = datoms(claims, settled, fresh, instant)
+    check_after(claims, settled, changes)
+    if ENSURED in settled.special:
+        check_specs(claims, settled, db.plus(changes.facts, instant=instant, next_n=next_n), functions)
+    return Prepared(changes.facts, {name: ids[~slot] for name, slot in claims.named.items()}, next_n, instant)
+
+
+def with_(db: Database, tx_data: Any) -> TxReport:
+    """Return the report that a transaction would give on top of a database, which nobody else will see.
+
+    Chains: use `db_after` for the next one. It works on all facts up to the database's basis: `as_of` is no branch from the
+    past and is dropped, filters and `since` stay.
+    Raises: TransactError as `transact` does; DatabaseError(:db.error/history-not-supported) for a history database.
+    Source: Datomic API, with.
+
+    >>> import factstore
+    >>> db = factstore.connect("memory:").db()
+    >>> [datom.v for datom in with_(db, [{":db/ident": ":color/red"}]).tx_data][1:]
+    [:color/red]
+    """
+    if db.is_history:
+        raise DatabaseError(":db.error/history-not-supported", "with_ needs a database, got the history of one: it holds what no longer is")
+    before = _whole(db)
+    facts, tempids, next_n, instant = prepare(before, tx_data, now=time.time_ns() // 1000)
+    after = before.plus(facts, instant=instant, next_n=next_n)
+    if db.since_t is not None or db.is_filtered:
+        view = after.view.cut(after=db.view.after, keep=db.view.keep)
+        after = replace(after, view=view, since_t=db.since_t, is_filtered=db.is_filtered)
+    return report(db, after, facts, tempids)
+
+
+def _whole(db: Database) -> Database:
+    """Return the database without its time limits and filters."""
+    if db.as_of_t is None and db.since_t is None and not db.is_filtered:
+        return db
+    view = db.view.cut(upto=db.basis_t, after=-1, keep=None)
+    return replace(db, view=view, as_of_t=None, since_t=None, is_filtered=False)

@@ -1,0 +1,267 @@
+"""Checks: what must hold for a transaction to be accepted.
+
+Before its facts are known: what :db/cas expects, attribute predicates, its instant. After: uniqueness, composite tuples
+written by hand, the schema, entity specs. Law: a check looks, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from factstore.datom import Fact
+from factstore.db import Database
+from factstore.errors import CasFailed, SchemaError, UniqueConflict
+from factstore.schema.attribute import ENTITY_ATTRS, ENTITY_PREDS, Attribute
+from factstore.schema.change import violations
+from factstore.transact.expand import ENSURED, INSTANTS, PREDICATED, RETRACTED, SWAPS, WRITTEN, Claim, Claims
+from factstore.transact.forms import Place, shown
+from factstore.transact.functions import Cancelled, Functions
+from factstore.transact.settled import Changes, Settled
+from factstore.values import Stored, micros_to_instant
+
+
+def check_before(claims: Claims, settled: Settled, functions: Functions, now: int) -> int:
+    """Return the transaction's instant, after the checks that need no facts. Raises: TransactError, the first of all problems."""
+    special = settled.special
+    instant = _instant(claims, special.get(INSTANTS, ()), now)
+    if claims.special:
+        _check_swaps(claims, special.get(SWAPS, ()))
+        _check_predicates(claims, functions)
+        claims.raise_any()
+    return instant
+
+
+def check_after(claims: Claims, settled: Settled, changes: Changes) -> None:
+    """Check what the facts must satisfy. Raises: TransactError, the first of all problems."""
+    if changes.uniques:
+        _check_unique(claims, settled.asserted, changes)
+    if settled.special:
+        _check_written(claims, settled.special.get(WRITTEN, ()), changes.facts)
+    if claims.touches_schema:
+        _check_schema(claims, [*settled.asserted, *settled.special.get(RETRACTED, ())], changes.facts)
+    claims.raise_any()
+
+
+# -- before the facts are known
+
+
+def _check_swaps(claims: Claims, swaps: Sequence[Claim]) -> None:
+    """Note every :db/cas that finds another value than the one it expects, in the database before."""
+    view = claims.db.view
+    for e, attribute, expected, place in swaps:
+        facts = view.facts_of(e, attribute.id)
+        found = facts[0][2] if facts else None
+        if found != expected:
+            since = f" (since t={facts[0][3]})" if facts else ""
+            claims.problems.add(
+                ":db.error/cas-failed",
+                f":db/cas expected {attribute.ident} of entity {e} to be {_read(attribute, expected)}, "
+                f"found {_read(attribute, found)}{since}",
+                place,
+                attribute,
+                CasFailed,
+                entity=e,
+                expected=None if expected is None else attribute.load(expected),
+                found=None if found is None else attribute.load(found),
+            )
+
+
+def _read(attribute: Attribute, stored: Stored | None) -> str:
+    return "absent" if stored is None else repr(attribute.load(stored))
+
+
+def _check_predicates(claims: Claims, functions: Functions) -> None:
+    """Note every value that a predicate of its attribute does not accept; only the answer True accepts."""
+    for _, attribute, stored, place in claims.special[PREDICATED]:
+        for name in attribute.preds:
+            answer, why = _ask(functions, name, attribute.load(stored))
+            if answer is not True:
+                claims.problems.add(
+                    ":db.error/attr-pred",
+                    f"{attribute.ident} takes values for which {name} is true, it {why} for {shown(attribute.load(stored))}",
+                    place,
+                    attribute,
+                    predicate=name,
+                    got=attribute.load(stored),
+                    pred_return=answer,
+                )
+
+
+def _ask(functions: Functions, name: str, *arguments: Any) -> tuple[Any, str]:
+    """Return what a predicate answers, and the same in words."""
+    function = functions(name)
+    if function is None:
+        return None, "is not registered and so cannot be asked"
+    try:
+        answer = function(*arguments)
+    except Cancelled:
+        raise
+    except Exception as error:
+        return None, f"raised {type(error).__name__}: {error}"
+    return answer, f"returned {answer!r}"
+
+
+def _instant(claims: Claims, instants: Sequence[Claim], now: int) -> int:
+    """Return the transaction's instant in microseconds: the clock's, never before the last one's, or the one it asks for."""
+    last = claims.db.last_instant
+    if not instants:
+        return max(now, last)
+    problems = claims.problems
+    chosen: int | None = None
+    for e, attribute, instant, place in instants:
+        wanted = micros_to_instant(instant).isoformat()
+        if e != claims.tx:
+            problems.add(
+                ":db.error/datom-cannot-be-altered",
+                f'{attribute.ident} belongs to the transaction itself ("datomic.tx"), got entity {e}',
+                place,
+                attribute,
+                entity=e,
+            )
+        elif chosen is not None and chosen != instant:
+            problems.add(
+                ":db.error/datoms-conflict",
+                f"a transaction has one {attribute.ident}, got {micros_to_instant(chosen).isoformat()} and {wanted}",
+                place,
+                attribute,
+            )
+        elif instant < last:
+            text = f"expected an instant at or after the last transaction's {micros_to_instant(last).isoformat()}, got {wanted}"
+            problems.add(":db.error/past-tx-instant", text, place, attribute, expected=micros_to_instant(last))
+        elif instant > now:
+            text = f"expected an instant that the clock has reached, got {wanted}"
+            problems.add(":db.error/future-tx-instant", text, place, attribute, clock=micros_to_instant(now))
+        chosen = instant
+    return last if chosen is None else chosen
+
+
+# -- after the facts are known
+
+
+def _check_unique(claims: Claims, asserted: Sequence[Claim], changes: Changes) -> None:
+    """Note every unique value that would have two holders in the database after."""
+    _, uniques, gone = changes
+    holders = claims.holders
+    holders.fetch((fact[1], fact[2]) for fact in uniques)
+    first: dict[tuple[int, Stored], Fact] = {}
+    for fact in uniques:
+        e, a, v, t, _ = fact
+        other = first.setdefault((a, v), fact)
+        if other is not fact:
+            _taken(claims, asserted, fact, other[0], t)
+            continue
+        for holder in holders.of(a, v):
+            if holder != e and (holder, a, v) not in gone:
+                since = next((known[3] for known in claims.db.view.facts_with(a, v) if known[0] == holder), None)
+                _taken(claims, asserted, fact, holder, since)
+
+
+def _taken(claims: Claims, asserted: Sequence[Claim], fact: Fact, holder: int, since: int | None) -> None:
+    e, a, v, t, _ = fact
+    attribute = claims.schema.attribute(a)
+    value = attribute.load(v)
+    when = "in this very transaction" if since == t else f"since t={since}"
+    hint = "" if attribute.is_identity else "; :db.unique/value does not upsert"
+    claims.problems.add(
+        ":db.error/unique-conflict",
+        f"{attribute.ident} {value!r} would belong to entity {e}, but entity {holder} has it {when}{hint}",
+        _place_of(asserted, e, a, v),
+        attribute,
+        UniqueConflict,
+        value=value,
+        entities=(e, holder),
+        datoms=((e, attribute.ident, value, t), (holder, attribute.ident, value, since)),
+    )
+
+
+def _place_of(claims: Sequence[Claim], e: int, a: int | None = None, v: Stored = None) -> Place | None:
+    """Return where a fact was claimed: the very fact, else something of its entity; None when it followed from elsewhere."""
+    about = [claim for claim in claims if claim[0] == e]
+    exact = [claim for claim in about if claim[1].id == a]
+    precise = [claim for claim in exact if v is None or claim[2] == v]
+    found = precise or exact or about
+    return found[0][3] if found else None
+
+
+def _check_written(claims: Claims, written: Sequence[Claim], facts: Sequence[Fact]) -> None:
+    """Note every composite tuple that was written and is not what its members make it."""
+    for e, attribute, v, place in written:
+        made = [fact[2] for fact in facts if fact[0] == e and fact[1] == attribute.id and fact[4]]
+        gone = [fact for fact in facts if fact[0] == e and fact[1] == attribute.id and not fact[4]]
+        value = made[0] if made else next(iter(() if gone else claims.db.view.values_of(e, attribute.id)), None)
+        if value != v:
+            members = ", ".join(attribute.tuple_attrs)
+            claims.problems.add(
+                ":db.error/composite-tuple-write",
+                f"{attribute.ident} is made of {members}, which make it {value!r}, got {v!r}; write the members, the tuple follows",
+                place,
+                attribute,
+                expected=value,
+                got=v,
+            )
+
+
+def _check_schema(claims: Claims, stated: Sequence[Claim], facts: Sequence[Fact]) -> None:
+    """Note every attribute that cannot be installed or altered so."""
+    view = claims.db.view
+
+    def rows_of(a: int) -> list[tuple[int, Stored]]:
+        rows = view.by_entity(a)
+        return list(zip(rows.e.tolist(), rows.v.tolist(), strict=True))
+
+    for found in violations(claims.schema, facts, rows_of):
+        place = _place_of(stated, found.eid, found.a)
+        attribute = None if found.a is None else claims.schema.find(found.a)
+        claims.problems.add(found.code, found.message, place, attribute, SchemaError, entity=found.eid, **found.data)
+
+
+def check_specs(claims: Claims, settled: Settled, db_after: Database, functions: Functions) -> None:
+    """Check that entities satisfy, in the database after, the specs that :db/ensure names. Raises: TransactError."""
+    for claim in settled.special[ENSURED]:
+        _check_spec(claims, claim, db_after, functions)
+    claims.raise_any()
+
+
+def _check_spec(claims: Claims, claim: Claim, db_after: Database, functions: Functions) -> None:
+    e, attribute, spec, place = claim
+    properties = db_after.schema.properties(spec)
+    wanted, predicates = properties.get(ENTITY_ATTRS, frozenset()), properties.get(ENTITY_PREDS, frozenset())
+    name = db_after.schema.ident(spec) or spec
+    if not wanted and not predicates:
+        claims.problems.add(
+            ":db.error/not-an-entity-spec",
+            f"expected an entity spec, with :db.entity/attrs or :db.entity/preds; {name} has neither",
+            place,
+            attribute,
+            spec=name,
+        )
+    missing = [key for key in sorted(wanted) if not _has(db_after, e, key)]
+    if missing:
+        claims.problems.add(
+            ":db.error/entity-attr",
+            f"{name} asks for {', '.join(missing)}, which entity {e} would lack",
+            place,
+            attribute,
+            spec=name,
+            entity=e,
+            missing=tuple(missing),
+        )
+    for predicate in sorted(predicates):
+        answer, why = _ask(functions, predicate, db_after, e)
+        if answer is not True:
+            claims.problems.add(
+                ":db.error/entity-pred",
+                f"{name} asks that {predicate} be true of entity {e}, it {why}",
+                place,
+                attribute,
+                spec=name,
+                entity=e,
+                predicate=predicate,
+                pred_return=answer,
+            )
+
+
+def _has(db: Database, e: int, key: str) -> bool:
+    attribute = db.schema.find(key)
+    return attribute is not None and bool(db.view.values_of(e, attribute.id))

@@ -1,0 +1,204 @@
+"""Datoms: which facts the settled claims add and retract.
+
+    conflicts first (a transaction is a set: no claim may win over another), then what is known already drops out, what is
+    replaced is retracted, and composite tuples follow their members
+
+Law: the facts, put on top of the database before, make every claim true and nothing else, and each of them changes something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from factstore.datom import Fact
+from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute
+from factstore.transact.expand import ALL, RETRACTED, Claim, Claims
+from factstore.transact.forms import Place
+from factstore.transact.known import known_values
+from factstore.transact.settled import Changes, Key, Settled
+from factstore.values import Stored
+
+_UNTOUCHED: Final = object()
+
+
+class _Datoms:
+    """The facts of one transaction in the making."""
+
+    __slots__ = ("claims", "facts", "fresh", "gone", "retracted", "t", "uniques", "values_of")
+
+    def __init__(self, claims: Claims, asserted: Sequence[Claim], fresh: frozenset[int], instant: int) -> None:
+        self.claims = claims
+        self.fresh = fresh
+        self.t = claims.db.basis_t + 1
+        self.facts: list[Fact] = [(claims.tx, TX_INSTANT, instant, self.t, True)]
+        self.uniques: list[Fact] = []
+        self.gone: set[Key] = set()
+        self.retracted: dict[Key, Place] = {}  # what is named in a retraction, whether it was there or not
+        self.values_of: Callable[[int, int], tuple[Stored, ...]] = known_values(claims.db, asserted, claims.first_fresh)
+
+    def retract(self, retracted: Sequence[Claim], doomed: Sequence[tuple[int, Place]]) -> None:
+        """Retract what was named, as far as it is there."""
+        for e, attribute, v, place in retracted:
+            a = attribute.id
+            known = self.values_of(e, a)
+            for value in known if v is ALL else (v,):
+                self.retracted[e, a, value] = place
+                if value in known:
+                    self._remove(e, a, value)
+                    self._guard(e, a, place)
+        for e, place in doomed:
+            for about, a, v, _, _ in self._belongings(e):
+                if not self.claims.schema.attribute(a).tuple_attrs:
+                    self.claims.touches_schema |= a < FIRST_FREE_ID
+                    self.retracted[about, a, v] = place
+                    self._remove(about, a, v)
+                    self._guard(about, a, place)
+
+    def _remove(self, e: int, a: int, v: Stored) -> None:
+        if (e, a, v) not in self.gone:
+            self.gone.add((e, a, v))
+            self.facts.append((e, a, v, self.t, False))
+
+    def _guard(self, e: int, a: int, place: Place) -> None:
+        if a == TX_INSTANT:
+            self.claims.problems.add(
+                ":db.error/datom-cannot-be-altered",
+                f"expected what may be retracted, got the :db/txInstant of transaction {e}",
+                place,
+                entity=e,
+            )
+
+    def _belongings(self, e: int) -> Iterator[Fact]:
+        """Yield the facts about an entity and its components, and those that refer to any of them."""
+        view, schema = self.claims.db.view, self.claims.schema
+        seen, waiting = {e}, [e]
+        while waiting:
+            one = waiting.pop()
+            for fact in view.facts_about(one):
+                yield fact
+                if schema.attribute(fact[1]).is_component and fact[2] not in seen:
+                    seen.add(fact[2])
+                    waiting.append(fact[2])
+            yield from view.facts_referring(one)
+
+    def assert_(self, asserted: Sequence[Claim]) -> None:
+        """Assert what was claimed and is not known already, and retract what that replaces."""
+        first_fresh, fresh, t, retracted = self.claims.first_fresh, self.fresh, self.t, self.retracted
+        values_of, add, gone, uniques = self.values_of, self.facts.append, self.gone, self.uniques
+        seen: dict[tuple[Any, ...], Claim] = {}
+        claim_of = seen.setdefault
+        for claim in asserted:
+            e, attribute, v, _ = claim
+            a, many, unique = attribute.id, attribute.many, attribute.unique
+            first = claim_of((e, a, v) if many else (e, a), claim)
+            if first is not claim:
+                if first[2] != v:
+                    self._two_values(first, claim)
+                continue
+            if retracted and (e, a, v) in retracted:
+                self._both_ways(claim)
+                continue
+            if e < first_fresh and e not in fresh:
+                known = values_of(e, a)
+                if v in known:
+                    continue
+                if known and not many and (e, a, known[0]) not in gone:
+                    add((e, a, known[0], t, False))
+                    if unique is not None:
+                        gone.add((e, a, known[0]))
+            fact = (e, a, v, t, True)
+            add(fact)
+            if unique is not None:
+                uniques.append(fact)
+
+    def compose(self, asserted: Sequence[Claim]) -> None:
+        """Make composite tuples follow their members; asserting a member again makes a tuple that was not there yet."""
+        of = self.claims.schema.composites_of
+        touched = {(e, composite): None for e, attribute, _, _ in asserted for composite in of(attribute.id)}
+        touched.update(((e, composite), None) for e, a, _ in self.retracted for composite in of(a))
+        if not touched:
+            return
+        after: dict[tuple[int, int], Stored] = {}
+        for e, a, v, _, added in self.facts:
+            if added:
+                after[e, a] = v
+            else:
+                after.setdefault((e, a), None)
+        for e, composite in touched:
+            self._compose(e, composite, after)
+
+    def _compose(self, e: int, composite: Attribute, after: dict[tuple[int, int], Stored]) -> None:
+        slots = tuple(self._after(e, self.claims.schema.attribute(member).id, after) for member in composite.tuple_attrs)
+        known = self._known(e, composite.id)
+        if known:
+            if known[0] == slots:
+                return
+            self._remove(e, composite.id, known[0])
+        if any(slot is not None for slot in slots):
+            fact = (e, composite.id, slots, self.t, True)
+            self.facts.append(fact)
+            if composite.unique is not None:
+                self.uniques.append(fact)
+
+    def _after(self, e: int, a: int, after: dict[tuple[int, int], Stored]) -> Stored:
+        found = after.get((e, a), _UNTOUCHED)
+        if found is not _UNTOUCHED:
+            return found
+        known = self._known(e, a)
+        return known[0] if known else None
+
+    def _known(self, e: int, a: int) -> tuple[Stored, ...]:
+        return () if e >= self.claims.first_fresh or e in self.fresh else self.values_of(e, a)
+
+    # -- conflicts
+
+    def _two_values(self, one: Claim, other: Claim) -> None:
+        (e, attribute, v, place), (_, _, w, there) = one, other
+        first, second = attribute.load(v), attribute.load(w)
+        problems = self.claims.problems
+        problems.add(
+            ":db.error/datoms-conflict",
+            f"{attribute.ident} of entity {e} takes one value, this transaction asserts {first!r} "
+            f"(at {problems.locate(place, attribute)[0]}) and {second!r}{self._before(e, attribute)}",
+            there,
+            attribute,
+            entity=e,
+            datoms=((e, attribute.ident, first, self.claims.tx, True), (e, attribute.ident, second, self.claims.tx, True)),
+        )
+
+    def _both_ways(self, claim: Claim) -> None:
+        e, attribute, v, place = claim
+        value, problems = attribute.load(v), self.claims.problems
+        retracted_at = problems.locate(self.retracted[e, attribute.id, v])[0]
+        problems.add(
+            ":db.error/datoms-conflict",
+            f"{attribute.ident} {value!r} of entity {e} is asserted and retracted (at {retracted_at}) "
+            f"by the same transaction{self._before(e, attribute)}",
+            place,
+            attribute,
+            entity=e,
+            datoms=((e, attribute.ident, value, self.claims.tx, True), (e, attribute.ident, value, self.claims.tx, False)),
+        )
+
+    def _before(self, e: int, attribute: Attribute) -> str:
+        facts = [] if attribute.many else self.claims.db.view.facts_of(e, attribute.id)
+        return "".join(f"; it was {attribute.load(v)!r} since t={t}" for _, _, v, t, _ in facts)
+
+
+def datoms(claims: Claims, settled: Settled, fresh: frozenset[int], instant: int) -> Changes:
+    """Return the facts that settled claims come to.
+
+    Args:
+        fresh: new entities whose ids lie outside the users' partition.
+        instant: the transaction's, in microseconds since 1970.
+    Raises: TransactError(:db.error/datoms-conflict), with all conflicts.
+    """
+    made = _Datoms(claims, settled.asserted, fresh, instant)
+    if settled.special or settled.doomed:
+        made.retract(settled.special.get(RETRACTED, ()), settled.doomed)
+    made.assert_(settled.asserted)
+    claims.raise_any()
+    if claims.schema.has_composites:
+        made.compose(settled.asserted)
+    return Changes(made.facts, made.uniques, made.gone)

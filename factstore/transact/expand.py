@@ -1,0 +1,334 @@
+"""Expand: list forms, maps, nested maps, reverse attributes and calls of functions become claims.
+
+    claim = (entity or slot, attribute, stored value or slot, place)
+
+Nothing but tempids, and what depends on them, is open after this stage. Law: what comes out does not depend on which of
+the spellings of the same facts was used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from pyrsistent import pmap
+
+from factstore import registry
+from factstore.db import Database
+from factstore.schema.attribute import DOC, ENSURE, FIRST_FREE_ID, INSTALL_ATTRIBUTE, TX_INSTANT, TX_KEY, VALUE_TYPE, Attribute
+from factstore.schema.reverse import forward_of
+from factstore.transact.forms import Call, Place, shown, steps_of
+from factstore.transact.functions import MAX_DEPTH, Functions, forms_of
+from factstore.transact.terms import NAMES, VALUE_SLOTS, Terms
+from factstore.values import Stored
+
+Claim: TypeAlias = tuple[int, Attribute, Stored, Place]
+
+# Kinds of special claims.
+RETRACTED: Final = "retracted"  # the value may be ALL
+DOOMED: Final = "doomed"  # (entity or slot, place): entities to retract whole
+SWAPS: Final = "swaps"  # what :db/cas expects to find; None: nothing
+ENSURED: Final = "ensured"  # specs that entities must satisfy
+INSTANTS: Final = "instants"
+WRITTEN: Final = "written"  # composite tuples, which follow their members and are only compared
+PREDICATED: Final = "predicated"  # also asserted, and to be shown to predicates
+IDENTITIES: Final = "identities"  # also asserted, and may tell which entity a slot is
+TYPED: Final = "typed"  # also asserted: slots that become attributes
+
+SETTLED: Final = frozenset({RETRACTED, SWAPS, ENSURED, INSTANTS, WRITTEN})  # claims that outlive the resolution of tempids
+
+ID: Final = ":db/id"
+ALL: Final = object()  # in place of a value that is retracted: every one there is
+_COLLECTIONS: Final = (list, tuple, set, frozenset)
+_STRUCTURED: Final = frozenset({*_COLLECTIONS, dict, type(pmap())})  # exact types, for speed; a pmap is a map read inside a set
+# Changing these of an entity leaves the schema as it was.
+_NO_SCHEMA: Final = frozenset({DOC, TX_INSTANT, TX_KEY, ENSURE, INSTALL_ATTRIBUTE})
+
+
+class Claims(Terms):
+    """What a transaction claims, as read so far."""
+
+    __slots__ = ("_functions", "_pending", "asserted", "subjects", "touches_schema")
+
+    def __init__(self, db: Database, forms: Sequence[Any], functions: Functions) -> None:
+        super().__init__(db, forms)
+        self.asserted: list[Claim] = []
+        self.subjects: set[int] = set()  # slots that something is asserted of
+        self.touches_schema = False
+        self._functions = functions
+        self._pending: list[tuple[Any, Place, int | None]] = []  # nested maps (with their entity) and forms of functions
+
+    # -- forms
+
+    def read(self, form: Any, place: Place) -> None:
+        """Read one form, and all that is nested in it or returned by the functions it calls."""
+        self._form(form, place)
+        while self._pending:
+            inner, where, e = self._pending.pop()
+            if e is None:
+                self._form(inner, where)
+            else:
+                self._attributes(e, inner, where)
+
+    def _form(self, form: Any, place: Place) -> None:
+        kind = form.__class__
+        if kind is list or kind is tuple:
+            op = form[0] if form else None
+            verb = VERBS.get(op) if isinstance(op, str) else None
+            if verb is not None:
+                verb(self, form, place)
+            else:
+                self._call(form, place)
+        elif isinstance(form, Mapping):
+            self._attributes(self._subject(form, place), form, place)
+        else:
+            self._misshapen(form, place, "a map, or a list that begins with an operation such as :db/add")
+
+    def _misshapen(self, form: Any, place: Place, expected: str) -> None:
+        self.problems.add(":db.error/invalid-tx-form", f"expected {expected}, got {shown(form)}", place, expected=expected, got=form)
+
+    def _add(self, form: Sequence[Any], place: Place) -> None:
+        if len(form) != 4:
+            return self._misshapen(form, place, "[:db/add entity attribute value]")
+        _, term, key, value = form
+        e = self.entity(term, place)
+        attribute = self.find(key) if type(key) in NAMES else None
+        if attribute is None:
+            self.attribute(key, value, place)
+            return None
+        if e < 0:
+            self.subjects.add(e)
+        return self._assert(e, attribute, value, place)
+
+    def _retract(self, form: Sequence[Any], place: Place) -> None:
+        if len(form) not in (3, 4):
+            return self._misshapen(form, place, f"[{form[0]} entity attribute] or [{form[0]} entity attribute value]")
+        e = self.entity(form[1], place, must_exist=False)
+        attribute = self.attribute(form[2], form[3] if len(form) == 4 else None, place)
+        if attribute is None or attribute.id in (ENSURE, INSTALL_ATTRIBUTE):
+            return None
+        value = ALL if len(form) == 3 else self._retractable(attribute, form[3], place)
+        if attribute.tuple_attrs:
+            self._written_by_hand(attribute, place)
+        elif value is not None:
+            self.touches_schema |= attribute.id < FIRST_FREE_ID and attribute.id not in _NO_SCHEMA
+            self.special[RETRACTED].append((e, attribute, value, place))
+        return None
+
+    def _retractable(self, attribute: Attribute, value: Any, place: Place) -> Stored | None:
+        if attribute.is_ref and type(value) is int and value >= 0:
+            return value
+        return self.stored(attribute, value, place)
+
+    def _retract_entity(self, form: Sequence[Any], place: Place) -> None:
+        if len(form) != 2:
+            return self._misshapen(form, place, f"[{form[0]} entity]")
+        self.special[DOOMED].append((self.entity(form[1], place, must_exist=False), place))
+        return None
+
+    def _swap(self, form: Sequence[Any], place: Place) -> None:
+        if len(form) != 5:
+            return self._misshapen(form, place, f"[{form[0]} entity attribute old new]")
+        _, term, key, old, new = form
+        e = self.entity(term, place)
+        attribute = self.attribute(key, new, place)
+        if attribute is None:
+            return None
+        if attribute.many:
+            return self._misshapen(form, place, f"an attribute of cardinality one to compare and swap, {attribute.ident} has many")
+        if e < 0:
+            self.subjects.add(e)
+        expected = None if old is None else self.stored(attribute, old, place)
+        self.special[SWAPS].append((e, attribute, expected, place))
+        return self._assert(e, attribute, new, place)
+
+    def _call(self, form: Sequence[Any], place: Place) -> None:
+        """Put the forms that a transaction function returns in the place of its call."""
+        op = form[0] if form else None
+        if not isinstance(op, str) or op.startswith((":db/", ":db.")) or "/" not in op.strip(":/"):
+            return self._misshapen(form, place, f"an operation ({', '.join(VERBS)}) or the name of a transaction function first")
+        name = op.removeprefix(":")
+        function = self._functions(name)
+        if function is None:
+            near = registry.nearest(name)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            self.problems.add(
+                ":db.error/unknown-tx-function", f"no transaction function {name} is registered{hint}", place, function=name, nearest=near
+            )
+            return None
+        steps = steps_of(place)
+        if sum(type(step) is Call for step in steps) >= MAX_DEPTH:
+            return self._misshapen(form, place, f"at most {MAX_DEPTH} calls of transaction functions within each other")
+        call = Call(name, forms_of(self.db, name, function, form[1:]))
+        self._pending += [(inner, (*steps, call, i), None) for i, inner in reversed([*enumerate(call.forms)])]
+        return None
+
+    # -- maps
+
+    def _subject(self, form: Mapping[Any, Any], place: Place) -> int:
+        return self.entity(form[ID], place) if ID in form else self.new_slot()
+
+    def _attributes(self, e: int, form: Mapping[Any, Any], place: Place) -> None:
+        find, is_subject = self.find, False
+        for key, value in form.items():
+            attribute = find(key) if type(key) in NAMES else None
+            if attribute is None:
+                if key != ID:
+                    self._reverse(e, key, value, place)
+                continue
+            is_subject = True
+            if value.__class__ in _STRUCTURED or (attribute.is_ref and _is_map(value)):
+                self._structured(e, attribute, key, value, place)
+            else:
+                self._assert(e, attribute, value, place)
+        if is_subject and e < 0:
+            self.subjects.add(e)
+
+    def _structured(self, e: int, attribute: Attribute, key: Any, value: Any, place: Place) -> None:
+        """Assert what a collection or a nested map says."""
+        if attribute.is_ref and _is_map(value):
+            self._nested(e, attribute, value, (*steps_of(place), key))
+        elif self._is_many_values(attribute, value):
+            inside = (*steps_of(place), key)
+            for i, item in enumerate(value):
+                if attribute.is_ref and _is_map(item):
+                    self._nested(e, attribute, item, (*inside, i))
+                else:
+                    self._assert(e, attribute, item, (*inside, i))
+        else:
+            self._assert(e, attribute, value, place)
+
+    def _is_many_values(self, attribute: Attribute, value: Any) -> bool:
+        if not attribute.many or not isinstance(value, _COLLECTIONS):
+            return False
+        if attribute.is_ref:
+            return not self.is_lookup(value)
+        # A tuple holds no tuples, so a list of lists can only be several of them.
+        return not attribute.is_tuple or all(isinstance(item, list | tuple) for item in value)
+
+    def _nested(self, e: int, attribute: Attribute, form: Mapping[Any, Any], place: Place) -> None:
+        """Assert a reference to the entity that a nested map describes."""
+        if not (attribute.is_component or ID in form or self._has_unique(form)):
+            self.problems.add(
+                ":db.error/invalid-tx-form",
+                f"a map nested under {attribute.ident}, which is no component, would be an entity that nothing else can find: "
+                f"expected a unique attribute or :db/id in it, got {shown(form)}",
+                place,
+                expected="a unique attribute or :db/id",
+                got=form,
+            )
+            return
+        if not form:
+            self._misshapen(form, place, "at least one attribute in a nested map")
+            return
+        child = self._subject(form, place)
+        self._pending.append((form, place, child))
+        self._keep((e, attribute, child, place))
+        if child < 0:
+            self.special[VALUE_SLOTS].append((child, attribute, place))
+
+    def _has_unique(self, form: Mapping[Any, Any]) -> bool:
+        found = (self.find(key) for key in form if isinstance(key, str))
+        return any(attribute is not None and attribute.unique is not None for attribute in found)
+
+    def _reverse(self, e: int, key: Any, value: Any, place: Place) -> None:
+        """Assert references to this entity: `{:order/_lines 5}` of entity 7 is `[5 :order/lines 7]`."""
+        forward = forward_of(key) if isinstance(key, str) else None
+        attribute = None if forward is None else self.find(forward)
+        if attribute is None:
+            self.attribute(key, value, (*steps_of(place), key))
+            return
+        inside = (*steps_of(place), key)
+        if not attribute.is_ref:
+            self._misshapen(value, inside, f"a reference attribute to go back along, {attribute.ident} is a {attribute.value_type.name}")
+            return
+        if e < 0:
+            self.special[VALUE_SLOTS].append((e, attribute, inside))
+        if isinstance(value, _COLLECTIONS) and not self.is_lookup(value):
+            for i, item in enumerate(value):
+                self._referrer(e, attribute, item, (*inside, i))
+        else:
+            self._referrer(e, attribute, value, inside)
+
+    def _referrer(self, e: int, attribute: Attribute, term: Any, place: Place) -> None:
+        if _is_map(term):
+            other = self._subject(term, place)
+            self._pending.append((term, place, other))
+        else:
+            other = self.entity(term, place)
+        if other < 0:
+            self.subjects.add(other)
+        self._keep((other, attribute, e, place))
+
+    # -- claims
+
+    def _assert(self, e: int, attribute: Attribute, value: Any, place: Place) -> None:
+        stored = self.stored(attribute, value, place)
+        if stored is None:
+            return
+        if attribute.is_plain:
+            self.asserted.append((e, attribute, stored, place))
+        else:
+            self._keep((e, attribute, stored, place))
+
+    def _keep(self, claim: Claim) -> None:
+        """Keep a claim where the later stages look for it."""
+        e, attribute, _, _ = claim
+        if attribute.id < FIRST_FREE_ID and not self._is_plain(claim):
+            return
+        if attribute.preds:
+            self.special[PREDICATED].append(claim)
+        if e < 0 and attribute.is_identity:
+            self.special[IDENTITIES].append(claim)
+        if attribute.tuple_attrs:
+            self.special[WRITTEN].append(claim)
+        else:
+            self.asserted.append(claim)
+
+    def _is_plain(self, claim: Claim) -> bool:
+        """Tell whether a claim of a system attribute is a fact like any other."""
+        e, attribute, _, _ = claim
+        if attribute.id == TX_INSTANT:
+            self.special[INSTANTS].append(claim)
+        elif attribute.id == ENSURE:
+            self.special[ENSURED].append(claim)
+        elif attribute.id != INSTALL_ATTRIBUTE:
+            self.touches_schema |= attribute.id not in _NO_SCHEMA
+            if attribute.id == VALUE_TYPE and e < 0:
+                self.special[TYPED].append(claim)
+            return True
+        return False
+
+    def _written_by_hand(self, attribute: Attribute, place: Place) -> None:
+        members = ", ".join(attribute.tuple_attrs)
+        self.problems.add(
+            ":db.error/composite-tuple-write",
+            f"{attribute.ident} is made of {members}: write those, the tuple follows",
+            place,
+            attribute,
+        )
+
+
+def _is_map(value: Any) -> bool:
+    """Tell a map from an entity, which can be read like one but stands for itself."""
+    return isinstance(value, Mapping) and not hasattr(value, "eid")
+
+
+VERBS: Final[Mapping[str, Callable[[Claims, Sequence[Any], Place], None]]] = {
+    ":db/add": Claims._add,
+    ":db/retract": Claims._retract,
+    ":db/retractEntity": Claims._retract_entity,
+    ":db/cas": Claims._swap,
+    ":db.fn/retractAttribute": Claims._retract,
+    ":db.fn/retractEntity": Claims._retract_entity,
+    ":db.fn/cas": Claims._swap,
+}
+
+
+def expand(db: Database, forms: Sequence[Any], functions: Functions) -> Claims:
+    """Return what the forms claim. Raises: TransactError, the first problem of all that were found in them."""
+    claims = Claims(db, forms, functions)
+    for i, form in enumerate(forms):
+        claims.read(form, i)
+    claims.raise_any()
+    return claims

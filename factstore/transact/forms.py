@@ -1,0 +1,122 @@
+"""Forms: what the caller wrote, and where in it something stands.
+
+Owns the way in (EDN text or Python data) and the way problems are told: with the path into the tx-data, all of a stage at
+once. A place is the index of a form, or a path of steps; its text is made only when there is a problem to tell, so that
+tx-data without problems pays nothing for it.
+
+    place = index | (step …)        step = index | key of a map | Call
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from factstore import edn
+from factstore.errors import TransactError
+from factstore.schema.attribute import Attribute, Schema
+
+Place: TypeAlias = int | tuple[Any, ...]
+
+
+class Call(NamedTuple):
+    """A step into what a transaction function returned."""
+
+    name: str
+    forms: Sequence[Any]
+
+
+def steps_of(place: Place) -> tuple[Any, ...]:
+    """Return a place as its steps."""
+    return (place,) if type(place) is int else place  # type: ignore[return-value]
+
+
+def read_forms(tx_data: Any) -> list[Any]:
+    """Return the forms of a transaction. Raises: TransactError(:db.error/invalid-tx-data), ReadError for text that is not EDN."""
+    forms = edn.read(tx_data) if isinstance(tx_data, str) else tx_data
+    if type(forms) is list:
+        return forms
+    if isinstance(forms, str | bytes | Mapping) or not isinstance(forms, Iterable):
+        hint = "; put it into a list" if isinstance(forms, Mapping) else ""
+        raise TransactError(
+            ":db.error/invalid-tx-data",
+            f"expected a list of forms as tx-data, got {_brief(forms)} ({type(forms).__name__}){hint}",
+            got=forms,
+            path="tx-data",
+        )
+    return list(forms)
+
+
+class Problems:
+    """What is wrong with a transaction, collected stage by stage."""
+
+    __slots__ = ("_forms", "_schema", "found")
+
+    def __init__(self, forms: Sequence[Any], schema: Schema) -> None:
+        self._forms = forms
+        self._schema = schema
+        self.found: list[TransactError] = []
+
+    def add(
+        self,
+        code: str,
+        message: str,
+        place: Place | None = None,
+        attribute: Attribute | None = None,
+        kind: type[TransactError] = TransactError,
+        **data: Any,
+    ) -> None:
+        """Note a problem at a place; with an attribute also: in this attribute of the map that stands there."""
+        if attribute is not None:
+            data["attribute"] = attribute.ident
+        if place is not None:
+            path, form = self.locate(place, attribute)
+            message, data = f"{message}, at {path}", {**data, "path": path, "form": form}
+        self.found.append(kind(code, message, **data))
+
+    def locate(self, place: Place, attribute: Attribute | None = None) -> tuple[str, Any]:
+        """Return the text of a path and the form or value that stands there."""
+        path, at = "tx-data", self._forms
+        for step in steps_of(place):
+            if type(step) is Call:
+                path, at = f"{path} → {step.name}", step.forms
+            else:
+                path, at = f"{path}[{_step(step)}]", _into(at, step)
+        if attribute is not None and isinstance(at, Mapping):
+            path += "".join(f"[{_step(key)}]" for key in at if self._is_named(key, attribute))
+        return path, at
+
+    def _is_named(self, key: object, attribute: Attribute) -> bool:
+        return isinstance(key, str | int) and self._schema.find(key) is attribute
+
+    def raise_any(self) -> None:
+        """Raise the first problem, which then knows of all of them as `problems`."""
+        if not self.found:
+            return
+        first, *others = self.found
+        more = f" (and {len(others)} more problem{'s' * (len(others) > 1)}, see `problems`)" if others else ""
+        problems = tuple(problem.to_dict() for problem in self.found)
+        raise type(first)(first.code, first.message + more, **first.data, problems=problems)
+
+
+def _into(at: Any, step: Any) -> Any:
+    if isinstance(at, Mapping):
+        return at.get(step)
+    return list(at)[step] if isinstance(step, int) else at
+
+
+def _step(step: Any) -> str:
+    return repr(str(step)) if isinstance(step, str) else repr(step)
+
+
+_LONGEST: Final = 80
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error names it: shortened, with its Python type."""
+    return f"{_brief(value)} ({type(value).__name__})"

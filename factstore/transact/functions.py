@@ -1,0 +1,73 @@
+"""Transaction functions: registered callables that are called by name, with the database before and their arguments.
+
+They return forms, which may call further functions; they see nothing of the transaction they are part of. Law: a call
+leaves nothing behind but the forms it returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from factstore import edn
+from factstore.db import Database
+from factstore.errors import TransactError
+from factstore.transact.forms import shown
+
+Functions: TypeAlias = Callable[[str], Callable[..., Any] | None]
+
+MAX_DEPTH: Final = 100  # calls within calls; no use of composition comes near, an endless one gets there at once
+_CANCELLABLE: Final = ("incorrect", "conflict")
+
+
+class Cancelled(TransactError):
+    """A transaction function refused the transaction; `data` is what it had to say."""
+
+    @property
+    def category(self) -> str:
+        """The anomaly category the function chose."""
+        return str(self.data["category"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return code, category, message and data as one plain dict."""
+        return {"code": self.code, "message": self.message, **self.data}
+
+
+def cancel(message: str, *, category: str = "incorrect", **data: Any) -> None:
+    """Refuse the transaction from within a transaction function or a predicate.
+
+    Args:
+        category: "incorrect" when the caller must change something, "conflict" when trying again may help.
+        data: whatever the caller should know; it arrives as the error's data.
+    Raises: Cancelled(:db.error/cancelled), always.
+    Source: Datomic API, cancel.
+    """
+    if category not in _CANCELLABLE:
+        raise ValueError(f"a transaction is cancelled as {' or '.join(_CANCELLABLE)}, not as {category!r}")
+    raise Cancelled(":db.error/cancelled", message, category=category, **data)
+
+
+def forms_of(db: Database, name: str, function: Callable[..., Any], arguments: Sequence[Any]) -> Sequence[Any]:
+    """Return the forms that a call of a transaction function stands for.
+
+    Raises: what the function raised, if that is a TransactError (see `cancel`); TransactError(:db.error/tx-function-failed)
+    for anything else it raised, and for a result that is no list of forms.
+    """
+    try:
+        result = function(db, *arguments)
+    except TransactError:
+        raise
+    except Exception as error:
+        raise _failed(name, f"raised {type(error).__name__}: {error}", arguments) from error
+    if result is None:
+        return ()
+    forms = edn.read(result) if isinstance(result, str) else result
+    if isinstance(forms, str | bytes | Mapping) or not isinstance(forms, Iterable):
+        raise _failed(name, f"returned {shown(forms)}, expected a list of forms", arguments)
+    return list(forms)
+
+
+def _failed(name: str, what: str, arguments: Sequence[Any]) -> TransactError:
+    return TransactError(
+        ":db.error/tx-function-failed", f"the transaction function {name} {what}", function=name, arguments=tuple(arguments)
+    )

@@ -1,0 +1,64 @@
+"""Reports: what a transaction did, as its caller sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from factstore.datom import Datom, Fact
+from factstore.db import Database, Snapshot
+
+
+class TxReport:
+    """What a transaction did: the databases before and after, its datoms and what its tempids became. Never changes."""
+
+    __slots__ = ("_after", "_before", "_datoms", "_facts", "_tempids")
+
+    def __init__(
+        self, before: Database | Snapshot, after: Database | Snapshot, facts: Sequence[Fact], tempids: Mapping[str | int, int]
+    ) -> None:
+        self._before = before
+        self._after = after
+        self._facts = facts
+        self._tempids = tempids
+        self._datoms: tuple[Datom, ...] | None = None
+
+    @property
+    def db_before(self) -> Database:
+        """The database that the transaction was prepared against."""
+        return self._before.database if type(self._before) is Snapshot else self._before  # type: ignore[return-value]
+
+    @property
+    def db_after(self) -> Database:
+        """The database with the transaction in it."""
+        return self._after.database if type(self._after) is Snapshot else self._after  # type: ignore[return-value]
+
+    @property
+    def tempids(self) -> Mapping[str | int, int]:
+        """What the transaction's tempids became."""
+        return self._tempids
+
+    @property
+    def tx_data(self) -> tuple[Datom, ...]:
+        """The datoms that were added and retracted, the transaction's own `:db/txInstant` first."""
+        # Made when asked for: most callers never look, and a large transaction has many.
+        if self._datoms is None:
+            self._datoms = tuple(map(self.db_after.datom, self._facts))
+        return self._datoms
+
+    @property
+    def size(self) -> int:
+        """How many datoms `tx_data` has, without making them."""
+        return len(self._facts)
+
+    @property
+    def t(self) -> int:
+        """The t of the transaction."""
+        return self.db_after.basis_t
+
+    def __repr__(self) -> str:
+        return f"<TxReport t={self.t}, {len(self._facts)} datoms>"
+
+
+def report(before: Database | Snapshot, after: Database | Snapshot, facts: Sequence[Fact], tempids: Mapping[str | int, int]) -> TxReport:
+    """Return the report of a transaction whose facts are known."""
+    return TxReport(before, after, facts, tempids)

@@ -1,0 +1,196 @@
+"""Resolve: which entity each tempid is.
+
+A slot is an existing entity if an identity value asserted of it has a holder in the database before; two slots with one
+identity value are one entity; what is left over is new. An identity value may itself be a slot (a unique reference), so
+each binding can make further ones possible: claims wait for the slot that is their value, and are looked at again when it
+moves. Law: the outcome is the least fixed point, whatever the order of the forms.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from factstore.datom import USER_BASE
+from factstore.errors import UniqueConflict
+from factstore.transact.expand import DOOMED, IDENTITIES, RETRACTED, SETTLED, TYPED, Claim, Claims
+from factstore.transact.forms import Place
+from factstore.transact.settled import Settled
+from factstore.transact.terms import VALUE_SLOTS
+
+
+class Resolution(NamedTuple):
+    """The entity ids of all slots: slot -1 is `ids[0]`, slot -2 `ids[1]`, …"""
+
+    ids: list[int]
+    fresh: frozenset[int]  # new entities whose ids lie outside the users' partition
+    next_n: int
+
+
+_NOT_YET: Final = -1
+NOTHING: Final[Mapping[str, Sequence[Claim]]] = {}
+
+
+class _Unification:
+    """Union-find over slots, some of them bound to an entity."""
+
+    def __init__(self, claims: Claims) -> None:
+        self._claims = claims
+        self._holders = claims.holders
+        self._parents = list(range(claims.slots))
+        self.bound: dict[int, tuple[int, Claim]] = {}  # root → entity, and the claim that said so
+        self._first: dict[tuple[int, object], Claim] = {}  # identity → the first slot's claim to it
+        self._waiting: dict[int, list[Claim]] = {}  # root → claims whose value it is
+        self._queue: deque[Claim] = deque(claims.special[IDENTITIES])
+
+    def root(self, slot: int) -> int:
+        """Return what stands for all slots that are one entity with this slot, or with the slot of this number."""
+        i, parents = (~slot if slot < 0 else slot), self._parents
+        while parents[i] != i:
+            parents[i] = parents[parents[i]]
+            i = parents[i]
+        return i
+
+    def run(self) -> None:
+        """Bind and unite slots until nothing moves."""
+        self._holders.fetch((claim[1].id, claim[2]) for claim in self._queue if not claim[1].is_ref or claim[2] >= 0)
+        while self._queue:
+            self._settle(self._queue.popleft())
+
+    def _settle(self, claim: Claim) -> None:
+        slot, attribute, v, _ = claim
+        if attribute.is_ref and v < 0:
+            root = self.root(v)
+            known = self.bound.get(root)
+            if known is None:
+                self._waiting.setdefault(root, []).append(claim)
+                v = ~root
+            else:
+                v = known[0]
+        if not attribute.is_ref or v >= 0:
+            for holder in self._holders.of(attribute.id, v):
+                self._bind(self.root(slot), holder, claim)
+        first = self._first.setdefault((attribute.id, v), claim)
+        if first is not claim:
+            self._unite(self.root(first[0]), self.root(slot))
+
+    def _bind(self, root: int, eid: int, claim: Claim) -> None:
+        known = self.bound.get(root)
+        if known is None:
+            self.bound[root] = (eid, claim)
+            self._queue.extend(self._waiting.pop(root, ()))
+        elif known[0] != eid:
+            self._conflict(known, (eid, claim))
+
+    def _unite(self, one: int, other: int) -> None:
+        if one == other:
+            return
+        known = self.bound.pop(other, None)
+        self._parents[other] = one
+        # The claims that waited for either have another value now.
+        self._queue.extend(self._waiting.pop(other, ()))
+        self._queue.extend(self._waiting.pop(one, ()))
+        if known is not None:
+            self._bind(one, *known)
+
+    def _conflict(self, one: tuple[int, Claim], other: tuple[int, Claim]) -> None:
+        (first, (slot, a, _, place)), (second, (_, b, _, there)) = one, other
+        v, w = self._value(one[1]), self._value(other[1])
+        problems = self._claims.problems
+        problems.add(
+            ":db.error/upsert-conflict",
+            f"{self._claims.name_of(slot)} is entity {first} by {a.ident} {v!r} (at {problems.locate(place, a)[0]}) "
+            f"and entity {second} by {b.ident} {w!r}; it can be only one",
+            there,
+            b,
+            UniqueConflict,
+            entities=(first, second),
+            datoms=((first, a.ident, v), (second, b.ident, w)),
+        )
+
+    def _value(self, claim: Claim) -> object:
+        _, attribute, v, _ = claim
+        return self.bound[self.root(v)][0] if attribute.is_ref and v < 0 else attribute.load(v)
+
+
+def resolve(claims: Claims) -> Resolution:
+    """Return which entity each slot is. Raises: UniqueConflict(:db.error/upsert-conflict), TransactError for tempids that are none."""
+    if not claims.slots:
+        return Resolution([], frozenset((claims.tx,)), claims.db.next_n)
+    if IDENTITIES in claims.special:
+        slots = _Unification(claims)
+        slots.run()
+        claims.raise_any()
+        resolution = _mint(claims, [slots.root(slot) for slot in range(claims.slots)], slots.bound)
+    else:
+        resolution = _mint(claims, range(claims.slots), {})
+    _check_names(claims, resolution.ids)
+    return resolution
+
+
+def _mint(claims: Claims, roots: Sequence[int], bound: Mapping[int, tuple[int, Claim]]) -> Resolution:
+    """Give new entities their ids, in the order in which they were first named."""
+    n = claims.db.next_n
+    subjects = {roots[~slot] for slot in claims.subjects}
+    typed = {roots[~claim[0]] for claim in claims.special.get(TYPED, ())}
+    given = {root: eid for root, (eid, _) in bound.items()}
+    ids, fresh = [], {claims.tx}
+    for root in roots:
+        eid = given.get(root)
+        if eid is None:
+            if root not in subjects:
+                ids.append(_NOT_YET)
+                continue
+            # An attribute's id is its n: it lies in the partition of the schema.
+            eid = given[root] = n if root in typed else USER_BASE | n
+            if root in typed:
+                fresh.add(n)
+            n += 1
+        ids.append(eid)
+    return Resolution(ids, frozenset(fresh), n)
+
+
+def _check_names(claims: Claims, ids: list[int]) -> None:
+    special = claims.special
+    for slot, attribute, place in special.get(VALUE_SLOTS, ()):
+        if ids[~slot] == _NOT_YET:
+            claims.problems.add(
+                ":db.error/tempid-not-an-entity",
+                f"{claims.name_of(slot)} is only ever a value; expected something to be asserted of it in this transaction",
+                place,
+                attribute,
+            )
+    named = ((claim[0], claim[-1]) for kind in (RETRACTED, DOOMED) for claim in special.get(kind, ()))
+    for slot, place in named:
+        if slot < 0 and ids[~slot] == _NOT_YET:
+            claims.problems.add(
+                ":db.error/invalid-tx-form",
+                f"expected an existing entity to retract from, got {claims.name_of(slot)}, of which nothing is asserted",
+                place,
+            )
+    claims.raise_any()
+
+
+def settle(claims: Claims, ids: list[int]) -> Settled:
+    """Return the claims with entities in the place of slots."""
+    special: Mapping[str, Sequence[Claim]] = NOTHING
+    doomed: Sequence[tuple[int, Place]] = ()
+    if claims.special:
+        special = {kind: _settled(found, ids) for kind, found in claims.special.items() if kind in SETTLED}
+        doomed = [(ids[~e] if e < 0 else e, place) for e, place in claims.special.get(DOOMED, ())]
+    return Settled(_settled(claims.asserted, ids), special, doomed)
+
+
+def _settled(claims: Sequence[Claim], ids: list[int]) -> Sequence[Claim]:
+    if not ids:
+        return claims
+    return [
+        (
+            ids[~e] if e < 0 else e,
+            attribute,
+            ids[~v] if attribute.is_ref and v.__class__ is int and v < 0 else v,
+            place,
+        )
+        for e, attribute, v, place in claims
+    ]

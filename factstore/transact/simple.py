@@ -1,0 +1,166 @@
+"""The short cut: transactions whose forms need no more than a check of type.
+
+Most transactions add plain values to one entity, or make entities of maps. For these the stages come to nothing, and this
+does the rest in one pass. Whatever it does not know at a glance it leaves to `prepare`, errors included.
+Law: where it answers, it answers what `prepare` would.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from factstore.datom import TX_BASE, USER_BASE, Fact
+from factstore.db import Snapshot
+from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
+from factstore.values import LONG_MAX, LONG_MIN, instant_to_micros
+
+Simple = tuple[list[Fact], dict[str | int, int], int, int]  # as in `Prepared`
+
+# Types whose values are right when their Python type is, or after the check named here.
+_KINDS: Final[dict[str, type]] = {
+    **dict.fromkeys(("long", "bigint"), int),
+    **{"double": float, "boolean": bool, "string": str, "instant": datetime},
+}
+
+
+class _Plain(NamedTuple):
+    """What the short cut must know of an attribute."""
+
+    a: int
+    kind: type
+    checks: bool  # whether the value needs more than the right Python type
+    is_identity: bool
+
+
+def prepare_simple(before: Snapshot, tx_data: Any, now: int) -> Simple | None:
+    """Return the facts of a transaction of plain forms, or None: it takes the whole way."""
+    if type(tx_data) is not list:
+        return None
+    plain = plain_attributes(before.schema)
+    t = before.t + 1
+    instant = before.instant if before.instant > now else now
+    facts: list[Fact] = [(TX_BASE | t, TX_INSTANT, instant, t, True)]
+    if len(tx_data) == 1 and type(tx_data[0]) is list:
+        return (facts, {}, before.next_n, instant) if _add(before, plain, tx_data[0], t, facts) else None
+    tempids: dict[str | int, int] = {}
+    n = _maps(before, plain, tx_data, t, facts, tempids)
+    return None if n is None else (facts, tempids, n, instant)
+
+
+def _add(before: Snapshot, plain: dict[str, _Plain], form: list[Any], t: int, facts: list[Fact]) -> bool:
+    """Do one `[":db/add", e, a, v]` of a known entity and a plain attribute; False when it is anything else."""
+    if len(form) != 4 or form[0] != ":db/add":
+        return False
+    _, e, key, v = form
+    known = plain.get(key) if isinstance(key, str) else None
+    if known is None or type(e) is not int or not USER_BASE <= e < USER_BASE + before.next_n or known.is_identity:
+        return False
+    a, kind, checks, _ = known
+    if type(v) is not kind:
+        return False
+    if checks:
+        v = _checked(kind, v)
+        if v is None:
+            return False
+    strand = before.novelty.strands.get(a)
+    chain = None if strand is None else strand.of_entity(e)
+    if chain is not None:
+        # Cardinality one: the newest event says it all.
+        if chain[0][4]:
+            old = chain[0][2]
+            if old == v:
+                return True
+            facts.append((e, a, old, t, False))
+    elif strand is not None and strand.loaded:
+        return False
+    elif before.index.may_hold(e, a) and (known_values := before.index.values_of(a, e)):
+        old = known_values[0][0]
+        if old == v:
+            return True
+        facts.append((e, a, old, t, False))
+    facts.append((e, a, v, t, True))
+    return True
+
+
+def _maps(
+    before: Snapshot, plain: dict[str, _Plain], forms: list[Any], t: int, facts: list[Fact], tempids: dict[str | int, int]
+) -> int | None:
+    """Make an entity of each map; return the next n, or None when one of them is more than that."""
+    n = before.next_n
+    taken: set[Any] = set()
+    for form in forms:
+        if type(form) is not dict or not form:
+            return None
+        e = USER_BASE | n
+        n += 1
+        for key, v in form.items():
+            known = plain.get(key)
+            if known is None:
+                if key != ":db/id" or type(v) is not str or v in tempids or v[:1] in ":" or v.startswith("datomic"):
+                    return None
+                if len(form) == 1:
+                    return None
+                tempids[v] = e
+                continue
+            a, kind, checks, is_identity = known
+            if type(v) is not kind:
+                return None
+            if checks:
+                v = _checked(kind, v)
+                if v is None:
+                    return None
+            if is_identity:
+                if (a, v) in taken or _is_held(before, a, v):
+                    return None
+                taken.add((a, v))
+            facts.append((e, a, v, t, True))
+    return n
+
+
+def _checked(kind: type, v: Any) -> Any:
+    """Return the stored value, or None when it is not one."""
+    if kind is int:
+        return v if LONG_MIN <= v <= LONG_MAX else None
+    if kind is str:
+        # The whole way says what is wrong with text that UTF-8 cannot hold.
+        return v if v.isascii() or v.isprintable() else None
+    if kind is float:
+        return v if v == v else None
+    return None if v.tzinfo is None else instant_to_micros(v)
+
+
+def _is_held(before: Snapshot, a: int, v: Any) -> bool:
+    strand = before.novelty.strands.get(a)
+    if strand is not None and (strand.with_value(v) is not None or strand.loaded):
+        return True
+    return bool(before.index.count(a)) and bool(before.database.view.holders_of(a, v))
+
+
+_plain_of: dict[Schema, dict[str, _Plain]] = {}
+
+
+def plain_attributes(schema: Schema) -> dict[str, _Plain]:
+    """Return the attributes of a schema that the short cut handles, by their present ident."""
+    found = _plain_of.get(schema)
+    if found is None:
+        # The newest schema of each store is asked for again and again, older ones never: keep few.
+        if len(_plain_of) > 8:
+            _plain_of.clear()
+        found = _plain_of[schema] = {a.ident: _plain(a) for a in schema.attributes if _is_plain(schema, a)}
+    return found
+
+
+def _is_plain(schema: Schema, a: Attribute) -> bool:
+    return (
+        a.id >= FIRST_FREE_ID
+        and a.value_type.name in _KINDS
+        and not (a.preds or a.many or schema.composites_of(a.id))
+        and (a.unique is None or a.is_identity)
+        and schema.ident(a.id) == a.ident
+    )
+
+
+def _plain(a: Attribute) -> _Plain:
+    name = a.value_type.name
+    return _Plain(a.id, _KINDS[name], name in ("long", "double", "string", "instant"), a.is_identity)

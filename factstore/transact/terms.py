@@ -1,0 +1,387 @@
+"""Terms: what stands for an entity, an attribute or a value, read against the database before the transaction.
+
+    entity = id | ident | [unique-attribute value] | tempid | "datomic.tx"        tempid = string | negative int
+
+Everything but tempids is settled here. A tempid becomes a *slot*, a negative int, so that one int is either an entity
+(0 and up) or a slot, and the stages after this one handle plain ints only.
+Law: a term that means nothing is noted as a problem with its place, and reading goes on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Final
+
+from factstore.datom import N_MASK, TX_PARTITION, USER_BASE, partition_of, tx_of
+from factstore.db import Database
+from factstore.errors import SchemaError
+from factstore.schema.attribute import (
+    ATTR_PREDS,
+    CARDINALITY,
+    ENSURE,
+    ENTITY_PREDS,
+    TUPLE_ATTRS,
+    TUPLE_TYPE,
+    TUPLE_TYPES,
+    UNIQUE,
+    VALUE_TYPE,
+    Attribute,
+)
+from factstore.schema.bootstrap import ENUM_IDS
+from factstore.transact.forms import Place, Problems, shown
+from factstore.transact.hints import declaration_of, hint_for
+from factstore.transact.holders import Holders
+from factstore.values import Keyword, Stored, Symbol, ValueType
+
+NAMES: Final = frozenset({str, Keyword, int})  # the exact types that can name an attribute
+TRANSACTION: Final = "datomic.tx"
+_RESERVED: Final = "datomic"
+VALUE_SLOTS: Final = "value slots"  # (slot, attribute, place): where a slot stands as a value
+
+_ENUMS: Final = {
+    a: {name: eid for name, eid in ENUM_IDS.items() if name.startswith(prefix)}
+    for a, prefix in ((VALUE_TYPE, ":db.type/"), (CARDINALITY, ":db.cardinality/"), (UNIQUE, ":db.unique/"))
+}
+_CALLED_BY_NAME: Final = frozenset({ATTR_PREDS, ENTITY_PREDS})
+_SHAPES: Final = frozenset({TUPLE_ATTRS, TUPLE_TYPES, TUPLE_TYPE})
+_ANOTHER_TYPE: Final = "of another type"
+
+
+class Terms:
+    """The reader of terms of one transaction, and the slots it gave to tempids."""
+
+    __slots__ = ("_forms", "_holders", "_problems", "db", "find", "first_fresh", "named", "schema", "slots", "special", "tx")
+
+    def __init__(self, db: Database, forms: Sequence[Any]) -> None:
+        self.db = db
+        self.schema = db.schema
+        self.find = db.schema.find
+        self._forms = forms
+        self._holders: Holders | None = None
+        self._problems: Problems | None = None
+        self.first_fresh = USER_BASE | db.next_n  # the first entity id that this transaction may give out
+        self.tx = tx_of(db.basis_t + 1)
+        self.named: dict[str | int, int] = {}  # the caller's tempids → slots
+        self.slots = 0  # how many there are: -1, -2, …
+        self.special: defaultdict[str, list[Any]] = defaultdict(list)  # what later stages must look at again, by kind
+
+    @property
+    def holders(self) -> Holders:
+        """Who holds unique values before; what was looked up once is remembered."""
+        if self._holders is None:
+            self._holders = Holders(self.db)
+        return self._holders
+
+    # -- problems
+
+    @property
+    def problems(self) -> Problems:
+        """What is wrong, as far as it is known."""
+        if self._problems is None:
+            self._problems = Problems(self._forms, self.schema)
+        return self._problems
+
+    def raise_any(self) -> None:
+        """Raise the problems of the stages so far. Raises: TransactError."""
+        if self._problems is not None:
+            self._problems.raise_any()
+
+    # -- entities
+
+    def new_slot(self) -> int:
+        """Return a slot for an entity that has no name of its own."""
+        self.slots += 1
+        return -self.slots
+
+    def slot(self, tempid: str | int) -> int:
+        """Return the slot of a tempid."""
+        found = self.named.get(tempid)
+        if found is None:
+            found = self.named[tempid] = self.new_slot()
+        return found
+
+    def name_of(self, slot: int) -> str:
+        """Return what the caller calls a slot, for messages."""
+        for name, known in self.named.items():
+            if known == slot:
+                return f"tempid {name!r}"
+        return "a map without :db/id"
+
+    def entity(self, term: Any, place: Place, attribute: Attribute | None = None, *, must_exist: bool = True) -> int:
+        """Return the entity id or slot that a term stands for; a new slot when it stands for nothing, with the problem noted.
+
+        Args:
+            attribute: the one whose value the term is; None when it stands in the entity's place.
+            must_exist: whether an id that was never given out is a problem; it is not for what is retracted.
+        """
+        kind = term.__class__
+        if kind is int:
+            if USER_BASE <= term < self.first_fresh:
+                return term  # type: ignore[no-any-return]
+            return self._numbered(term, place, attribute, must_exist)
+        if kind is Keyword or (kind is str and term[:1] == ":"):
+            return self._named(term, place, attribute)
+        if kind is str:
+            return self._tempid(term, place, attribute)
+        if kind is list or kind is tuple:
+            return self.lookup(term, place, attribute)
+        eid = getattr(term, "eid", None)  # an entity as `factstore.entity` returns it
+        if type(eid) is int:
+            return eid
+        return self._no_entity(term, place, attribute)
+
+    def _numbered(self, term: int, place: Place, attribute: Attribute | None, must_exist: bool) -> int:
+        if term < 0:
+            return self.slot(term)
+        if not must_exist or self._was_minted(term):
+            return term
+        return self._problem(
+            ":db.error/invalid-entity-id",
+            f"expected the id of an entity of this database, got {term}, which was never given out; "
+            'a new entity gets its id from a tempid: a string, or no ":db/id" at all',
+            place,
+            attribute,
+            got=term,
+        )
+
+    def _was_minted(self, eid: int) -> bool:
+        partition, n = partition_of(eid), eid & N_MASK
+        if partition == 0:
+            return self.schema.find(eid) is not None or self.schema.ident(eid) is not None
+        return 0 < n <= self.db.basis_t if partition == TX_PARTITION else False
+
+    def _named(self, term: str, place: Place, attribute: Attribute | None) -> int:
+        eid = self.schema.entid(term)
+        if eid is not None:
+            return eid
+        if attribute is not None and attribute.id == ENSURE:
+            code, what = ":db.error/not-an-entity-spec", "an entity spec"
+        else:
+            code, what = ":db.error/not-an-entity", "an entity"
+        near = self.schema.nearest(term)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        return self._problem(
+            code, f"expected the ident of {what}, got {term}, which names nothing{hint}", place, attribute, got=term, what="ident",
+            nearest=near,
+        )  # fmt: skip
+
+    def _tempid(self, term: str, place: Place, attribute: Attribute | None) -> int:
+        if term == TRANSACTION:
+            return self.tx
+        if term.startswith(_RESERVED):
+            return self._problem(
+                ":db.error/invalid-tempid",
+                f'tempids that begin with "{_RESERVED}" are reserved; "{TRANSACTION}" is the transaction, got {term!r}',
+                place,
+                attribute,
+                got=term,
+            )
+        return self.slot(term)
+
+    def _no_entity(self, term: Any, place: Place, attribute: Attribute | None) -> int:
+        if attribute is None:
+            expected = "an entity id, an ident, a lookup ref or a tempid"
+            return self._problem(
+                ":db.error/invalid-tx-form", f"expected {expected} as the entity, got {shown(term)}", place, None,
+                expected=expected, got=term,
+            )  # fmt: skip
+        self.wrong_type(attribute, term, place)
+        return self.new_slot()
+
+    def _problem(self, code: str, message: str, place: Place, attribute: Attribute | None, **data: Any) -> int:
+        self.problems.add(code, message, place, attribute, **data)
+        return self.new_slot()
+
+    def is_lookup(self, term: Any) -> bool:
+        """Tell whether a list of two is a lookup ref, not two references: when it begins with a unique attribute."""
+        if len(term) != 2 or not isinstance(term, list | tuple) or not isinstance(term[0], str):
+            return False
+        attribute = self.find(term[0])
+        return attribute is not None and attribute.unique is not None
+
+    def lookup(self, ref: Sequence[Any], place: Place, attribute: Attribute | None = None) -> int:
+        """Return the entity of a lookup ref, as the database before the transaction has it."""
+        if len(ref) != 2 or type(ref[0]) not in NAMES or ref[1] is None:
+            return self._problem(
+                ":db.error/invalid-lookup-ref", f"expected a lookup ref [unique-attribute value], got {shown(ref)}", place, attribute,
+                got=ref,
+            )  # fmt: skip
+        key = self.attribute(ref[0], ref[1], place)
+        if key is None:
+            return self.new_slot()
+        if key.unique is None:
+            return self._problem(
+                ":db.error/lookup-ref-attr-not-unique",
+                f"a lookup ref needs a unique attribute, {key.ident} in {ref!r} has no :db/unique",
+                place,
+                attribute,
+                got=ref,
+            )
+        noted = len(self.problems.found)
+        value = self.entity(ref[1], place, key) if key.is_ref else self.stored(key, ref[1], place)
+        if len(self.problems.found) > noted:
+            return self.new_slot()
+        if key.is_ref and value is not None and value < 0:
+            return self._problem(
+                ":db.error/invalid-lookup-ref", f"a tempid cannot stand in a lookup ref, got {ref!r}: it names nothing yet", place,
+                attribute, got=ref,
+            )  # fmt: skip
+        holders = self.db.view.holders_of(key.id, value)
+        if holders:
+            return holders[0]
+        return self._problem(
+            ":db.error/not-an-entity",
+            f"no entity has {key.ident} {ref[1]!r} in the database before this transaction; "
+            "an entity made by this very transaction is named by its tempid",
+            place,
+            attribute,
+            got=ref,
+            what="lookup-ref",
+        )
+
+    # -- attributes
+
+    def attribute(self, key: Any, value: Any, place: Place) -> Attribute | None:
+        """Return the attribute that a key names; None when there is none, with the problem noted.
+
+        Args:
+            value: what was given for it, to suggest a declaration.
+        """
+        found = self.find(key) if type(key) in NAMES else None
+        if found is None:
+            self._unknown_attribute(key, value, place)
+        return found
+
+    def _unknown_attribute(self, key: Any, value: Any, place: Place) -> None:
+        if type(key) not in NAMES:
+            self.problems.add(
+                ":db.error/not-an-entity", f"expected an attribute's ident or id, got {shown(key)}", place, what="attribute", got=key
+            )
+            return
+        near = self.schema.nearest(key)
+        self.problems.add(
+            ":db.error/not-an-entity",
+            f"{key} is not an attribute of the database before this transaction{hint_for(key, value, self._forms, near)}",
+            place,
+            what="attribute",
+            got=key,
+            nearest=near,
+            declaration=declaration_of(key, value),
+        )
+
+    # -- values
+
+    def stored(self, attribute: Attribute, value: Any, place: Place) -> Stored | None:
+        """Return the stored form of a value; None when the attribute cannot have it, with the problem noted."""
+        if attribute.is_ref:
+            return self.reference(attribute, value, place)
+        if attribute.is_tuple:
+            return self._tuple(attribute, value, place)
+        try:
+            stored = attribute.value_type.store(value)
+        except ValueError as why:
+            if attribute.id in _CALLED_BY_NAME and type(value) is str:
+                return Symbol(value)
+            self.wrong_type(attribute, value, place, str(why))
+            return None
+        # NaN equals nothing: it could never be found, replaced or retracted again.
+        if stored != stored:
+            self.wrong_type(attribute, value, place, "not a number; leave the fact out")
+            return None
+        return stored
+
+    def reference(self, attribute: Attribute, value: Any, place: Place) -> int | None:
+        """Return the entity or slot that a reference points at; None when it is none, with the problem noted."""
+        if value.__class__ is int and USER_BASE <= value < self.first_fresh:
+            return value
+        if attribute.id in _ENUMS:
+            return self._enum(attribute, value, place)
+        eid = self.entity(value, place, attribute)
+        if eid < 0:
+            self.special[VALUE_SLOTS].append((eid, attribute, place))
+        return eid
+
+    def _enum(self, attribute: Attribute, value: Any, place: Place) -> int | None:
+        """Return the id of one of the enumerations of :db/valueType, :db/cardinality or :db/unique."""
+        allowed = _ENUMS[attribute.id]
+        name = self.schema.ident(value) if type(value) is int else value
+        if isinstance(name, str) and name in allowed:
+            return allowed[name]
+        self.problems.add(
+            ":db.error/invalid-install-attribute",
+            f"{attribute.ident} takes one of {', '.join(allowed)}; got {shown(value)}",
+            place,
+            attribute,
+            SchemaError,
+            expected=tuple(allowed),
+            got=value,
+        )
+        return None
+
+    def _tuple(self, attribute: Attribute, value: Any, place: Place) -> tuple[Any, ...] | None:
+        if value.__class__ is not list and value.__class__ is not tuple:
+            self.wrong_type(attribute, value, place)
+            return None
+        types = self._slot_types(attribute)
+        wanted = "2 to 8" if attribute.tuple_type or not types else str(len(types))
+        if not (2 <= len(value) <= 8) or (wanted != "2 to 8" and len(value) != len(types)):
+            self._invalid_tuple(attribute, value, place, f"a tuple of {wanted} slots", f"{len(value)} slots in {shown(value)}")
+            return None
+        found = []
+        for i, slot in enumerate(value):
+            slot_type = types[i % len(types)]
+            try:
+                found.append(None if slot is None else self._tuple_slot(slot_type, slot, attribute, place))
+            except ValueError:
+                self._invalid_tuple(attribute, value, place, f"{slot_type.wants} in slot {i}", shown(slot))
+                return None
+        return tuple(found)
+
+    def _slot_types(self, attribute: Attribute) -> Sequence[ValueType]:
+        if attribute.tuple_attrs:
+            return [self.schema.attribute(member).value_type for member in attribute.tuple_attrs]
+        return attribute.tuple_slot_types
+
+    def _tuple_slot(self, slot_type: ValueType, slot: Any, attribute: Attribute, place: Place) -> Stored:
+        if slot_type.name != "ref":
+            stored = slot_type.store(slot)
+            if stored != stored:
+                raise ValueError("not a number")
+            return stored
+        if isinstance(slot, str) and slot[:1] != ":" and slot != TRANSACTION:
+            raise ValueError("a tempid")
+        eid = self.entity(slot, place, attribute)
+        if eid < 0 and isinstance(slot, int):
+            raise ValueError("a tempid")
+        return eid
+
+    def _invalid_tuple(self, attribute: Attribute, value: Any, place: Place, expected: str, got: str) -> None:
+        code, kind = ":db.error/invalid-tuple-value", None
+        if attribute.id in _SHAPES:
+            code, kind = ":db.error/invalid-tuple-attrs", SchemaError
+        more = {} if kind is None else {"kind": kind}
+        self.problems.add(code, f"{attribute.ident} takes {expected}, got {got}", place, attribute, expected=expected, got=value, **more)
+
+    def wrong_type(self, attribute: Attribute, value: Any, place: Place, why: str = _ANOTHER_TYPE) -> None:
+        """Note that an attribute cannot have a value."""
+        expected = attribute.value_type.wants
+        if value is None:
+            self.problems.add(
+                ":db.error/nil-value",
+                f"{attribute.ident} takes {expected}, got None; retract the fact, or leave it out",
+                place,
+                attribute,
+                expected=expected,
+                got=None,
+            )
+            return
+        reason = "" if why == _ANOTHER_TYPE else f": {why}"
+        self.problems.add(
+            ":db.error/wrong-type-for-attribute",
+            f"{attribute.ident} takes {expected}, got {shown(value)}{reason}",
+            place,
+            attribute,
+            expected=expected,
+            got=value,
+        )

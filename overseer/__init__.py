@@ -1,0 +1,50 @@
+"""overseer: durable jobs in dependency graphs, kept as facts.
+
+A job is an entity in a fact store, so it is enqueued in the transaction that it is about, every status it ever had stays in
+history, and one query joins jobs with anything else known. A job runs at least once; at most one attempt's result is ever
+recorded; facts that a handler returns commit with that result or not at all.
+"""
+
+from __future__ import annotations
+
+from overseer import status
+from overseer.errors import ConfigError, GraphError, HandlerError, LeaseLost, OverseerError, Verdict
+from overseer.graph import Graph, after, job_graph, simple_graph, validate_graph_handlers
+from overseer.handler import abort, abort_silent, fault, harness
+from overseer.job import Job
+from overseer.retry import Retry, constant, exponential
+from overseer.store import JobStore, install, transact_graph
+from overseer.txns import graph_txns, job_txn
+from overseer.worker import Config, Running, Worker, start
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Graph",
+    "GraphError",
+    "HandlerError",
+    "Job",
+    "JobStore",
+    "LeaseLost",
+    "OverseerError",
+    "Retry",
+    "Running",
+    "Verdict",
+    "Worker",
+    "abort",
+    "abort_silent",
+    "after",
+    "constant",
+    "exponential",
+    "fault",
+    "graph_txns",
+    "harness",
+    "install",
+    "job_graph",
+    "job_txn",
+    "simple_graph",
+    "start",
+    "status",
+    "transact_graph",
+    "validate_graph_handlers",
+]

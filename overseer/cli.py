@@ -1,0 +1,182 @@
+"""The command line: one function a command, no logic."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import signal
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+import factstore
+from overseer import status as ask
+from overseer.errors import HandlerError, OverseerError
+from overseer.job import STATUSES
+from overseer.store import JobStore
+from overseer.worker import Config, Worker, worker_name
+
+STORE = click.option("--store", "uri", required=True, envvar="OVERSEER_STORE", help="Path or uri of the store.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="factstore")
+def main() -> None:
+    """Durable jobs in dependency graphs, on a fact store."""
+
+
+@main.command()
+@click.argument("handlers")
+@click.option("--store", "uri", envvar="OVERSEER_STORE", help="Path or uri of the store; overrides the settings' file.")
+@click.option("-c", "--config", "path", type=click.Path(dir_okay=False), help="A TOML file with settings.")
+@click.option("--until-idle", is_flag=True, help="Exit when no job is unstarted or started any more.")
+@click.option("--lease", type=float, help="Seconds after which others take the jobs of a worker that went silent.")
+@click.option("--batch", type=int, help="Jobs to claim in one transaction.")
+@click.option("-v", "--verbose", is_flag=True, help="Log each job.")
+def worker(
+    handlers: str, uri: str | None, path: str | None, until_idle: bool, lease: float | None, batch: int | None, verbose: bool
+) -> None:
+    """Work on jobs with HANDLERS, given as module:name of a mapping from job type to handler."""
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        config = _settings(path, uri, lease, batch)
+        found = load_handlers(handlers)
+        with factstore.connect(config.store) as conn:
+            running = Worker(conn, found, config)
+            _drain_on_signals(running)
+            running.run(until_idle=until_idle)
+    except factstore.FactStoreError as error:
+        raise click.ClickException(error.message) from error
+
+
+def _settings(path: str | None, uri: str | None, lease: float | None, batch: int | None) -> Config:
+    from dataclasses import replace
+
+    config = Config.read(path) if path else Config()
+    given: dict[str, Any] = {"store": uri, "batch": batch}
+    if lease is not None:
+        given["heartbeat_sleep_time"] = lease * 1000 / config.heartbeat_tolerance
+    config = replace(config, **{name: value for name, value in given.items() if value is not None})
+    if not config.store:
+        raise click.UsageError("say which store: --store, OVERSEER_STORE, or `store` in the settings' file")
+    return config
+
+
+def load_handlers(name: str) -> Mapping[str, Any]:
+    """Import the mapping of handlers that "module:name" means; modules of the current directory count.
+
+    Raises: HandlerError.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        raise HandlerError(":job.error/bad-handler", f"handlers are given as module:name, got {name!r}", name=name)
+    _import_from_here()
+    found = getattr(importlib.import_module(module_name), attribute, None)
+    if not isinstance(found, Mapping):
+        raise HandlerError(":job.error/bad-handler", f"{name} is no mapping from job types to handlers: {found!r}", name=name)
+    return found
+
+
+def _import_from_here() -> None:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _drain_on_signals(running: Worker) -> None:
+    """First signal: let the job under way end. Second: give it back and leave."""
+
+    def handle(number: int, frame: object) -> None:
+        if not running.stopping:
+            running.stop()
+        else:
+            running.abandon(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+
+
+@main.command()
+@STORE
+@click.option("--as-of", "point", help="A time (ISO 8601 with zone) or a t: show the jobs as they were then.")
+def status(uri: str, point: str | None) -> None:
+    """Show how many jobs there are of each type and status."""
+    with factstore.connect(uri, create=False) as conn:
+        db = conn.db()
+        if point is not None:
+            db = db.as_of(int(point) if point.isdigit() else datetime.fromisoformat(point))
+        table = ask.counts_by_type(db)
+        width = max([len("total"), *map(len, table)])
+        click.echo(" ".join([f"{'type':{width}}", *(f"{status.name:>9}" for status in STATUSES)]))
+        for type, row in table.items():
+            click.echo(" ".join([f"{type:{width}}", *(f"{row[status]:9,}" for status in STATUSES)]))
+        total = ask.counts(db)
+        click.echo(" ".join([f"{'total':{width}}", *(f"{total[status]:9,}" for status in STATUSES)]))
+
+
+@main.command()
+@STORE
+@click.argument("job")
+def history(uri: str, job: str) -> None:
+    """Show every status that JOB, given by its id, ever had, and why it is where it is."""
+    with factstore.connect(uri, create=False) as conn:
+        db = conn.db()
+        for step in _asking(lambda: ask.history(db, job)):
+            why = f"  {step.reason.name}" if step.reason else ""
+            click.echo(f"{step.at.isoformat()}  t={step.t}  {step.status.name:9}  attempt {step.attempt}  {step.by or '-'}{why}")
+        click.echo(ask.explain(db, job).why)
+
+
+@main.command()
+@STORE
+@click.argument("job")
+def retry(uri: str, job: str) -> None:
+    """Put a failed or aborted JOB back, and the jobs given up on its account."""
+    with factstore.connect(uri, create=False) as conn:
+        done = _asking(lambda: JobStore(conn, worker=f"cli {worker_name()}").retry(job))
+        click.echo(f"{job} will run again" if done else f"{job} neither failed nor was aborted")
+
+
+@main.command()
+@STORE
+@click.argument("job")
+@click.option("-m", "--message", default="aborted by hand", help="Why; kept with the job.")
+def abort(uri: str, job: str, message: str) -> None:
+    """Abort a JOB that has not ended, and the jobs that wait for it."""
+    with factstore.connect(uri, create=False) as conn:
+        done = _asking(lambda: JobStore(conn, worker=f"cli {worker_name()}").abort(job, message))
+        click.echo(f"{job} is aborted" if done else f"{job} had ended already")
+
+
+def _asking(question: Any) -> Any:
+    try:
+        return question()
+    except OverseerError as error:
+        raise click.ClickException(error.message) from error
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def demo(arguments: tuple[str, ...]) -> None:
+    """Load the flights of 2013 and what delayed them, as jobs; `overseer demo --help` tells more."""
+    sys.exit(_demo_main()(list(arguments)))
+
+
+def _demo_main() -> Any:
+    """Return the demo's main function: installed with the package, or from the examples of a checkout."""
+    _import_from_here()
+    for name in ("overseer.demo.main", "examples.flights.main"):
+        try:
+            return importlib.import_module(name).main
+        except ModuleNotFoundError as error:
+            if not name.startswith(error.name or "?"):
+                raise
+    raise click.ClickException("the demo is not installed: install factstore[demo]")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""What a job is: its statuses and the moves between them, the lease of an attempt, its outcome, and what handlers see.
+
+Knows no transaction, no connection and no clock. Law: a status changes along an edge of `MOVES` or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
+
+from factstore import Keyword
+
+Status: TypeAlias = Keyword
+Clock: TypeAlias = Callable[[], datetime]
+Forms: TypeAlias = list[Any]  # tx-data: list forms and map forms
+Failure: TypeAlias = Mapping[Keyword, Any]  # what went wrong, as it is kept: EDN
+
+UNSTARTED: Final = Keyword(":job.status/unstarted")
+STARTED: Final = Keyword(":job.status/started")
+FINISHED: Final = Keyword(":job.status/finished")
+FAILED: Final = Keyword(":job.status/failed")
+ABORTED: Final = Keyword(":job.status/aborted")
+
+STATUSES: Final = (UNSTARTED, STARTED, FINISHED, FAILED, ABORTED)
+LIVE: Final = frozenset({UNSTARTED, STARTED})
+
+#   unstarted ⇄ started → finished | failed      unstarted | started → aborted      failed | aborted → unstarted by hand only
+MOVES: Final[Mapping[Status, frozenset[Status]]] = {
+    UNSTARTED: frozenset({STARTED, ABORTED}),
+    STARTED: frozenset({UNSTARTED, FINISHED, FAILED, ABORTED}),
+    FINISHED: frozenset(),
+    FAILED: frozenset({UNSTARTED}),
+    ABORTED: frozenset({UNSTARTED}),
+}
+
+
+class Reason:
+    """Why a job last left its run: the values of `:job/reason`."""
+
+    EXCEPTION: Final = Keyword(":job.reason/exception")  # its handler raised, and no retry was left
+    RETRY: Final = Keyword(":job.reason/retry")  # its handler raised, and it will be tried again
+    FAULT: Final = Keyword(":job.reason/fault")  # its handler asked to be run again
+    ABORT: Final = Keyword(":job.reason/abort")  # its handler, or an operator, gave it up
+    PARENT: Final = Keyword(":job.reason/parent")  # a job it depends on ended in a way its rule does not accept
+    LEASE_EXPIRED: Final = Keyword(":job.reason/lease-expired")  # its worker went silent; it will be tried again
+    WORKER_DIED: Final = Keyword(":job.reason/worker-died")  # its worker went silent once too often
+    INTERRUPTED: Final = Keyword(":job.reason/interrupted")  # its worker was told to stop
+    BY_HAND: Final = Keyword(":job.reason/by-hand")  # an operator asked for another run
+
+
+# A rule looks at the statuses of all parents, as a set, and says what that means for the child.
+READY: Final = "ready"
+WAITING: Final = "waiting"
+DOOMED: Final = "doomed"  # it can never become ready
+
+_LOST: Final = frozenset({FAILED, ABORTED})
+
+
+def _all_success(parents: frozenset[Status]) -> str:
+    if parents & _LOST:
+        return DOOMED
+    return READY if parents <= {FINISHED} else WAITING
+
+
+def _all_done(parents: frozenset[Status]) -> str:
+    return WAITING if parents & LIVE else READY
+
+
+def _none_failed(parents: frozenset[Status]) -> str:
+    return DOOMED if FAILED in parents else _all_done(parents)
+
+
+def _any(parents: frozenset[Status]) -> str:
+    if not parents or FINISHED in parents:
+        return READY
+    return WAITING if parents & LIVE else DOOMED
+
+
+ALL_SUCCESS: Final = Keyword(":job.rule/all-success")
+RULES: Final[Mapping[Keyword, Callable[[frozenset[Status]], str]]] = {
+    ALL_SUCCESS: _all_success,
+    Keyword(":job.rule/all-done"): _all_done,
+    Keyword(":job.rule/none-failed"): _none_failed,
+    Keyword(":job.rule/any"): _any,
+}
+
+
+def as_keyword(text: str, namespace: str | None = None) -> Keyword:
+    """Return the keyword that a caller means: a Keyword, ":load", or plainly "load"; in `namespace` when it has none.
+
+    >>> as_keyword("load"), as_keyword("finished", "job.status"), as_keyword(":job.status/failed", "job.status")
+    (:load, :job.status/finished, :job.status/failed)
+    """
+    keyword = Keyword(text if text.startswith(":") else f":{text}")
+    if namespace is not None and keyword.namespace is None:
+        return Keyword(f":{namespace}/{keyword.name}")
+    return keyword
+
+
+def utc_now() -> datetime:
+    """Return the time, as every clock of this package tells it."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right of one attempt to one job; every later write of the attempt names its number and token."""
+
+    job: int  # entity id
+    id: str  # :job/id
+    type: Keyword
+    attempt: int  # counts the claims of this job, from 1; never goes back
+    token: str  # random: tells this attempt from one of the same number in another life of the store
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt came to."""
+
+    status: Status  # FINISHED, FAILED, ABORTED, or UNSTARTED when the job shall run again
+    facts: Sequence[Any] = ()  # tx-data that commits with the status, or not at all
+    reason: Keyword | None = None
+    failure: Failure | None = None
+    run_at: datetime | None = None  # not before; None is at once
+    counts: str | None = None  # the counter this outcome adds to: one of COUNTERS, or none
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is success and nothing more."""
+        return self.status == FINISHED and not self.facts
+
+
+FAILURES: Final = ":job/failures"
+FAULTS: Final = ":job/faults"
+CRASHES: Final = ":job/crashes"
+COUNTERS: Final = (FAILURES, FAULTS, CRASHES)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job(Mapping[str, Any]):
+    """A job as its handler sees it: its attributes by name, and the database as it was when the job was claimed.
+
+    Args:
+        lease: the attempt that runs.
+        attributes: everything known of the job at its claim, by attribute.
+        db: the database right after the claim; the inputs of an attempt cannot shift under it.
+        conn: the connection, for writes of its own that shall not wait for the end of the job.
+        lease_ok: tells whether the attempt still holds the job, as far as its worker knows.
+    """
+
+    lease: Lease
+    attributes: Mapping[str, Any]
+    db: Any
+    conn: Any
+    lease_ok: Callable[[], bool] = field(default=lambda: True)
+    asserted: Forms = field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        """The job's `:job/id`."""
+        return self.lease.id
+
+    @property
+    def eid(self) -> int:
+        """The job's entity id, to be referred to from facts."""
+        return self.lease.job
+
+    @property
+    def type(self) -> Keyword:
+        """The job's `:job/type`, which chose the handler."""
+        return self.lease.type
+
+    @property
+    def attempt(self) -> int:
+        """How many times the job was claimed, this one included."""
+        return self.lease.attempt
+
+    @property
+    def key(self) -> str:
+        """An idempotency key for effects outside the store: the same in every attempt of this job."""
+        return f"overseer/{self.lease.id}"
+
+    def assert_(self, *forms: Any) -> None:
+        """Add tx-data that commits in the transaction that marks the job finished, or not at all."""
+        self.asserted.extend(forms)
+
+    def __getitem__(self, attribute: str) -> Any:
+        return self.attributes[attribute]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.attributes)
+
+    def __len__(self) -> int:
+        return len(self.attributes)
+
+    def __repr__(self) -> str:
+        return f"<Job {self.lease.type} {self.lease.id} attempt {self.lease.attempt}>"

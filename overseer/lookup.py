@@ -1,0 +1,83 @@
+"""What the job layer reads of a database one job at a time: point look-ups, no queries.
+
+Knows no connection and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from overseer.errors import OverseerError
+from overseer.job import ABORTED, ALL_SUCCESS, DOOMED, RULES, UNSTARTED, Status
+
+if TYPE_CHECKING:
+    from factstore import Database
+
+
+def value(db: Database, e: int, attribute: str, default: Any = None) -> Any:
+    """Return the value of a cardinality-one attribute, or `default` when there is none."""
+    return next((datom.v for datom in db.datoms("eavt", e, attribute)), default)
+
+
+def parents(db: Database, job: int) -> list[int]:
+    """Return the jobs that a job depends on."""
+    return [datom.v for datom in db.datoms("eavt", job, ":job/dep")]
+
+
+def children(db: Database, job: int) -> list[int]:
+    """Return the jobs that depend on a job."""
+    return [datom.e for datom in db.datoms("vaet", job, ":job/dep")]
+
+
+def status(db: Database, job: int) -> Status | None:
+    """Return a job's status; None for what is no job."""
+    found: Status | None = value(db, job, ":job/status")
+    return found
+
+
+def named(db: Database, job: int | str) -> int:
+    """Return the entity of a job given by `:job/id`, or by entity id.
+
+    Raises: OverseerError(:job.error/no-such-job).
+    """
+    eid = job if isinstance(job, int) else db.entid([":job/id", job])
+    if eid is None or value(db, eid, ":job/id") is None:
+        raise OverseerError(":job.error/no-such-job", f"there is no job {job!r}", job=job)
+    return eid
+
+
+def attributes(db: Database, job: int) -> dict[str, Any]:
+    """Return everything known of a job by attribute; values of many-valued attributes as lists."""
+    found: dict[str, Any] = {}
+    idents: dict[int, tuple[str, bool]] = {}
+    for datom in db.datoms("eavt", job):
+        if datom.a not in idents:
+            attribute = db.schema.attribute(datom.a)
+            idents[datom.a] = (attribute.ident, attribute.many)
+        ident, many = idents[datom.a]
+        if many:
+            found.setdefault(ident, []).append(datom.v)
+        else:
+            found[ident] = datom.v
+    return found
+
+
+def verdict(db: Database, job: int, assumed: dict[int, Status]) -> str:
+    """Return what a job's rule says of its parents, of which some are assumed to have another status than the database says."""
+    rule = RULES[value(db, job, ":job/rule", ALL_SUCCESS)]
+    statuses = (assumed.get(parent) or status(db, parent) for parent in parents(db, job))
+    return rule(frozenset(found for found in statuses if found is not None))
+
+
+def fallout(db: Database, ended: dict[int, Status]) -> list[int]:
+    """Return the unstarted jobs that could never run once these jobs have ended so, those that depend on them included."""
+    assumed = dict(ended)
+    doomed: list[int] = []
+    front: Iterable[int] = list(ended)
+    while front:
+        touched = dict.fromkeys(child for job in front for child in children(db, job))
+        front = [c for c in touched if c not in assumed and status(db, c) == UNSTARTED and verdict(db, c, assumed) == DOOMED]
+        assumed.update(dict.fromkeys(front, ABORTED))
+        doomed += front
+    return doomed

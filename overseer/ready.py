@@ -1,0 +1,243 @@
+"""The jobs that may start now, kept by tailing the log.
+
+`absorb` takes what a transaction changed; its cost follows that, not how many jobs there are. There is no counter to drift:
+for each unstarted job the *set* of its unfinished parents is kept, and a job whose own facts changed is read anew.
+
+Law: after `absorb` of every transaction up to a database, the answers are those of `load` on that database.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from datetime import datetime
+from random import Random
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import factstore
+from factstore import Keyword
+from overseer import lookup
+from overseer.job import ALL_SUCCESS, DOOMED, LIVE, READY, RULES, STARTED, UNSTARTED, Status
+
+if TYPE_CHECKING:
+    from factstore import Database, Datom
+
+T = TypeVar("T")
+
+_STATUSES = "[:find ?j ?type :in $ ?status :where [?j :job/status ?status] [?j :job/type ?type]]"
+_PARENTS = """[:find ?j ?parent ?status
+               :where [?j :job/status :job.status/unstarted] [?j :job/dep ?parent] [?parent :job/status ?status]]"""
+_RULES = "[:find ?j ?rule :where [?j :job/status :job.status/unstarted] [?j :job/rule ?rule]]"
+_TIMES = "[:find ?j ?at :where [?j :job/status :job.status/unstarted] [?j :job/run-at ?at]]"
+
+
+class Bag(Generic[T]):
+    """A set from which a random member can be drawn in constant time."""
+
+    __slots__ = ("_at", "_items")
+
+    def __init__(self) -> None:
+        self._items: list[T] = []
+        self._at: dict[T, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._at
+
+    def add(self, item: T) -> None:
+        """Put an item in; one that is there stays once."""
+        if item not in self._at:
+            self._at[item] = len(self._items)
+            self._items.append(item)
+
+    def discard(self, item: T) -> None:
+        """Take an item out if it is there."""
+        at = self._at.pop(item, None)
+        if at is None:
+            return
+        last = self._items.pop()
+        if at < len(self._items):
+            self._items[at] = last
+            self._at[last] = at
+
+    def draw(self, random: Random) -> T:
+        """Take out a member, each with the same chance."""
+        item = self._items[random.randrange(len(self._items))]
+        self.discard(item)
+        return item
+
+
+class ReadySet:
+    """Ready, waiting and doomed jobs of the types that a worker handles.
+
+    Args:
+        types: the types that count; None is all of them.
+    """
+
+    def __init__(self, types: Iterable[Keyword] | None = None) -> None:
+        self._types = None if types is None else frozenset(types)
+        self._ready: Bag[int] = Bag()
+        self._unmet: dict[int, set[int]] = {}  # unstarted job → parents that have not ended
+        self._ended: dict[int, set[Status]] = {}  # unstarted job → how its other parents ended
+        self._waiting_for: dict[int, set[int]] = {}  # parent that has not ended → unstarted jobs
+        self._rule: dict[int, Keyword] = {}
+        self._not_before: dict[int, datetime] = {}
+        self._timed: dict[int, datetime] = {}  # jobs that are ready but for their time
+        self._due: list[tuple[datetime, int]] = []  # heap of them; an entry counts only while `_timed` says the same
+        self.doomed: set[int] = set()
+        self.live: set[int] = set()  # unstarted or started
+        self._status_id = self._type_id = -1
+        self._own: frozenset[int] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    def __contains__(self, job: object) -> bool:
+        return job in self._ready
+
+    def load(self, db: Database) -> None:
+        """Read all live jobs of a database, with four queries."""
+        for status in LIVE:
+            for job, type in factstore.q(_STATUSES, db, status):
+                if self._handles(type):
+                    self.live.add(job)
+                    if status == UNSTARTED:
+                        self._unmet[job], self._ended[job] = set(), set()
+        self._rule.update((job, rule) for job, rule in factstore.q(_RULES, db) if job in self._unmet)
+        self._not_before.update((job, at) for job, at in factstore.q(_TIMES, db) if job in self._unmet)
+        for job, parent, status in factstore.q(_PARENTS, db):
+            if job in self._unmet:
+                self._depend(job, parent, status)
+        for job in self._unmet:
+            self._judge(job)
+
+    def absorb(self, db: Database, datoms: Iterable[Datom]) -> None:
+        """Take in what changed up to a database.
+
+        Args:
+            datoms: everything asserted and retracted since the database that was known before; more does no harm.
+        """
+        status_id, own = self._ids(db)
+        now: dict[int, Status | None] = {}
+        anew: set[int] = set()
+        for datom in datoms:
+            if datom.a == status_id:
+                if datom.added:
+                    now[datom.e] = datom.v
+                elif now.get(datom.e, datom.v) == datom.v:
+                    now[datom.e] = None
+                if not datom.added and datom.v not in LIVE:  # whoever counted on its end must look again
+                    anew.update(lookup.children(db, datom.e))
+            elif datom.a in own:
+                anew.add(datom.e)
+        for job, status in now.items():
+            if not self._moved_on(job, status):
+                anew.add(job)
+        for job in anew:
+            self.look(db, job)
+        for job, status in now.items():
+            if status is not None and status not in LIVE:
+                self._end(job, status)
+
+    def _moved_on(self, job: int, status: Status | None) -> bool:
+        """Note that a job has started or ended, for which nothing needs to be read; False when something does."""
+        if status is None or status == UNSTARTED or (status == STARTED and job not in self.live):
+            return False
+        self._forget(job)
+        if status == STARTED:
+            self.live.add(job)
+        return True
+
+    def look(self, db: Database, job: int) -> None:
+        """Read one job anew."""
+        self._forget(job)
+        known = lookup.attributes(db, job)
+        status = known.get(":job/status")
+        if status not in LIVE or not self._handles(known.get(":job/type")):
+            return
+        self.live.add(job)
+        if status == STARTED:
+            return
+        self._unmet[job], self._ended[job] = set(), set()
+        if ":job/rule" in known:
+            self._rule[job] = known[":job/rule"]
+        if ":job/run-at" in known:
+            self._not_before[job] = known[":job/run-at"]
+        for parent in known.get(":job/dep", ()):
+            self._depend(job, parent, lookup.status(db, parent))
+        self._judge(job)
+
+    def pick(self, most: int, *, now: datetime, random: Random) -> list[int]:
+        """Take out up to `most` ready jobs, each with the same chance; what is not claimed then has to be looked at again."""
+        while self._due and self._due[0][0] <= now:
+            at, job = heapq.heappop(self._due)
+            if self._timed.get(job) == at:
+                del self._timed[job]
+                self._ready.add(job)
+        return [self._ready.draw(random) for _ in range(min(most, len(self._ready)))]
+
+    def next_due(self) -> datetime | None:
+        """Return when the next job that waits for its time becomes ready; None when none waits."""
+        while self._due and self._timed.get(self._due[0][1]) != self._due[0][0]:
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else None
+
+    def take_doomed(self) -> list[int]:
+        """Take out the jobs that can never run because of how their parents ended."""
+        doomed, self.doomed = list(self.doomed), set()
+        return doomed
+
+    def _ids(self, db: Database) -> tuple[int, frozenset[int]]:
+        if self._status_id < 0:
+            names = (":job/status", ":job/dep", ":job/type", ":job/rule", ":job/run-at")
+            self._status_id, *own = (db.schema.attribute(name).id for name in names)
+            self._own = frozenset(own)
+        return self._status_id, self._own
+
+    def _handles(self, type: Keyword | None) -> bool:
+        return self._types is None or type in self._types
+
+    def _depend(self, job: int, parent: int, status: Status | None) -> None:
+        """Note that a job depends on a parent; one that is no job (yet) counts as not ended."""
+        if status is None or status in LIVE:
+            self._unmet[job].add(parent)
+            self._waiting_for.setdefault(parent, set()).add(job)
+        else:
+            self._ended[job].add(status)
+
+    def _end(self, parent: int, status: Status) -> None:
+        """Tell those that wait for a parent how it ended."""
+        for job in self._waiting_for.pop(parent, ()):
+            self._unmet[job].discard(parent)
+            self._ended[job].add(status)
+            self._judge(job)
+
+    def _judge(self, job: int) -> None:
+        """Put an unstarted job where its rule says it belongs."""
+        statuses = self._ended[job] | ({UNSTARTED} if self._unmet[job] else set())
+        verdict = RULES[self._rule.get(job, ALL_SUCCESS)](frozenset(statuses))
+        if verdict == DOOMED:
+            self.doomed.add(job)
+        elif verdict == READY:
+            not_before = self._not_before.get(job)
+            if not_before is None:
+                self._ready.add(job)
+            else:
+                self._timed[job] = not_before
+                heapq.heappush(self._due, (not_before, job))
+
+    def _forget(self, job: int) -> None:
+        for parent in self._unmet.pop(job, ()):
+            waiting = self._waiting_for[parent]
+            waiting.discard(job)
+            if not waiting:
+                del self._waiting_for[parent]
+        self._ended.pop(job, None)
+        self._rule.pop(job, None)
+        self._not_before.pop(job, None)
+        self._timed.pop(job, None)
+        self._ready.discard(job)
+        self.doomed.discard(job)
+        self.live.discard(job)

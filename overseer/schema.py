@@ -1,0 +1,43 @@
+"""The attributes of a job, as tx-data: `install` transacts them, and nothing else about jobs is built into the store.
+
+There are no timestamps: every fact knows its transaction, and every transaction its time.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+# ident, type, properties, doc. What changes at every heartbeat, or only matters while a lease lives, keeps no history.
+_ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
+    ("job/id", "string", {"unique": ":db.unique/identity"}, "The job's name for the outside; a job is inserted once."),
+    ("job/type", "keyword", {"index": True}, "Chooses the handler."),
+    ("job/status", "keyword", {"index": True}, ":job.status/unstarted, started, finished, failed or aborted."),
+    ("job/dep", "ref", {"many": True}, "The jobs that must end before this one may start."),
+    ("job/rule", "keyword", {}, "Which ends of its dependencies a job accepts; :job.rule/all-success when absent."),
+    ("job/run-at", "instant", {}, "Not before this time."),
+    ("job/attempt", "long", {}, "How often the job was claimed; every write of an attempt must name it."),
+    ("job/token", "string", {"noHistory": True}, "The lease of the attempt that holds the job."),
+    ("job/lease-expires", "instant", {"noHistory": True}, "When others may take the job from a worker that went silent."),
+    ("job/worker", "string", {}, "The process that claimed the job last."),
+    ("job/reason", "keyword", {}, "Why the job last left a run, or was given up."),
+    ("job/failure", "string", {}, "What went wrong last, as EDN."),
+    ("job/cause", "ref", {}, "The job on whose account this one was given up."),
+    ("job/failures", "long", {}, "How many attempts ended with an error of the handler."),
+    ("job/faults", "long", {}, "How many attempts ended with the handler asking to be run again."),
+    ("job/crashes", "long", {}, "How many attempts ended with their worker going silent."),
+    ("overseer/by", "string", {}, "On a transaction: who made it, where that is not the job's own worker."),
+)
+
+
+def _declaration(name: str, value_type: str, properties: dict[str, Any], doc: str) -> dict[str, Any]:
+    many = properties.get("many", False)
+    return {
+        ":db/ident": f":{name}",
+        ":db/valueType": f":db.type/{value_type}",
+        ":db/cardinality": ":db.cardinality/many" if many else ":db.cardinality/one",
+        ":db/doc": doc,
+        **{f":db/{key}": value for key, value in properties.items() if key != "many"},
+    }
+
+
+ATTRIBUTES: Final[tuple[dict[str, Any], ...]] = tuple(_declaration(*row) for row in _ROWS)

@@ -1,0 +1,199 @@
+"""Questions about jobs, as Datalog, of any database: today's, last week's, or one that was only imagined.
+
+Each is one query and a line of Python; combine `RULES` with your own clauses to ask about jobs and business facts together.
+Rules: `(live ?status)`, `(blocked ?job)`, `(depends ?job ?ancestor)`, transitively.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import factstore
+from factstore import Keyword
+from overseer import lookup
+from overseer.job import ABORTED, FAILED, FINISHED, STARTED, STATUSES, UNSTARTED, Status, as_keyword
+
+if TYPE_CHECKING:
+    from factstore import Database
+
+# The four rules by which a job can wait for its parents, in the same words as `job.RULES`.
+RULES: Final = """[
+  [(live ?status) [(ground :job.status/unstarted) ?status]]
+  [(live ?status) [(ground :job.status/started) ?status]]
+  [(depends ?job ?ancestor) [?job :job/dep ?ancestor]]
+  [(depends ?job ?ancestor) [?job :job/dep ?parent] (depends ?parent ?ancestor)]
+  [(blocked ?job) (not [?job :job/rule _]) [?job :job/dep ?p] (not [?p :job/status :job.status/finished])]
+  [(blocked ?job) [?job :job/rule :job.rule/all-success] [?job :job/dep ?p] (not [?p :job/status :job.status/finished])]
+  [(blocked ?job) [?job :job/rule :job.rule/all-done] [?job :job/dep ?p] [?p :job/status ?s] (live ?s)]
+  [(blocked ?job) [?job :job/rule :job.rule/none-failed] [?job :job/dep ?p] [?p :job/status ?s] (live ?s)]
+  [(blocked ?job) [?job :job/rule :job.rule/none-failed] [?job :job/dep ?p] [?p :job/status :job.status/failed]]
+  [(blocked ?job) [?job :job/rule :job.rule/any] [?job :job/dep _]
+                  (not-join [?job] [?job :job/dep ?p] [?p :job/status :job.status/finished])]]"""
+
+_WITH_STATUS: Final = "[:find [?id ...] :in $ ?status :where [?j :job/status ?status] [?j :job/id ?id]]"
+_READY: Final = """[:find [?id ...] :in $ % ?now
+  :where [?j :job/status :job.status/unstarted] (not (blocked ?j))
+         (not-join [?j ?now] [?j :job/run-at ?at] [(> ?at ?now)])
+         [?j :job/id ?id]]"""
+_DEAD: Final = """[:find [?id ...] :in $ ?now
+  :where [?j :job/status :job.status/started] [?j :job/lease-expires ?until] [(< ?until ?now)] [?j :job/id ?id]]"""
+_DEPENDENTS: Final = "[:find [?id ...] :in $ % ?ancestor :where (depends ?j ?ancestor) [?j :job/id ?id]]"
+_COUNTS: Final = "[:find ?status (count ?j) :where [?j :job/status ?status]]"
+_COUNTS_BY_TYPE: Final = "[:find ?type ?status (count ?j) :where [?j :job/status ?status] [?j :job/type ?type]]"
+_LIFE: Final = """[:find ?tx ?at ?attribute ?v ?added :in $ ?j [?attribute ...]
+  :where [?a :db/ident ?attribute] [?j ?a ?v ?tx ?added] [?tx :db/txInstant ?at]]"""
+_SIGNED: Final = "[:find ?tx ?by :in $ [?tx ...] :where [?tx :overseer/by ?by]]"
+
+
+def jobs_with_status(db: Database, status: str) -> set[str]:
+    """Return the ids of the jobs with a status, given as ":job.status/failed" or "failed"."""
+    return set(factstore.q(_WITH_STATUS, db, as_keyword(status, "job.status")))
+
+
+def jobs_unstarted(db: Database) -> set[str]:
+    """Return the ids of the jobs that have not started."""
+    return jobs_with_status(db, UNSTARTED)
+
+
+def jobs_ready(db: Database, *, at: datetime | None = None) -> set[str]:
+    """Return the ids of the jobs that could start: unstarted, due at `at` (None: now), their parents ended as their rule wants."""
+    return set(factstore.q(_READY, db, RULES, at or datetime.now(UTC)))
+
+
+def jobs_dead(db: Database, *, at: datetime | None = None) -> set[str]:
+    """Return the ids of the started jobs whose lease had run out at `at` (None: now)."""
+    return set(factstore.q(_DEAD, db, at or datetime.now(UTC)))
+
+
+def dependents(db: Database, job: int | str) -> set[str]:
+    """Return the ids of all jobs that depend on a job, directly or through others."""
+    return set(factstore.q(_DEPENDENTS, db, RULES, lookup.named(db, job)))
+
+
+def counts(db: Database) -> dict[Status, int]:
+    """Return how many jobs there are of each status, those without any included."""
+    found = dict(factstore.q(_COUNTS, db))
+    return {status: found.get(status, 0) for status in STATUSES}
+
+
+def counts_by_type(db: Database) -> dict[Keyword, dict[Status, int]]:
+    """Return how many jobs there are of each type and status; types in order of name."""
+    table: dict[Keyword, dict[Status, int]] = {}
+    for type, status, count in sorted(factstore.q(_COUNTS_BY_TYPE, db)):
+        table.setdefault(type, dict.fromkeys(STATUSES, 0))[status] = count
+    return table
+
+
+class Transition(NamedTuple):
+    """One change of a job's status: when, by whom, and why."""
+
+    t: int
+    at: datetime
+    status: Status
+    attempt: int  # claims so far
+    by: str | None  # the worker that held the job, or whoever signed the transaction
+    reason: Keyword | None
+    failure: str | None  # EDN
+
+
+_TOLD: Final = (":job/status", ":job/attempt", ":job/worker", ":job/reason", ":job/failure")
+
+
+def history(db: Database, job: int | str) -> list[Transition]:
+    """Return every status a job ever had, oldest first, from the facts: one query over their history."""
+    eid = lookup.named(db, job)
+    asserted: dict[int, dict[str, Any]] = {}
+    when: dict[int, datetime] = {}
+    for tx, at, attribute, value, added in factstore.q(_LIFE, db.history(), eid, list(map(Keyword, _TOLD))):
+        when[tx] = at
+        if added:
+            asserted.setdefault(tx, {})[attribute] = value
+    signed = dict(factstore.q(_SIGNED, db, list(when)))
+    known: dict[str, Any] = {}
+    transitions = []
+    for tx in sorted(asserted):
+        known |= asserted[tx]
+        if ":job/status" in asserted[tx]:
+            transitions.append(_transition(db, tx, when[tx], known, asserted[tx], signed.get(tx)))
+    return transitions
+
+
+def _transition(
+    db: Database, tx: int, at: datetime, known: Mapping[str, Any], new: Mapping[str, Any], signed: str | None
+) -> Transition:
+    # The reason of an earlier return still stands in the facts; it says nothing about a claim or a success.
+    explains = known[":job/status"] not in (STARTED, FINISHED)
+    return Transition(
+        t=db.t_at(tx),
+        at=at,
+        status=known[":job/status"],
+        attempt=known.get(":job/attempt", 0),
+        by=signed or known.get(":job/worker"),
+        reason=known.get(":job/reason") if explains else None,
+        failure=known.get(":job/failure") if explains and ":job/reason" in known else None,
+    )
+
+
+class Explanation(NamedTuple):
+    """Why a job is where it is."""
+
+    status: Status
+    why: str
+    jobs: tuple[str, ...] = ()  # ids of the jobs that the sentence is about
+
+
+def explain(db: Database, job: int | str, *, at: datetime | None = None) -> Explanation:
+    """Return why a job is not running, or since when it is, as of a database and a time (None: now)."""
+    eid, now = lookup.named(db, job), at or datetime.now(UTC)
+    return _EXPLAIN[lookup.status(db, eid) or UNSTARTED](db, eid, now)
+
+
+def _explain_unstarted(db: Database, job: int, now: datetime) -> Explanation:
+    parents = {parent: lookup.status(db, parent) for parent in lookup.parents(db, job)}
+    verdict = lookup.verdict(db, job, {})
+    if verdict == "doomed":
+        lost = [parent for parent, status in parents.items() if status in (FAILED, ABORTED)]
+        return Explanation(UNSTARTED, "it will be given up: of its dependencies ended badly", _ids(db, lost))
+    if verdict == "waiting":
+        unended = [parent for parent, status in parents.items() if status in (UNSTARTED, STARTED)]
+        return Explanation(UNSTARTED, f"it waits for {len(unended)} of its {len(parents)} dependencies", _ids(db, unended))
+    due = lookup.value(db, job, ":job/run-at")
+    if due is not None and due > now:
+        reason = lookup.value(db, job, ":job/reason")
+        return Explanation(UNSTARTED, f"it is not due before {due.isoformat()}" + (f", after {reason.name}" if reason else ""))
+    return Explanation(UNSTARTED, f"it is ready; a worker with a handler for {lookup.value(db, job, ':job/type')} will take it")
+
+
+def _explain_started(db: Database, job: int, now: datetime) -> Explanation:
+    worker, until = lookup.value(db, job, ":job/worker"), lookup.value(db, job, ":job/lease-expires")
+    attempt = lookup.value(db, job, ":job/attempt")
+    if until is not None and until < now:
+        return Explanation(STARTED, f"{worker} went silent in attempt {attempt}; any worker will take the job from it")
+    return Explanation(STARTED, f"{worker} runs attempt {attempt} under a lease until {until.isoformat() if until else '?'}")
+
+
+def _explain_ended(db: Database, job: int, now: datetime) -> Explanation:
+    status, reason = lookup.status(db, job) or FINISHED, lookup.value(db, job, ":job/reason")
+    if status == FINISHED:
+        return Explanation(FINISHED, f"it finished in attempt {lookup.value(db, job, ':job/attempt')}")
+    cause = lookup.value(db, job, ":job/cause")
+    if cause is not None:
+        return Explanation(status, "it was given up on account of a job it depends on", _ids(db, [cause]))
+    failure = lookup.value(db, job, ":job/failure")
+    message = factstore.edn.read(failure).get(Keyword(":message")) if failure else None
+    return Explanation(status, f"{reason.name if reason else status.name}: {message}" if message else status.name)
+
+
+_EXPLAIN: Final = {
+    UNSTARTED: _explain_unstarted,
+    STARTED: _explain_started,
+    FINISHED: _explain_ended,
+    FAILED: _explain_ended,
+    ABORTED: _explain_ended,
+}
+
+
+def _ids(db: Database, jobs: list[int]) -> tuple[str, ...]:
+    return tuple(lookup.value(db, job, ":job/id") for job in jobs)

@@ -1,0 +1,57 @@
+"""The monitor: every worker looks for jobs whose worker went silent; there is no leader to lose."""
+
+from __future__ import annotations
+
+import logging
+from random import Random
+from threading import Event, Thread
+from typing import Final
+
+from overseer.store import JobStore
+
+log = logging.getLogger("overseer")
+
+_LOOKS_PER_LEASE: Final = 4  # so that a job runs again well within twice its lease
+
+
+class Monitor:
+    """Rescues jobs until it is stopped.
+
+    Args:
+        lease: seconds that a lease lasts.
+        max_crashes: how many workers a job may take with it.
+        random: spreads the monitors of several workers in time.
+    """
+
+    def __init__(self, store: JobStore, *, lease: float, max_crashes: int, random: Random) -> None:
+        self._store = store
+        self._lease = lease
+        self._max_crashes = max_crashes
+        self._random = random
+        self._stopped = Event()
+        self._thread = Thread(target=self._run, name="overseer-monitor", daemon=True)
+        self.error: BaseException | None = None  # what ended the thread, if not `stop`
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopped.set()
+        self._thread.join()
+
+    def look(self) -> int:
+        """Rescue what there is to rescue now, and return how many jobs that was."""
+        rescued = self._store.rescue(max_crashes=self._max_crashes)
+        if rescued:
+            log.warning("took %d job%s from workers that went silent", rescued, "" if rescued == 1 else "s")
+        return rescued
+
+    def _run(self) -> None:
+        try:
+            while not self._stopped.wait(self._lease / _LOOKS_PER_LEASE * (0.5 + self._random.random() / 2)):
+                self.look()
+        except BaseException as error:
+            log.exception("the monitor failed; the worker will stop")
+            self.error = error

@@ -1,0 +1,34 @@
+"""What all tests share: how hard hypothesis tries, and a browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No deadlines: a shared machine makes any of them flicker. CI tries the same examples every time, so that only a change can turn it red.
+_SLOW = (HealthCheck.too_slow,)
+settings.register_profile("dev", deadline=None, max_examples=50, suppress_health_check=_SLOW)
+settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=_SLOW, derandomize=True, print_blob=True)
+settings.register_profile("nightly", deadline=None, max_examples=5_000, suppress_health_check=_SLOW, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium, driven by playwright; where there is none, CI fails and everybody else skips."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "/usr/bin/chromium"))), None)
+    if path is None:
+        why = "no Chromium on PATH, so no page can be looked at; on Debian: apt install chromium"
+        pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=path, args=flags)
+        yield chromium
+        chromium.close()

@@ -1,0 +1,83 @@
+"""README, documentation, docstrings and examples: what they say happens, happens."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import factstore
+import overseer
+from tests.docs.runner import run_page
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
+MODULES = [
+    found.name
+    for package in (factstore, overseer)
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    if not found.name.startswith("overseer.demo") and not found.name.endswith("__main__")
+]
+CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)(?P<path>[^)#\s]+)")
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_the_python_of_a_page_runs_and_gives_what_the_page_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_page(page)
+
+
+def test_the_readme_shows_the_fact_store_and_jobs_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_page(ROOT / "README.md") >= 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+    words = CODE.sub("", page.read_text(encoding="utf-8"))
+    links = [found["path"] for found in LINK.finditer(words)]
+    assert [] == [link for link in links if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_in_docstrings_are_true(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert 0 == result.failed
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=relative)
+def test_an_example_prints_what_its_last_lines_say(example: Path, tmp_path: Path) -> None:
+    """The answer stands in the file's closing comment, so that a reader sees it without running anything."""
+    text = example.read_text(encoding="utf-8")
+    source, _, answer = text.partition("\n# prints:\n")
+    expected = "".join(line.removeprefix("#").removeprefix(" ") for line in answer.splitlines(keepends=True))
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, str(example)], cwd=tmp_path, env=env, capture_output=True, encoding="utf-8", timeout=60, check=False
+    )
+    assert (0, expected) == (done.returncode, done.stdout), done.stderr
+    assert source.count("\n") < 60
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) >= 2
+
+
+def test_the_reference_is_what_its_script_makes_of_the_source() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs/reference/generate.py"), "--check"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert 0 == done.returncode, done.stdout + done.stderr

@@ -1,0 +1,58 @@
+"""Idents: names of entities, which may change while old ones still resolve."""
+
+from __future__ import annotations
+
+from factstore import Keyword
+from tests.factstore.tx import ANN, people, refused, value
+
+
+def test_an_ident_stands_for_its_entity():
+    conn = people()
+    conn.transact([{":db/id": "r", ":db/ident": ":color/red"}])
+    conn.transact([[":db/add", ":color/red", ":u/name", "red"], [":db/add", ANN, ":u/boss", ":color/red"], {":db/id": ANN, ":u/pals": ":color/red"}])
+    red = conn.db().entid(":color/red")
+    assert (red, "red") == (value(conn.db(), ANN, ":u/boss"), value(conn.db(), red, ":u/name"))
+
+
+def test_a_renamed_attribute_answers_to_both_names():
+    conn = people()
+    conn.transact([{":db/id": ":u/name", ":db/ident": ":u/full-name"}])
+    conn.transact([{":u/login": "cy", ":u/full-name": "Cy"}, {":u/login": "di", ":u/name": "Di"}])
+    db = conn.db()
+    assert ("Ann", "Cy", "Di") == tuple(value(db, [":u/login", n], ":u/full-name") for n in ("ann", "cy", "di"))
+    assert (":u/full-name", db.entid(":u/full-name")) == (db.ident(":u/name"), db.entid(":u/name"))
+
+
+def test_an_old_name_can_be_given_to_something_else():
+    conn = people()
+    conn.transact([{":db/id": ":u/name", ":db/ident": ":u/full-name"}])
+    conn.transact([{":db/ident": ":u/name", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}])
+    conn.transact([{":u/login": "ann", ":u/name": 5}])
+    assert (5, "Ann") == (value(conn.db(), ANN, ":u/name"), value(conn.db(), ANN, ":u/full-name"))
+
+
+def test_an_entity_cannot_take_the_name_of_another():
+    conn = people()
+    conn.transact("[{:db/ident :color/red} {:db/ident :color/green}]")
+    refused(conn, [[":db/add", ":color/green", ":db/ident", ":color/red"]], ":db.error/unique-conflict")
+
+
+def test_a_name_upserts():
+    conn = people()
+    red = conn.transact([{":db/id": "r", ":db/ident": ":color/red"}]).tempids["r"]
+    assert red == conn.transact([{":db/id": "x", ":db/ident": ":color/red", ":u/age": 1}]).tempids["x"]
+
+
+def test_a_lookup_ref_may_go_through_the_name():
+    conn = people()
+    conn.transact("[{:db/ident :color/red}]")
+    conn.transact([[":db/add", [":db/ident", ":color/red"], ":u/age", 1]])
+    assert (1, Keyword(":color/red")) == (value(conn.db(), ":color/red", ":u/age"), conn.db().ident(conn.db().entid(":color/red")))
+
+
+def test_an_entity_with_a_name_can_be_retracted():
+    conn = people()
+    conn.transact("[{:db/ident :color/red :u/age 9}]")
+    red = conn.db().entid(":color/red")
+    conn.transact([[":db/retractEntity", ":color/red"]])
+    assert ([], None) == (list(conn.db().datoms(":eavt", red)), conn.db().ident(red))

@@ -1,0 +1,48 @@
+"""Speculation: the report that transact would give, seen by nobody else."""
+
+from __future__ import annotations
+
+import pytest
+
+import factstore
+from factstore import DatabaseError
+from tests.factstore.tx import ANN, BEN, changes, people, value
+
+
+def test_with_gives_the_report_of_transact_and_stores_nothing():
+    conn = people()
+    before, forms = conn.db(), [{":u/login": "cy", ":u/boss": ANN, ":u/nick": ["x", "y"]}, [":db/retractEntity", BEN]]
+    tried = factstore.with_(before, forms)
+    assert before.basis_t == conn.db().basis_t
+    done = conn.transact(forms)
+    assert (changes(done), done.tempids) == (changes(tried), tried.tempids)
+    assert set(d[:3] for d in done.db_after.datoms(":eavt")) == set(
+        d[:3] if d.e != done.tx_data[0].tx else done.tx_data[0][:3] for d in tried.db_after.datoms(":eavt")
+    )
+
+
+def test_with_chains():
+    db = people().db()
+    for age in range(1, 50):
+        db = factstore.with_(db, [[":db/cas", BEN, ":u/age", 17 if age == 1 else age - 1, age]]).db_after
+    assert 49 == value(db, BEN, ":u/age")
+
+
+def test_with_on_the_past_works_on_all_facts():
+    conn = people()
+    conn.transact([[":db/add", ANN, ":u/age", 31]])
+    report = factstore.with_(conn.db().as_of(2), [[":db/add", ANN, ":u/name", "Anna"]])
+    assert (30, 31) == (value(report.db_before, ANN, ":u/age"), value(report.db_after, ANN, ":u/age"))
+
+
+def test_with_keeps_a_filter():
+    db = people().db().filter(lambda db, datom: datom.v != "ann")
+    report = factstore.with_(db, [{":u/login": "ann", ":u/age": 31}])
+    assert {False, True} == {added for *_, added in changes(report)}
+    assert (31, None) == ([d.v for d in report.db_after.datoms(":aevt", ":u/age") if d.v > 20][0], report.db_after.entid(ANN))
+
+
+def test_with_on_a_history_is_refused():
+    with pytest.raises(DatabaseError) as caught:
+        factstore.with_(people().db().history(), [])
+    assert ":db.error/history-not-supported" == caught.value.code

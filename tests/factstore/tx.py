@@ -1,0 +1,82 @@
+"""What the tests of transactions share: a small world, and the two questions asked of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import factstore
+from factstore import Connection, Database, TransactError, TxReport
+
+PEOPLE = """
+[{:db/ident :u/login :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}
+ {:db/ident :u/mail :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/value}
+ {:db/ident :u/name :db/valueType :db.type/string :db/cardinality :db.cardinality/one}
+ {:db/ident :u/age :db/valueType :db.type/long :db/cardinality :db.cardinality/one}
+ {:db/ident :u/ok :db/valueType :db.type/boolean :db/cardinality :db.cardinality/one}
+ {:db/ident :u/nick :db/valueType :db.type/string :db/cardinality :db.cardinality/many}
+ {:db/ident :u/boss :db/valueType :db.type/ref :db/cardinality :db.cardinality/one}
+ {:db/ident :u/pals :db/valueType :db.type/ref :db/cardinality :db.cardinality/many}
+ {:db/ident :u/home :db/valueType :db.type/ref :db/cardinality :db.cardinality/one :db/isComponent true}
+ {:db/ident :u/bags :db/valueType :db.type/ref :db/cardinality :db.cardinality/many :db/isComponent true}
+ {:db/ident :bag/kind :db/valueType :db.type/keyword :db/cardinality :db.cardinality/one}
+ {:db/ident :acct/owner :db/valueType :db.type/ref :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}
+ {:db/ident :acct/sum :db/valueType :db.type/long :db/cardinality :db.cardinality/one}]
+"""
+
+ANN_AND_BEN = """
+[{:db/id "ann" :u/login "ann" :u/name "Ann" :u/age 30 :u/nick ["a1" "a2"]}
+ {:db/id "ben" :u/login "ben" :u/age 17 :u/boss "ann" :u/mail "ben@x"}]
+"""
+
+ANN, BEN = [":u/login", "ann"], [":u/login", "ben"]
+
+
+def world(*transactions: Any, schema: str = PEOPLE) -> Connection:
+    """Return a store in memory with a schema, and these transactions made."""
+    conn = factstore.connect("memory:")
+    for tx_data in (schema, *transactions):
+        conn.transact(tx_data)
+    return conn
+
+
+def people() -> Connection:
+    """Return a store that knows Ann and Ben."""
+    return world(ANN_AND_BEN)
+
+
+def value(db: Database, eid: Any, attribute: str) -> Any:
+    """Return the one value of an entity's attribute, or None."""
+    found = values(db, eid, attribute)
+    assert len(found) <= 1
+    return next(iter(found), None)
+
+
+def values(db: Database, eid: Any, attribute: str) -> set[Any]:
+    """Return the values of an entity's attribute."""
+    found = db.attribute(attribute)
+    e = db.entid(eid)
+    assert e is not None
+    return {found.load(v) for v in db.view.values_of(e, found.id)}
+
+
+def changes(report: TxReport) -> set[tuple[int, str, Any, bool]]:
+    """Return what a transaction added and retracted, without its own instant."""
+    name = report.db_after.ident
+    return {(e, str(name(a)), v, added) for e, a, v, _, added in report.tx_data[1:]}
+
+
+def refused(conn: Connection, tx_data: Any, code: str) -> TransactError:
+    """Return the error of a transaction that must be rejected, having seen that it left nothing and says the same again."""
+    before = conn.db()
+    facts, messages = set(before.datoms(":eavt")), []
+    for _ in range(2):
+        with pytest.raises(TransactError) as caught:
+            conn.transact(tx_data)
+        messages.append(str(caught.value))
+    after = conn.db()
+    assert messages[0] == messages[1]
+    assert (before.basis_t, before.next_n, facts) == (after.basis_t, after.next_n, set(after.datoms(":eavt")))
+    assert code == caught.value.code, messages[0]
+    return caught.value

@@ -1,0 +1,216 @@
+"""The index's law: whatever has gone into blocks and whatever is still novelty, a view gives the answers of a list of facts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from factstore.index import block, column, scan
+from factstore.index.build import build
+from factstore.index.cache import Cache
+from factstore.index.directory import Blocks, Index
+from factstore.index.novelty import Novelty
+from factstore.index.view import Layer, View
+from factstore.schema import attribute as at
+from factstore.schema.bootstrap import ENUM_IDS, FACTS, SCHEMA
+from factstore.storage import open_storage
+from factstore.values import Keyword, order_key
+
+A_LONG, A_STRING, A_BOOL, A_REF, A_TUPLE = range(100, 105)
+MANY = {A_STRING, A_REF}
+E = 2 << 42
+
+
+def _declare(a, name, kind, many):
+    cardinality = ":db.cardinality/many" if many else ":db.cardinality/one"
+    return [
+        (a, at.IDENT, Keyword(name), 0, True),
+        (a, at.VALUE_TYPE, ENUM_IDS[f":db.type/{kind}"], 0, True),
+        (a, at.CARDINALITY, ENUM_IDS[cardinality], 0, True),
+    ]
+
+
+DECLARED = [
+    *_declare(A_LONG, ":a/long", "long", False),
+    *_declare(A_STRING, ":a/string", "string", True),
+    *_declare(A_BOOL, ":a/bool", "boolean", False),
+    *_declare(A_REF, ":a/ref", "ref", True),
+    *_declare(A_TUPLE, ":a/tuple", "tuple", False),
+]
+SCHEMA_5 = SCHEMA.plus(DECLARED)
+VALUES = {
+    A_LONG: st.integers(-2, 3) | st.sampled_from([-(1 << 63), (1 << 63) - 1]),
+    A_STRING: st.sampled_from(["", "a", "b", "ü", "z" * 20]),
+    A_BOOL: st.booleans(),
+    A_REF: st.integers(E, E + 4),
+    A_TUPLE: st.tuples(st.none() | st.integers(0, 2), st.none() | st.integers(0, 2)),
+}
+
+
+@st.composite
+def histories(draw):
+    """A list of transactions, each a list of facts that are not redundant, and the t's after which to index."""
+    wishes = st.tuples(st.integers(E, E + 4), st.sampled_from(sorted(VALUES)), st.booleans())
+    live, log = {}, []
+    for t in range(1, draw(st.integers(1, 12)) + 1):
+        facts, seen = [], set()
+        for e, a, add in draw(st.lists(wishes, max_size=5)):
+            v = draw(VALUES[a])
+            held = live.setdefault((e, a), set())
+            if (e, a) in seen or add == (v in held):
+                continue
+            seen.add((e, a))
+            if not add or (a not in MANY and held):
+                gone = v if not add else next(iter(held))
+                held.discard(gone)
+                facts.append((e, a, gone, t, False))
+            if add:
+                held.add(v)
+                facts.append((e, a, v, t, True))
+        log.append(facts)
+    return log, draw(st.sets(st.integers(1, len(log)), max_size=3))
+
+
+def views(log, index_after):
+    """Yield the view after the whole log, kept as (index, novelty) in the way that `index_after` says."""
+    storage, cache = open_storage("memory:"), Cache(1 << 20)
+    index, novelty = Index(Blocks(storage, cache)), Novelty(FACTS + tuple(DECLARED))
+    for t, facts in enumerate(log, 1):
+        novelty.append(t, facts)
+        if t in index_after:
+            built = build(index, novelty, SCHEMA_5, upto_t=t, next_n=5, instant=t).root
+            root = storage.swap_root(built.encode(), expected_version=index.version)
+            index = index.decode(root.body, root.version)
+            assert replace(built, version=root.version) == index
+            novelty = novelty.after(t)
+    return View(index, (Layer(novelty, len(log)),), SCHEMA_5, cache, len(log))
+
+
+def naive(log, upto, after, history):
+    facts = [fact for transaction in log for fact in transaction if fact[3] <= upto]
+    if not history:
+        live = {}
+        for e, a, v, t, added in facts:
+            live.pop((e, a, v), None)
+            if added:
+                live[e, a, v] = (e, a, v, t, True)
+        facts = list(live.values())
+    return [fact for fact in facts if fact[3] > after]
+
+
+def facts_in(rows, a):
+    return list(scan.facts_of(rows, a))
+
+
+@pytest.fixture(autouse=True, params=[3, 8192])
+def rows_in_a_block(request, monkeypatch):
+    monkeypatch.setattr(block.split, "__defaults__", (request.param,))
+
+
+@given(histories(), st.data())
+@settings(max_examples=150)
+def test_a_view_answers_like_a_list_of_facts(case, data):
+    log, index_after = case
+    whole = views(log, index_after)
+    upto = data.draw(st.integers(0, len(log)))
+    after = data.draw(st.integers(-1, len(log)))
+    history = data.draw(st.booleans())
+    view = whole.cut(upto=upto, after=after, is_history=history)
+    expected = naive(log, upto, after, history)
+    for a in VALUES:
+        mine = [fact for fact in expected if fact[1] == a]
+        by_entity = sorted(mine, key=lambda f: (f[0], order_key(f[2]), f[3]))
+        by_value = sorted(mine, key=lambda f: (order_key(f[2]), f[0], f[3]))
+        assert by_entity == facts_in(view.by_entity(a), a)
+        assert by_value == facts_in(view.by_value(a), a)
+        assert view.count(a) >= len(mine)
+        for e in range(E, E + 5):
+            assert sorted((f for f in mine if f[0] == e), key=repr) == sorted(view.facts_of(e, a), key=repr)
+            if not history:
+                assert sorted((f[2] for f in mine if f[0] == e), key=repr) == sorted(view.values_of(e, a), key=repr)
+        for v in {f[2] for f in mine}:
+            assert sorted(f for f in mine if f[2] == v) == sorted(view.facts_with(a, v))
+            assert view.count_with(a, v) >= len([f for f in mine if f[2] == v])
+        _check_regions(view, a, by_entity, by_value, data)
+
+
+def _check_regions(view, a, by_entity, by_value, data):
+    fresh = view.cut()
+    es = data.draw(st.lists(st.integers(E - 1, E + 5), max_size=4))
+    rows, positions = fresh.of_entities(a, np.array(es, np.int64))
+    assert [(i, f) for i, e in enumerate(es) for f in by_entity if f[0] == e] == list(
+        zip(positions.tolist(), facts_in(rows, a), strict=True)
+    )
+    vs = data.draw(st.lists(VALUES[a], max_size=3))
+    rows, positions = view.cut().with_values(a, column.array_of(vs, SCHEMA_5.attribute(a).value_type.dtype))
+    assert [(i, f) for i, v in enumerate(vs) for f in by_value if f[2] == v] == list(
+        zip(positions.tolist(), facts_in(rows, a), strict=True)
+    )
+    low, high = (data.draw(st.none() | VALUES[a]) for _ in range(2))
+    opens = data.draw(st.tuples(st.booleans(), st.booleans()))
+    expected = [f for f in by_value if _within(f[2], low, high, *opens)]
+    assert expected == facts_in(view.cut().between(a, low, high, low_open=opens[0], high_open=opens[1]), a)
+
+
+def _within(v, low, high, low_open, high_open):
+    key = order_key(v)
+    if low is not None and (key < order_key(low) or (low_open and v == low)):
+        return False
+    return high is None or key < order_key(high) or (v == high and not high_open)
+
+
+@given(histories())
+@settings(max_examples=60)
+def test_everything_about_an_entity_is_found_wherever_it_lies(case):
+    log, index_after = case
+    view = views(log, index_after)
+    expected = naive(log, len(log), -1, False)
+    for e in range(E, E + 5):
+        assert sorted((f for f in expected if f[0] == e), key=repr) == sorted(view.facts_about(e), key=repr)
+        assert sorted(f for f in expected if f[1] == A_REF and f[2] == e) == sorted(view.facts_referring(e))
+
+
+@given(histories(), st.integers(0, 11))
+@settings(max_examples=60)
+def test_speculation_on_top_answers_like_a_longer_log(case, at_t):
+    log, index_after = case
+    split = min(at_t, len(log))
+    view = views(log[:split], {t for t in index_after if t <= split})
+    for t, facts in enumerate(log[split:], split + 1):
+        view = view.plus(facts, t, SCHEMA_5)
+    expected = naive(log, len(log), -1, False)
+    for a in VALUES:
+        mine = sorted((f for f in expected if f[1] == a), key=lambda f: (f[0], order_key(f[2])))
+        assert mine == facts_in(view.by_entity(a), a)
+
+
+COLUMNS = st.one_of(
+    st.lists(st.integers(-(1 << 63), (1 << 63) - 1), min_size=1).map(lambda xs: column.array_of(xs, "i8")),
+    st.lists(st.integers(1 << 42, (1 << 42) + 300), min_size=1).map(lambda xs: column.array_of(xs, "i8")),
+    st.lists(st.floats(allow_nan=False), min_size=1).map(lambda xs: column.array_of(xs, "f8")),
+    st.lists(st.booleans(), min_size=1).map(lambda xs: column.array_of(xs, "?")),
+    st.lists(st.text(max_size=3), min_size=1).map(lambda xs: column.array_of(xs, "O")),
+    st.lists(st.tuples(st.none() | st.integers()), min_size=1).map(lambda xs: column.array_of(xs, "O")),
+    st.lists(st.sampled_from([Keyword(":a"), Keyword(":b/c")]), min_size=1).map(lambda xs: column.array_of(xs, "O")),
+)
+
+
+@given(COLUMNS)
+def test_a_block_decodes_to_the_column_that_was_encoded(values):
+    (decoded,) = block.decode(block.encode((values,)))
+    assert values.dtype == decoded.dtype
+    assert [(type(x), x) for x in values.tolist()] == [(type(x), x) for x in decoded.tolist()]
+
+
+@given(COLUMNS, st.data())
+def test_a_flipped_bit_in_a_block_is_found(values, data):
+    from factstore.errors import Corrupt
+
+    body = bytearray(block.encode((values,)))
+    body[data.draw(st.integers(0, len(body) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(Corrupt):
+        block.decode(bytes(body))

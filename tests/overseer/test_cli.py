@@ -1,0 +1,105 @@
+"""The command line, on a store in a file."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+import factstore
+from overseer import graph_txns, install
+from overseer.cli import load_handlers, main
+from overseer.errors import HandlerError
+
+HANDLERS = '''
+def load(job):
+    return None
+
+def bad(job):
+    raise ValueError("no such month")
+
+handlers = {":load": load, ":bad": bad, ":after": load}
+'''
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    (tmp_path / "pipeline_of_a_test.py").write_text(HANDLERS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = str(tmp_path / "jobs.facts")
+    with factstore.connect(path) as conn:
+        install(conn)
+        conn.transact(graph_txns({":load": [], ":bad": [], ":after": [":bad"]}))
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, list(arguments))
+
+
+def ids(store):
+    with factstore.connect(store) as conn:
+        return dict(factstore.q("[:find ?type ?id :where [?j :job/type ?type] [?j :job/id ?id]]", conn.db()))
+
+
+def test_a_worker_runs_what_there_is_and_status_counts_it_then_and_before(store):
+    with factstore.connect(store) as conn:
+        before = conn.db().basis_t
+    assert 0 == run("worker", "pipeline_of_a_test:handlers", "--store", store, "--until-idle").exit_code
+    now = run("status", "--store", store).output.splitlines()
+    assert ["type", "unstarted", "started", "finished", "failed", "aborted"] == now[0].split()
+    assert [":load", "0", "0", "1", "0", "0"] == now[3].split()
+    assert ["total", "0", "0", "1", "1", "1"] == now[-1].split()
+    then = run("status", "--store", store, "--as-of", str(before)).output.splitlines()
+    assert ["total", "3", "0", "0", "0", "0"] == then[-1].split()
+
+
+def test_history_shows_each_status_and_why(store):
+    run("worker", "pipeline_of_a_test:handlers", "--store", store, "--until-idle")
+    told = run("history", "--store", store, ids(store)[":bad"]).output.splitlines()
+    assert ["unstarted", "started", "failed"] == [line.split()[2] for line in told[:3]]
+    assert "no such month" in told[-1]
+
+
+def test_a_failed_job_is_put_back_by_hand_with_what_depends_on_it(store):
+    run("worker", "pipeline_of_a_test:handlers", "--store", store, "--until-idle")
+    assert "will run again" in run("retry", "--store", store, ids(store)[":bad"]).output
+    assert ["total", "2", "0", "1", "0", "0"] == run("status", "--store", store).output.splitlines()[-1].split()
+    assert "neither failed" in run("retry", "--store", store, ids(store)[":load"]).output
+
+
+def test_a_job_is_aborted_by_hand(store):
+    assert "is aborted" in run("abort", "--store", store, ids(store)[":bad"], "-m", "no longer wanted").output
+    assert "no longer wanted" in run("history", "--store", store, ids(store)[":bad"]).output
+    assert "had ended" in run("abort", "--store", store, ids(store)[":bad"]).output
+
+
+@pytest.mark.parametrize("command", [["history"], ["retry"], ["abort"]])
+def test_a_job_that_does_not_exist_is_one_line_and_exit_code_1(store, command):
+    result = run(*command, "--store", store, "nobody")
+    assert 1 == result.exit_code
+    assert "there is no job 'nobody'" in result.output
+
+
+def test_a_store_must_be_named(store):
+    result = run("worker", "pipeline_of_a_test:handlers")
+    assert 2 == result.exit_code
+    assert "--store" in result.output
+
+
+def test_settings_come_from_a_file_and_the_command_line_wins(store, tmp_path):
+    (tmp_path / "o.toml").write_text(f'store = "{tmp_path}/other"\n')
+    assert 0 == run("worker", "pipeline_of_a_test:handlers", "-c", "o.toml", "--store", store, "--until-idle").exit_code
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("name", ["pipeline_of_a_test", "pipeline_of_a_test:load", "pipeline_of_a_test:nothing"])
+def test_handlers_that_are_no_mapping_are_refused(store, name):
+    with pytest.raises(HandlerError, match="pipeline_of_a_test"):
+        load_handlers(name)
+    assert 1 == run("worker", name, "--store", store).exit_code
+
+
+def test_asking_about_a_store_that_is_not_there_makes_none(tmp_path):
+    assert 0 != run("status", "--store", str(tmp_path / "nowhere")).exit_code
+    assert not (tmp_path / "nowhere").exists()
