@@ -45,5 +45,5 @@ $(VENV)/.has-%: pyproject.toml
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "make: this $(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing factstore[$*] into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]' || { echo "make: pip could not install what pyproject.toml names (see above); is the package index reachable?" >&2; exit 1; }
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[$*]' || { echo "make: pip could not install what pyproject.toml names (see above); is the package index reachable?" >&2; exit 1; }
 	@touch $@

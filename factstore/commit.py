@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 from factstore import log
 from factstore.datom import Fact
 from factstore.db import Database, Snapshot
-from factstore.errors import Conflict, FactStoreError, UnknownOutcome
+from factstore.errors import Conflict, FactStoreError, TransactError, UnknownOutcome
 from factstore.index.cache import Cache
 from factstore.index.column import Rows
 from factstore.index.directory import Index
@@ -188,8 +188,10 @@ class Committer:
             try:
                 done, record = self._prepared(preparation)
                 self._append([record], before.t)
-            except BaseException:
+            except BaseException as error:
                 self._take_back(before)
+                if isinstance(error, TransactError):
+                    self._require_newest(before)
                 raise
             return done
 
@@ -211,7 +213,7 @@ class Committer:
 
     def _commit_group(self, group: list[Request]) -> None:
         """Prepare each transaction on top of the one before it, append them all, and report."""
-        start, done, records = self._now, [], []
+        start, done, records, rejected = self._now, [], [], []
         try:
             for request in group:
                 if request.future.done():
@@ -219,15 +221,19 @@ class Committer:
                 try:
                     tx_report, record = self._prepared(request.preparation)
                 except Exception as error:
-                    request.future.set_exception(error)
+                    rejected.append((request, error))
                     continue
                 done.append((request, tx_report))
                 records.append(record)
             if records:
                 self._append(records, start.t)
+            elif rejected:
+                self._require_newest(start)
         except BaseException:
             self._take_back(start)
             raise
+        for request, why in rejected:
+            request.future.set_exception(why)
         for request, tx_report in done:
             request.future.set_result(tx_report)
             if self.listeners:
@@ -244,6 +250,11 @@ class Committer:
         self._id += 1
         told = facts if columns is None else log.AllFacts(facts, columns)
         return report(before, after, told, tempids), (self._ids + self._id.to_bytes(6, "big"), record)
+
+    def _require_newest(self, start: Snapshot) -> None:
+        """Raise a Conflict when others have committed since: what was rejected on top of an older database may well be accepted now."""
+        if self.storage.head() > start.t:
+            raise Conflict(":db.error/storage-conflict", f"others have committed since t={start.t}")
 
     def _take_back(self, start: Snapshot) -> None:
         """Forget what was put on top of a database and did not become part of the log."""

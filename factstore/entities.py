@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from factstore.errors import DatabaseError
 from factstore.schema.attribute import IDENT, Attribute
 from factstore.schema.reverse import forward_of
-from factstore.values import Keyword, Stored
+from factstore.values import Keyword, Stored, order_key
 
 if TYPE_CHECKING:
     from factstore.db import Database
@@ -138,7 +138,9 @@ class Entity(Mapping[str, Any]):
         if not values:
             return None
         load = self._referred if attribute.is_ref else attribute.load
-        return frozenset(map(load, values)) if attribute.many else load(values[0])
+        if attribute.many:
+            return frozenset(map(load, values))
+        return load(values[0] if len(values) == 1 else min(values, key=order_key))
 
     def _referred(self, eid: int) -> Any:
         """Return what a reference shows: the ident of an entity that has one, or the entity."""

@@ -10,7 +10,7 @@ Law: decoding what was encoded gives the same facts, and a flipped bit anywhere 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, overload
 from zlib import crc32
 
@@ -59,6 +59,12 @@ class AllFacts(Sequence[Fact]):
         for a, rows in self._columns.items():
             for e, v, t in zip(rows.e.tolist(), rows.v.tolist(), rows.t.tolist(), strict=True):
                 yield e, a, v, t, True
+
+    def of(self, attributes: Container[int]) -> Iterator[Fact]:
+        """Yield the facts that may be of these attributes; whole columns of others are passed over."""
+        yield from self._facts
+        kept = {a: rows for a, rows in self._columns.items() if a in attributes}
+        yield from AllFacts((), kept)
 
     @overload
     def __getitem__(self, at: int) -> Fact: ...

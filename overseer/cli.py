@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import click
 
 import factstore
 from overseer import status as ask
-from overseer.errors import HandlerError, OverseerError
+from overseer.errors import HandlerError
 from overseer.job import STATUSES
 from overseer.store import JobStore
 from overseer.worker import Config, Worker, worker_name
@@ -23,7 +24,18 @@ from overseer.worker import Config, Worker, worker_name
 STORE = click.option("--store", "uri", required=True, envvar="OVERSEER_STORE", help="Path or uri of the store.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """Commands whose errors are a line for people, not a trace."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what the store or the job layer refuses is said in one sentence."""
+        try:
+            return super().invoke(ctx)
+        except factstore.FactStoreError as error:
+            raise click.ClickException(error.message) from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="factstore")
 def main() -> None:
     """Durable jobs in dependency graphs, on a fact store."""
@@ -42,20 +54,15 @@ def worker(
 ) -> None:
     """Work on jobs with HANDLERS, given as module:name of a mapping from job type to handler."""
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    try:
-        config = _settings(path, uri, lease, batch)
-        found = load_handlers(handlers)
-        with factstore.connect(config.store) as conn:
-            running = Worker(conn, found, config)
-            _drain_on_signals(running)
-            running.run(until_idle=until_idle)
-    except factstore.FactStoreError as error:
-        raise click.ClickException(error.message) from error
+    config = _settings(path, uri, lease, batch)
+    found = load_handlers(handlers)
+    with factstore.connect(config.store) as conn:
+        running = Worker(conn, found, config)
+        _drain_on_signals(running)
+        running.run(until_idle=until_idle)
 
 
 def _settings(path: str | None, uri: str | None, lease: float | None, batch: int | None) -> Config:
-    from dataclasses import replace
-
     config = Config.read(path) if path else Config()
     given: dict[str, Any] = {"store": uri, "batch": batch}
     if lease is not None:
@@ -100,15 +107,21 @@ def _drain_on_signals(running: Worker) -> None:
         signal.signal(number, handle)
 
 
+def _point(ctx: click.Context, param: click.Parameter, text: str | None) -> int | datetime | None:
+    """Return the point in time that a text means: t, or a time."""
+    try:
+        return text if text is None else int(text) if text.isdigit() else datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a t nor a time such as 2026-01-31T12:00+01:00") from None
+
+
 @main.command()
 @STORE
-@click.option("--as-of", "point", help="A time (ISO 8601 with zone) or a t: show the jobs as they were then.")
-def status(uri: str, point: str | None) -> None:
+@click.option("--as-of", "point", callback=_point, help="A time (ISO 8601 with zone) or a t: show the jobs as they were then.")
+def status(uri: str, point: int | datetime | None) -> None:
     """Show how many jobs there are of each type and status."""
     with factstore.connect(uri, create=False) as conn:
-        db = conn.db()
-        if point is not None:
-            db = db.as_of(int(point) if point.isdigit() else datetime.fromisoformat(point))
+        db = conn.db() if point is None else conn.db().as_of(point)
         table = ask.counts_by_type(db)
         width = max([len("total"), *map(len, table)])
         click.echo(" ".join([f"{'type':{width}}", *(f"{status.name:>9}" for status in STATUSES)]))
@@ -125,7 +138,7 @@ def history(uri: str, job: str) -> None:
     """Show every status that JOB, given by its id, ever had, and why it is where it is."""
     with factstore.connect(uri, create=False) as conn:
         db = conn.db()
-        for step in _asking(lambda: ask.history(db, job)):
+        for step in ask.history(db, job):
             why = f"  {step.reason.name}" if step.reason else ""
             click.echo(f"{step.at.isoformat()}  t={step.t}  {step.status.name:9}  attempt {step.attempt}  {step.by or '-'}{why}")
         click.echo(ask.explain(db, job).why)
@@ -137,7 +150,7 @@ def history(uri: str, job: str) -> None:
 def retry(uri: str, job: str) -> None:
     """Put a failed or aborted JOB back, and the jobs given up on its account."""
     with factstore.connect(uri, create=False) as conn:
-        done = _asking(lambda: JobStore(conn, worker=f"cli {worker_name()}").retry(job))
+        done = JobStore(conn, worker=f"cli {worker_name()}").retry(job)
         click.echo(f"{job} will run again" if done else f"{job} neither failed nor was aborted")
 
 
@@ -148,15 +161,8 @@ def retry(uri: str, job: str) -> None:
 def abort(uri: str, job: str, message: str) -> None:
     """Abort a JOB that has not ended, and the jobs that wait for it."""
     with factstore.connect(uri, create=False) as conn:
-        done = _asking(lambda: JobStore(conn, worker=f"cli {worker_name()}").abort(job, message))
+        done = JobStore(conn, worker=f"cli {worker_name()}").abort(job, message)
         click.echo(f"{job} is aborted" if done else f"{job} had ended already")
-
-
-def _asking(question: Any) -> Any:
-    try:
-        return question()
-    except OverseerError as error:
-        raise click.ClickException(error.message) from error
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)

@@ -1,13 +1,13 @@
 """The job layer's errors, members of factstore's family, and the two ways in which a handler says how its job ends.
 
-    FactStoreError
-    └── OverseerError
-        ├── GraphError       a graph that cannot be run: missing dependency, cycle, known only in part
-        ├── HandlerError     handlers that cannot serve: none for a type, or of a shape that cannot be called
-        ├── ConfigError      a setting that does not exist or cannot mean anything
-        └── LeaseLost        the attempt no longer holds its job; whatever it tried to write was not written
-    Exception
-    └── Verdict              raised by a handler: which status its job takes, and whether anybody is told
+FactStoreError
+└── OverseerError
+    ├── GraphError       a graph that cannot be run: missing dependency, cycle, known only in part
+    ├── HandlerError     handlers that cannot serve: none for a type, or of a shape that cannot be called
+    ├── ConfigError      a setting that does not exist or cannot mean anything
+    └── LeaseLost        the attempt no longer holds its job; whatever it tried to write was not written
+Exception
+└── Verdict              raised by a handler: which status its job takes, and whether anybody is told
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Knows no transaction, no connection and no clock. Law: a status changes along an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
@@ -78,6 +78,10 @@ def _any(parents: frozenset[Status]) -> str:
     return WAITING if parents & LIVE else DOOMED
 
 
+def _never(parents: frozenset[Status]) -> str:
+    return WAITING
+
+
 ALL_SUCCESS: Final = Keyword(":job.rule/all-success")
 RULES: Final[Mapping[Keyword, Callable[[frozenset[Status]], str]]] = {
     ALL_SUCCESS: _all_success,
@@ -85,6 +89,11 @@ RULES: Final[Mapping[Keyword, Callable[[frozenset[Status]], str]]] = {
     Keyword(":job.rule/none-failed"): _none_failed,
     Keyword(":job.rule/any"): _any,
 }
+
+
+def verdict(rule: Keyword | None, parents: Iterable[Status]) -> str:
+    """Return what a rule says of the statuses of a job's parents; by a rule that does not exist, a job waits for ever."""
+    return RULES.get(rule or ALL_SUCCESS, _never)(frozenset(parents))
 
 
 def as_keyword(text: str, namespace: str | None = None) -> Keyword:

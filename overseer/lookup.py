@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from overseer import job as rules
 from overseer.errors import OverseerError
-from overseer.job import ABORTED, ALL_SUCCESS, DOOMED, RULES, UNSTARTED, Status
+from overseer.job import ABORTED, DOOMED, UNSTARTED, Status
 
 if TYPE_CHECKING:
     from factstore import Database
@@ -65,9 +66,8 @@ def attributes(db: Database, job: int) -> dict[str, Any]:
 
 def verdict(db: Database, job: int, assumed: dict[int, Status]) -> str:
     """Return what a job's rule says of its parents, of which some are assumed to have another status than the database says."""
-    rule = RULES[value(db, job, ":job/rule", ALL_SUCCESS)]
-    statuses = (assumed.get(parent) or status(db, parent) for parent in parents(db, job))
-    return rule(frozenset(found for found in statuses if found is not None))
+    statuses = (assumed.get(parent) or status(db, parent) or UNSTARTED for parent in parents(db, job))
+    return rules.verdict(value(db, job, ":job/rule"), statuses)
 
 
 def fallout(db: Database, ended: dict[int, Status]) -> list[int]:

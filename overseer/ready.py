@@ -9,26 +9,32 @@ Law: after `absorb` of every transaction up to a database, the answers are those
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import factstore
 from factstore import Keyword
 from overseer import lookup
-from overseer.job import ALL_SUCCESS, DOOMED, LIVE, READY, RULES, STARTED, UNSTARTED, Status
+from overseer.job import DOOMED, LIVE, READY, STARTED, UNSTARTED, Status, verdict
 
 if TYPE_CHECKING:
     from factstore import Database, Datom
 
 T = TypeVar("T")
 
-_STATUSES = "[:find ?j ?type :in $ ?status :where [?j :job/status ?status] [?j :job/type ?type]]"
-_PARENTS = """[:find ?j ?parent ?status
-               :where [?j :job/status :job.status/unstarted] [?j :job/dep ?parent] [?parent :job/status ?status]]"""
-_RULES = "[:find ?j ?rule :where [?j :job/status :job.status/unstarted] [?j :job/rule ?rule]]"
-_TIMES = "[:find ?j ?at :where [?j :job/status :job.status/unstarted] [?j :job/run-at ?at]]"
+# What of a transaction is of concern here: `absorb` needs the datoms of these attributes, and no others.
+TAILED: Final = (":job/status", ":job/dep", ":job/type", ":job/rule", ":job/run-at")
+
+# The same facts as `look` reads one job at a time, of many jobs at once.
+_LIVE = """[:find [?j ...] :where (or [?j :job/status :job.status/unstarted] [?j :job/status :job.status/started])]"""
+_ABOUT = """[:find ?j ?type ?status :in $ [?j ...]
+             :where [?j :job/status ?status] [?j :job/type ?type] [?j :job/id _]]"""
+_PARENTS = """[:find ?j ?parent ?status :in $ [?j ...]
+               :where [?j :job/dep ?parent] [(get-else $ ?parent :job/status :job.status/unstarted) ?status]]"""
+_RULES = "[:find ?j ?rule :in $ [?j ...] :where [?j :job/rule ?rule]]"
+_TIMES = "[:find ?j ?at :in $ [?j ...] :where [?j :job/run-at ?at]]"
 
 
 class Bag(Generic[T]):
@@ -74,9 +80,11 @@ class ReadySet:
 
     Args:
         types: the types that count; None is all of them.
+        many: from so many jobs on, four queries cost less than looking at each.
     """
 
-    def __init__(self, types: Iterable[Keyword] | None = None) -> None:
+    def __init__(self, types: Iterable[Keyword] | None = None, *, many: int = 50) -> None:
+        self._many = many
         self._types = None if types is None else frozenset(types)
         self._ready: Bag[int] = Bag()
         self._unmet: dict[int, set[int]] = {}  # unstarted job → parents that have not ended
@@ -98,20 +106,8 @@ class ReadySet:
         return job in self._ready
 
     def load(self, db: Database) -> None:
-        """Read all live jobs of a database, with four queries."""
-        for status in LIVE:
-            for job, type in factstore.q(_STATUSES, db, status):
-                if self._handles(type):
-                    self.live.add(job)
-                    if status == UNSTARTED:
-                        self._unmet[job], self._ended[job] = set(), set()
-        self._rule.update((job, rule) for job, rule in factstore.q(_RULES, db) if job in self._unmet)
-        self._not_before.update((job, at) for job, at in factstore.q(_TIMES, db) if job in self._unmet)
-        for job, parent, status in factstore.q(_PARENTS, db):
-            if job in self._unmet:
-                self._depend(job, parent, status)
-        for job in self._unmet:
-            self._judge(job)
+        """Read all live jobs of a database."""
+        self._look_at_many(db, factstore.q(_LIVE, db))
 
     def absorb(self, db: Database, datoms: Iterable[Datom]) -> None:
         """Take in what changed up to a database.
@@ -135,8 +131,11 @@ class ReadySet:
         for job, status in now.items():
             if not self._moved_on(job, status):
                 anew.add(job)
-        for job in anew:
-            self.look(db, job)
+        if len(anew) < self._many:
+            for job in anew:
+                self.look(db, job)
+        else:
+            self._look_at_many(db, list(anew))
         for job, status in now.items():
             if status is not None and status not in LIVE:
                 self._end(job, status)
@@ -155,7 +154,7 @@ class ReadySet:
         self._forget(job)
         known = lookup.attributes(db, job)
         status = known.get(":job/status")
-        if status not in LIVE or not self._handles(known.get(":job/type")):
+        if status not in LIVE or ":job/id" not in known or not self._handles(known.get(":job/type")):
             return
         self.live.add(job)
         if status == STARTED:
@@ -168,6 +167,22 @@ class ReadySet:
         for parent in known.get(":job/dep", ()):
             self._depend(job, parent, lookup.status(db, parent))
         self._judge(job)
+
+    def _look_at_many(self, db: Database, jobs: Sequence[int]) -> None:
+        for job in jobs:
+            self._forget(job)
+        for job, type, status in factstore.q(_ABOUT, db, jobs):
+            if status in LIVE and self._handles(type):
+                self.live.add(job)
+                if status == UNSTARTED:
+                    self._unmet[job], self._ended[job] = set(), set()
+        unstarted = [job for job in jobs if job in self._unmet]
+        self._rule.update(factstore.q(_RULES, db, unstarted))
+        self._not_before.update(factstore.q(_TIMES, db, unstarted))
+        for job, parent, status in factstore.q(_PARENTS, db, unstarted):
+            self._depend(job, parent, status)
+        for job in unstarted:
+            self._judge(job)
 
     def pick(self, most: int, *, now: datetime, random: Random) -> list[int]:
         """Take out up to `most` ready jobs, each with the same chance; what is not claimed then has to be looked at again."""
@@ -191,8 +206,7 @@ class ReadySet:
 
     def _ids(self, db: Database) -> tuple[int, frozenset[int]]:
         if self._status_id < 0:
-            names = (":job/status", ":job/dep", ":job/type", ":job/rule", ":job/run-at")
-            self._status_id, *own = (db.schema.attribute(name).id for name in names)
+            self._status_id, *own = (db.schema.attribute(name).id for name in TAILED)
             self._own = frozenset(own)
         return self._status_id, self._own
 
@@ -217,10 +231,10 @@ class ReadySet:
     def _judge(self, job: int) -> None:
         """Put an unstarted job where its rule says it belongs."""
         statuses = self._ended[job] | ({UNSTARTED} if self._unmet[job] else set())
-        verdict = RULES[self._rule.get(job, ALL_SUCCESS)](frozenset(statuses))
-        if verdict == DOOMED:
+        says = verdict(self._rule.get(job), statuses)
+        if says == DOOMED:
             self.doomed.add(job)
-        elif verdict == READY:
+        elif says == READY:
             not_before = self._not_before.get(job)
             if not_before is None:
                 self._ready.add(job)

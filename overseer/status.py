@@ -14,6 +14,7 @@ import factstore
 from factstore import Keyword
 from overseer import lookup
 from overseer.job import ABORTED, FAILED, FINISHED, STARTED, STATUSES, UNSTARTED, Status, as_keyword
+from overseer.job import RULES as known_rules
 
 if TYPE_CHECKING:
     from factstore import Database
@@ -30,7 +31,9 @@ RULES: Final = """[
   [(blocked ?job) [?job :job/rule :job.rule/none-failed] [?job :job/dep ?p] [?p :job/status ?s] (live ?s)]
   [(blocked ?job) [?job :job/rule :job.rule/none-failed] [?job :job/dep ?p] [?p :job/status :job.status/failed]]
   [(blocked ?job) [?job :job/rule :job.rule/any] [?job :job/dep _]
-                  (not-join [?job] [?job :job/dep ?p] [?p :job/status :job.status/finished])]]"""
+                  (not-join [?job] [?job :job/dep ?p] [?p :job/status :job.status/finished])]
+  [(blocked ?job) [?job :job/rule ?rule] [(!= ?rule :job.rule/all-success)] [(!= ?rule :job.rule/all-done)]
+                  [(!= ?rule :job.rule/none-failed)] [(!= ?rule :job.rule/any)]]]"""
 
 _WITH_STATUS: Final = "[:find [?id ...] :in $ ?status :where [?j :job/status ?status] [?j :job/id ?id]]"
 _READY: Final = """[:find [?id ...] :in $ % ?now
@@ -120,9 +123,7 @@ def history(db: Database, job: int | str) -> list[Transition]:
     return transitions
 
 
-def _transition(
-    db: Database, tx: int, at: datetime, known: Mapping[str, Any], new: Mapping[str, Any], signed: str | None
-) -> Transition:
+def _transition(db: Database, tx: int, at: datetime, known: Mapping[str, Any], new: Mapping[str, Any], signed: str | None) -> Transition:
     # The reason of an earlier return still stands in the facts; it says nothing about a claim or a success.
     explains = known[":job/status"] not in (STARTED, FINISHED)
     return Transition(
@@ -147,17 +148,19 @@ class Explanation(NamedTuple):
 def explain(db: Database, job: int | str, *, at: datetime | None = None) -> Explanation:
     """Return why a job is not running, or since when it is, as of a database and a time (None: now)."""
     eid, now = lookup.named(db, job), at or datetime.now(UTC)
-    return _EXPLAIN[lookup.status(db, eid) or UNSTARTED](db, eid, now)
+    return _EXPLAIN.get(lookup.status(db, eid) or UNSTARTED, _explain_ended)(db, eid, now)
 
 
 def _explain_unstarted(db: Database, job: int, now: datetime) -> Explanation:
     parents = {parent: lookup.status(db, parent) for parent in lookup.parents(db, job)}
-    verdict = lookup.verdict(db, job, {})
+    verdict, rule = lookup.verdict(db, job, {}), lookup.value(db, job, ":job/rule")
     if verdict == "doomed":
         lost = [parent for parent, status in parents.items() if status in (FAILED, ABORTED)]
         return Explanation(UNSTARTED, "it will be given up: of its dependencies ended badly", _ids(db, lost))
     if verdict == "waiting":
         unended = [parent for parent, status in parents.items() if status in (UNSTARTED, STARTED)]
+        if rule is not None and rule not in known_rules:
+            return Explanation(UNSTARTED, f"it waits by the rule {rule}, which does not exist")
         return Explanation(UNSTARTED, f"it waits for {len(unended)} of its {len(parents)} dependencies", _ids(db, unended))
     due = lookup.value(db, job, ":job/run-at")
     if due is not None and due > now:

@@ -20,7 +20,6 @@ from overseer.job import (
     CRASHES,
     DOOMED,
     FAILED,
-    FINISHED,
     LIVE,
     MOVES,
     STARTED,
@@ -217,7 +216,7 @@ class JobStore:
             db = self.conn.db()
             eid = lookup.named(db, job)
             status = lookup.status(db, eid)
-            if status is None or to not in MOVES[status] or (to == UNSTARTED and status == STARTED):
+            if status is None or to not in MOVES.get(status, ()) or (to == UNSTARTED and status == STARTED):
                 return False
             if self._won(build(db, eid, status)):
                 return True

@@ -34,6 +34,7 @@ _TOKEN: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _NUMBER: Final = re.compile(r"([+-]?(?:0|[1-9][0-9]*))(?:(N)|((?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)(M?))", re.ASCII)
+_NUMBER_STARTS: Final = frozenset("0123456789+-.")
 _NUMERIC: Final = re.compile(r"[+-]?\.?[0-9]", re.ASCII)
 _SYMBOL: Final = re.compile(r"""(?![:#])[^\s,()\[\]{}"';@^`~\\/]+(?:/(?![:#0-9])[^\s,()\[\]{}"';@^`~\\/]+)?|/""")
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL | re.ASCII)
@@ -80,7 +81,7 @@ class _Frame:
         self.items: list[Any] = []
         self.is_prefix = opener not in _CLOSERS and outer is not None
         self.skipped: bool = opener == "#_" or (outer is not None and outer.skipped)
-        self.key_depth = 0 if outer is None else outer.inner_key_depth()
+        self.key_depth = 0 if outer is None or (outer.opener == "[" and not outer.key_depth) else outer.inner_key_depth()
 
     def inner_key_depth(self) -> int:
         """How deep the next form stands inside of something that Python will hash; 0 when it does not."""
@@ -206,6 +207,8 @@ class _Reader:
 
     def atom(self, token: str, at: int) -> Any:
         first = token[0]
+        if first in "123456789" and token.isdecimal() and len(token) < 19 and token.isascii():
+            return int(token)  # most numbers are such, and the grammar costs twice as much
         if first == "\\":
             return self.character(token[1:], at)
         if first == ":":
@@ -213,7 +216,7 @@ class _Reader:
                 return Keyword(token)
             except ValueError as error:
                 self.refuse(str(error), at)
-        if _NUMERIC.match(token):
+        if first in _NUMBER_STARTS and _NUMERIC.match(token):
             return self.number(token, at)
         if not _SYMBOL.fullmatch(token):
             self.refuse(f"expected a symbol like name or namespace/name, got {token}", at)

@@ -207,46 +207,44 @@ def _write_directory(writer: Writer, blocks: list[tuple[Any, Any, bytes, int]], 
 def _merge_sets(writer: Writer, index: Index, novelty: Novelty, upto_t: int) -> tuple[tuple[tuple[int, ...], ...], Entry]:
     """Return the attribute sets, and the entry that says which entity has which, after the transactions of novelty."""
     numbers = {one: n for n, one in enumerate(index.sets)}
-    found = attributes_by_entity(novelty, upto_t)
-    es = column.ints(sorted(found))
+    said, loads = attributes_by_entity(novelty, upto_t)
+    loaded = [_sets_of_load(columns, said, numbers) for columns in loads]
+    es = column.ints(sorted(said))
     entry = index.entries.get(ATTRIBUTES_OF, Entry())
     known = index.live(ATTRIBUTES_OF, Entities(es), "i8", None)
     before = dict(zip(known.e.tolist(), known.v.tolist(), strict=True))
     leaving, coming = [], []
     for e in es.tolist():
-        old, new = before.get(e), found[e]
-        if old is not None:
-            new = tuple(sorted({*new, *index.sets[old]}))
+        old = before.get(e)
+        new = tuple(sorted(said[e] if old is None else {*said[e], *index.sets[old]}))
         number = numbers.setdefault(new, len(numbers))
         if number != old:
             coming.append((e, number))
             if old is not None:
                 leaving.append((e, old))
-    merge = Merge(_pairs(leaving), _pairs(coming)[:3])
-    ev, _ = merge_family(writer, entry.ev, merge, BY_ENTITY, "i8", None)
-    return tuple(numbers), Entry(entry.rows + len(coming) - len(leaving), 0, ev)
+    arriving = column.sort(column.concat([_pairs(coming), *loaded], "i8"), BY_ENTITY)
+    ev, _ = merge_family(writer, entry.ev, Merge(_pairs(leaving), arriving[:3]), BY_ENTITY, "i8", None)
+    return tuple(numbers), Entry(entry.rows + arriving.size - len(leaving), 0, ev)
 
 
-def attributes_by_entity(novelty: Novelty, upto_t: int) -> dict[int, tuple[int, ...]]:
-    """Return for each entity the sorted ids of the attributes that any event up to a t has."""
-    found: dict[int, set[int]] = {}
-    whole: dict[int, tuple[int, ...]] = {}
+def attributes_by_entity(novelty: Novelty, upto_t: int) -> tuple[dict[int, set[int]], list[Mapping[int, Rows]]]:
+    """Return the attributes that single facts up to a t give each entity, and the columns of each load."""
+    said: dict[int, set[int]] = {}
+    loads = []
     for transaction in novelty.transactions():
         if transaction.t > upto_t:
             break
         for fact in transaction.facts:
-            found.setdefault(fact[0], set()).add(fact[1])
+            said.setdefault(fact[0], set()).add(fact[1])
         if transaction.columns:
-            whole.update(_patterns(transaction.columns))
-    for e, attributes in found.items():
-        whole[e] = tuple(sorted({*attributes, *whole.get(e, ())}))
-    return whole
+            loads.append(transaction.columns)
+    return said, loads
 
 
-def _patterns(columns: Mapping[int, Rows]) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Yield each entity of a load with its attributes; there are few different sets of them, found as patterns of bits.
+def _sets_of_load(columns: Mapping[int, Rows], said: dict[int, set[int]], numbers: dict[tuple[int, ...], int]) -> Rows:
+    """Return the entities of a load with the numbers of their attribute sets; of those that more is `said`, say it there.
 
-    A load makes its entities, so none is in two loads.
+    A load makes its entities, so nothing older knows them. There are few different sets, found as patterns of bits.
     """
     attributes = sorted(columns)
     es = np.unique(np.concatenate([columns[a].e for a in attributes]))
@@ -254,14 +252,13 @@ def _patterns(columns: Mapping[int, Rows]) -> Iterator[tuple[int, tuple[int, ...
     for i, a in enumerate(attributes):
         has[np.searchsorted(es, columns[a].e), i] = True
     bits = np.packbits(has, axis=1)
-    patterns = {key: tuple(a for a, bit in zip(attributes, row, strict=True) if bit) for key, row in _distinct(bits, has)}
-    keys = (row.tobytes() for row in bits)
-    return zip(es.tolist(), map(patterns.__getitem__, keys), strict=True)
-
-
-def _distinct(bits: Array, has: Array) -> Iterator[tuple[bytes, list[bool]]]:
-    _, first = np.unique(bits.view(np.dtype((np.void, bits.shape[1]))).ravel(), return_index=True)
-    return ((bits[i].tobytes(), has[i].tolist()) for i in first)
+    _, first, which = np.unique(bits.view(np.dtype((np.void, bits.shape[1]))).ravel(), return_index=True, return_inverse=True)
+    sets = [tuple(a for a, bit in zip(attributes, has[i].tolist(), strict=True) if bit) for i in first]
+    number = column.ints(numbers.setdefault(one, len(numbers)) for one in sets)[which]
+    more = np.isin(es, column.ints(said))
+    for e, n in zip(es[more].tolist(), which[more].tolist(), strict=True):
+        said[e].update(sets[n])
+    return Rows(es[~more], number[~more], np.zeros(int((~more).sum()), np.int64))
 
 
 def _pairs(pairs: list[tuple[int, int]]) -> Rows:

@@ -34,7 +34,8 @@ class Ids:
             for out, value in zip(outs, values, strict=True):
                 out[key] = value
         else:
-            for i, value in zip(positions.tolist(), values, strict=True):
+            # Backwards, so that the first counts where the past allowed several.
+            for i, value in zip(reversed(positions.tolist()), reversed(values), strict=True):
                 outs[i][key] = value
 
     def gather(self, db: Database, step: Step) -> list[Sequence[Stored]]:

@@ -157,10 +157,10 @@ def _place(db: Database, frame: Frame, step: Step, found: Found, frames: list[Fr
 
 
 def _chosen(step: Step, values: Sequence[Stored]) -> list[Stored]:
-    """Return the values that are shown, in order. A single step finds several where the past allowed it: the greatest counts."""
+    """Return the values that are shown, in order; a single step finds several where the past allowed them, and shows the first."""
     assert step.attribute is not None
     ordered = sorted(values, key=None if step.reverse else step.attribute.order_key)
-    return ordered[-1:] if step.single else ordered[: step.limit]
+    return ordered[: 1 if step.single else step.limit]
 
 
 class _References(dict[int, dict[Keyword, Any]]):

@@ -159,15 +159,22 @@ def _check(query: Query, context: Context, relation: Relation) -> None:
     context.scopes.check(query.clauses, relation.names, sorted(query.names))
     check_find(query, context)
     _check_clauses(query.clauses, context)
-    reached = {clause.name for clause in walk(query.clauses) if isinstance(clause, RuleCall)}
-    checked: set[str] = set()
-    while reached - checked:
-        name = (reached - checked).pop()
-        checked.add(name)
-        for branch in context.program.rules[name].branches:
-            _check_clauses(branch.clauses, context)
-            reached |= {clause.name for clause in walk(branch.clauses) if isinstance(clause, RuleCall)}
+    waiting = _rules_called(query.clauses, context)
+    checked: set[tuple[str, int]] = set()
+    while waiting:
+        name, inner = waiting.pop()
+        # A rule called with another source is another rule: its patterns must fit that one.
+        key = name, id(inner.sources.get(DEFAULT_SOURCE))
+        if key not in checked:
+            checked.add(key)
+            for branch in context.program.rules[name].branches:
+                _check_clauses(branch.clauses, inner)
+                waiting += _rules_called(branch.clauses, inner)
     query.memo["checked"] = basis
+
+
+def _rules_called(clauses: Any, context: Context) -> list[tuple[str, Context]]:
+    return [(call.name, context.under(call.source, call.form)) for call in walk(clauses) if isinstance(call, RuleCall)]
 
 
 def _check_clauses(clauses: Any, context: Context) -> None:

@@ -72,6 +72,15 @@ class Read(NamedTuple):
     at: list[int] | Array | None
     access: str
 
+    def filter(self, keep: list[bool] | Array) -> Read:
+        """Return the facts for which the mask is true."""
+        if isinstance(keep, list) and isinstance(self.columns[0], list):
+            which = [i for i, kept in enumerate(keep) if kept]
+            e, v, tx, op = ([data[i] for i in which] for data in self.columns)
+            return Read((e, v, tx, op), None if self.at is None else [self.at[i] for i in which], self.access)
+        e, v, tx, op = (data[np.asarray(keep, bool)] for data in self.columns)
+        return Read((e, v, tx, op), None if self.at is None else np.asarray(self.at)[np.asarray(keep, bool)], self.access)
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -409,22 +418,20 @@ class Facts:
 
     def _bind(self, attribute: Attribute, places: tuple[Place, ...], read: Read, relation: Relation) -> Relation:
         """Join a relation with what was read: check what was known, bind what was not."""
-        at, size = read.at, len(read.columns[0])
-        keep: Any = None
+        at, keep = read.at, None
         for place, data in zip(places, read.columns, strict=True):
             if place.value is not _UNKNOWN:
                 keep = _both(keep, algebra.equal_stored(data, place.value))
             elif place.column is not None and at is not None:
                 keep = _both(keep, algebra.equal_data(data, place.column.take(at).data))
-        outs = self._outs(attribute, places, read)
         if keep is not None and not _all(keep):
-            which: Any = [i for i, kept in enumerate(keep) if kept] if isinstance(keep, list) else np.flatnonzero(keep)
-            outs = {name: column.take(which) for name, column in outs.items()}
-            at = None if at is None else [at[i] for i in which] if isinstance(at, list) else at[which]
-            size = len(which)
+            read = read.filter(keep)
+        at, size = read.at, len(read.columns[0])
+        outs = self._outs(attribute, places, read)
         distinct = self._is_distinct(attribute, places)
         if at is None:
-            return _product(relation, outs, size, distinct)
+            keys = [(f"place {i}", i, place.column) for i, place in enumerate(places) if place.column is not None]
+            return _joined(relation, outs, keys, read, distinct) if keys else _product(relation, outs, size, distinct)
         if not outs:
             at = sorted(set(at)) if isinstance(at, list) else np.unique(at)
             return relation.take(at, len(at))
@@ -505,6 +512,18 @@ def _both(keep: Any, other: Any) -> Any:
 
 def _all(keep: list[bool] | Array) -> bool:
     return all(keep) if isinstance(keep, list) else bool(keep.all())
+
+
+def _joined(
+    relation: Relation, outs: dict[str, Column], keys: list[tuple[str, int, Column]], read: Read, distinct: bool
+) -> Relation:
+    """Join a relation with facts that were read for all of its rows, on the places that it has columns of."""
+    known = {name: column for name, _, column in keys}
+    facts = {name: Column(column.kind, read.columns[i]) for name, i, column in keys}
+    right = Relation(len(read.columns[0]), {**outs, **facts}, {}, distinct)
+    found = algebra.join(relation.plus(known, distinct=relation.distinct), right)
+    columns = {name: column for name, column in found.columns.items() if name not in known}
+    return Relation(found.size, columns, found.constants, found.distinct)
 
 
 def _product(relation: Relation, outs: dict[str, Column], size: int, distinct: bool) -> Relation:

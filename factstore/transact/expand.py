@@ -15,11 +15,11 @@ from pyrsistent import pmap
 
 from factstore import registry
 from factstore.db import Database
-from factstore.schema.attribute import DOC, ENSURE, FIRST_FREE_ID, INSTALL_ATTRIBUTE, TX_INSTANT, TX_KEY, VALUE_TYPE, Attribute
+from factstore.schema.attribute import DOC, ENSURE, FIRST_FREE_ID, IDENT, INSTALL_ATTRIBUTE, TX_INSTANT, TX_KEY, VALUE_TYPE, Attribute
 from factstore.schema.reverse import forward_of
 from factstore.transact.forms import Call, Place, shown, steps_of
 from factstore.transact.functions import MAX_DEPTH, Functions, forms_of
-from factstore.transact.terms import NAMES, VALUE_SLOTS, Terms
+from factstore.transact.terms import FORETOLD, NAMES, VALUE_SLOTS, Terms
 from factstore.values import Stored
 
 Claim: TypeAlias = tuple[int, Attribute, Stored, Place]
@@ -35,6 +35,7 @@ PREDICATED: Final = "predicated"  # also asserted, and to be shown to predicates
 IDENTITIES: Final = "identities"  # also asserted, and may tell which entity a slot is
 TYPED: Final = "typed"  # also asserted: slots that become attributes
 
+BOUND: Final = "bound"  # (slot, claim): slots whose entity the forms themselves name
 SETTLED: Final = frozenset({RETRACTED, SWAPS, ENSURED, INSTANTS, WRITTEN})  # claims that outlive the resolution of tempids
 
 ID: Final = ":db/id"
@@ -299,6 +300,18 @@ class Claims(Terms):
             return True
         return False
 
+    def settle_foretold(self) -> None:
+        """Tell which entities the idents name that only this transaction gives."""
+        given = {claim[2]: claim for claim in self.asserted if claim[1].id == IDENT}
+        for slot, ident, place, attribute in self.special[FORETOLD]:
+            claim = given.get(ident)
+            if claim is None:
+                self.unknown_ident(ident, place, attribute)
+            elif claim[0] < 0:
+                self.special[IDENTITIES].append((slot, *claim[1:]))
+            else:
+                self.special[BOUND].append((slot, claim))
+
     def _written_by_hand(self, attribute: Attribute, place: Place) -> None:
         members = ", ".join(attribute.tuple_attrs)
         self.problems.add(
@@ -330,5 +343,7 @@ def expand(db: Database, forms: Sequence[Any], functions: Functions) -> Claims:
     claims = Claims(db, forms, functions)
     for i, form in enumerate(forms):
         claims.read(form, i)
+    if FORETOLD in claims.special:
+        claims.settle_foretold()
     claims.raise_any()
     return claims

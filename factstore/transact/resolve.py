@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from factstore.datom import USER_BASE
 from factstore.errors import UniqueConflict
-from factstore.transact.expand import DOOMED, IDENTITIES, RETRACTED, SETTLED, TYPED, Claim, Claims
+from factstore.transact.expand import BOUND, DOOMED, IDENTITIES, RETRACTED, SETTLED, TYPED, Claim, Claims
 from factstore.transact.forms import Place
 from factstore.transact.settled import Settled
 from factstore.transact.terms import VALUE_SLOTS
@@ -55,6 +55,8 @@ class _Unification:
     def run(self) -> None:
         """Bind and unite slots until nothing moves."""
         self._holders.fetch((claim[1].id, claim[2]) for claim in self._queue if not claim[1].is_ref or claim[2] >= 0)
+        for slot, claim in self._claims.special.get(BOUND, ()):
+            self._bind(self.root(slot), claim[0], claim)
         while self._queue:
             self._settle(self._queue.popleft())
 
@@ -118,7 +120,7 @@ def resolve(claims: Claims) -> Resolution:
     """Return which entity each slot is. Raises: UniqueConflict(:db.error/upsert-conflict), TransactError for tempids that are none."""
     if not claims.slots:
         return Resolution([], frozenset((claims.tx,)), claims.db.next_n)
-    if IDENTITIES in claims.special:
+    if IDENTITIES in claims.special or BOUND in claims.special:
         slots = _Unification(claims)
         slots.run()
         claims.raise_any()

@@ -37,6 +37,7 @@ from factstore.values import Keyword, Stored, Symbol, ValueType
 NAMES: Final = frozenset({str, Keyword, int})  # the exact types that can name an attribute
 TRANSACTION: Final = "datomic.tx"
 _RESERVED: Final = "datomic"
+FORETOLD: Final = "foretold"  # (slot, ident, place, attribute): an ident that only this transaction can give
 VALUE_SLOTS: Final = "value slots"  # (slot, attribute, place): where a slot stands as a value
 
 _ENUMS: Final = {
@@ -106,6 +107,9 @@ class Terms:
         for name, known in self.named.items():
             if known == slot:
                 return f"tempid {name!r}"
+        for known, ident, _, _ in self.special.get(FORETOLD, ()):
+            if known == slot:
+                return str(ident)
         return "a map without :db/id"
 
     def entity(self, term: Any, place: Place, attribute: Attribute | None = None, *, must_exist: bool = True) -> int:
@@ -121,7 +125,7 @@ class Terms:
                 return term  # type: ignore[no-any-return]
             return self._numbered(term, place, attribute, must_exist)
         if kind is Keyword or (kind is str and term[:1] == ":"):
-            return self._named(term, place, attribute)
+            return self._ident(term, place, attribute)
         if kind is str:
             return self._tempid(term, place, attribute)
         if kind is list or kind is tuple:
@@ -151,20 +155,28 @@ class Terms:
             return self.schema.find(eid) is not None or self.schema.ident(eid) is not None
         return 0 < n <= self.db.basis_t if partition == TX_PARTITION else False
 
-    def _named(self, term: str, place: Place, attribute: Attribute | None) -> int:
+    def _ident(self, term: str, place: Place, attribute: Attribute | None) -> int:
         eid = self.schema.entid(term)
-        if eid is not None:
-            return eid
-        if attribute is not None and attribute.id == ENSURE:
-            code, what = ":db.error/not-an-entity-spec", "an entity spec"
-        else:
-            code, what = ":db.error/not-an-entity", "an entity"
+        if eid is None:
+            # Another form may give the name; who has it is seen when all forms are read.
+            eid = self.new_slot()
+            self.special[FORETOLD].append((eid, term, place, attribute))
+        return eid
+
+    def unknown_ident(self, term: str, place: Place, attribute: Attribute | None) -> None:
+        """Note that an ident names nothing."""
+        is_spec = attribute is not None and attribute.id == ENSURE
         near = self.schema.nearest(term)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        return self._problem(
-            code, f"expected the ident of {what}, got {term}, which names nothing{hint}", place, attribute, got=term, what="ident",
+        self.problems.add(
+            ":db.error/not-an-entity-spec" if is_spec else ":db.error/not-an-entity",
+            f"expected the ident of an entity{' spec' * is_spec}, got {term}, which names nothing{hint}",
+            place,
+            attribute,
+            got=term,
+            what="ident",
             nearest=near,
-        )  # fmt: skip
+        )
 
     def _tempid(self, term: str, place: Place, attribute: Attribute | None) -> int:
         if term == TRANSACTION:
@@ -224,7 +236,7 @@ class Terms:
             return self.new_slot()
         if key.is_ref and value is not None and value < 0:
             return self._problem(
-                ":db.error/invalid-lookup-ref", f"a tempid cannot stand in a lookup ref, got {ref!r}: it names nothing yet", place,
+                ":db.error/invalid-lookup-ref", f"what this transaction makes cannot stand in a lookup ref, got {ref!r}", place,
                 attribute, got=ref,
             )  # fmt: skip
         holders = self.db.view.holders_of(key.id, value)
@@ -349,10 +361,13 @@ class Terms:
             if stored != stored:
                 raise ValueError("not a number")
             return stored
-        if isinstance(slot, str) and slot[:1] != ":" and slot != TRANSACTION:
-            raise ValueError("a tempid")
+        if isinstance(slot, str) and slot[:1] == ":":
+            eid = self.schema.entid(slot)
+            if eid is None:
+                self.unknown_ident(slot, place, attribute)
+            return eid
         eid = self.entity(slot, place, attribute)
-        if eid < 0 and isinstance(slot, int):
+        if slot.__class__ in (str, int) and eid < 0:
             raise ValueError("a tempid")
         return eid
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import factstore
 from overseer.errors import ConfigError
 from overseer.handler import Handlers, check_handlers
-from overseer.ready import ReadySet
+from overseer.ready import TAILED, ReadySet
 from overseer.store import JobStore, install
 from overseer.worker.config import Config
 from overseer.worker.executor import Executor
@@ -30,7 +30,7 @@ from overseer.worker.heartbeat import Heartbeat
 from overseer.worker.monitor import Monitor
 
 if TYPE_CHECKING:
-    from factstore import Connection, TxReports
+    from factstore import Connection, Datom, TxReports
 
 __all__ = ["Config", "Running", "Worker", "start"]
 
@@ -155,9 +155,9 @@ class Worker:
 
     def _absorb(self, reports: TxReports, *, wait: float) -> None:
         report = reports.get(wait)
-        datoms = []
+        datoms: list[Datom] = []
         while report is not None:
-            datoms += report.tx_data
+            datoms += report.datoms_of(*TAILED)
             db = report.db_after
             report = reports.get(0.0)
         if datoms:

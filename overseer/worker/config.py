@@ -88,5 +88,3 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
         name = prefix + str(key).removeprefix(":").replace("-", "_")
         pairs += _flat(value, "heartbeat_") if name == "heartbeat" and isinstance(value, Mapping) else [(name, value)]
     return pairs
-
-

@@ -64,6 +64,7 @@ class World:
     """A store in the making: what was transacted so far, and what its tempids were."""
 
     conn: Connection
+    before_transaction: Callable[[Connection], object] = lambda _: None
     tempids: dict[Any, int] = field(default_factory=dict)
     reports: list[TxReport] = field(default_factory=list)  # of transactions 1, 2, …
     schema_t: int = 0
@@ -133,16 +134,15 @@ PLACEHOLDERS: Final[Mapping[str, Callable[[World, Any], int]]] = {
 }
 
 
-def run(case: Case, conn: Connection) -> tuple[World, Outcome]:
-    """Run a case and return what came of its last step. What an earlier step raises is raised here."""
-    world = World(conn)
+def run(case: Case, world: World) -> Outcome:
+    """Run a case in a new world and return what came of its last step. What an earlier step raises is raised here."""
     steps = steps_of(world, case.form)
     if not steps:
         raise CaseError("nothing to do")
     earlier = max(0, len(steps) - last_steps(case.form[":expect"], len(steps)))
     for step in steps[:earlier]:
         step()
-    return world, attempted(lambda: [step() for step in steps[earlier:]][-1])
+    return attempted(lambda: [step() for step in steps[earlier:]][-1])
 
 
 def last_steps(expect: Mapping[str, Any], all_steps: int) -> int:
@@ -185,13 +185,13 @@ def steps_of(world: World, form: Mapping[str, Any]) -> list[Callable[[], Any]]:
 
 
 def install(world: World, schema: list[Any]) -> None:
-    world.schema_t = world.conn.transact(schema).db_after.basis_t
+    world.schema_t = committed(world, schema).db_after.basis_t
 
 
 def transact(world: World, entry: Any) -> None:
     """Do one entry of `:tx`: forms, `{:fails forms}` or `{:speculate forms}`."""
     if not isinstance(entry, Mapping):
-        report = committed(world.conn, world.filled(entry))
+        report = committed(world, world.filled(entry))
         world.reports.append(report)
         world.tempids.update(report.tempids)
         return
@@ -200,15 +200,17 @@ def transact(world: World, entry: Any) -> None:
     if key == ":speculate":
         factstore.with_(world.conn.db(), filled)
     elif key == ":fails":
-        outcome = attempted(lambda: committed(world.conn, filled))
+        outcome = attempted(lambda: committed(world, filled))
         if outcome.error is None:
             raise CaseError(f"expected these forms to be refused: {forms!r}")
     else:
         raise CaseError(f"an entry of :tx that this runner does not know: {key}")
 
 
-def committed(conn: Connection, forms: Any) -> TxReport:
+def committed(world: World, forms: Any) -> TxReport:
     """Transact; a transaction that is refused must not have changed anything."""
+    conn = world.conn
+    world.before_transaction(conn)
     before = conn.db()
     try:
         return conn.transact(forms)

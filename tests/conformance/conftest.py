@@ -1,4 +1,4 @@
-"""`--cases FOLDER` for the conformance suite, and one test per case."""
+"""`--cases FOLDER` for the conformance suite, and every test that takes a `case` once for each of them."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_an_error_of_another_category_does_not_fit() -> None:
 )
 def test_a_case_that_the_runner_does_not_understand_is_an_error(form: str) -> None:
     with pytest.raises(CaseError):
-        run(Case("x", "x", edn.read(form)), NOWHERE)
+        run(Case("x", "x", edn.read(form)), WORLD)
 
 
 def test_an_expectation_that_the_runner_does_not_understand_is_an_error() -> None:

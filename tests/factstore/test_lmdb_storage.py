@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event, Thread
+from time import monotonic
 from typing import Any, cast
 
 import lmdb
@@ -263,8 +264,24 @@ def test_an_append_of_another_process_ends_wait(path: Path, start: Callable[...,
         child = start("append_when_told", path)
         assert child.hear() == "open"
         child.say("go")
-        assert storage.wait(0, 30) == 1
+        assert child.hear() == "trying"
+        began = monotonic()
+        assert storage.wait(0, 60) == 1
+        assert monotonic() - began < 60
         assert child.hear() == "1"
+
+
+def test_an_append_of_this_process_ends_wait_without_a_look_at_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("factstore.storage.lmdb._SHORTEST_PAUSE", 600)
+    monkeypatch.setattr("factstore.storage.lmdb._LONGEST_PAUSE", 600)
+    answers: list[int] = []
+    with opened(path) as storage:
+        for t in range(20):
+            waiter = Thread(target=lambda t=t: answers.append(storage.wait(t, 600)), daemon=True)
+            waiter.start()
+            storage.append(records(t), expected_t=t)
+            waiter.join(60)
+    assert answers == list(range(1, 21))
 
 
 def test_while_one_process_has_the_turn_no_other_appends(path: Path, start: Callable[..., Child]) -> None:
@@ -273,9 +290,10 @@ def test_while_one_process_has_the_turn_no_other_appends(path: Path, start: Call
         assert child.hear() == "open"
         with storage.turn():
             child.say("go")
-            for t in range(200):
+            assert child.hear() == "trying"
+            for t in range(5000):
                 assert storage.append(records(t), expected_t=t) == t + 1
-        assert child.hear() == "201"
+        assert child.hear() == "5001"
 
 
 def test_a_process_killed_with_the_turn_blocks_nobody(path: Path, start: Callable[..., Child]) -> None:
@@ -519,7 +537,8 @@ def append_when_told(path: str) -> None:
     with opened(Path(path)) as storage:
         report("open")
         sys.stdin.readline()
-        report(append_somehow(storage, txid(999)))
+        report("trying")
+        report(append_somehow(storage, txid(9999)))
 
 
 def die_with_the_turn(path: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
+import factstore
 from factstore import Keyword
 from tests.factstore.tx import ANN, people, refused, value
 
@@ -41,6 +44,17 @@ def test_a_name_upserts():
     conn = people()
     red = conn.transact([{":db/id": "r", ":db/ident": ":color/red"}]).tempids["r"]
     assert red == conn.transact([{":db/id": "x", ":db/ident": ":color/red", ":u/age": 1}]).tempids["x"]
+
+
+def test_a_name_can_be_used_in_the_transaction_that_gives_it():
+    conn = people()
+    forms = [{":db/id": "r", ":db/ident": ":color/red"}, [":db/add", ANN, ":u/boss", ":color/red"], [":db/add", ":color/red", ":u/age", 1]]
+    for order in permutations(forms):
+        report = factstore.with_(conn.db(), order)
+        assert (report.tempids["r"], 1) == (value(report.db_after, ANN, ":u/boss"), value(report.db_after, ":color/red", ":u/age"))
+    conn.transact([{":db/id": ANN, ":db/ident": ":people/ann"}, [":db/add", ":people/ann", ":u/pals", ":people/ann"]])
+    assert conn.db().entid(ANN) == value(conn.db(), ANN, ":u/pals")
+    refused(conn, [{":db/ident": ":color/blue"}, [":db/add", ANN, ":u/boss", ":color/blu"]], ":db.error/not-an-entity")
 
 
 def test_a_lookup_ref_may_go_through_the_name():

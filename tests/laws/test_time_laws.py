@@ -297,10 +297,10 @@ class Walk:
             value = None
         else:
             many = name != ":n/_part" if "/_" in name else name in MANY
-            values = self.values(e, name)[: options.get(":limit", 1000) if many else None]
+            values = self.values(e, name)[: options.get(":limit", 1000) if many else 1]
             shown = [self.shown(pattern, name, v, below, seen, left) for v in values]
             shown = [x for x in shown if x is not None]
-            value = (shown if many else shown[-1]) if shown else None
+            value = (shown if many else shown[0]) if shown else None
         return value is not None if ":xform" in options else value
 
     def shown(self, pattern: Any, name: str, v: Any, below: Any, seen: Any, left: Any) -> Any:

@@ -229,9 +229,7 @@ class Lifecycle(RuleBasedStateMachine):
         db = self.conn.db()
         effects = sorted(factstore.q("[:find [?e ...] :with ?x :where [?x :effect/of ?e]]", db))
         assert sorted(effect for job in self.model.jobs.values() for effect in job.effects) == effects
-        moves = factstore.q(
-            "[:find ?old ?new ?j ?tx :where [?j :job/status ?old ?tx false] [?j :job/status ?new ?tx true]]", db.history()
-        )
+        moves = factstore.q("[:find ?old ?new ?j ?tx :where [?j :job/status ?old ?tx false] [?j :job/status ?new ?tx true]]", db.history())
         assert [] == [(old, new) for old, new, _, _ in moves if new not in MOVES[old]]
 
 

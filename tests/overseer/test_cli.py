@@ -10,7 +10,7 @@ from overseer import graph_txns, install
 from overseer.cli import load_handlers, main
 from overseer.errors import HandlerError
 
-HANDLERS = '''
+HANDLERS = """
 def load(job):
     return None
 
@@ -18,7 +18,7 @@ def bad(job):
     raise ValueError("no such month")
 
 handlers = {":load": load, ":bad": bad, ":after": load}
-'''
+"""
 
 
 @pytest.fixture
@@ -103,3 +103,17 @@ def test_handlers_that_are_no_mapping_are_refused(store, name):
 def test_asking_about_a_store_that_is_not_there_makes_none(tmp_path):
     assert 0 != run("status", "--store", str(tmp_path / "nowhere")).exit_code
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(("point", "code", "says"), [("last tuesday", 2, "2026-01-31T12:00"), ("2026-01-31T12:00", 1, "aware")])
+def test_a_point_in_time_that_means_nothing_is_refused(store, point, code, says):
+    result = run("status", "--store", store, "--as-of", point)
+    assert code == result.exit_code
+    assert says in result.output
+
+
+def test_a_store_without_jobs_is_one_line_not_a_trace(tmp_path):
+    factstore.connect(str(tmp_path / "empty")).close()
+    result = run("status", "--store", str(tmp_path / "empty"))
+    assert 1 == result.exit_code
+    assert ":job/status" in result.output

@@ -131,9 +131,7 @@ def test_wrapping_keeps_the_retry_policy():
 # -- what an end means
 
 
-@pytest.mark.parametrize(
-    ("end", "status", "suppress"), [(abort, ABORTED, False), (abort_silent, ABORTED, True), (fault, UNSTARTED, True)]
-)
+@pytest.mark.parametrize(("end", "status", "suppress"), [(abort, ABORTED, False), (abort_silent, ABORTED, True), (fault, UNSTARTED, True)])
 def test_a_handler_chooses_its_jobs_status_by_raising(end, status, suppress):
     with pytest.raises(Verdict, match="no such customer") as caught:
         end("no such customer")

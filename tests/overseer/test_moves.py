@@ -148,7 +148,7 @@ def test_a_handler_reads_the_database_as_of_its_claim(conn, store):
     conn.transact([{":order/number": "later"}])
     assert 7 == claimed[":org/id"]
     assert None is claimed.db.entid([":order/number", "later"])
-    assert STARTED == factstore.q("[:find ?s . :where [?j :job/id \"j\"] [?j :job/status ?s]]", claimed.db)
+    assert STARTED == factstore.q('[:find ?s . :where [?j :job/id "j"] [?j :job/status ?s]]', claimed.db)
 
 
 # -- ending

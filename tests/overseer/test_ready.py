@@ -24,8 +24,8 @@ def picked(ready, db, now=NOW):
     return {datom.v for job in jobs for datom in db.datoms("eavt", job, ":job/id")}
 
 
-def loaded(db, types=None):
-    ready = ReadySet(types)
+def loaded(db, types=None, **how):
+    ready = ReadySet(types, **how)
     ready.load(db)
     return ready
 
@@ -99,6 +99,31 @@ def test_a_job_added_below_one_that_has_failed_is_doomed_not_forgotten(conn):
     assert [] == ready.take_doomed()
 
 
+def test_a_job_that_depends_on_what_is_no_job_waits_for_it_to_become_one(conn):
+    thing = conn.transact([{":db/id": "thing", ":order/number": "A-1"}]).tempids["thing"]
+    conn.transact([{**job_txn(":j", id="j"), ":job/dep": thing}])
+    ready = loaded(conn.db())
+    assert set() == picked(ready, conn.db()) == status.jobs_ready(conn.db())
+    report = conn.transact([{":db/id": thing, ":job/status": FINISHED}])
+    ready.absorb(report.db_after, report.tx_data)
+    assert {"j"} == picked(ready, conn.db()) == status.jobs_ready(conn.db())
+
+
+def test_a_job_with_a_rule_that_does_not_exist_waits_and_says_so(conn):
+    """It must not take down every worker that looks at it."""
+    put(conn, "a", FINISHED)
+    put(conn, "j", UNSTARTED, ["a"], rule=":job.rule/most")
+    assert set() == picked(loaded(conn.db()), conn.db()) == status.jobs_ready(conn.db())
+    assert ":job.rule/most" in status.explain(conn.db(), "j").why
+
+
+def test_an_entity_with_a_status_but_no_id_is_no_job(conn):
+    report = conn.transact([{":job/status": UNSTARTED, ":job/type": ":a"}])
+    ready = loaded(conn.db())
+    ready.absorb(report.db_after, report.tx_data)
+    assert set() == ready.live == status.jobs_ready(conn.db())
+
+
 # -- the law: absorbed bit by bit, or loaded at once
 
 
@@ -132,11 +157,11 @@ def transaction(change, jobs):
     return [{":db/id": jobs[first], **({":job/status": second} if kind == "set" else {":job/run-at": NOW + timedelta(seconds=second)})}]
 
 
-@given(changes, st.integers(1, 4))
-def test_absorbing_every_transaction_gives_what_loading_the_last_database_gives(changes, at_once):
+@given(changes, st.integers(1, 4), st.sampled_from([1, 2, 50]))
+def test_absorbing_every_transaction_gives_what_loading_the_last_database_gives(changes, at_once, many):
     with factstore.connect("memory:") as conn:
         install(conn)
-        tailing, jobs, pending = loaded(conn.db()), [], []
+        tailing, jobs, pending = loaded(conn.db(), many=many), [], []
         for number, change in enumerate(changes):
             forms = transaction(change, jobs)
             if forms is None or any(None in form for form in forms if isinstance(form, list)):

@@ -278,10 +278,10 @@ def test_jobs_of_a_batch_that_have_not_begun_are_given_back_when_it_stops(conn):
 
 def test_start_works_in_the_background_until_it_is_stopped(tmp_path):
     uri, done = f"memory:{tmp_path.name}", threading.Event()
-    with factstore.connect(uri) as conn, start({"store": uri}, {":a": lambda job: done.set()}):
-        conn.transact([job_txn(":a")])
-        assert done.wait(10)
     with factstore.connect(uri) as conn:
+        with start({"store": uri}, {":a": lambda job: done.set()}):
+            conn.transact([job_txn(":a")])
+            assert done.wait(10)
         assert {":a": FINISHED} == statuses(conn)
 
 

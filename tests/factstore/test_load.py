@@ -1,0 +1,138 @@
+"""Bulk loading: whatever the source, the facts are those that transacting the rows would give."""
+
+from __future__ import annotations
+
+import csv
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import factstore
+from factstore import Into
+
+SCHEMA = [
+    {":db/ident": ":air/code", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one", ":db/unique": ":db.unique/identity"},
+    {":db/ident": ":air/height", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"},
+    {":db/ident": ":air/lat", ":db/valueType": ":db.type/double", ":db/cardinality": ":db.cardinality/one"},
+    {":db/ident": ":air/open", ":db/valueType": ":db.type/instant", ":db/cardinality": ":db.cardinality/one"},
+    {":db/ident": ":air/hub", ":db/valueType": ":db.type/ref", ":db/cardinality": ":db.cardinality/one"},
+]
+MAPPING = {"code": ":air/code", "height": ":air/height", "lat": ":air/lat"}
+
+
+@pytest.fixture
+def conn():
+    with factstore.connect("memory:") as conn:
+        conn.transact(SCHEMA)
+        yield conn
+
+
+def pulled(conn, code):
+    found = factstore.pull(conn.db(), "[*]", [":air/code", code])
+    return {key: value for key, value in found.items() if key != ":db/id"}
+
+
+def test_rows_of_mappings_become_entities(conn):
+    report = conn.load([{"code": "LGA", "height": 22, "lat": 40.7}, {"code": "JFK", "height": 13, "lat": None}], MAPPING)
+    assert (2, 6, 1) == report[:3]
+    assert {":air/code": "LGA", ":air/height": 22, ":air/lat": 40.7} == pulled(conn, "LGA")
+    assert {":air/code": "JFK", ":air/height": 13} == pulled(conn, "JFK")
+
+
+def test_a_csv_file_is_read_by_the_types_of_its_attributes(conn, tmp_path):
+    path = tmp_path / "airports.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["code", "height", "lat", "open"], ["LGA", "22", "40.7", "1939-12-02T00:00:00+00:00"], ["JFK", "NA", "", ""]])
+    conn.load(path, {**MAPPING, "open": ":air/open"})
+    assert {":air/code": "LGA", ":air/height": 22, ":air/lat": 40.7, ":air/open": datetime(1939, 12, 2, tzinfo=UTC)} == pulled(conn, "LGA")
+    assert {":air/code": "JFK"} == pulled(conn, "JFK")
+
+
+def test_columns_of_numpy_and_frames_are_taken_whole(conn):
+    pandas = pytest.importorskip("pandas")
+    conn.load({"code": ["A", "B"], "height": np.array([1, 2]), "lat": np.array([1.5, np.nan])}, MAPPING)
+    conn.load(pandas.DataFrame({"code": ["C"], "height": [3], "lat": [2.5]}), MAPPING)
+    assert {("A", 1), ("B", 2), ("C", 3)} == factstore.q("[:find ?c ?h :where [?e :air/code ?c] [?e :air/height ?h]]", conn.db())
+    assert {("A", 1.5), ("C", 2.5)} == factstore.q("[:find ?c ?l :where [?e :air/code ?c] [?e :air/lat ?l]]", conn.db())
+
+
+def test_a_reference_is_found_by_the_unique_attribute_named(conn):
+    conn.load([{"code": "ORD"}], {"code": ":air/code"})
+    conn.load([{"code": "MDW", "hub": "ORD"}], {"code": ":air/code", "hub": Into(":air/hub", lookup=":air/code")})
+    assert [("MDW", "ORD")] == list(
+        factstore.q("[:find ?c ?h :where [?e :air/hub ?x] [?e :air/code ?c] [?x :air/code ?h]]", conn.db())
+    )
+
+
+def test_a_row_whose_identity_is_known_is_added_to_that_entity(conn):
+    conn.transact([{":air/code": "LGA", ":air/height": 20}])
+    conn.load([{"code": "LGA", "height": 22}, {"code": "JFK", "height": 13}, {"code": "JFK", "height": 13}], MAPPING)
+    assert {("LGA", 22), ("JFK", 13)} == factstore.q("[:find ?c ?h :where [?e :air/code ?c] [?e :air/height ?h]]", conn.db())
+
+
+def test_loading_twice_changes_nothing(conn):
+    rows = [{"code": str(i), "height": i} for i in range(20)]
+    conn.load(rows, MAPPING, batch_rows=7)
+    before = set(conn.db().datoms("aevt", ":air/height"))
+    conn.load(rows, MAPPING, batch_rows=7)
+    assert before == set(conn.db().datoms("aevt", ":air/height"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "mapping", "code", "part"),
+    [
+        ([{"code": 7}], MAPPING, ":db.error/wrong-type-for-attribute", "column 'code', value 0"),
+        ([{"code": "A", "hub": "nowhere"}], {"code": ":air/code", "hub": Into(":air/hub", lookup=":air/code")}, ":db.error/not-an-entity", "nowhere"),
+        ([{"code": "A"}], {"code": ":air/cod"}, ":db.error/not-an-attribute", ":air/code"),
+        ([{"hub": "A"}], {"hub": ":air/hub"}, ":db.error/invalid-load", "needs a `lookup`"),
+        ([{"code": "A"}], {"code": Into(":air/code", lookup=":air/code")}, ":db.error/invalid-load", "no reference"),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_is_written(conn, rows, mapping, code, part):
+    before = conn.db().basis_t
+    with pytest.raises(factstore.FactStoreError) as caught:
+        conn.load(rows, mapping)
+    assert code == caught.value.code
+    assert part in str(caught.value)
+    assert before == conn.db().basis_t
+
+
+def test_progress_is_told_after_each_batch(conn):
+    told = []
+    conn.load([{"code": str(i)} for i in range(5)], {"code": ":air/code"}, batch_rows=2, progress=lambda rows, _: told.append(rows))
+    assert [2, 4, 5] == told
+
+
+def test_the_log_holds_every_fact_that_was_loaded(conn):
+    t = conn.load([{"code": "LGA", "height": 22}], MAPPING).basis_t
+    (logged,) = conn.log().tx_range(t)
+    db = conn.db()
+    assert {(":db/txInstant", logged.data[0].v), (":air/code", "LGA"), (":air/height", 22)} == {(db.ident(d.a), d.v) for d in logged.data}
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries({"code": st.sampled_from("abcdef"), "height": st.none() | st.integers(-5, 5), "lat": st.none() | st.floats(-1, 1)}),
+        unique_by=lambda row: row["code"],
+        max_size=6,
+    ),
+    st.integers(1, 4),
+)
+@settings(max_examples=40)
+def test_loading_gives_the_facts_that_transacting_maps_gives(rows, batch_rows):
+    with factstore.connect("memory:") as loaded, factstore.connect("memory:") as transacted:
+        for conn in (loaded, transacted):
+            conn.transact([*SCHEMA, {":db/ident": ":a/x"}])
+            conn.transact([{":air/code": "a", ":air/height": 0}])
+        loaded.load(rows, MAPPING, batch_rows=batch_rows)
+        transacted.transact([{MAPPING[k]: v for k, v in row.items() if v is not None} for row in rows])
+        assert facts(transacted) == facts(loaded)
+
+
+def facts(conn):
+    db = conn.db()
+    code = {d.e: d.v for d in db.datoms("aevt", ":air/code")}
+    return {(code[d.e], a, d.v) for a in MAPPING.values() for d in db.datoms("aevt", a)}

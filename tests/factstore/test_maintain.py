@@ -1,0 +1,141 @@
+"""Care of a store: check finds damage, reindex and gc keep all answers, a backup comes back whole."""
+
+from __future__ import annotations
+
+import lmdb
+import pytest
+from click.testing import CliRunner
+
+import factstore
+from factstore import maintain
+from factstore.cli import main
+from factstore.errors import Corrupt
+
+SCHEMA = [
+    {":db/ident": ":m/name", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one", ":db/unique": ":db.unique/identity"},
+    {":db/ident": ":m/n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"},
+]
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = str(tmp_path / "care.facts")
+    with factstore.connect(path, sync="none") as conn:
+        conn.transact(SCHEMA)
+        for n in range(5):
+            conn.transact([{":m/name": str(i), ":m/n": n} for i in range(20)])
+        conn._committer.index()
+        conn.transact([{":m/name": "late", ":m/n": 9}])
+    return path
+
+
+def everything(path):
+    with factstore.connect(path, create=False) as conn:
+        return set(conn.db().history().datoms("eavt"))
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, list(arguments))
+
+
+def test_check_finds_nothing_wrong_with_a_good_store(path):
+    result = run("check", "-s", path)
+    assert (0, True) == (result.exit_code, "all is well" in result.output)
+
+
+def flip(path, database, wanted):
+    """Flip a bit in the middle of the first value of a database (None: the log) that is wanted."""
+    env = lmdb.open(path, subdir=False, lib_version=0, max_dbs=8)
+    named = env.open_db(database, create=False) if database else None
+    with env.begin(write=True, db=named) as txn:
+        key, value = next((key, value) for key, value in txn.cursor() if wanted(value))
+        txn.put(key, value[: len(value) // 2] + bytes([value[len(value) // 2] ^ 1]) + value[len(value) // 2 + 1 :])
+    env.close()
+
+
+def test_a_flipped_bit_in_a_block_is_reported_with_its_id(path):
+    flip(path, b"blocks", lambda value: len(value) > 100)
+    result = run("check", "-s", path)
+    assert 4 == result.exit_code
+    assert "its checksum does not match" in result.output
+
+
+def test_a_flipped_bit_in_a_log_record_is_reported_with_its_t(path):
+    flip(path, None, lambda value: len(value) > 300)
+    with factstore.connect(path, create=False) as conn, pytest.raises(Corrupt) as caught:
+        list(conn.log().tx_range())
+    assert ":db.error/storage-corrupt" == caught.value.code
+    assert f"t={caught.value.t}" in str(caught.value)
+    assert 4 == run("check", "-s", path).exit_code
+
+
+def test_reindexing_from_the_log_keeps_every_answer(path):
+    before = everything(path)
+    assert "indexed up to t=7" in run("reindex", "-s", path).output
+    assert before == everything(path)
+    assert 0 == run("check", "-s", path).exit_code
+
+
+def test_gc_deletes_what_nobody_needs_and_keeps_every_answer(path):
+    before = everything(path)
+    run("reindex", "-s", path)
+    with factstore.connect(path) as conn:
+        conn.transact([{":m/name": "later", ":m/n": 1}])
+        conn._committer.index()
+    assert not run("gc", "-s", path).output.startswith("deleted 0")
+    assert before < everything(path)
+    assert 0 == run("check", "-s", path).exit_code
+
+
+def test_gc_spares_what_an_open_database_still_reads(path):
+    with factstore.connect(path) as reader, factstore.connect(path) as writer:
+        old = reader.db()
+        expected = set(old.history().datoms("eavt"))
+        for n in range(3):
+            writer.transact([{":m/name": str(i), ":m/n": 100 + n} for i in range(20)])
+            writer._committer.index()
+            maintain.collect(writer)
+        old.view.cache.limit_bytes = 0
+        old.view.cache.put("x", None, 0)
+        assert expected == set(old.as_of(old.basis_t).history().datoms("eavt"))
+
+
+def test_a_backup_comes_back_whole_and_the_next_one_carries_only_what_is_new(path, tmp_path):
+    copy, again = str(tmp_path / "copy.facts"), str(tmp_path / "again.facts")
+    assert "checked" in run("backup", "-s", path, copy).output
+    with factstore.connect(path) as conn:
+        conn.transact([{":m/name": "after", ":m/n": 1}])
+    assert "holds 8 transactions" in run("backup", "-s", path, copy).output
+    assert "checked" in run("restore", copy, "-s", again).output
+    assert everything(path) == everything(again)
+
+
+def test_another_stores_copy_is_not_written_over(path, tmp_path):
+    other = str(tmp_path / "other.facts")
+    with factstore.connect(other) as conn:
+        conn.transact(SCHEMA)
+    result = run("backup", "-s", path, other)
+    assert 3 == result.exit_code
+    assert ":db.error/backup-mismatch" in result.output
+
+
+def test_restore_does_not_write_into_a_store_that_is_there(path, tmp_path):
+    assert "is there already" in run("restore", path, "-s", path).output
+
+
+def test_stats_counts_what_there_is(path):
+    with factstore.connect(path) as conn:
+        found = maintain.stats(conn)
+    assert (7, 21, 80) == (found["t"], found["attributes"][":m/n"]["live"], found["attributes"][":m/n"]["past"])
+    assert ":m/name" in run("stats", "-s", path).output
+
+
+def test_the_log_is_printed_a_datom_a_line(path):
+    output = run("log", "-s", path, "--from", "7").output
+    assert '+ ["'.replace('"', "") in output
+    assert ':m/name "late"]' in output
+
+
+def test_a_store_that_is_not_there_is_one_line_and_an_exit_code(tmp_path):
+    result = run("stats", "-s", str(tmp_path / "nothing.facts"))
+    assert (3, 1) == (result.exit_code, result.output.count("\n"))

@@ -1,0 +1,107 @@
+"""The dumbest evaluator that can be right: nested loops over a list of facts, one environment at a time.
+
+Knows no database, no columns and no plan. A fact is (e, a, v, tx, op), what users see; environments are dicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from factstore.query.ast import Blank, Call, Clause, Constant, Not, Or, Pattern, Query, RuleCall, Variable, bound_by
+from factstore.query.clauses import Rules
+from factstore.query.functions import FUNCTIONS, truthy
+from factstore.query.relation import strict
+from factstore.query.scope import Scopes
+
+Env = dict[str, Any]
+Fact = tuple[Any, ...]
+
+
+class Naive:
+    """One query's sources and rules."""
+
+    def __init__(self, sources: dict[str, list[Fact]], idents: dict[str, int], rules: Rules) -> None:
+        self.sources, self.idents, self.rules = sources, idents, rules
+        self.scopes = Scopes(rules)
+        self.by_attribute: dict[Any, list[Fact]] = {}
+        self.known: dict[str, set[Any]] = {name: set() for name in rules}
+        self.rows: dict[str, list[Fact]] = {name: [] for name in rules}
+
+    def answer(self, query: Query, env: Env) -> set[Any]:
+        """Return the set of rows, each as strict keys."""
+        self.close()
+        names = [element.name for element in query.elements]
+        return {strict(tuple(found[name] for name in names)) for found in self.solve(query.clauses, env)}
+
+    def close(self) -> None:
+        """Find all answers of all rules, bottom up, until there is nothing new."""
+        changed = True
+        while changed:
+            changed = False
+            for name, rule in self.rules.items():
+                for branch in rule.branches:
+                    for env in list(self.solve(branch.clauses, {})):
+                        row = tuple(env[parameter] for parameter in branch.parameters)
+                        if strict(row) not in self.known[name]:
+                            self.known[name].add(strict(row))
+                            self.rows[name].append(row)
+                            changed = True
+
+    def solve(self, clauses: tuple[Clause, ...], env: Env) -> Iterator[Env]:
+        """Yield every environment in which all clauses hold."""
+        if not clauses:
+            yield env
+            return
+        kinds = (Call, Pattern, RuleCall, Or, Not)
+        clause = next(c for kind in kinds for c in clauses if isinstance(c, kind) and self.scopes.is_ready(c, env.keys()))
+        rest = tuple(c for c in clauses if c is not clause)
+        for found in self.step(clause, env):
+            yield from self.solve(rest, found)
+
+    def step(self, clause: Clause, env: Env) -> Iterator[Env]:
+        if isinstance(clause, Pattern):
+            terms = [self.attribute(term) if i == 1 else term for i, term in enumerate(clause.terms)]
+            for fact in self.of_attribute(clause.source, terms[1]) if len(terms) > 1 else self.sources[clause.source]:
+                yield from unify(terms, fact, env)
+        elif isinstance(clause, RuleCall):
+            for row in self.rows[clause.name]:
+                yield from unify(clause.args, row, env)
+        elif isinstance(clause, Or):
+            inside = {name: env[name] for name in clause.variables if name in env}
+            for branch in clause.branches:
+                for found in self.solve(branch, inside):
+                    yield {**env, **{name: found[name] for name in clause.variables}}
+        elif isinstance(clause, Not):
+            names = clause.names if clause.names is not None else clause.variables
+            if next(self.solve(clause.clauses, {name: env[name] for name in names if name in env}), None) is None:
+                yield env
+        elif isinstance(clause, Call):
+            values = [term.value if isinstance(term, Constant) else env[term.name] for term in clause.args]
+            result = FUNCTIONS[clause.function](*values)
+            if clause.binding is None:
+                yield from [env] if truthy(result) else []
+            elif result is not None:
+                (name,) = bound_by(clause.binding)
+                yield from unify([Variable(name)], (result,), env)
+
+    def of_attribute(self, source: str, term: Any) -> list[Fact]:
+        """Return the facts of a source whose second place a constant may be; nothing but a matter of patience."""
+        key = source, strict(term.value) if isinstance(term, Constant) else None
+        if key not in self.by_attribute:
+            facts = self.sources[source]
+            self.by_attribute[key] = facts if key[1] is None else [fact for fact in facts if strict(fact[1]) == key[1]]
+        return self.by_attribute[key]
+
+    def attribute(self, term: Any) -> Any:
+        return Constant(self.idents[term.value]) if isinstance(term, Constant) and isinstance(term.value, str) else term
+
+
+def unify(terms: Any, row: Fact, env: Env) -> Iterator[Env]:
+    """Yield the environment with a row's values, if it agrees with them."""
+    found = dict(env)
+    for term, value in zip(terms, row, strict=False):
+        wanted = value if isinstance(term, Blank) else term.value if isinstance(term, Constant) else found.setdefault(term.name, value)
+        if strict(wanted) != strict(value):
+            return
+    yield found

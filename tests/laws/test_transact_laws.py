@@ -1,0 +1,320 @@
+"""Laws of transactions, against the dumbest model that can be right: a set of facts, and loops over all of them.
+
+A transaction is a set that reads the facts before it. The model knows no order of forms, no indexes and no stages.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import factstore
+from factstore import Connection, Database, TransactError, TxReport
+
+SCHEMA = """
+[{:db/ident :m/id    :db/valueType :db.type/long  :db/cardinality :db.cardinality/one  :db/unique :db.unique/identity}
+ {:db/ident :m/mail  :db/valueType :db.type/long  :db/cardinality :db.cardinality/one  :db/unique :db.unique/value}
+ {:db/ident :m/n     :db/valueType :db.type/long  :db/cardinality :db.cardinality/one}
+ {:db/ident :m/tags  :db/valueType :db.type/long  :db/cardinality :db.cardinality/many}
+ {:db/ident :m/ref   :db/valueType :db.type/ref   :db/cardinality :db.cardinality/one}
+ {:db/ident :m/refs  :db/valueType :db.type/ref   :db/cardinality :db.cardinality/many}
+ {:db/ident :m/owner :db/valueType :db.type/ref   :db/cardinality :db.cardinality/one  :db/unique :db.unique/identity}
+ {:db/ident :m/parts :db/valueType :db.type/ref   :db/cardinality :db.cardinality/many :db/isComponent true}
+ {:db/ident :m/pair  :db/valueType :db.type/tuple :db/cardinality :db.cardinality/one  :db/tupleAttrs [:m/n :m/ref]}]
+"""
+LONGS, REFS = (":m/id", ":m/mail", ":m/n", ":m/tags"), (":m/ref", ":m/refs", ":m/owner", ":m/parts")
+MANY, IDENTITIES, UNIQUE = {":m/tags", ":m/refs", ":m/parts"}, {":m/id", ":m/owner"}, {":m/id", ":m/mail", ":m/owner"}
+PAIR, MEMBERS, PART = ":m/pair", (":m/n", ":m/ref"), ":m/parts"
+
+Facts = frozenset[tuple[Any, str, Any]]
+
+TEMPIDS = ("x", "y", "z", -1)
+OLD = (0, 1, 2)  # stand for three entities that are there from the start
+WHO = st.sampled_from(OLD + TEMPIDS)
+NUMBER = st.integers(0, 2)
+
+
+def about(a: str) -> st.SearchStrategy[Any]:
+    """Forms about one attribute."""
+    v = NUMBER if a in LONGS else WHO
+    add = st.tuples(st.just(":db/add"), WHO, st.just(a), v)
+    retract = st.tuples(st.just(":db/retract"), WHO, st.just(a), v) | st.tuples(st.just(":db/retract"), WHO, st.just(a))
+    cas = st.tuples(st.just(":db/cas"), st.sampled_from(OLD), st.just(a), st.none() | NUMBER, NUMBER)
+    return st.one_of(add, add, add, retract, *([cas] if a in LONGS and a not in MANY else []))
+
+
+FORM = st.one_of(st.sampled_from(LONGS + REFS).flatmap(about), st.tuples(st.just(":db/retractEntity"), st.sampled_from(OLD)))
+ADD = st.just(":db/add")
+# Chains of identities that refer to each other, and unique values that move.
+IDENTIFYING = st.lists(
+    st.tuples(ADD, st.sampled_from(TEMPIDS), st.just(":m/owner"), st.sampled_from((0, *TEMPIDS)))
+    | st.tuples(ADD, st.sampled_from(TEMPIDS), st.just(":m/id"), NUMBER)
+    | st.tuples(ADD, st.sampled_from(TEMPIDS), st.just(":m/tags"), NUMBER),
+    min_size=3,
+    max_size=8,
+)
+MOVING = st.lists(
+    st.tuples(st.sampled_from((":db/add", ":db/add", ":db/retract")), st.sampled_from(OLD), st.just(":m/mail"), NUMBER),
+    max_size=4,
+    unique_by=lambda form: form[:2],
+)
+FORMS = st.lists(FORM, max_size=7) | IDENTIFYING | MOVING
+ADD_FIRST = st.lists(st.tuples(st.just(":db/add"), st.sampled_from(OLD), st.sampled_from((":m/id", ":m/n", ":m/tags")), NUMBER), max_size=5)
+HISTORIES = st.lists(FORMS, min_size=1, max_size=4)
+
+
+class Rejected(Exception):
+    """The model does not accept a transaction."""
+
+
+# -- the model
+
+
+def after(facts: Facts, forms: list[Any]) -> Facts:
+    """The facts after a transaction; new entities are called by the set of their tempids."""
+    who = resolved(facts, forms)
+
+    def named(form: Any) -> tuple[Any, ...]:
+        op, e, *rest = form
+        if len(rest) > 1 and rest[0] in REFS:
+            rest = [rest[0], *(who.get(v, v) for v in rest[1:])]
+        return (op, who.get(e, e), *rest)
+
+    settled = [named(form) for form in forms]
+    for _, e, a, old, _ in (form for form in settled if form[0] == ":db/cas"):
+        require({v for f, b, v in facts if (f, b) == (e, a)} == (set() if old is None else {old}))
+    added = {(form[1], form[2], form[-1]) for form in settled if form[0] in (":db/add", ":db/cas")}
+    gone = {form[1:] for form in settled if form[0] == ":db/retract" and len(form) == 4}
+    gone |= {(e, a, v) for e, a, v in facts for form in settled if form[0] == ":db/retract" and form[1:] == (e, a)}
+    gone |= {fact for form in settled if form[0] == ":db/retractEntity" for fact in belongings(facts, form[1])}
+    require(not added & gone)
+    require(not any(e == f and a == b and a not in MANY for (e, a, _), (f, b, _) in combinations(added, 2)))
+    replaced = {(e, a, v) for e, a, v in facts for f, b, w in added if (e, a) == (f, b) and a not in MANY}
+    result = (facts - gone - replaced) | added
+    require(not any(a == b and v == w and a in UNIQUE for (_, a, v), (_, b, w) in combinations(result, 2)))
+    return composed(result)
+
+
+def require(holds: bool) -> None:
+    if not holds:
+        raise Rejected
+
+
+def resolved(facts: Facts, forms: list[Any]) -> dict[Any, Any]:
+    """What each tempid is: an entity, or the set of all tempids that are one new entity."""
+    classes = {name: frozenset({name}) for name in TEMPIDS}
+    entities: dict[Any, set[Any]] = {name: set() for name in TEMPIDS}
+
+    def value(a: str, v: Any) -> Any:
+        if a not in REFS or v not in classes:
+            return v
+        return min(entities[v]) if entities[v] else classes[v]
+
+    while True:
+        before = (dict(classes), {name: set(found) for name, found in entities.items()})
+        claims = [(form[1], form[2], value(form[2], form[3])) for form in forms if form[0] == ":db/add" and form[1] in classes]
+        claims = [claim for claim in claims if claim[1] in IDENTITIES]
+        for name, a, v in claims:
+            entities[name] |= {e for e, b, w in facts if (b, w) == (a, v)}
+        for (one, a, v), (other, b, w) in combinations(claims, 2):
+            if (a, v) == (b, w):
+                union = classes[one] | classes[other]
+                classes.update(dict.fromkeys(union, union))
+        for union in set(classes.values()):
+            together = set().union(*(entities[name] for name in union))
+            for name in union:
+                entities[name] = set(together)
+        if before == (classes, entities):
+            break
+    require(all(len(found) <= 1 for found in entities.values()))
+    who = {name: next(iter(entities[name]), classes[name]) for name in TEMPIDS}
+    made = {who[form[1]] for form in forms if form[0] == ":db/add" and form[1] in who}
+    named = {who[term] for form in forms for term in (form[1], *form[3:] * (len(form) > 2 and form[2] in REFS)) if term in who}
+    require(all(name in made for name in named if isinstance(name, frozenset)))
+    return who
+
+
+def belongings(facts: Facts, e: Any) -> set[tuple[Any, str, Any]]:
+    """The facts that go when an entity goes."""
+    parts, more = {e}, {e}
+    while more:
+        more = {v for f, a, v in facts if a == PART and f in parts} - parts
+        parts |= more
+    return {(f, a, v) for f, a, v in facts if a != PAIR and (f in parts or (a in REFS and v in parts))}
+
+
+def composed(facts: Facts) -> Facts:
+    """The facts with each composite tuple as its members make it."""
+    plain = {fact for fact in facts if fact[1] != PAIR}
+    slots = {e: tuple(next((v for f, a, v in plain if (f, a) == (e, member)), None) for member in MEMBERS) for e, _, _ in plain}
+    return frozenset(plain | {(e, PAIR, pair) for e, pair in slots.items() if pair != (None, None)})
+
+
+# -- the store
+
+
+def store() -> tuple[Connection, dict[int, int]]:
+    conn = factstore.connect("memory:")
+    conn.transact(SCHEMA)
+    made = conn.transact([[":db/add", f"e{i}", ":m/id", 100 + i] for i in OLD])
+    return conn, {i: made.tempids[f"e{i}"] for i in OLD}
+
+
+def facts_of(db: Database) -> Facts:
+    return frozenset((d.e, str(db.ident(d.a)), d.v) for a in (*LONGS, *REFS, PAIR) for d in db.datoms(":aevt", a))
+
+
+def written(forms: list[Any], ids: dict[int, int]) -> list[Any]:
+    """Forms with the ids of the three entities in them."""
+
+    def term(place: int, form: Any) -> Any:
+        is_entity = place == 1 or (place > 2 and form[2] in REFS)
+        return ids.get(form[place], form[place]) if is_entity else form[place]
+
+    return [tuple(term(place, form) for place in range(len(form))) for form in forms]
+
+
+def attempt(db: Database, forms: list[Any]) -> TxReport | None:
+    try:
+        return factstore.with_(db, forms)
+    except TransactError:
+        return None
+
+
+def renamed(facts: Facts, tempids: dict[Any, int]) -> Facts:
+    """The model's facts with the store's ids of new entities."""
+
+    def eid(x: Any) -> Any:
+        if isinstance(x, frozenset):
+            (found,) = {tempids[name] for name in x if name in tempids}
+            return found
+        return tuple(map(eid, x)) if isinstance(x, tuple) else x
+
+    return frozenset((eid(e), a, eid(v)) for e, a, v in facts)
+
+
+# -- the laws
+
+
+@settings(max_examples=300)
+@given(ADD_FIRST, HISTORIES)
+def test_a_transaction_is_accepted_and_comes_to_what_the_set_of_facts_says(first, history):
+    conn, ids = store()
+    for forms in (written(forms, ids) for forms in (first, *history)):
+        before = facts_of(conn.db())
+        try:
+            expected = after(before, forms)
+        except Rejected:
+            expected = None
+        basis, next_n = conn.db().basis_t, conn.db().next_n
+        try:
+            report = conn.transact(forms)
+        except TransactError as error:
+            assert expected is None, error
+            assert (before, basis, next_n) == (facts_of(conn.db()), conn.db().basis_t, conn.db().next_n)
+            again = attempt(conn.db(), forms)
+            assert again is None
+        else:
+            assert expected is not None, forms
+            assert renamed(expected, report.tempids) == facts_of(report.db_after)
+
+
+@settings(max_examples=300)
+@given(ADD_FIRST, FORMS, FORMS, st.randoms(use_true_random=False))
+def test_the_order_of_forms_never_changes_the_outcome(first, second, forms, random):
+    conn, ids = store()
+    db = conn.db()
+    for earlier in (first, second):
+        report = attempt(db, written(earlier, ids))
+        db = db if report is None else report.db_after
+    one = attempt(db, written(forms, ids))
+    shuffled = list(forms)
+    random.shuffle(shuffled)
+    other = attempt(db, written(shuffled, ids))
+    assert (one is None) == (other is None)
+    if one is not None and other is not None:
+        assert set(one.tempids) == set(other.tempids)
+        same = {one.tempids[name]: other.tempids[name] for name in one.tempids}
+
+        def there(x: Any) -> Any:
+            return tuple(map(there, x)) if isinstance(x, tuple) else same.get(x, x) if isinstance(x, int) and x > 1000 else x
+
+        assert frozenset((there(e), a, there(v)) for e, a, v in facts_of(one.db_after)) == facts_of(other.db_after)
+
+
+@settings(max_examples=100)
+@given(ADD_FIRST, HISTORIES)
+def test_with_gives_what_transact_gives_however_often_it_is_chained(first, history):
+    conn, ids = store()
+    db = conn.db()
+    for forms in (written(forms, ids) for forms in (first, *history)):
+        tried = attempt(db, forms)
+        try:
+            done = conn.transact(forms)
+        except TransactError:
+            assert tried is None
+            continue
+        assert tried is not None
+        db = tried.db_after
+        assert (done.tempids, done.t, done.tx_data[1:]) == (tried.tempids, tried.t, tried.tx_data[1:])
+        assert facts_of(done.db_after) == facts_of(db)
+        assert (done.db_after.next_n, done.db_before.basis_t) == (db.next_n, tried.db_before.basis_t)
+
+
+@settings(max_examples=100)
+@given(ADD_FIRST, HISTORIES)
+def test_every_datom_of_a_report_changes_something(first, history):
+    conn, ids = store()
+    for forms in (written(forms, ids) for forms in (first, *history)):
+        before = facts_of(conn.db())
+        report = attempt(conn.db(), forms)
+        if report is None:
+            continue
+        conn.transact(forms)
+        told = [((d.e, str(report.db_after.ident(d.a)), d.v), d.added) for d in report.tx_data[1:]]
+        assert len(told) == len(set(told))
+        assert facts_of(report.db_after) == (before - {fact for fact, added in told if not added}) | {fact for fact, added in told if added}
+        assert all((fact in before) != added for fact, added in told)
+
+
+ENTITY = st.fixed_dictionaries(
+    {},
+    optional={
+        ":db/id": st.sampled_from((*OLD, "x", "y")),
+        ":m/id": NUMBER,
+        ":m/mail": NUMBER,
+        ":m/n": NUMBER,
+        ":m/tags": st.lists(NUMBER, max_size=3) | st.frozensets(NUMBER) | NUMBER,
+        ":m/ref": st.sampled_from(OLD),
+        ":m/refs": st.lists(st.sampled_from(OLD), max_size=3),
+    },
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(ENTITY, max_size=4))
+def test_a_map_says_what_its_list_forms_say(entities):
+    conn, ids = store()
+    maps, lists = [], []
+    for i, entity in enumerate(entities):
+        refs = {a: ids[v] if isinstance(v, int) else [ids[x] for x in v] for a, v in entity.items() if a in REFS}
+        form = {**entity, **refs}
+        if ":db/id" in form:
+            form[":db/id"] = ids.get(form[":db/id"], form[":db/id"])
+        e = form.get(":db/id", f"unnamed {i}")
+        maps.append(form)
+        for a, v in form.items():
+            if a != ":db/id":
+                lists += [(":db/add", e, a, w) for w in (v if isinstance(v, list | frozenset) else [v])]
+    by_map, by_list = attempt(conn.db(), maps), attempt(conn.db(), lists)
+    assert (by_map is None) == (by_list is None)
+    if by_map is not None and by_list is not None:
+        assert sorted(map(shape, facts_of(by_map.db_after))) == sorted(map(shape, facts_of(by_list.db_after)))
+
+
+def shape(fact: tuple[Any, str, Any]) -> str:
+    """A fact without the ids of new entities, which are given in the order of forms."""
+    return f"{fact[1]} {fact[2]}"
