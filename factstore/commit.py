@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from factstore import log
@@ -76,6 +76,8 @@ class Committer:
         self._ids = os.urandom(10)
         self._id = 0
         self._background: Thread | None = None
+        self._wake = Event()
+        self._closing = False
         self._now = opened(storage, Cache(cache_bytes))
         self._indexing = Indexing(self)
         with self._turn:
@@ -114,7 +116,7 @@ class Committer:
         """Commit a transaction and return its report; raises what the preparation and the storage raise."""
         if not self._queue and self._turn.acquire(blocking=False):
             try:
-                done = self._commit_alone(preparation)
+                done = self._racing(lambda: self._commit_alone(preparation))
             finally:
                 self._turn.release()
         else:
@@ -135,10 +137,19 @@ class Committer:
         """Commit a transaction some time soon; the future gives its report."""
         request = Request(preparation)
         self._queue.append(request)
-        if self._background is None or not self._background.is_alive():
-            self._background = Thread(target=self._drain, name="factstore-commit", daemon=True)
-            self._background.start()
+        if self._background is None:
+            with self._turn:
+                if self._background is None:
+                    self._background = Thread(target=self._commit_in_background, name="factstore-commit", daemon=True)
+                    self._background.start()
+        self._wake.set()
         return request.future
+
+    def _commit_in_background(self) -> None:
+        while not self._closing:
+            self._wake.wait()
+            self._wake.clear()
+            self._drain()
 
     def _drain(self) -> None:
         while self._queue:
@@ -148,6 +159,10 @@ class Committer:
 
     def close(self) -> None:
         """Commit all that is waiting, and let indexing finish."""
+        self._closing = True
+        if self._background is not None:
+            self._wake.set()
+            self._background.join()
         self._drain()
         self._indexing.close()
 
@@ -180,26 +195,6 @@ class Committer:
             if not isinstance(error, FactStoreError):
                 raise
 
-    def _commit_alone(self, preparation: Preparation) -> TxReport:
-        """Commit one transaction that nobody else waits with."""
-
-        def attempt() -> TxReport:
-            before = self._now
-            try:
-                done, record = self._prepared(preparation)
-                self._append([record], before.t)
-            except BaseException as error:
-                self._take_back(before)
-                if isinstance(error, TransactError):
-                    self._require_newest(before)
-                raise
-            return done
-
-        done = self._racing(attempt)
-        if self.listeners:
-            self._tell(done)
-        return done
-
     def _racing(self, attempt: Callable[[], T]) -> T:
         """Try until no other process was first."""
         for _ in range(_RACES_BEFORE_TURN):
@@ -211,15 +206,32 @@ class Committer:
             self._catch_up()
             return attempt()
 
+    def _commit_alone(self, preparation: Preparation) -> TxReport:
+        """Commit one transaction that nobody else waits with."""
+        before = self._now
+        try:
+            after, done, record = self._prepared(before, preparation)
+        except TransactError:
+            self._require_newest(before)
+            raise
+        try:
+            self._append([record], before.t)
+        except BaseException:
+            before.novelty.truncate(before.t)
+            raise
+        self._now = after
+        if self.listeners:
+            self._tell(done)
+        return done
+
     def _commit_group(self, group: list[Request]) -> None:
         """Prepare each transaction on top of the one before it, append them all, and report."""
-        start, done, records, rejected = self._now, [], [], []
+        start = tip = self._now
+        done, records, rejected = [], [], []
         try:
             for request in group:
-                if request.future.done():
-                    continue
                 try:
-                    tx_report, record = self._prepared(request.preparation)
+                    tip, tx_report, record = self._prepared(tip, request.preparation)
                 except Exception as error:
                     rejected.append((request, error))
                     continue
@@ -227,11 +239,13 @@ class Committer:
                 records.append(record)
             if records:
                 self._append(records, start.t)
-            elif rejected:
+            else:
                 self._require_newest(start)
         except BaseException:
-            self._take_back(start)
+            start.novelty.truncate(start.t)
             raise
+        # Nobody may see a database before its facts are in the log.
+        self._now = tip
         for request, why in rejected:
             request.future.set_exception(why)
         for request, tx_report in done:
@@ -239,28 +253,21 @@ class Committer:
             if self.listeners:
                 self._tell(tx_report)
 
-    def _prepared(self, preparation: Preparation) -> tuple[TxReport, tuple[bytes, bytes]]:
-        """Prepare one transaction and put it on top of the newest database."""
-        before = self._now
+    def _prepared(self, before: Snapshot, preparation: Preparation) -> tuple[Snapshot, TxReport, tuple[bytes, bytes]]:
+        """Prepare one transaction on top of a database and put its facts into novelty, where only what comes after sees them."""
         t = before.t + 1
         facts, tempids, next_n, instant, columns = preparation(before, self._clock())
         record = self._encode(t, instant, next_n, facts, columns)
         before.novelty.append(t, facts, columns)
-        self._now = after = self._after(before, facts, instant, next_n)
+        after = self._after(before, facts, instant, next_n)
         self._id += 1
         told = facts if columns is None else log.AllFacts(facts, columns)
-        return report(before, after, told, tempids), (self._ids + self._id.to_bytes(6, "big"), record)
+        return after, report(before, after, told, tempids), (self._ids + self._id.to_bytes(6, "big"), record)
 
     def _require_newest(self, start: Snapshot) -> None:
         """Raise a Conflict when others have committed since: what was rejected on top of an older database may well be accepted now."""
         if self.storage.head() > start.t:
             raise Conflict(":db.error/storage-conflict", f"others have committed since t={start.t}")
-
-    def _take_back(self, start: Snapshot) -> None:
-        """Forget what was put on top of a database and did not become part of the log."""
-        if self._now is not start:
-            start.novelty.truncate(start.t)
-            self._now = start
 
     def _append(self, records: list[tuple[bytes, bytes]], expected_t: int) -> None:
         try:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from factstore.index.novelty import Novelty
     from factstore.index.view import View
 
+Predicate: TypeAlias = Callable[["Database", Datom], Any]  # of an unfiltered database and a datom in it
 Point: TypeAlias = int | datetime  # t, a transaction's entity id, or an aware datetime
 
 
@@ -38,6 +39,7 @@ class Database:
     since_t: int | None = None
     is_history: bool = False
     is_filtered: bool = False
+    predicates: tuple[Predicate, ...] = field(default=(), repr=False)  # of its filters
     store: object = field(default=None, repr=False)  # tells databases of one store from those of another
 
     def __repr__(self) -> str:
@@ -78,18 +80,23 @@ class Database:
         """
         return replace(self, is_history=True, view=self.view.cut(is_history=True))
 
-    def filter(self, predicate: Callable[[Database, Datom], Any]) -> Database:
+    def filter(self, predicate: Predicate) -> Database:
         """Return only the datoms for which `predicate(unfiltered database, datom)` is true; filters add up.
 
         Source: Datomic API, filter.
         """
-        previous, schema = self.view.keep, self.schema
-        unfiltered = replace(self, is_filtered=False, view=self.view.cut(keep=None))
+        return self.filtered_by((*self.predicates, predicate))
+
+    def filtered_by(self, predicates: tuple[Predicate, ...]) -> Database:
+        """Return only the datoms for which all of these predicates are true; they take the place of earlier ones."""
+        schema = self.schema
+        unfiltered = replace(self, is_filtered=False, predicates=(), view=self.view.cut(keep=None))
 
         def keep(fact: Fact) -> bool:
-            return (previous is None or previous(fact)) and bool(predicate(unfiltered, _datom(schema, fact)))
+            datom = _datom(schema, fact)
+            return all(predicate(unfiltered, datom) for predicate in predicates)
 
-        return replace(self, is_filtered=True, view=self.view.cut(keep=keep))
+        return replace(self, is_filtered=True, predicates=predicates, view=self.view.cut(keep=keep))
 
     def plus(self, facts: Sequence[Fact], *, instant: int, next_n: int) -> Database:
         """Return this database with one more transaction, seen by nobody else.

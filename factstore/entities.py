@@ -154,6 +154,6 @@ def _same(left: Database, right: Database) -> bool:
     """Tell whether two database values are one: of one store at one t, cut alike, with the same speculation on top."""
     return left is right or (
         (left.store, left.basis_t, left.as_of_t, left.since_t) == (right.store, right.basis_t, right.as_of_t, right.since_t)
-        and left.view.keep is right.view.keep
+        and left.predicates == right.predicates
         and left.view.layers[1:] == right.view.layers[1:]
     )

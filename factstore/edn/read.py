@@ -81,7 +81,7 @@ class _Frame:
         self.items: list[Any] = []
         self.is_prefix = opener not in _CLOSERS and outer is not None
         self.skipped: bool = opener == "#_" or (outer is not None and outer.skipped)
-        self.key_depth = 0 if outer is None or (outer.opener == "[" and not outer.key_depth) else outer.inner_key_depth()
+        self.key_depth: int = 0 if outer is None or (outer.opener == "[" and not outer.key_depth) else outer.inner_key_depth()
 
     def inner_key_depth(self) -> int:
         """How deep the next form stands inside of something that Python will hash; 0 when it does not."""

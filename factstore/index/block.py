@@ -28,6 +28,8 @@ FORMAT: Final = 1
 ROWS: Final = 8192
 _FEW_DISTINCT: Final = 2  # a dictionary pays when each value stands this many times on average
 
+_SAMPLE: Final = 256
+
 _HEAD = struct.Struct("<BBI")
 _COLUMN = struct.Struct("<BBqI")
 _INTS, _FLOATS, _BOOLS, _VALUES, _DICTIONARY = range(5)
@@ -79,13 +81,18 @@ def _encode_column(column: Array) -> tuple[int, int, int, bytes]:
     if column.dtype == np.bool_:
         return _BOOLS, 1, 0, column.astype("u1").tobytes()
     values = column.tolist()
-    distinct = list(dict.fromkeys(values))
-    if len(distinct) * _FEW_DISTINCT > len(values):
+    distinct = [] if _look_distinct(values) else list(dict.fromkeys(values))
+    if not distinct or len(distinct) * _FEW_DISTINCT > len(values):
         return _VALUES, 0, 0, pack(values)
     place = dict(zip(distinct, range(len(distinct)), strict=True))
     width, _, codes = _narrow(np.fromiter(map(place.__getitem__, values), np.int64, len(values)))
     dictionary = pack(distinct)
     return _DICTIONARY, width, len(dictionary), dictionary + codes
+
+
+def _look_distinct(values: list[Any]) -> bool:
+    """Tell whether a sample has hardly a value twice; of half as many distinct values as rows it has several."""
+    return len(values) > 4 * _SAMPLE and len(set(values[:_SAMPLE])) > _SAMPLE - 4
 
 
 def _decode_column(kind: int, width: int, least: int, body: memoryview, rows: int) -> Array:

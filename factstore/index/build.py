@@ -95,7 +95,7 @@ def _merge_attribute(
     """Return the entry of an attribute after these events, sorted by (e, v, t); `forget` what was retracted if asked to."""
     ends_older, live, spans = column.spans_of(events)
     ev, left = merge_family(writer, entry.ev, Merge(ends_older, live[:3]), BY_ENTITY, dtype, order_key)
-    by_value = Merge(column.sort(ends_older, BY_VALUE, order_key), column.sort(live, BY_VALUE, order_key)[:3])
+    by_value = Merge(column.to_value_order(ends_older, order_key), column.to_value_order(live, order_key)[:3])
     ve, _ = merge_family(writer, entry.ve, by_value, BY_VALUE, dtype, order_key)
     rows = entry.rows - left.size + live.size
     if forget:

@@ -153,6 +153,11 @@ def sort_positions(rows: Rows, order: str, order_key: OrderKey = None) -> Ints:
     return np.lexsort(keys)
 
 
+def to_value_order(rows: Rows, order_key: OrderKey = None) -> Rows:
+    """Return rows that are in order of (e, v, t) in order of (v, e, t): one stable sort by value does it."""
+    return rows if rows.size < 2 else rows.take(np.argsort(ranks(rows.v, order_key), kind="stable"))
+
+
 def same_as_next(rows: Rows) -> Array:
     """Tell of each row but the last whether the next has the same entity and value; rows must be sorted."""
     same: Array = rows.e[1:] == rows.e[:-1]

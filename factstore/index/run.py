@@ -12,7 +12,7 @@ import numpy as np
 
 from factstore.datom import Fact
 from factstore.index import column
-from factstore.index.column import BY_ENTITY, BY_VALUE, OrderKey, Region, Rows
+from factstore.index.column import BY_ENTITY, OrderKey, Region, Rows
 
 
 class Run:
@@ -45,7 +45,7 @@ class Run:
     def by_value(self) -> Rows:
         """The events sorted by (v, e, t)."""
         if self._by_value is None:
-            self._by_value = column.sort(self.by_entity, BY_VALUE, self._order_key)
+            self._by_value = column.to_value_order(self.by_entity, self._order_key)
         return self._by_value
 
     def events(self, region: Region) -> Rows:

@@ -13,6 +13,7 @@ import time
 from typing import Any, Final
 
 from factstore.errors import QueryError
+from factstore.query.algebra import join
 from factstore.query.ast import (
     Blank,
     Call,
@@ -31,12 +32,11 @@ from factstore.query.context import Context, source_of
 from factstore.query.explained import Explanation, explained
 from factstore.query.find import answer, check_find
 from factstore.query.forms import shown
-from factstore.query.algebra import join
 from factstore.query.parse import parse_query
 from factstore.query.program import Program, compile_rules
 from factstore.query.relation import UNIT, Relation, strict
-from factstore.query.rules import Tables
 from factstore.query.run import solve
+from factstore.query.tables import Tables
 
 __all__ = ["Explanation", "explain", "q"]
 

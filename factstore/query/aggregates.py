@@ -27,17 +27,13 @@ def _sum(values: list[Any]) -> Any:
     return _add(*values)
 
 
-def _average(values: list[Any]) -> Any:
-    return _as_float(_sum(values)) / len(values)
-
-
-def _as_float(value: Any) -> float:
-    return float(value)
+def _average(values: list[Any]) -> float:
+    return float(_sum(values)) / len(values)
 
 
 def _variance(values: list[Any]) -> float:
     mean = _average(values)
-    return sum((float(value) - mean) ** 2 for value in values) / len(values)
+    return math.fsum((float(value) - mean) ** 2 for value in values) / len(values)
 
 
 def _deviation(values: list[Any]) -> float:

@@ -29,7 +29,7 @@ def walked(starts: Iterable[Any], expand: Expand, load_all: LoadAll, edge_count:
         edge_count: about how many edges there are; once the walk is that long, all are loaded.
     """
     edges: Edges = {}
-    frontier = list(dict.fromkeys(starts))
+    frontier: list[Any] = list(dict.fromkeys(starts))
     seen = set(frontier)
     rounds = 0
     while frontier:
@@ -40,7 +40,9 @@ def walked(starts: Iterable[Any], expand: Expand, load_all: LoadAll, edge_count:
             edges[node] = []
         for node, other in expand(frontier):
             edges[node].append(other)
-        frontier = [other for node in frontier for other in edges[node] if other not in seen and not seen.add(other)]  # type: ignore[func-returns-value]
+        found = dict.fromkeys(other for node in frontier for other in edges[node])
+        frontier = [other for other in found if other not in seen]
+        seen.update(frontier)
     return edges
 
 
@@ -74,6 +76,7 @@ def propagated(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> dict
     number: dict[Any, int] = {}
     lowest: dict[Any, int] = {}
     on_path: list[Any] = []
+    other: Any
     for root in nodes:
         if root in number:
             continue
@@ -135,9 +138,7 @@ def pairs_of(sets: dict[Any, int], nodes: Iterable[Any], values: list[Any], kind
     return relation_of({"0": Column(kinds[0], left), "1": Column(kinds[1], right)}, len(left), distinct=True)
 
 
-def closed(
-    origins: list[Any] | None, edges: Edges, bases: list[tuple[Any, Any]], kinds: tuple[type, type]
-) -> Relation | None:
+def closed(origins: list[Any] | None, edges: Edges, bases: list[tuple[Any, Any]], kinds: tuple[type, type]) -> Relation | None:
     """Return all (node, value) such that steps lead from the node to one that a base gives the value.
 
     Args:

@@ -10,10 +10,11 @@ from factstore import registry
 from factstore.errors import QueryError
 from factstore.query.ast import Pattern
 from factstore.query.clauses import DEFAULT_SOURCE
-from factstore.query.facts import Facts, Limits, Match
+from factstore.query.facts import Facts
 from factstore.query.forms import hint, nearest, shown
 from factstore.query.functions import FUNCTIONS
 from factstore.query.lookups import LOOKUPS
+from factstore.query.places import Limits, Match
 from factstore.query.program import Program
 from factstore.query.relation import Relation
 from factstore.query.scope import Scopes

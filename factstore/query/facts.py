@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -17,7 +17,25 @@ from factstore.errors import QueryError
 from factstore.query import algebra
 from factstore.query.ast import BLANK, Blank, Constant, Pattern, Term, Variable
 from factstore.query.forms import hint, invalid, shown
-from factstore.query.relation import Array, Column, Relation, concatenated, empty, repeated, strict
+from factstore.query.places import (
+    ANY,
+    UNKNOWN,
+    Limits,
+    Match,
+    Place,
+    Read,
+    all_of,
+    both,
+    is_known,
+    joined,
+    narrowed,
+    out_place,
+    paired,
+    stacked,
+    value_at,
+    where_equal,
+)
+from factstore.query.relation import Array, Column, Relation, empty, repeated
 from factstore.query.stored import as_entities, as_values, entity, kind_of, loaded, stored, transaction, transactions
 
 if TYPE_CHECKING:
@@ -28,58 +46,6 @@ if TYPE_CHECKING:
 FEW: Final = 48  # rows up to which reading one by one is faster than by column
 _PLACES: Final = 5
 _PLACES_OF_POINT: Final = 3
-_UNKNOWN: Final = object()
-
-
-class Limits(NamedTuple):
-    """What predicates say of a pattern's values: from low to high, in stored form; None is open."""
-
-    low: Any = None
-    high: Any = None
-    low_open: bool = False
-    high_open: bool = False
-
-
-class Place(NamedTuple):
-    """One place of a pattern as it stands at this step: one known value, a known column, or a variable to be bound."""
-
-    value: Any = _UNKNOWN
-    column: Column | None = None
-    out: str | None = None
-
-    @property
-    def is_known(self) -> bool:
-        return self.value is not _UNKNOWN or self.column is not None
-
-
-_ANY: Final = Place()
-
-
-class Match(NamedTuple):
-    """A relation joined with a pattern, and how its facts were found."""
-
-    relation: Relation
-    access: str
-
-
-class Read(NamedTuple):
-    """Facts that were read: e, v, transaction and operation in stored form, in parallel.
-
-    `at` says which row of the relation each of them answers; None: all of them belong to every row.
-    """
-
-    columns: tuple[Any, Any, Any, Any]
-    at: list[int] | Array | None
-    access: str
-
-    def filter(self, keep: list[bool] | Array) -> Read:
-        """Return the facts for which the mask is true."""
-        if isinstance(keep, list) and isinstance(self.columns[0], list):
-            which = [i for i, kept in enumerate(keep) if kept]
-            e, v, tx, op = ([data[i] for i in which] for data in self.columns)
-            return Read((e, v, tx, op), None if self.at is None else [self.at[i] for i in which], self.access)
-        e, v, tx, op = (data[np.asarray(keep, bool)] for data in self.columns)
-        return Read((e, v, tx, op), None if self.at is None else np.asarray(self.at)[np.asarray(keep, bool)], self.access)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,24 +94,24 @@ class Facts:
         attribute = self._known_attribute(terms[1], relation) if len(terms) > 1 else None
         if attribute is None or self.db.view.is_history:
             return False
-        if not attribute.many and _is_known(terms[0], relation):
+        if not attribute.many and is_known(terms[0], relation):
             return True
-        return attribute.unique is not None and len(terms) > 2 and _constant(terms[2], relation) is not _UNKNOWN
+        return attribute.unique is not None and len(terms) > 2 and value_at(terms[2], relation) is not UNKNOWN
 
     def estimate(self, pattern: Pattern, relation: Relation) -> float:
         """Return about how many rows a relation will have once it is joined with a pattern."""
         e, a, v, *_ = (*pattern.terms, BLANK, BLANK, BLANK)
         view = self.db.view
         attribute = self._known_attribute(a, relation)
-        e_known, v_known = _is_known(e, relation), _is_known(v, relation)
+        e_known, v_known = is_known(e, relation), is_known(v, relation)
         if attribute is None:
             if e_known:
                 return relation.size * 8.0
             total = float(sum(map(view.count, view.attributes())))
             return relation.size * (total / 50 if v_known else total)
         count = view.count(attribute.id)
-        value = _constant(v, relation)
-        if value is not _UNKNOWN:
+        value = value_at(v, relation)
+        if value is not UNKNOWN:
             value = stored(self.db, attribute, value)
             with_value = 0 if value is None else view.count_with(attribute.id, value)
             if not e_known:
@@ -168,7 +134,7 @@ class Facts:
         return sum(counts) / len(places)
 
     def _known_attribute(self, term: Term, relation: Relation) -> Attribute | None:
-        key = _constant(term, relation)
+        key = value_at(term, relation)
         return self.db.schema.find(key) if isinstance(key, str | int) else None
 
     def values_kind(self, pattern: Pattern) -> type | None:
@@ -188,8 +154,8 @@ class Facts:
         """
         terms = pattern.terms
         a = terms[1] if len(terms) > 1 else BLANK
-        key = _constant(a, relation)
-        if key is not _UNKNOWN:
+        key = value_at(a, relation)
+        if key is not UNKNOWN:
             found = self.db.schema.find(key) if isinstance(key, str | int) else None
             if found is None:
                 return Match(empty(relation.names | (pattern.variables & keep)), "no such attribute")
@@ -209,20 +175,20 @@ class Facts:
         """
         terms, view, a = pattern.terms, self.db.view, attribute.id
         e_term, v_term = terms[0], terms[2] if len(terms) > 2 else BLANK
-        e, v = _constant(e_term, relation), _constant(v_term, relation)
-        if e is _UNKNOWN and v is _UNKNOWN:
+        e, v = value_at(e_term, relation), value_at(v_term, relation)
+        if e is UNKNOWN and v is UNKNOWN:
             return None
-        if v is not _UNKNOWN:
+        if v is not UNKNOWN:
             v = stored(self.db, attribute, v)
             if v is None:
                 return Match(empty(relation.names | (pattern.variables & keep)), "no such value")
-        if e is _UNKNOWN:
+        if e is UNKNOWN:
             if attribute.unique is None and view.count_with(a, v) > FEW:
                 return None
             return _found_one(e_term, list(view.holders_of(a, v)), relation, keep, None)
         e = e if type(e) is int else entity(self.db, e)
         values = () if e is None else view.values_of(e, a)
-        if v is not _UNKNOWN:
+        if v is not UNKNOWN:
             return Match(relation if v in values else empty(relation.names), "one fact")
         return _found_one(v_term, list(values), relation, keep, (self.db.schema, attribute))
 
@@ -237,13 +203,13 @@ class Facts:
             attribute = None if key is None or type(key) is bool else self.db.schema.find(key)
             if attribute is not None:
                 parts.append(self._match(attribute, pattern, relation.take(which, len(which)), keep, None).relation)
-        return Match(_stacked(parts, relation.names | (pattern.variables & keep)), f"each of {len(parts)} attributes")
+        return Match(stacked(parts, relation.names | (pattern.variables & keep)), f"each of {len(parts)} attributes")
 
     def _match_any(self, a: Term, pattern: Pattern, relation: Relation, keep: Set[str]) -> Match:
         """Match once for each attribute that there is, and bind the variable to its id."""
         view, find = self.db.view, self.db.schema.find
-        e = _constant(pattern.terms[0], relation)
-        if e is not _UNKNOWN:
+        e = value_at(pattern.terms[0], relation)
+        if e is not UNKNOWN:
             eid = entity(self.db, e)
             ids = [] if eid is None else sorted({fact[1] for fact in view.facts_about(eid)})
         else:
@@ -257,7 +223,7 @@ class Facts:
             part = self._match(attribute, pattern, seeded, keep, None, idents=False).relation
             if part.size:
                 parts.append(part)
-        found = _stacked(parts, relation.names | (pattern.variables & keep))
+        found = stacked(parts, relation.names | (pattern.variables & keep))
         if out is None:
             found = Relation(found.size, found.columns, found.constants, distinct=False)
         return Match(found.keep(relation.names | keep), f"all of {len(ids)} attributes")
@@ -277,7 +243,7 @@ class Facts:
             return self._mask(attribute, e, v, relation)
         found = self._bind(attribute, (e, v, tx, op), read, relation)
         for first, second in same:
-            found = _where_equal(found, first, second)
+            found = where_equal(found, first, second)
         return Match(found.keep(names), read.access)
 
     def _settle(
@@ -291,10 +257,10 @@ class Facts:
             if i == 1:
                 continue
             if isinstance(term, Blank):
-                places.append(_ANY)
+                places.append(ANY)
                 continue
-            value = _constant(term, relation)
-            if value is not _UNKNOWN:
+            value = value_at(term, relation)
+            if value is not UNKNOWN:
                 value = self._stored(attribute, i, value, idents)
                 if value is None:
                     return None
@@ -304,9 +270,9 @@ class Facts:
                 places.append(Place(column=column))
                 masks.append(mask or [])
             else:
-                places.append(_out(term.name, pattern, places, same, keep))  # type: ignore[union-attr]
+                places.append(out_place(term.name, pattern, places, same, keep))  # type: ignore[union-attr]
         if any(masks):
-            relation, places = _narrowed(relation, places, masks)
+            relation, places = narrowed(relation, places, masks)
         return relation, places, same
 
     def _stored(self, attribute: Attribute, place: int, value: Any, idents: bool) -> Any:
@@ -336,17 +302,17 @@ class Facts:
         a, view = attribute.id, self.db.view
         if e.is_known and relation.size <= FEW:
             return self._read_few(attribute, e, v, tx, op, relation)
-        if v.value is not _UNKNOWN and relation.size == 1 and not e.is_known and view.count_with(a, v.value) <= FEW:
+        if v.value is not UNKNOWN and relation.size == 1 and not e.is_known and view.count_with(a, v.value) <= FEW:
             return self._read_few(attribute, e, v, tx, op, relation)
         if e.column is not None:
             if not (v.column or tx.is_known or op.is_known or v.out or tx.out or op.out):
                 return None
             rows, at = view.of_entities(a, e.column.array())
             return self._rows(attribute, rows, at, "rows of the entities")
-        if e.value is not _UNKNOWN:
+        if e.value is not UNKNOWN:
             rows, _ = view.of_entities(a, np.array([e.value]))
             return self._rows(attribute, rows, None, "rows of the entity")
-        if v.value is not _UNKNOWN:
+        if v.value is not UNKNOWN:
             rows, _ = view.with_values(a, [v.value])
             return self._rows(attribute, rows, None, "rows with the value")
         if v.column is not None:
@@ -365,7 +331,7 @@ class Facts:
         if not e.is_known:
             facts = view.facts_with(a, v.value)
             at = [0] * len(facts)
-        elif view.is_history or tx is not _ANY or op is not _ANY:
+        elif view.is_history or tx is not ANY or op is not ANY:
             for i, eid in enumerate(entities):
                 found = view.facts_of(eid, a)
                 facts += found
@@ -376,7 +342,7 @@ class Facts:
                     facts.append((eid, a, value, 0, True))
                     at.append(i)
         es, _, vs, ts, ops = zip(*facts, strict=True) if facts else ((), (), (), (), ())
-        txs = [tx_of(t) for t in ts] if tx is not _ANY else list(ts)
+        txs = [tx_of(t) for t in ts] if tx is not ANY else list(ts)
         where: list[int] | None = at if size > 1 or relation.columns else None
         return Read((list(es), list(vs), txs, list(ops)), where, "facts one by one")
 
@@ -404,11 +370,11 @@ class Facts:
         assert e.column is not None
         es = e.column.array()
         mask: Array
-        if v.value is not _UNKNOWN and view.count_with(a, v.value) <= 4 * relation.size:
+        if v.value is not UNKNOWN and view.count_with(a, v.value) <= 4 * relation.size:
             mask = np.isin(es, view.with_values(a, [v.value])[0].e)
             return Match(relation.filter(mask), "entities with the value")
         rows, at = view.of_entities(a, es)
-        if v.value is not _UNKNOWN:
+        if v.value is not UNKNOWN:
             at = at[np.asarray(algebra.equal_stored(rows.v, v.value), bool)]
         mask = np.zeros(relation.size, bool)
         mask[at] = True
@@ -420,18 +386,18 @@ class Facts:
         """Join a relation with what was read: check what was known, bind what was not."""
         at, keep = read.at, None
         for place, data in zip(places, read.columns, strict=True):
-            if place.value is not _UNKNOWN:
-                keep = _both(keep, algebra.equal_stored(data, place.value))
+            if place.value is not UNKNOWN:
+                keep = both(keep, algebra.equal_stored(data, place.value))
             elif place.column is not None and at is not None:
-                keep = _both(keep, algebra.equal_data(data, place.column.take(at).data))
-        if keep is not None and not _all(keep):
+                keep = both(keep, algebra.equal_data(data, place.column.take(at).data))
+        if keep is not None and not all_of(keep):
             read = read.filter(keep)
         at, size = read.at, len(read.columns[0])
         outs = self._outs(attribute, places, read)
         distinct = self._is_distinct(attribute, places)
         if at is None:
             keys = [(f"place {i}", i, place.column) for i, place in enumerate(places) if place.column is not None]
-            return _joined(relation, outs, keys, read, distinct) if keys else _product(relation, outs, size, distinct)
+            return joined(relation, outs, keys, read, distinct) if keys else paired(relation, outs, size, distinct)
         if not outs:
             at = sorted(set(at)) if isinstance(at, list) else np.unique(at)
             return relation.take(at, len(at))
@@ -448,16 +414,10 @@ class Facts:
 
     def _is_distinct(self, attribute: Attribute, places: tuple[Place, ...]) -> bool:
         """Tell whether every fact that was read gives a row of its own."""
-        e, v, tx, op = (place is not _ANY for place in places)
+        e, v, tx, op = (place is not ANY for place in places)
         if self.db.view.is_history:
             return e and v and tx and op
         return (e and (v or not attribute.many)) or (v and attribute.unique is not None)
-
-
-def _constant(term: Term, relation: Relation) -> Any:
-    if isinstance(term, Constant):
-        return term.value
-    return relation.constants.get(term.name, _UNKNOWN) if isinstance(term, Variable) else _UNKNOWN
 
 
 def _found_one(term: Term, values: list[Any], relation: Relation, keep: Set[str], of: tuple[Schema, Attribute] | None) -> Match:
@@ -470,89 +430,3 @@ def _found_one(term: Term, values: list[Any], relation: Relation, keep: Set[str]
     if len(values) == 1:
         return Match(relation.fixed({term.name: column.values()[0]}), "one fact")
     return Match(Relation(len(values), {term.name: column}, relation.constants, distinct=True), "facts of one entity or value")
-
-
-def _is_known(term: Term, relation: Relation) -> bool:
-    return isinstance(term, Constant) or (isinstance(term, Variable) and relation.binds(term.name))
-
-
-def _out(name: str, pattern: Pattern, places: list[Place], same: list[tuple[str, str]], keep: Set[str]) -> Place:
-    """Return the place of a variable that is not bound yet; of one that stands twice, under a name of its own to compare."""
-    if any(place.out == name for place in places):
-        other = f"{name} {len(places)}"
-        same.append((name, other))
-        return Place(out=other)
-    repeats = sum(isinstance(term, Variable) and term.name == name for term in pattern.terms) > 1
-    return Place(out=name) if name in keep or repeats else _ANY
-
-
-def _narrowed(relation: Relation, places: list[Place], masks: list[list[bool]]) -> tuple[Relation, list[Place]]:
-    """Leave out the rows that some mask leaves out; a masked column lacks its own such rows already."""
-    size = relation.size
-    kept = [all(not mask or mask[i] for mask in masks) for i in range(size)]
-    remaining = iter(masks)
-    narrowed = []
-    for place in places:
-        if place.column is None:
-            narrowed.append(place)
-            continue
-        mask = next(remaining)
-        here = [kept[i] for i in range(size) if not mask or mask[i]]
-        narrowed.append(Place(column=place.column.take([i for i, each in enumerate(here) if each])))
-    return relation.filter(kept), narrowed
-
-
-def _both(keep: Any, other: Any) -> Any:
-    if keep is None:
-        return other
-    if isinstance(keep, list) and isinstance(other, list):
-        return [a and b for a, b in zip(keep, other, strict=True)]
-    return np.asarray(keep, bool) & np.asarray(other, bool)
-
-
-def _all(keep: list[bool] | Array) -> bool:
-    return all(keep) if isinstance(keep, list) else bool(keep.all())
-
-
-def _joined(
-    relation: Relation, outs: dict[str, Column], keys: list[tuple[str, int, Column]], read: Read, distinct: bool
-) -> Relation:
-    """Join a relation with facts that were read for all of its rows, on the places that it has columns of."""
-    known = {name: column for name, _, column in keys}
-    facts = {name: Column(column.kind, read.columns[i]) for name, i, column in keys}
-    right = Relation(len(read.columns[0]), {**outs, **facts}, {}, distinct)
-    found = algebra.join(relation.plus(known, distinct=relation.distinct), right)
-    columns = {name: column for name, column in found.columns.items() if name not in known}
-    return Relation(found.size, columns, found.constants, found.distinct)
-
-
-def _product(relation: Relation, outs: dict[str, Column], size: int, distinct: bool) -> Relation:
-    """Pair every row of a relation with everything that was read; a single row becomes variables of one value."""
-    if size == 1 and outs:
-        return relation.fixed({name: column.values()[0] for name, column in outs.items()})
-    if not outs:
-        size = min(size, 1)
-        return relation if size else empty(relation.names)
-    return algebra.join(relation, Relation(size, outs, {}, distinct))
-
-
-def _where_equal(relation: Relation, first: str, second: str) -> Relation:
-    """Return the rows in which two variables have the same value."""
-    if first in relation.constants:
-        same = strict(relation.constants[first]) == strict(relation.constants[second])
-        return relation if same else empty(relation.names)
-    pair = algebra.comparable(relation.columns[first], relation.columns[second])
-    if pair is None:
-        return empty(relation.names)
-    return relation.filter([a == b for a, b in zip(pair[0].keys(), pair[1].keys(), strict=True)])
-
-
-def _stacked(parts: list[Relation], names: Set[str]) -> Relation:
-    """Put relations of the same variables one below the other; rows of different parts are different."""
-    parts = [part for part in parts if part.size]
-    if not parts:
-        return empty(names)
-    if len(parts) == 1:
-        return parts[0]
-    columns = {name: concatenated([part.column(name) for part in parts]) for name in parts[0].names}
-    return Relation(sum(part.size for part in parts), columns, {}, all(part.distinct for part in parts))

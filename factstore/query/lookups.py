@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-
-
 from factstore.datom import tx_of
 from factstore.errors import QueryError
 from factstore.query.facts import FEW, Facts
@@ -20,7 +18,6 @@ from factstore.query.stored import as_entities, entity, loaded
 if TYPE_CHECKING:
     from factstore.db import Database
     from factstore.schema.attribute import Attribute
-
 
 
 def _database(source: Any, form: Any) -> Facts:

@@ -1,12 +1,12 @@
 """The parser of whole queries.
 
-    query   = [:find element+ section*] | {:find [element+] section*} | the EDN text of either
-    element = variable | (aggregate argument* variable) | (pull source? variable pattern)
-    find    = element+ | [element ...] | [element+] | element .
-    section = :with variable+ | :in input* | :where clause* | :keys, :strs or :syms name+
-            | :order-by key+ | :limit n | :offset n | :timeout ms
-    input   = source | % | binding
-    key     = variable | aggregate | place, followed or not by :asc or :desc, or both in a vector
+query   = [:find element+ section*] | {:find [element+] section*} | the EDN text of either
+element = variable | (aggregate argument* variable) | (pull source? variable pattern)
+find    = element+ | [element ...] | [element+] | element .
+section = :with variable+ | :in input* | :where clause* | :keys, :strs or :syms name+
+        | :order-by key+ | :limit n | :offset n | :timeout ms
+input   = source | % | binding
+key     = variable | aggregate | place, followed or not by :asc or :desc, or both in a vector
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from factstore.query.ast import (
-    BLANK,
     COLLECTION,
     RELATION,
     SCALAR,
     TUPLE,
     Aggregate,
-    BindEach,
-    BindTuple,
     Constant,
     Element,
     Input,
@@ -32,15 +29,12 @@ from factstore.query.ast import (
     RulesInput,
     SourceInput,
     Variable,
-    bound_by,
 )
 from factstore.query.clauses import DEFAULT_SOURCE, parse_binding, parse_clauses
 from factstore.query.forms import Dialect, hint, invalid, is_sequence, nearest, read_text, shown
 from factstore.values import Keyword, Symbol
 
-_SECTIONS: Final = frozenset(
-    (":find", ":with", ":in", ":where", ":keys", ":strs", ":syms", ":order-by", ":limit", ":offset", ":timeout")
-)
+_SECTIONS: Final = frozenset((":find", ":with", ":in", ":where", ":keys", ":strs", ":syms", ":order-by", ":limit", ":offset", ":timeout"))
 _KEY_MAKERS: Final[dict[str, Callable[[str], Any]]] = {
     ":keys": lambda name: Keyword(":" + name.removeprefix(":")),
     ":strs": str,
@@ -238,9 +232,3 @@ def _number(sections: dict[str, Any], key: str, form: Any) -> int | None:
     if len(parts) != 1 or type(parts[0]) is not int or parts[0] < 0:
         raise invalid(f"{key} takes one number from 0", form)
     return int(parts[0])
-
-
-def input_names(inputs: tuple[Input, ...]) -> frozenset[str]:
-    """Return the variables that inputs bind."""
-    bindings = [part for part in inputs if isinstance(part, Variable | BindTuple | BindEach) or part is BLANK]
-    return frozenset(name for binding in bindings for name in bound_by(binding))  # type: ignore[arg-type]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Set
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from factstore.query.ast import Call, Clause, Constant, Given, Not, Or, Pattern, RuleCall, Term, Variable
 from factstore.query.context import Context
-from factstore.query.facts import Limits
+from factstore.query.places import Limits
 from factstore.query.relation import Relation, machine_value
 from factstore.query.scope import adornment, binds_many, missing, unbound
+from factstore.values import is_nan
 
 _RANGED: Final = frozenset((int, float, datetime, str))
 _IN_RANGE: Final = 0.3  # of an attribute's rows lie in a range, for want of knowing better
@@ -69,14 +70,10 @@ def _is_ready(context: Context, clause: Clause, bound: Set[str], outside: Set[st
 
 def _is_point(context: Context, clause: Clause, relation: Relation) -> bool:
     """Tell whether a clause is a look-up for a single row: nothing can be cheaper, so nothing else need be looked at."""
-    return (
-        relation.size == 1 and isinstance(clause, Pattern) and context.source(clause.source, clause.form).is_point(clause, relation)
-    )
+    return relation.size == 1 and isinstance(clause, Pattern) and context.source(clause.source, clause.form).is_point(clause, relation)
 
 
-def _estimate(
-    context: Context, clause: Clause, waiting: list[Clause], relation: Relation
-) -> tuple[float, Limits | None, tuple[Call, ...]]:
+def _estimate(context: Context, clause: Clause, waiting: list[Clause], relation: Relation) -> tuple[float, Limits | None, tuple[Call, ...]]:
     if isinstance(clause, Pattern):
         estimate = context.source(clause.source, clause.form).estimate(clause, relation)
         limits, settled = _limits(context, clause, waiting, relation) if len(waiting) > 1 else (None, ())
@@ -110,9 +107,7 @@ def _rule_estimate(context: Context, call: RuleCall, relation: Relation) -> floa
     if context.program.is_recursive(rule.name):
         return relation.size * _RECURSION if adornment(call, relation.names) else _NEVER
     inner = context.under(call.source, call.form)
-    return sum(
-        _first_estimate(inner, branch.clauses, seeded(call.args, branch.parameters, relation)) for branch in rule.branches
-    )
+    return sum(_first_estimate(inner, branch.clauses, seeded(call.args, branch.parameters, relation)) for branch in rule.branches)
 
 
 def seeded(args: tuple[Term, ...], parameters: tuple[str, ...], relation: Relation) -> Relation:
@@ -131,9 +126,7 @@ def seeded(args: tuple[Term, ...], parameters: tuple[str, ...], relation: Relati
 # -- ranges
 
 
-def _limits(
-    context: Context, pattern: Pattern, waiting: list[Clause], relation: Relation
-) -> tuple[Limits | None, tuple[Call, ...]]:
+def _limits(context: Context, pattern: Pattern, waiting: list[Clause], relation: Relation) -> tuple[Limits | None, tuple[Call, ...]]:
     """Return the range that waiting comparisons say of the values of a pattern whose entity and value are free."""
     if len(pattern.terms) < 3 or not isinstance(pattern.terms[2], Variable):
         return None, ()
@@ -169,7 +162,7 @@ def _narrowed(limits: Limits, call: Call, name: str, kind: type | None, relation
     else:
         return None
     found, machine = machine_value(value)
-    if found is not kind or machine != machine:  # noqa: PLR0124, a NaN has no place in an order
+    if found is not kind or is_nan(machine):  # which has no place in an order
         return None
     is_open = call.function in ("<", ">")
     is_upper = (call.function in ("<", "<=")) == is_left

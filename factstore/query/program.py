@@ -41,11 +41,7 @@ class Program:
 
     def __init__(self, rules: Rules) -> None:
         self._component_of = _components({name: _called(rule) & rules.keys() for name, rule in rules.items()})
-        self._recursive = {
-            name
-            for name, rule in rules.items()
-            if len(self._component_of[name]) > 1 or name in _called(rule)
-        }
+        self._recursive = {name for name, rule in rules.items() if len(self._component_of[name]) > 1 or name in _called(rule)}
         self.rules = self._flattened(rules)
         self.scopes = Scopes(self.rules)
         self._closures = {name: _closure(self.rules[name]) for name in self._recursive if len(self._component_of[name]) == 1}
@@ -114,9 +110,7 @@ def _components(calls: dict[str, set[str]]) -> dict[str, frozenset[str]]:
             if len(more) > len(found):
                 found |= more
                 changed = True
-    return {
-        name: frozenset({other for other in found if name in reach[other]} | {name}) for name, found in reach.items()
-    }
+    return {name: frozenset({other for other in found if name in reach[other]} | {name}) for name, found in reach.items()}
 
 
 # -- closures
@@ -130,7 +124,7 @@ def _closure(rule: Rule) -> Closure | None:
     if not bases or not rest:
         return None
     if len(rest) == 1 and _is_double(rule, rest[0]):
-        return Closure(0, tuple(Step(*base.parameters, base.clauses) for base in bases), bases)
+        return Closure(0, tuple(Step(base.parameters[0], base.parameters[1], base.clauses) for base in bases), bases)
     moves = [_move(rule, branch) for branch in rest]
     if None in moves or len({move[0] for move in moves if move}) > 1:
         return None

@@ -63,7 +63,7 @@ class Scopes:
     def bindable(self, clauses: Iterable[Clause], bound: Set[str]) -> tuple[set[str], list[Clause]]:
         """Return every variable that clauses can bind in some order, and the clauses, without any `not`, that stay unready."""
         known = set(bound)
-        waiting = [clause for clause in clauses if not isinstance(clause, Not)]
+        waiting: list[Clause] = [clause for clause in clauses if not isinstance(clause, Not)]
         while True:
             ready = [clause for clause in waiting if self.is_ready(clause, known)]
             if not ready:
@@ -96,8 +96,10 @@ class Scopes:
         found = self._branches.get(key)
         if found is None:
             known, waiting = self.bindable(clauses, bound)
-            solved = not waiting and wanted <= known and all(
-                self._not_problem(clause, known, head) is None for clause in clauses if isinstance(clause, Not)
+            solved = (
+                not waiting
+                and wanted <= known
+                and all(self._not_problem(clause, known, head) is None for clause in clauses if isinstance(clause, Not))
             )
             found = self._branches[key] = clauses, solved
         return found[1]
@@ -152,9 +154,7 @@ class Scopes:
 def adornment(call: RuleCall, bound: Set[str]) -> Adornment:
     """Return the places of a call's arguments that are constants or bound."""
     return frozenset(
-        place
-        for place, term in enumerate(call.args)
-        if isinstance(term, Constant) or (isinstance(term, Variable) and term.name in bound)
+        place for place, term in enumerate(call.args) if isinstance(term, Constant) or (isinstance(term, Variable) and term.name in bound)
     )
 
 

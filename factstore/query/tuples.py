@@ -11,8 +11,8 @@ from typing import Any
 from factstore.errors import QueryError
 from factstore.query import algebra
 from factstore.query.ast import Constant, Pattern, Variable
-from factstore.query.facts import Limits, Match
 from factstore.query.forms import shown
+from factstore.query.places import Limits, Match
 from factstore.query.relation import Column, Relation, column_of, empty, relation_of
 from factstore.values import Keyword
 

@@ -66,7 +66,7 @@ def compared(name: str, args: list[Any]) -> Array | None:
 def _is_exact(data: Any) -> bool:
     if isinstance(data, np.ndarray):
         return data.dtype.kind == "f" or not len(data) or (int(data.max()) <= _EXACT and int(data.min()) >= -_EXACT)
-    return type(data) is float or abs(data) <= _EXACT
+    return type(data) is float or bool(abs(data) <= _EXACT)
 
 
 def calculated(name: str, args: list[Any]) -> Column | None:
@@ -89,4 +89,4 @@ def calculated(name: str, args: list[Any]) -> Column | None:
 def _is_below(data: Any, limit: int) -> bool:
     if isinstance(data, np.ndarray):
         return not len(data) or (int(data.max()) < limit and int(data.min()) > -limit)
-    return abs(data) < limit
+    return bool(abs(data) < limit)

@@ -75,9 +75,10 @@ def with_(db: Database, tx_data: Any) -> TxReport:
     before = _whole(db)
     facts, tempids, next_n, instant = prepare(before, tx_data, now=time.time_ns() // 1000)
     after = before.plus(facts, instant=instant, next_n=next_n)
-    if db.since_t is not None or db.is_filtered:
-        view = after.view.cut(after=db.view.after, keep=db.view.keep)
-        after = replace(after, view=view, since_t=db.since_t, is_filtered=db.is_filtered)
+    if db.since_t is not None:
+        after = replace(after, view=after.view.cut(after=db.view.after), since_t=db.since_t)
+    if db.predicates:
+        after = after.filtered_by(db.predicates)
     return report(db, after, facts, tempids)
 
 
@@ -86,4 +87,4 @@ def _whole(db: Database) -> Database:
     if db.as_of_t is None and db.since_t is None and not db.is_filtered:
         return db
     view = db.view.cut(upto=db.basis_t, after=-1, keep=None)
-    return replace(db, view=view, as_of_t=None, since_t=None, is_filtered=False)
+    return replace(db, view=view, as_of_t=None, since_t=None, is_filtered=False, predicates=())

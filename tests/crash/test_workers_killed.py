@@ -19,7 +19,7 @@ from overseer import graph_txns, install, status
 from overseer.job import FINISHED, STARTED
 
 ROOT = Path(__file__).resolve().parents[2]
-LEASE = 1.0  # seconds
+LEASE = 2.0  # seconds
 WIDTH = 24
 
 # The handler tells in a file that it began, then works for a while, then asserts that it was done.

@@ -54,7 +54,7 @@ class Naive:
             yield env
             return
         kinds = (Call, Pattern, RuleCall, Or, Not)
-        clause = next(c for kind in kinds for c in clauses if isinstance(c, kind) and self.scopes.is_ready(c, env.keys()))
+        clause = next(c for kind in kinds for c in clauses if isinstance(c, kind) and self.scopes.is_ready(c, frozenset(env)))
         rest = tuple(c for c in clauses if c is not clause)
         for found in self.step(clause, env):
             yield from self.solve(rest, found)
@@ -94,7 +94,7 @@ class Naive:
         return self.by_attribute[key]
 
     def attribute(self, term: Any) -> Any:
-        return Constant(self.idents[term.value]) if isinstance(term, Constant) and isinstance(term.value, str) else term
+        return Constant(self.idents.get(term.value, term.value)) if isinstance(term, Constant) and isinstance(term.value, str) else term
 
 
 def unify(terms: Any, row: Fact, env: Env) -> Iterator[Env]:

@@ -35,7 +35,15 @@ TYPES = {
 ATTRIBUTES = list(TYPES)
 ENTITIES = 5
 VARIABLES = [Symbol(name) for name in ("?a", "?b", "?c", "?d")]
-COLUMNS = ((facts, "FEW"), (lookups, "FEW"), (facts, "_PLACES_OF_POINT"), (algebra, "_FEW"), (calls, "_VECTORS_PAY"), (find, "_VECTORS_PAY"), (run, "_DISTINCT_PAYS"))
+COLUMNS = (
+    (facts, "FEW"),
+    (lookups, "FEW"),
+    (facts, "_PLACES_OF_POINT"),
+    (algebra, "_FEW"),
+    (calls, "_VECTORS_PAY"),
+    (find, "_VECTORS_PAY"),
+    (run, "_DISTINCT_PAYS"),
+)
 
 
 @pytest.fixture(params=["rows", "columns"])
@@ -137,7 +145,9 @@ def queries(draw: st.DrawFn, extra: st.SearchStrategy[Any] | None = None) -> lis
     clauses = draw(st.lists(patterns(), min_size=1, max_size=3))
     kinds = [patterns(), comparisons(), compounds()] + ([extra] if extra is not None else [])
     clauses += draw(st.lists(st.one_of(kinds), max_size=2))
-    used = sorted({part for clause in clauses if isinstance(clause, list) for part in clause if type(part) is Symbol and part.startswith("?")})
+    used = sorted(
+        {part for clause in clauses if isinstance(clause, list) for part in clause if type(part) is Symbol and part.startswith("?")}
+    )
     found = draw(st.lists(st.sampled_from(used), min_size=1, max_size=3)) if used else [VARIABLES[0]]
     return [Keyword(":find"), *found, Keyword(":in"), Symbol("$"), Symbol("%"), Keyword(":where"), *draw(st.permutations(clauses))]
 
@@ -191,7 +201,8 @@ RULES = [
     "[[(r ?x ?y) [?x :t/age ?y]] [(r ?x ?y) (or-join [?x ?y] (and [?x :t/to ?z] (r ?z ?y)) [?x :t/num ?y])]]",
     "[[(r ?x ?y) [?x :t/to ?y] (not [?y :t/on true])] [(r ?x ?y) [?x :t/to ?z] (r ?z ?y) (not [?x :t/age 0])]]",
     "[[(r ?x ?y) [?x :t/age ?y]] [(r ?x ?y) [?x :t/tag ?y]]]",
-    "[[(r ?x ?y) [?x :t/to ?y] [?y :t/to ?x]] [(r ?x ?y) (r ?y ?z) [?z :t/up ?x] [?y :t/to _]] [(r ?x ?y) (r ?x ?z) (r ?z ?w) [?w :t/up ?y]]]",
+    """[[(r ?x ?y) [?x :t/to ?y] [?y :t/to ?x]] [(r ?x ?y) (r ?y ?z) [?z :t/up ?x] [?y :t/to _]]
+        [(r ?x ?y) (r ?x ?z) (r ?z ?w) [?w :t/up ?y]]]""",
 ]
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import factstore
@@ -236,12 +236,12 @@ def patterns() -> st.SearchStrategy[Any]:
     leaves = st.lists(names | options | st.sampled_from(["*", ":n/*"]), min_size=1, max_size=4)
 
     def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-        maps = st.dictionaries(references, inner | st.sampled_from([1, 2, 3, "...", "..."]), min_size=1, max_size=2)
+        maps = st.dictionaries(references, inner | st.sampled_from([1, 2, "..."]), min_size=1, max_size=1)
         return st.tuples(st.lists(names | options | st.just("*"), max_size=3), st.lists(maps, min_size=1, max_size=2)).map(
             lambda parts: parts[0] + parts[1]
         )
 
-    return st.recursive(leaves, nested, max_leaves=6)
+    return st.recursive(leaves, nested, max_leaves=4)
 
 
 class Walk:
@@ -323,7 +323,6 @@ class Walk:
 
 
 @given(GRAPHS, patterns(), st.booleans())
-@settings(max_examples=200)
 def test_a_pull_is_a_walk_over_the_datoms(history: Any, pattern: Any, past: bool) -> None:
     with story(history) as told:
         db = told.db.as_of(told.db.basis_t - 1) if past else told.db

@@ -1,0 +1,158 @@
+"""Places of a pattern: what stands in them at one step of a query, what was read for them, and how both are put together.
+
+Knows relations and columns; reads nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from factstore.query import algebra
+from factstore.query.ast import Constant, Pattern, Term, Variable
+from factstore.query.relation import Array, Column, Relation, concatenated, empty, strict
+
+UNKNOWN: Final = object()
+
+
+class Limits(NamedTuple):
+    """What predicates say of a pattern's values: from low to high, in stored form; None is open."""
+
+    low: Any = None
+    high: Any = None
+    low_open: bool = False
+    high_open: bool = False
+
+
+class Place(NamedTuple):
+    """One place of a pattern as it stands at this step: one known value, a known column, or a variable to be bound."""
+
+    value: Any = UNKNOWN
+    column: Column | None = None
+    out: str | None = None
+
+    @property
+    def is_known(self) -> bool:
+        return self.value is not UNKNOWN or self.column is not None
+
+
+ANY: Final = Place()
+
+
+class Match(NamedTuple):
+    """A relation joined with a pattern, and how its facts were found."""
+
+    relation: Relation
+    access: str
+
+
+class Read(NamedTuple):
+    """Facts that were read: e, v, transaction and operation in stored form, in parallel.
+
+    `at` says which row of the relation each of them answers; None: all of them belong to every row.
+    """
+
+    columns: tuple[Any, Any, Any, Any]
+    at: list[int] | Array | None
+    access: str
+
+    def filter(self, keep: list[bool] | Array) -> Read:
+        """Return the facts for which the mask is true."""
+        if isinstance(keep, list) and isinstance(self.columns[0], list):
+            which = [i for i, kept in enumerate(keep) if kept]
+            e, v, tx, op = ([data[i] for i in which] for data in self.columns)
+            return Read((e, v, tx, op), None if self.at is None else [self.at[i] for i in which], self.access)
+        e, v, tx, op = (data[np.asarray(keep, bool)] for data in self.columns)
+        return Read((e, v, tx, op), None if self.at is None else np.asarray(self.at)[np.asarray(keep, bool)], self.access)
+
+
+def value_at(term: Term, relation: Relation) -> Any:
+    if isinstance(term, Constant):
+        return term.value
+    return relation.constants.get(term.name, UNKNOWN) if isinstance(term, Variable) else UNKNOWN
+
+
+def is_known(term: Term, relation: Relation) -> bool:
+    return isinstance(term, Constant) or (isinstance(term, Variable) and relation.binds(term.name))
+
+
+def out_place(name: str, pattern: Pattern, places: list[Place], same: list[tuple[str, str]], keep: Set[str]) -> Place:
+    """Return the place of a variable that is not bound yet; of one that stands twice, under a name of its own to compare."""
+    if any(place.out == name for place in places):
+        other = f"{name} {len(places)}"
+        same.append((name, other))
+        return Place(out=other)
+    repeats = sum(isinstance(term, Variable) and term.name == name for term in pattern.terms) > 1
+    return Place(out=name) if name in keep or repeats else ANY
+
+
+def narrowed(relation: Relation, places: list[Place], masks: list[list[bool]]) -> tuple[Relation, list[Place]]:
+    """Leave out the rows that some mask leaves out; a masked column lacks its own such rows already."""
+    size = relation.size
+    kept = [all(not mask or mask[i] for mask in masks) for i in range(size)]
+    remaining = iter(masks)
+    narrowed = []
+    for place in places:
+        if place.column is None:
+            narrowed.append(place)
+            continue
+        mask = next(remaining)
+        here = [kept[i] for i in range(size) if not mask or mask[i]]
+        narrowed.append(Place(column=place.column.take([i for i, each in enumerate(here) if each])))
+    return relation.filter(kept), narrowed
+
+
+def both(keep: Any, other: Any) -> Any:
+    if keep is None:
+        return other
+    if isinstance(keep, list) and isinstance(other, list):
+        return [a and b for a, b in zip(keep, other, strict=True)]
+    return np.asarray(keep, bool) & np.asarray(other, bool)
+
+
+def all_of(keep: list[bool] | Array) -> bool:
+    return all(keep) if isinstance(keep, list) else bool(keep.all())
+
+
+def joined(relation: Relation, outs: dict[str, Column], keys: list[tuple[str, int, Column]], read: Read, distinct: bool) -> Relation:
+    """Join a relation with facts that were read for all of its rows, on the places that it has columns of."""
+    known = {name: column for name, _, column in keys}
+    facts = {name: Column(column.kind, read.columns[i]) for name, i, column in keys}
+    right = Relation(len(read.columns[0]), {**outs, **facts}, {}, distinct)
+    found = algebra.join(relation.plus(known, distinct=relation.distinct), right)
+    columns = {name: column for name, column in found.columns.items() if name not in known}
+    return Relation(found.size, columns, found.constants, found.distinct)
+
+
+def paired(relation: Relation, outs: dict[str, Column], size: int, distinct: bool) -> Relation:
+    """Pair every row of a relation with everything that was read; a single row becomes variables of one value."""
+    if size == 1 and outs:
+        return relation.fixed({name: column.values()[0] for name, column in outs.items()})
+    if not outs:
+        size = min(size, 1)
+        return relation if size else empty(relation.names)
+    return algebra.join(relation, Relation(size, outs, {}, distinct))
+
+
+def where_equal(relation: Relation, first: str, second: str) -> Relation:
+    """Return the rows in which two variables have the same value."""
+    if first in relation.constants:
+        same = strict(relation.constants[first]) == strict(relation.constants[second])
+        return relation if same else empty(relation.names)
+    pair = algebra.comparable(relation.columns[first], relation.columns[second])
+    if pair is None:
+        return empty(relation.names)
+    return relation.filter([a == b for a, b in zip(pair[0].keys(), pair[1].keys(), strict=True)])
+
+
+def stacked(parts: list[Relation], names: Set[str]) -> Relation:
+    """Put relations of the same variables one below the other; rows of different parts are different."""
+    parts = [part for part in parts if part.size]
+    if not parts:
+        return empty(names)
+    if len(parts) == 1:
+        return parts[0]
+    columns = {name: concatenated([part.column(name) for part in parts]) for name in parts[0].names}
+    return Relation(sum(part.size for part in parts), columns, {}, all(part.distinct for part in parts))
