@@ -33,7 +33,7 @@ docs: $(VENV)/.has-test ## make the generated pages of docs/reference again
 	@$(BIN)/python docs/reference/generate.py
 
 bench: $(VENV)/.has-test ## run the benchmarks
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.engine
 
 clean: ## remove the environment and what the tools keep
 	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -210,9 +210,7 @@ def durable_threads() -> Run:
 # -- large
 
 
-NUMERIC = [
-    {":db/ident": f":n/{name}", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"} for name in "abcde"
-]
+NUMERIC = [{":db/ident": f":n/{name}", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"} for name in "abcde"]
 TEXT = [{":db/ident": ":s/text", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one"}]
 
 

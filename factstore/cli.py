@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,9 +18,7 @@ from factstore.storage import open_storage
 
 EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_DAMAGED = 1, 3, 4
 
-_store = click.option(
-    "--store", "-s", envvar="FACTSTORE", required=True, metavar="URI", help="A path, or lmdb:PATH. Also from $FACTSTORE."
-)
+_store = click.option("--store", "-s", envvar="FACTSTORE", required=True, metavar="URI", help="A path, or lmdb:PATH. Also from $FACTSTORE.")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -125,7 +123,7 @@ def backup(store: str, target: str) -> None:
 @_store
 def restore(source: str, store: str) -> None:
     """Make a new store from the backup SOURCE, and check it."""
-    if os.path.exists(store.removeprefix("lmdb:")):
+    if Path(store.removeprefix("lmdb:")).exists():
         raise click.ClickException(f"{store} is there already; restore makes a new store")
     _copied(source, store)
 

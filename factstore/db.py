@@ -107,9 +107,7 @@ class Database:
             next_n: the next free entity n after them.
         """
         t, schema = self.basis_t + 1, self.schema.plus(facts)
-        return replace(
-            self, view=self.view.plus(facts, t, schema), schema=schema, basis_t=t, next_n=next_n, last_instant=instant
-        )
+        return replace(self, view=self.view.plus(facts, t, schema), schema=schema, basis_t=t, next_n=next_n, last_instant=instant)
 
     def t_at(self, point: Point) -> int:
         """Return the t that a point in time means: of an instant, the last transaction at or before it, 0 when there is none."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
@@ -107,7 +108,7 @@ def batches(source: Any, names: Sequence[str], size: int) -> Iterator[Table]:
     A path is a CSV file with a header; else rows (mappings), or a table: a mapping of columns, Arrow, pandas, polars.
     """
     if isinstance(source, str | os.PathLike):
-        with open(source, newline="", encoding="utf-8") as file:
+        with Path(source).open(newline="", encoding="utf-8") as file:
             yield from _row_batches(csv.DictReader(file), names, size)
     elif isinstance(source, Mapping) or hasattr(source, "columns") or hasattr(source, "column_names"):
         table = {name: _values(source[name]) for name in names}
@@ -124,21 +125,19 @@ def _row_batches(rows: Iterable[Mapping[str, Any]], names: Sequence[str], size: 
         yield {name: [row.get(name) for row in batch] for name in names}
 
 
-def _values(values: Any) -> Sequence[Any]:
+def _values(values: Any) -> Any:
     if isinstance(values, np.ndarray | list):
         return values
     for method in ("to_pylist", "to_list", "tolist"):  # Arrow, polars, pandas
         if hasattr(values, method):
-            return getattr(values, method)()  # type: ignore[no-any-return]
+            return getattr(values, method)()
     return list(values)
 
 
 # -- a batch
 
 
-def _parts(
-    db: Database, table: Table, mapping: Mapping[str, str | Into], missing: Sequence[str], from_text: bool
-) -> Iterator[Preparation]:
+def _parts(db: Database, table: Table, mapping: Mapping[str, str | Into], missing: Sequence[str], from_text: bool) -> Iterator[Preparation]:
     """Yield the transactions a batch needs: one in bulk for what is new, one of maps for what is not."""
     columns = [_column(db, name, into) for name, into in mapping.items()]
     converted = {c.name: _converted(c, table[c.name], missing, from_text) for c in columns}
@@ -194,9 +193,15 @@ def _boolean(text: str) -> bool:
 
 
 _FROM_TEXT: Final[Mapping[str, Callable[[str], Any]]] = {
-    **dict.fromkeys(("long", "bigint"), int),
-    **dict.fromkeys(("double", "float"), float),
-    **{"bigdec": Decimal, "boolean": _boolean, "instant": datetime.fromisoformat, "uuid": UUID, "uri": Uri},
+    "long": int,
+    "bigint": int,
+    "double": float,
+    "float": float,
+    "bigdec": Decimal,
+    "boolean": _boolean,
+    "instant": datetime.fromisoformat,
+    "uuid": UUID,
+    "uri": Uri,
 }
 
 
@@ -300,7 +305,10 @@ def _checked(c: _Column, values: Sequence[Any]) -> Sequence[Stored]:
                 ":db.error/wrong-type-for-attribute",
                 f"{c.attribute.ident} takes {value_type.wants}, got {value!r} ({type(value).__name__}), {why}, "
                 f"in column {c.name!r}, value {row} of the batch",
-                **{"attribute": c.attribute.ident, "value": value, "column": c.name, "row": row},
+                attribute=c.attribute.ident,
+                value=value,
+                column=c.name,
+                row=row,
             ) from None
     return stored
 
@@ -313,6 +321,8 @@ def _references(db: Database, c: _Column, values: Sequence[Any]) -> Sequence[int
         raise TransactError(
             ":db.error/not-an-entity",
             f"no entity has {c.into.lookup} {unknown[0]!r}, which column {c.name!r} refers to ({len(unknown)} such values)",
-            **{"attribute": c.attribute.ident, "column": c.name, "values": tuple(unknown[:20])},
+            attribute=c.attribute.ident,
+            column=c.name,
+            values=tuple(unknown[:20]),
         )
     return [found[value] for value in values]  # type: ignore[misc]

@@ -82,9 +82,7 @@ class Encoder:
     def __init__(self) -> None:
         self._pack = packer().pack
 
-    def encode(
-        self, t: int, instant: int, next_n: int, facts: Sequence[Fact], columns: Mapping[int, Rows] | None = None
-    ) -> bytes:
+    def encode(self, t: int, instant: int, next_n: int, facts: Sequence[Fact], columns: Mapping[int, Rows] | None = None) -> bytes:
         """Return the record of a transaction whose first fact is its own instant."""
         blocks = {a: block.encode((rows.e, rows.v)) for a, rows in columns.items()} if columns else None
         flat: list[Any] = [FORMAT, t, instant, next_n, blocks]

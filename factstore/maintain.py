@@ -208,4 +208,3 @@ def stats(conn: Connection) -> dict[str, Any]:
         "attributes": attributes,
         "storage": conn._storage.usage(),
     }
-

@@ -10,7 +10,7 @@ import uuid
 from decimal import Decimal
 from typing import Any, Final
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
 from factstore.values import Keyword, Symbol, Uri
 

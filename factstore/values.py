@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, ClassVar, Final, Self, TypeAlias
 from weakref import WeakValueDictionary
 
 LONG_MIN: Final = -(1 << 63)
@@ -32,7 +32,7 @@ class Keyword(str):
     """
 
     __slots__ = ("__weakref__",)
-    _interned: WeakValueDictionary[str, Keyword] = WeakValueDictionary()
+    _interned: ClassVar[WeakValueDictionary[str, Keyword]] = WeakValueDictionary()
 
     def __new__(cls, text: str) -> Self:
         found = cls._interned.get(text)

@@ -41,7 +41,7 @@ def errors() -> str:
         f"# Errors\n\n{MADE}\n",
         "Every error has a `code` that never changes its meaning, a `category` that says what a caller can do about it, a sentence,\n",
         "and `data` with everything the sentence names. What raised one changed nothing; only `UnknownOutcome` leaves that open,\n",
-        "and its `txid` answers it. `…` stands for what differs from case to case; sentences that are put together elsewhere are not shown.\n",
+        "and its `txid` answers it. `…` stands for what differs from case to case; what is put together elsewhere is not shown.\n",
     ]
     for family, title in ((":db.error/", "Of the store"), (":job.error/", "Of jobs")):
         text.append(f"\n## {title}\n\n| code | error | category | says |\n| --- | --- | --- | --- |\n")

@@ -58,9 +58,7 @@ def decode(body: bytes, name: bytes = b"") -> tuple[Array, ...]:
     """Return the columns of a block. Raises: Corrupt(:db.error/storage-corrupt)."""
     rest = memoryview(body)[4:]
     if crc32(rest) != int.from_bytes(body[:4], "little"):
-        raise Corrupt(
-            ":db.error/storage-corrupt", f"block {name.hex()} is damaged: its checksum does not match", block=name.hex()
-        )
+        raise Corrupt(":db.error/storage-corrupt", f"block {name.hex()} is damaged: its checksum does not match", block=name.hex())
     version, count, rows = _HEAD.unpack_from(rest)
     if version != FORMAT:
         raise Corrupt(":db.error/storage-corrupt", f"block {name.hex()} claims format {version}", block=name.hex())

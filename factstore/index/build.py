@@ -89,9 +89,7 @@ def _events(runs: Any, upto_t: int, dtype: str, order_key: OrderKey) -> Rows:
     return column.sort(rows, BY_ENTITY, order_key) if len(runs) > 1 else rows
 
 
-def _merge_attribute(
-    writer: Writer, entry: Entry, events: Rows, dtype: str, order_key: OrderKey, *, forget: bool
-) -> Entry:
+def _merge_attribute(writer: Writer, entry: Entry, events: Rows, dtype: str, order_key: OrderKey, *, forget: bool) -> Entry:
     """Return the entry of an attribute after these events, sorted by (e, v, t); `forget` what was retracted if asked to."""
     ends_older, live, spans = column.spans_of(events)
     ev, left = merge_family(writer, entry.ev, Merge(ends_older, live[:3]), BY_ENTITY, dtype, order_key)
@@ -125,9 +123,7 @@ def _merge_past(writer: Writer, name: bytes, past: Spans, order: str, dtype: str
     return merged
 
 
-def merge_family(
-    writer: Writer, name: bytes, merge: Merge, order: str, dtype: str, order_key: OrderKey
-) -> tuple[bytes, Rows]:
+def merge_family(writer: Writer, name: bytes, merge: Merge, order: str, dtype: str, order_key: OrderKey) -> tuple[bytes, Rows]:
     """Merge rows into a family; both parts sorted in its order.
 
     Returns: the id of the new directory, and the rows that left, as they stood.

@@ -173,7 +173,7 @@ class Index:
             columns = self.blocks.block(directory.names[i])
             keys = columns[place]
             if keys.dtype == object:
-                low, high = bisect_left(keys, wanted, key=order_key), bisect_right(keys, wanted, key=order_key)  # type: ignore[arg-type]
+                low, high = bisect_left(keys, wanted, key=order_key), bisect_right(keys, wanted, key=order_key)
             else:
                 low = int(keys.searchsorted(key))
                 if low == len(keys) or keys[low] != key:
@@ -285,4 +285,3 @@ def locate(directory: Directory, rows: Rows, order: str, order_key: OrderKey) ->
     found = np.empty(both.size, np.int64)
     found[positions] = np.maximum(begun, 0)
     return found[directory.length :]
-

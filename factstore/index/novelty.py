@@ -85,7 +85,6 @@ class Strand:
                     self._in_runs = end
         return (*self.loaded, *self._runs)
 
-
     def truncate(self, t: int) -> None:
         """Take back the facts after t, which no database value has seen yet."""
         with _catch_up:

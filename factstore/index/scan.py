@@ -48,9 +48,7 @@ def prefix(view: View, index: str, components: tuple[Any, ...]) -> Iterator[Fact
         facts = _group_reader(view, index)(components[0])
     wanted = tuple(zip(places, components, strict=False))
     t = components[3] if len(components) > 3 else None
-    return (
-        fact for fact in facts if (t is None or fact[3] == t) and all(_same(fact[place], part) for place, part in wanted)
-    )
+    return (fact for fact in facts if (t is None or fact[3] == t) and all(_same(fact[place], part) for place, part in wanted))
 
 
 def seek(view: View, index: str, components: tuple[Any, ...], *, backwards: bool = False) -> Iterator[Fact]:

@@ -46,13 +46,15 @@ class View:
     after: int = -1  # only facts asserted at t > after
     is_history: bool = False
     keep: Callable[[Fact], bool] | None = None
+    # Memory of what was read: it changes no answer.
     _columns: dict[tuple[int, str], Rows] = field(default_factory=dict, repr=False, compare=False)
+    _asked: dict[tuple[int, str], int] = field(default_factory=dict, repr=False, compare=False)
 
     # -- other views of the same facts
 
     def cut(self, **changes: Any) -> Self:
         """Return this view with other limits."""
-        return replace(self, _columns={}, **changes)
+        return replace(self, _columns={}, _asked={}, **changes)
 
     def plus(self, facts: Sequence[Fact], t: int, schema: Schema) -> Self:
         """Return this view with a transaction on top, seen by nobody else.
@@ -66,7 +68,7 @@ class View:
         novelty = Novelty()
         for transaction in new:
             novelty.append(*transaction)
-        return replace(self, layers=(*layers, Layer(novelty, t)), upto=t, schema=schema, _columns={})
+        return replace(self, layers=(*layers, Layer(novelty, t)), upto=t, schema=schema, _columns={}, _asked={})
 
     # -- scalar reads
 
@@ -78,9 +80,9 @@ class View:
             if chain is None:
                 if (strand is None or not strand.loaded) and not self.index.may_hold(e, a):
                     return ()
-            elif chain[0][3] <= self.upto and not self._is_many(a):
-                # The newest event of a cardinality-one attribute says it all, whatever is older.
-                return (chain[0][2],) if chain[0][4] else ()
+            elif chain[0][4] and self._is_newest and chain[0][3] <= self.upto and not self._is_many(a):
+                # An attribute of cardinality one has one value now, if it ever had more.
+                return (chain[0][2],)
         return tuple(fact[2] for fact in self.facts_of(e, a) if fact[4])
 
     def holders_of(self, a: int, v: Stored) -> tuple[int, ...]:
@@ -144,6 +146,8 @@ class View:
         rows = self._known_column(a, BY_ENTITY, len(es))
         if rows is None:
             rows = self._rows(a, Entities(np.unique(es)))
+        if not self.is_history and self._is_newest and not self._is_many(a):
+            return _one_each(rows, es)
         low, high = column.bounds(rows.e, es)
         at, which = column.spread(low, high)
         return rows.take(at), which
@@ -157,9 +161,7 @@ class View:
         at, which = column.spread(*column.bounds(rows.v, vs, order_key))
         return rows.take(at), which
 
-    def between(
-        self, a: int, low: Stored | None, high: Stored | None, *, low_open: bool = False, high_open: bool = False
-    ) -> Rows:
+    def between(self, a: int, low: Stored | None, high: Stored | None, *, low_open: bool = False, high_open: bool = False) -> Rows:
         """Return the rows with values from low to high, in order of (v, e); None is open."""
         region = Range(low, high, low_open, high_open)
         known = self._cached(a, BY_VALUE)
@@ -218,6 +220,11 @@ class View:
     def _sees_index_as_is(self) -> bool:
         return not self.is_history and self.upto >= self.index.basis_t
 
+    @property
+    def _is_newest(self) -> bool:
+        """Whether no `as_of` is at work: before an attribute became cardinality one it may have had many values."""
+        return self.upto >= self.layers[-1].upto
+
     def _scalar(self, older: list[Fact], strands: list[tuple[Chain, list[Fact], int]], place: int) -> list[Fact]:
         """Return facts of one entity (place 2: told apart by value) or of one value (place 0: by entity)."""
         events: list[Fact] = []
@@ -261,10 +268,12 @@ class View:
         return rows
 
     def _known_column(self, a: int, order: str, wanted: int) -> Rows | None:
-        """Return the whole column when it is at hand or worth making for this many look-ups."""
-        if wanted * _WHOLE_COLUMN_PAYS > self.count(a):
-            return self._column(a, order)
-        return self._cached(a, order)
+        """Return the whole column when it is at hand, or worth making for all the look-ups there were so far."""
+        known = self._cached(a, order)
+        if known is not None:
+            return known
+        asked = self._asked[a, order] = self._asked.get((a, order), 0) + wanted
+        return self._column(a, order) if asked * _WHOLE_COLUMN_PAYS > self.count(a) else None
 
     def _cached(self, a: int, order: str) -> Rows | None:
         found = self._columns.get((a, order))
@@ -343,6 +352,18 @@ class View:
         if events.added is None:
             events = events._replace(added=np.ones(events.size, bool))
         return column.sort(events, region.order, order_key) if len(parts) > 1 else events
+
+
+def _one_each(rows: Rows, es: Ints) -> tuple[Rows, Ints]:
+    """Return the rows of these entities where each has one at most, and the positions in `es` that they answer."""
+    if not rows.size:
+        return rows, np.empty(0, np.int64)
+    at = np.searchsorted(rows.e, es)
+    at[at == rows.size] = 0
+    hit = rows.e[at] == es
+    if hit.all():
+        return rows.take(at), np.arange(len(es))
+    return rows.take(at[hit]), np.flatnonzero(hit)
 
 
 def _oldest_first(chain: Chain, upto: int) -> list[Fact]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from factstore.query.relation import PLAIN, Column, Relation, array_of, relation_of
+from factstore.query.relation import PLAIN, Array, Column, Relation, array_of, relation_of
 
 Edges = dict[Any, list[Any]]
 Expand = Callable[[list[Any]], Iterable[tuple[Any, Any]]]  # nodes → edges that begin there
@@ -130,12 +130,19 @@ def pairs_of(sets: dict[Any, int], nodes: Iterable[Any], values: list[Any], kind
     lefts, rights = [], []
     for i in range(0, len(nodes), step):
         packed = b"".join(sets[node].to_bytes(width, "little") for node in nodes[i : i + step])
-        bits = np.unpackbits(np.frombuffer(packed, np.uint8).reshape(-1, width), axis=1, bitorder="little")
-        row, bit = np.nonzero(bits)
+        row, bit = _bits(np.frombuffer(packed, np.uint8), width)
         lefts.append(node_array[row + i])
         rights.append(value_array[bit])
     left, right = np.concatenate(lefts), np.concatenate(rights)
     return relation_of({"0": Column(kinds[0], left), "1": Column(kinds[1], right)}, len(left), distinct=True)
+
+
+def _bits(packed: Array, width: int) -> tuple[Array, Array]:
+    """Return row and number of every bit that is set in rows of `width` bytes; most bytes are empty as a rule."""
+    at = np.flatnonzero(packed)
+    which, bit = np.nonzero(np.unpackbits(packed[at][:, np.newaxis], axis=1, bitorder="little"))
+    row, byte = np.divmod(at[which], width)
+    return row, byte * 8 + bit
 
 
 def closed(origins: list[Any] | None, edges: Edges, bases: list[tuple[Any, Any]], kinds: tuple[type, type]) -> Relation | None:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from factstore.schema.attribute import Attribute, Schema
 
 FEW: Final = 48  # rows up to which reading one by one is faster than by column
+_WHOLE_COLUMN_PAYS: Final = 16  # reading a sixteenth of a column costs about what reading all of it does
+_SORTED_AT_ONCE: Final = 1 << 18  # rows of an attribute that are put in order for the sake of one range, for the next may come
 _PLACES: Final = 5
 _PLACES_OF_POINT: Final = 3
 
@@ -313,11 +315,12 @@ class Facts:
             rows, _ = view.of_entities(a, np.array([e.value]))
             return self._rows(attribute, rows, None, "rows of the entity")
         if v.value is not UNKNOWN:
-            rows, _ = view.with_values(a, [v.value])
-            return self._rows(attribute, rows, None, "rows with the value")
+            return self._rows(attribute, self._with_value(a, v.value), None, "rows with the value")
         if v.column is not None:
             return self._read_values(attribute, v.column)
         if limits is not None:
+            if view.count(a) <= _SORTED_AT_ONCE:
+                view.by_value(a)
             rows = view.between(a, limits.low, limits.high, low_open=limits.low_open, high_open=limits.high_open)
             return self._rows(attribute, rows, None, "rows with values in the range")
         return self._rows(attribute, view.by_entity(a), None, "all rows")
@@ -360,6 +363,12 @@ class Facts:
             rows, at = rows.take(np.asarray(places, np.int64)), np.asarray(back, np.int64)
         return self._rows(attribute, rows, at, "rows with the values")
 
+    def _with_value(self, a: int, value: Any) -> Rows:
+        view = self.db.view
+        if view.count_with(a, value) * _WHOLE_COLUMN_PAYS > view.count(a):
+            view.by_value(a)  # which the view keeps, so that this read and the next are slices of it
+        return view.between(a, value, value)
+
     def _rows(self, attribute: Attribute, rows: Rows, at: Array | None, access: str) -> Read:
         added = np.ones(rows.size, bool) if rows.added is None else rows.added
         return Read((rows.e, rows.v, transactions(rows.t), added), at, access)
@@ -371,7 +380,7 @@ class Facts:
         es = e.column.array()
         mask: Array
         if v.value is not UNKNOWN and view.count_with(a, v.value) <= 4 * relation.size:
-            mask = np.isin(es, view.with_values(a, [v.value])[0].e)
+            mask = np.isin(es, self._with_value(a, v.value).e)
             return Match(relation.filter(mask), "entities with the value")
         rows, at = view.of_entities(a, es)
         if v.value is not UNKNOWN:

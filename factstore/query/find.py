@@ -16,7 +16,7 @@ from factstore import registry
 from factstore.errors import FactStoreError, QueryError
 from factstore.pulls import pull_many
 from factstore.query.aggregates import AGGREGATES, GROUPED, aggregated
-from factstore.query.ast import COLLECTION, RELATION, SCALAR, Aggregate, Constant, Element, PullExpression, Query, Variable
+from factstore.query.ast import COLLECTION, RELATION, SCALAR, TUPLE, Aggregate, Constant, Element, PullExpression, Query, Variable
 from factstore.query.context import Context
 from factstore.query.forms import hint, invalid, nearest, shown
 from factstore.query.ordering import ordered
@@ -37,7 +37,7 @@ def check_find(query: Query, context: Context) -> None:
 def answer(query: Query, relation: Relation, context: Context) -> Any:
     """Return the answer of a query."""
     if not relation.size:
-        return _shaped(query, [], hashable=True)
+        return _shaped(query, [[] for _ in query.elements], hashable=True)
     hashable = not any(isinstance(element, PullExpression) for element in query.elements)
     if any(isinstance(element, Aggregate) for element in query.elements):
         columns = _aggregates(query, relation, context)
@@ -49,7 +49,7 @@ def answer(query: Query, relation: Relation, context: Context) -> Any:
     if query.offset or query.limit is not None:
         cut = slice(query.offset, None if query.limit is None else query.offset + query.limit)
         columns = [column.take(cut) for column in columns]
-    return _shaped(query, list(zip(*(column.values() for column in columns), strict=True)), hashable=hashable)
+    return _shaped(query, [column.values() for column in columns], hashable=hashable)
 
 
 def _plain(element: Element, relation: Relation, context: Context) -> Column:
@@ -159,22 +159,22 @@ def _given(element: Aggregate, relation: Relation) -> Callable[..., Any]:
 # -- rows
 
 
-def _shaped(query: Query, rows: list[tuple[Any, ...]], *, hashable: bool) -> Any:
+def _shaped(query: Query, columns: list[list[Any]], *, hashable: bool) -> Any:
+    """Return columns as what `:find` asks for; `hashable` says that their values may be hashed."""
     if query.keys is not None:
-        if query.shape != RELATION:
-            return dict(zip(query.keys, rows[0], strict=True)) if rows else None
-        return [dict(zip(query.keys, row, strict=True)) for row in rows]
-    if query.shape == RELATION:
-        return rows if query.order or not hashable else _hashed(rows)
+        dicts = [dict(zip(query.keys, row, strict=True)) for row in zip(*columns, strict=True)]
+        return dicts if query.shape == RELATION else dicts[0] if dicts else None
     if query.shape == COLLECTION:
-        return [row[0] for row in rows]
+        return list(columns[0])
     if query.shape == SCALAR:
-        return rows[0][0] if rows else None
-    return rows[0] if rows else None
+        return columns[0][0] if columns[0] else None
+    if query.shape == TUPLE:
+        return tuple(column[0] for column in columns) if columns[0] else None
+    return list(zip(*columns, strict=True)) if query.order or not hashable else _hashed(columns)
 
 
-def _hashed(rows: list[tuple[Any, ...]]) -> Any:
+def _hashed(columns: list[list[Any]]) -> Any:
     try:
-        return set(rows)
+        return set(zip(*columns, strict=True))
     except TypeError:  # a value that Python cannot hash came in by an input or a function
-        return rows
+        return list(zip(*columns, strict=True))

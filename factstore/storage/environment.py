@@ -328,6 +328,9 @@ def translated(error: lmdb.Error, uri: str) -> StorageError:
     code = getattr(error, "code", 0)
     if code in _NO_SPACE or isinstance(error, lmdb.MapFullError | lmdb.DiskError | lmdb.MemoryError):
         return StoreFull(":db.error/storage-full", f"no room for {uri}: {error}", uri=uri)
+    if code == errno.EACCES:
+        message = f"{uri} and the -lock and -turn beside it must be writable by this user, the lock even for reading only: {error}"
+        return Unavailable(":db.error/storage-unavailable", message, uri=uri)
     if code == errno.EIO:
         return StoreFull(":db.error/storage-full", f"the disk of {uri} is full, or fails: what LMDB wrote was cut short ({error})", uri=uri)
     if isinstance(error, _DAMAGED):

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Never
 
 import lmdb
 
@@ -247,20 +247,28 @@ def _head(txn: Txn) -> int:
 def _read_log(txn: Txn, after_t: int, upto_t: int | None, max_bytes: int) -> list[Record]:
     records: list[Record] = []
     cursor = txn.cursor()
-    if not cursor.set_range(_key(_LOG + after_t + 1)):
+    limit = None if upto_t is None else max(0, upto_t - after_t)
+    if limit == 0 or not cursor.set_range(_key(_LOG + after_t + 1)):
         return records
     t, size = after_t, 0
-    for key, value in cursor.iternext(keys=True, values=True):
+    for value in islice(cursor.iternext(keys=False, values=True), limit):
         t += 1
-        if upto_t is not None and t > upto_t:
-            break
-        if key != _key(_LOG + t) or len(value) < TXID_BYTES:
-            raise Corrupt(":db.error/storage-corrupt", f"the log has no record of t={t}; after it comes key {key.hex()}", t=t)
         records.append(Record(t, value[:TXID_BYTES], value[TXID_BYTES:]))
         size += len(value)
         if size >= max_bytes:
             break
+    # Keys only ever grow, so that n of them that end where they should leave no room for a hole.
+    if (cursor.key() or (cursor.last() and cursor.key())) != _key(_LOG + t):
+        _report_hole(cursor, after_t)
     return records
+
+
+def _report_hole(cursor: lmdb.Cursor[bytes], after_t: int) -> Never:
+    cursor.set_range(_key(_LOG + after_t + 1))
+    for t, key in enumerate(cursor.iternext(keys=True, values=False), after_t + 1):
+        if key != _key(_LOG + t):
+            raise Corrupt(":db.error/storage-corrupt", f"the log has no record of t={t}; what follows is {key.hex()}", t=t)
+    raise Corrupt(":db.error/storage-corrupt", f"the log ends within what was read of it after t={after_t}", t=after_t)
 
 
 def _seek_txid(txn: Txn, txid: bytes, below: int) -> tuple[int | None, int]:

@@ -17,6 +17,7 @@ from factstore.schema.change import violations
 from factstore.transact.expand import ENSURED, INSTANTS, PREDICATED, RETRACTED, SWAPS, WRITTEN, Claim, Claims
 from factstore.transact.forms import Place, shown
 from factstore.transact.functions import Cancelled, Functions
+from factstore.transact.holders import BULK
 from factstore.transact.settled import Changes, Settled
 from factstore.values import Stored, micros_to_instant
 
@@ -50,9 +51,10 @@ def _check_swaps(claims: Claims, swaps: Sequence[Claim]) -> None:
     """Note every :db/cas that finds another value than the one it expects, in the database before."""
     view = claims.db.view
     for e, attribute, expected, place in swaps:
-        facts = view.facts_of(e, attribute.id)
-        found = facts[0][2] if facts else None
+        known = view.values_of(e, attribute.id)
+        found = known[0] if known else None
         if found != expected:
+            facts = view.facts_of(e, attribute.id)
             since = f" (since t={facts[0][3]})" if facts else ""
             claims.problems.add(
                 ":db.error/cas-failed",
@@ -143,7 +145,8 @@ def _check_unique(claims: Claims, asserted: Sequence[Claim], changes: Changes) -
     """Note every unique value that would have two holders in the database after."""
     _, uniques, gone = changes
     holders = claims.holders
-    holders.fetch((fact[1], fact[2]) for fact in uniques)
+    if len(uniques) >= BULK:
+        holders.fetch((fact[1], fact[2]) for fact in uniques)
     first: dict[tuple[int, Stored], Fact] = {}
     for fact in uniques:
         e, a, v, t, _ = fact

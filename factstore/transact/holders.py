@@ -13,7 +13,7 @@ from factstore.db import Database
 from factstore.values import Stored
 
 # Fewer are quicker one by one than as a column.
-_BULK: Final = 32
+BULK: Final = 32
 
 
 class Holders:
@@ -45,7 +45,7 @@ class Holders:
 
     def _fetch(self, a: int, values: list[Any]) -> None:
         known = self._known
-        if len(values) < _BULK:
+        if len(values) < BULK:
             for v in values:
                 known[a, v] = self._view.holders_of(a, v)
             return

@@ -16,6 +16,7 @@ from factstore.datom import USER_BASE
 from factstore.errors import UniqueConflict
 from factstore.transact.expand import BOUND, DOOMED, IDENTITIES, RETRACTED, SETTLED, TYPED, Claim, Claims
 from factstore.transact.forms import Place
+from factstore.transact.holders import BULK
 from factstore.transact.settled import Settled
 from factstore.transact.terms import VALUE_SLOTS
 
@@ -54,7 +55,8 @@ class _Unification:
 
     def run(self) -> None:
         """Bind and unite slots until nothing moves."""
-        self._holders.fetch((claim[1].id, claim[2]) for claim in self._queue if not claim[1].is_ref or claim[2] >= 0)
+        if len(self._queue) >= BULK:
+            self._holders.fetch((claim[1].id, claim[2]) for claim in self._queue if not claim[1].is_ref or claim[2] >= 0)
         for slot, claim in self._claims.special.get(BOUND, ()):
             self._bind(self.root(slot), claim[0], claim)
         while self._queue:
@@ -90,9 +92,8 @@ class _Unification:
             return
         known = self.bound.pop(other, None)
         self._parents[other] = one
-        # The claims that waited for either have another value now.
+        # The claims that waited for the other have another value now.
         self._queue.extend(self._waiting.pop(other, ()))
-        self._queue.extend(self._waiting.pop(one, ()))
         if known is not None:
             self._bind(one, *known)
 

@@ -19,8 +19,11 @@ Simple = tuple[list[Fact], dict[str | int, int], int, int]  # as in `Prepared`
 
 # Types whose values are right when their Python type is, or after the check named here.
 _KINDS: Final[dict[str, type]] = {
-    **dict.fromkeys(("long", "bigint"), int),
-    **{"double": float, "boolean": bool, "string": str, "instant": datetime},
+    "long": int,
+    "double": float,
+    "boolean": bool,
+    "string": str,
+    "instant": datetime,
 }
 
 
@@ -66,12 +69,13 @@ def _add(before: Snapshot, plain: dict[str, _Plain], form: list[Any], t: int, fa
     strand = before.novelty.strands.get(a)
     chain = None if strand is None else strand.of_entity(e)
     if chain is not None:
-        # Cardinality one: the newest event says it all.
-        if chain[0][4]:
-            old = chain[0][2]
-            if old == v:
-                return True
-            facts.append((e, a, old, t, False))
+        if not chain[0][4]:
+            return False
+        # Cardinality one: what was asserted last is all there is.
+        old = chain[0][2]
+        if old == v:
+            return True
+        facts.append((e, a, old, t, False))
     elif strand is not None and strand.loaded:
         return False
     elif before.index.may_hold(e, a) and (known_values := before.index.values_of(a, e)):

@@ -45,7 +45,12 @@ while True:
 """
 
 SCHEMA = [
-    {":db/ident": ":k/name", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one", ":db/unique": ":db.unique/identity"},
+    {
+        ":db/ident": ":k/name",
+        ":db/valueType": ":db.type/string",
+        ":db/cardinality": ":db.cardinality/one",
+        ":db/unique": ":db.unique/identity",
+    },
     {":db/ident": ":k/value", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"},
 ]
 

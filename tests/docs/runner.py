@@ -1,7 +1,7 @@
 """Runs the Python in a Markdown page: the blocks of a page, top to bottom, are one program.
 
-    block   = a fence whose info string is `python`, or `python raises=NAME` for one that must end in that error
-    answer  = a comment `# → VALUE` after an expression, or alone on the next line: something equal, or what the value prints as
+block   = a fence whose info string is `python`, or `python raises=NAME` for one that must end in that error
+answer  = a comment `# → VALUE` after an expression, or alone on the next line: something equal, or what the value prints as
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any, cast
 import lmdb
 import pytest
 
-from factstore.errors import Closed, NotAStore, ReadOnly, StorageError, StoreFull, Unavailable, UnknownOutcome
+from factstore.errors import Closed, Corrupt, NotAStore, ReadOnly, StorageError, StoreFull, Unavailable, UnknownOutcome
 from factstore.storage import Hold, Storage, environment, open_storage
 from factstore.storage.lmdb import LmdbStorage
 from factstore.storage.opening import filesystem_of
@@ -228,6 +228,18 @@ def test_when_all_reader_slots_are_taken_those_of_the_dead_are_cleared(
         child.process.kill()
         child.process.wait()
         assert storage.head() == 0
+
+
+def test_a_hole_in_the_log_is_reported_with_its_t_and_never_skipped(path: Path) -> None:
+    with opened(path) as storage:
+        storage.append(records(*range(1, 11)), expected_t=0)
+        storage._file.write(lambda txn: txn.delete((1 << 63 | 4).to_bytes(8, "big")))
+        for limits in ({}, {"upto_t": 9}, {"upto_t": 4}, {"max_bytes": 100}):
+            with pytest.raises(Corrupt) as damaged:
+                storage.read_log(0, **limits)
+            assert damaged.value.t == 4
+        assert [record.t for record in storage.read_log(0, 3)] == [1, 2, 3]
+        assert [record.t for record in storage.read_log(4)] == [5, 6, 7, 8, 9, 10]
 
 
 # durability

@@ -14,7 +14,12 @@ import factstore
 from factstore import Into
 
 SCHEMA = [
-    {":db/ident": ":air/code", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one", ":db/unique": ":db.unique/identity"},
+    {
+        ":db/ident": ":air/code",
+        ":db/valueType": ":db.type/string",
+        ":db/cardinality": ":db.cardinality/one",
+        ":db/unique": ":db.unique/identity",
+    },
     {":db/ident": ":air/height", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"},
     {":db/ident": ":air/lat", ":db/valueType": ":db.type/double", ":db/cardinality": ":db.cardinality/one"},
     {":db/ident": ":air/open", ":db/valueType": ":db.type/instant", ":db/cardinality": ":db.cardinality/one"},
@@ -45,7 +50,9 @@ def test_rows_of_mappings_become_entities(conn):
 def test_a_csv_file_is_read_by_the_types_of_its_attributes(conn, tmp_path):
     path = tmp_path / "airports.csv"
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows([["code", "height", "lat", "open"], ["LGA", "22", "40.7", "1939-12-02T00:00:00+00:00"], ["JFK", "NA", "", ""]])
+        csv.writer(file).writerows(
+            [["code", "height", "lat", "open"], ["LGA", "22", "40.7", "1939-12-02T00:00:00+00:00"], ["JFK", "NA", "", ""]]
+        )
     conn.load(path, {**MAPPING, "open": ":air/open"})
     assert {":air/code": "LGA", ":air/height": 22, ":air/lat": 40.7, ":air/open": datetime(1939, 12, 2, tzinfo=UTC)} == pulled(conn, "LGA")
     assert {":air/code": "JFK"} == pulled(conn, "JFK")
@@ -62,9 +69,7 @@ def test_columns_of_numpy_and_frames_are_taken_whole(conn):
 def test_a_reference_is_found_by_the_unique_attribute_named(conn):
     conn.load([{"code": "ORD"}], {"code": ":air/code"})
     conn.load([{"code": "MDW", "hub": "ORD"}], {"code": ":air/code", "hub": Into(":air/hub", lookup=":air/code")})
-    assert [("MDW", "ORD")] == list(
-        factstore.q("[:find ?c ?h :where [?e :air/hub ?x] [?e :air/code ?c] [?x :air/code ?h]]", conn.db())
-    )
+    assert [("MDW", "ORD")] == list(factstore.q("[:find ?c ?h :where [?e :air/hub ?x] [?e :air/code ?c] [?x :air/code ?h]]", conn.db()))
 
 
 def test_a_row_whose_identity_is_known_is_added_to_that_entity(conn):
@@ -85,7 +90,12 @@ def test_loading_twice_changes_nothing(conn):
     ("rows", "mapping", "code", "part"),
     [
         ([{"code": 7}], MAPPING, ":db.error/wrong-type-for-attribute", "column 'code', value 0"),
-        ([{"code": "A", "hub": "nowhere"}], {"code": ":air/code", "hub": Into(":air/hub", lookup=":air/code")}, ":db.error/not-an-entity", "nowhere"),
+        (
+            [{"code": "A", "hub": "nowhere"}],
+            {"code": ":air/code", "hub": Into(":air/hub", lookup=":air/code")},
+            ":db.error/not-an-entity",
+            "nowhere",
+        ),
         ([{"code": "A"}], {"code": ":air/cod"}, ":db.error/not-an-attribute", ":air/code"),
         ([{"hub": "A"}], {"hub": ":air/hub"}, ":db.error/invalid-load", "needs a `lookup`"),
         ([{"code": "A"}], {"code": Into(":air/code", lookup=":air/code")}, ":db.error/invalid-load", "no reference"),
@@ -115,7 +125,9 @@ def test_the_log_holds_every_fact_that_was_loaded(conn):
 
 @given(
     st.lists(
-        st.fixed_dictionaries({"code": st.sampled_from("abcdef"), "height": st.none() | st.integers(-5, 5), "lat": st.none() | st.floats(-1, 1)}),
+        st.fixed_dictionaries(
+            {"code": st.sampled_from("abcdef"), "height": st.none() | st.integers(-5, 5), "lat": st.none() | st.floats(-1, 1)}
+        ),
         unique_by=lambda row: row["code"],
         max_size=6,
     ),

@@ -12,7 +12,12 @@ from factstore.cli import main
 from factstore.errors import Corrupt
 
 SCHEMA = [
-    {":db/ident": ":m/name", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one", ":db/unique": ":db.unique/identity"},
+    {
+        ":db/ident": ":m/name",
+        ":db/valueType": ":db.type/string",
+        ":db/cardinality": ":db.cardinality/one",
+        ":db/unique": ":db.unique/identity",
+    },
     {":db/ident": ":m/n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"},
 ]
 

@@ -42,7 +42,7 @@ def test_an_entity_goes_with_its_parts_and_with_what_refers_to_any_of_them(conn,
     conn.transact([[op, ANN]])
     db = conn.db()
     assert db.entid(ANN) is None
-    assert [] == [d for d in db.datoms(":eavt", ann)]
+    assert [] == list(db.datoms(":eavt", ann))
     assert set() == {d for a in (":u/name", ":bag/kind", ":u/boss", ":u/pals") for d in db.datoms(":aevt", a)}
     assert 17 == value(db, BEN, ":u/age")
 
@@ -66,7 +66,7 @@ def test_retracting_what_is_gone_or_was_never_there_does_nothing(conn):
 
 def test_two_retractions_may_meet_in_one_fact(conn):
     conn.transact([[":db/retractEntity", ANN], [":db/retractEntity", BEN]])
-    assert [] == [d for d in conn.db().datoms(":aevt", ":u/login")]
+    assert [] == list(conn.db().datoms(":aevt", ":u/login"))
 
 
 def test_parts_in_a_circle_or_a_long_chain_come_to_an_end(conn):

@@ -16,9 +16,9 @@ def test_with_gives_the_report_of_transact_and_stores_nothing():
     assert before.basis_t == conn.db().basis_t
     done = conn.transact(forms)
     assert (changes(done), done.tempids) == (changes(tried), tried.tempids)
-    assert set(d[:3] for d in done.db_after.datoms(":eavt")) == set(
+    assert {d[:3] for d in done.db_after.datoms(":eavt")} == {
         d[:3] if d.e != done.tx_data[0].tx else done.tx_data[0][:3] for d in tried.db_after.datoms(":eavt")
-    )
+    }
 
 
 def test_with_chains():
@@ -39,7 +39,7 @@ def test_with_keeps_a_filter():
     db = people().db().filter(lambda db, datom: datom.v != "ann")
     report = factstore.with_(db, [{":u/login": "ann", ":u/age": 31}])
     assert {False, True} == {added for *_, added in changes(report)}
-    assert (31, None) == ([d.v for d in report.db_after.datoms(":aevt", ":u/age") if d.v > 20][0], report.db_after.entid(ANN))
+    assert (31, None) == (next(d.v for d in report.db_after.datoms(":aevt", ":u/age") if d.v > 20), report.db_after.entid(ANN))
 
 
 def test_with_on_a_history_is_refused():

@@ -64,7 +64,9 @@ def values(db: Database, eid: Any, attribute: str) -> set[Any]:
 def changes(report: TxReport) -> set[tuple[int, str, Any, bool]]:
     """Return what a transaction added and retracted, without its own instant."""
     name = report.db_after.ident
-    return {(e, str(name(a)), v, added) for e, a, v, _, added in report.tx_data[1:]}
+    told = [(e, str(name(a)), v, added) for e, a, v, _, added in report.tx_data[1:]]
+    assert len(told) == len(set(told))
+    return set(told)
 
 
 def refused(conn: Connection, tx_data: Any, code: str) -> TransactError:

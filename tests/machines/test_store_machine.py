@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 
 from hypothesis import settings
@@ -14,7 +13,12 @@ from factstore import maintain
 from factstore.index.column import BY_ENTITY  # noqa: F401  (numpy is loaded before the clock of the first example runs)
 
 SCHEMA = [
-    {":db/ident": ":p/name", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one", ":db/unique": ":db.unique/identity"},
+    {
+        ":db/ident": ":p/name",
+        ":db/valueType": ":db.type/string",
+        ":db/cardinality": ":db.cardinality/one",
+        ":db/unique": ":db.unique/identity",
+    },
     {":db/ident": ":p/age", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one", ":db/index": True},
     {":db/ident": ":p/tag", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/many"},
     {":db/ident": ":p/boss", ":db/valueType": ":db.type/ref", ":db/cardinality": ":db.cardinality/one"},
@@ -39,7 +43,7 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.path = os.path.join(self.folder.name, "machine.facts")
+        self.path = f"{self.folder.name}/machine.facts"
         self.conn = factstore.connect(self.path, sync="none")
         self.other = None
         self.log = []
@@ -81,7 +85,9 @@ class StoreMachine(RuleBasedStateMachine):
         if conn.db().entid([":p/name", name]) is not None:
             self.note(conn.transact([[":db/retractEntity", [":p/name", name]]]))
 
-    @rule(names=st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True), ages=st.lists(st.none() | st.integers(-3, 3), min_size=4))
+    @rule(
+        names=st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True), ages=st.lists(st.none() | st.integers(-3, 3), min_size=4)
+    )
     def load(self, names, ages):
         known = {v for _, a, v in live(self.log) if a == ":p/name"}
         rows = [{"n": f"l{n}", "a": age} for n, age in zip(names, ages, strict=False) if f"l{n}" not in known]

@@ -1,0 +1,22 @@
+"""The table of codes says all that a transaction can be rejected with."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import factstore
+from factstore.transact.codes import CODES
+
+PACKAGE = Path(factstore.__file__).parent
+OF_READS = {":db.error/history-not-supported"}
+
+
+def test_every_code_is_in_the_table_and_the_table_has_no_other():
+    sources = [path for path in (PACKAGE / "transact").glob("*.py") if path.name != "codes.py"] + [PACKAGE / "schema" / "change.py"]
+    used = {code for path in sources for code in re.findall(r":db\.error/[a-z-]+", path.read_text(encoding="utf-8"))}
+    assert set(CODES) | {":db.error/cardinality-violation"} == used - OF_READS
+
+
+def test_every_meaning_is_a_sentence():
+    assert [] == [code for code, meaning in CODES.items() if not meaning.endswith((".", "returned."))]
