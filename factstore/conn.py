@@ -12,13 +12,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from factstore import log
-from factstore.commit import Change, Committer, Preparation
+from factstore.commit import Committer
 from factstore.datom import Datom, t_of
-from factstore.db import Database, Point, Snapshot
+from factstore.db import Database, Point
 from factstore.errors import Closed, DatabaseError
 from factstore.storage import Storage, Sync, open_storage
-from factstore.transact import TxReport, prepare
-from factstore.transact.simple import prepare_simple
+from factstore.transact import TxReport
 
 if TYPE_CHECKING:
     from factstore.load import Into, LoadReport
@@ -131,16 +130,6 @@ class TxReports:
         self.close()
 
 
-def _preparation(tx_data: Any) -> Preparation:
-    def preparation(before: Snapshot, now: int) -> Change:
-        simple = prepare_simple(before, tx_data, now)
-        if simple is not None:
-            return (*simple, None)  # type: ignore[return-value]  # a Change, made without its price
-        return Change(*prepare(before.database, tx_data, now=now))
-
-    return preparation
-
-
 class Connection:
     """A store that is open: hands out databases, takes transactions. Threads may share it; `with` closes it."""
 
@@ -168,12 +157,12 @@ class Connection:
         Source: Datomic API, transact.
         """
         self._check_open()
-        return self._committer.transact(_preparation(tx_data))
+        return self._committer.transact(tx_data)
 
     def transact_async(self, tx_data: Any) -> Future[TxReport]:
         """Commit a transaction in the background; many share one write. The future gives the report or the error."""
         self._check_open()
-        return self._committer.transact_async(_preparation(tx_data))
+        return self._committer.transact_async(tx_data)
 
     def load(
         self,

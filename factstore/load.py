@@ -84,7 +84,7 @@ def load(
     from_text = isinstance(source, str | os.PathLike)
     for table in batches(source, tuple(mapping), batch_rows):
         for part in _parts(conn.db(), table, mapping, missing, from_text):
-            report = conn._committer.transact(part)
+            report = conn._committer.apply(part)
             datoms += report.size
             transactions += 1
             basis_t = report.db_after.basis_t

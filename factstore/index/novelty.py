@@ -114,12 +114,12 @@ class Transaction(NamedTuple):
 
     t: int
     facts: Sequence[Fact]
-    columns: Mapping[int, Rows] = {}
+    columns: Mapping[int, Rows] | None = None
 
     @property
     def size(self) -> int:
         """How many facts there are in all."""
-        return len(self.facts) + sum(rows.size for rows in self.columns.values())
+        return len(self.facts) + sum(rows.size for rows in (self.columns or {}).values())
 
 
 class Novelty:
@@ -130,7 +130,8 @@ class Novelty:
     def __init__(self, facts: Iterable[Fact] = ()) -> None:
         self.strands: dict[int, Strand] = {}
         self.count = 0
-        self._log: list[Transaction] = []
+        # Plain tuples of plain tuples: the garbage collector walks them once and never again.
+        self._log: list[tuple[int, tuple[Fact, ...], Mapping[int, Rows] | None]] = []
         self._attributes_of: dict[int, tuple[int, ...]] = {}
         self._in_attributes_of = 0
         first = tuple(facts)
@@ -145,24 +146,24 @@ class Novelty:
             if strand is None:
                 strand = strands[fact[1]] = Strand()
             strand.facts.append(fact)
+        self._log.append((t, tuple(facts), columns))
+        self.count += len(facts)
         if columns:
             self._load(columns)
-        transaction = Transaction(t, facts, columns or {})
-        self._log.append(transaction)
-        self.count += len(facts) if columns is None else transaction.size
 
     def _load(self, columns: Mapping[int, Rows]) -> None:
         for a, rows in columns.items():
             strand = self.strands.setdefault(a, Strand())
+            self.count += rows.size
             strand.loaded = (*strand.loaded, Run.loaded(rows))
 
     def truncate(self, t: int) -> None:
         """Take back the transactions after t, which no database value has seen yet."""
         touched: set[int] = set()
-        while self._log and self._log[-1].t > t:
-            gone = self._log.pop()
+        while self._log and self._log[-1][0] > t:
+            gone = Transaction(*self._log.pop())
             self.count -= gone.size
-            touched.update(gone.columns, (fact[1] for fact in gone.facts))
+            touched.update(gone.columns or (), (fact[1] for fact in gone.facts))
         for a in touched:
             self.strands[a].truncate(t)
             if not self.strands[a].count:
@@ -173,15 +174,15 @@ class Novelty:
 
     def transactions(self) -> Iterator[Transaction]:
         """Yield what each transaction said, oldest first."""
-        return iter(self._log)
+        return (Transaction(*entry) for entry in self._log)
 
     def attributes_of(self, e: int) -> tuple[int, ...]:
         """Return the ids of the attributes that any fact about an entity has."""
         if self._in_attributes_of != len(self._log):
             with _catch_up:
                 end = len(self._log)
-                for transaction in self._log[self._in_attributes_of : end]:
-                    self._note_attributes(transaction.facts)
+                for _, facts, _ in self._log[self._in_attributes_of : end]:
+                    self._note_attributes(facts)
                 self._in_attributes_of = end
         found = self._attributes_of.get(e, ())
         region = Entities(ints((e,)))
@@ -198,9 +199,9 @@ class Novelty:
     def after(self, t: int) -> Novelty:
         """Return the novelty that is left when everything up to t has gone into the index."""
         rest = Novelty()
-        for transaction in list(self._log):
-            if transaction.t > t:
-                rest.append(*transaction)
+        for entry in list(self._log):
+            if entry[0] > t:
+                rest.append(*entry)
         return rest
 
 

@@ -28,10 +28,10 @@ def schema_of(index: Index) -> Schema:
     schema = EMPTY
     for a in index.attributes():
         if a < at.FIRST_FREE_ID and a not in (at.TX_INSTANT, at.IDENT, at.TX_KEY, at.DOC):
-            schema = schema.plus(facts_of(view.by_entity(a), a))
+            schema = schema.plus(list(facts_of(view.by_entity(a), a)))
     doc = [fact for fact in facts_of(view.by_entity(at.DOC), at.DOC) if schema.properties(fact[0])]
     names: list[Fact] = list(facts_of(view.cut(is_history=True)._rows(at.IDENT, Everything(BY_ENTITY)), at.IDENT))
     schema = schema.plus(doc)
     for _, facts in groupby(sorted(names, key=lambda fact: fact[3]), key=lambda fact: fact[3]):
-        schema = schema.plus(facts)
+        schema = schema.plus(list(facts))
     return schema

@@ -6,6 +6,7 @@ Knows columns, nothing of clauses or databases. Law: each equals its definition 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +15,6 @@ from factstore.query.relation import (
     PLAIN,
     Array,
     Column,
-    Data,
     Ints,
     Relation,
     concatenated,
@@ -38,10 +38,21 @@ def spread(low: Array, counts: Array) -> tuple[Ints, Ints]:
 def comparable(left: Column, right: Column) -> tuple[Column, Column] | None:
     """Return two columns whose keys can be compared; None when no value of one can be in the other."""
     if left.kind is right.kind:
-        return left, right
+        return _of_one_dictionary(left, right)
     if left.kind in PLAIN and right.kind in PLAIN:
         return None
     return Column(object, left.values()), Column(object, right.values())
+
+
+def _of_one_dictionary(left: Column, right: Column) -> tuple[Column, Column]:
+    """Return two columns of one kind as numbers of one dictionary, if both have dictionaries."""
+    if left.dictionary is None or right.dictionary is None:
+        return left, right
+    if left.dictionary is not right.dictionary:
+        codes = left.dictionary.codes
+        numbers = np.array([codes.get(value, -1 - i) for i, value in enumerate(right.dictionary.values.tolist())], np.int64)
+        return Column(int, left.data), Column(int, numbers[right.data])
+    return Column(int, left.data), Column(int, right.data)
 
 
 def _coded(left: Column, right: Column) -> tuple[Array, Array]:
@@ -94,7 +105,7 @@ def matches(lefts: Sequence[Column], rights: Sequence[Column]) -> tuple[Any, Any
     pairs = [comparable(left, right) for left, right in zip(lefts, rights, strict=True)]
     if None in pairs:
         return [], []
-    n, m = len(lefts[0].data), len(rights[0].data)
+    n, m = lefts[0].size, rights[0].size
     if n + m <= _FEW:
         return _matches_by_dict([pair[0].keys() for pair in pairs if pair], [pair[1].keys() for pair in pairs if pair])
     coded = [_coded(*pair) for pair in pairs if pair]
@@ -182,31 +193,32 @@ def equal_to(column: Column, value: Any) -> list[bool] | Array:
     kind, machine = machine_value(value)
     if kind in PLAIN and column.kind in PLAIN:
         if kind is not column.kind:
-            return [False] * len(column.data)
-        if isinstance(column.data, list):
-            return [each == machine for each in column.data]
-        if column.data.dtype != object or kind is not tuple:
-            return np.asarray(column.data == machine, bool)
+            return [False] * column.size
+        return equal_stored(column, machine)
     key = strict(value)
     return [strict(each) == key for each in column.values()]
 
 
-def equal_stored(data: Data, value: Any) -> list[bool] | Array:
-    """Return the mask of where stored values of one attribute are this one."""
-    if isinstance(data, list) or type(value) is tuple:
-        return [each == value for each in (data if isinstance(data, list) else data.tolist())]
-    return np.asarray(data == value, bool)
+def equal_stored(column: Column, value: Any) -> list[bool] | Array:
+    """Return the mask of where a column of one kind has a value, given in machine form."""
+    if isinstance(column.data, list):
+        return [each == value for each in column.data]
+    if column.dictionary is not None:
+        return np.asarray(column.data == column.dictionary.codes.get(value, -1), bool)
+    if type(value) is tuple:
+        return [each == value for each in column.data.tolist()]
+    return np.asarray(column.data == value, bool)
 
 
-def equal_data(left: Data, right: Data) -> list[bool] | Array:
-    """Return the mask of where stored values of one attribute are the same, place by place."""
-    if isinstance(left, list) or isinstance(right, list) or left.dtype == object:
-        return [a == b for a, b in zip(_listed(left), _listed(right), strict=True)]
-    return np.asarray(left == right, bool)
-
-
-def _listed(data: Data) -> list[Any]:
-    return data if isinstance(data, list) else data.tolist()
+def equal_columns(left: Column, right: Column) -> list[bool] | Array:
+    """Return the mask of where two columns have the same value, place by place."""
+    pair = comparable(left, right)
+    if pair is None:
+        return [False] * left.size
+    a, b = pair[0].data, pair[1].data
+    if isinstance(a, list) or isinstance(b, list) or a.dtype == object or b.dtype == object:
+        return [x == y for x, y in zip(pair[0].keys(), pair[1].keys(), strict=True)]
+    return np.asarray(a == b, bool)
 
 
 def _found(left: Relation, right: Relation) -> list[bool] | Array:
@@ -231,7 +243,7 @@ def _members(lefts: list[Column], rights: list[Column], size: int) -> list[bool]
     pairs = [comparable(left, right) for left, right in zip(lefts, rights, strict=True)]
     if None in pairs:
         return [False] * size
-    if size + len(rights[0].data) <= _FEW or (len(pairs) == 1 and lefts[0].array().dtype.kind not in _WORDS):
+    if size + rights[0].size <= _FEW or (len(pairs) == 1 and not _is_words(pairs[0][0])):  # type: ignore[index]
         keys = [pair[1].keys() for pair in pairs if pair]
         wanted = set(keys[0] if len(keys) == 1 else zip(*keys, strict=True))
         rows = [pair[0].keys() for pair in pairs if pair]
@@ -239,6 +251,10 @@ def _members(lefts: list[Column], rights: list[Column], size: int) -> list[bool]
     coded = [_coded(*pair) for pair in pairs if pair]
     left, right = _packed([pair[0] for pair in coded], [pair[1] for pair in coded])
     return np.isin(left, right)
+
+
+def _is_words(column: Column) -> bool:
+    return column.kind in (int, bool, datetime)
 
 
 def semijoin(left: Relation, right: Relation) -> Relation:
@@ -259,19 +275,40 @@ def distinct(relation: Relation) -> Relation:
     columns = list(relation.columns.values())
     if not columns:
         return relation.take(slice(0, 1), 1, distinct=True)
-    if relation.size <= _FEW or (len(columns) == 1 and columns[0].array().dtype == object):
+    columns = [column if column.dictionary is None else Column(int, column.data) for column in columns]
+    if relation.size <= _FEW or (len(columns) == 1 and not _is_words(columns[0])):
         keys = [column.keys() for column in columns]
         first: dict[Any, int] = {}
         for i, key in enumerate(keys[0] if len(keys) == 1 else zip(*keys, strict=True)):
             first.setdefault(key, i)
         which: Any = list(first.values())
     else:
-        coded = [_coded(column, Column(column.kind, column.data[:0]))[0] for column in columns]
+        coded = [_whole(column) for column in columns]
         none = [code[:0] for code in coded]
         which = first_places(_packed(coded, none)[0])
     if len(which) == relation.size:
         return Relation(relation.size, relation.columns, relation.constants, distinct=True)
     return relation.take(which, len(which), distinct=True)
+
+
+def grouped(columns: Sequence[Column]) -> tuple[Ints, Ints]:
+    """Return for each row the number of its group, rows that are equal in all columns, and for each group its first row."""
+    coded = [_whole(column) for column in columns]
+    numbers = _packed(coded, [code[:0] for code in coded])[0]
+    firsts = first_places(numbers)
+    least, width = _range_of(numbers)
+    if 0 < width <= 8 * len(numbers) + 1024:
+        table = np.empty(width, np.int64)
+        table[numbers[firsts] - least] = np.arange(len(firsts))
+        return table[numbers - least], firsts
+    order = np.argsort(numbers[firsts], kind="stable")
+    return order[np.searchsorted(numbers[firsts], numbers, sorter=order)], firsts
+
+
+def _whole(column: Column) -> Array:
+    """Return a column as whole numbers that are equal where its values are."""
+    column = column if column.dictionary is None else Column(int, column.data)
+    return _coded(column, column.take(slice(0, 0)))[0]
 
 
 def first_places(numbers: Array) -> Ints:

@@ -66,8 +66,7 @@ def _vector_mask(call: Call, args: list[Any], relation: Relation) -> Any:
     if mask is None and call.function == "=" and len(args) == 2:
         column, other = args if isinstance(args[0], Column) else (args[1], args[0])
         if isinstance(other, Column):
-            pair = algebra.comparable(column, other)
-            return [False] * relation.size if pair is None else [a == b for a, b in zip(pair[0].keys(), pair[1].keys(), strict=True)]
+            return algebra.equal_columns(column, other)
         return algebra.equal_to(column, other)
     return mask
 
@@ -180,8 +179,5 @@ def _unified(relation: Relation, columns: dict[str, Column]) -> Relation:
         if name in relation.constants:
             masks.append(np.asarray(algebra.equal_to(columns[name], relation.constants[name]), bool))
             continue
-        pair = algebra.comparable(relation.columns[name], columns[name])
-        if pair is None:
-            return empty(found.names)
-        masks.append(np.array([a == b for a, b in zip(pair[0].keys(), pair[1].keys(), strict=True)], bool))
+        masks.append(np.asarray(algebra.equal_columns(relation.columns[name], columns[name]), bool))
     return found.filter(np.logical_and.reduce(masks)) if masks else found

@@ -72,13 +72,14 @@ def propagated(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> dict
 
     Tarjan's algorithm finds circles children first, on a stack of its own since chains are longer than Python's.
     """
-    found: dict[Any, int] = {}
+    leaves = {other for others in edges.values() for other in others} - edges.keys()
+    found = {leaf: sets.get(leaf, 0) for leaf in leaves}
     number: dict[Any, int] = {}
     lowest: dict[Any, int] = {}
     on_path: list[Any] = []
     other: Any
     for root in nodes:
-        if root in number:
+        if root in number or root in found:
             continue
         number[root] = lowest[root] = len(number)
         on_path.append(root)
@@ -86,18 +87,19 @@ def propagated(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> dict
         while stack:
             node, rest = stack[-1]
             for other in rest:
+                if other in found:
+                    continue
                 if other not in number:
                     number[other] = lowest[other] = len(number)
                     on_path.append(other)
-                    stack.append((other, iter(edges.get(other, ()))))
+                    stack.append((other, iter(edges[other])))
                     break
-                if other not in found:
-                    lowest[node] = min(lowest[node], number[other])
+                if number[other] < lowest[node]:
+                    lowest[node] = number[other]
             else:
                 stack.pop()
-                if stack:
-                    parent = stack[-1][0]
-                    lowest[parent] = min(lowest[parent], lowest[node])
+                if stack and lowest[node] < lowest[stack[-1][0]]:
+                    lowest[stack[-1][0]] = lowest[node]
                 if lowest[node] == number[node]:
                     _settle(node, on_path, edges, sets, found)
     return found
@@ -105,16 +107,15 @@ def propagated(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> dict
 
 def _settle(node: Any, on_path: list[Any], edges: Edges, sets: dict[Any, int], found: dict[Any, int]) -> None:
     """Give every node of a circle that is complete the union of what any of them has or reaches."""
-    circle = []
-    while True:
+    circle = [on_path.pop()]
+    while circle[-1] != node:
         circle.append(on_path.pop())
-        if circle[-1] is node or circle[-1] == node:
-            break
     union = 0
     for each in circle:
         union |= sets.get(each, 0)
         for other in edges.get(each, ()):
-            union |= found.get(other, 0)
+            if other in found:
+                union |= found[other]
     for each in circle:
         found[each] = union
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from factstore.datom import tx_of
 from factstore.errors import QueryError
-from factstore.query import algebra
+from factstore.query import algebra, derived
 from factstore.query.ast import BLANK, Blank, Constant, Pattern, Term, Variable
 from factstore.query.forms import hint, invalid, shown
 from factstore.query.places import (
@@ -35,7 +35,7 @@ from factstore.query.places import (
     value_at,
     where_equal,
 )
-from factstore.query.relation import Array, Column, Relation, empty, repeated
+from factstore.query.relation import PLAIN, Array, Column, Ints, Relation, empty, repeated
 from factstore.query.stored import as_entities, as_values, entity, kind_of, loaded, stored, transaction, transactions
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 FEW: Final = 48  # rows up to which reading one by one is faster than by column
 _WHOLE_COLUMN_PAYS: Final = 16  # reading a sixteenth of a column costs about what reading all of it does
 _SORTED_AT_ONCE: Final = 1 << 18  # rows of an attribute that are put in order for the sake of one range, for the next may come
+_SEARCHES_PER_ROW: Final = 40  # rows that can be put into a dictionary in the time of one search by value
 _PLACES: Final = 5
 _PLACES_OF_POINT: Final = 3
 
@@ -55,7 +56,7 @@ class Facts:
     """A database as a source of facts."""
 
     db: Database
-    _attributes: dict[Any, Attribute] = field(default_factory=dict, compare=False, repr=False)
+    _counts: dict[Any, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def value(self) -> Database:
@@ -115,7 +116,7 @@ class Facts:
         value = value_at(v, relation)
         if value is not UNKNOWN:
             value = stored(self.db, attribute, value)
-            with_value = 0 if value is None else view.count_with(attribute.id, value)
+            with_value = 0 if value is None else self._count_with(attribute.id, value)
             if not e_known:
                 return relation.size * float(with_value)
             return min(relation.size * (with_value / count if count else 0.0), float(with_value))
@@ -126,13 +127,20 @@ class Facts:
             return relation.size * self._fanout(attribute, relation.columns[v.name])
         return relation.size * float(count)
 
+    def _count_with(self, a: int, value: Any) -> int:
+        """Return how many rows of an attribute have a value, counted once in a run."""
+        found = self._counts.get((a, value))
+        if found is None:
+            found = self._counts[a, value] = self.db.view.count_with(a, value)
+        return found
+
     def _fanout(self, attribute: Attribute, column: Column) -> float:
         """Return about how many entities have one of the values of a column, by looking at three of them."""
-        if attribute.unique is not None or not len(column.data):
+        if attribute.unique is not None or not column.size:
             return 1.0
-        places = sorted({0, len(column.data) // 2, len(column.data) - 1})
+        places = sorted({0, column.size // 2, column.size - 1})
         sample, _ = as_values(self.db, attribute, column.take(places))
-        counts = [self.db.view.count_with(attribute.id, value) for value in sample.machine()]
+        counts = [self._count_with(attribute.id, value) for value in sample.machine()]
         return sum(counts) / len(places)
 
     def _known_attribute(self, term: Term, relation: Relation) -> Attribute | None:
@@ -185,7 +193,7 @@ class Facts:
             if v is None:
                 return Match(empty(relation.names | (pattern.variables & keep)), "no such value")
         if e is UNKNOWN:
-            if attribute.unique is None and view.count_with(a, v) > FEW:
+            if attribute.unique is None and self._count_with(a, v) > FEW:
                 return None
             return _found_one(e_term, list(view.holders_of(a, v)), relation, keep, None)
         e = e if type(e) is int else entity(self.db, e)
@@ -292,7 +300,7 @@ class Facts:
         if place == 2:
             return as_values(self.db, attribute, column)
         if place == 4:
-            return (column, None) if column.kind is bool else (Column(bool, []), [False] * len(column.data))
+            return (column, None) if column.kind is bool else (Column(bool, []), [False] * column.size)
         return as_entities(self.db, column)
 
     # -- reading
@@ -304,26 +312,29 @@ class Facts:
         a, view = attribute.id, self.db.view
         if e.is_known and relation.size <= FEW:
             return self._read_few(attribute, e, v, tx, op, relation)
-        if v.value is not UNKNOWN and relation.size == 1 and not e.is_known and view.count_with(a, v.value) <= FEW:
+        if v.value is not UNKNOWN and relation.size == 1 and not e.is_known and self._count_with(a, v.value) <= FEW:
             return self._read_few(attribute, e, v, tx, op, relation)
         if e.column is not None:
-            if not (v.column or tx.is_known or op.is_known or v.out or tx.out or op.out):
+            if v.column is None and not (tx.is_needed or op.is_needed or v.out):
                 return None
+            if relation.size * _WHOLE_COLUMN_PAYS > view.count(a):
+                rows = view.by_entity(a)
+                return self._gathered(attribute, rows, *derived.found(rows.e, e.column.array()), (ANY, v, tx, op), "rows of the entities")
             rows, at = view.of_entities(a, e.column.array())
-            return self._rows(attribute, rows, at, "rows of the entities")
+            return self._rows(attribute, rows, at, (ANY, v, tx, op), "rows of the entities")
         if e.value is not UNKNOWN:
             rows, _ = view.of_entities(a, np.array([e.value]))
-            return self._rows(attribute, rows, None, "rows of the entity")
+            return self._rows(attribute, rows, None, (ANY, v, tx, op), "rows of the entity")
         if v.value is not UNKNOWN:
-            return self._rows(attribute, self._with_value(a, v.value), None, "rows with the value")
+            return self._rows(attribute, self._with_value(a, v.value), None, (e, ANY, tx, op), "rows with the value")
         if v.column is not None:
-            return self._read_values(attribute, v.column)
+            return self._read_values(attribute, v.column, (e, ANY, tx, op))
         if limits is not None:
             if view.count(a) <= _SORTED_AT_ONCE:
                 view.by_value(a)
             rows = view.between(a, limits.low, limits.high, low_open=limits.low_open, high_open=limits.high_open)
-            return self._rows(attribute, rows, None, "rows with values in the range")
-        return self._rows(attribute, view.by_entity(a), None, "all rows")
+            return self._rows(attribute, rows, None, (e, v, tx, op), "rows with values in the range")
+        return self._rows(attribute, view.by_entity(a), None, (e, v, tx, op), "all rows")
 
     def _read_few(self, attribute: Attribute, e: Place, v: Place, tx: Place, op: Place, relation: Relation) -> Read:
         view, a = self.db.view, attribute.id
@@ -334,7 +345,7 @@ class Facts:
         if not e.is_known:
             facts = view.facts_with(a, v.value)
             at = [0] * len(facts)
-        elif view.is_history or tx is not ANY or op is not ANY:
+        elif view.is_history or tx.is_needed or op.is_needed:
             for i, eid in enumerate(entities):
                 found = view.facts_of(eid, a)
                 facts += found
@@ -345,33 +356,56 @@ class Facts:
                     facts.append((eid, a, value, 0, True))
                     at.append(i)
         es, _, vs, ts, ops = zip(*facts, strict=True) if facts else ((), (), (), (), ())
-        txs = [tx_of(t) for t in ts] if tx is not ANY else list(ts)
-        where: list[int] | None = at if size > 1 or relation.columns else None
-        return Read((list(es), list(vs), txs, list(ops)), where, "facts one by one")
+        columns = (Column(int, list(es)), Column(kind_of(attribute), list(vs)), Column(int, list(map(tx_of, ts))), Column(bool, list(ops)))
+        return Read(columns, len(facts), at if size > 1 or relation.columns else None, "facts one by one")
 
-    def _read_values(self, attribute: Attribute, column: Column) -> Read:
+    def _read_values(self, attribute: Attribute, column: Column, needs: tuple[Place, ...]) -> Read:
         """Read the rows with the values of a column, each value looked for once, or the whole attribute when that is less work."""
         view, a = self.db.view, attribute.id
-        narrow = algebra.distinct(Relation(len(column.data), {"?v": column}, {})).columns["?v"]
-        if column.array().dtype == object and len(narrow.data) * 40 > view.count(a):
+        narrow = algebra.distinct(Relation(column.size, {"?v": column}, {})).columns["?v"]
+        if kind_of(attribute) is int and narrow.size * _WHOLE_COLUMN_PAYS > view.count(a):
             rows = view.by_value(a)
-            at, which = algebra.matches([column], [Column(column.kind, rows.v)])
-            return self._rows(attribute, rows.take(np.asarray(which, np.int64)), np.asarray(at, np.int64), "all rows, joined by value")
+            return self._gathered(attribute, rows, *derived.found(rows.v, column.array()), needs, "rows with the values")
+        if narrow.array().dtype == object and narrow.size * _SEARCHES_PER_ROW > view.count(a):
+            rows = view.by_value(a)
+            at, which = algebra.matches([column], [self._value_column(attribute, rows.v)])
+            return self._gathered(attribute, rows, np.asarray(which, np.int64), np.asarray(at, np.int64), needs, "all rows, by value")
         rows, at = view.with_values(a, narrow.array() if narrow.array().dtype != object else narrow.machine())
-        if len(narrow.data) < len(column.data):
+        if narrow.size < column.size:
             back, places = algebra.matches([column], [narrow.take(at)])
             rows, at = rows.take(np.asarray(places, np.int64)), np.asarray(back, np.int64)
-        return self._rows(attribute, rows, at, "rows with the values")
+        return self._rows(attribute, rows, at, needs, "rows with the values")
 
     def _with_value(self, a: int, value: Any) -> Rows:
         view = self.db.view
-        if view.count_with(a, value) * _WHOLE_COLUMN_PAYS > view.count(a):
+        if self._count_with(a, value) * _WHOLE_COLUMN_PAYS > view.count(a):
             view.by_value(a)  # which the view keeps, so that this read and the next are slices of it
         return view.between(a, value, value)
 
-    def _rows(self, attribute: Attribute, rows: Rows, at: Array | None, access: str) -> Read:
-        added = np.ones(rows.size, bool) if rows.added is None else rows.added
-        return Read((rows.e, rows.v, transactions(rows.t), added), at, access)
+    def _rows(self, attribute: Attribute, rows: Rows, at: Array | None, needs: tuple[Place, ...], access: str) -> Read:
+        e, v, tx, op = (need.is_needed for need in needs)
+        columns = (
+            Column(int, rows.e) if e else None,
+            self._value_column(attribute, rows.v) if v else None,
+            Column(int, transactions(rows.t)) if tx else None,
+            Column(bool, np.ones(rows.size, bool) if rows.added is None else rows.added) if op else None,
+        )
+        return Read(columns, rows.size, at, access)
+
+    def _gathered(self, attribute: Attribute, rows: Rows, at: Ints, which: Ints | slice, needs: tuple[Place, ...], access: str) -> Read:
+        """Return the rows at some positions of a whole column, taking only what is needed."""
+        read = self._rows(attribute, rows, None, needs, access)
+        e, v, tx, op = (None if column is None else column.take(at) for column in read.columns)
+        return Read((e, v, tx, op), len(at), which, access)
+
+    def _value_column(self, attribute: Attribute, values: Array) -> Column:
+        """Return the values of a whole column, as numbers of a dictionary where that pays."""
+        kind = kind_of(attribute)
+        if values.dtype == object and kind in PLAIN:
+            coded = derived.dictionary_of(values)
+            if coded is not None:
+                return Column(kind, *coded)
+        return Column(kind, values)
 
     def _mask(self, attribute: Attribute, e: Place, v: Place, relation: Relation) -> Match:
         """Keep the rows of the relation whose entity has any fact of the attribute, or one with the value."""
@@ -379,14 +413,23 @@ class Facts:
         assert e.column is not None
         es = e.column.array()
         mask: Array
-        if v.value is not UNKNOWN and view.count_with(a, v.value) <= 4 * relation.size:
+        whole = relation.size * _WHOLE_COLUMN_PAYS > view.count(a)
+        if not whole and v.value is not UNKNOWN and self._count_with(a, v.value) <= 4 * relation.size:
             mask = np.isin(es, self._with_value(a, v.value).e)
             return Match(relation.filter(mask), "entities with the value")
-        rows, at = view.of_entities(a, es)
+        which: Array | slice
+        if whole:
+            rows = view.by_entity(a)
+            places, which = derived.found(rows.e, es)
+            values = self._value_column(attribute, rows.v).take(places)
+        else:
+            rows, which = view.of_entities(a, es)
+            values = Column(kind_of(attribute), rows.v)
         if v.value is not UNKNOWN:
-            at = at[np.asarray(algebra.equal_stored(rows.v, v.value), bool)]
+            hits = np.flatnonzero(algebra.equal_stored(values, v.value))
+            which = hits if isinstance(which, slice) else which[hits]
         mask = np.zeros(relation.size, bool)
-        mask[at] = True
+        mask[which] = True
         return Match(relation.filter(mask), "entities that have the attribute")
 
     # -- binding
@@ -394,31 +437,33 @@ class Facts:
     def _bind(self, attribute: Attribute, places: tuple[Place, ...], read: Read, relation: Relation) -> Relation:
         """Join a relation with what was read: check what was known, bind what was not."""
         at, keep = read.at, None
-        for place, data in zip(places, read.columns, strict=True):
+        for place, column in zip(places, read.columns, strict=True):
+            if column is None:
+                continue  # settled by how it was read, or of no interest
             if place.value is not UNKNOWN:
-                keep = both(keep, algebra.equal_stored(data, place.value))
+                keep = both(keep, algebra.equal_stored(column, place.value))
             elif place.column is not None and at is not None:
-                keep = both(keep, algebra.equal_data(data, place.column.take(at).data))
+                keep = both(keep, algebra.equal_columns(column, place.column.take(at)))
         if keep is not None and not all_of(keep):
             read = read.filter(keep)
-        at, size = read.at, len(read.columns[0])
+        at, size = read.at, read.size
         outs = self._outs(attribute, places, read)
         distinct = self._is_distinct(attribute, places)
         if at is None:
-            keys = [(f"place {i}", i, place.column) for i, place in enumerate(places) if place.column is not None]
-            return joined(relation, outs, keys, read, distinct) if keys else paired(relation, outs, size, distinct)
+            keys = [(place.column, column) for place, column in zip(places, read.columns, strict=True) if place.column and column]
+            return joined(relation, outs, keys, size, distinct) if keys else paired(relation, outs, size, distinct)
         if not outs:
-            at = sorted(set(at)) if isinstance(at, list) else np.unique(at)
-            return relation.take(at, len(at))
-        rows = relation.take(at, size)
+            at = sorted(set(at)) if isinstance(at, list) else at if isinstance(at, slice) else np.unique(at)
+            return relation if isinstance(at, slice) else relation.take(at, len(at))
+        rows = relation if isinstance(at, slice) else relation.take(at, size)
         return rows.plus(outs, distinct=relation.distinct and distinct)
 
     def _outs(self, attribute: Attribute, places: tuple[Place, ...], read: Read) -> dict[str, Column]:
         """Return what was read as the columns of the variables that a pattern binds."""
         outs: dict[str, Column] = {}
-        for i, (place, data) in enumerate(zip(places, read.columns, strict=True)):
-            if place.out is not None:
-                outs[place.out] = loaded(self.db.schema, attribute, data) if i == 1 else Column(bool if i == 3 else int, data)
+        for i, (place, column) in enumerate(zip(places, read.columns, strict=True)):
+            if place.out is not None and column is not None:
+                outs[place.out] = loaded(self.db.schema, attribute, column.data) if i == 1 and attribute.is_tuple else column
         return outs
 
     def _is_distinct(self, attribute: Attribute, places: tuple[Place, ...]) -> bool:

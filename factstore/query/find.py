@@ -15,6 +15,7 @@ import numpy as np
 from factstore import registry
 from factstore.errors import FactStoreError, QueryError
 from factstore.pulls import pull_many
+from factstore.query import algebra
 from factstore.query.aggregates import AGGREGATES, GROUPED, aggregated
 from factstore.query.ast import COLLECTION, RELATION, SCALAR, TUPLE, Aggregate, Constant, Element, PullExpression, Query, Variable
 from factstore.query.context import Context
@@ -44,7 +45,7 @@ def answer(query: Query, relation: Relation, context: Context) -> Any:
     else:
         columns = [_plain(element, relation, context) for element in query.elements]
     if query.order:
-        which = ordered(columns, query.order)
+        which = ordered(columns, query.order, None if query.limit is None else query.offset + query.limit)
         columns = [column.take(which) for column in columns]
     if query.offset or query.limit is not None:
         cut = slice(query.offset, None if query.limit is None else query.offset + query.limit)
@@ -112,6 +113,8 @@ def _groups(relation: Relation, names: list[str]) -> tuple[Ints, Any]:
     columns = [relation.columns[name] for name in names if name in relation.columns]
     if not columns:
         return np.zeros(relation.size, np.int64), [0]
+    if relation.size >= _VECTORS_PAY:
+        return algebra.grouped(columns)
     numbers: dict[Any, int] = {}
     firsts: list[int] = []
     groups = []

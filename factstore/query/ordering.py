@@ -13,28 +13,41 @@ import numpy as np
 
 from factstore.query.ast import Order
 from factstore.query.functions import compare
-from factstore.query.relation import PLAIN, Array, Column, column_of
+from factstore.query.relation import PLAIN, Array, Column, Ints, column_of
 
 _NUMBERS: Final = frozenset((int, float, bool, datetime))
 _UNORDERED: Final = frozenset((type(None),))
 
 
-def ordered(columns: Sequence[Column], order: Sequence[Order]) -> list[int]:
-    """Return the positions of rows in order, the first key deciding first."""
-    which: list[int] = list(range(len(columns[0].data)))
+def ordered(columns: Sequence[Column], order: Sequence[Order], limit: int | None = None) -> Ints:
+    """Return the positions of rows in order, the first key deciding first; of the first rows at least, when there is a limit."""
+    keys = {key.place: _of_one_kind(columns[key.place]) for key in order}
+    which = _candidates(keys[order[0].place], order[0], limit)
     for key in reversed(order):
-        which = _sorted(columns[key.place], which, descending=key.descending)
+        which = _sorted(keys[key.place], which, descending=key.descending)
     return which
 
 
-def _sorted(column: Column, which: list[int], *, descending: bool) -> list[int]:
-    column = _of_one_kind(column)
+def _candidates(column: Column, key: Order, limit: int | None) -> Ints:
+    """Return the rows that can be among the first, by the key that decides first; rows equal to the last of them included."""
+    size = column.size
+    if limit is None or column.kind not in _NUMBERS or not 0 < limit < size // 8:
+        return np.arange(size)
+    data = column.array()
+    if column.kind is float and bool(np.isnan(data).any()):  # which no bound is below or above
+        return np.arange(size)
+    if key.descending:
+        return np.flatnonzero(data >= np.partition(data, size - limit)[size - limit])
+    return np.flatnonzero(data <= np.partition(data, limit - 1)[limit - 1])
+
+
+def _sorted(column: Column, which: Ints, *, descending: bool) -> Ints:
     if column.kind in _NUMBERS:
-        return _sorted_numbers(column.array(), np.array(which), descending).tolist()  # type: ignore[no-any-return]
+        return _sorted_numbers(column.array(), which, descending)
     values = column.values()
     if column.kind in PLAIN - _UNORDERED:
-        return sorted(which, key=values.__getitem__, reverse=descending)
-    return sorted(which, key=lambda i: _Ordered(values[i]), reverse=descending)
+        return np.array(sorted(which.tolist(), key=values.__getitem__, reverse=descending), np.int64)
+    return np.array(sorted(which.tolist(), key=lambda i: _Ordered(values[i]), reverse=descending), np.int64)
 
 
 def _of_one_kind(column: Column) -> Column:
@@ -42,7 +55,7 @@ def _of_one_kind(column: Column) -> Column:
     return column_of(column.values()) if column.kind is object else column
 
 
-def _sorted_numbers(data: Array, which: Array, descending: bool) -> Array:
+def _sorted_numbers(data: Array, which: Ints, descending: bool) -> Ints:
     keys = data[which]
     if descending:  # from behind, so that a stable sort leaves equal rows as they were
         return which[len(which) - 1 - np.argsort(keys[::-1], kind="stable")[::-1]]

@@ -37,6 +37,10 @@ class Place(NamedTuple):
     def is_known(self) -> bool:
         return self.value is not UNKNOWN or self.column is not None
 
+    @property
+    def is_needed(self) -> bool:
+        return self.value is not UNKNOWN or self.column is not None or self.out is not None
+
 
 ANY: Final = Place()
 
@@ -49,23 +53,31 @@ class Match(NamedTuple):
 
 
 class Read(NamedTuple):
-    """Facts that were read: e, v, transaction and operation in stored form, in parallel.
+    """Facts that were read: e, v, transaction and operation as columns of stored values; None for what nobody needs.
 
-    `at` says which row of the relation each of them answers; None: all of them belong to every row.
+    `at` says which row of the relation each of them answers, a whole slice that each answers its own; None: all of them
+    belong to every row.
     """
 
-    columns: tuple[Any, Any, Any, Any]
-    at: list[int] | Array | None
+    columns: tuple[Column | None, Column | None, Column | None, Column | None]
+    size: int
+    at: list[int] | Array | slice | None
     access: str
 
     def filter(self, keep: list[bool] | Array) -> Read:
         """Return the facts for which the mask is true."""
-        if isinstance(keep, list) and isinstance(self.columns[0], list):
+        which: Any
+        if isinstance(keep, list) and not isinstance(self.at, np.ndarray):
             which = [i for i, kept in enumerate(keep) if kept]
-            e, v, tx, op = ([data[i] for i in which] for data in self.columns)
-            return Read((e, v, tx, op), None if self.at is None else [self.at[i] for i in which], self.access)
-        e, v, tx, op = (data[np.asarray(keep, bool)] for data in self.columns)
-        return Read((e, v, tx, op), None if self.at is None else np.asarray(self.at)[np.asarray(keep, bool)], self.access)
+        else:
+            which = np.flatnonzero(keep)
+        e, v, tx, op = (None if column is None else column.take(which) for column in self.columns)
+        at = self.at
+        if isinstance(at, slice):
+            at = which
+        elif at is not None:
+            at = [at[i] for i in which] if isinstance(at, list) else at[which]
+        return Read((e, v, tx, op), len(which), at, self.access)
 
 
 def value_at(term: Term, relation: Relation) -> Any:
@@ -116,11 +128,10 @@ def all_of(keep: list[bool] | Array) -> bool:
     return all(keep) if isinstance(keep, list) else bool(keep.all())
 
 
-def joined(relation: Relation, outs: dict[str, Column], keys: list[tuple[str, int, Column]], read: Read, distinct: bool) -> Relation:
-    """Join a relation with facts that were read for all of its rows, on the places that it has columns of."""
-    known = {name: column for name, _, column in keys}
-    facts = {name: Column(column.kind, read.columns[i]) for name, i, column in keys}
-    right = Relation(len(read.columns[0]), {**outs, **facts}, {}, distinct)
+def joined(relation: Relation, outs: dict[str, Column], keys: list[tuple[Column, Column]], size: int, distinct: bool) -> Relation:
+    """Join a relation with facts that were read for all of its rows, on pairs of a column of it and one of theirs."""
+    known = {f"key {i}": pair[0] for i, pair in enumerate(keys)}
+    right = Relation(size, {**outs, **{f"key {i}": pair[1] for i, pair in enumerate(keys)}}, {}, distinct)
     found = algebra.join(relation.plus(known, distinct=relation.distinct), right)
     columns = {name: column for name, column in found.columns.items() if name not in known}
     return Relation(found.size, columns, found.constants, found.distinct)
@@ -141,10 +152,7 @@ def where_equal(relation: Relation, first: str, second: str) -> Relation:
     if first in relation.constants:
         same = strict(relation.constants[first]) == strict(relation.constants[second])
         return relation if same else empty(relation.names)
-    pair = algebra.comparable(relation.columns[first], relation.columns[second])
-    if pair is None:
-        return empty(relation.names)
-    return relation.filter([a == b for a, b in zip(pair[0].keys(), pair[1].keys(), strict=True)])
+    return relation.filter(algebra.equal_columns(relation.columns[first], relation.columns[second]))
 
 
 def stacked(parts: list[Relation], names: Set[str]) -> Relation:

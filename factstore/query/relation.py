@@ -61,11 +61,23 @@ def strict(value: Any) -> Any:
     return kind, value
 
 
+class Dictionary:
+    """The distinct values of a column that is kept as numbers."""
+
+    __slots__ = ("codes", "values")
+
+    def __init__(self, codes: dict[Any, int]) -> None:
+        self.codes = codes
+        self.values = np.empty(len(codes), object)
+        self.values[:] = list(codes)
+
+
 class Column(NamedTuple):
-    """Values of one kind, numbers and datetimes in machine form."""
+    """Values of one kind, numbers and datetimes in machine form; with a dictionary, `data` are the numbers of its values."""
 
     kind: type
     data: Data
+    dictionary: Dictionary | None = None
 
     def take(self, which: Which) -> Column:
         """Return the values at these positions, under this mask or in this slice."""
@@ -76,15 +88,22 @@ class Column(NamedTuple):
             if isinstance(which, np.ndarray):
                 which = (which.nonzero()[0] if which.dtype == np.bool_ else which).tolist()
             return Column(self.kind, [data[i] for i in which])
-        return Column(self.kind, data[which])
+        return Column(self.kind, data[which], self.dictionary)
+
+    @property
+    def size(self) -> int:
+        """How many values there are; `len` is the number of a tuple's parts."""
+        return len(self.data)
 
     def array(self) -> Array:
         """Return the column as a numpy array."""
+        if self.dictionary is not None:
+            return self.dictionary.values[self.data]
         return array_of(self.data, self.kind) if isinstance(self.data, list) else self.data
 
     def machine(self) -> list[Any]:
         """Return the column as a list, datetimes in microseconds."""
-        return self.data if isinstance(self.data, list) else self.data.tolist()
+        return self.data if isinstance(self.data, list) else self.array().tolist()
 
     def values(self) -> list[Any]:
         """Return the column as a list of what users see."""
@@ -147,13 +166,16 @@ def repeated(value: Any, size: int) -> Column:
 
 def concatenated(columns: Sequence[Column]) -> Column:
     """Return one column after the other."""
-    columns = [column for column in columns if len(column.data)] or list(columns[:1])
+    columns = [column for column in columns if column.size] or list(columns[:1])
     if len(columns) == 1:
         return columns[0]
     if any(column.kind is not columns[0].kind for column in columns):
         return Column(object, [value for column in columns for value in column.values()])
     if all(isinstance(column.data, list) for column in columns):
         return Column(columns[0].kind, [value for column in columns for value in column.data])
+    dictionary = columns[0].dictionary
+    if dictionary is not None and all(column.dictionary is dictionary for column in columns):
+        return Column(columns[0].kind, np.concatenate([np.asarray(column.data) for column in columns]), dictionary)
     return Column(columns[0].kind, np.concatenate([column.array() for column in columns]))
 
 

@@ -72,10 +72,7 @@ def _joined(relation: Relation, answers: Relation, call: RuleCall, keep: Set[str
 
 
 def _where_equal(answers: Relation, first: str, second: str) -> Relation:
-    pair = algebra.comparable(answers.column(first), answers.column(second))
-    if pair is None:
-        return answers.take([], 0)
-    return answers.filter([a == b for a, b in zip(pair[0].keys(), pair[1].keys(), strict=True)])
+    return answers.filter(algebra.equal_columns(answers.column(first), answers.column(second)))
 
 
 def _closed(context: Context, rule: Rule, call: RuleCall, relation: Relation, bound: Adornment, solve: Solve) -> Relation | None:

@@ -134,7 +134,7 @@ def as_values(db: Database, attribute: Attribute, column: Column) -> tuple[Colum
     if column.kind is kind and kind in PLAIN:
         return column, None
     if column.kind in PLAIN and kind in PLAIN and not (column.kind is str and kind is Keyword):
-        return Column(kind, []), [False] * len(column.data)
+        return Column(kind, []), [False] * column.size
     return _masked(kind, [stored(db, attribute, value) for value in column.values()])
 
 

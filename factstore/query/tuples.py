@@ -32,12 +32,14 @@ def rows_of(value: Any) -> list[Any] | None:
 class Tuples:
     """A collection of tuples as a source."""
 
-    __slots__ = ("_by_width", "_rows", "value")
+    __slots__ = ("_by_pattern", "_by_width", "_rows", "value")
 
     def __init__(self, value: Any, rows: list[Any]) -> None:
         self.value = value
         self._rows = rows
         self._by_width: dict[int, Relation] = {}
+        # With the pattern, so that no other can take its id.
+        self._by_pattern: dict[tuple[int, Set[str]], tuple[Pattern, Relation]] = {}
 
     def check(self, pattern: Pattern) -> None:
         """Raise QueryError when some element is no tuple."""
@@ -66,20 +68,26 @@ class Tuples:
     def match(self, pattern: Pattern, relation: Relation, keep: Set[str], _limits: Limits | None = None) -> Match:
         """Return a relation joined with the tuples that a pattern matches."""
         names = relation.names | (pattern.variables & keep)
+        wanted = pattern.variables & names
+        key = id(pattern), wanted
+        known = self._by_pattern.get(key)
+        if known is None:
+            known = self._by_pattern[key] = pattern, self._matching(pattern, wanted)
+        return Match(algebra.join(relation, known[1]) if known[1].size else empty(names), "tuples")
+
+    def _matching(self, pattern: Pattern, wanted: Set[str]) -> Relation:
+        """Return the tuples that match the constants and the repeated variables of a pattern, each once."""
         rows = self._of_width(len(pattern.terms))
         places: dict[str, str] = {}
         for i, term in enumerate(pattern.terms):
             place = str(i)
             if isinstance(term, Constant):
-                rows = rows.filter(_matching(rows.columns[place], term.value))
+                rows = rows.filter(_equal(rows.columns[place], term.value))
             elif isinstance(term, Variable) and term.name in places:
-                rows = _where_equal(rows, places[term.name], place)
+                rows = rows.filter(algebra.equal_columns(rows.columns[places[term.name]], rows.columns[place]))
             elif isinstance(term, Variable):
                 places[term.name] = place
-        if not rows.size:
-            return Match(empty(names), "tuples")
-        wanted = {place: name for name, place in places.items() if name in names}
-        return Match(algebra.join(relation, algebra.distinct(rows.renamed(wanted))), "tuples")
+        return algebra.distinct(rows.renamed({place: name for name, place in places.items() if name in wanted}))
 
     def _of_width(self, width: int) -> Relation:
         found = self._by_width.get(width)
@@ -90,12 +98,7 @@ class Tuples:
         return found
 
 
-def _matching(column: Column, value: Any) -> Any:
+def _equal(column: Column, value: Any) -> Any:
     if isinstance(value, Keyword) or (type(value) is str and value.startswith(":")):
         return [isinstance(each, str) and each == value for each in column.values()]
     return algebra.equal_to(column, value)
-
-
-def _where_equal(rows: Relation, first: str, second: str) -> Relation:
-    pair = algebra.comparable(rows.columns[first], rows.columns[second])
-    return rows.filter([False] * rows.size if pair is None else [a == b for a, b in zip(pair[0].keys(), pair[1].keys(), strict=True)])

@@ -7,7 +7,7 @@ It is never time-travelled: every view of a database reads with the newest schem
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -174,11 +174,14 @@ class Schema:
         """Return the system attributes asserted of an entity, by attribute id; many-valued ones as frozensets."""
         return self._facts.get(eid, pmap())
 
-    def plus(self, facts: Iterable[Fact]) -> Schema:
+    def plus(self, facts: Sequence[Fact]) -> Schema:
         """Return the schema after these facts; this very object when none of them is about a system attribute."""
-        system = [fact for fact in facts if fact[1] < FIRST_FREE_ID and fact[1] != TX_INSTANT]
-        if not system:
+        for fact in facts:
+            if fact[1] < FIRST_FREE_ID and fact[1] != TX_INSTANT:
+                break
+        else:
             return self
+        system = [fact for fact in facts if fact[1] < FIRST_FREE_ID and fact[1] != TX_INSTANT]
         system.sort(key=lambda fact: fact[4])  # what is retracted goes before what replaces it
         known, idents, ident_of = self._facts, self._idents, self._ident_of
         for e, a, v, _t, added in system:

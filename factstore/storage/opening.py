@@ -48,7 +48,8 @@ def refuse_network(path: Path) -> None:
 
 
 # by kernel, and by way of FUSE
-_NETWORK: Final = frozenset({"9p", "afs", "beegfs", "ceph", "cifs", "coda", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"})
+# Not 9p: there it is the host's own disk, as containers and virtual machines see it.
+_NETWORK: Final = frozenset({"afs", "beegfs", "ceph", "cifs", "coda", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"})
 _NETWORK_BY_FUSE: Final = frozenset({"fuse.ceph", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs"})
 
 

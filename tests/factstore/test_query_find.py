@@ -153,9 +153,7 @@ def test_a_sum_beyond_64_bits_is_exact() -> None:
 def test_aggregates_come_from_the_registry_or_as_an_input() -> None:
     register("test.find/span", lambda values: max(values) - min(values))
     assert 27 == ask("(test.find/span ?age) .")
-    assert 27 == q(
-        "[:find (aggregate ?f ?age) . :in ?f [[?name ?age ?team]]]", lambda values: max(values) - min(values), PEOPLE
-    )
+    assert 27 == q("[:find (aggregate ?f ?age) . :in ?f [[?name ?age ?team]]]", lambda values: max(values) - min(values), PEOPLE)
     assert (31, 17) == q("[:find (max ?n ?age) . :in ?n [[?name ?age ?team]]]", 2, PEOPLE)
 
 

@@ -24,7 +24,7 @@ from factstore.errors import QueryError
         ("(max 1 3.5 2)", 3.5),
         ('(str "a" 1 :k nil true)', "a1:ktrue"),
         ('(subs "hello" 1 3)', "el"),
-        ("(keyword \"a\" \"b\")", Keyword(":a/b")),
+        ('(keyword "a" "b")', Keyword(":a/b")),
         ("(name :a/b)", "b"),
         ("(namespace :a/b)", "a"),
         ('(clojure.string/upper-case "ab")', "AB"),
@@ -88,9 +88,7 @@ def test_a_result_that_is_bound_already_must_agree() -> None:
 
 
 def test_none_drops_the_row_and_false_is_bound() -> None:
-    assert {(2, False)} == q(
-        "[:find ?x ?b :in [?x ...] ?f :where [(?f ?x) ?b]]", [1, 2], lambda x: None if x == 1 else False
-    )
+    assert {(2, False)} == q("[:find ?x ?b :in [?x ...] ?f :where [(?f ?x) ?b]]", [1, 2], lambda x: None if x == 1 else False)
 
 
 def test_a_function_is_not_called_when_no_row_reaches_it() -> None:

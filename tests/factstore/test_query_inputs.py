@@ -62,7 +62,7 @@ def test_a_string_in_edn_that_looks_like_a_symbol_is_a_string() -> None:
 
 
 def test_collections_of_any_width_are_sources() -> None:
-    assert {("u", "z")} == q('[:find ?a ?d :where [?a _ 1 ?d]]', [("u", 0, 1, "z"), ("v", 0, 2, "y"), ("short",)])
+    assert {("u", "z")} == q("[:find ?a ?d :where [?a _ 1 ?d]]", [("u", 0, 1, "z"), ("v", 0, 2, "y"), ("short",)])
     assert {(1, 2)} == q("[:find ?k ?v :where [?k ?v]]", {1: 2})
 
 

@@ -1,0 +1,105 @@
+"""What is worked out of an index's columns and kept for as long as they are: tables for finding, dictionaries of values.
+
+A view hands out the same arrays again until something changes. What takes as long as a few reads is made only when an array
+is met a second time, so that a column which is read once never pays for it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from factstore.query.relation import Array, Dictionary, Ints
+
+_MET: Final = object()
+_known: dict[int, tuple[weakref.ref[Array], dict[str, Any]]] = {}
+_SAMPLE: Final = 4096  # values after which a dictionary must have proved to repeat them
+_SPARSE: Final = 8  # times as many numbers as rows that a table may span
+
+
+def _derived(array: Array, what: str, make: Callable[[Array], Any]) -> Any:
+    """Return what `make` makes of an array, remembered; None when the array is met for the first time."""
+    key = id(array)
+    entry = _known.get(key)
+    if entry is None or entry[0]() is not array:
+        _known[key] = weakref.ref(array, lambda _: _known.pop(key, None)), {what: _MET}
+        return None
+    found = entry[1].get(what)
+    if found is None:
+        entry[1][what] = _MET
+        return None
+    if found is _MET:
+        found = entry[1][what] = make(array)
+    return found
+
+
+class Table(NamedTuple):
+    """Where each whole number stands in a sorted array: at `starts[n - least]` up to `starts[n - least + 1]`."""
+
+    least: int
+    starts: Ints
+    is_unique: bool  # then `starts` holds the one place, or -1
+
+
+def _table(numbers: Array) -> Table | bool:
+    if not len(numbers) or numbers.dtype != np.int64:
+        return False
+    least, width = int(numbers[0]), int(numbers[-1]) - int(numbers[0]) + 1
+    if width > _SPARSE * len(numbers) + 1024:
+        return False
+    shifted = numbers - least
+    if bool((shifted[1:] != shifted[:-1]).all()):
+        places = np.full(width, -1, np.int64)
+        places[shifted] = np.arange(len(numbers))
+        return Table(least, places, is_unique=True)
+    starts = np.zeros(width + 1, np.int64)
+    np.cumsum(np.bincount(shifted, minlength=width), out=starts[1:])
+    return Table(least, starts, is_unique=False)
+
+
+def found(numbers: Array, wanted: Array) -> tuple[Ints, Ints | slice]:
+    """Find numbers in a sorted array.
+
+    Returns: positions in the array, and for each of them the position in `wanted` that it answers; a whole slice when each
+        is answered once.
+    """
+    table = _derived(numbers, "table", _table)
+    if not table:
+        low = np.searchsorted(numbers, wanted, "left")
+        return _spread(low, np.searchsorted(numbers, wanted, "right") - low)
+    shifted = wanted - table.least
+    width = len(table.starts) - (not table.is_unique)
+    inside = (shifted >= 0) & (shifted < width)
+    everywhere = bool(inside.all())
+    if table.is_unique:
+        places = table.starts[shifted] if everywhere else np.where(inside, table.starts[np.where(inside, shifted, 0)], -1)
+        hits = places >= 0
+        return (places, slice(None)) if bool(hits.all()) else (places[hits], np.flatnonzero(hits))
+    shifted = shifted if everywhere else np.where(inside, shifted, 0)
+    low = table.starts[shifted]
+    counts = table.starts[shifted + 1] - low
+    return _spread(low, counts if everywhere else np.where(inside, counts, 0))
+
+
+def _spread(low: Array, counts: Array) -> tuple[Ints, Ints]:
+    """Turn ranges of `counts` positions from `low` on into all positions, and for each the number of its range."""
+    which = np.repeat(np.arange(len(counts)), counts)
+    starts = np.cumsum(counts) - counts
+    return np.arange(len(which)) - np.repeat(starts - low, counts), which
+
+
+def dictionary_of(values: Array) -> tuple[Ints, Dictionary] | None:
+    """Return a column of Python values as numbers into a dictionary of them; None while or where that does not pay."""
+    return _derived(values, "dictionary", _dictionary) or None
+
+
+def _dictionary(values: Array) -> tuple[Ints, Dictionary] | bool:
+    listed = values.tolist()
+    if len(set(listed[:_SAMPLE])) * 2 > min(len(listed), _SAMPLE):
+        return False
+    codes: dict[Any, int] = {}
+    numbers = np.fromiter((codes.setdefault(value, len(codes)) for value in listed), np.int64, len(listed))
+    return numbers, Dictionary(codes)

@@ -1,0 +1,33 @@
+"""explain: what a query did, as text, data and a notebook's table."""
+
+from __future__ import annotations
+
+from factstore import explain
+
+ROWS = [(n, ":age", n % 10) for n in range(100)]
+QUERY = "[:find ?e ?a :where [?e :age ?a] [(< ?a 3)] (not [?e :age 1])]"
+
+
+def test_steps_have_clause_access_path_and_real_sizes() -> None:
+    explanation = explain(QUERY, ROWS)
+    assert ["[?e :age ?a]", "[(< ?a 3)]", "(not [?e :age 1])", "[?e :age 1]"] == [step.clause for step in explanation.data]
+    assert [(1, 100), (100, 30), (30, 20)] == [(step.rows_in, step.rows_out) for step in explanation.data if step.depth == 0]
+    assert 20 == explanation.rows
+
+
+def test_clauses_run_cheapest_first_whatever_their_order() -> None:
+    rows = [*ROWS, (7, ":vip", 1)]
+    for where in ("[?e :age ?a] [?e :vip 1]", "[?e :vip 1] [?e :age ?a]"):
+        assert ["[?e :vip 1]", "[?e :age ?a]"] == [step.clause for step in explain(f"[:find ?a :where {where}]", rows).data]
+
+
+def test_the_text_is_a_table_with_a_line_for_each_step() -> None:
+    lines = str(explain(QUERY, ROWS)).splitlines()
+    assert ["clause", "access", "estimate", "rows in", "rows out", "ms"] == [word.strip() for word in lines[0].split("  ") if word.strip()]
+    assert 6 == len(lines)
+    assert lines[-1].startswith("20 rows in ")
+
+
+def test_a_notebook_shows_a_table_with_what_is_written_escaped() -> None:
+    html = explain(QUERY, ROWS)._repr_html_()
+    assert "<td>[(&lt; ?a 3)]</td>" in html
