@@ -21,6 +21,7 @@ from factstore.index.run import Run, extend_runs
 Chain = tuple[Fact, "Chain"] | None
 
 _catch_up = Lock()
+_FEW: Final = 64  # events that are sooner counted one by one than by making sorted runs
 
 
 class Strand:
@@ -56,6 +57,15 @@ class Strand:
     def count(self) -> int:
         """How many events there are."""
         return len(self.facts) + sum(run.size for run in self.loaded)
+
+    def count_with(self, v: Any, dtype: str, order_key: Any) -> int:
+        """Return how many events have a value."""
+        count, chain = 0, self.with_value(v)
+        while chain is not None and count < _FEW:
+            count, chain = count + 1, chain[1]
+        runs = self.runs(dtype, order_key) if chain is not None else self.loaded
+        found = sum(run.count_with(v) for run in runs)
+        return found if chain is not None else count + found
 
     @property
     def last_t(self) -> int:
@@ -125,7 +135,7 @@ class Transaction(NamedTuple):
 class Novelty:
     """The facts of the transactions after some t, by attribute."""
 
-    __slots__ = ("_attributes_of", "_in_attributes_of", "_log", "count", "strands")
+    __slots__ = ("_attributes_of", "_in_attributes_of", "_loaded", "_log", "count", "strands")
 
     def __init__(self, facts: Iterable[Fact] = ()) -> None:
         self.strands: dict[int, Strand] = {}
@@ -134,6 +144,7 @@ class Novelty:
         self._log: list[tuple[int, tuple[Fact, ...], Mapping[int, Rows] | None]] = []
         self._attributes_of: dict[int, tuple[int, ...]] = {}
         self._in_attributes_of = 0
+        self._loaded: frozenset[int] = frozenset()  # attributes that anything was loaded of in bulk
         first = tuple(facts)
         if first:
             self.append(0, first)
@@ -152,6 +163,7 @@ class Novelty:
             self._load(columns)
 
     def _load(self, columns: Mapping[int, Rows]) -> None:
+        self._loaded |= columns.keys()
         for a, rows in columns.items():
             strand = self.strands.setdefault(a, Strand())
             self.count += rows.size
@@ -168,6 +180,7 @@ class Novelty:
             self.strands[a].truncate(t)
             if not self.strands[a].count:
                 del self.strands[a]
+        self._loaded = frozenset(a for a in self._loaded if a in self.strands and self.strands[a].loaded)
         if self._in_attributes_of > len(self._log):
             with _catch_up:
                 self._attributes_of, self._in_attributes_of = {}, 0
@@ -185,9 +198,11 @@ class Novelty:
                     self._note_attributes(facts)
                 self._in_attributes_of = end
         found = self._attributes_of.get(e, ())
+        return (*found, *self._loaded_attributes_of(e)) if self._loaded else found
+
+    def _loaded_attributes_of(self, e: int) -> list[int]:
         region = Entities(ints((e,)))
-        loaded = [a for a, strand in list(self.strands.items()) if any(run.events(region).size for run in strand.loaded)]
-        return (*found, *loaded) if loaded else found
+        return [a for a in self._loaded if any(run.events(region).size for run in self.strands[a].loaded)]
 
     def _note_attributes(self, facts: Sequence[Fact]) -> None:
         known = self._attributes_of

@@ -12,7 +12,8 @@ import numpy as np
 
 from factstore.datom import Fact
 from factstore.index import column
-from factstore.index.column import BY_ENTITY, OrderKey, Region, Rows
+from factstore.index.column import BY_ENTITY, OrderKey, Range, Region, Rows
+from factstore.values import Stored
 
 
 class Run:
@@ -47,6 +48,11 @@ class Run:
         if self._by_value is None:
             self._by_value = column.to_value_order(self.by_entity, self._order_key)
         return self._by_value
+
+    def count_with(self, v: Stored) -> int:
+        """Return how many events have a value."""
+        chosen = column.range_of(self.by_value.v, Range(v, v), self._order_key)
+        return int(chosen.stop - chosen.start)
 
     def events(self, region: Region) -> Rows:
         """Return the events that lie in a region."""

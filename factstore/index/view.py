@@ -122,14 +122,29 @@ class View:
         found = set(self.index.attributes_of(e))
         for layer in self.layers:
             found.update(layer.novelty.attributes_of(e))
-        return [fact for a in sorted(found) for fact in self.facts_of(e, a)]
+        facts: list[Fact] = []
+        for a in sorted(found):
+            fact = self._only_fact(e, a)
+            facts += self.facts_of(e, a) if fact is None else (fact,)
+        return facts
+
+    def _only_fact(self, e: int, a: int) -> Fact | None:
+        """Return the fact about an entity and an attribute when a glance shows that there is just this one ever."""
+        if len(self.layers) > 1 or self.after >= 0 or self.keep is not None or self.index.may_hold(e, a):
+            return None
+        strand = self.layers[0].novelty.strands.get(a)
+        chain = None if strand is None or strand.loaded else strand.of_entity(e)
+        return chain[0] if chain is not None and chain[1] is None and chain[0][3] <= self.upto else None
 
     def facts_referring(self, e: int) -> list[Fact]:
         """Return every fact whose value is a reference to an entity."""
-        return [fact for a in self.schema.references if self._has(a) for fact in self.facts_with(a, e)]
+        return [fact for a in self.schema.references if self._may_refer(a, e) for fact in self.facts_with(a, e)]
 
-    def _has(self, a: int) -> bool:
-        return a in self.index.entries or any(a in layer.novelty.strands for layer in self.layers)
+    def _may_refer(self, a: int, e: int) -> bool:
+        if a in self.index.entries:
+            return True
+        strands = (layer.novelty.strands.get(a) for layer in self.layers)
+        return any(strand is not None and (strand.loaded or strand.with_value(e) is not None) for strand in strands)
 
     # -- columns
 
@@ -184,11 +199,9 @@ class View:
             chosen = column.range_of(known.v, Range(v, v), self._order_key(a))
             return int(chosen.stop - chosen.start)
         count = self.index.count_with(a, v, self._order_key(a))
+        attribute = self._attribute(a)
         for strand, _ in self._strands(a):
-            chain = strand.with_value(v)
-            count += sum(run.events(Values([v])).size for run in strand.loaded)
-            while chain is not None:
-                count, chain = count + 1, chain[1]
+            count += strand.count_with(v, attribute.value_type.dtype, attribute.order_key)
         return count
 
     def attributes(self) -> list[int]:

@@ -116,6 +116,8 @@ def _find(parts: list[Any], dialect: Dialect) -> tuple[str, tuple[Element, ...]]
         if len(inner) == 2 and dialect.is_symbol(inner[1], "."):  # {:find [?a .]} comes unwrapped, [:find [?a .]] does not
             raise invalid("a scalar is found with element . and no brackets", parts)
         return TUPLE, tuple(_element(part, dialect) for part in inner)
+    if any(dialect.is_symbol(part, ".") for part in parts):
+        raise invalid("a scalar is found with one element and a dot after it", parts)
     return RELATION, tuple(_element(part, dialect) for part in parts)
 
 

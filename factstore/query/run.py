@@ -9,11 +9,13 @@ from __future__ import annotations
 import time
 from typing import TypeAlias
 
-from factstore.errors import QueryError
+from factstore.errors import DatabaseError, QueryError
 from factstore.query import algebra
 from factstore.query.ast import Call, Clause, Given, Not, Or, Pattern
 from factstore.query.calls import run_call
 from factstore.query.context import Context, Step
+from factstore.query.forms import shown
+from factstore.query.places import Match
 from factstore.query.plan import Choice, choose
 from factstore.query.relation import Relation, empty
 from factstore.query.rules import run_rule
@@ -65,8 +67,7 @@ def _step(context: Context, choice: Choice, relation: Relation, needed: Names, o
 def _run(context: Context, choice: Choice, relation: Relation, needed: Names, outside: Names) -> tuple[Relation, str]:
     clause = choice.clause
     if isinstance(clause, Pattern):
-        source = context.source(clause.source, clause.form)
-        return source.match(clause, relation, needed, choice.limits)
+        return _pattern(context, clause, relation, needed, choice)
     if isinstance(clause, Call):
         return run_call(context, clause, relation), "predicate" if clause.binding is None else "function"
     if isinstance(clause, Not):
@@ -76,6 +77,13 @@ def _run(context: Context, choice: Choice, relation: Relation, needed: Names, ou
     if isinstance(clause, Given):
         return algebra.join(relation, clause.relation), "rows at hand"
     return run_rule(context, clause, relation, needed, solve), "rule"
+
+
+def _pattern(context: Context, pattern: Pattern, relation: Relation, needed: Names, choice: Choice) -> Match:
+    try:
+        return context.source(pattern.source, pattern.form).match(pattern, relation, needed, choice.limits)
+    except DatabaseError as error:  # a lookup ref that can stand for no entity
+        raise QueryError(error.code, f"{error.message}, in {shown(pattern.form)}", **{**error.data, "form": pattern.form}) from error
 
 
 def _not(context: Context, clause: Not, relation: Relation, outside: Names) -> Relation:
