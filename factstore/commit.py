@@ -138,7 +138,7 @@ class Committer:
             if done is not None:
                 return done
             return self.apply(preparation_of(tx_data))
-        return self._commit_with_others(_in_group(tx_data))
+        return self._enqueue(_in_group(tx_data)).result()
 
     def apply(self, preparation: Preparation) -> TxReport:
         """Commit a prepared change and return its report; raises what the preparation and the storage raise."""
@@ -148,30 +148,29 @@ class Committer:
             finally:
                 self._turn.release()
         else:
-            done = self._commit_with_others(preparation)
+            done = self._enqueue(preparation).result()
         self._indexing.consider(self._now)
         return done
 
-    def _commit_with_others(self, preparation: Preparation) -> TxReport:
-        request = Request(preparation)
-        self._queue.append(request)
-        with self._turn:
-            # Whoever had the turn before us may have committed for us.
-            while not request.future.done():
-                self._commit_waiting()
-        return request.future.result()
-
     def transact_async(self, tx_data: Any) -> Future[TxReport]:
         """Commit tx-data some time soon; the future gives its report."""
-        request = Request(_in_group(tx_data))
+        return self._enqueue(_in_group(tx_data))
+
+    def _enqueue(self, preparation: Preparation) -> Future[TxReport]:
+        """Leave a change to the background thread: whatever comes while it commits goes into its next commit."""
+        request = Request(preparation)
         self._queue.append(request)
         if self._background is None:
-            with self._turn:
-                if self._background is None:
-                    self._background = Thread(target=self._commit_in_background, name="factstore-commit", daemon=True)
-                    self._background.start()
-        self._wake.set()
+            self._start_background()
+        if not self._wake.is_set():
+            self._wake.set()
         return request.future
+
+    def _start_background(self) -> None:
+        with self._turn:
+            if self._background is None:
+                self._background = Thread(target=self._commit_in_background, name="factstore-commit", daemon=True)
+                self._background.start()
 
     def _commit_in_background(self) -> None:
         while not self._closing:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,13 +20,13 @@ DEFAULT_MONTHS = "all"
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the settings that the command line gives."""
     parser = argparse.ArgumentParser(
-        prog="flights",
+        prog="overseer demo",
         description="Load New York's flights of 2013 as durable jobs, find out what delayed them, and write a page about it.",
     )
-    parser.add_argument("--store", type=Path, metavar="FOLDER", help="where the stores go (default: a new temporary folder)")
+    parser.add_argument("--store", type=Path, metavar="FOLDER", default=Path("demo-out"), help="where the stores go (default: demo-out)")
     parser.add_argument("--months", type=_months, default=DEFAULT_MONTHS, help="1 to 12: how many months to load, or all")
     parser.add_argument("--workers", type=_count, default=2, help="how many workers the second run has (default: 2); 1: no second run")
-    parser.add_argument("--html", type=Path, help="where the page goes (default: flights.html beside the stores)")
+    parser.add_argument("--html", type=Path, help="where the page goes (default: flights.html in that folder)")
     parser.add_argument("--lease", type=float, default=15.0, help="seconds after which a silent worker's jobs are taken over")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     return parser.parse_args(argv)
@@ -50,15 +49,16 @@ def _count(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demonstration and return the exit code."""
     given = arguments(argv)
+    page: Path = given.html or given.store / "flights.html"
     try:
         source.data_folder()
-        done = _run_all(given)
+        given.store.mkdir(parents=True, exist_ok=True)
+        done = _run_all(given.store, given.months, page, most=given.workers, lease=given.lease)
     except (source.DataMissing, runs.RunFailed, factstore.FactStoreError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    page = _page(given)
     with factstore.connect(done[-1].store, create=False) as conn:
         db = conn.db()
         report.write(db, page, [run._asdict() for run in done])
@@ -68,32 +68,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _folder(given: argparse.Namespace) -> Path:
-    if given.store is None:
-        given.store = Path(tempfile.mkdtemp(prefix="flights-"))
-    given.store.mkdir(parents=True, exist_ok=True)
-    folder: Path = given.store
-    return folder
-
-
-def _page(given: argparse.Namespace) -> Path:
-    page: Path = given.html or _folder(given) / "flights.html"
-    return page
-
-
-def _run_all(given: argparse.Namespace) -> list[Run]:
+def _run_all(folder: Path, months: Sequence[int], page: Path, *, most: int, lease: float) -> list[Run]:
     """Run once with one worker and once with several, each on a store of its own."""
-    folder, months = _folder(given), given.months
-    print(f"Flights of {len(months)} month{'s' * (len(months) > 1)} of 2013, {len(pipeline.graph(months))} jobs, stores in {folder}\n")
+    print(f"Flights of {_several(len(months), 'month')} of 2013, {len(pipeline.graph(months))} jobs, stores in {folder}\n")
     done = []
-    for workers in sorted({1, given.workers}):
-        print(f"{workers} worker{'s' * (workers > 1)}", flush=True)
+    for workers in sorted({1, most}):
+        print(_several(workers, "worker"), flush=True)
         progress = Progress()
         store = _fresh(folder / f"{workers}-worker{'s' * (workers > 1)}.facts")
-        page = _page(given)
-        done.append(runs.run(str(store), months, page, workers=workers, lease=given.lease, watch=_shown_by(progress)))
+        done.append(runs.run(str(store), months, page, workers=workers, lease=lease, watch=_shown_by(progress)))
         progress.close()
     return done
+
+
+def _several(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count > 1)}"
 
 
 def _shown_by(progress: Progress) -> Callable[[runs.Look], None]:
@@ -102,8 +91,8 @@ def _shown_by(progress: Progress) -> Callable[[runs.Look], None]:
 
 def _fresh(store: Path) -> Path:
     """Return the path of a store after removing what an earlier demonstration left there."""
-    for left in (store, store.with_name(store.name + "-lock")):
-        left.unlink(missing_ok=True)
+    for ending in ("", "-lock", "-turn"):
+        store.with_name(store.name + ending).unlink(missing_ok=True)
     return store
 
 

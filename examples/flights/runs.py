@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import factstore
 import overseer
@@ -55,10 +55,10 @@ def prepare(conn: factstore.Connection, months: Sequence[int], html: Path) -> No
     conn.transact(overseer.graph_txns(graph, {":demo/months": len(months), ":demo/html": str(html.resolve())}))
 
 
-def start_worker(store: str, *, lease: float) -> subprocess.Popen[bytes]:
-    """Start a worker on a store, as anybody would from a shell; it ends when no job is left."""
+def start_worker(store: str, *, lease: float, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a worker on a store, as anybody would from a shell; it ends when no job is left. What it says goes to the log."""
     command = [sys.executable, "-m", "overseer.cli", "worker", HANDLERS, "--store", store, "--until-idle", "--lease", str(lease)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
 
 
 def run(store: str, months: Sequence[int], html: Path, *, workers: int, lease: float, watch: Callable[[Look], None]) -> Run:
@@ -66,25 +66,27 @@ def run(store: str, months: Sequence[int], html: Path, *, workers: int, lease: f
 
     Args:
         watch: is called now and then while the workers run, and once when they have ended.
-    Raises: RunFailed, with what the workers had to say.
+    Raises: RunFailed, with what the workers had to say, which is in the file beside the store, too.
     """
-    with factstore.connect(store) as conn, conn.tx_reports() as reports:
+    said = Path(f"{store}.log")
+    with factstore.connect(store) as conn, conn.tx_reports() as reports, said.open("wb") as log:
         prepare(conn, months, html)
         began, datoms = time.monotonic(), 0
-        processes = [start_worker(store, lease=lease) for _ in range(workers)]
+        processes = [start_worker(store, lease=lease, log=log) for _ in range(workers)]
         try:
             while any(process.poll() is None for process in processes):
                 _pause(processes)
                 datoms += _size(reports)
                 watch(Look(conn.db(), datoms, time.monotonic() - began, processes))
         finally:
-            said = [_end(process) for process in processes]
+            for process in processes:
+                _end(process)
         seconds = time.monotonic() - began
         last = Look(conn.db(), datoms + _size(reports), seconds, processes)
         watch(last)
         standing = findings.standing(last.db)
         if standing["finished"] < standing.total():
-            raise RunFailed(f"the jobs ended {dict(standing)}; the workers said:\n" + "\n".join(said))
+            raise RunFailed(f"the jobs ended {dict(standing)}; the workers said:\n{said.read_text(errors='replace')}")
         return Run(store, workers, standing.total(), last.datoms, last.db.basis_t, seconds)
 
 
@@ -106,8 +108,8 @@ def _pause(processes: Sequence[subprocess.Popen[bytes]]) -> None:
             return
 
 
-def _end(process: subprocess.Popen[bytes]) -> str:
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a worker to end; one that still works is told to."""
     if process.poll() is None:
         process.terminate()
-    _, said = process.communicate()
-    return said.decode(errors="replace").strip()
+    process.wait()
