@@ -111,6 +111,7 @@ class Committer:
         if self.storage.head() > self._now.t:
             with self._turn:
                 self._catch_up()
+            self._indexing.consider(self._now)
         return self._now.database
 
     def _catch_up(self) -> None:
@@ -140,9 +141,17 @@ class Committer:
             return self.apply(preparation_of(tx_data))
         return self._enqueue(_in_group(tx_data)).result()
 
-    def apply(self, preparation: Preparation) -> TxReport:
-        """Commit a prepared change and return its report; raises what the preparation and the storage raise."""
-        if not self._queue and self._turn.acquire(blocking=False):
+    def apply(self, preparation: Preparation, *, exclusive: bool = False) -> TxReport:
+        """Commit a prepared change and return its report; raises what the preparation and the storage raise.
+
+        Args:
+            exclusive: take the writer's turn before preparing, for a change that takes long to prepare.
+        """
+        if exclusive:
+            with self._turn, self.storage.turn():
+                self._catch_up()
+                done = self._commit_alone(preparation)
+        elif not self._queue and self._turn.acquire(blocking=False):
             try:
                 done = self._racing(lambda: self._commit_alone(preparation))
             finally:

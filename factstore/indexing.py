@@ -32,6 +32,8 @@ LEAST_ROWS_AT_CLOSE: Final = 25_000
 # each fact stays bounded only if what is merged stays in proportion to what is there.
 SHARE: Final = 8
 
+UNDER_WAY: Final = 0  # a version that no root has: who holds it is building an index
+
 
 def opened(storage: Storage, cache: Cache) -> Snapshot:
     """Return what there is as of a store's index; what the log says since then is still to come."""
@@ -68,6 +70,18 @@ def publish(storage: Storage, built: Built, *, expected_version: int) -> Index |
         return _held(storage, replace(built.root, version=root.version))
 
 
+def collect(storage: Storage) -> int:
+    """Delete the blocks that neither the newest index needs nor one that any living process still reads; return how many."""
+    with storage.turn():
+        versions = {root.version} if (root := storage.read_root()) else set()
+        reader = Index(Blocks(storage, Cache(64 << 20)))
+        needed: set[bytes] = set()
+        for version in versions | storage.held():
+            if version != UNDER_WAY and (kept := storage.read_root(version)) is not None:
+                needed.update(reader.decode(kept.body, version).reachable())
+        return storage.delete_blocks([name for name in storage.block_ids() if name not in needed])
+
+
 class Indexing:
     """Decides when to index, and does it on a thread of its own."""
 
@@ -75,13 +89,16 @@ class Indexing:
         self._committer = committer
         self._busy = Lock()
         self._thread: Thread | None = None
+        self._not_before = 0  # rows of novelty before which another look is not worth it
 
     def consider(self, now: Snapshot) -> None:
-        """Start indexing if there is enough novelty and nobody of this process is at it."""
-        if now.novelty.count < LEAST_ROWS or self._busy.locked() or self._committer.storage.read_only:
+        """Start indexing if there is enough novelty, or take up the index of somebody who was quicker."""
+        count = now.novelty.count
+        if count < max(LEAST_ROWS, self._not_before) or self._busy.locked():
             return
         rows = sum(entry.rows + entry.past_rows for entry in now.index.entries.values())
-        if now.novelty.count >= min(max(LEAST_ROWS, rows // SHARE), MOST_ROWS):
+        if count >= min(max(LEAST_ROWS, rows // SHARE), MOST_ROWS):
+            self._not_before = count + LEAST_ROWS // 8
             self._thread = Thread(target=self._run, name="factstore-index", daemon=True)
             self._thread.start()
 
@@ -99,16 +116,25 @@ class Indexing:
         try:
             now = self._committer.newest
             index = newest_index(self._committer.storage, now.index)
-            if index.version == now.index.version and now.t > index.basis_t:
+            if index.version == now.index.version and now.t > index.basis_t and self._may_build(wait):
                 index = self._published(now)
-            self._committer.adopt(index)
+            if index.version > now.index.version:
+                self._committer.adopt(index)
+                self._not_before = 0
         finally:
             self._busy.release()
 
+    def _may_build(self, wait: bool) -> bool:
+        """Whether to build: not when another process is at it, unless somebody waits for this one."""
+        storage = self._committer.storage
+        return not storage.read_only and (wait or UNDER_WAY not in storage.held())
+
     def _published(self, now: Snapshot) -> Index:
         old, storage = now.index, self._committer.storage
-        built = build(old, now.novelty, now.schema, upto_t=now.t, next_n=now.next_n, instant=now.instant)
-        return publish(storage, built, expected_version=old.version) or newest_index(storage, old)
+        with storage.hold(UNDER_WAY):
+            built = build(old, now.novelty, now.schema, upto_t=now.t, next_n=now.next_n, instant=now.instant)
+            published = publish(storage, built, expected_version=old.version)
+        return published or newest_index(storage, old)
 
     def close(self) -> None:
         """Wait for indexing that is under way, and leave little for whoever opens the store next."""

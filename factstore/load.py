@@ -2,8 +2,8 @@
 
     source ──► batches of columns ──► typed columns, references found ──► one transaction a batch, kept as sorted columns
 
-A batch's rows become new entities; a row whose identity is known already, or an attribute that needs more than a check of
-type (predicates, composite tuples), goes through `transact` as an entity map. The log holds every fact either way.
+A batch's rows become new entities; a row whose identity is known already, or that has an attribute which needs more than a
+check of type (predicates, composite tuples), goes the way of entity maps in the same transaction. The log holds every fact.
 Law: loading rows gives the same facts as transacting them as maps.
 """
 
@@ -13,11 +13,12 @@ import csv
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
@@ -25,12 +26,12 @@ from uuid import UUID
 import numpy as np
 
 from factstore.commit import Change, Preparation
-from factstore.datom import USER_BASE, Fact, tx_of
-from factstore.db import Database
+from factstore.datom import USER_BASE
+from factstore.db import Database, Snapshot
 from factstore.errors import TransactError
 from factstore.index import column
-from factstore.index.column import BY_ENTITY, Array, Rows
-from factstore.schema.attribute import TX_INSTANT, Attribute
+from factstore.index.column import BY_ENTITY, Array, Ints, Rows
+from factstore.schema.attribute import Attribute
 from factstore.transact import prepare
 from factstore.values import Stored, Uri
 
@@ -83,12 +84,12 @@ def load(
     basis_t = conn.db().basis_t
     from_text = isinstance(source, str | os.PathLike)
     for table in batches(source, tuple(mapping), batch_rows):
-        for part in _parts(conn.db(), table, mapping, missing, from_text):
-            report = conn._committer.apply(part)
-            datoms += report.size
-            transactions += 1
-            basis_t = report.db_after.basis_t
-        done += len(next(iter(table.values()), ()))
+        columns = [_column(conn.db(), name, into) for name, into in mapping.items()]
+        batch = [_Typed(c, *_typed(conn.db(), c, _converted(c, table[c.name], missing, from_text))) for c in columns]
+        # Preparing a batch takes long: it would lose race after race, so the writer's turn comes first.
+        report = conn._committer.apply(_preparation(batch), exclusive=True)
+        datoms, transactions, basis_t = datoms + report.size, transactions + 1, report.t
+        done += len(batch[0].values) if batch else 0
         if tell:
             tell(done, time.perf_counter() - start)
     return LoadReport(done, datoms, transactions, time.perf_counter() - start, basis_t)
@@ -137,21 +138,34 @@ def _values(values: Any) -> Any:
 # -- a batch
 
 
-def _parts(db: Database, table: Table, mapping: Mapping[str, str | Into], missing: Sequence[str], from_text: bool) -> Iterator[Preparation]:
-    """Yield the transactions a batch needs: one in bulk for what is new, one of maps for what is not."""
-    columns = [_column(db, name, into) for name, into in mapping.items()]
-    converted = {c.name: _converted(c, table[c.name], missing, from_text) for c in columns}
-    rows = len(next(iter(converted.values()), ()))
-    plain = np.full(rows, all(_is_plain(db, c.attribute) for c in columns))
-    for c in columns:
-        if c.attribute.unique is not None:
-            plain &= ~_needs_transact(db, c, converted[c.name])
-    if plain.any():
-        chosen = converted if plain.all() else {name: _where(values, plain) for name, values in converted.items()}
-        yield lambda before, now: _bulk(before.database, now, columns, chosen)
-    if not plain.all():
-        maps = list(_maps(columns, {name: _where(values, ~plain) for name, values in converted.items()}))
-        yield lambda before, now: Change(*prepare(before.database, maps, now=now))
+class _Typed(NamedTuple):
+    """A column of a batch."""
+
+    column: _Column
+    values: Sequence[Any]  # as users would write them, None for what is missing
+    stored: Array  # what is there
+    present: Array | None  # which rows have a value; None: all
+
+
+def _preparation(batch: Sequence[_Typed]) -> Preparation:
+    """Return the preparation of a batch: new rows in bulk, known ones as maps, in one transaction."""
+
+    def prepared(before: Snapshot, now: int) -> Change:
+        db = before.database
+        rows = len(batch[0].values)
+        new = np.full(rows, all(_is_plain(db, typed.column.attribute) for typed in batch))
+        for typed in batch:
+            if typed.column.attribute.unique is not None:
+                new &= ~_is_taken(db, typed)
+        maps = [] if new.all() else list(_maps(batch, ~new))
+        facts, tempids, next_n, instant = prepare(db, maps, now=now)
+        if not new.any():
+            return Change(facts, tempids, next_n, instant)
+        count = int(new.sum())
+        es = np.arange(count, dtype=np.int64) + (USER_BASE | next_n)
+        return Change(facts, tempids, next_n + count, instant, _bulk(batch, None if new.all() else new, es, db.basis_t + 1))
+
+    return prepared
 
 
 def _column(db: Database, name: str, into: str | Into) -> _Column:
@@ -167,10 +181,6 @@ def _column(db: Database, name: str, into: str | Into) -> _Column:
 
 def _is_plain(db: Database, attribute: Attribute) -> bool:
     return not (attribute.preds or attribute.is_tuple or db.schema.composites_of(attribute.id) or attribute.id < 100)
-
-
-def _where(values: Sequence[Any], mask: Array) -> Any:
-    return values[mask] if isinstance(values, np.ndarray) else [v for v, m in zip(values, mask.tolist(), strict=True) if m]
 
 
 def _converted(c: _Column, values: Sequence[Any], missing: Sequence[str], from_text: bool) -> Sequence[Any]:
@@ -205,23 +215,27 @@ _FROM_TEXT: Final[Mapping[str, Callable[[str], Any]]] = {
 }
 
 
-def _needs_transact(db: Database, c: _Column, values: Sequence[Any]) -> Array:
+def _is_taken(db: Database, typed: _Typed) -> Array:
     """Tell of each row whether its unique value is known already, to the database or to another row of the batch."""
-    listed = values.tolist() if isinstance(values, np.ndarray) else values
-    seen: dict[Any, int] = {}
-    for value in listed:
-        if value is not None:
-            seen[value] = seen.get(value, 0) + 1
-    known = set(db.view.by_value(c.attribute.id).v.tolist()) if db.view.count(c.attribute.id) else set()
-    return np.fromiter((v is not None and (seen[v] > 1 or v in known) for v in listed), bool, len(listed))
+    values = typed.stored.tolist()
+    counts = Counter(values)
+    known = db.view.known_values(typed.column.attribute.id, set(counts))
+    taken = np.fromiter((counts[v] > 1 or v in known for v in values), bool, len(values))
+    if typed.present is None:
+        return taken
+    whole = np.zeros(len(typed.present), bool)
+    whole[typed.present] = taken
+    return whole
 
 
-def _maps(columns: Sequence[_Column], table: Table) -> Iterator[dict[str, Any]]:
-    for row in zip(*(_listed(table[c.name]) for c in columns), strict=True):
+def _maps(batch: Sequence[_Typed], wanted: Array) -> Iterator[dict[str, Any]]:
+    columns = [typed.column for typed in batch]
+    rows = zip(*(_listed(typed.values) for typed in batch), strict=True)
+    for row in compress(rows, wanted.tolist()):
         yield {
             c.attribute.ident: [c.into.lookup, value] if c.into.lookup else value
             for c, value in zip(columns, row, strict=True)
-            if value is not None
+            if value is not None and value == value
         }
 
 
@@ -229,44 +243,35 @@ def _listed(values: Sequence[Any]) -> Sequence[Any]:
     return values.tolist() if isinstance(values, np.ndarray) else values
 
 
-def _bulk(db: Database, now: int, columns: Sequence[_Column], table: Table) -> Change:
-    """Return the change that makes each row of a batch a new entity."""
-    rows = len(next(iter(table.values())))
-    t, instant = db.basis_t + 1, max(now, db.last_instant)
-    es = np.arange(rows, dtype=np.int64) + (USER_BASE | db.next_n)
+def _bulk(batch: Sequence[_Typed], new: Array | None, es: Ints, t: int) -> dict[int, Rows]:
+    """Return the columns that make each new row an entity."""
     loaded: dict[int, Rows] = {}
-    for c in columns:
-        found = _rows(db, c, table[c.name], es, t)
-        if c.attribute.unique is not None:
-            _check_unique(db, c, found)
-        if found.size:
-            loaded[c.attribute.id] = found if c.attribute.id not in loaded else _joined(loaded[c.attribute.id], found)
-    stamp: Fact = (tx_of(t), TX_INSTANT, instant, t, True)
-    return Change([stamp], {}, db.next_n + rows, instant, loaded)
+    for typed in batch:
+        a = typed.column.attribute.id
+        rows = _rows(typed, new, es, t)
+        if rows.size:
+            loaded[a] = rows if a not in loaded else _joined(loaded[a], rows)
+    return loaded
 
 
-def _check_unique(db: Database, c: _Column, rows: Rows) -> None:
-    """Another process may have taken a value since the batch was looked through; then the whole batch is refused."""
-    if db.view.count(c.attribute.id) and (taken := set(db.view.by_value(c.attribute.id).v.tolist()) & set(rows.v.tolist())):
-        value = next(iter(taken))
-        raise TransactError(
-            ":db.error/unique-conflict",
-            f"{c.attribute.ident} {value!r} was taken by another transaction while this batch was loading; load it again",
-            attribute=c.attribute.ident,
-            value=value,
-        )
+def _rows(typed: _Typed, new: Array | None, es: Ints, t: int) -> Rows:
+    stored, present = typed.stored, typed.present
+    if new is not None:
+        stored = stored[new if present is None else new[present]]
+        present = None if present is None else present[new]
+    es = es if present is None else es[present]
+    return Rows(es, stored, np.full(len(es), t, np.int64))
 
 
 def _joined(one: Rows, other: Rows) -> Rows:
+    """Put two columns for one attribute together; a fact that both give is one fact."""
     dtype = "O" if one.v.dtype == object else one.v.dtype.str
-    return column.sort(column.concat([one, other], dtype), BY_ENTITY)
+    rows = column.sort(column.concat([one, other], dtype), BY_ENTITY)
+    return rows.take(np.append(True, ~column.same_as_next(rows)))
 
 
-def _rows(db: Database, c: _Column, values: Sequence[Any], es: Array, t: int) -> Rows:
-    stored, present = _stored(db, c, values)
-    if present is not None:
-        es = es[present]
-    return Rows(es, stored, np.full(len(es), t, np.int64))
+def _typed(db: Database, c: _Column, values: Sequence[Any]) -> tuple[Sequence[Any], Array, Array | None]:
+    return values, *_stored(db, c, values)
 
 
 def _stored(db: Database, c: _Column, values: Sequence[Any]) -> tuple[Array, Array | None]:

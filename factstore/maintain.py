@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from factstore import log
+from factstore import indexing, log
 from factstore.conn import Connection
 from factstore.errors import FactStoreError, StorageError
 from factstore.index import column
@@ -129,15 +129,7 @@ def reindex(conn: Connection) -> int:
 
 def collect(conn: Connection) -> int:
     """Delete the blocks that neither the newest index needs nor one that any living process still reads; return how many."""
-    storage = conn._storage
-    with storage.turn():
-        versions = {root.version} if (root := storage.read_root()) else set()
-        reader = Index(Blocks(storage, Cache(64 << 20)))
-        needed: set[bytes] = set()
-        for version in versions | storage.held():
-            if (kept := storage.read_root(version)) is not None:
-                needed.update(reader.decode(kept.body, version).reachable())
-        return storage.delete_blocks([name for name in storage.block_ids() if name not in needed])
+    return indexing.collect(conn._storage)
 
 
 def copy(source: Storage, target: Storage, progress: Callable[[int, int], None] | None = None) -> int:

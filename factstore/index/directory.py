@@ -11,7 +11,7 @@ The index answers as of its own t; what came later is novelty's.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
@@ -193,6 +193,11 @@ class Index:
         parts = self._read(entry.ev if region.order == BY_ENTITY else entry.ve, region, order_key)
         rows = column.concat([Rows(*part) for part in parts], dtype)
         return rows.take(column.select(rows, region, order_key))
+
+    def near(self, a: int, region: column.Values, order_key: OrderKey) -> Iterator[Any]:
+        """Yield the values in the blocks that may hold any of these; to tell which are there, without searching for each."""
+        for part in self._read(self.entries[a].ve, region, order_key):
+            yield from part[1].tolist()
 
     def past(self, a: int, region: Region, dtype: str, order_key: OrderKey) -> Spans:
         """Return the retracted rows of an attribute in a region, sorted in its order."""

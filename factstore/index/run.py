@@ -19,11 +19,12 @@ from factstore.values import Stored
 class Run:
     """Events sorted by (e, v, t), and by (v, e, t) once that is asked for."""
 
-    __slots__ = ("_by_value", "_order_key", "by_entity", "t")
+    __slots__ = ("_by_value", "_order_key", "_values", "by_entity", "t")
 
     def __init__(self, by_entity: Rows, order_key: OrderKey) -> None:
         self.by_entity = by_entity
         self._by_value: Rows | None = None
+        self._values: frozenset[Stored] | None = None
         self._order_key = order_key
         self.t = int(by_entity.t[0])  # of a loaded run: the one t of all its events
 
@@ -48,6 +49,13 @@ class Run:
         if self._by_value is None:
             self._by_value = column.to_value_order(self.by_entity, self._order_key)
         return self._by_value
+
+    @property
+    def values(self) -> frozenset[Stored]:
+        """All values."""
+        if self._values is None:
+            self._values = frozenset(self.by_entity.v.tolist())
+        return self._values
 
     def count_with(self, v: Stored) -> int:
         """Return how many events have a value."""

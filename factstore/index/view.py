@@ -146,6 +146,19 @@ class View:
         strands = (layer.novelty.strands.get(a) for layer in self.layers)
         return any(strand is not None and (strand.loaded or strand.with_value(e) is not None) for strand in strands)
 
+    def known_values(self, a: int, values: set[Stored]) -> set[Stored]:
+        """Return those of these values that an entity has or, as far as novelty tells, ever had."""
+        found: set[Stored] = set()
+        if self.index.count(a):
+            attribute = self._attribute(a)
+            wanted = Values(sorted(values, key=attribute.order_key))
+            found.update(values.intersection(self.index.near(a, wanted, attribute.order_key)))
+        for strand, _ in self._strands(a):
+            for run in strand.loaded:
+                found.update(values.intersection(run.values))
+            found.update(value for value in values if strand.with_value(value) is not None)
+        return found
+
     # -- columns
 
     def by_entity(self, a: int) -> Rows:

@@ -175,7 +175,7 @@ class MemoryStorage:
     def hold(self, version: int) -> MemoryHold:
         shelf = self._shelf
         with shelf.lock:
-            if not shelf.holds[version]:
+            if version and not shelf.holds[version]:
                 check_version(shelf.version, version)
             shelf.holds[version] += 1
         return MemoryHold(shelf, version)

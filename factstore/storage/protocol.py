@@ -111,6 +111,8 @@ class Storage(Protocol):
     def hold(self, version: int) -> Hold:
         """Hold the newest version of the root, or one this process holds already, for as long as somebody reads by it.
 
+        0 is no version and always granted: a sign to the others that somebody is at work on the next one.
+
         Collection of garbage reads the root first and `held` second: what neither reaches, nobody reads.
         Raises: Conflict(version=…) when a newer root was swapped in just now; read the root again.
         """

@@ -387,12 +387,13 @@ class StorageContract:
             with store.hold(2):
                 assert store.held() == {2}
 
-    def test_before_the_first_root_version_0_is_held(self, store: Storage) -> None:
+    def test_version_0_is_a_sign_that_is_always_granted(self, store: Storage) -> None:
         with store.hold(0):
             assert store.held() == {0}
             store.swap_root(b"1", expected_version=0)
-        with pytest.raises(Conflict):
-            store.hold(0)
+        with store.hold(0), store.hold(1):
+            assert store.held() == {0, 1}
+        assert store.held() == set()
 
     # housekeeping
 
