@@ -121,6 +121,7 @@ class Indexing:
             if index.version > now.index.version:
                 self._committer.adopt(index)
                 self._not_before = 0
+                self._tidy()
         finally:
             self._busy.release()
 
@@ -128,6 +129,12 @@ class Indexing:
         """Whether to build: not when another process is at it, unless somebody waits for this one."""
         storage = self._committer.storage
         return not storage.read_only and (wait or UNDER_WAY not in storage.held())
+
+    def _tidy(self) -> None:
+        """Let go of the blocks of older indexes, unless somebody is writing blocks that no root names yet."""
+        storage = self._committer.storage
+        if not storage.read_only and UNDER_WAY not in storage.held():
+            collect(storage)
 
     def _published(self, now: Snapshot) -> Index:
         old, storage = now.index, self._committer.storage
