@@ -93,7 +93,7 @@ class Indexing:
 
     def consider(self, now: Snapshot) -> None:
         """Start indexing if there is enough novelty, or take up the index of somebody who was quicker."""
-        count = now.novelty.count
+        count = now.novelty.weight
         if count < max(LEAST_ROWS, self._not_before) or self._busy.locked():
             return
         rows = sum(entry.rows + entry.past_rows for entry in now.index.entries.values())
@@ -147,5 +147,5 @@ class Indexing:
         """Wait for indexing that is under way, and leave little for whoever opens the store next."""
         if self._thread is not None:
             self._thread.join()
-        if self._committer.newest.novelty.count >= LEAST_ROWS_AT_CLOSE and not self._committer.storage.read_only:
+        if self._committer.newest.novelty.weight >= LEAST_ROWS_AT_CLOSE and not self._committer.storage.read_only:
             self.index_now()

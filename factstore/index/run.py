@@ -19,14 +19,14 @@ from factstore.values import Stored
 class Run:
     """Events sorted by (e, v, t), and by (v, e, t) once that is asked for."""
 
-    __slots__ = ("_by_value", "_order_key", "_values", "by_entity", "t")
+    __slots__ = ("_by_value", "_last_t", "_order_key", "_values", "by_entity")
 
     def __init__(self, by_entity: Rows, order_key: OrderKey) -> None:
         self.by_entity = by_entity
         self._by_value: Rows | None = None
         self._values: frozenset[Stored] | None = None
         self._order_key = order_key
-        self.t = int(by_entity.t[0])  # of a loaded run: the one t of all its events
+        self._last_t: int | None = None
 
     @classmethod
     def sorted(cls, events: Rows, order_key: OrderKey) -> Run:
@@ -35,8 +35,22 @@ class Run:
 
     @classmethod
     def loaded(cls, rows: Rows, order_key: OrderKey = None) -> Run:
-        """Return a run of assertions of one t, in order of (e, v)."""
+        """Return a run of assertions, in order of (e, v)."""
         return cls(rows._replace(added=np.ones(rows.size, bool)), order_key)
+
+    @property
+    def last_t(self) -> int:
+        """The t of the newest event."""
+        if self._last_t is None:
+            self._last_t = int(self.by_entity.t.max())
+        return self._last_t
+
+    def upto(self, t: int) -> Run | None:
+        """Return the run without the events after a t; None when nothing is left."""
+        if self.last_t <= t:
+            return self
+        rows = self.by_entity.take(self.by_entity.t <= t)
+        return Run(rows, self._order_key) if rows.size else None
 
     @property
     def size(self) -> int:
@@ -69,9 +83,13 @@ class Run:
 
 
 def extend_runs(runs: tuple[Run, ...], facts: Sequence[Fact], dtype: str, order_key: OrderKey) -> tuple[Run, ...]:
-    """Return runs that hold these facts too; each but the last is at least twice as large as the one after it."""
-    run = Run.sorted(column.events_of(facts, dtype), order_key)
+    """Return runs that hold these facts too."""
+    return joined(runs, Run.sorted(column.events_of(facts, dtype), order_key), order_key)
+
+
+def joined(runs: tuple[Run, ...], run: Run, order_key: OrderKey = None) -> tuple[Run, ...]:
+    """Return the runs with one more; each but the last is at least twice as large as the one after it."""
     kept = list(runs)
     while kept and kept[-1].size < 2 * run.size:
-        run = Run.sorted(column.concat([kept.pop().by_entity, run.by_entity], dtype), order_key)
+        run = Run.sorted(column.concat([kept.pop().by_entity, run.by_entity], "O"), order_key)
     return (*kept, run)

@@ -91,3 +91,23 @@ def test_a_killed_process_loses_nothing_it_acknowledged(kind, tmp_path):
         with factstore.connect(f"{path}-copy", create=False) as copy:
             found = maintain.check(copy)
             assert found.ok, found.problems
+
+
+def test_two_processes_that_index_at_once_leave_one_good_index(tmp_path):
+    path = tmp_path / "both.facts"
+    with factstore.connect(str(path)) as conn:
+        conn.transact(SCHEMA)
+    argv = [sys.executable, "-c", WORK, "index", str(path), "none"]
+    processes = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    acknowledged = []
+    for process in processes:
+        assert process.stdout is not None
+        acknowledged += [line.strip() for line, _ in zip(process.stdout, range(30), strict=False)]
+    for process in processes:
+        process.kill()
+        process.communicate()
+    with factstore.connect(str(path)) as conn:
+        assert conn.db().view.index.version > 1
+        assert max(int(line) for line in acknowledged if line.isdigit()) <= conn.db().basis_t
+        found = maintain.check(conn)
+        assert found.ok, found.problems
