@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from factstore.conn import Connection, Log, LoggedTransaction, TxReports, connect
     from factstore.datom import Datom
     from factstore.db import Database
+    from factstore.differences import diff
     from factstore.entities import Entity, entity
     from factstore.errors import (
         CasFailed,
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
     )
     from factstore.load import Into, LoadReport
     from factstore.pulls import pull, pull_many
+    from factstore.pulls.along import index_pull
     from factstore.query import explain, q
     from factstore.registry import register
     from factstore.squuids import squuid
+    from factstore.timeline import EntityEvent, EntityHistory, entity_history
     from factstore.transact import TxReport, with_
     from factstore.values import Keyword, Symbol, Uri
 
@@ -41,6 +44,7 @@ _HOMES: Final = {
     **dict.fromkeys(("Connection", "Log", "LoggedTransaction", "TxReports", "connect"), "factstore.conn"),
     "Datom": "factstore.datom",
     "Database": "factstore.db",
+    "diff": "factstore.differences",
     **dict.fromkeys(("Entity", "entity"), "factstore.entities"),
     **dict.fromkeys(
         (
@@ -51,9 +55,11 @@ _HOMES: Final = {
     ),
     **dict.fromkeys(("Into", "LoadReport"), "factstore.load"),
     **dict.fromkeys(("pull", "pull_many"), "factstore.pulls"),
+    "index_pull": "factstore.pulls.along",
     **dict.fromkeys(("explain", "q"), "factstore.query"),
     "register": "factstore.registry",
     "squuid": "factstore.squuids",
+    **dict.fromkeys(("EntityEvent", "EntityHistory", "entity_history"), "factstore.timeline"),
     **dict.fromkeys(("TxReport", "with_"), "factstore.transact"),
     **dict.fromkeys(("Keyword", "Symbol", "Uri"), "factstore.values"),
 }
@@ -65,6 +71,8 @@ __all__ = [
     "DatabaseError",
     "Datom",
     "Entity",
+    "EntityEvent",
+    "EntityHistory",
     "FactStoreError",
     "Into",
     "Keyword",
@@ -84,10 +92,13 @@ __all__ = [
     "UnknownOutcome",
     "Uri",
     "connect",
+    "diff",
     "edn",
     "entity",
+    "entity_history",
     "errors",
     "explain",
+    "index_pull",
     "pull",
     "pull_many",
     "q",

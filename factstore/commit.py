@@ -54,24 +54,22 @@ def preparation_of(tx_data: Any) -> Preparation:
     return lambda before, now: Change(*prepare(before.database, tx_data, now=now))
 
 
-def _in_group(tx_data: Any) -> Preparation:
-    whole = preparation_of(tx_data)
-
-    def preparation(before: Snapshot, now: int) -> Change:
-        simple = prepare_simple(before, tx_data, now)
-        return whole(before, now) if simple is None else Change(*simple)
-
-    return preparation
-
-
 class Request:
-    """A transaction on its way: how to prepare it, and where the report goes."""
+    """A transaction on its way: tx-data or a preparation, and where the report goes."""
 
-    __slots__ = ("future", "preparation")
+    __slots__ = ("future", "preparation", "tx_data")
 
-    def __init__(self, preparation: Preparation) -> None:
+    def __init__(self, tx_data: Any, preparation: Preparation | None = None) -> None:
+        self.tx_data = tx_data
         self.preparation = preparation
         self.future: Future[TxReport] = Future()
+
+    def change(self, before: Snapshot, now: int) -> Change:
+        """Prepare the change on top of a database."""
+        if self.preparation is not None:
+            return self.preparation(before, now)
+        simple = prepare_simple(before, self.tx_data, now)
+        return Change(*simple) if simple is not None else Change(*prepare(before.database, self.tx_data, now=now))
 
 
 def clock() -> int:
@@ -139,7 +137,7 @@ class Committer:
             if done is not None:
                 return done
             return self.apply(preparation_of(tx_data))
-        return self._enqueue(_in_group(tx_data)).result()
+        return self._enqueue(Request(tx_data)).result()
 
     def apply(self, preparation: Preparation, *, exclusive: bool = False) -> TxReport:
         """Commit a prepared change and return its report; raises what the preparation and the storage raise.
@@ -157,17 +155,16 @@ class Committer:
             finally:
                 self._turn.release()
         else:
-            done = self._enqueue(preparation).result()
+            done = self._enqueue(Request(None, preparation)).result()
         self._indexing.consider(self._now)
         return done
 
     def transact_async(self, tx_data: Any) -> Future[TxReport]:
         """Commit tx-data some time soon; the future gives its report."""
-        return self._enqueue(_in_group(tx_data))
+        return self._enqueue(Request(tx_data))
 
-    def _enqueue(self, preparation: Preparation) -> Future[TxReport]:
+    def _enqueue(self, request: Request) -> Future[TxReport]:
         """Leave a change to the background thread: whatever comes while it commits goes into its next commit."""
-        request = Request(preparation)
         self._queue.append(request)
         if self._background is None:
             self._start_background()
@@ -294,7 +291,7 @@ class Committer:
         try:
             for request in group:
                 try:
-                    tip, tx_report, record = self._prepared(tip, request.preparation)
+                    tip, tx_report, record = self._prepared(tip, request.change)
                 except Exception as error:
                     rejected.append((request, error))
                     continue

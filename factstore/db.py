@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from factstore.datom import N_MASK, TX_PARTITION, USER_PARTITION, Datom, Fact, partition_of, t_of, tx_of
 from factstore.errors import DatabaseError
+from factstore.rendering import html_table
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
 from factstore.values import Keyword, Stored, instant_to_micros, micros_to_instant
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 Predicate: TypeAlias = Callable[["Database", Datom], Any]  # of an unfiltered database and a datom in it
 Point: TypeAlias = int | datetime  # t, a transaction's entity id, or an aware datetime
+_COUNTED: Final = 100_000  # datoms that a notebook counts exactly
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +51,16 @@ class Database:
             if value is not None
         )
         return f"<Database t={self.basis_t}{limits}{' filtered' if self.is_filtered else ''}>"
+
+    def _repr_html_(self) -> str:
+        attributes = [found for a in self.view.attributes() if a >= FIRST_FREE_ID and (found := self.schema.find(a)) is not None]
+        rows = [(attribute.ident, attribute.value_type.name, self._size_of(attribute.id)) for attribute in attributes]
+        return html_table(repr(self), ("attribute", "type", "datoms"), [row for row in rows if row[2] != "0"])
+
+    def _size_of(self, a: int) -> str:
+        """Return how many datoms an attribute has; where counting would mean reading much, how many at most."""
+        bound = self.view.count(a)
+        return f"{self.view.by_entity(a).size:,}" if bound <= _COUNTED else f"≤ {bound:,}"
 
     # -- other databases of the same facts
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from factstore.errors import DatabaseError
+from factstore.rendering import html_table
 from factstore.schema.attribute import IDENT, Attribute
 from factstore.schema.reverse import forward_of
 from factstore.values import Keyword, Stored, order_key
@@ -97,6 +98,9 @@ class Entity(Mapping[str, Any]):
         ident = self.db.schema.ident(self.eid)
         return f"<Entity {self.eid}{f' {ident}' if ident else ''} t={self.db.basis_t}>"
 
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), ("attribute", "value"), [(key, _shown(self[key])) for key in self])
+
     def touch(self) -> Entity:
         """Read all attributes, and those of all components, and return the entity. Source: Datomic API, touch."""
         touched: set[int] = set()
@@ -148,6 +152,10 @@ class Entity(Mapping[str, Any]):
             for ident in self.db.view.values_of(eid, IDENT):
                 return ident
         return Entity(self.db, eid)
+
+
+def _shown(value: Any) -> object:
+    return "\n".join(sorted(map(str, value))) if isinstance(value, frozenset) else value
 
 
 def _same(left: Database, right: Database) -> bool:

@@ -78,8 +78,11 @@ class View:
             strand = self.layers[0].novelty.strands.get(a)
             chain = None if strand is None else strand.of_entity(e)
             if chain is None:
-                if (strand is None or not strand.loaded) and not self.index.may_hold(e, a):
-                    return ()
+                if strand is None or not strand.loaded:
+                    if not self.index.may_hold(e, a):
+                        return ()
+                    if self._sees_index_as_is:
+                        return tuple([v for v, _ in self.index.values_of(a, e)])
             elif chain[0][4] and self._is_newest and chain[0][3] <= self.upto and not self._is_many(a):
                 # An attribute of cardinality one has one value now, if it ever had more.
                 return (chain[0][2],)
@@ -349,7 +352,11 @@ class View:
         """Return what the index holds of a region, as of this view: live rows, or in a history view all events, sorted."""
         attribute = self._attribute(a)
         dtype, order_key = attribute.value_type.dtype, attribute.order_key
+        if self.after >= self.index.basis_t:
+            return column.empty(dtype)  # the index has nothing that is newer
         live = self.index.live(a, region, dtype, order_key)
+        if self.after >= 0:
+            live = live.take(live.t > self.after)
         if self.upto >= self.index.basis_t and not self.is_history:
             return live
         if self.upto < self.index.basis_t:
@@ -359,9 +366,10 @@ class View:
         if not self.is_history:
             alive = past.rows.take(past.t1 > self.upto)
             return column.sort(column.concat([live, alive], dtype), region.order, order_key) if alive.size else live
-        ended = past.take(past.t1 <= self.upto)
+        began = past.rows.take(past.rows.t > self.after)
+        ended = past.take((past.t1 <= self.upto) & (past.t1 > self.after))
         retractions = ended.rows._replace(t=ended.t1, added=np.zeros(ended.rows.size, bool))
-        events = column.concat([live, past.rows, retractions], dtype)
+        events = column.concat([live, began, retractions], dtype)
         events = events if events.added is not None else events._replace(added=np.ones(events.size, bool))
         return column.sort(events, region.order, order_key)
 
@@ -371,6 +379,8 @@ class View:
         dtype, order_key = attribute.value_type.dtype, attribute.order_key
         parts = []
         for strand, upto in self._strands(a):
+            if strand.last_t <= self.after:
+                continue
             for run in strand.runs(dtype, order_key):
                 events = run.events(region)
                 parts.append(events if events.size == 0 or events.t.max() <= upto else events.take(events.t <= upto))

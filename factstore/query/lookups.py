@@ -1,4 +1,4 @@
-"""Functions that read a database: get-else, get-some, missing?, and those of the log, tx-ids and tx-data.
+"""Functions that read a database: get-else, get-some, missing?, fulltext, and those of the log, tx-ids and tx-data.
 
 Each takes its arguments as whole columns, so that one read answers all rows.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from factstore import fulltext
 from factstore.datom import tx_of
 from factstore.errors import QueryError
 from factstore.query.facts import FEW, Facts
@@ -102,6 +103,13 @@ def _arguments(args: list[Any], count: int, form: Any) -> list[Any]:
     return args
 
 
+def _fulltext(args: list[Any], form: Any) -> list[Any]:
+    source, attributes, searches = _arguments(args, 3, form)
+    facts = _database(source, form)
+    pairs = zip(attributes.values(), searches.values(), strict=True)
+    return [fulltext.search(facts.db, facts.attribute(attribute, form), words) for attribute, words in pairs]
+
+
 def _tx_ids(args: list[Any], form: Any) -> list[Any]:
     log, starts, ends = _arguments(args, 3, form)
     return [
@@ -131,6 +139,7 @@ LOOKUPS: Final[Mapping[str, Callable[[list[Any], Any], list[Any]]]] = {
     "get-else": _get_else,
     "get-some": _get_some,
     "missing?": _is_missing,
+    "fulltext": _fulltext,
     "tx-ids": _tx_ids,
     "tx-data": _tx_data,
 }

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Final
 
 from factstore.datom import Datom, Fact
 from factstore.db import Database, Snapshot
+from factstore.rendering import html_table
+
+MOST_SHOWN: Final = 200  # datoms in a notebook
 
 
 class TxReport:
@@ -67,7 +72,20 @@ class TxReport:
         return self.db_after.basis_t
 
     def __repr__(self) -> str:
-        return f"<TxReport t={self.t}, {len(self._facts)} datoms>"
+        return f"<TxReport t={self.t}, {len(self._facts)} datom{'' if len(self._facts) == 1 else 's'}>"
+
+    def _repr_html_(self) -> str:
+        db = self.db_after
+        datoms = [db.datom(fact) for fact in islice(self._facts, MOST_SHOWN)]
+        rows = [("+" if added else "-", e, db.ident(a), _named(db, a, v)) for e, a, v, _, added in datoms]
+        left = len(self._facts) - len(rows)
+        caption = f"{self!r}{f', the last {left} not shown' if left else ''}"
+        return html_table(caption, ("", "entity", "attribute", "value"), rows, added=[datom.added for datom in datoms])
+
+
+def _named(db: Database, a: int, v: object) -> object:
+    """Return a value, a reference by the name of what it refers to when that has one."""
+    return (db.ident(v) or v) if db.attribute(a).is_ref else v
 
 
 def report(before: Database | Snapshot, after: Database | Snapshot, facts: Sequence[Fact], tempids: Mapping[str | int, int]) -> TxReport:
