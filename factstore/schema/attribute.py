@@ -37,6 +37,8 @@ ENTITY_PREDS: Final = 25
 ENSURE: Final = 26  # virtual: it asks for a check and leaves no datom
 INSTALL_ATTRIBUTE: Final = 27
 TX_KEY: Final = 28  # the idempotency key of a transaction
+EXCISE: Final = 29  # of a transaction: what was taken out of the store, all of it or what is older than a t
+EXCISE_BEFORE: Final = 30
 FIRST_FREE_ID: Final = 100
 
 CARDINALITY_ONE: Final = Keyword(":db.cardinality/one")

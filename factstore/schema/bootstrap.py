@@ -46,6 +46,8 @@ _ATTRIBUTES: Final = (
     (at.ENSURE, ":db/ensure", "ref", True, None, "Asks that an entity be checked against a spec; leaves no datom."),
     (at.INSTALL_ATTRIBUTE, ":db.install/attribute", "ref", True, None, "Accepted for old schemas; declaring is enough."),
     (at.TX_KEY, ":db.tx/key", "string", False, ":db.unique/value", "The key by which a repeated transaction is known."),
+    (at.EXCISE, ":db/excise", "ref", False, None, "What was excised: an entity, or the values of an attribute."),
+    (at.EXCISE_BEFORE, ":db.excise/beforeT", "long", False, None, "The t before which an excision took facts out."),
 )
 
 

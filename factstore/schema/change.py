@@ -82,6 +82,7 @@ class _Change:
         if e < FIRST_FREE_ID:
             yield from self._guarded(e, changed)
             return
+        yield from self._recorded(e, changed)
         known, after = self._schema.find(e), self._after[e]
         yield from self._names(e, changed)
         if known is not None:
@@ -101,6 +102,13 @@ class _Change:
                     a,
                     {},
                 )
+
+    def _recorded(self, e: int, changed: list[Fact]) -> Iterator[Violation]:
+        for _, a, _, _, _ in changed:
+            if a in (at.EXCISE, at.EXCISE_BEFORE):
+                name = SCHEMA.attribute(a).ident
+                message = f"{name} records what `Connection.excise` did, and takes nothing out by itself; expected a call of that"
+                yield Violation(":db.error/unsupported", message, e, a, {})
 
     def _names(self, e: int, changed: list[Fact]) -> Iterator[Violation]:
         for _, a, name, _, added in changed:

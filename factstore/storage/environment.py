@@ -118,21 +118,24 @@ class Environment:
 
     def _open(self, map_size: int) -> None:
         while True:
-            env = self._new(map_size)
             try:
-                env.reader_check()
-                self.dbs = self._layout(env)
-            except lmdb.MapResizedError:  # another process lets the file grow at this moment
-                env.close()
-                map_size = max(map_size * 2, self.path.stat().st_size)
-            except BaseException:
-                env.close()
-                raise
-            else:
+                env = self._prepared(map_size)
                 break
+            except lmdb.MapResizedError:  # another process lets the file grow at this moment
+                map_size = max(map_size * 2, self.path.stat().st_size)
         self.env = env
         self.map_size = env.info()["map_size"]
         self._flushed = env.info()["last_txnid"]
+
+    def _prepared(self, map_size: int) -> lmdb.Environment:
+        env = self._new(map_size)
+        try:
+            env.reader_check()
+            self.dbs = self._layout(env)
+        except BaseException:
+            env.close()
+            raise
+        return env
 
     def _new(self, map_size: int) -> lmdb.Environment:
         durable = self._sync == "full"

@@ -28,7 +28,7 @@ from factstore.storage.environment import Environment, Gone, Txn, shared, transl
 from factstore.storage.opening import look_at, refuse_network, refused, sync_directory
 from factstore.storage.peers import Held
 from factstore.storage.protocol import TXID_BYTES, Record, Root, Sync
-from factstore.storage.refusals import check_found, check_head, check_txids, check_version, read_only
+from factstore.storage.refusals import check_found, check_head, check_same, check_txids, check_version, read_only
 
 FORMAT: Final = 1
 
@@ -120,6 +120,11 @@ class LmdbStorage:
 
     def read_log(self, after_t: int, upto_t: int | None = None, *, max_bytes: int = 8 << 20) -> list[Record]:
         return self._file.read(_read_log, after_t, upto_t, max_bytes)  # type: ignore[no-any-return]
+
+    def rewrite(self, records: Sequence[Record]) -> None:
+        file = self._writable
+        with file.turn:
+            file.write(_rewrite, records)
 
     def wait(self, after_t: int, timeout: float) -> int:
         deadline = monotonic() + timeout
@@ -239,6 +244,13 @@ def _append(txn: Txn, file: Environment, records: Sequence[tuple[bytes, bytes]],
         if not cursor.put(_key(_LOG + t), txid + body, append=True):
             raise Corrupt(":db.error/storage-corrupt", f"the log has keys beyond its head {t - 1}", t=t)
     return t
+
+
+def _rewrite(txn: Txn, records: Sequence[Record]) -> None:
+    for record in records:
+        known = txn.get(_key(_LOG + record.t))
+        check_same(record, None if known is None else known[:TXID_BYTES])
+        txn.put(_key(_LOG + record.t), record.txid + record.body)
 
 
 def _head(txn: Txn) -> int:

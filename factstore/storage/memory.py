@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from factstore.errors import NotAStore
 from factstore.storage.protocol import Record, Root
-from factstore.storage.refusals import FORKED, check_found, check_head, check_txids, check_version, closed, read_only
+from factstore.storage.refusals import FORKED, check_found, check_head, check_same, check_txids, check_version, closed, read_only
 
 
 class _Shelf:
@@ -119,6 +119,15 @@ class MemoryStorage:
             if size >= max_bytes:
                 break
         return found
+
+    def rewrite(self, records: Sequence[Record]) -> None:
+        shelf = self._writable
+        with shelf.lock:
+            log = shelf.log.copy()
+            for record in records:
+                check_same(record, log[record.t - 1].txid if 0 < record.t <= len(log) else None)
+                log[record.t - 1] = record
+            shelf.log = log
 
     def wait(self, after_t: int, timeout: float) -> int:
         deadline = monotonic() + timeout

@@ -1,6 +1,6 @@
 """The verbs of a storage: what the layers above may ask of a place that keeps bytes.
 
-    log      records numbered t = 1, 2, 3, …; only ever appended to, always on condition of the head
+    log      records numbered t = 1, 2, 3, …; appended to on condition of the head, and rewritten only to take out what must go
     blocks   immutable bytes under an id of the caller's choice, usually their hash
     root     the one mutable cell; every change is a new version, moved by compare-and-swap
 
@@ -76,6 +76,12 @@ class Storage(Protocol):
 
         May return fewer, once `max_bytes` are reached, but at least one if there is one.
         Raises: Corrupt for a hole.
+        """
+
+    def rewrite(self, records: Sequence[Record]) -> None:
+        """Put these in the place of the records of the same t and txid, all or none; for what must not be kept any longer.
+
+        Raises: Conflict for a record that is not there, and nothing was changed; StoreFull, ReadOnly.
         """
 
     def wait(self, after_t: int, timeout: float) -> int:

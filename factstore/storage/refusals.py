@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 
 from factstore.errors import Closed, Conflict, Corrupt, ReadOnly
-from factstore.storage.protocol import TXID_BYTES
+from factstore.storage.protocol import TXID_BYTES, Record
 
 FORKED = "was opened before this process was forked; open it again in this process"
 
@@ -21,6 +21,12 @@ def check_head(found: int, expected: int) -> None:
     """Raise `Conflict` unless the head of the log is the one expected."""
     if found != expected:
         raise Conflict(":db.error/storage-conflict", f"the head of the log is {found}, expected {expected}", head=found)
+
+
+def check_same(record: Record, txid: bytes | None) -> None:
+    """Raise `Conflict` unless a record has the txid of the one whose place it takes."""
+    if record.txid != txid:
+        raise Conflict(":db.error/storage-conflict", f"the log has no record of t={record.t} with txid {record.txid.hex()}", t=record.t)
 
 
 def check_version(found: int, expected: int) -> None:

@@ -253,6 +253,39 @@ class StorageContract:
         store.append(records(*range(1, 51)), expected_t=0)
         assert [store.resolve(txid(n)) for n in (1, 25, 50, 51)] == [1, 25, 50, None]
 
+    def test_rewritten_records_take_the_place_of_those_of_the_same_t_and_txid(self, store: Storage, other: Storage) -> None:
+        store.append(records(*range(1, 6)), expected_t=0)
+        with store.turn():
+            store.rewrite([Record(2, txid(2), b""), Record(4, txid(4), b"longer than it was" * 1000)])
+        assert [record.body for record in other.read_log(0)] == [b"body 1", b"", b"body 3", b"longer than it was" * 1000, b"body 5"]
+        assert [other.resolve(txid(n)) for n in (2, 4)] == [2, 4]
+        assert other.append(records(6), expected_t=5) == 6
+
+    @pytest.mark.parametrize("stranger", [Record(2, txid(9), b"x"), Record(0, txid(1), b"x"), Record(6, txid(6), b"x"), Record(-1, txid(5), b"x")])
+    def test_a_record_that_is_not_there_is_not_rewritten_nor_any_with_it(self, store: Storage, stranger: Record) -> None:
+        store.append(records(*range(1, 6)), expected_t=0)
+        with pytest.raises(Conflict):
+            store.rewrite([Record(1, txid(1), b"new"), stranger])
+        assert store.read_log(0, 1) == [Record(1, txid(1), b"body 1")]
+        assert store.head() == 5
+
+    def test_nobody_ever_reads_half_of_a_rewriting(self, store: Storage, other: Storage) -> None:
+        store.append([(txid(n), b"0") for n in range(1, 51)], expected_t=0)
+        over = Event()
+
+        def rewrite() -> None:
+            try:
+                for i in range(20):
+                    store.rewrite([Record(n, txid(n), b"%d" % i) for n in range(1, 51)])
+            finally:
+                over.set()
+
+        def read() -> None:
+            while not over.is_set():
+                assert len({record.body for record in other.read_log(0)}) == 1
+
+        together(rewrite, read)
+
     def test_wait_returns_at_once_when_the_head_is_beyond(self, store: Storage) -> None:
         store.append(records(1, 2), expected_t=0)
         assert store.wait(0, LONG) == 2

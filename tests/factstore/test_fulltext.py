@@ -138,7 +138,7 @@ def test_words_and_attributes_may_come_from_rows() -> None:
         (":d/name", "fox", ":db.error/attribute-not-fulltext"),
         (":d/text", '"open', ":db.error/invalid-fulltext-search"),
         (":d/text", 5, ":db.error/invalid-fulltext-search"),
-        (":d/none", "fox", ":db.error/not-an-attribute"),
+        (":d/none", "fox", ":db.error/unknown-attribute"),
     ],
 )
 def test_a_search_that_cannot_mean_anything_is_refused(attribute: str, words: Any, code: str) -> None:

@@ -1,0 +1,41 @@
+"""Make the tables of benchmarks/README.md from results/*.json: `python -m benchmarks.tables`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import RESULTS
+
+README = Path(__file__).parent / "README.md"
+
+
+def table(found: dict[str, Any]) -> str:
+    """Return one run as a table, with what it ran on above it."""
+    lines = [
+        f"`{found['command']}` · CPython {found['python']}, {found['machine']}, {found['cores']} cores, load {found['load']:.1f} at the end",
+        "",
+        "| what | ours | beside | ratio | aim |",
+        "| --- | ---: | ---: | ---: | --- |",
+    ]
+    for row in found["rows"]:
+        beside = "" if row["baseline"] is None else f"{row['baseline']:,.2f} {row['baseline_name']}"
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        lines.append(f"| {row['name']} | {row['ours']:,.2f} {row['unit']} | {beside} | {ratio} | {row['aim']} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    text = README.read_text(encoding="utf-8")
+    for path in sorted(RESULTS.glob("*.json")):
+        made = f"<!-- {path.stem} -->\n{table(json.loads(path.read_text(encoding='utf-8')))}\n<!-- end -->"
+        text, count = re.subn(rf"<!-- {path.stem} -->.*?<!-- end -->", lambda _, made=made: made, text, flags=re.DOTALL)
+        if not count:
+            text += f"\n## {path.stem.capitalize()}\n\n{made}\n"
+    README.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
