@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         UniqueConflict,
         UnknownOutcome,
     )
+    from factstore.excision import Excision
     from factstore.load import Into, LoadReport
     from factstore.pulls import pull, pull_many
     from factstore.pulls.along import index_pull
@@ -53,6 +54,7 @@ _HOMES: Final = {
         ),
         "factstore.errors",
     ),
+    "Excision": "factstore.excision",
     **dict.fromkeys(("Into", "LoadReport"), "factstore.load"),
     **dict.fromkeys(("pull", "pull_many"), "factstore.pulls"),
     "index_pull": "factstore.pulls.along",
@@ -73,6 +75,7 @@ __all__ = [
     "Entity",
     "EntityEvent",
     "EntityHistory",
+    "Excision",
     "FactStoreError",
     "Into",
     "Keyword",

@@ -113,12 +113,26 @@ class Committer:
         return self._now.database
 
     def _catch_up(self) -> None:
+        excised = False
         for transaction in log.read(self.storage, self._now.t):
             before = self._now
-            before.novelty.append(transaction.t, transaction.facts, transaction.columns)
-            self._now = self._after(before, transaction.facts, transaction.instant, transaction.next_n)
+            self._now = self._with(before, transaction)
+            excised = excised or transaction.is_excision
             if self.listeners:
                 self._tell(report(before, self._now, transaction.all_facts(), {}))
+        if excised:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Go on from what the storage has now, and from nothing that is remembered: facts were taken out of it."""
+        upto, now = self._now.t, opened(self.storage, Cache(self._now.cache.limit_bytes))
+        for transaction in log.read(self.storage, now.t, upto):
+            now = self._with(now, transaction)
+        self._now = now
+
+    def _with(self, before: Snapshot, transaction: log.Transaction) -> Snapshot:
+        before.novelty.append(transaction.t, transaction.facts, transaction.columns)
+        return self._after(before, transaction.facts, transaction.instant, transaction.next_n)
 
     def _after(self, before: Snapshot, facts: Sequence[Fact], instant: int, next_n: int) -> Snapshot:
         """Return what is after facts that are in novelty already."""
@@ -139,16 +153,19 @@ class Committer:
             return self.apply(preparation_of(tx_data))
         return self._enqueue(Request(tx_data)).result()
 
-    def apply(self, preparation: Preparation, *, exclusive: bool = False) -> TxReport:
+    def apply(self, preparation: Preparation, *, exclusive: bool = False, anew: bool = False) -> TxReport:
         """Commit a prepared change and return its report; raises what the preparation and the storage raise.
 
         Args:
             exclusive: take the writer's turn before preparing, for a change that takes long to prepare.
+            anew: afterwards go on from what the storage has then; the preparation changed that too.
         """
         if exclusive:
             with self._turn, self.storage.turn():
                 self._catch_up()
                 done = self._commit_alone(preparation)
+                if anew:
+                    self._begin_anew()
         elif not self._queue and self._turn.acquire(blocking=False):
             try:
                 done = self._racing(lambda: self._commit_alone(preparation))

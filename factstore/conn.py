@@ -20,6 +20,7 @@ from factstore.storage import Storage, Sync, open_storage
 from factstore.transact import TxReport
 
 if TYPE_CHECKING:
+    from factstore.excision import Excision
     from factstore.load import Into, LoadReport
 
 logger = logging.getLogger("factstore")
@@ -188,6 +189,24 @@ class Connection:
 
         self._check_open()
         return load(self, source, mapping, batch_rows=batch_rows, missing=missing, progress=progress)
+
+    def excise(self, target: Any, *, before: Point | None = None) -> Excision:
+        """Take facts out of the store for good: out of the log, the index, and every later answer about any time.
+
+        Args:
+            target: an entity (id, ident, lookup ref): all that was ever said of it and of its components, and every reference to
+                it; or an attribute: all its values, and the composite tuples that repeat them.
+            before: only what was asserted before this point (t, a transaction's id, an aware datetime).
+        Returns: the t of the transaction that records the excision, how many datoms went, and of how many transactions.
+        Raises: DatabaseError(:db.error/invalid-excision) for what belongs to the schema.
+        What stays: the schema, instants and keys of transactions, earlier records of excisions. Databases handed out before still
+        have the facts as long as somebody holds them; a backup loses them when it is next brought up to date.
+        Source: Datomic documentation, excision; here it is done when the call returns.
+        """
+        from factstore.excision import excise
+
+        self._check_open()
+        return excise(self._committer, target, None if before is None else self.log()._first_t(before))
 
     def sync(self, t: int | None = None, *, timeout: float | None = None) -> Database:
         """Return a database that holds transaction t, waiting for it; without t everything committed before the call."""

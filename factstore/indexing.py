@@ -35,12 +35,18 @@ SHARE: Final = 8
 UNDER_WAY: Final = 0  # a version that no root has: who holds it is building an index
 
 
+class Epoch:
+    """What databases of one store have in common that were read by one connection, and between two excisions."""
+
+    __slots__ = ("__weakref__",)
+
+
 def opened(storage: Storage, cache: Cache) -> Snapshot:
     """Return what there is as of a store's index; what the log says since then is still to come."""
     index = newest_index(storage, Index(Blocks(storage, cache)))
     if index.version == 0:
-        return Snapshot(index, Novelty(bootstrap.FACTS), bootstrap.SCHEMA, cache, 0, FIRST_FREE_ID, 0, storage)
-    return Snapshot(index, Novelty(), schema_of(index), cache, index.basis_t, index.next_n, index.instant, storage)
+        return Snapshot(index, Novelty(bootstrap.FACTS), bootstrap.SCHEMA, cache, 0, FIRST_FREE_ID, 0, Epoch())
+    return Snapshot(index, Novelty(), schema_of(index), cache, index.basis_t, index.next_n, index.instant, Epoch())
 
 
 def newest_index(storage: Storage, index: Index) -> Index:

@@ -21,7 +21,7 @@ from factstore.errors import Corrupt
 from factstore.index import block
 from factstore.index.column import Rows
 from factstore.packing import packer, unpack
-from factstore.schema.attribute import TX_INSTANT
+from factstore.schema.attribute import EXCISE, TX_INSTANT
 from factstore.storage import Record, Storage
 
 FORMAT: Final = 1
@@ -36,6 +36,11 @@ class Transaction(NamedTuple):
     next_n: int
     facts: Sequence[Fact]
     columns: Mapping[int, Rows] | None = None  # what came in bulk, by attribute
+
+    @property
+    def is_excision(self) -> bool:
+        """Whether this records that facts were taken out of the store."""
+        return any(fact[1] == EXCISE for fact in self.facts)
 
     def all_facts(self) -> Sequence[Fact]:
         """Return the facts, those that came in bulk after the others; these are made only when somebody reads them."""

@@ -136,9 +136,11 @@ def copy(source: Storage, target: Storage, progress: Callable[[int, int], None] 
     """Bring a target store up to a source: only log records and blocks that it does not have travel. Return its new head.
 
     The index is copied first, the log next and the root last, so that a copy cut short is a shorter store, not a broken one.
+    What was excised from the source since the last copy is taken out of the target too.
     Raises: StorageError(:db.error/backup-mismatch), when the target's log is not a beginning of the source's.
     """
     _check_same_log(source, target)
+    excised = _excise_copy(source, target)
     root = source.read_root()
     hold = source.hold(root.version) if root else None
     try:
@@ -154,11 +156,26 @@ def copy(source: Storage, target: Storage, progress: Callable[[int, int], None] 
             known = target.read_root()
             if known is None or known.body != root.body:
                 target.swap_root(root.body, expected_version=known.version if known else 0)
+        if excised:
+            indexing.collect(target)
         target.sync()
     finally:
         if hold:
             hold.release()
     return head
+
+
+def _excise_copy(source: Storage, target: Storage) -> bool:
+    """Rewrite the target's records as the source's were, if facts were excised since; tell whether they were."""
+    head = target.head()
+    excised = head > 0 and any(transaction.is_excision for transaction in log.read(source, head))
+    t = 0
+    while excised and t < head:
+        records = source.read_log(t, head)
+        known = target.read_log(t, records[-1].t, max_bytes=1 << 62)
+        target.rewrite([new for new, old in zip(records, known, strict=True) if new.body != old.body])
+        t = records[-1].t
+    return excised
 
 
 def _check_same_log(source: Storage, target: Storage) -> None:

@@ -131,7 +131,7 @@ def merge_family(writer: Writer, name: bytes, merge: Merge, order: str, dtype: s
     directory = writer.blocks.directory(name)
     none = column.empty(dtype)
     if directory.length == 0:
-        return _write_directory(writer, list(_write_blocks(writer, merge.coming)), dtype), none
+        return write_directory(writer, list(write_blocks(writer, merge.coming)), dtype), none
     coming = Rows(*merge.coming[:3])
     leaves_at = locate(directory, merge.leaving, order, order_key)
     comes_at = locate(directory, coming, order, order_key)
@@ -144,10 +144,10 @@ def merge_family(writer: Writer, name: bytes, merge: Merge, order: str, dtype: s
         arriving = (comes_at >= start) & (comes_at < end)
         merged, gone = _merged(base, leaving, tuple(part[arriving] for part in merge.coming), order, order_key)
         left.append(gone)
-        written += _write_blocks(writer, merged)
+        written += write_blocks(writer, merged)
         done = end
     written += _untouched(directory, done, directory.length)
-    return _write_directory(writer, written, dtype), column.concat(left, dtype)
+    return write_directory(writer, written, dtype), column.concat(left, dtype)
 
 
 def _merged(
@@ -182,18 +182,21 @@ def _concat(parts: list[tuple[Array, ...]]) -> tuple[Array, ...]:
     return parts[0] if len(parts) == 1 else tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 
-def _write_blocks(writer: Writer, columns: tuple[Array, ...]) -> Iterator[tuple[Any, Any, bytes, int]]:
+def write_blocks(writer: Writer, columns: tuple[Array, ...]) -> Iterator[tuple[Any, Any, bytes, int]]:
+    """Write rows, sorted, as blocks; yield them as a directory lists them."""
     if not len(columns[0]):
         return
     for piece in block.split(columns):
-        yield piece[0][0].item(), _item(piece[1]), writer.write(piece), len(piece[0])
+        yield piece[0][0].item(), item(piece[1]), writer.write(piece), len(piece[0])
 
 
-def _item(values: Array) -> Any:
+def item(values: Array) -> Any:
+    """Return the first value of a column, in plain Python."""
     return values[0] if values.dtype == object else values[0].item()
 
 
-def _write_directory(writer: Writer, blocks: list[tuple[Any, Any, bytes, int]], dtype: str) -> bytes:
+def write_directory(writer: Writer, blocks: list[tuple[Any, Any, bytes, int]], dtype: str) -> bytes:
+    """Write the directory of these blocks and return its id."""
     if not blocks:
         return NOTHING
     e, v, ids, sizes = zip(*blocks, strict=True)
@@ -218,8 +221,8 @@ def _merge_sets(writer: Writer, index: Index, novelty: Novelty, upto_t: int) -> 
             coming.append((e, number))
             if old is not None:
                 leaving.append((e, old))
-    arriving = column.sort(column.concat([_pairs(coming), *loaded], "i8"), BY_ENTITY)
-    ev, _ = merge_family(writer, entry.ev, Merge(_pairs(leaving), arriving[:3]), BY_ENTITY, "i8", None)
+    arriving = column.sort(column.concat([pairs(coming), *loaded], "i8"), BY_ENTITY)
+    ev, _ = merge_family(writer, entry.ev, Merge(pairs(leaving), arriving[:3]), BY_ENTITY, "i8", None)
     return tuple(numbers), Entry(entry.rows + arriving.size - len(leaving), 0, ev)
 
 
@@ -257,6 +260,7 @@ def _sets_of_load(columns: Mapping[int, Rows], said: dict[int, set[int]], number
     return Rows(es[~more], number[~more], np.zeros(int((~more).sum()), np.int64))
 
 
-def _pairs(pairs: list[tuple[int, int]]) -> Rows:
+def pairs(pairs: list[tuple[int, int]]) -> Rows:
+    """Return (entity, number of an attribute set) as rows."""
     e, v = (column.ints(part) for part in zip(*pairs, strict=True)) if pairs else (column.ints(()), column.ints(()))
     return Rows(e, v, np.zeros(len(e), np.int64))

@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from factstore.index import column
-from factstore.index.build import Built, Merge, Writer, _item, _pairs, _write_blocks, _write_directory, merge_family
-from factstore.index.column import BY_ENTITY, Array, Entities, Ints, Rows
+from factstore.index.build import Built, Merge, Writer, item, merge_family, pairs, write_blocks, write_directory
+from factstore.index.column import BY_ENTITY, Array, Entities, Everything, Ints, Rows
 from factstore.index.directory import ATTRIBUTES_OF, NOTHING, Entry, Index
 from factstore.schema.attribute import EXCISE, EXCISE_BEFORE, FIRST_FREE_ID, TX_INSTANT, TX_KEY, Attribute, Schema
 
@@ -63,11 +63,9 @@ def prune(index: Index, doomed: Doomed, schema: Schema) -> Built:
     for a in index.attributes():
         if not doomed.attributes or a in doomed.attributes:
             entries[a] = _pruned(writer, entries[a], doomed, schema.attribute(a))
-    # Of a large store a whole column of attributes may go: their number in the attribute sets goes with them.
-    gone = {a for a in doomed.attributes if a in entries and not entries[a].rows + entries[a].past_rows}
-    sets = tuple(tuple(a for a in one if a not in gone) for one in index.sets)
-    pruned = replace(index, entries={a: entry for a, entry in entries.items() if a not in gone}, sets=sets)
-    pruned = _forget_attributes(writer, index, pruned, doomed, schema)
+    pruned = replace(index, entries={a: entry for a, entry in entries.items() if entry.rows or entry.past_rows})
+    forget = _forget_attributes if doomed.attributes else _forget_entities
+    pruned = forget(writer, pruned, doomed, schema)
     writer.flush()
     return Built(pruned, frozenset(writer.written))
 
@@ -78,7 +76,7 @@ def _pruned(writer: Writer, entry: Entry, doomed: Doomed, attribute: Attribute) 
         kept = list(_kept(writer, name, doomed, attribute))
         sizes.append(sum(part[3] for part in kept))
         same = [part[2] for part in kept] == writer.blocks.directory(name).names
-        families.append(name if same else _write_directory(writer, kept, attribute.value_type.dtype))
+        families.append(name if same else write_directory(writer, kept, attribute.value_type.dtype))
     ev, ve, past_ev, past_ve = families
     return Entry(sizes[0], sizes[2], ev, ve, past_ev, past_ve)
 
@@ -91,17 +89,32 @@ def _kept(writer: Writer, name: bytes, doomed: Doomed, attribute: Attribute) -> 
         columns = writer.blocks.read([block], keep=False)[0]
         gone = doomed.mask(attribute, Rows(*columns[:3]))
         if gone.any():
-            yield from _write_blocks(writer, tuple(part[~gone] for part in columns))
+            yield from write_blocks(writer, tuple(part[~gone] for part in columns))
         else:
-            yield columns[0][0].item(), _item(columns[1]), block, len(columns[0])
+            yield columns[0][0].item(), item(columns[1]), block, len(columns[0])
 
 
-def _forget_attributes(writer: Writer, before: Index, index: Index, doomed: Doomed, schema: Schema) -> Index:
+def _forget_attributes(writer: Writer, index: Index, doomed: Doomed, _schema: Schema) -> Index:
+    """Take attributes that have no rows any more out of the attribute sets."""
+    gone = doomed.attributes - index.entries.keys()
+    entry = index.entries.get(ATTRIBUTES_OF)
+    if entry is None or not gone:
+        return index
+    numbers: dict[tuple[int, ...], int] = {}
+    new = column.ints(numbers.setdefault(tuple(a for a in one if a not in gone), len(numbers)) for one in index.sets)
+    rows = index.live(ATTRIBUTES_OF, Everything(BY_ENTITY), "i8", None)
+    rows = rows._replace(v=new[rows.v])
+    rows = rows.take(rows.v != numbers.get((), -1))
+    ev, _ = merge_family(writer, NOTHING, Merge(column.empty("i8"), rows[:3]), BY_ENTITY, "i8", None)
+    return replace(index, entries={**index.entries, ATTRIBUTES_OF: Entry(rows.size, 0, ev)}, sets=tuple(numbers))
+
+
+def _forget_entities(writer: Writer, index: Index, doomed: Doomed, schema: Schema) -> Index:
     """Say of the entities that went which attributes they still have, if any."""
     entry = index.entries.get(ATTRIBUTES_OF)
-    if entry is None or not doomed.entities:
+    if entry is None:
         return index
-    known = before.live(ATTRIBUTES_OF, Entities(doomed.eids), "i8", None)
+    known = index.live(ATTRIBUTES_OF, Entities(doomed.eids), "i8", None)
     numbers = {one: n for n, one in enumerate(index.sets)}
     leaving, coming = [], []
     for e, number in zip(known.e.tolist(), known.v.tolist(), strict=True):
@@ -109,12 +122,9 @@ def _forget_attributes(writer: Writer, before: Index, index: Index, doomed: Doom
         if left != index.sets[number]:
             leaving.append((e, number))
             coming += [(e, numbers.setdefault(left, len(numbers)))] if left else []
-    if not leaving:
-        return index
-    ev, _ = merge_family(writer, entry.ev, Merge(_pairs(leaving), _pairs(coming)[:3]), BY_ENTITY, "i8", None)
+    ev, _ = merge_family(writer, entry.ev, Merge(pairs(leaving), pairs(coming)[:3]), BY_ENTITY, "i8", None)
     entries = {**index.entries, ATTRIBUTES_OF: Entry(entry.rows + len(coming) - len(leaving), 0, ev)}
-    # Sets may have become equal; each keeps its number.
-    return replace(index, entries=entries, sets=(*index.sets, *list(numbers)[len(set(index.sets)) :]))
+    return replace(index, entries=entries, sets=tuple(numbers))
 
 
 def _has(index: Index, attribute: Attribute, e: int) -> bool:

@@ -261,7 +261,9 @@ class StorageContract:
         assert [other.resolve(txid(n)) for n in (2, 4)] == [2, 4]
         assert other.append(records(6), expected_t=5) == 6
 
-    @pytest.mark.parametrize("stranger", [Record(2, txid(9), b"x"), Record(0, txid(1), b"x"), Record(6, txid(6), b"x"), Record(-1, txid(5), b"x")])
+    @pytest.mark.parametrize(
+        "stranger", [Record(2, txid(9), b"x"), Record(0, txid(1), b"x"), Record(6, txid(6), b"x"), Record(-1, txid(5), b"x")]
+    )
     def test_a_record_that_is_not_there_is_not_rewritten_nor_any_with_it(self, store: Storage, stranger: Record) -> None:
         store.append(records(*range(1, 6)), expected_t=0)
         with pytest.raises(Conflict):

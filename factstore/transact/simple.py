@@ -45,7 +45,9 @@ def prepare_simple(before: Snapshot, tx_data: Any, now: int) -> Simple | None:
     instant = before.instant if before.instant > now else now
     facts: list[Fact] = [(TX_BASE | t, TX_INSTANT, instant, t, True)]
     if len(tx_data) == 1 and type(tx_data[0]) is list:
-        return (facts, {}, before.next_n, instant) if _add(before, plain, tx_data[0], t, facts) else None
+        form = tx_data[0]
+        done = _add(before, plain, form, t, facts) if len(form) == 4 else _retract_entity(before, form, t, facts)
+        return (facts, {}, before.next_n, instant) if done else None
     tempids: dict[str | int, int] = {}
     n = _maps(before, plain, tx_data, t, facts, tempids)
     return None if n is None else (facts, tempids, n, instant)
@@ -53,7 +55,7 @@ def prepare_simple(before: Snapshot, tx_data: Any, now: int) -> Simple | None:
 
 def _add(before: Snapshot, plain: dict[str, _Plain], form: list[Any], t: int, facts: list[Fact]) -> bool:
     """Do one `[":db/add", e, a, v]` of a known entity and a plain attribute; False when it is anything else."""
-    if len(form) != 4 or form[0] != ":db/add":
+    if form[0] != ":db/add":
         return False
     _, e, key, v = form
     known = plain.get(key) if isinstance(key, str) else None
@@ -84,6 +86,20 @@ def _add(before: Snapshot, plain: dict[str, _Plain], form: list[Any], t: int, fa
             return True
         facts.append((e, a, old, t, False))
     facts.append((e, a, v, t, True))
+    return True
+
+
+def _retract_entity(before: Snapshot, form: list[Any], t: int, facts: list[Fact]) -> bool:
+    """Do one `[":db/retractEntity", e]` of an entity without parts that nothing refers to; False when it is anything else."""
+    if len(form) != 2 or form[0] != ":db/retractEntity" or type(form[1]) is not int:
+        return False
+    e, view, schema = form[1], before.database.view, before.schema
+    if not USER_BASE <= e < USER_BASE + before.next_n or view.facts_referring(e):
+        return False
+    for _, a, v, _, _ in view.facts_about(e):
+        if a < FIRST_FREE_ID or schema.attribute(a).is_component or schema.composites_of(a):
+            return False
+        facts.append((e, a, v, t, False))
     return True
 
 

@@ -87,7 +87,9 @@ def test_what_is_committed_later_is_found_and_what_is_gone_is_not() -> None:
     assert {"fox"} == found(conn.db(), "slow")
     assert {"fox"} == found(before, "quick")
     assert {"fox"} == found(conn.db().as_of(before.basis_t), "quick")
-    assert {"dog"} == {q("[:find ?n . :in $ ?e :where [?e :d/name ?n]]", before, e) for e in entities(conn.db().since(before.basis_t), "quick")}
+    assert {"dog"} == {
+        q("[:find ?n . :in $ ?e :where [?e :d/name ?n]]", before, e) for e in entities(conn.db().since(before.basis_t), "quick")
+    }
 
 
 def entities(db: Any, words: str) -> list[int]:

@@ -11,7 +11,7 @@ import factstore
 from factstore import entity
 from tests.factstore.tx import ANN, people
 
-EVIL = "<script>alert(1)</script> & \"quotes\""
+EVIL = '<script>alert(1)</script> & "quotes"'
 
 
 class Cells(HTMLParser):

@@ -66,9 +66,7 @@ def test_a_difference_leads_from_a_filtered_database_to_the_whole(history: Any, 
 
 def test_a_value_that_forgets_its_past_is_compared_as_it_is_now() -> None:
     with factstore.connect("memory:") as conn:
-        conn.transact(
-            "[{:db/ident :beat :db/valueType :db.type/long :db/cardinality :db.cardinality/one :db/noHistory true}]"
-        )
+        conn.transact("[{:db/ident :beat :db/valueType :db.type/long :db/cardinality :db.cardinality/one :db/noHistory true}]")
         e = conn.transact([{":db/id": "e", ":beat": 1}]).tempids["e"]
         early = conn.db()
         conn.transact([[":db/add", e, ":beat", 2]])
