@@ -314,7 +314,9 @@ def main() -> None:
         ],
         "add-5": lambda: [
             pair("add-5 in memory: one entity a transaction", add_5, sqlite_add_5, baseline_name=plain, aim="<= 30"),
-            pair("add-5 on disk", partial(add_5, on_disk=True), partial(sqlite_add_5, on_disk=True), baseline_name="SQLite WAL", aim="<= 30"),
+            pair(
+                "add-5 on disk", partial(add_5, on_disk=True), partial(sqlite_add_5, on_disk=True), baseline_name="SQLite WAL", aim="<= 30"
+            ),
         ],
         "add-all": lambda: [
             pair("add-all: 100,000 datoms in one", add_all, sqlite_add_all, baseline_name=plain, scale=1e3, unit="ms", aim="<= 400")

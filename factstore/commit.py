@@ -180,6 +180,10 @@ class Committer:
         """Commit tx-data some time soon; the future gives its report."""
         return self._enqueue(Request(tx_data))
 
+    def apply_async(self, preparation: Preparation) -> Future[TxReport]:
+        """Commit a prepared change some time soon."""
+        return self._enqueue(Request(None, preparation))
+
     def _enqueue(self, request: Request) -> Future[TxReport]:
         """Leave a change to the background thread: whatever comes while it commits goes into its next commit."""
         self._queue.append(request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from datetime import datetime
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -12,12 +13,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from factstore import log
+from factstore.annotations import annotating, annotations_of, in_force, named
 from factstore.commit import Committer
+from factstore.conditions import Conditional
 from factstore.datom import Datom, t_of
 from factstore.db import Database, Point
 from factstore.errors import Closed, DatabaseError
 from factstore.storage import Storage, Sync, open_storage
-from factstore.transact import TxReport
+from factstore.transact import Nones, TxReport
 
 if TYPE_CHECKING:
     from factstore.excision import Excision
@@ -148,22 +151,52 @@ class Connection:
         self._check_open()
         return self._committer.caught_up()
 
-    def transact(self, tx_data: Any) -> TxReport:
+    def transact(
+        self, tx_data: Any, *, none: Nones = "reject", if_unchanged_since: Point | None = None, key: str | None = None
+    ) -> TxReport:
         """Commit a transaction.
 
         Args:
-            tx_data: EDN text or Python data: list forms, entity maps, calls of transaction functions; a set, whatever the order.
+            tx_data: EDN text or Python data: list forms, entity maps, dataclasses, calls of transaction functions; a set, whatever
+                the order.
+            none: "retract": None in a map form, or in a field of a dataclass, retracts what the attribute has; otherwise it is
+                refused in a map, and says nothing in a field.
+            if_unchanged_since: a point; refuse with `:db.error/changed-since` when an entity that the transaction is about was
+                changed after it: one it asserts or retracts something of, not one it only refers to.
+            key: made once: when a transaction was committed with this key, by any process, nothing is committed, and the report
+                is that one's: its databases are `as_of` views, its tempids are there if these forms say what those said.
         Returns: a report: db_before, db_after, tx_data, tempids. With sync="full" the transaction is durable by then.
         Raises: TransactError, and nothing was written; StorageError.
         Source: Datomic API, transact.
         """
         self._check_open()
-        return self._committer.transact(tx_data)
+        if key is None and if_unchanged_since is None and none == "reject" and not in_force(None):
+            return self._committer.transact(tx_data)
+        return Conditional(tx_data, none, if_unchanged_since, key, annotations_of(self)).commit(self._committer)
 
-    def transact_async(self, tx_data: Any) -> Future[TxReport]:
+    def transact_async(
+        self, tx_data: Any, *, none: Nones = "reject", if_unchanged_since: Point | None = None, key: str | None = None
+    ) -> Future[TxReport]:
         """Commit a transaction in the background; many share one write. The future gives the report or the error."""
         self._check_open()
-        return self._committer.transact_async(tx_data)
+        if key is None and if_unchanged_since is None and none == "reject" and not in_force(None):
+            return self._committer.transact_async(tx_data)
+        return Conditional(tx_data, none, if_unchanged_since, key, annotations_of(self)).commit_async(self._committer)
+
+    def annotate(self, mapping: Mapping[str, Any] | None = None, /, **words: Any) -> AbstractContextManager[None]:
+        """Say something of every transaction made with this connection in a block, such as who made it and why.
+
+        Args:
+            mapping: attribute → value, under the attributes' own names: `{":audit/user": "ann"}`.
+            words: the same for attributes in the namespace of transactions: `user="ann"` is `:tx/user`.
+        Blocks nest; the inner one has the last word on an attribute. Threads that run beside the block, and `load`, are not in it.
+        Raises: TransactError when the block begins, for an attribute that was not declared or a value that it cannot have.
+
+        >>> with connect("memory:") as conn, conn.annotate({":db/doc": "the first one"}):
+        ...     [datom.v for datom in conn.transact([]).datoms_of(":db/doc")]
+        ['the first one']
+        """
+        return annotating(self, self.db(), named(mapping, words))
 
     def load(
         self,

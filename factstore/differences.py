@@ -49,7 +49,7 @@ def _attributes(*databases: Database) -> list[int]:
 
 
 def _of_attribute(first: Database, second: Database, a: int) -> Iterator[Fact]:
-    t = _common_t(first, second, a)
+    t = _shared_t(first, second, a)
     if t is not None:
         yield from _since(first, second, a, t)
         return
@@ -62,7 +62,7 @@ def _of_attribute(first: Database, second: Database, a: int) -> Iterator[Fact]:
     yield from _facts(come, a, added=True)
 
 
-def _common_t(first: Database, second: Database, a: int) -> int | None:
+def _shared_t(first: Database, second: Database, a: int) -> int | None:
     """Return the t up to which the two are one and after which all events are known; None when they must be compared in full."""
     if first.store is None or first.store is not second.store:
         return None

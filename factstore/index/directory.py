@@ -164,10 +164,26 @@ class Index:
         directory = self.blocks.directory(entry.ve)
         return self._one(directory, directory.fences[1], 1, v, order_key)
 
-    def _one(self, directory: Directory, fences: list[Any], place: int, key: Any, order_key: OrderKey) -> list[tuple[Any, int]]:
-        """Return (the other column, t) of the rows with one key; without numpy's price for whole regions."""
+    def past_values_of(self, a: int, e: int) -> list[tuple[Any, int, int]]:
+        """Return the values that an entity had, each with the t that asserted and the t that retracted it."""
+        entry = self.entries.get(a)
+        if entry is None or not entry.past_rows:
+            return []
+        directory = self.blocks.directory(entry.past_ev)
+        return self._one(directory, directory.fences[0], 0, e, None)
+
+    def past_holders_of(self, a: int, v: Any, order_key: OrderKey) -> list[tuple[int, int, int]]:
+        """Return the entities that had a value, each with the t that asserted and the t that retracted it."""
+        entry = self.entries.get(a)
+        if entry is None or not entry.past_rows:
+            return []
+        directory = self.blocks.directory(entry.past_ve)
+        return self._one(directory, directory.fences[1], 1, v, order_key)
+
+    def _one(self, directory: Directory, fences: list[Any], place: int, key: Any, order_key: OrderKey) -> list[Any]:
+        """Return (the other column, t, of past rows t1) of the rows with one key; without numpy's price for whole regions."""
         wanted = key if order_key is None else order_key(key)
-        found: list[tuple[Any, int]] = []
+        found: list[Any] = []
         # The block before the first one that begins with the key may end with it.
         for i in range(max(bisect_left(fences, wanted, key=order_key) - 1, 0), bisect_right(fences, wanted, key=order_key)):
             columns = self.blocks.block(directory.names[i])
@@ -180,7 +196,7 @@ class Index:
                     continue
                 high = low + 1 if low + 1 == len(keys) or keys[low + 1] != key else int(keys.searchsorted(key, "right"))
             if low < high:
-                found += zip(columns[1 - place][low:high].tolist(), columns[2][low:high].tolist(), strict=True)
+                found += zip(*[part[low:high].tolist() for part in (columns[1 - place], *columns[2:])], strict=True)
         return found
 
     # -- rows

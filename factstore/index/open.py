@@ -27,7 +27,7 @@ def schema_of(index: Index) -> Schema:
     view = view_of(index, Cache(1 << 20), bootstrap.SCHEMA, Novelty())
     schema = EMPTY
     for a in index.attributes():
-        if a < at.FIRST_FREE_ID and a not in (at.TX_INSTANT, at.IDENT, at.TX_KEY, at.DOC):
+        if a < at.FIRST_FREE_ID and a not in (*at.OF_TRANSACTIONS, at.IDENT, at.DOC):
             schema = schema.plus(list(facts_of(view.by_entity(a), a)))
     doc = [fact for fact in facts_of(view.by_entity(at.DOC), at.DOC) if schema.properties(fact[0])]
     names: list[Fact] = list(facts_of(view.cut(is_history=True)._rows(at.IDENT, Everything(BY_ENTITY)), at.IDENT))

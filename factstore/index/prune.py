@@ -64,6 +64,7 @@ def prune(index: Index, doomed: Doomed, schema: Schema) -> Built:
         if not doomed.attributes or a in doomed.attributes:
             entries[a] = _pruned(writer, entries[a], doomed, schema.attribute(a))
     pruned = replace(index, entries={a: entry for a, entry in entries.items() if entry.rows or entry.past_rows})
+    writer.flush()  # what was written is read again
     forget = _forget_attributes if doomed.attributes else _forget_entities
     pruned = forget(writer, pruned, doomed, schema)
     writer.flush()

@@ -99,7 +99,8 @@ class View:
             if self._sees_index_as_is:
                 older = [(e, a, v, t, True) for v, t in self.index.values_of(a, e)]
             else:
-                older = self._from_index(a, Entities(column.ints((e,))))
+                live, past = self.index.values_of(a, e), self.index.past_values_of(a, e)
+                older = [(e, a, v, t, added) for v, t, added in self._then(live, past)]
         events = [
             (strand.of_entity(e), strand.loaded_facts(a, Entities(column.ints((e,))), upto) if strand.loaded else [], upto)
             for strand, upto in self._strands(a)
@@ -113,7 +114,9 @@ class View:
             if self._sees_index_as_is:
                 older = [(e, a, v, t, True) for e, t in self.index.holders_of(a, v, self._order_key(a))]
             else:
-                older = self._from_index(a, Values([v]))
+                key = self._order_key(a)
+                live, past = self.index.holders_of(a, v, key), self.index.past_holders_of(a, v, key)
+                older = [(e, a, v, t, added) for e, t, added in self._then(live, past)]
         events = [
             (strand.with_value(v), strand.loaded_facts(a, Values([v]), upto) if strand.loaded else [], upto)
             for strand, upto in self._strands(a)
@@ -177,7 +180,7 @@ class View:
         rows = self._known_column(a, BY_ENTITY, len(es))
         if rows is None:
             rows = self._rows(a, Entities(np.unique(es)))
-        if not self.is_history and self._is_newest and not self._is_many(a):
+        if not self.is_history and not self._is_many(a) and (self._is_newest or _is_one_each(rows)):
             return _one_each(rows, es)
         low, high = column.bounds(rows.e, es)
         at, which = column.spread(low, high)
@@ -195,9 +198,11 @@ class View:
     def between(self, a: int, low: Stored | None, high: Stored | None, *, low_open: bool = False, high_open: bool = False) -> Rows:
         """Return the rows with values from low to high, in order of (v, e); None is open."""
         region = Range(low, high, low_open, high_open)
-        known = self._cached(a, BY_VALUE)
-        if known is None or self.is_history:
-            return self._rows(a, region)
+        known = None if self.is_history else self._known_column(a, BY_VALUE, 0)
+        if known is None:
+            rows = self._rows(a, region)
+            self._asked[a, BY_VALUE] = self._asked.get((a, BY_VALUE), 0) + rows.size
+            return rows
         return known.take(column.range_of(known.v, region, self._order_key(a)))
 
     def count(self, a: int) -> int:
@@ -273,10 +278,15 @@ class View:
                 live.pop(fact[place], None)
         return self._chosen(live.values())
 
-    def _from_index(self, a: int, region: Region) -> list[Fact]:
-        rows = self._base(a, region)
-        added = [True] * rows.size if rows.added is None else rows.added.tolist()
-        return [(e, a, v, t, op) for e, v, t, op in zip(rows.e.tolist(), rows.v.tolist(), rows.t.tolist(), added, strict=True)]
+    def _then(self, live: list[tuple[Any, int]], past: list[tuple[Any, int, int]]) -> list[tuple[Any, int, bool]]:
+        """Return of an index's rows what this view sees: what was live as of it, or in a history view all events, oldest first."""
+        upto = self.upto
+        seen = [(x, t, True) for x, t in live if t <= upto]
+        if not self.is_history:
+            return seen + [(x, t, True) for x, t, t1 in past if t <= upto < t1] if past else seen
+        seen += [(x, t, True) for x, t, _ in past if t <= upto]
+        seen += [(x, t1, False) for x, _, t1 in past if t1 <= upto]
+        return sorted(seen, key=lambda event: (event[1], event[2]))
 
     def _chosen(self, facts: Any) -> list[Fact]:
         if self.after >= 0:
@@ -315,8 +325,10 @@ class View:
 
     def _shared_key(self, a: int, order: str) -> tuple[Any, ...] | None:
         """Return the key under which other views share this column; None when this view sees other events than they do."""
-        if self.is_history or self.after >= 0 or self.keep is not None or self.upto < self.index.basis_t:
+        if self.is_history or self.after >= 0 or self.keep is not None:
             return None
+        if self.upto < self.index.basis_t:
+            return (a, order, self.index.version, "as of", self.upto)  # all of it is in the index
         if any(a in layer.novelty.strands for layer in self.layers[1:]):
             return None
         strand = self.layers[0].novelty.strands.get(a)
@@ -388,6 +400,10 @@ class View:
         if events.added is None:
             events = events._replace(added=np.ones(events.size, bool))
         return column.sort(events, region.order, order_key) if len(parts) > 1 else events
+
+
+def _is_one_each(rows: Rows) -> bool:
+    return bool((rows.e[1:] > rows.e[:-1]).all())
 
 
 def _one_each(rows: Rows, es: Ints) -> tuple[Rows, Ints]:

@@ -6,64 +6,19 @@
         email: Annotated[str | None, ":contact/email"]    # named outright; None when there is none
         friends: list[Person]                             # a pattern of its own; of the same class a recursion
 
-A field is the attribute of its name in the namespace of its class's name, or the one that its annotation names. A field
-with a default has it where the attribute is absent; one that may be None is None, a collection is empty.
+Which attribute a field is, `factstore.fields` says. A field with a default has it where the attribute is absent; one that may
+be None is None, a collection is empty.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
 import reprlib
-import types
-from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from factstore.errors import PullError
-
-_COLLECTIONS: Final[Mapping[Any, Callable[[Any], Any]]] = {list: list, tuple: tuple, set: set, frozenset: frozenset}
-
-
-class Slot(NamedTuple):
-    """One field of a shape."""
-
-    name: str
-    attribute: str
-    collection: Callable[[Any], Any] | None  # what many values are collected in
-    shape: type | None  # of the entities referred to
-    optional: bool
-    has_default: bool
-
-
-def is_shape(pattern: object) -> bool:
-    """Tell whether a pattern is a dataclass."""
-    return isinstance(pattern, type) and dataclasses.is_dataclass(pattern)
-
-
-@lru_cache(maxsize=512)
-def slots_of(shape: type) -> tuple[Slot, ...]:
-    """Return the fields of a shape that its instances are made from."""
-    hints = get_type_hints(shape, include_extras=True)
-    return tuple(_slot(shape, field, hints[field.name]) for field in dataclasses.fields(shape) if field.init)
-
-
-def _slot(shape: type, field: dataclasses.Field[Any], hint: Any) -> Slot:
-    namespace = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", shape.__name__).lower()
-    attribute = f":{namespace}/{field.name.replace('_', '-')}"
-    if get_origin(hint) is Annotated:
-        attribute = next((name for name in get_args(hint)[1:] if isinstance(name, str) and name.startswith(":")), attribute)
-        hint = get_args(hint)[0]
-    optional = False
-    if get_origin(hint) in (Union, types.UnionType):
-        chosen = [arg for arg in get_args(hint) if arg is not types.NoneType]
-        optional = len(chosen) < len(get_args(hint))
-        hint = chosen[0] if len(chosen) == 1 else Any
-    collection = _COLLECTIONS.get(get_origin(hint))
-    inner = get_args(hint)[0] if collection is not None else hint
-    has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-    return Slot(field.name, attribute, collection, inner if is_shape(inner) else None, optional, has_default)
-
+from factstore.fields import Slot, is_shape, slots_of
 
 @lru_cache(maxsize=512)
 def form_of(shape: type, outer: tuple[type, ...] = ()) -> list[Any]:

@@ -39,6 +39,8 @@ INSTALL_ATTRIBUTE: Final = 27
 TX_KEY: Final = 28  # the idempotency key of a transaction
 EXCISE: Final = 29  # of a transaction: what was taken out of the store, all of it or what is older than a t
 EXCISE_BEFORE: Final = 30
+MIGRATION_NAME: Final = 31  # of a transaction: the migration that it is
+MIGRATION_CHECKSUM: Final = 32
 FIRST_FREE_ID: Final = 100
 
 CARDINALITY_ONE: Final = Keyword(":db.cardinality/one")
@@ -46,6 +48,8 @@ CARDINALITY_MANY: Final = Keyword(":db.cardinality/many")
 UNIQUE_IDENTITY: Final = Keyword(":db.unique/identity")
 UNIQUE_VALUE: Final = Keyword(":db.unique/value")
 
+# System attributes of transactions: what they say is no part of the schema.
+OF_TRANSACTIONS: Final = frozenset({TX_INSTANT, TX_KEY, EXCISE, EXCISE_BEFORE, MIGRATION_NAME, MIGRATION_CHECKSUM})
 _MANY_VALUED: Final = frozenset({ATTR_PREDS, ENTITY_ATTRS, ENTITY_PREDS, INSTALL_ATTRIBUTE})
 
 
@@ -146,9 +150,10 @@ class Schema:
             raise DatabaseError(":db.error/not-an-attribute", f"no attribute {key} is declared{hint}", attribute=key, nearest=near)
         return found
 
-    def nearest(self, key: object) -> list[str]:
-        """Return up to three declared attributes whose idents look most like `key`."""
-        return difflib.get_close_matches(str(key), [a.ident for a in self.attributes if not a.ident.startswith(":db")], n=3, cutoff=0.6)
+    def nearest(self, key: object, *, of_entities: bool = False) -> list[str]:
+        """Return up to three declared attributes whose idents look most like `key`; or idents of any entities, enumerations too."""
+        known = self._ident_of.values() if of_entities else [a.ident for a in self.attributes]
+        return difflib.get_close_matches(str(key), [name for name in known if not name.startswith(":db")], n=3, cutoff=0.6)
 
     @property
     def attributes(self) -> list[Attribute]:
@@ -179,11 +184,11 @@ class Schema:
     def plus(self, facts: Sequence[Fact]) -> Schema:
         """Return the schema after these facts; this very object when none of them is about a system attribute."""
         for fact in facts:
-            if fact[1] < FIRST_FREE_ID and fact[1] != TX_INSTANT:
+            if fact[1] < FIRST_FREE_ID and fact[1] not in OF_TRANSACTIONS:
                 break
         else:
             return self
-        system = [fact for fact in facts if fact[1] < FIRST_FREE_ID and fact[1] != TX_INSTANT]
+        system = [fact for fact in facts if fact[1] < FIRST_FREE_ID and fact[1] not in OF_TRANSACTIONS]
         system.sort(key=lambda fact: fact[4])  # what is retracted goes before what replaces it
         known, idents, ident_of = self._facts, self._idents, self._ident_of
         for e, a, v, _t, added in system:

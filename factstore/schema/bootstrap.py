@@ -48,6 +48,8 @@ _ATTRIBUTES: Final = (
     (at.TX_KEY, ":db.tx/key", "string", False, ":db.unique/value", "The key by which a repeated transaction is known."),
     (at.EXCISE, ":db/excise", "ref", False, None, "What was excised: an entity, or the values of an attribute."),
     (at.EXCISE_BEFORE, ":db.excise/beforeT", "long", False, None, "The t before which an excision took facts out."),
+    (at.MIGRATION_NAME, ":db.migration/name", "string", False, ":db.unique/value", "The migration that a transaction is."),
+    (at.MIGRATION_CHECKSUM, ":db.migration/checksum", "string", False, None, "A digest of what a migration said when it was applied."),
 )
 
 

@@ -3,7 +3,8 @@
     forms     what was written                          functions  calls by name, their results are forms again
     expand    maps, nested maps, reverse → claims       terms      ids, idents, lookup refs and values of a claim
     resolve   which entity each tempid is               datoms     conflicts, what is known, what is replaced
-    check     what must hold before and after           report     what the caller gets
+    check     what must hold before and after           unchanged  since when nothing new may be known
+    report    what the caller gets
 
 Law: a transaction is a set that reads the database before it; the order of its forms means nothing.
 """
@@ -12,22 +13,24 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from factstore.datom import Fact
-from factstore.db import Database
+from factstore.db import Database, Point
 from factstore.errors import DatabaseError
 from factstore.registry import lookup
 from factstore.transact.check import check_after, check_before, check_specs
 from factstore.transact.datoms import datoms
 from factstore.transact.expand import ENSURED, expand
-from factstore.transact.forms import read_forms
+from factstore.transact.forms import read_forms, set_exactly
 from factstore.transact.functions import Cancelled, Functions, cancel
 from factstore.transact.report import TxReport, report
 from factstore.transact.resolve import resolve, settle
+from factstore.transact.unchanged import check_unchanged
 
-__all__ = ["Cancelled", "Prepared", "TxReport", "cancel", "prepare", "report", "with_"]
+__all__ = ["Cancelled", "Nones", "Prepared", "TxReport", "cancel", "prepare", "report", "set_exactly", "with_"]
 
+Nones: TypeAlias = Literal["reject", "retract"]  # what None in a map form means
 
 class Prepared(NamedTuple):
     """What a transaction comes to, on top of the database it was prepared against."""
@@ -38,30 +41,39 @@ class Prepared(NamedTuple):
     instant: int  # microseconds since 1970
 
 
-def prepare(db: Database, tx_data: Any, *, now: int, functions: Functions = lookup) -> Prepared:
+def prepare(
+    db: Database, tx_data: Any, *, now: int, functions: Functions = lookup, none: Nones = "reject", if_unchanged_since: Point | None = None
+) -> Prepared:
     """Return the facts that tx-data comes to; raises, and nothing has changed.
 
     Args:
         now: the clock, in microseconds since 1970.
         functions: finds transaction functions and predicates by name.
+        none: what None in a map form means.
+        if_unchanged_since: refuse when an entity that this is about has newer facts.
     Raises: TransactError; its data says where in the tx-data, and when there were several problems, all of them.
     """
-    claims = expand(db, read_forms(tx_data), functions)
+    claims = expand(db, read_forms(tx_data), functions, none_retracts=none == "retract")
     ids, fresh, next_n = resolve(claims)
     settled = settle(claims, ids)
     instant = check_before(claims, settled, functions, now)
     changes = datoms(claims, settled, fresh, instant)
     check_after(claims, settled, changes)
+    if if_unchanged_since is not None:
+        check_unchanged(claims, settled, changes, if_unchanged_since)
     if ENSURED in settled.special:
         check_specs(claims, settled, db.plus(changes.facts, instant=instant, next_n=next_n), functions)
     return Prepared(changes.facts, {name: ids[~slot] for name, slot in claims.named.items()}, next_n, instant)
 
 
-def with_(db: Database, tx_data: Any) -> TxReport:
+def with_(db: Database, tx_data: Any, *, none: Nones = "reject") -> TxReport:
     """Return the report that a transaction would give on top of a database, which nobody else will see.
 
     Chains: use `db_after` for the next one. It works on all facts up to the database's basis: `as_of` is no branch from the
     past and is dropped, filters and `since` stay.
+
+    Args:
+        none: "retract": None in a map form retracts what the attribute has, as for `transact`.
     Raises: TransactError as `transact` does; DatabaseError(:db.error/history-not-supported) for a history database.
     Source: Datomic API, with.
 
@@ -73,7 +85,7 @@ def with_(db: Database, tx_data: Any) -> TxReport:
     if db.is_history:
         raise DatabaseError(":db.error/history-not-supported", "with_ needs a database, got the history of one: it holds what no longer is")
     before = _whole(db)
-    facts, tempids, next_n, instant = prepare(before, tx_data, now=time.time_ns() // 1000)
+    facts, tempids, next_n, instant = prepare(before, tx_data, now=time.time_ns() // 1000, none=none)
     after = before.plus(facts, instant=instant, next_n=next_n)
     if db.since_t is not None:
         after = replace(after, view=after.view.cut(after=db.view.after), since_t=db.since_t)

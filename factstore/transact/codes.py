@@ -29,6 +29,7 @@ CODES: Final[Mapping[str, str]] = {
     ":db.error/upsert-conflict": "Identity values of one tempid belong to two entities.",
     ":db.error/unique-conflict": "A unique value would belong to two entities.",
     ":db.error/cas-failed": ":db/cas found another value than the one it expects.",
+    ":db.error/changed-since": "An entity that the transaction is about has a newer fact than if_unchanged_since allows.",
     ":db.error/past-tx-instant": "A :db/txInstant before the last transaction's.",
     ":db.error/future-tx-instant": "A :db/txInstant that the clock has not reached.",
     # predicates and specs
@@ -38,6 +39,7 @@ CODES: Final[Mapping[str, str]] = {
     ":db.error/entity-pred": "A predicate of an entity spec did not return true; `pred_return` is what it returned.",
     # schema
     ":db.error/invalid-install-attribute": "A declaration of an attribute that lacks a part, or whose parts do not fit together.",
+    ":db.error/unsupported": "A declaration of something that this store does not do; the message says what instead.",
     ":db.error/invalid-tuple-attrs": "A composite tuple whose members are not 2 to 8 attributes of cardinality one.",
     ":db.error/unsupported-alter-schema": "An alteration that present facts could not survive, such as another value type.",
     ":db.error/invalid-alter-attribute": "An alteration of the cardinality that present facts, or a composite tuple, contradict.",

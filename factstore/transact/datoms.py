@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from factstore.datom import Fact
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute
-from factstore.transact.expand import ALL, RETRACTED, Claim, Claims
-from factstore.transact.forms import Place
+from factstore.transact.expand import ALL, REST, RETRACTED, Claim, Claims
+from factstore.transact.forms import Place, steps_of
 from factstore.transact.known import known_values
 from factstore.transact.settled import Changes, Key, Settled
 from factstore.values import Stored
@@ -37,10 +37,14 @@ class _Datoms:
         self.retracted: dict[Key, Place] = {}  # what is named in a retraction, whether it was there or not
         self.values_of: Callable[[int, int], tuple[Stored, ...]] = known_values(claims.db, asserted, claims.first_fresh)
 
-    def retract(self, retracted: Sequence[Claim], doomed: Sequence[tuple[int, Place]]) -> None:
+    def retract(self, retracted: Sequence[Claim], doomed: Sequence[tuple[int, Place]], asserted: Sequence[Claim]) -> None:
         """Retract what was named, as far as it is there."""
-        for e, attribute, v, place in retracted:
+        for claim in retracted:
+            e, attribute, v, place = claim
             a = attribute.id
+            if v is REST:
+                self._retract_rest(claim, asserted)
+                continue
             known = self.values_of(e, a)
             for value in known if v is ALL else (v,):
                 self.retracted[e, a, value] = place
@@ -54,6 +58,20 @@ class _Datoms:
                     self.retracted[about, a, v] = place
                     self._remove(about, a, v)
                     self._guard(about, a, place)
+
+    def _retract_rest(self, claim: Claim, asserted: Sequence[Claim]) -> None:
+        """Retract what is not among the values that were given as all there are."""
+        e, attribute, _, place = claim
+        steps, a = steps_of(place), attribute.id
+        stated = [other for other in asserted if other[0] == e and other[1] is attribute]
+        own = {other[2] for other in stated if steps_of(other[3])[: len(steps)] == steps}
+        for other in stated:
+            if other[2] not in own:
+                self._one_too_many(claim, other)
+        for value in self.values_of(e, a):
+            if value not in own:
+                self.retracted[e, a, value] = place
+                self._remove(e, a, value)
 
     def _remove(self, e: int, a: int, v: Stored) -> None:
         if (e, a, v) not in self.gone:
@@ -167,6 +185,19 @@ class _Datoms:
             datoms=((e, attribute.ident, first, self.claims.tx, True), (e, attribute.ident, second, self.claims.tx, True)),
         )
 
+    def _one_too_many(self, exact: Claim, claim: Claim) -> None:
+        (e, attribute, _, place), (_, _, v, there) = exact, claim
+        value, problems = attribute.load(v), self.claims.problems
+        problems.add(
+            ":db.error/datoms-conflict",
+            f"{attribute.ident} {value!r} of entity {e} is asserted, and not among the values given as all there are "
+            f"(at {problems.locate(place)[0]})",
+            there,
+            attribute,
+            entity=e,
+            datoms=((e, attribute.ident, value, self.claims.tx, True),),
+        )
+
     def _both_ways(self, claim: Claim) -> None:
         e, attribute, v, place = claim
         value, problems = attribute.load(v), self.claims.problems
@@ -196,7 +227,7 @@ def datoms(claims: Claims, settled: Settled, fresh: frozenset[int], instant: int
     """
     made = _Datoms(claims, settled.asserted, fresh, instant)
     if settled.special or settled.doomed:
-        made.retract(settled.special.get(RETRACTED, ()), settled.doomed)
+        made.retract(settled.special.get(RETRACTED, ()), settled.doomed, settled.asserted)
     made.assert_(settled.asserted)
     claims.raise_any()
     if claims.schema.has_composites:

@@ -15,7 +15,18 @@ from pyrsistent import pmap
 
 from factstore import registry
 from factstore.db import Database
-from factstore.schema.attribute import DOC, ENSURE, FIRST_FREE_ID, IDENT, INSTALL_ATTRIBUTE, TX_INSTANT, TX_KEY, VALUE_TYPE, Attribute
+from factstore.fields import is_instance, map_of
+from factstore.schema.attribute import (
+    DOC,
+    ENSURE,
+    FIRST_FREE_ID,
+    IDENT,
+    INSTALL_ATTRIBUTE,
+    OF_TRANSACTIONS,
+    TX_INSTANT,
+    VALUE_TYPE,
+    Attribute,
+)
 from factstore.schema.reverse import forward_of
 from factstore.transact.forms import Call, Place, shown, steps_of
 from factstore.transact.functions import MAX_DEPTH, Functions, forms_of
@@ -25,7 +36,7 @@ from factstore.values import Stored
 Claim: TypeAlias = tuple[int, Attribute, Stored, Place]
 
 # Kinds of special claims.
-RETRACTED: Final = "retracted"  # the value may be ALL
+RETRACTED: Final = "retracted"  # the value may be ALL or REST
 DOOMED: Final = "doomed"  # (entity or slot, place): entities to retract whole
 SWAPS: Final = "swaps"  # what :db/cas expects to find; None: nothing
 ENSURED: Final = "ensured"  # specs that entities must satisfy
@@ -40,19 +51,22 @@ SETTLED: Final = frozenset({RETRACTED, SWAPS, ENSURED, INSTANTS, WRITTEN})  # cl
 
 ID: Final = ":db/id"
 ALL: Final = object()  # in place of a value that is retracted: every one there is
+REST: Final = object()  # the same, but for those asserted within the form
 _COLLECTIONS: Final = (list, tuple, set, frozenset)
 _STRUCTURED: Final = frozenset({*_COLLECTIONS, dict, type(pmap())})  # exact types, for speed; a pmap is a map read inside a set
 # Changing these of an entity leaves the schema as it was.
-_NO_SCHEMA: Final = frozenset({DOC, TX_INSTANT, TX_KEY, ENSURE, INSTALL_ATTRIBUTE})
+_NO_SCHEMA: Final = OF_TRANSACTIONS | {DOC, ENSURE, INSTALL_ATTRIBUTE}
 
 
 class Claims(Terms):
     """What a transaction claims, as read so far."""
 
-    __slots__ = ("_functions", "_pending", "asserted", "subjects", "touches_schema")
+    __slots__ = ("_functions", "_instances", "_none_retracts", "_pending", "asserted", "subjects", "touches_schema")
 
-    def __init__(self, db: Database, forms: Sequence[Any], functions: Functions) -> None:
+    def __init__(self, db: Database, forms: Sequence[Any], functions: Functions, *, none_retracts: bool = False) -> None:
         super().__init__(db, forms)
+        self._none_retracts = none_retracts
+        self._instances: dict[int, tuple[int, Any]] = {}  # by identity: what each instance of a dataclass is, kept alive
         self.asserted: list[Claim] = []
         self.subjects: set[int] = set()  # slots that something is asserted of
         self.touches_schema = False
@@ -82,6 +96,8 @@ class Claims(Terms):
                 self._call(form, place)
         elif isinstance(form, Mapping):
             self._attributes(self._subject(form, place), form, place)
+        elif is_instance(form):
+            self._instance(form, place)
         else:
             self._misshapen(form, place, "a map, or a list that begins with an operation such as :db/add")
 
@@ -143,6 +159,21 @@ class Claims(Terms):
         self.special[SWAPS].append((e, attribute, expected, place))
         return self._assert(e, attribute, new, place)
 
+    def _set_exactly(self, form: Sequence[Any], place: Place) -> None:
+        if len(form) != 4 or not isinstance(form[3], _COLLECTIONS):
+            return self._misshapen(form, place, f"[{form[0]} entity attribute values], the values in a list")
+        _, term, key, values = form
+        e = self.entity(term, place)
+        attribute = self.attribute(key, values, place)
+        if attribute is None:
+            return None
+        if attribute.tuple_attrs or attribute.id < FIRST_FREE_ID:
+            return self._misshapen(form, place, "an attribute of one's own that is written by hand")
+        if e < 0 and values:
+            self.subjects.add(e)
+        self.special[RETRACTED].append((e, attribute, REST, place))
+        return self._each(e, attribute, values, (*steps_of(place), 3))
+
     def _call(self, form: Sequence[Any], place: Place) -> None:
         """Put the forms that a transaction function returns in the place of its call."""
         op = form[0] if form else None
@@ -169,6 +200,17 @@ class Claims(Terms):
     def _subject(self, form: Mapping[Any, Any], place: Place) -> int:
         return self.entity(form[ID], place) if ID in form else self.new_slot()
 
+    def _instance(self, instance: Any, place: Place) -> int:
+        """Return the entity of an instance of a dataclass, and read what it says, once: the same instance is the same entity."""
+        known = self._instances.get(id(instance))
+        if known is None:
+            form = map_of(instance)
+            known = self._instances[id(instance)] = self._subject(form, place), instance
+            # An optional field without a value says nothing, as a pull of the entity would have it.
+            said = form if self._none_retracts else {key: value for key, value in form.items() if value is not None}
+            self._pending.append((said, place, known[0]))
+        return known[0]
+
     def _attributes(self, e: int, form: Mapping[Any, Any], place: Place) -> None:
         find, is_subject = self.find, False
         for key, value in form.items():
@@ -176,6 +218,9 @@ class Claims(Terms):
             if attribute is None:
                 if key != ID:
                     self._reverse(e, key, value, place)
+                continue
+            if value is None and self._none_retracts:
+                self._retract((None, e, key), place)
                 continue
             is_subject = True
             if value.__class__ in _STRUCTURED or (attribute.is_ref and _is_map(value)):
@@ -190,14 +235,16 @@ class Claims(Terms):
         if attribute.is_ref and _is_map(value):
             self._nested(e, attribute, value, (*steps_of(place), key))
         elif self._is_many_values(attribute, value):
-            inside = (*steps_of(place), key)
-            for i, item in enumerate(value):
-                if attribute.is_ref and _is_map(item):
-                    self._nested(e, attribute, item, (*inside, i))
-                else:
-                    self._assert(e, attribute, item, (*inside, i))
+            self._each(e, attribute, value, (*steps_of(place), key))
         else:
             self._assert(e, attribute, value, place)
+
+    def _each(self, e: int, attribute: Attribute, values: Any, inside: tuple[Any, ...]) -> None:
+        for i, item in enumerate(values):
+            if attribute.is_ref and _is_map(item):
+                self._nested(e, attribute, item, (*inside, i))
+            else:
+                self._assert(e, attribute, item, (*inside, i))
 
     def _is_many_values(self, attribute: Attribute, value: Any) -> bool:
         if not attribute.many or not isinstance(value, _COLLECTIONS):
@@ -207,9 +254,11 @@ class Claims(Terms):
         # A tuple holds no tuples, so a list of lists can only be several of them.
         return not attribute.is_tuple or all(isinstance(item, list | tuple) for item in value)
 
-    def _nested(self, e: int, attribute: Attribute, form: Mapping[Any, Any], place: Place) -> None:
-        """Assert a reference to the entity that a nested map describes."""
-        if not (attribute.is_component or ID in form or self._has_unique(form)):
+    def _nested(self, e: int, attribute: Attribute, inner: Any, place: Place) -> None:
+        """Assert a reference to the entity that a nested map, or an instance, describes."""
+        is_read = id(inner) in self._instances
+        form = inner if isinstance(inner, Mapping) else map_of(inner)
+        if not is_read and not (attribute.is_component or ID in form or self._has_unique(form)):
             self.problems.add(
                 ":db.error/invalid-tx-form",
                 f"a map nested under {attribute.ident}, which is no component, would be an entity that nothing else can find: "
@@ -222,14 +271,21 @@ class Claims(Terms):
         if not form:
             self._misshapen(form, place, "at least one attribute in a nested map")
             return
-        child = self._subject(form, place)
-        self._pending.append((form, place, child))
+        child = self._described(inner, place)
         self._keep((e, attribute, child, place))
         if child < 0:
             self.special[VALUE_SLOTS].append((child, attribute, place))
 
+    def _described(self, inner: Any, place: Place) -> int:
+        """Return the entity that a map or an instance describes, which is read later."""
+        if not isinstance(inner, Mapping):
+            return self._instance(inner, place)
+        e = self._subject(inner, place)
+        self._pending.append((inner, place, e))
+        return e
+
     def _has_unique(self, form: Mapping[Any, Any]) -> bool:
-        found = (self.find(key) for key in form if isinstance(key, str))
+        found = (self.find(key) for key, value in form.items() if isinstance(key, str) and value is not None)
         return any(attribute is not None and attribute.unique is not None for attribute in found)
 
     def _reverse(self, e: int, key: Any, value: Any, place: Place) -> None:
@@ -253,8 +309,7 @@ class Claims(Terms):
 
     def _referrer(self, e: int, attribute: Attribute, term: Any, place: Place) -> None:
         if _is_map(term):
-            other = self._subject(term, place)
-            self._pending.append((term, place, other))
+            other = self._described(term, place)
         else:
             other = self.entity(term, place)
         if other < 0:
@@ -323,8 +378,8 @@ class Claims(Terms):
 
 
 def _is_map(value: Any) -> bool:
-    """Tell a map from an entity, which can be read like one but stands for itself."""
-    return isinstance(value, Mapping) and not hasattr(value, "eid")
+    """Tell a map, or what is read as one, from an entity, which can be read like one but stands for itself."""
+    return is_instance(value) or (isinstance(value, Mapping) and not hasattr(value, "eid"))
 
 
 VERBS: Final[Mapping[str, Callable[[Claims, Sequence[Any], Place], None]]] = {
@@ -332,15 +387,16 @@ VERBS: Final[Mapping[str, Callable[[Claims, Sequence[Any], Place], None]]] = {
     ":db/retract": Claims._retract,
     ":db/retractEntity": Claims._retract_entity,
     ":db/cas": Claims._swap,
+    ":db/setExactly": Claims._set_exactly,
     ":db.fn/retractAttribute": Claims._retract,
     ":db.fn/retractEntity": Claims._retract_entity,
     ":db.fn/cas": Claims._swap,
 }
 
 
-def expand(db: Database, forms: Sequence[Any], functions: Functions) -> Claims:
+def expand(db: Database, forms: Sequence[Any], functions: Functions, *, none_retracts: bool = False) -> Claims:
     """Return what the forms claim. Raises: TransactError, the first problem of all that were found in them."""
-    claims = Claims(db, forms, functions)
+    claims = Claims(db, forms, functions, none_retracts=none_retracts)
     for i, form in enumerate(forms):
         claims.read(form, i)
     if FORETOLD in claims.special:

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from factstore import edn
 from factstore.errors import TransactError
+from factstore.fields import is_instance, map_of
 from factstore.schema.attribute import Attribute, Schema
 
 Place: TypeAlias = int | tuple[Any, ...]
@@ -47,6 +48,20 @@ def read_forms(tx_data: Any) -> list[Any]:
     return list(forms)
 
 
+def set_exactly(e: Any, a: Any, values: Iterable[Any]) -> list[Any]:
+    """Return the form that makes these the values an entity has of an attribute, and no others.
+
+    Args:
+        e: an entity in any form, a tempid too.
+        values: what may stand for a value, in any order; nested maps for references. Of an attribute with one value at most one.
+    A form beside it that adds another value contradicts it: `:db.error/datoms-conflict`.
+
+    >>> set_exactly([":person/email", "ann@x"], ":person/nick", ["Annie"])
+    [':db/setExactly', [':person/email', 'ann@x'], ':person/nick', ['Annie']]
+    """
+    return [":db/setExactly", e, a, list(values)]
+
+
 class Problems:
     """What is wrong with a transaction, collected stage by stage."""
 
@@ -78,10 +93,14 @@ class Problems:
         """Return the text of a path and the form or value that stands there."""
         path, at = "tx-data", self._forms
         for step in steps_of(place):
+            if is_instance(at):
+                at = map_of(at)
             if type(step) is Call:
                 path, at = f"{path} → {step.name}", step.forms
             else:
                 path, at = f"{path}[{_step(step)}]", _into(at, step)
+        if attribute is not None and is_instance(at):
+            at = map_of(at)
         if attribute is not None and isinstance(at, Mapping):
             path += "".join(f"[{_step(key)}]" for key in at if self._is_named(key, attribute))
         return path, at

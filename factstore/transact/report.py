@@ -69,7 +69,8 @@ class TxReport:
     @property
     def t(self) -> int:
         """The t of the transaction."""
-        return self.db_after.basis_t
+        db = self.db_after
+        return db.basis_t if db.as_of_t is None else db.as_of_t
 
     def __repr__(self) -> str:
         return f"<TxReport t={self.t}, {len(self._facts)} datom{'' if len(self._facts) == 1 else 's'}>"

@@ -166,7 +166,7 @@ class Terms:
     def unknown_ident(self, term: str, place: Place, attribute: Attribute | None) -> None:
         """Note that an ident names nothing."""
         is_spec = attribute is not None and attribute.id == ENSURE
-        near = self.schema.nearest(term)
+        near = self.schema.nearest(term, of_entities=True)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         self.problems.add(
             ":db.error/not-an-entity-spec" if is_spec else ":db.error/not-an-entity",

@@ -148,3 +148,15 @@ def facts(conn):
     db = conn.db()
     code = {d.e: d.v for d in db.datoms("aevt", ":air/code")}
     return {(code[d.e], a, d.v) for a in MAPPING.values() for d in db.datoms("aevt", a)}
+
+
+@pytest.mark.parametrize("package", ["pyarrow", "polars"])
+def test_tables_of_arrow_and_polars_are_read_by_column(conn, package):
+    frames = pytest.importorskip(package)
+    make = frames.table if package == "pyarrow" else frames.DataFrame
+    conn.load(
+        make({"code": ["C", "D"], "height": [3, None], "lat": [2.5, 1.5], "open": [datetime(2020, 1, 1, tzinfo=UTC), None]}),
+        {**MAPPING, "open": ":air/open"},
+    )
+    assert {":air/code": "C", ":air/height": 3, ":air/lat": 2.5, ":air/open": datetime(2020, 1, 1, tzinfo=UTC)} == pulled(conn, "C")
+    assert {":air/code": "D", ":air/lat": 1.5} == pulled(conn, "D")

@@ -44,7 +44,7 @@ def test_a_difference_leads_from_one_speculation_to_another(history: Any, change
     with story(history) as told:
         past = data.draw(st.integers(2, told.db.basis_t))
         speculated = with_(told.db, forms(changes, told.ids)).db_after
-        more = with_(speculated, forms(changes[::-1], told.ids) + [{":n/id": 99}]).db_after
+        more = with_(speculated, [*forms(changes[::-1], told.ids), {":n/id": 99}]).db_after
         told.conn.transact([{":n/id": 98}])
         for one, other in ((speculated, told.db.as_of(past)), (told.conn.db(), speculated), (speculated, more), (more, told.conn.db())):
             check(one, other)

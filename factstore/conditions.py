@@ -1,0 +1,117 @@
+"""Conditions: what a caller asks of a transaction besides its forms. They are part of its preparation, so whoever else commits
+meanwhile, they hold when it is committed.
+
+    key     the transaction is made once: the key is a fact of it, unique, and whoever comes second finds it
+    since   what the transaction is about is as it was then
+    none    what None in a map form means
+    said    facts about the transaction itself
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from factstore import log
+from factstore.commit import Change, Committer
+from factstore.datom import t_of
+from factstore.db import Database, Point
+from factstore.errors import FactStoreError
+from factstore.schema.attribute import TX_INSTANT, TX_KEY
+from factstore.transact import Nones, TxReport, prepare, report
+from factstore.transact.forms import read_forms
+
+if TYPE_CHECKING:
+    from factstore.db import Snapshot
+
+_TRANSACTION = "datomic.tx"
+
+
+class _Repeated(Exception):
+    """A transaction of this key was made before, at t."""
+
+    def __init__(self, t: int) -> None:
+        super().__init__(t)
+        self.t = t
+
+
+@dataclass(frozen=True, slots=True)
+class Conditional:
+    """A transaction with conditions."""
+
+    tx_data: Any
+    none: Nones
+    since: Point | None
+    key: str | None
+    said: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.none not in ("reject", "retract"):
+            raise ValueError(f'none is "reject" or "retract", got {self.none!r}')
+        if self.key is not None and not (isinstance(self.key, str) and self.key):
+            raise ValueError(f"a key is a string that is not empty, got {self.key!r}")
+
+    def commit(self, committer: Committer) -> TxReport:
+        """Commit it, or return the report of the transaction that has its key."""
+        try:
+            return committer.apply(self._change)
+        except _Repeated as repeated:
+            return self._first_report(committer, repeated.t)
+
+    def commit_async(self, committer: Committer) -> Future[TxReport]:
+        """Commit it some time soon."""
+        done: Future[TxReport] = Future()
+
+        def hand_on(made: Future[TxReport]) -> None:
+            error = made.exception()
+            try:
+                if isinstance(error, _Repeated):
+                    done.set_result(self._first_report(committer, error.t))
+                elif error is not None:
+                    done.set_exception(error)
+                else:
+                    done.set_result(made.result())
+            except FactStoreError as unreadable:
+                done.set_exception(unreadable)
+
+        done.set_running_or_notify_cancel()
+        committer.apply_async(self._change).add_done_callback(hand_on)
+        return done
+
+    def _change(self, before: Snapshot, now: int) -> Change:
+        if self.key is not None:
+            made = before.database.view.holders_of(TX_KEY, self.key)
+            if made:
+                raise _Repeated(t_of(made[0]))
+        return Change(*self._prepared(before.database, now, self.since))
+
+    def _prepared(self, db: Database, now: int, since: Point | None) -> Any:
+        forms = list(read_forms(self.tx_data))
+        if self.said:
+            forms.append({":db/id": _TRANSACTION, **self.said})
+        if self.key is not None:
+            forms.append({":db/id": _TRANSACTION, ":db.tx/key": self.key})
+        return prepare(db, forms, now=now, none=self.none, if_unchanged_since=since)
+
+    def _first_report(self, committer: Committer, t: int) -> TxReport:
+        """Return the report of the transaction that was made with the key: its databases as of then, its tempids as they were."""
+        newest = committer.newest.database
+        made = next(log.read(committer.storage, t - 1, t))
+        earlier = next(log.read(committer.storage, t - 2, t - 1), None) if t > 1 else None
+        before, after = newest.as_of(t - 1), newest.as_of(t)
+        tempids: Mapping[str | int, int] = {}
+        if earlier is not None:
+            then = replace(before, basis_t=t - 1, next_n=earlier.next_n, last_instant=earlier.instant)
+            tempids = self._tempids(then, made)
+        return report(before, after, made.all_facts(), tempids)
+
+    def _tempids(self, then: Database, made: log.Transaction) -> Mapping[str | int, int]:
+        """Return the tempids of these forms, if they say what was said then; the log does not keep what things were called."""
+        try:
+            prepared = self._prepared(then, made.instant, None)
+        except FactStoreError:
+            return {}
+        own, theirs = ({fact for fact in facts if fact[1] != TX_INSTANT} for facts in (prepared.facts, made.facts))
+        return prepared.tempids if own == theirs else {}

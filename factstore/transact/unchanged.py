@@ -1,0 +1,60 @@
+"""Unchanged: an optimistic lock. What a transaction is about must not have changed since the caller looked.
+
+It is about every entity that it asserts or retracts something of, be that known already or not there, and every entity that
+one of its datoms is about; not about itself, nor about what it makes, nor about what it only refers to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from factstore.datom import Fact, tx_of
+from factstore.db import Point
+from factstore.transact.expand import RETRACTED, Claims
+from factstore.transact.forms import Place
+from factstore.transact.settled import Changes, Settled
+
+
+def check_unchanged(claims: Claims, settled: Settled, changes: Changes, since: Point) -> None:
+    """Check that no such entity has a fact, or lost one, after a point. Raises: TransactError(:db.error/changed-since), with all of them."""
+    db = claims.db
+    t = db.t_at(since)
+    history = db.view.cut(is_history=True)
+    for e, place in _subjects(claims, settled, changes).items():
+        newest = max(history.facts_about(e), key=_time, default=None)
+        if newest is None or newest[3] <= t:
+            continue
+        attribute = claims.schema.attribute(newest[1])
+        value = attribute.load(newest[2])
+        claims.problems.add(
+            ":db.error/changed-since",
+            f"expected entity {e} as it was at t={t}, but {attribute.ident} {value!r} was "
+            f"{'asserted' if newest[4] else 'retracted'} at t={newest[3]}",
+            place,
+            entity=e,
+            attribute=attribute.ident,
+            since=t,
+            datom=(e, attribute.ident, value, tx_of(newest[3]), newest[4]),
+        )
+    claims.raise_any()
+
+
+def _time(fact: Fact) -> tuple[int, bool]:
+    return fact[3], fact[4]
+
+
+def _subjects(claims: Claims, settled: Settled, changes: Changes) -> dict[int, Place | None]:
+    """Return the entities that a transaction is about, with where it says so."""
+
+    def named() -> Iterator[tuple[int, Place | None]]:
+        for e, _, _, place in (*settled.asserted, *settled.special.get(RETRACTED, ())):
+            yield e, place
+        yield from settled.doomed
+        for fact in changes.facts:
+            yield fact[0], None
+
+    found: dict[int, Place | None] = {}
+    for e, place in named():
+        if e != claims.tx and e < claims.first_fresh:
+            found.setdefault(e, place)
+    return found
