@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -50,7 +49,7 @@ def grown(path: str, size: int) -> list[tuple[str, str, float]]:
             conn._committer.index()
 
         loaded = once(load)
-    stored = os.stat(path).st_blocks * 512
+    stored = Path(path).stat().st_blocks * 512
     opened = once(lambda: factstore.connect(path).close())
     with factstore.connect(path, sync="none") as conn:
         db = conn.db()

@@ -252,6 +252,7 @@ def versions() -> tuple[factstore.Connection, int]:
 
 def all_as_of() -> Run:
     conn, t = versions()
+    conn._committer._begin_anew()  # an empty cache
     db = conn.db().as_of(t)
 
     def run() -> int:
@@ -353,8 +354,16 @@ JOBS: dict[str, Callable[[], list[Row]]] = {
         pair("pull as of the middle", entity_of_then(True), entity_of_then(False), baseline_name="the present"),
     ],
     "versions": lambda: [
-        pair("10,000 of 100,000 versions as of t", all_as_of, sqlite_as_of, baseline_name="SQLite", scale=1e3, unit="ms", aim="<= 5"),
-        pair("a query of them", query_as_of, sqlite_as_of, baseline_name="SQLite", scale=1e3, unit="ms", aim="<= 5"),
+        pair(
+            "10,000 of 100,000 versions as of t, first time",
+            all_as_of,
+            sqlite_as_of,
+            baseline_name="SQLite",
+            scale=1e3,
+            unit="ms",
+            aim="<= 5",
+        ),
+        pair("a query of them, warm", query_as_of, sqlite_as_of, baseline_name="SQLite", scale=1e3, unit="ms", aim="<= 5"),
     ],
     "change": lambda: [
         pair("excise one user among a million datoms", excise, samples=1, scale=1, unit="s", aim="<= 2"),

@@ -15,7 +15,7 @@ README = Path(__file__).parent / "README.md"
 def table(found: dict[str, Any]) -> str:
     """Return one run as a table, with what it ran on above it."""
     lines = [
-        f"`{found['command']}` · CPython {found['python']}, {found['machine']}, {found['cores']} cores, load {found['load']:.1f} at the end",
+        f"`{found['command']}` · CPython {found['python']}, {found['machine']}, {found['cores']} cores, load {found['load']:.1f}",
         "",
         "| what | ours | beside | ratio | aim |",
         "| --- | ---: | ---: | ---: | --- |",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from factstore.conn import Connection, Log, LoggedTransaction, TxReports, connect
     from factstore.datom import Datom
     from factstore.db import Database
+    from factstore.declarations import schema_of
     from factstore.differences import diff
     from factstore.entities import Entity, entity
     from factstore.errors import (
@@ -29,14 +30,16 @@ if TYPE_CHECKING:
         UnknownOutcome,
     )
     from factstore.excision import Excision
+    from factstore.fields import Attr
     from factstore.load import Into, LoadReport
+    from factstore.migrations import Migrated, Migration, MigrationReport, migrate
     from factstore.pulls import pull, pull_many
     from factstore.pulls.along import index_pull
     from factstore.query import explain, q
     from factstore.registry import register
     from factstore.squuids import squuid
     from factstore.timeline import EntityEvent, EntityHistory, entity_history
-    from factstore.transact import TxReport, with_
+    from factstore.transact import TxReport, set_exactly, with_
     from factstore.values import Keyword, Symbol, Uri
 
 _HOMES: Final = {
@@ -45,6 +48,7 @@ _HOMES: Final = {
     **dict.fromkeys(("Connection", "Log", "LoggedTransaction", "TxReports", "connect"), "factstore.conn"),
     "Datom": "factstore.datom",
     "Database": "factstore.db",
+    "schema_of": "factstore.declarations",
     "diff": "factstore.differences",
     **dict.fromkeys(("Entity", "entity"), "factstore.entities"),
     **dict.fromkeys(
@@ -55,18 +59,21 @@ _HOMES: Final = {
         "factstore.errors",
     ),
     "Excision": "factstore.excision",
+    "Attr": "factstore.fields",
     **dict.fromkeys(("Into", "LoadReport"), "factstore.load"),
+    **dict.fromkeys(("Migrated", "Migration", "MigrationReport", "migrate"), "factstore.migrations"),
     **dict.fromkeys(("pull", "pull_many"), "factstore.pulls"),
     "index_pull": "factstore.pulls.along",
     **dict.fromkeys(("explain", "q"), "factstore.query"),
     "register": "factstore.registry",
     "squuid": "factstore.squuids",
     **dict.fromkeys(("EntityEvent", "EntityHistory", "entity_history"), "factstore.timeline"),
-    **dict.fromkeys(("TxReport", "with_"), "factstore.transact"),
+    **dict.fromkeys(("TxReport", "set_exactly", "with_"), "factstore.transact"),
     **dict.fromkeys(("Keyword", "Symbol", "Uri"), "factstore.values"),
 }
 
 __all__ = [
+    "Attr",
     "CasFailed",
     "Connection",
     "Database",
@@ -82,6 +89,9 @@ __all__ = [
     "LoadReport",
     "Log",
     "LoggedTransaction",
+    "Migrated",
+    "Migration",
+    "MigrationReport",
     "PullError",
     "QueryError",
     "ReadError",
@@ -102,10 +112,13 @@ __all__ = [
     "errors",
     "explain",
     "index_pull",
+    "migrate",
     "pull",
     "pull_many",
     "q",
     "register",
+    "schema_of",
+    "set_exactly",
     "squuid",
     "with_",
 ]

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from factstore import log
 from factstore.commit import Change, Committer
-from factstore.datom import t_of
+from factstore.datom import t_of, tx_of
 from factstore.db import Database, Point
 from factstore.errors import FactStoreError
-from factstore.schema.attribute import TX_INSTANT, TX_KEY
+from factstore.schema.attribute import FIRST_FREE_ID, TX_KEY
 from factstore.transact import Nones, TxReport, prepare, report
 from factstore.transact.forms import read_forms
 
@@ -99,12 +99,11 @@ class Conditional:
         """Return the report of the transaction that was made with the key: its databases as of then, its tempids as they were."""
         newest = committer.newest.database
         made = next(log.read(committer.storage, t - 1, t))
-        earlier = next(log.read(committer.storage, t - 2, t - 1), None) if t > 1 else None
+        next_n, instant = FIRST_FREE_ID, 0
+        for earlier in log.read(committer.storage, max(t - 2, 0), t - 1):
+            next_n, instant = earlier.next_n, earlier.instant
         before, after = newest.as_of(t - 1), newest.as_of(t)
-        tempids: Mapping[str | int, int] = {}
-        if earlier is not None:
-            then = replace(before, basis_t=t - 1, next_n=earlier.next_n, last_instant=earlier.instant)
-            tempids = self._tempids(then, made)
+        tempids = self._tempids(replace(before, basis_t=t - 1, next_n=next_n, last_instant=instant), made)
         return report(before, after, made.all_facts(), tempids)
 
     def _tempids(self, then: Database, made: log.Transaction) -> Mapping[str | int, int]:
@@ -113,5 +112,6 @@ class Conditional:
             prepared = self._prepared(then, made.instant, None)
         except FactStoreError:
             return {}
-        own, theirs = ({fact for fact in facts if fact[1] != TX_INSTANT} for facts in (prepared.facts, made.facts))
+        # What is said of the transaction itself, such as a reason, makes no difference.
+        own, theirs = ({fact for fact in facts if fact[0] != tx_of(made.t)} for facts in (prepared.facts, made.facts))
         return prepared.tempids if own == theirs else {}

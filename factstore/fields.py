@@ -115,7 +115,7 @@ def _is_pair(hint: Any) -> bool:
 
 def map_of(instance: Any) -> dict[str, Any]:
     """Return the map form that says what an instance says; an entity id of None is left out, other Nones are the reader's."""
-    said = {slot.attribute: getattr(instance, slot.name) for slot in slots_of(type(instance))}
+    said = {slot.attribute: getattr(instance, slot.name) for slot in slots_of(instance.__class__)}
     if said.get(":db/id", ...) is None:
         del said[":db/id"]
     return said

@@ -192,10 +192,12 @@ class Index:
                 low, high = bisect_left(keys, wanted, key=order_key), bisect_right(keys, wanted, key=order_key)
             else:
                 low = int(keys.searchsorted(key))
-                if low == len(keys) or keys[low] != key:
+                if low == len(keys) or keys.item(low) != key:
                     continue
-                high = low + 1 if low + 1 == len(keys) or keys[low + 1] != key else int(keys.searchsorted(key, "right"))
-            if low < high:
+                high = low + 1 if low + 1 == len(keys) or keys.item(low + 1) != key else int(keys.searchsorted(key, "right"))
+            if low + 1 == high:
+                found.append(tuple([part.item(low) for part in (columns[1 - place], *columns[2:])]))
+            elif low < high:
                 found += zip(*[part[low:high].tolist() for part in (columns[1 - place], *columns[2:])], strict=True)
         return found
 

@@ -25,6 +25,7 @@ from factstore.values import Stored
 
 # Reading a sixteenth of a column row by row costs about what reading all of it does.
 _WHOLE_COLUMN_PAYS = 16
+_LOOK_UPS = 256  # of single entities, after which to think about that
 
 
 class Layer(NamedTuple):
@@ -74,6 +75,9 @@ class View:
 
     def values_of(self, e: int, a: int) -> tuple[Stored, ...]:
         """Return the values that an entity has of an attribute."""
+        known = self._columns.get((a, BY_ENTITY))
+        if known is not None and not self.is_history:
+            return _values_in(known, e)
         if len(self.layers) == 1 and not self.is_history and self.after < 0 and self.keep is None:
             strand = self.layers[0].novelty.strands.get(a)
             chain = None if strand is None else strand.of_entity(e)
@@ -82,6 +86,7 @@ class View:
                     if not self.index.may_hold(e, a):
                         return ()
                     if self._sees_index_as_is:
+                        self._note_look_up(a)
                         return tuple([v for v, _ in self.index.values_of(a, e)])
             elif chain[0][4] and self._is_newest and chain[0][3] <= self.upto and not self._is_many(a):
                 # An attribute of cardinality one has one value now, if it ever had more.
@@ -314,6 +319,12 @@ class View:
         asked = self._asked[a, order] = self._asked.get((a, order), 0) + wanted
         return self._column(a, order) if asked * _WHOLE_COLUMN_PAYS > self.count(a) else None
 
+    def _note_look_up(self, a: int) -> None:
+        """Make the whole column once so many entities were looked up, one by one, that it pays."""
+        asked = self._asked[a, BY_ENTITY] = self._asked.get((a, BY_ENTITY), 0) + 1
+        if asked % _LOOK_UPS == 0 and asked * _WHOLE_COLUMN_PAYS > self.count(a):
+            self._column(a, BY_ENTITY)
+
     def _cached(self, a: int, order: str) -> Rows | None:
         found = self._columns.get((a, order))
         if found is None:
@@ -400,6 +411,17 @@ class View:
         if events.added is None:
             events = events._replace(added=np.ones(events.size, bool))
         return column.sort(events, region.order, order_key) if len(parts) > 1 else events
+
+
+def _values_in(rows: Rows, e: int) -> tuple[Stored, ...]:
+    """Return the values of an entity in a column sorted by entity."""
+    es = rows.e
+    low, size = int(es.searchsorted(e)), len(es)
+    if low == size or es.item(low) != e:
+        return ()
+    if low + 1 == size or es.item(low + 1) != e:
+        return (rows.v.item(low),)
+    return tuple(rows.v[low : int(es.searchsorted(e, "right"))].tolist())
 
 
 def _is_one_each(rows: Rows) -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 from factstore.errors import PullError
 from factstore.fields import Slot, is_shape, slots_of
 
+
 @lru_cache(maxsize=512)
 def form_of(shape: type, outer: tuple[type, ...] = ()) -> list[Any]:
     """Return the pattern that a shape stands for.

@@ -19,6 +19,8 @@ from factstore.fields import is_instance, map_of
 from factstore.schema.attribute import (
     DOC,
     ENSURE,
+    EXCISE,
+    EXCISE_BEFORE,
     FIRST_FREE_ID,
     IDENT,
     INSTALL_ATTRIBUTE,
@@ -55,7 +57,7 @@ REST: Final = object()  # the same, but for those asserted within the form
 _COLLECTIONS: Final = (list, tuple, set, frozenset)
 _STRUCTURED: Final = frozenset({*_COLLECTIONS, dict, type(pmap())})  # exact types, for speed; a pmap is a map read inside a set
 # Changing these of an entity leaves the schema as it was.
-_NO_SCHEMA: Final = OF_TRANSACTIONS | {DOC, ENSURE, INSTALL_ATTRIBUTE}
+_NO_SCHEMA: Final = (OF_TRANSACTIONS | {DOC, ENSURE, INSTALL_ATTRIBUTE}) - {EXCISE, EXCISE_BEFORE}
 
 
 class Claims(Terms):
@@ -125,12 +127,14 @@ class Claims(Terms):
         if attribute is None or attribute.id in (ENSURE, INSTALL_ATTRIBUTE):
             return None
         value = ALL if len(form) == 3 else self._retractable(attribute, form[3], place)
+        return self._retract_value(e, attribute, value, place)
+
+    def _retract_value(self, e: int, attribute: Attribute, value: Stored | None, place: Place) -> None:
         if attribute.tuple_attrs:
             self._written_by_hand(attribute, place)
         elif value is not None:
             self.touches_schema |= attribute.id < FIRST_FREE_ID and attribute.id not in _NO_SCHEMA
             self.special[RETRACTED].append((e, attribute, value, place))
-        return None
 
     def _retractable(self, attribute: Attribute, value: Any, place: Place) -> Stored | None:
         if attribute.is_ref and type(value) is int and value >= 0:
@@ -220,7 +224,7 @@ class Claims(Terms):
                     self._reverse(e, key, value, place)
                 continue
             if value is None and self._none_retracts:
-                self._retract((None, e, key), place)
+                self._retract_value(e, attribute, ALL, place)
                 continue
             is_subject = True
             if value.__class__ in _STRUCTURED or (attribute.is_ref and _is_map(value)):
@@ -256,9 +260,8 @@ class Claims(Terms):
 
     def _nested(self, e: int, attribute: Attribute, inner: Any, place: Place) -> None:
         """Assert a reference to the entity that a nested map, or an instance, describes."""
-        is_read = id(inner) in self._instances
         form = inner if isinstance(inner, Mapping) else map_of(inner)
-        if not is_read and not (attribute.is_component or ID in form or self._has_unique(form)):
+        if not (attribute.is_component or ID in form or self._has_unique(form)):
             self.problems.add(
                 ":db.error/invalid-tx-form",
                 f"a map nested under {attribute.ident}, which is no component, would be an entity that nothing else can find: "

@@ -10,7 +10,7 @@ tx-data without problems pays nothing for it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from factstore import edn
 from factstore.errors import TransactError
@@ -91,7 +91,7 @@ class Problems:
 
     def locate(self, place: Place, attribute: Attribute | None = None) -> tuple[str, Any]:
         """Return the text of a path and the form or value that stands there."""
-        path, at = "tx-data", self._forms
+        path, at = "tx-data", cast(Any, self._forms)
         for step in steps_of(place):
             if is_instance(at):
                 at = map_of(at)

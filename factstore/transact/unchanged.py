@@ -31,8 +31,8 @@ def check_unchanged(claims: Claims, settled: Settled, changes: Changes, since: P
             f"expected entity {e} as it was at t={t}, but {attribute.ident} {value!r} was "
             f"{'asserted' if newest[4] else 'retracted'} at t={newest[3]}",
             place,
+            attribute,
             entity=e,
-            attribute=attribute.ident,
             since=t,
             datom=(e, attribute.ident, value, tx_of(newest[3]), newest[4]),
         )
