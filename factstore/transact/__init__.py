@@ -32,6 +32,7 @@ __all__ = ["Cancelled", "Nones", "Prepared", "TxReport", "cancel", "prepare", "r
 
 Nones: TypeAlias = Literal["reject", "retract"]  # what None in a map form means
 
+
 class Prepared(NamedTuple):
     """What a transaction comes to, on top of the database it was prepared against."""
 

@@ -16,7 +16,10 @@ from factstore.transact.settled import Changes, Settled
 
 
 def check_unchanged(claims: Claims, settled: Settled, changes: Changes, since: Point) -> None:
-    """Check that no such entity has a fact, or lost one, after a point. Raises: TransactError(:db.error/changed-since), with all of them."""
+    """Check that no such entity has a fact, or lost one, after a point.
+
+    Raises: TransactError(:db.error/changed-since), with all of them.
+    """
     db = claims.db
     t = db.t_at(since)
     history = db.view.cut(is_history=True)

@@ -12,7 +12,9 @@ from tests.factstore.tx import ANN, people, refused, value
 def test_an_ident_stands_for_its_entity():
     conn = people()
     conn.transact([{":db/id": "r", ":db/ident": ":color/red"}])
-    conn.transact([[":db/add", ":color/red", ":u/name", "red"], [":db/add", ANN, ":u/boss", ":color/red"], {":db/id": ANN, ":u/pals": ":color/red"}])
+    conn.transact(
+        [[":db/add", ":color/red", ":u/name", "red"], [":db/add", ANN, ":u/boss", ":color/red"], {":db/id": ANN, ":u/pals": ":color/red"}]
+    )
     red = conn.db().entid(":color/red")
     assert (red, "red") == (value(conn.db(), ANN, ":u/boss"), value(conn.db(), red, ":u/name"))
 

@@ -56,7 +56,9 @@ def test_parts_that_mean_nothing_or_do_not_fit_are_refused(part):
 
 
 def test_what_is_allowed_instead_is_told():
-    error = refused(people(), [{":db/ident": ":u/x", **LONG, ":db/cardinality": ":db.cardinality/few"}], ":db.error/invalid-install-attribute")
+    error = refused(
+        people(), [{":db/ident": ":u/x", **LONG, ":db/cardinality": ":db.cardinality/few"}], ":db.error/invalid-install-attribute"
+    )
     assert {":db.cardinality/one", ":db.cardinality/many"} == set(error.expected)
     assert "tx-data[0][':db/cardinality']" == error.path
 
@@ -75,7 +77,9 @@ def test_a_tuple_has_one_shape_of_known_types(shape):
     refused(people(), [{":db/ident": ":u/t", **TUPLE, **shape}], ":db.error/invalid-install-attribute")
 
 
-@pytest.mark.parametrize("members", [[":u/age", ":u/nick"], [":u/age", ":no/where"], [":u/age"], [":u/age", ":u/ok"] * 5, [":u/age", ":u/pair"]])
+@pytest.mark.parametrize(
+    "members", [[":u/age", ":u/nick"], [":u/age", ":no/where"], [":u/age"], [":u/age", ":u/ok"] * 5, [":u/age", ":u/pair"]]
+)
 def test_a_composite_has_two_to_eight_members_of_cardinality_one(members):
     conn = people()
     conn.transact([{":db/ident": ":u/pair", **TUPLE, ":db/tupleAttrs": [":u/age", ":u/ok"]}])
@@ -83,7 +87,10 @@ def test_a_composite_has_two_to_eight_members_of_cardinality_one(members):
 
 
 def test_a_composite_and_its_members_may_come_together():
-    conn = world([{":db/ident": ":z/ab", **TUPLE, ":db/tupleAttrs": [":z/a", ":z/b"]}, *({":db/ident": f":z/{n}", **LONG} for n in "ab")], schema="[]")
+    conn = world(
+        [{":db/ident": ":z/ab", **TUPLE, ":db/tupleAttrs": [":z/a", ":z/b"]}, *({":db/ident": f":z/{n}", **LONG} for n in "ab")],
+        schema="[]",
+    )
     ids = conn.transact([{":db/id": "x", ":z/a": 1}]).tempids
     assert (1, None) == value(conn.db(), ids["x"], ":z/ab")
 
@@ -101,7 +108,9 @@ def test_the_old_way_of_installing_is_understood():
 
 def test_schema_entities_take_attributes_of_ones_own():
     conn = people()
-    conn.transact([{":db/id": ":u/age", ":u/name": "years", ":db/doc": "In years."}, {":db/id": ":db/doc", ":u/name": "d", ":db/doc": "Ours."}])
+    conn.transact(
+        [{":db/id": ":u/age", ":u/name": "years", ":db/doc": "In years."}, {":db/id": ":db/doc", ":u/name": "d", ":db/doc": "Ours."}]
+    )
     assert ("years", "In years.") == (value(conn.db(), ":u/age", ":u/name"), value(conn.db(), ":u/age", ":db/doc"))
     assert ("d", "Ours.") == (value(conn.db(), ":db/doc", ":u/name"), value(conn.db(), ":db/doc", ":db/doc"))
 

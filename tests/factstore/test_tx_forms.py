@@ -114,7 +114,9 @@ def test_what_is_wrong_in_one_stage_is_told_at_once():
         [{":u/nope": 1}, [":db/add", "x", ":u/age", "old"], [":db/add", [":u/login", "nobody"], ":u/age", 1]],
         ":db.error/not-an-entity",
     )
-    assert [":db.error/not-an-entity", ":db.error/wrong-type-for-attribute", ":db.error/not-an-entity"] == [p["code"] for p in error.problems]
+    assert [":db.error/not-an-entity", ":db.error/wrong-type-for-attribute", ":db.error/not-an-entity"] == [
+        p["code"] for p in error.problems
+    ]
     assert ["tx-data[0][':u/nope']", "tx-data[1]", "tx-data[2]"] == [p["path"] for p in error.problems]
     assert "2 more problems" in error.message
 

@@ -43,7 +43,7 @@ def test_a_wrong_value_in_a_collection_is_named_by_its_place():
 
 def test_a_list_of_two_is_a_lookup_ref_when_it_begins_with_a_unique_attribute():
     conn = people()
-    conn.transact('[{:db/ident :color/red} {:db/ident :color/green}]')
+    conn.transact("[{:db/ident :color/red} {:db/ident :color/green}]")
     conn.transact([{":u/login": "cy", ":u/pals": [":u/login", "ann"]}, {":u/login": "di", ":u/pals": [":color/red", ":color/green"]}])
     db = conn.db()
     assert {db.entid(ANN)} == values(db, [":u/login", "cy"], ":u/pals")

@@ -86,7 +86,12 @@ def test_predicates_may_be_named_by_strings():
     conn = people()
     conn.transact(
         [
-            {":db/ident": ":u/code", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one", ":db.attr/preds": "tests/short?"},
+            {
+                ":db/ident": ":u/code",
+                ":db/valueType": ":db.type/string",
+                ":db/cardinality": ":db.cardinality/one",
+                ":db.attr/preds": "tests/short?",
+            },
             {":db/ident": ":spec/adult", ":db.entity/preds": ["tests/adult?"]},
         ]
     )

@@ -30,7 +30,9 @@ ALGEBRA = Keyword(":algebra")
 @pytest.fixture
 def courses():
     conn = world(schema=COMPOSITE)
-    ids = conn.transact([{":db/id": "x", ":r/course": ":algebra", ":r/student": "Mia", ":r/grade": 5}, {":db/id": "y", ":r/student": "Leo"}])
+    ids = conn.transact(
+        [{":db/id": "x", ":r/course": ":algebra", ":r/student": "Mia", ":r/grade": 5}, {":db/id": "y", ":r/student": "Leo"}]
+    )
     return conn, ids.tempids
 
 
@@ -89,7 +91,9 @@ def test_a_composite_is_written_through_its_members_only(courses):
 
 def test_a_composite_given_as_it_is_names_its_entity(courses):
     conn, ids = courses
-    report = conn.transact([{":db/id": "m", ":r/key": [":algebra", "Mia"], ":r/grade": 2}, [":db/add", [":r/key", [":algebra", "Mia"]], ":r/grade", 2]])
+    report = conn.transact(
+        [{":db/id": "m", ":r/key": [":algebra", "Mia"], ":r/grade": 2}, [":db/add", [":r/key", [":algebra", "Mia"]], ":r/grade", 2]]
+    )
     assert (ids["x"], 2) == (report.tempids["m"], value(conn.db(), ids["x"], ":r/grade"))
 
 
@@ -122,7 +126,7 @@ def test_a_list_of_lists_is_several_tuples_and_a_list_is_one():
 
 
 def test_references_in_tuples_are_resolved_or_refused():
-    conn = world('[{:db/ident :color/red} {:t/id 1}]', schema=OTHERS)
+    conn = world("[{:db/ident :color/red} {:t/id 1}]", schema=OTHERS)
     db = conn.db()
     conn.transact([{":t/id": 2, ":t/link": [":color/red", 1]}, {":t/id": 3, ":t/link": [[":t/id", 1], 1]}])
     assert (db.entid(":color/red"), 1) == value(conn.db(), [":t/id", 2], ":t/link")

@@ -46,8 +46,17 @@ BAD = {
 
 
 def kinds():
-    schema = [{":db/ident": ":k/id", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one", ":db/unique": ":db.unique/identity"}]
-    schema += [{":db/ident": f":k/{t}", ":db/valueType": f":db.type/{t}", ":db/cardinality": ":db.cardinality/one"} for t in {**GOOD, **BAD}]
+    schema = [
+        {
+            ":db/ident": ":k/id",
+            ":db/valueType": ":db.type/long",
+            ":db/cardinality": ":db.cardinality/one",
+            ":db/unique": ":db.unique/identity",
+        }
+    ]
+    schema += [
+        {":db/ident": f":k/{t}", ":db/valueType": f":db.type/{t}", ":db/cardinality": ":db.cardinality/one"} for t in {**GOOD, **BAD}
+    ]
     return world(schema=schema)
 
 

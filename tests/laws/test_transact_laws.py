@@ -71,7 +71,9 @@ KINDS = {
     "identities": (st.just([(":db/add", 1, ":m/owner", 0), (":db/add", 2, ":m/owner", 1), (":db/add", 0, ":m/id", 0)]), IDENTIFYING),
     "exchanges": (st.just([(":db/add", e, ":m/mail", e) for e in OLD]), MOVING),
 }
-HISTORIES = {kind: st.tuples(first, st.lists(forms, min_size=1, max_size=4)).map(lambda x: [x[0], *x[1]]) for kind, (first, forms) in KINDS.items()}
+HISTORIES = {
+    kind: st.tuples(first, st.lists(forms, min_size=1, max_size=4)).map(lambda x: [x[0], *x[1]]) for kind, (first, forms) in KINDS.items()
+}
 of_every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
