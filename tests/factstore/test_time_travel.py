@@ -249,3 +249,22 @@ def test_a_transaction_without_effect_is_in_the_log_and_one_that_failed_is_not()
         conn.transact([[":db/add", A, ":a/bal", 10]])
         (only,) = conn.log().tx_range(6)
         assert [":db/txInstant"] == [conn.db().ident(datom.a) for datom in only.data]
+
+
+def test_reading_entity_by_entity_gives_the_same_before_and_after_the_column_is_kept():
+    with factstore.connect("memory:") as conn:
+        conn.transact("[{:db/ident :k/n :db/valueType :db.type/long :db/cardinality :db.cardinality/one}"
+                      " {:db/ident :k/tags :db/valueType :db.type/string :db/cardinality :db.cardinality/many}]")  # fmt: skip
+        made = conn.transact([{":db/id": f"{i}", ":k/n": i, ":k/tags": ["a", f"b{i}"]} for i in range(400)]).tempids
+        ids = [made[f"{i}"] for i in range(400)]
+        conn._committer.index()
+        db = conn.db()
+        n, tags = db.attribute(":k/n").id, db.attribute(":k/tags").id
+        for _ in range(3):
+            assert [(i,) for i in range(400)] == [db.view.values_of(e, n) for e in ids]
+            assert [{"a", f"b{i}"} for i in range(400)] == [set(db.view.values_of(e, tags)) for e in ids]
+            assert ((), ()) == (db.view.values_of(ids[-1] + 1, n), db.view.values_of(ids[0] - 1, n))
+        assert (n, "ev") in db.view._columns
+        later = conn.transact([[":db/add", ids[7], ":k/n", -7]]).db_after
+        assert ((-7,), (7,)) == (later.view.values_of(ids[7], n), db.view.values_of(ids[7], n))
+        assert 3 == len(later.history().view.facts_of(ids[7], n))
