@@ -27,7 +27,8 @@ class _Shelf:
         self.handles = 0
         self.lock = RLock()  # also the writer's turn: who holds it is alone
         self.changed = Condition(self.lock)
-        self.log: list[Record] = []
+        self.log: list[tuple[int, bytes, bytes]] = []  # t, txid, body
+        self.waiters = 0
         self.t_of: dict[bytes, int] = {}
         self.blocks: dict[bytes, bytes] = {}
         self.roots: dict[int, Root] = {}
@@ -101,11 +102,14 @@ class MemoryStorage:
         with shelf.lock:
             head = len(shelf.log)
             check_head(head, expected_t)
-            for t, (txid, body) in enumerate(records, head + 1):
-                shelf.log.append(Record(t, txid, bytes(body)))
-                shelf.t_of[txid] = t
-            shelf.changed.notify_all()
-            return len(shelf.log)
+            for txid, body in records:
+                head += 1
+                # Plain tuples: the garbage collector does not walk them for ever, as it does named ones.
+                shelf.log.append((head, txid, bytes(body)))
+                shelf.t_of[txid] = head
+            if shelf.waiters:
+                shelf.changed.notify_all()
+            return head
 
     def resolve(self, txid: bytes) -> int | None:
         return self._shelf.t_of.get(txid)
@@ -113,9 +117,9 @@ class MemoryStorage:
     def read_log(self, after_t: int, upto_t: int | None = None, *, max_bytes: int = 8 << 20) -> list[Record]:
         found: list[Record] = []
         size = 0
-        for record in self._shelf.log[after_t:upto_t]:
-            found.append(record)
-            size += len(record.body)
+        for entry in self._shelf.log[after_t:upto_t]:
+            found.append(Record(*entry))
+            size += len(entry[2])
             if size >= max_bytes:
                 break
         return found
@@ -125,17 +129,21 @@ class MemoryStorage:
         with shelf.lock:
             log = shelf.log.copy()
             for record in records:
-                check_same(record, log[record.t - 1].txid if 0 < record.t <= len(log) else None)
-                log[record.t - 1] = record
+                check_same(record, log[record.t - 1][1] if 0 < record.t <= len(log) else None)
+                log[record.t - 1] = (record.t, record.txid, record.body)
             shelf.log = log
 
     def wait(self, after_t: int, timeout: float) -> int:
         deadline = monotonic() + timeout
         shelf = self._shelf
         with shelf.lock:
-            while self.head() <= after_t and (left := deadline - monotonic()) > 0:
-                shelf.changed.wait(left)
-            return self.head()
+            shelf.waiters += 1
+            try:
+                while self.head() <= after_t and (left := deadline - monotonic()) > 0:
+                    shelf.changed.wait(left)
+                return self.head()
+            finally:
+                shelf.waiters -= 1
 
     @contextmanager
     def _hold_turn(self, shelf: _Shelf) -> Iterator[None]:
@@ -197,7 +205,7 @@ class MemoryStorage:
     def usage(self) -> dict[str, Any]:
         shelf = self._shelf
         with shelf.lock:
-            size = sum(len(record.body) for record in shelf.log) + sum(map(len, shelf.blocks.values()))
+            size = sum(len(body) for _, _, body in shelf.log) + sum(map(len, shelf.blocks.values()))
             return {"bytes": size, "map_size": size, "records": len(shelf.log), "blocks": len(shelf.blocks), "readers": shelf.handles}
 
     def sync(self) -> None:

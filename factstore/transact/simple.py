@@ -93,14 +93,28 @@ def _retract_entity(before: Snapshot, form: list[Any], t: int, facts: list[Fact]
     """Do one `[":db/retractEntity", e]` of an entity without parts that nothing refers to; False when it is anything else."""
     if len(form) != 2 or form[0] != ":db/retractEntity" or type(form[1]) is not int:
         return False
-    e, view, schema = form[1], before.database.view, before.schema
-    if not USER_BASE <= e < USER_BASE + before.next_n or view.facts_referring(e):
+    e, schema = form[1], before.schema
+    if not USER_BASE <= e < USER_BASE + before.next_n or _may_be_referred_to(before, e):
         return False
-    for _, a, v, _, _ in view.facts_about(e):
-        if a < FIRST_FREE_ID or schema.attribute(a).is_component or schema.composites_of(a):
+    for a in sorted(before.novelty.attributes_of(e)):
+        if a < FIRST_FREE_ID or schema.attribute(a).is_component or schema.composites_of(a) or before.index.may_hold(e, a):
             return False
-        facts.append((e, a, v, t, False))
-    return True
+        strand = before.novelty.strands[a]
+        chain = None if strand.loaded else strand.of_entity(e)
+        if chain is None or chain[1] is not None:
+            return False
+        facts.append((e, a, chain[0][2], t, False))
+    return not before.index.attributes_of(e)
+
+
+def _may_be_referred_to(before: Snapshot, e: int) -> bool:
+    for a in before.schema.references:
+        strand = before.novelty.strands.get(a)
+        if strand is not None and (strand.loaded or strand.with_value(e) is not None):
+            return True
+        if a >= FIRST_FREE_ID and before.index.count(a) and before.index.holders_of(a, e, None):
+            return True
+    return False
 
 
 def _maps(
