@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 FENCE = re.compile(r"^```python(?: raises=(?P<error>\w+))?\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -30,7 +32,15 @@ def blocks(text: str) -> Iterator[Block]:
 
 def run_page(path: Path) -> int:
     """Run a page's blocks; return how many there were. Raises what a block raises, with the page's name and line in the trace."""
-    scope: dict[str, Any] = {"__name__": path.stem}
+    # A module of its own, since dataclasses look up the module that they stand in.
+    module = sys.modules[path.stem] = ModuleType(path.stem)
+    try:
+        return _run_blocks(path, vars(module))
+    finally:
+        del sys.modules[path.stem]
+
+
+def _run_blocks(path: Path, scope: dict[str, Any]) -> int:
     count = 0
     for count, block in enumerate(blocks(path.read_text(encoding="utf-8")), 1):  # noqa: B007
         try:
