@@ -26,13 +26,17 @@ P = people()
 Run = Callable[[], int]
 _folder = Path(tempfile.mkdtemp(prefix="engine-"))
 _count = 0
+_open: list[factstore.Connection] = []
 
 
 def fresh(sync: str = "none", name: str | None = None, *, on_disk: bool = True) -> factstore.Connection:
-    """Return a connection to a new store with the people's attributes."""
+    """Return a connection to a new store with the people's attributes; what earlier samples left open is closed first."""
     global _count
     _count += 1
+    while _open:
+        _open.pop().close()
     conn = factstore.connect(str(_folder / f"{name or _count}.facts") if on_disk else "memory:", sync=sync)  # type: ignore[arg-type]
+    _open.append(conn)
     conn.transact(SCHEMA)
     return conn
 

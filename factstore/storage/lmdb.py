@@ -239,11 +239,17 @@ def _append(txn: Txn, file: Environment, records: Sequence[tuple[bytes, bytes]],
     # An empty log has no key of its own, so t = 0 takes the slower way to the same answer.
     if not cursor.last() or cursor.key() != _key(_LOG + t):
         check_head(_head(txn), t)
-    for txid, body in records:
-        t += 1
-        if not cursor.put(_key(_LOG + t), txid + body, append=True):
-            raise Corrupt(":db.error/storage-corrupt", f"the log has keys beyond its head {t - 1}", t=t)
-    return t
+    first, head = _LOG + t + 1, t + len(records)
+    if len(records) == 1:
+        (txid, body) = records[0]
+        added = cursor.put(_key(first), txid + body, append=True)
+    else:
+        # One call for all: each call lets go of the interpreter, which other threads then keep for a while.
+        items = [(_key(first + i), txid + body) for i, (txid, body) in enumerate(records)]
+        added = cursor.putmulti(items, append=True)[1] == len(items)
+    if not added:
+        raise Corrupt(":db.error/storage-corrupt", f"the log has keys beyond its head {t}", t=t + 1)
+    return head
 
 
 def _rewrite(txn: Txn, records: Sequence[Record]) -> None:
