@@ -133,8 +133,8 @@ def add_all() -> Run:
     return run
 
 
-def retract() -> Run:
-    conn = fresh()
+def retract(*, on_disk: bool = False) -> Run:
+    conn = fresh(on_disk=on_disk)
     tempids = conn.transact([{":db/id": str(i), **dict(zip(ATTRIBUTES, p, strict=True))} for i, p in enumerate(P)]).tempids
     entities = [tempids[str(i)] for i in range(len(P))]
 
@@ -325,7 +325,10 @@ def main() -> None:
         "add-all": lambda: [
             pair("add-all: 100,000 datoms in one", add_all, sqlite_add_all, baseline_name=plain, scale=1e3, unit="ms", aim="<= 400")
         ],
-        "retract": lambda: [pair("retract: 20,000 entities of 5, one by one", retract, aim="<= 30")],
+        "retract": lambda: [
+            pair("retract in memory: 20,000 entities of 5, one by one", retract, aim="<= 30"),
+            pair("retract on disk", partial(retract, on_disk=True)),
+        ],
         "bulk": lambda: [
             pair("bulk: 100,000 datoms to a first answer", bulk, sqlite_add_all, baseline_name=plain, scale=1e3, unit="ms", aim="<= 50")
         ],

@@ -7,7 +7,9 @@ Law: where it answers, it answers what `prepare` would.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from factstore.datom import TX_BASE, USER_BASE, Fact
@@ -15,7 +17,7 @@ from factstore.db import Snapshot
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
 from factstore.values import LONG_MAX, LONG_MIN, instant_to_micros
 
-Simple = tuple[list[Fact], dict[str | int, int], int, int]  # as in `Prepared`
+Simple = tuple[list[Fact], Mapping[str | int, int], int, int]  # as in `Prepared`
 
 # Types whose values are right when their Python type is, or after the check named here.
 _KINDS: Final[dict[str, type]] = {
@@ -25,6 +27,9 @@ _KINDS: Final[dict[str, type]] = {
     "string": str,
     "instant": datetime,
 }
+
+
+_NO_TEMPIDS: Final[Mapping[str | int, int]] = MappingProxyType({})
 
 
 class _Plain(NamedTuple):
@@ -47,7 +52,7 @@ def prepare_simple(before: Snapshot, tx_data: Any, now: int) -> Simple | None:
     if len(tx_data) == 1 and type(tx_data[0]) is list:
         form = tx_data[0]
         done = _add(before, plain, form, t, facts) if len(form) == 4 else _retract_entity(before, form, t, facts)
-        return (facts, {}, before.next_n, instant) if done else None
+        return (facts, _NO_TEMPIDS, before.next_n, instant) if done else None
     tempids: dict[str | int, int] = {}
     n = _maps(before, plain, tx_data, t, facts, tempids)
     return None if n is None else (facts, tempids, n, instant)
