@@ -232,8 +232,9 @@ class Connection:
             before: only what was asserted before this point (t, a transaction's id, an aware datetime).
         Returns: the t of the transaction that records the excision, how many datoms went, and of how many transactions.
         Raises: DatabaseError(:db.error/invalid-excision) for what belongs to the schema.
-        What stays: the schema, instants and keys of transactions, earlier records of excisions. Databases handed out before still
-        have the facts as long as somebody holds them; a backup loses them when it is next brought up to date.
+        What stays: the schema, instants and keys of transactions, records of migrations and of earlier excisions. Databases
+            handed out before still have the facts as long as somebody holds them; a backup loses them when it is next brought up
+            to date.
         Source: Datomic documentation, excision; here it is done when the call returns.
         """
         from factstore.excision import excise

@@ -148,4 +148,4 @@ def _told(form: Any) -> Any:
         return "set", sorted(repr(_told(item)) for item in form)
     if isinstance(form, list | tuple):
         return [_told(item) for item in form]
-    return str(form) if isinstance(form, str) else edn.write(form)
+    return str(form) if isinstance(form, str) else ("value", edn.write(form))

@@ -15,10 +15,10 @@ from factstore.index import column
 from factstore.index.build import Built, Merge, Writer, item, merge_family, pairs, write_blocks, write_directory
 from factstore.index.column import BY_ENTITY, Array, Entities, Everything, Ints, Rows
 from factstore.index.directory import ATTRIBUTES_OF, NOTHING, Entry, Index
-from factstore.schema.attribute import EXCISE, EXCISE_BEFORE, FIRST_FREE_ID, TX_INSTANT, TX_KEY, Attribute, Schema
+from factstore.schema.attribute import FIRST_FREE_ID, OF_TRANSACTIONS, Attribute, Schema
 
-# What holds the log together: when a transaction was, that it was, and what was taken out by it.
-IMMUNE: Final = frozenset({TX_INSTANT, TX_KEY, EXCISE, EXCISE_BEFORE})
+# What holds the log together: when a transaction was, that it was, which migration it is, and what was taken out by it.
+IMMUNE: Final = OF_TRANSACTIONS
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated
 
 import pytest
 
 import factstore
-from factstore import Migration, migrate
+from factstore import Attr, Migration, migrate, schema_of
 
 
 def attribute(ident, kind="string"):
@@ -17,6 +19,14 @@ def attribute(ident, kind="string"):
 PEOPLE = Migration("001-people", [attribute(":p/name")])
 ANN = Migration("002-ann", '[{:p/name "ann"}]')
 AGES = Migration("003-ages", [attribute(":p/age", "long")])
+
+
+UNIQUE = Migration("003-unique", [{":db/id": ":p/name", ":db/unique": ":db.unique/value"}])
+
+
+@dataclass
+class Thing:
+    name: Annotated[str, Attr(unique="identity")]
 
 
 @pytest.fixture
@@ -83,3 +93,44 @@ def test_several_processes_at_once_apply_each_once(tmp_path):
     assert 3 == conns[0].db().basis_t
     for conn in conns:
         conn.close()
+
+
+def test_the_order_of_keys_and_of_sets_is_no_change_and_a_type_is_one():
+    text = "[{:db/cardinality :db.cardinality/one, :db/ident :p/name, :db/valueType :db.type/string}]"
+    assert PEOPLE.checksum == Migration("x", text).checksum
+    others = [[{":a/b": 1}], [{":a/b": True}], [{":a/b": "1"}], [{":a/b": 1.0}], [{":a/b": [1]}], [[":a/b", 1]], [{":a/b": {1, 2}}]]
+    assert len(others) == len({Migration("x", forms).checksum for forms in others})
+    assert Migration("x", [{":a/b": {"x", "y", "z"}}]).checksum == Migration("x", [{":a/b": {"z", "y", "x"}}]).checksum
+
+
+def test_a_dry_run_goes_on_from_what_the_earlier_ones_would_have_done(conn):
+    twice = Migration("002-twice", '[{:p/name "ann"} {:p/name "ann"}]')
+    report = migrate(conn, [PEOPLE, twice, UNIQUE], dry_run=True)
+    assert ("003-unique", [":db.error/unique-violation"]) == (report.failed, [problem["code"] for problem in report.problems])
+
+
+def test_a_unique_conflict_of_its_own_is_raised(conn):
+    with pytest.raises(factstore.UniqueConflict):
+        migrate(conn, [PEOPLE, ANN, UNIQUE, Migration("004-again", '[{:p/name "ann"}]')])
+    assert 3 == conn.db().basis_t
+
+
+def test_classes_and_instances_make_migrations(conn):
+    steps = [Migration("001-things", schema_of(Thing)), Migration("002-thing", [Thing("one")])]
+    assert 2 == len(migrate(conn, steps).applied)
+    assert conn.db().entid([":thing/name", "one"]) is not None
+
+
+def test_what_was_migrated_survives_indexing(tmp_path):
+    path = str(tmp_path / "store")
+    with factstore.connect(path) as conn:
+        migrate(conn, [PEOPLE, ANN])
+        conn._committer.index()
+    with factstore.connect(path) as conn:
+        assert ("001-people", "002-ann") == migrate(conn, [PEOPLE, ANN]).already
+
+
+def test_excising_its_transaction_leaves_the_record_of_a_migration(conn):
+    done = migrate(conn, [PEOPLE, ANN]).applied[-1]
+    conn.excise(done.datoms[0].e)
+    assert ("001-people", "002-ann") == migrate(conn, [PEOPLE, ANN]).already

@@ -6,7 +6,7 @@ from itertools import permutations
 
 import factstore
 from factstore import Keyword
-from tests.factstore.tx import ANN, people, refused, value
+from tests.factstore.tx import ANN, people, refused, value, world
 
 
 def test_an_ident_stands_for_its_entity():
@@ -72,3 +72,11 @@ def test_an_entity_with_a_name_can_be_retracted():
     red = conn.db().entid(":color/red")
     conn.transact([[":db/retractEntity", ":color/red"]])
     assert ([], None) == (list(conn.db().datoms(":eavt", red)), conn.db().ident(red))
+
+
+def test_an_unknown_ident_in_the_place_of_a_reference_names_the_enumerations_near_it():
+    conn = world([{":db/ident": ":color/red"}, {":db/ident": ":color/green"}])
+    error = refused(conn, [{":u/login": "x", ":u/boss": ":color/redd"}], ":db.error/not-an-entity")
+    assert [":color/red", ":color/green"] == error.nearest
+    unknown = refused(conn, [{":u/login": "x", ":color/redd": 1}], ":db.error/not-an-entity")
+    assert [] == unknown.nearest

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import factstore
+from tests.factstore.tx import ANN, PEOPLE, changes, people
 
+FORMS = [{":db/id": "new", ":u/name": "New", ":u/nick": ["a", "b"]}]
+AGAIN = """
+import sys, factstore
+with factstore.connect(sys.argv[1]) as conn:
+    report = conn.transact([{":db/id": "new", ":u/name": "New", ":u/nick": ["a", "b"]}], key="k")
+    print(report.t, report.tempids["new"], conn.db().basis_t)
+"""
 SCHEMA = [
     {":db/ident": ":k/name", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one"},
     {":db/ident": ":k/n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"},
@@ -72,3 +82,52 @@ def test_a_rejected_transaction_does_not_use_up_its_key():
 def test_a_key_is_a_string_that_is_not_empty(key):
     with factstore.connect("memory:") as conn, pytest.raises(ValueError, match="a key is a string"):
         conn.transact([], key=key)
+
+
+def test_a_repeated_key_with_other_forms_changes_nothing_and_knows_no_tempids():
+    conn = people()
+    first = conn.transact(FORMS, key="k")
+    again = conn.transact([{":db/id": "other", ":u/name": "Other"}], key="k")
+    assert (first.tx_data, {}) == (again.tx_data, again.tempids)
+    assert {} == conn.transact([{":db/id": "x", ":no/such": 1}], key="k").tempids
+
+
+def test_the_very_first_transaction_may_have_a_key():
+    with factstore.connect("memory:") as conn:
+        forms = [{":db/id": "x", ":db/doc": "first"}]
+        first, again = (conn.transact(forms, key="schema") for _ in range(2))
+        assert (1, first.tempids, first.tx_data) == (conn.db().basis_t, again.tempids, again.tx_data)
+        assert [] == [datom for datom in again.db_before.datoms(":eavt") if datom.e in again.tempids.values()]
+
+
+def test_a_condition_that_no_longer_holds_does_not_matter_once_it_was_made():
+    conn = people()
+    t = conn.db().basis_t
+    forms = [[":db/cas", ANN, ":u/age", 30, 31]]
+    first, again = (conn.transact(forms, key="k", if_unchanged_since=t) for _ in range(2))
+    assert first.tx_data == again.tx_data
+
+
+def test_a_key_leaves_the_schema_as_it_is():
+    conn = people()
+    assert conn.db().schema is conn.transact(FORMS, key="k").db_after.schema
+
+
+def test_another_process_knows_the_key(tmp_path):
+    path = str(tmp_path / "store")
+    with factstore.connect(path) as conn:
+        conn.transact(PEOPLE)
+        first = conn.transact(FORMS, key="k")
+        said = subprocess.run([sys.executable, "-c", AGAIN, path], capture_output=True, text=True, timeout=60, check=True).stdout
+        assert [first.t, first.tempids["new"], conn.db().basis_t] == list(map(int, said.split()))
+
+
+def test_a_key_survives_indexing_and_opening_again(tmp_path):
+    path = str(tmp_path / "store")
+    with factstore.connect(path) as conn:
+        conn.transact(PEOPLE)
+        first = changes(conn.transact(FORMS, key="k"))
+        conn._committer.index()
+    with factstore.connect(path) as conn:
+        assert first == changes(conn.transact(FORMS, key="k"))
+        assert 2 == conn.db().basis_t

@@ -27,6 +27,14 @@ def conn():
         yield conn
 
 
+def changed_since(conn, forms, t):
+    before = conn.db().basis_t
+    with pytest.raises(factstore.TransactError) as caught:
+        conn.transact(forms, if_unchanged_since=t)
+    assert (":db.error/changed-since", "conflict", before) == (caught.value.code, caught.value.category, conn.db().basis_t)
+    return caught.value
+
+
 def test_what_nobody_touched_is_committed(conn):
     seen = conn.db().basis_t
     conn.transact([[":db/add", BO, ":p/age", 31]])
@@ -64,3 +72,34 @@ def test_all_that_changed_is_told_at_once(conn):
     with pytest.raises(factstore.TransactError) as caught:
         conn.transact([[":db/add", ANN, ":p/age", 2], [":db/add", BO, ":p/age", 2]], if_unchanged_since=seen)
     assert 2 == len(caught.value.problems)
+
+
+def test_the_refusal_names_the_newer_datom_its_transaction_and_the_place(conn):
+    t, ann = conn.db().basis_t, conn.db().entid(ANN)
+    newer = conn.transact([[":db/add", ANN, ":p/age", 50]])
+    error = changed_since(conn, [{":p/name": "dan"}, [":db/add", ANN, ":p/age", 41]], t)
+    assert (ann, t, (ann, ":p/age", 50, newer.tx_data[0].e, True)) == (error.entity, error.since, error.datom)
+    assert "tx-data[1]" == error.path
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        [":db/add", ANN, ":p/age", 50],  # known already
+        {":p/name": "ann", ":p/age": 41},  # found by its identity
+        [":db/retract", ANN, ":p/boss", 100],  # never there
+        [":db/retractEntity", ANN],
+    ],
+    ids=str,
+)
+def test_whatever_is_said_of_a_changed_entity_is_refused(conn, form):
+    seen = conn.db().basis_t
+    conn.transact([[":db/add", ANN, ":p/age", 50]])
+    changed_since(conn, [form], seen)
+
+
+def test_an_entity_that_loses_a_reference_is_one_that_the_transaction_is_about(conn):
+    conn.transact([[":db/add", BO, ":p/boss", ANN]])
+    seen = conn.db().basis_t
+    conn.transact([[":db/add", BO, ":p/age", 18]])
+    changed_since(conn, [[":db/retractEntity", ANN]], seen)
