@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,8 @@ def check(store: str, as_json: bool) -> None:
 @_store
 def reindex(store: str) -> None:
     """Build the index anew from the log."""
-    with _opened(store, read_only=False) as conn:
-        click.echo(f"indexed up to t={maintain.reindex(conn)}")
+    with _told(), closing(open_storage(store, create=False)) as storage:  # no connection: it would read the old index
+        click.echo(f"indexed up to t={maintain.rebuild(storage)}")
 
 
 @main.command()

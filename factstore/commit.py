@@ -15,13 +15,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, current_thread
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from factstore import log
 from factstore.datom import Fact
 from factstore.db import Database, Snapshot
-from factstore.errors import Conflict, FactStoreError, TransactError, UnknownOutcome
+from factstore.errors import Conflict, TransactError, UnknownOutcome
 from factstore.index.cache import Cache
 from factstore.index.column import Rows
 from factstore.index.directory import Index
@@ -70,6 +70,9 @@ class Request:
             return self.preparation(before, now)
         simple = prepare_simple(before, self.tx_data, now)
         return Change(*simple) if simple is not None else Change(*prepare(before.database, self.tx_data, now=now))
+
+
+Outcome: TypeAlias = tuple[Future[TxReport], TxReport | BaseException]  # what a future is to be told
 
 
 def clock() -> int:
@@ -135,7 +138,7 @@ class Committer:
         return self._after(before, transaction.facts, transaction.instant, transaction.next_n)
 
     def _after(self, before: Snapshot, facts: Sequence[Fact], instant: int, next_n: int) -> Snapshot:
-        """Return what is after facts that are in novelty already."""
+        """Return what is after facts that go into novelty too."""
         schema = before.schema.plus(facts)
         return Snapshot(before.index, before.novelty, schema, before.cache, before.t + 1, next_n, instant, before.store)
 
@@ -191,6 +194,8 @@ class Committer:
             self._start_background()
         if not self._wake.is_set():
             self._wake.set()
+        if self._closing or current_thread() is self._background:
+            self._drain()  # the thread that would is gone or going, or this very one, called back by a future
         return request.future
 
     def _start_background(self) -> None:
@@ -208,7 +213,13 @@ class Committer:
     def _drain(self) -> None:
         while self._queue:
             with self._turn:
-                self._commit_waiting()
+                outcomes = self._commit_waiting()
+            # After the turn: a future calls back, and who is called may transact.
+            for future, outcome in outcomes:
+                if isinstance(outcome, TxReport):
+                    future.set_result(outcome)
+                else:
+                    future.set_exception(outcome)
             self._indexing.consider(self._now)
 
     def close(self) -> None:
@@ -238,16 +249,18 @@ class Committer:
 
     # -- in the turn
 
-    def _commit_waiting(self) -> None:
-        group = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP))]
+    def _commit_waiting(self) -> list[Outcome]:
+        waiting = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP))]
+        # From here on nobody can cancel them.
+        group = [request for request in waiting if request.future.set_running_or_notify_cancel()]
         try:
-            self._racing(lambda: self._commit_group(group))
+            return self._racing(lambda: self._commit_group(group))
         except BaseException as error:
+            if isinstance(error, Exception):
+                return [(request.future, error) for request in group]
             for request in group:
-                if not request.future.done():
-                    request.future.set_exception(error)
-            if not isinstance(error, FactStoreError):
-                raise
+                request.future.set_exception(error)
+            raise
 
     def _racing(self, attempt: Callable[[], T]) -> T:
         """Try until no other process was first."""
@@ -305,18 +318,21 @@ class Committer:
             self._tell(done)
         return done
 
-    def _commit_group(self, group: list[Request]) -> None:
-        """Prepare each transaction on top of the one before it, append them all, and report."""
+    def _commit_group(self, group: list[Request]) -> list[Outcome]:
+        """Prepare each transaction on top of the one before it, append them all, and tell the listeners."""
         start = tip = self._now
-        done, records, rejected = [], [], []
+        done: list[Outcome] = []
+        rejected: list[Outcome] = []
+        records, told = [], []
         try:
             for request in group:
                 try:
                     tip, tx_report, record = self._prepared(tip, request.change)
                 except Exception as error:
-                    rejected.append((request, error))
+                    rejected.append((request.future, error))
                     continue
-                done.append((request, tx_report))
+                done.append((request.future, tx_report))
+                told.append(tx_report)
                 records.append(record)
             if records:
                 self._append(records, start.t)
@@ -327,22 +343,20 @@ class Committer:
             raise
         # Nobody may see a database before its facts are in the log.
         self._now = tip
-        for request, why in rejected:
-            request.future.set_exception(why)
-        for request, tx_report in done:
-            request.future.set_result(tx_report)
-            if self.listeners:
+        if self.listeners:
+            for tx_report in told:
                 self._tell(tx_report)
+        return rejected + done
 
     def _prepared(self, before: Snapshot, preparation: Preparation) -> tuple[Snapshot, TxReport, tuple[bytes, bytes]]:
         """Prepare one transaction on top of a database and put its facts into novelty, where only what comes after sees them."""
         t = before.t + 1
         facts, tempids, next_n, instant, columns = preparation(before, self._clock())
         record = self._encode(t, instant, next_n, facts, columns)
-        before.novelty.append(t, facts, columns)
         after = self._after(before, facts, instant, next_n)
         self._id += 1
         told = facts if columns is None else log.AllFacts(facts, columns)
+        before.novelty.append(t, facts, columns)  # last: nothing that fails may leave facts behind
         return after, report(before, after, told, tempids), (self._ids + self._id.to_bytes(6, "big"), record)
 
     def _require_newest(self, start: Snapshot) -> None:
@@ -357,6 +371,17 @@ class Committer:
             # All records or none are there: the last one tells.
             if self.storage.resolve(records[-1][0]) is None:
                 raise Conflict(":db.error/storage-conflict", "the append turned out not to have been applied") from None
+
+    def listen(self, listener: Callable[[TxReport], None]) -> int:
+        """Tell a listener of every commit from now on; return the t after which that is."""
+        with self._turn:
+            self.listeners.append(listener)
+            return self._now.t
+
+    def all_told(self) -> None:
+        """Return when the listeners have been told of all that `newest` had when this was called."""
+        with self._turn:
+            pass
 
     def _tell(self, tx_report: TxReport) -> None:
         for listener in tuple(self.listeners):

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from queue import Empty, SimpleQueue
 from threading import Thread
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -105,18 +106,27 @@ class TxReports:
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
         self._waiting: SimpleQueue[TxReport] = SimpleQueue()
-        conn._committer.listeners.append(self._waiting.put)
+        self._newest = 0  # the t of the newest report that is in the queue, or was
+        self._since = conn._committer.listen(self._put)
+
+    def _put(self, report: TxReport) -> None:
+        self._waiting.put(report)
+        self._newest = report.t
 
     def get(self, timeout: float | None = None) -> TxReport | None:
         """Return the next report, waiting up to `timeout` seconds (None: as long as it takes); None when there was none."""
-        try:
-            return self._waiting.get_nowait()
-        except Empty:
-            self._conn.wait(self._conn._committer.newest.t, timeout)
-        try:
-            return self._waiting.get_nowait()
-        except Empty:
-            return None
+        deadline = None if timeout is None else monotonic() + timeout
+        while True:
+            told = max(self._since, self._newest)
+            try:
+                return self._waiting.get_nowait()
+            except Empty:
+                left = None if deadline is None else max(deadline - monotonic(), 0.0)
+            # Not what is newest by now: a commit may have come since the look into the queue.
+            if self._conn.wait(told, left).basis_t <= told:
+                return None
+            if self._waiting.empty():
+                self._conn._committer.all_told()
 
     def __iter__(self) -> Iterator[TxReport]:
         while (found := self.get()) is not None:
@@ -124,8 +134,8 @@ class TxReports:
 
     def close(self) -> None:
         """Stop listening."""
-        if self._waiting.put in self._conn._committer.listeners:
-            self._conn._committer.listeners.remove(self._waiting.put)
+        if self._put in self._conn._committer.listeners:
+            self._conn._committer.listeners.remove(self._put)
 
     def __enter__(self) -> Self:
         return self
@@ -302,8 +312,10 @@ class Connection:
         """Commit what is still waiting and let go of the store; closing again does nothing."""
         if not self._closed:
             self._closed = True
-            self._committer.close()
-            self._storage.close()
+            try:
+                self._committer.close()
+            finally:
+                self._storage.close()
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from factstore.datom import N_MASK, TX_PARTITION, USER_PARTITION, Datom, Fact, partition_of, t_of, tx_of
@@ -184,9 +185,21 @@ class Database:
         if attribute.is_ref:
             return self.entid(value)
         try:
-            return attribute.value_type.store(value)
+            return self._stored_tuple(attribute, value) if attribute.is_tuple else attribute.value_type.store(value)
         except ValueError:
             return None
+
+    def _stored_tuple(self, attribute: Attribute, value: object) -> Stored | None:
+        """Return a tuple, or the beginning of one, with each slot as it is kept; None when a reference in it is to nothing."""
+        types = attribute.tuple_slot_types
+        slots = attribute.value_type.store(value)
+        if not types:
+            return slots  # of the schema's own
+        stored = [
+            None if slot is None else self.entid(slot) if kind.name == "ref" else kind.store(slot)
+            for slot, kind in zip(slots, cycle(types), strict=False)
+        ]
+        return tuple(stored) if [x is None for x in stored] == [x is None for x in slots] else None
 
     def attribute(self, key: object) -> Attribute:
         """Return the attribute of this id or ident. Raises: DatabaseError(:db.error/not-an-attribute)."""

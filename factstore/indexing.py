@@ -103,33 +103,38 @@ class Indexing:
         if count < max(LEAST_ROWS, self._not_before) or self._busy.locked():
             return
         rows = sum(entry.rows + entry.past_rows for entry in now.index.entries.values())
-        if count >= min(max(LEAST_ROWS, rows // SHARE), MOST_ROWS):
+        if count >= min(max(LEAST_ROWS, rows // SHARE), MOST_ROWS) and self._busy.acquire(blocking=False):
             self._not_before = count + LEAST_ROWS // 8
             self._thread = Thread(target=self._run, name="factstore-index", daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except BaseException:
+                self._busy.release()
+                raise
 
     def _run(self) -> None:
         try:
-            self.index_now(wait=False)
+            self._bring_up(wait=False)
         except FactStoreError:
             # The log has everything; whoever passes the threshold next tries again.
             logger.exception("indexing %s failed", self._committer.storage.description)
-
-    def index_now(self, *, wait: bool = True) -> None:
-        """Bring the index up to the newest database; without `wait` do nothing when somebody of this process is at it."""
-        if not self._busy.acquire(blocking=wait):
-            return
-        try:
-            now = self._committer.newest
-            index = newest_index(self._committer.storage, now.index)
-            if index.version == now.index.version and now.t > index.basis_t and self._may_build(wait):
-                index = self._published(now)
-            if index.version > now.index.version:
-                self._committer.adopt(index)
-                self._not_before = 0
-                self._tidy()
         finally:
-            self._busy.release()
+            self._busy.release()  # taken for this thread by who started it
+
+    def index_now(self) -> None:
+        """Bring the index up to the newest database."""
+        with self._busy:
+            self._bring_up(wait=True)
+
+    def _bring_up(self, *, wait: bool) -> None:
+        now = self._committer.newest
+        index = newest_index(self._committer.storage, now.index)
+        if index.version == now.index.version and now.t > index.basis_t and self._may_build(wait):
+            index = self._published(now)
+        if index.version > now.index.version:
+            self._committer.adopt(index)
+            self._not_before = 0
+            self._tidy()
 
     def _may_build(self, wait: bool) -> bool:
         """Whether to build: not when another process is at it, unless somebody waits for this one."""
@@ -154,4 +159,5 @@ class Indexing:
         if self._thread is not None:
             self._thread.join()
         if self._committer.newest.novelty.weight >= LEAST_ROWS_AT_CLOSE and not self._committer.storage.read_only:
-            self.index_now()
+            self._busy.acquire()
+            self._run()

@@ -85,6 +85,7 @@ def load(
     from_text = isinstance(source, str | os.PathLike)
     for table in batches(source, tuple(mapping), batch_rows):
         columns = [_column(conn.db(), name, into) for name, into in mapping.items()]
+        _check_mapping(columns)
         batch = [_Typed(c, *_typed(conn.db(), c, _converted(c, table[c.name], missing, from_text))) for c in columns]
         # Preparing a batch takes long: it would lose race after race, so the writer's turn comes first.
         report = conn._committer.apply(_preparation(batch), exclusive=True)
@@ -156,7 +157,7 @@ def _preparation(batch: Sequence[_Typed]) -> Preparation:
         new = np.full(rows, all(_is_plain(db, typed.column.attribute) for typed in batch))
         for typed in batch:
             if typed.column.attribute.unique is not None:
-                new &= ~_is_taken(db, typed)
+                new &= ~_is_taken(db, typed, batch)
         maps = [] if new.all() else list(_maps(batch, ~new))
         facts, tempids, next_n, instant = prepare(db, maps, now=now)
         if not new.any():
@@ -179,6 +180,16 @@ def _column(db: Database, name: str, into: str | Into) -> _Column:
     return _Column(name, attribute, into)
 
 
+def _check_mapping(columns: Sequence[_Column]) -> None:
+    """Refuse two columns for one value."""
+    first: dict[int, str] = {}
+    for c in columns:
+        other = first.setdefault(c.attribute.id, c.name)
+        if other != c.name and not c.attribute.many:
+            text = f"{c.attribute.ident} takes one value, and columns {other!r} and {c.name!r} both go there"
+            raise TransactError(":db.error/invalid-load", text, column=c.name, attribute=c.attribute.ident)
+
+
 def _is_plain(db: Database, attribute: Attribute) -> bool:
     return not (attribute.preds or attribute.is_tuple or db.schema.composites_of(attribute.id) or attribute.id < 100)
 
@@ -187,13 +198,16 @@ def _converted(c: _Column, values: Sequence[Any], missing: Sequence[str], from_t
     """Return a column's values as users would write them, None for what is missing."""
     convert = c.into.convert
     if isinstance(values, np.ndarray) and values.dtype != object:
-        return values if convert is None else [convert(v) for v in values.tolist()]
+        if convert is None:
+            return values
+        values = values.tolist()
     if convert is None and from_text:
         convert = _FROM_TEXT.get("string" if c.attribute.is_ref else c.attribute.value_type.name)
     absent = frozenset(missing) if from_text else frozenset()
+    there = [None if v is None or v != v or (from_text and v in absent) else v for v in values]
     if convert is None:
-        return [None if v is None or v != v or (from_text and v in absent) else v for v in values]
-    return [None if v is None or v != v or (from_text and v in absent) else convert(v) for v in values]
+        return there
+    return [None if v is None or (found := convert(v)) != found else found for v in there]
 
 
 def _boolean(text: str) -> bool:
@@ -215,11 +229,11 @@ _FROM_TEXT: Final[Mapping[str, Callable[[str], Any]]] = {
 }
 
 
-def _is_taken(db: Database, typed: _Typed) -> Array:
+def _is_taken(db: Database, typed: _Typed, batch: Sequence[_Typed]) -> Array:
     """Tell of each row whether its unique value is known already, to the database or to another row of the batch."""
-    values = typed.stored.tolist()
-    counts = Counter(values)
-    known = db.view.known_values(typed.column.attribute.id, set(counts))
+    a, values = typed.column.attribute.id, typed.stored.tolist()
+    counts = Counter(v for other in batch if other.column.attribute.id == a for v in other.stored.tolist())
+    known = db.view.known_values(a, set(values))
     taken = np.fromiter((counts[v] > 1 or v in known for v in values), bool, len(values))
     if typed.present is None:
         return taken
@@ -232,11 +246,16 @@ def _maps(batch: Sequence[_Typed], wanted: Array) -> Iterator[dict[str, Any]]:
     columns = [typed.column for typed in batch]
     rows = zip(*(_listed(typed.values) for typed in batch), strict=True)
     for row in compress(rows, wanted.tolist()):
-        yield {
-            c.attribute.ident: [c.into.lookup, value] if c.into.lookup else value
-            for c, value in zip(columns, row, strict=True)
-            if value is not None and value == value
-        }
+        form: dict[str, Any] = {}
+        for c, value in zip(columns, row, strict=True):
+            if value is None or value != value:
+                continue
+            term = [c.into.lookup, value] if c.into.lookup else value
+            if c.attribute.many:
+                form.setdefault(c.attribute.ident, []).append(term)  # several columns may go there
+            else:
+                form[c.attribute.ident] = term
+        yield form
 
 
 def _listed(values: Sequence[Any]) -> Sequence[Any]:
@@ -292,9 +311,10 @@ def _stored_array(c: _Column, values: Array) -> tuple[Array, Array | None]:
     if not fits or (kind == "u" and values.dtype.itemsize == 8 and len(values) and int(values.max()) >> 63):
         return column.array_of(_checked(c, values.tolist()), dtype), None
     if kind != "f" or not np.isnan(values).any():
-        return values.astype(np.dtype(dtype)), None
+        rounds = c.attribute.value_type.name == "float" and values.dtype.itemsize > 4
+        return column.array_of(_checked(c, values.tolist()), dtype) if rounds else values.astype(np.dtype(dtype)), None
     present = ~np.isnan(values)
-    return values[present].astype(np.float64), present
+    return _stored_array(c, values[present])[0], present
 
 
 def _checked(c: _Column, values: Sequence[Any]) -> Sequence[Stored]:

@@ -12,6 +12,7 @@ from factstore import indexing, log
 from factstore.conn import Connection
 from factstore.errors import FactStoreError, StorageError
 from factstore.index import column
+from factstore.index.block import block_id
 from factstore.index.build import build
 from factstore.index.cache import Cache
 from factstore.index.column import BY_ENTITY, BY_VALUE, Everything, Rows
@@ -19,7 +20,7 @@ from factstore.index.directory import Blocks, Entry, Index
 from factstore.index.novelty import Novelty, Strand
 from factstore.indexing import publish
 from factstore.schema import bootstrap
-from factstore.schema.attribute import FIRST_FREE_ID, Attribute, Schema
+from factstore.schema.attribute import FIRST_FREE_ID, NO_HISTORY, Attribute, Schema
 from factstore.storage import Storage
 
 _FACTS_AT_ONCE: Final = 500_000
@@ -57,8 +58,10 @@ def check(conn: Connection) -> Check:
         except FactStoreError as error:
             found.problems.append(str(error))
     if found.ok:
+        forgetful = {fact[0] for fact in novelty.strands.get(NO_HISTORY, Strand()).facts}  # now, or before they were altered
         for attribute in schema.attributes:
-            found.problems += _compare(index, attribute, novelty.strands.get(attribute.id, Strand()))
+            strand = novelty.strands.get(attribute.id, Strand())
+            found.problems += _compare(index, attribute, strand, with_past=attribute.id not in forgetful)
     return found
 
 
@@ -72,7 +75,7 @@ def _replayed(storage: Storage, found: Check) -> tuple[Novelty, Schema]:
     return novelty, schema
 
 
-def _compare(index: Index, attribute: Attribute, strand: Strand) -> Iterator[str]:
+def _compare(index: Index, attribute: Attribute, strand: Strand, *, with_past: bool) -> Iterator[str]:
     """Say where the index differs from what the log's events up to its basis come to."""
     dtype, key = attribute.value_type.dtype, attribute.order_key
     events = column.concat([run.by_entity for run in strand.runs(dtype, key)], dtype)
@@ -88,7 +91,7 @@ def _compare(index: Index, attribute: Attribute, strand: Strand) -> Iterator[str
         if not _same(rows, column.sort(live, order, key)):
             yield f"{attribute.ident}: live rows by {'entity' if order == BY_ENTITY else 'value'} are not those of the log"
         past = index.past(attribute.id, Everything(order), dtype, key)
-        if attribute.no_history or spans is None:
+        if not with_past or spans is None:
             continue
         expected = spans.take(column.sort_positions(spans.rows, order, key))
         if not _same(past.rows, expected.rows) or not np.array_equal(past.t1, expected.t1):
@@ -106,7 +109,14 @@ def _same(one: Rows, other: Rows) -> bool:
 
 def reindex(conn: Connection) -> int:
     """Build the whole index anew from the log alone; return its basis t."""
-    storage = conn._storage
+    t = rebuild(conn._storage)
+    conn.db()
+    return t
+
+
+def rebuild(storage: Storage) -> int:
+    """Build the whole index anew, whatever state the old one is in: none that can be read is needed; return its basis t."""
+    _delete_damaged(storage)
     index = Index(Blocks(storage, Cache(64 << 20)))
     novelty, schema = Novelty(bootstrap.FACTS), bootstrap.SCHEMA
     written: set[bytes] = set()
@@ -123,8 +133,13 @@ def reindex(conn: Connection) -> int:
     root = storage.read_root()
     if head and publish(storage, built, expected_version=root.version if root else 0) is None:
         raise StorageError(":db.error/storage-conflict", "the index was moved on while it was built anew; try again")
-    conn.db()
     return t
+
+
+def _delete_damaged(storage: Storage) -> None:
+    """Delete the blocks that are not what their ids say: a block that is there already would not be written again."""
+    with storage.turn():
+        storage.delete_blocks([name for name in storage.block_ids() if block_id(storage.get_blocks([name])[name]) != name])
 
 
 def collect(conn: Connection) -> int:

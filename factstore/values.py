@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, ClassVar, Final, Self, TypeAlias
+from typing import Any, ClassVar, Final, Self, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
 LONG_MIN: Final = -(1 << 63)
@@ -137,12 +137,19 @@ def _store_long(value: Any) -> int:
 def _store_string(value: Any) -> str:
     if type(value) is not str:
         raise ValueError("of another type")
-    if not value.isascii():
+    return _encodable(value)
+
+
+T = TypeVar("T", bound=str)
+
+
+def _encodable(text: T) -> T:
+    if not text.isascii():
         try:
-            value.encode()
+            text.encode()
         except UnicodeEncodeError:
             raise ValueError("a lone surrogate, which no UTF-8 text can hold") from None
-    return value
+    return text
 
 
 def _store_double(value: Any) -> float:
@@ -170,15 +177,21 @@ def _store_instant(value: Any) -> int:
 
 def _store_keyword(value: Any) -> Keyword:
     if type(value) is Keyword:
-        return value
+        return _encodable(value)
     if type(value) is str and value.startswith(":"):
-        return Keyword(value)
+        return _encodable(Keyword(value))
     raise ValueError("of another type")
 
 
 def _store_symbol(value: Any) -> Symbol:
     if type(value) is Symbol:
-        return value
+        return _encodable(value)
+    raise ValueError("of another type")
+
+
+def _store_uri(value: Any) -> Uri:
+    if type(value) is Uri:
+        return _encodable(value)
     raise ValueError("of another type")
 
 
@@ -217,7 +230,7 @@ INSTANT: Final = _row("instant", int, "an aware datetime", "i8", _store_instant,
 STRING: Final = _row("string", str, "a str", "O", _store_string)
 KEYWORD: Final = _row("keyword", Keyword, 'a Keyword, or a str such as ":red"', "O", _store_keyword)
 SYMBOL: Final = _row("symbol", Symbol, "a Symbol", "O", _store_symbol)
-URI: Final = _row("uri", Uri, "a Uri", "O", _exactly(Uri))
+URI: Final = _row("uri", Uri, "a Uri", "O", _store_uri)
 UUID: Final = _row("uuid", uuid.UUID, "a uuid.UUID", "O", _exactly(uuid.UUID))
 BYTES: Final = _row("bytes", bytes, "bytes", "O", _store_bytes)
 TUPLE: Final = _row("tuple", tuple, "a tuple or list of 2 to 8 values", "O", _store_tuple)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, Final
 from zlib import crc32
@@ -81,7 +82,7 @@ def _encode_column(column: Array) -> tuple[int, int, int, bytes]:
         return _BOOLS, 1, 0, column.astype("u1").tobytes()
     values = column.tolist()
     distinct = [] if _look_distinct(values) else list(dict.fromkeys(values))
-    if not distinct or len(distinct) * _FEW_DISTINCT > len(values):
+    if not distinct or len(distinct) * _FEW_DISTINCT > len(values) or not _are_the_same_when_equal(distinct):
         return _VALUES, 0, 0, pack(values)
     place = dict(zip(distinct, range(len(distinct)), strict=True))
     width, _, codes = _narrow(np.fromiter(map(place.__getitem__, values), np.int64, len(values)))
@@ -92,6 +93,12 @@ def _encode_column(column: Array) -> tuple[int, int, int, bytes]:
 def _look_distinct(values: list[Any]) -> bool:
     """Tell whether a sample has hardly a value twice; of half as many distinct values as rows it has several."""
     return len(values) > 4 * _SAMPLE and len(set(values[:_SAMPLE])) > _SAMPLE - 4
+
+
+def _are_the_same_when_equal(values: list[Any]) -> bool:
+    """Tell whether one of two equal values may stand for the other: not 1.0 for 1.00, nor in a tuple 0.0 for -0.0."""
+    kind = type(values[0])
+    return kind is not Decimal and (kind is not tuple or not any(type(slot) in (Decimal, float) for value in values for slot in value))
 
 
 def _decode_column(kind: int, width: int, least: int, body: memoryview, rows: int) -> Array:

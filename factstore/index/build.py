@@ -39,7 +39,9 @@ def build(index: Index, novelty: Novelty, schema: Schema, *, upto_t: int, next_n
     entries = dict(index.entries)
     writer = Writer(index.blocks)
     for a, strand in sorted(novelty.strands.items()):
-        attribute = schema.attribute(a)
+        attribute = schema.find(a)
+        if attribute is None:
+            continue  # declared after this t
         dtype, order_key = attribute.value_type.dtype, attribute.order_key
         events = _events(strand.runs(dtype, order_key), upto_t, dtype, order_key)
         if events.size:

@@ -27,7 +27,7 @@ _FEW: Final = 64  # events that are sooner counted one by one than by making sor
 class Strand:
     """The novelty of one attribute."""
 
-    __slots__ = ("_by_e", "_by_v", "_in_by_e", "_in_by_v", "_in_runs", "_runs", "facts", "loaded")
+    __slots__ = ("_by_e", "_by_v", "_in_by_e", "_in_by_v", "_runs", "facts", "loaded")
 
     def __init__(self) -> None:
         self.facts: list[Fact] = []
@@ -36,22 +36,25 @@ class Strand:
         self._by_v: dict[Any, Chain] = {}
         self._in_by_e = 0
         self._in_by_v = 0
-        self._in_runs = 0
-        self._runs: tuple[Run, ...] = ()
+        self._runs: tuple[int, tuple[Run, ...]] = (0, ())  # how many facts are in them; both change in one step
 
     def of_entity(self, e: int) -> Chain:
         """Return the facts about an entity, newest first."""
+        chains = self._by_e  # before the look: what `truncate` puts in its place meanwhile is empty
         if self._in_by_e != len(self.facts):
             with _catch_up:
-                self._in_by_e = _extend(self._by_e, self.facts, self._in_by_e, 0)
-        return self._by_e.get(e)
+                chains = self._by_e
+                self._in_by_e = _extend(chains, self.facts, self._in_by_e, 0)
+        return chains.get(e)
 
     def with_value(self, v: Any) -> Chain:
         """Return the facts with a value, newest first."""
+        chains = self._by_v
         if self._in_by_v != len(self.facts):
             with _catch_up:
-                self._in_by_v = _extend(self._by_v, self.facts, self._in_by_v, 2)
-        return self._by_v.get(v)
+                chains = self._by_v
+                self._in_by_v = _extend(chains, self.facts, self._in_by_v, 2)
+        return chains.get(v)
 
     @property
     def count(self) -> int:
@@ -88,13 +91,14 @@ class Strand:
         Runs merge when the older is less than twice the newer, not on every append: a query right after a one-datom
         transaction then pays for that datom, not for all of novelty.
         """
-        if self._in_runs != len(self.facts):
+        done, runs = self._runs
+        if done != len(self.facts):
             with _catch_up:
-                end = len(self.facts)
-                if self._in_runs < end:
-                    self._runs = extend_runs(self._runs, self.facts[self._in_runs : end], dtype, order_key)
-                    self._in_runs = end
-        return (*self.loaded, *self._runs)
+                end, (done, runs) = len(self.facts), self._runs
+                if done < end:
+                    runs = extend_runs(runs, self.facts[done:end], dtype, order_key)
+                    self._runs = end, runs
+        return (*self.loaded, *runs)
 
     def truncate(self, t: int) -> None:
         """Take back the facts after t, which no database value has seen yet."""
@@ -108,8 +112,8 @@ class Strand:
                 self._by_e, self._in_by_e = {}, 0
             if self._in_by_v > end:
                 self._by_v, self._in_by_v = {}, 0
-            if self._in_runs > end:
-                self._runs, self._in_runs = (), 0
+            if self._runs[0] > end:
+                self._runs = (0, ())
 
 
 def _extend(chains: dict[Any, Chain], facts: list[Fact], start: int, place: int) -> int:
@@ -136,11 +140,12 @@ class Transaction(NamedTuple):
 class Novelty:
     """The facts of the transactions after some t, by attribute."""
 
-    __slots__ = ("_attributes_of", "_bulk", "_in_attributes_of", "_loaded", "_log", "count", "strands")
+    __slots__ = ("_attributes_of", "_bulk", "_in_attributes_of", "_loaded", "_log", "count", "strands", "truncations")
 
     def __init__(self, facts: Iterable[Fact] = ()) -> None:
         self.strands: dict[int, Strand] = {}
         self.count = 0
+        self.truncations = 0  # how often facts were taken back: before and after, the same t says different things
         self._bulk = 0  # how many of them came in bulk
         # Plain tuples of plain tuples: the garbage collector walks them once and never again.
         self._log: list[tuple[int, tuple[Fact, ...], Mapping[int, Rows] | None]] = []
@@ -174,6 +179,7 @@ class Novelty:
 
     def truncate(self, t: int) -> None:
         """Take back the transactions after t, which no database value has seen yet."""
+        self.truncations += 1
         touched: set[int] = set()
         while self._log and self._log[-1][0] > t:
             gone = Transaction(*self._log.pop())
@@ -200,18 +206,21 @@ class Novelty:
 
     def attributes_of(self, e: int) -> tuple[int, ...]:
         """Return the ids of the attributes that any fact about an entity has."""
+        known = self._attributes_of
         if self._in_attributes_of != len(self._log):
             with _catch_up:
-                end = len(self._log)
+                end, known = len(self._log), self._attributes_of
                 for _, facts, _ in self._log[self._in_attributes_of : end]:
                     self._note_attributes(facts)
                 self._in_attributes_of = end
-        found = self._attributes_of.get(e, ())
+        found = known.get(e, ())
         return (*found, *self._loaded_attributes_of(e)) if self._loaded else found
 
     def _loaded_attributes_of(self, e: int) -> list[int]:
         region = Entities(ints((e,)))
-        return [a for a in self._loaded if any(run.events(region).size for run in self.strands[a].loaded)]
+        # A strand may just come, or go: a load is under way, or lost its race.
+        strands = ((a, self.strands.get(a, EMPTY_STRAND)) for a in self._loaded)
+        return [a for a, strand in strands if any(run.events(region).size for run in strand.loaded)]
 
     def _note_attributes(self, facts: Sequence[Fact]) -> None:
         known = self._attributes_of

@@ -236,7 +236,8 @@ class View:
         for layer in self.layers:
             # A list first: a commit may add a strand while we look.
             found.update(list(layer.novelty.strands))
-        return sorted(found)
+        # Novelty also knows of attributes that were declared later.
+        return sorted(a for a in found if self.schema.find(a) is not None)
 
     # -- how rows come together
 
@@ -342,9 +343,10 @@ class View:
             return (a, order, self.index.version, "as of", self.upto)  # all of it is in the index
         if any(a in layer.novelty.strands for layer in self.layers[1:]):
             return None
-        strand = self.layers[0].novelty.strands.get(a)
+        novelty = self.layers[0].novelty
+        strand = novelty.strands.get(a)
         last = -1 if strand is None else strand.last_t
-        return (a, order, self.index.version, last) if last <= min(self.upto, self.layers[0].upto) else None
+        return (a, order, self.index.version, novelty.truncations, last) if last <= min(self.upto, self.layers[0].upto) else None
 
     def _rows(self, a: int, region: Region) -> Rows:
         attribute = self._attribute(a)

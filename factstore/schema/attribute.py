@@ -69,6 +69,7 @@ class Attribute:
     doc: str | None = None
     preds: tuple[str, ...] = ()  # symbols of registered predicates a value must satisfy
     tuple_attrs: tuple[Keyword, ...] = ()  # composite: the attributes it is made of
+    member_types: tuple[ValueType, ...] = ()  # composite: the types of those
     tuple_types: tuple[ValueType, ...] = ()  # heterogeneous: one type a slot
     tuple_type: ValueType | None = None  # homogeneous: the type of all slots
     is_ref: bool = field(init=False)
@@ -109,8 +110,8 @@ class Attribute:
 
     @property
     def tuple_slot_types(self) -> tuple[ValueType, ...]:
-        """The types of a tuple's slots, to be read modulo its length; empty for composites, which know attributes only."""
-        return self.tuple_types or ((self.tuple_type,) if self.tuple_type else ())
+        """The types of a tuple's slots, to be read modulo its length."""
+        return self.member_types or self.tuple_types or ((self.tuple_type,) if self.tuple_type else ())
 
 
 class Schema:
@@ -205,7 +206,8 @@ class Schema:
     ) -> dict[Any, Attribute]:
         by_id = {a.id: a for a in self._by_key.values() if a.id not in changed}
         for eid in changed:
-            attribute = _attribute(eid, known[eid], ident_of)
+            members = [known[idents[name]] for name in known[eid].get(TUPLE_ATTRS, ()) if name in idents]
+            attribute = _attribute(eid, known[eid], ident_of, members)
             if attribute is not None:
                 by_id[eid] = attribute
         by_key: dict[Any, Attribute] = dict(by_id)
@@ -220,7 +222,9 @@ def _with_fact(properties: PMap[int, Any], a: int, v: Any, added: bool) -> PMap[
     return properties.set(a, v) if added else properties.discard(a)
 
 
-def _attribute(eid: int, properties: Mapping[int, Any], ident_of: Mapping[int, Keyword]) -> Attribute | None:
+def _attribute(
+    eid: int, properties: Mapping[int, Any], ident_of: Mapping[int, Keyword], members: Sequence[Mapping[int, Any]]
+) -> Attribute | None:
     """Build the attribute these properties describe; None when they describe an entity that is none."""
     ident, value_type, cardinality = properties.get(IDENT), properties.get(VALUE_TYPE), properties.get(CARDINALITY)
     if ident is None or value_type is None or cardinality is None:
@@ -240,6 +244,7 @@ def _attribute(eid: int, properties: Mapping[int, Any], ident_of: Mapping[int, K
         doc=properties.get(DOC),
         preds=tuple(sorted(properties.get(ATTR_PREDS, ()))),
         tuple_attrs=properties.get(TUPLE_ATTRS, ()),
+        member_types=tuple(VALUE_TYPES[ident_of[member[VALUE_TYPE]]] for member in members if VALUE_TYPE in member),
         tuple_types=tuple(VALUE_TYPES[name] for name in properties.get(TUPLE_TYPES, ())),
         tuple_type=None if tuple_type is None else VALUE_TYPES[tuple_type],
     )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
 import factstore
-from factstore import CasFailed, Connection, TransactError
+from factstore import CasFailed, Connection, Database, TransactError
+from factstore.commit import MAX_GROUP
+from factstore.errors import Closed
+from factstore.index.novelty import Strand
 
 NUMBER = [{":db/ident": ":a/n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}]
 TEXT = [{":db/ident": ":a/s", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one"}]
@@ -59,3 +65,105 @@ def test_a_report_gives_the_datoms_of_some_attributes_without_the_others(two: tu
     assert {(5, True), (0, False), (7, True)} == {(datom.v, datom.added) for datom in expected}
     assert expected == report.datoms_of(":a/n")
     assert [] == report.datoms_of()
+
+
+def numbers(db: Database) -> list[int]:
+    return sorted(datom.v for datom in db.datoms("aevt", ":a/n"))
+
+
+def test_what_was_read_on_top_of_facts_that_lost_their_race_is_not_remembered(two: tuple[Connection, Connection]) -> None:
+    first, second = two
+    seen: list[list[int]] = []
+
+    def look(db: Database) -> list[Any]:
+        seen.append(numbers(db))
+        return []
+
+    factstore.register("races/look", look)
+    second.transact_async([]).result(10)  # the thread that commits is there
+    with second._committer._turn:
+        first.transact([[":db/cas", ":the/entity", ":a/n", 0, 7]])
+        lost, other = (second.transact_async(tx_data) for tx_data in ([[":db/cas", ":the/entity", ":a/n", 0, 1]], [["races/look"]]))
+    assert isinstance(lost.exception(10), CasFailed)
+    assert [7] == numbers(other.result(10).db_after)
+    assert [[1], [7]] == seen
+
+
+def test_a_transaction_that_was_cancelled_in_time_is_not_made_and_holds_up_nobody(two: tuple[Connection, Connection]) -> None:
+    conn = two[0]
+    conn.transact_async([]).result(10)
+    with conn._committer._turn:
+        one, cancelled, other = (conn.transact_async([{":a/n": n}]) for n in (1, 2, 3))
+        assert cancelled.cancel()
+    assert one.result(10).t + 1 == other.result(10).t
+    assert [0, 1, 3, 4] == numbers(conn.transact_async([{":a/n": 4}]).result(10).db_after)
+    assert not one.cancel()
+
+
+def test_an_error_that_nobody_foresaw_reaches_the_caller_and_the_next_transaction_goes_on(
+    two: tuple[Connection, Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conn = two[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(type(conn._storage), "append", lambda *_, **__: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            conn.transact_async([{":a/n": 1}]).result(10)
+    assert [0, 2] == numbers(conn.transact_async([{":a/n": 2}]).result(10).db_after)
+
+
+def test_a_transaction_that_comes_while_the_connection_closes_is_told_so(two: tuple[Connection, Connection]) -> None:
+    conn = two[0]
+    conn.close()
+    with pytest.raises(Closed):
+        conn._committer.transact_async([{":a/n": 1}]).result(10)
+
+
+def test_a_failure_after_a_transaction_was_prepared_leaves_nothing_of_it(
+    two: tuple[Connection, Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conn = two[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(type(conn.db().schema), "plus", lambda *_: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            conn.transact([[":db/add", "x", ":a/n", 1]])
+    conn.transact([[":db/add", "x", ":a/n", 2]])
+    assert [0, 2] == numbers(conn.db())
+
+
+@pytest.mark.parametrize("read", [lambda s: s.of_entity(1), lambda s: s.with_value(1), lambda s: s.runs("i8", None)])
+def test_a_reader_that_is_overtaken_by_a_lost_race_still_sees_what_was_there(read: Callable[[Strand], Any]) -> None:
+    class Overtaken(Strand):
+        """Takes back what came last between a reader's look at what there is and its answer."""
+
+        def __getattribute__(self, name: str) -> Any:
+            found = super().__getattribute__(name)
+            if name == "facts" and sys._getframe(1).f_code.co_name in ("of_entity", "with_value", "runs"):
+                found = list(found)
+                self.truncate(1)
+            return found
+
+    strand = Overtaken()
+    for t in (1, 2):
+        object.__getattribute__(strand, "facts").append((t, 100, t, t, True))
+    reading = Strand.__getattribute__
+    Overtaken.__getattribute__, overtaking = reading, Overtaken.__getattribute__  # type: ignore[method-assign]
+    read(strand)  # everything is caught up
+    Overtaken.__getattribute__ = overtaking  # type: ignore[method-assign]
+    assert read(strand)
+
+
+def test_who_is_called_back_by_a_future_may_transact(two: tuple[Connection, Connection]) -> None:
+    conn, answers = two[0], SimpleQueue[int]()
+    conn.transact_async([]).result(10)  # the thread that commits is there
+
+    def again(_: object) -> None:
+        answers.put(conn.transact([{":a/n": 2}]).t)
+        answers.put(conn.transact_async([{":a/n": 3}]).result(10).t)
+
+    with conn._committer._turn:
+        done = conn.transact_async([{":a/n": 1}])
+        done.add_done_callback(again)
+        waiting = [conn.transact_async([{":a/n": 4}]) for _ in range(MAX_GROUP)]
+    ts = [done.result(10).t, answers.get(timeout=10), answers.get(timeout=10), *(future.result(10).t for future in waiting)]
+    assert len(ts) == len(set(ts))
+    assert [0, 1, 2, 3, *[4] * len(waiting)] == numbers(conn.db())

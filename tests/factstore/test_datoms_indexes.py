@@ -222,3 +222,12 @@ def test_an_index_pull_along_nothing_is_refused(items, index, start):
     with pytest.raises(factstore.PullError) as caught:
         index_pull(items.db, index=index, selector="[*]", start=start)
     assert ":db.error/invalid-index-pull" == caught.value.code
+
+
+def test_a_database_from_before_an_attribute_was_declared_reads_as_ever():
+    with factstore.connect("memory:") as conn:
+        db = conn.db()
+        expected = {index: list(db.datoms(index)) for index in ("eavt", "aevt", "avet", "vaet")}
+        conn.transact(SCHEMA)
+        conn.transact(ITEMS)
+        assert expected == {index: list(db.datoms(index)) for index in expected}

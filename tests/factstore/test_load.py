@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from datetime import UTC, datetime
 
 import numpy as np
@@ -160,3 +161,30 @@ def test_tables_of_arrow_and_polars_are_read_by_column(conn, package):
     )
     assert {":air/code": "C", ":air/height": 3, ":air/lat": 2.5, ":air/open": datetime(2020, 1, 1, tzinfo=UTC)} == pulled(conn, "C")
     assert {":air/code": "D", ":air/lat": 1.5} == pulled(conn, "D")
+
+
+def test_text_that_is_read_as_not_a_number_is_no_value(conn, tmp_path):
+    path = tmp_path / "airports.csv"
+    path.write_text("code,lat\nA,nan\nB,1.5\n")
+    conn.load(path, MAPPING | {"height": Into(":air/height", convert=int)})
+    conn.load({"lat": np.array([1.0, np.nan, 2.0])}, {"lat": Into(":air/lat", convert=lambda v: v if v > 1 else math.nan)})
+    assert [1.5, 2.0] == [d.v for d in conn.db().datoms("aevt", ":air/lat")]
+
+
+@pytest.mark.parametrize("column", [[0.1, None], np.array([0.1, np.nan]), np.array([0.1])])
+def test_floats_of_32_bits_are_rounded_whatever_they_come_in(conn, column):
+    conn.transact([{":db/ident": ":air/small", ":db/valueType": ":db.type/float", ":db/cardinality": ":db.cardinality/one"}])
+    conn.transact([{":air/small": 0.1}])
+    conn.load({"small": column}, {"small": ":air/small"})
+    assert [float(np.float32(0.1))] * 2 == [d.v for d in conn.db().datoms("aevt", ":air/small")]
+
+
+def test_two_columns_are_refused_for_one_value_and_taken_for_many(conn):
+    with pytest.raises(factstore.TransactError, match="'low' and 'high' both go there") as caught:
+        conn.load({"low": [1], "high": [2]}, {"low": ":air/height", "high": ":air/height"})
+    assert ":db.error/invalid-load" == caught.value.code
+    conn.transact([{":db/ident": ":air/runway", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/many"}])
+    conn.transact([{":air/code": "known"}])
+    conn.load({"c": ["known", "new"], "x": [1, 1], "y": [2, 2]}, {"c": ":air/code", "x": ":air/runway", "y": ":air/runway"})
+    found = factstore.q("[:find ?c ?n :where [?e :air/code ?c] [?e :air/runway ?n]]", conn.db())
+    assert {("known", 1), ("known", 2), ("new", 1), ("new", 2)} == found

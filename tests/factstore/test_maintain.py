@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 import factstore
-from factstore import maintain
+from factstore import indexing, maintain
 from factstore.cli import main
-from factstore.errors import Corrupt
+from factstore.errors import Closed, Corrupt, StoreFull
 
 SCHEMA = [
     {
@@ -144,3 +144,55 @@ def test_the_log_is_printed_a_datom_a_line(path):
 def test_a_store_that_is_not_there_is_one_line_and_an_exit_code(tmp_path):
     result = run("stats", "-s", str(tmp_path / "nothing.facts"))
     assert (3, 1) == (result.exit_code, result.output.count("\n"))
+
+
+@pytest.mark.parametrize("how", ["flipped", "gone"])
+def test_reindexing_repairs_an_index_of_which_no_block_can_be_read(path, how):
+    before = everything(path)
+    env = lmdb.open(path, subdir=False, lib_version=0, max_dbs=8)
+    blocks = env.open_db(b"blocks", create=False)
+    with env.begin(write=True, db=blocks) as txn:
+        for key, value in list(txn.cursor()):
+            txn.put(key, bytes([value[0] ^ 1]) + value[1:]) if how == "flipped" else txn.delete(key)
+    env.close()
+    assert 4 == run("check", "-s", path).exit_code
+    assert "indexed up to t=7" in run("reindex", "-s", path).output
+    assert 0 == run("check", "-s", path).exit_code
+    assert before == everything(path)
+
+
+def test_a_connection_closes_when_there_is_no_room_for_the_index(path, monkeypatch, caplog):
+    conn = factstore.connect(path)
+    monkeypatch.setattr(indexing, "LEAST_ROWS_AT_CLOSE", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(conn._storage), "put_blocks", _no_room)
+        conn.close()
+    assert "indexing" in caplog.text
+    with pytest.raises(Closed):
+        conn._storage.head()
+
+
+def _no_room(*_):
+    raise StoreFull(":db.error/storage-full", "no room")
+
+
+def test_the_index_leaves_out_attributes_that_were_declared_since(path):
+    with factstore.connect(path) as conn:
+        now = conn._committer.newest
+        conn.transact([{**SCHEMA[1], ":db/ident": ":m/later"}])
+        conn.transact([{":m/later": 1}])
+        expected = set(conn.db().datoms("eavt"))
+        conn._committer.adopt(conn._committer._indexing._published(now))
+        assert now.t == conn.db().view.index.basis_t
+        assert expected == set(conn.db().datoms("eavt"))
+
+
+def test_check_finds_nothing_wrong_with_an_attribute_that_has_a_history_again(path):
+    with factstore.connect(path) as conn:
+        conn.transact([{":db/id": ":m/n", ":db/noHistory": True}])
+        conn.transact([{":m/name": "1", ":m/n": 100}])
+        conn._committer.index()
+        conn.transact([{":db/id": ":m/n", ":db/noHistory": False}])
+        conn.transact([{":m/name": "1", ":m/n": 101}])
+        conn._committer.index()
+        assert [] == maintain.check(conn).problems

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
+import factstore
 from factstore import Keyword
 from tests.factstore.tx import changes, refused, value, values, world
 
@@ -140,3 +143,30 @@ def test_a_unique_tuple_upserts_and_is_looked_up():
     conn.transact([{":t/uniq": (1, 2), ":t/nums": [9, 9]}])
     assert (9, 9) == value(conn.db(), [":t/id", 1], ":t/nums")
     assert conn.db().entid([":t/id", 1]) == conn.db().entid([":t/uniq", [1, 2]])
+
+
+def test_slots_read_as_they_were_written_and_are_looked_up_so():
+    noon = datetime(2020, 1, 1, 12, tzinfo=UTC)
+    conn = world(
+        """
+        [{:db/ident :t/when :db/valueType :db.type/instant :db/cardinality :db.cardinality/one}
+         {:db/ident :t/of :db/valueType :db.type/ref :db/cardinality :db.cardinality/one}
+         {:db/ident :color/red}]
+        """,
+        """
+        [{:db/ident :t/made :db/valueType :db.type/tuple :db/tupleAttrs [:t/when :t/of] :db/cardinality :db.cardinality/one
+          :db/unique :db.unique/identity}
+         {:db/ident :t/said :db/valueType :db.type/tuple :db/tupleTypes [:db.type/instant :db.type/ref]
+          :db/cardinality :db.cardinality/one :db/unique :db.unique/value}]
+        """,
+    )
+    conn.transact([{":t/when": noon, ":t/of": ":color/red", ":t/said": [noon, ":color/red"]}])
+    db = conn.db()
+    red = db.entid(":color/red")
+    for name in (":t/made", ":t/said"):
+        (datom,) = db.datoms("avet", name)
+        assert (noon, red) == datom.v
+        assert datom.e == db.entid([name, [noon, ":color/red"]]) == db.entid([name, (noon, red)])
+        assert db.entid([name, [noon, ":color/blue"]]) is None
+        assert {name: (noon, red)} == factstore.pull(db, [name], datom.e)
+        assert [datom] == list(db.index_range(name, [noon, None], [noon, red + 1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -195,6 +196,8 @@ COLUMNS = st.one_of(
     st.lists(st.booleans(), min_size=1).map(lambda xs: column.array_of(xs, "?")),
     st.lists(st.text(max_size=3), min_size=1).map(lambda xs: column.array_of(xs, "O")),
     st.lists(st.tuples(st.none() | st.integers()), min_size=1).map(lambda xs: column.array_of(xs, "O")),
+    st.lists(st.sampled_from([Decimal("1.0"), Decimal("1.00")]), min_size=1).map(lambda xs: column.array_of(xs, "O")),
+    st.lists(st.tuples(st.sampled_from([0.0, -0.0, Decimal("1.0"), Decimal("1.00")])), min_size=1).map(lambda xs: column.array_of(xs, "O")),
     st.lists(st.sampled_from([Keyword(":a"), Keyword(":b/c")]), min_size=1).map(lambda xs: column.array_of(xs, "O")),
 )
 
@@ -203,7 +206,7 @@ COLUMNS = st.one_of(
 def test_a_block_decodes_to_the_column_that_was_encoded(values):
     (decoded,) = block.decode(block.encode((values,)))
     assert values.dtype == decoded.dtype
-    assert [(type(x), x) for x in values.tolist()] == [(type(x), x) for x in decoded.tolist()]
+    assert [(type(x), repr(x)) for x in values.tolist()] == [(type(x), repr(x)) for x in decoded.tolist()]
 
 
 @given(COLUMNS, st.data())
