@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from factstore.datom import Fact
-from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute
+from factstore.schema.attribute import FIRST_FREE_ID, OF_TRANSACTIONS, TX_INSTANT, Attribute
 from factstore.transact.expand import ALL, REST, RETRACTED, Claim, Claims
 from factstore.transact.forms import Place, steps_of
 from factstore.transact.known import known_values
@@ -98,7 +98,8 @@ class _Datoms:
                 if schema.attribute(fact[1]).is_component and fact[2] not in seen:
                     seen.add(fact[2])
                     waiting.append(fact[2])
-            yield from view.facts_referring(one)
+            # What a transaction says of itself, such as whom it excised, stays.
+            yield from (fact for fact in view.facts_referring(one) if fact[1] not in OF_TRANSACTIONS)
 
     def assert_(self, asserted: Sequence[Claim]) -> None:
         """Assert what was claimed and is not known already, and retract what that replaces."""

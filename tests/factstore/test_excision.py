@@ -195,3 +195,12 @@ def test_an_excision_cut_short_is_finished_by_doing_it_again(conn: factstore.Con
     assert not holds_secret(conn._storage)
     assert [] == maintain.check(conn).problems
     assert conn.db().entid(ANN) is None
+
+
+def test_an_entity_that_was_excised_and_told_of_again_can_be_retracted(conn: factstore.Connection) -> None:
+    ann = conn.db().entid(ANN)
+    conn.excise(ann)
+    conn.transact([[":db/add", ann, ":u/name", "Ann again"]])
+    conn.transact([[":db/retractEntity", ann]])
+    assert [] == list(conn.db().datoms("eavt", ann))
+    assert [ann] == q("[:find [?e ...] :where [_ :db/excise ?e]]", conn.db())
