@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from factstore.registry import register
     from factstore.squuids import squuid
     from factstore.timeline import EntityEvent, EntityHistory, entity_history
-    from factstore.transact import TxReport, set_exactly, with_
+    from factstore.transact import TxReport, set_exactly, tx_instant, with_
     from factstore.values import Keyword, Symbol, Uri
 
 _HOMES: Final = {
@@ -68,7 +68,7 @@ _HOMES: Final = {
     "register": "factstore.registry",
     "squuid": "factstore.squuids",
     **dict.fromkeys(("EntityEvent", "EntityHistory", "entity_history"), "factstore.timeline"),
-    **dict.fromkeys(("TxReport", "set_exactly", "with_"), "factstore.transact"),
+    **dict.fromkeys(("TxReport", "set_exactly", "tx_instant", "with_"), "factstore.transact"),
     **dict.fromkeys(("Keyword", "Symbol", "Uri"), "factstore.values"),
 }
 
@@ -120,6 +120,7 @@ __all__ = [
     "schema_of",
     "set_exactly",
     "squuid",
+    "tx_instant",
     "with_",
 ]
 

@@ -8,13 +8,14 @@ recorded; facts that a handler returns commit with that result or not at all.
 from __future__ import annotations
 
 from overseer import status
+from overseer.attempt import Job, Result
 from overseer.errors import ConfigError, GraphError, HandlerError, LeaseLost, OverseerError, Verdict
 from overseer.graph import Graph, after, job_graph, simple_graph, validate_graph_handlers
-from overseer.handler import abort, abort_silent, fault, harness
-from overseer.job import Job
+from overseer.handler import abort, abort_silent, fault, harness, snooze
+from overseer.queues import queue
 from overseer.retry import Retry, constant, exponential
 from overseer.store import JobStore, install, transact_graph
-from overseer.txns import graph_txns, job_txn
+from overseer.txns import graph_txns, job_txn, unique
 from overseer.worker import Config, Running, Worker, start
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "JobStore",
     "LeaseLost",
     "OverseerError",
+    "Result",
     "Retry",
     "Running",
     "Verdict",
@@ -42,9 +44,12 @@ __all__ = [
     "install",
     "job_graph",
     "job_txn",
+    "queue",
     "simple_graph",
+    "snooze",
     "start",
     "status",
     "transact_graph",
+    "unique",
     "validate_graph_handlers",
 ]

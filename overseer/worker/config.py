@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Self
 
 from overseer.errors import ConfigError
-from overseer.job import Clock, utc_now
+from overseer.events import Listener
 from overseer.retry import Retry
 
 
@@ -23,29 +24,43 @@ class Config:
         heartbeat_sleep_time: how often leases are renewed.
         heartbeat_tolerance: how many beats may be missed before others take the job; the lease is the product of both.
         sleep_time: how long to wait when there is nothing to do; new work ends the wait.
-        batch: how many jobs to claim in one transaction. The jobs of a batch run one after the other.
-        flush: how long a finished job may wait for others to finish with it in one transaction; only where batch > 1.
+        concurrency: how many handlers may run at a time.
+        executor: where they run: "inline", on the worker's own thread; "threads"; "asyncio", for coroutine functions; "processes"; or
+            a `concurrent.futures.Executor`, such as a Dask cluster's. None is inline for one at a time, and threads for more.
+        batch: how many jobs to hold at a time, if that is more than can run: those claimed ahead wait for a slot.
+        flush: how long a finished job may wait for others to be written with in one transaction; only while others run.
+        queues: the queues to work on; None is all of them, and jobs of no queue.
+        timeouts: how long an attempt may take, by type, for handlers that do not say so themselves.
         max_crashes: a job that has taken this many workers with it is failed.
         retries: retry policies by type, for handlers that bring none.
         seed: makes the choice among ready jobs repeatable; None leaves it to chance.
-        clock: tells the time; tests bring their own.
+        listeners: are told what happens to jobs: see `overseer.events`.
     """
 
     store: str = ""
     heartbeat_sleep_time: float = 10_000
     heartbeat_tolerance: float = 3
     sleep_time: float = 10_000
+    concurrency: int = 1
+    executor: str | Executor | None = None
     batch: int = 1
-    flush: float = 20
+    flush: float = 2
+    queues: Sequence[str] | None = None
+    timeouts: Mapping[str, float] = field(default_factory=dict)
     max_crashes: int = 3
     retries: Mapping[str, Retry] = field(default_factory=dict)
     seed: int | None = None
-    clock: Clock = utc_now
+    listeners: Sequence[Listener] = ()
 
     def __post_init__(self) -> None:
-        for name in ("heartbeat_sleep_time", "heartbeat_tolerance", "sleep_time", "batch", "max_crashes"):
+        for name in ("heartbeat_sleep_time", "heartbeat_tolerance", "sleep_time", "concurrency", "batch", "max_crashes"):
             if not getattr(self, name) > 0:
                 raise ConfigError(":job.error/bad-config", f"{name} is more than 0, got {getattr(self, name)!r}", setting=name)
+
+    @property
+    def holds(self) -> int:
+        """How many jobs a worker may hold at a time."""
+        return max(self.concurrency, self.batch)
 
     @property
     def lease(self) -> timedelta:
