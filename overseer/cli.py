@@ -44,7 +44,7 @@ def main() -> None:
 @main.command()
 @click.argument("handlers")
 @click.option("--store", "uri", envvar="OVERSEER_STORE", help="Path or uri of the store; overrides the settings' file.")
-@click.option("-c", "--config", "path", type=click.Path(dir_okay=False), help="A TOML file with settings.")
+@click.option("-c", "--config", "path", type=click.Path(dir_okay=False), help="A TOML or YAML file with settings.")
 @click.option("--until-idle", is_flag=True, help="Exit when no job is unstarted or started any more.")
 @click.option("--lease", type=float, help="Seconds after which others take the jobs of a worker that went silent.")
 @click.option("--batch", type=int, help="Jobs to claim in one transaction.")

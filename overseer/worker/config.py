@@ -1,14 +1,14 @@
-"""Settings of a worker: one frozen value, from keywords, from a mapping in Overseer's spelling, or from a TOML file."""
+"""Settings of a worker: one frozen value, from keywords, from a mapping in Overseer's spelling, or from a TOML or YAML file."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any
 
+from overseer import configuration
 from overseer.errors import ConfigError
 from overseer.job import Clock, utc_now
 from overseer.retry import Retry
@@ -59,32 +59,9 @@ class Config:
         >>> Config.of({"store": "jobs.facts", "heartbeat": {"sleep-time": 5000}}).lease
         datetime.timedelta(seconds=15)
         """
-        if isinstance(settings, Config):
-            return settings
-        flat = dict(_flat(settings or {}))
-        known = {setting.name for setting in fields(cls)}
-        unknown = sorted(set(flat) - known - _IGNORED)
-        if unknown:
-            why = f"no setting is called {', '.join(unknown)}; there are {', '.join(sorted(known))}"
-            raise ConfigError(":job.error/bad-config", why, settings=unknown)
-        return cls(**{name: value for name, value in flat.items() if name in known})
+        return settings if isinstance(settings, Config) else cls(**configuration.settings(settings or {}, cls))
 
     @classmethod
-    def read(cls, path: str | Path) -> Self:
-        """Return the settings of a TOML file."""
-        try:
-            return cls.of(tomllib.loads(Path(path).read_text()))  # type: ignore[return-value]
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(":job.error/bad-config", f"{path} cannot be read as TOML: {error}", path=str(path)) from error
-
-
-# Overseer's detector polled; ours is told by the log, so there is no sleep to set.
-_IGNORED: Final = frozenset({"detector_sleep_time", "heartbeat_monitor_shutdown", "heartbeat_enabled"})
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    for key, value in settings.items():
-        name = prefix + str(key).removeprefix(":").replace("-", "_")
-        pairs += _flat(value, "heartbeat_") if name == "heartbeat" and isinstance(value, Mapping) else [(name, value)]
-    return pairs
+    def read(cls, path: str | Path) -> Config:
+        """Return the settings of a TOML or YAML file."""
+        return cls(**configuration.settings(configuration.read(path), cls, source=str(path)))
