@@ -15,8 +15,9 @@ from typing import Any
 import click
 
 import factstore
+from overseer import cron
 from overseer import status as ask
-from overseer.errors import HandlerError
+from overseer.errors import HandlerError, OverseerError
 from overseer.job import STATUSES
 from overseer.store import JobStore
 from overseer.worker import Config, Worker, worker_name
@@ -142,6 +143,24 @@ def history(uri: str, job: str) -> None:
             why = f"  {step.reason.name}" if step.reason else ""
             click.echo(f"{step.at.isoformat()}  t={step.t}  {step.status.name:9}  attempt {step.attempt}  {step.by or '-'}{why}")
         click.echo(ask.explain(db, job).why)
+
+
+@main.command()
+@STORE
+def schedules(uri: str) -> None:
+    """Show when jobs are due by the clock: each schedule, its last time and its next."""
+    with factstore.connect(uri, create=False) as conn:
+        for found in cron.schedules(conn.db()):
+            last = found.last.isoformat() if found.last else "never"
+            click.echo(f"{found.id}  {found.type}  {found.cron!r} {found.timezone}  last {last}  {_next_of(found)}")
+
+
+def _next_of(schedule: cron.Schedule) -> str:
+    try:
+        time = cron.next_time(schedule)
+    except OverseerError as error:
+        return error.message
+    return "paused" if schedule.paused else f"next {time.isoformat()}" if time else "never again"
 
 
 @main.command()
