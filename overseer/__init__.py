@@ -7,7 +7,7 @@ recorded; facts that a handler returns commit with that result or not at all.
 
 from __future__ import annotations
 
-from overseer import cron, events, status
+from overseer import cron, events, retention, status
 from overseer.errors import ConfigError, GraphError, HandlerError, LeaseLost, OverseerError, Verdict
 from overseer.graph import Graph, after, job_graph, simple_graph, validate_graph_handlers
 from overseer.handler import abort, abort_silent, fault, harness
@@ -44,6 +44,7 @@ __all__ = [
     "install",
     "job_graph",
     "job_txn",
+    "retention",
     "simple_graph",
     "start",
     "status",

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 import factstore
-from overseer import cron, install
+from overseer import cron, install, job_txn
 from overseer.cli import main
 
 
@@ -34,3 +34,26 @@ def test_schedules_shows_last_and_next_and_what_is_wrong(store):
     assert f"hourly  :report  '0 * * * *' UTC  last {due.isoformat()}  next {(due + timedelta(hours=1)).isoformat()}" == hourly
     assert ("paused", "never") == (idle.split()[-1], idle.split()[-2])
     assert "'99 * * * *' in the zone 'UTC' says no times" in wrong
+
+
+def test_prune_counts_first_and_then_retracts(store):
+    with factstore.connect(store) as conn:
+        ended = [("a1", "a", "finished"), ("b1", "b", "finished"), ("a2", "a", "failed"), ("a3", "a", "unstarted")]
+        conn.transact([{**job_txn(type, id=id), ":job/status": f":job.status/{status}"} for id, type, status in ended])
+    rule = ("--store", store, "--older-than", "0s", "--type", "a", "--status", "finished", "--status", "failed")
+    assert "2 jobs would go\n" == run("prune", *rule, "--dry-run").output
+    assert "0 jobs are gone\n" == run("prune", "--store", store, "--older-than", "1d").output
+    assert "2 jobs are gone\n" == run("prune", *rule).output
+    assert "1 jobs are gone\n" == run("prune", "--store", store, "--older-than", "0m", "--excise").output
+    assert 1 == sum(int(word) for word in run("status", "--store", store).output.splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize("text", ["soon", "10", "d", "-1d", "1w"])
+def test_a_time_that_is_none_is_refused(store, text):
+    done = run("prune", "--store", store, "--older-than", text)
+    assert (2, True) == (done.exit_code, f"{text!r} is no time such as 30d" in done.output)
+
+
+def test_a_status_that_is_no_end_is_refused_in_a_line(store):
+    done = run("prune", "--store", store, "--older-than", "1d", "--status", "started")
+    assert (1, "Error: only jobs that ended are pruned: finished, failed, aborted; got 'started'\n") == (done.exit_code, done.output)
