@@ -12,7 +12,9 @@ from overseer.errors import ConfigError, GraphError, HandlerError, LeaseLost, Ov
 from overseer.graph import Graph, after, job_graph, simple_graph, validate_graph_handlers
 from overseer.handler import abort, abort_silent, fault, harness
 from overseer.job import Job
+from overseer.planning import Plan, plan
 from overseer.retry import Retry, constant, exponential
+from overseer.reverting import revert
 from overseer.store import JobStore, install, transact_graph
 from overseer.txns import graph_txns, job_txn
 from overseer.worker import Config, Running, Worker, start
@@ -27,6 +29,7 @@ __all__ = [
     "JobStore",
     "LeaseLost",
     "OverseerError",
+    "Plan",
     "Retry",
     "Running",
     "Verdict",
@@ -44,7 +47,9 @@ __all__ = [
     "install",
     "job_graph",
     "job_txn",
+    "plan",
     "retention",
+    "revert",
     "simple_graph",
     "start",
     "status",

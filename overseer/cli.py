@@ -8,16 +8,16 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 import factstore
-from overseer import cron, retention
+from overseer import operators
 from overseer import status as ask
-from overseer.errors import HandlerError, OverseerError
+from overseer.errors import HandlerError
 from overseer.job import STATUSES
 from overseer.store import JobStore
 from overseer.worker import Config, Worker, worker_name
@@ -40,6 +40,9 @@ class Commands(click.Group):
 @click.version_option(package_name="factstore")
 def main() -> None:
     """Durable jobs in dependency graphs, on a fact store."""
+
+
+operators.add_to(main)
 
 
 @main.command()
@@ -143,53 +146,6 @@ def history(uri: str, job: str) -> None:
             why = f"  {step.reason.name}" if step.reason else ""
             click.echo(f"{step.at.isoformat()}  t={step.t}  {step.status.name:9}  attempt {step.attempt}  {step.by or '-'}{why}")
         click.echo(ask.explain(db, job).why)
-
-
-@main.command()
-@STORE
-def schedules(uri: str) -> None:
-    """Show when jobs are due by the clock: each schedule, its last time and its next."""
-    with factstore.connect(uri, create=False) as conn:
-        for found in cron.schedules(conn.db()):
-            last = found.last.isoformat() if found.last else "never"
-            click.echo(f"{found.id}  {found.type}  {found.cron!r} {found.timezone}  last {last}  {_next_of(found)}")
-
-
-def _next_of(schedule: cron.Schedule) -> str:
-    try:
-        time = cron.next_time(schedule)
-    except OverseerError as error:
-        return error.message
-    return "paused" if schedule.paused else f"next {time.isoformat()}" if time else "never again"
-
-
-def _duration(ctx: click.Context, param: click.Parameter, text: str) -> timedelta:
-    """Return the time that a text such as 30d, 12h, 15m or 90s means."""
-    unit = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}.get(text[-1:])
-    if unit is None or not text[:-1].isdigit():
-        raise click.BadParameter(f"{text!r} is no time such as 30d, 12h, 15m or 90s")
-    return timedelta(**{unit: int(text[:-1])})
-
-
-@main.command()
-@STORE
-@click.option("--older-than", required=True, callback=_duration, help="How long ago they ended at least: 30d, 12h, 15m, 90s.")
-@click.option("--status", "statuses", multiple=True, default=["finished"], help="How they ended; give it several times for several.")
-@click.option("--type", "types", multiple=True, help="Of this type only; give it several times for several.")
-@click.option("--keep-last", default=0, help="Of each type keep the newest so many.")
-@click.option("--excise", is_flag=True, help="Take them out of history too, one by one, which takes long.")
-@click.option("--dry-run", is_flag=True, help="Only count them.")
-def prune(
-    uri: str, older_than: timedelta, statuses: tuple[str, ...], types: tuple[str, ...], keep_last: int, excise: bool, dry_run: bool
-) -> None:
-    """Retract jobs that ended long ago, with their facts; those that other facts or unended jobs refer to stay."""
-    rule, now = retention.Rule(older_than, statuses, types or None, keep_last), datetime.now(UTC)
-    with factstore.connect(uri, create=False) as conn:
-        if dry_run:
-            click.echo(f"{len(retention.prunable(conn.db(), rule, now)):,} jobs would go")
-            return
-        done = retention.prune(conn, rule, now=now, excise=excise)
-        click.echo(f"{done.jobs:,} jobs are gone")
 
 
 @main.command()

@@ -28,7 +28,7 @@ _ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ("overseer/by", "string", {}, "On a transaction: who made it, where that is not the job's own worker."),
 )
 
-_SCHEDULE_ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
+_MORE_ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ("schedule/id", "string", {"unique": ":db.unique/identity"}, "The schedule's name."),
     ("schedule/cron", "string", {}, "When jobs are due, as a cron expression."),
     ("schedule/timezone", "string", {}, "The IANA zone whose clocks the expression is about; UTC when absent."),
@@ -40,6 +40,7 @@ _SCHEDULE_ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ("schedule/last", "instant", {"noHistory": True}, "The newest nominal time that became a job."),
     ("job/schedule", "ref", {}, "The schedule by which the job was enqueued."),
     ("job/nominal", "instant", {}, "The time of the schedule that the job stands for."),
+    ("overseer/reverts", "ref", {}, "On a transaction: the one that it takes back."),
 )
 
 
@@ -54,4 +55,4 @@ def _declaration(name: str, value_type: str, properties: dict[str, Any], doc: st
     }
 
 
-ATTRIBUTES: Final[tuple[dict[str, Any], ...]] = tuple(_declaration(*row) for row in (*_ROWS, *_SCHEDULE_ROWS))
+ATTRIBUTES: Final[tuple[dict[str, Any], ...]] = tuple(_declaration(*row) for row in (*_ROWS, *_MORE_ROWS))

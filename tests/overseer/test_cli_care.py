@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 import factstore
-from overseer import cron, install, job_txn
+from overseer import cron, graph_txns, install, job_txn
 from overseer.cli import main
 
 
@@ -57,3 +57,28 @@ def test_a_time_that_is_none_is_refused(store, text):
 def test_a_status_that_is_no_end_is_refused_in_a_line(store):
     done = run("prune", "--store", store, "--older-than", "1d", "--status", "started")
     assert (1, "Error: only jobs that ended are pruned: finished, failed, aborted; got 'started'\n") == (done.exit_code, done.output)
+
+
+def test_revert_takes_a_transaction_back_and_names_what_it_leaves_alone(store):
+    with factstore.connect(store) as conn:
+        conn.transact([job_txn("a", id=id) for id in "123"])
+        t = conn.transact([[":db/add", [":job/id", id], ":job/status", ":job.status/aborted"] for id in "123"]).db_after.basis_t
+        conn.transact([[":db/add", [":job/id", "2"], ":job/status", ":job.status/unstarted"]])
+    assert "2 jobs are as they were before\n2 moved on, and was left alone\n" == run("revert", "--store", store, str(t)).output
+    assert ["total", "3", "0", "0", "0", "0"] == run("status", "--store", store).output.splitlines()[-1].split()
+    told = run("revert", "--store", store, str(t)).output.splitlines()
+    assert "0 jobs are as they were before" == told[0]
+    assert 4 == len(told)
+
+
+def test_plan_shows_what_is_next_and_what_holds_up_the_end(store):
+    with factstore.connect(store) as conn:
+        conn.transact(graph_txns({"load": [], "report": ["load"]}))
+        conn.transact([{**job_txn("a", id="lost"), ":job/status": ":job.status/failed"}])
+        conn.transact([job_txn("a", {":job/dep": [[":job/id", "lost"]]}, id="stuck")])
+    first, second, ends, path, never = run("plan", "--store", store, "--workers", "2").output.splitlines()
+    assert (":load", ":report", "after") == (first.split()[1], second.split()[1], second.split()[3])
+    assert ends.startswith("2 jobs end by ") and ends.endswith(" with 2 at a time")
+    assert path.endswith(": :load → :report")
+    assert "1 would never run: stuck" == never
+    assert 3 == len(run("plan", "--store", store, "--most", "1").output.splitlines()) - 1
