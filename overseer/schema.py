@@ -40,6 +40,8 @@ _MORE_ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ("schedule/last", "instant", {"noHistory": True}, "The newest nominal time that became a job."),
     ("job/schedule", "ref", {}, "The schedule by which the job was enqueued."),
     ("job/nominal", "instant", {}, "The time of the schedule that the job stands for."),
+    ("job/trace-parent", "string", {}, "The span in which the job was enqueued, in W3C's form."),
+    ("job/trace", "string", {}, "The span of the attempt that finished the job, in W3C's form."),
     ("overseer/reverts", "ref", {}, "On a transaction: the one that it takes back."),
 )
 
