@@ -19,6 +19,7 @@ from overseer import operators
 from overseer import status as ask
 from overseer.errors import HandlerError
 from overseer.job import STATUSES
+from overseer.listeners import logs
 from overseer.store import JobStore
 from overseer.worker import Config, Worker, worker_name
 
@@ -53,11 +54,19 @@ operators.add_to(main)
 @click.option("--lease", type=float, help="Seconds after which others take the jobs of a worker that went silent.")
 @click.option("--batch", type=int, help="Jobs to claim in one transaction.")
 @click.option("-v", "--verbose", is_flag=True, help="Log each job.")
+@click.option("--log-json", is_flag=True, help="Log lines of JSON.")
 def worker(
-    handlers: str, uri: str | None, path: str | None, until_idle: bool, lease: float | None, batch: int | None, verbose: bool
+    handlers: str,
+    uri: str | None,
+    path: str | None,
+    until_idle: bool,
+    lease: float | None,
+    batch: int | None,
+    verbose: bool,
+    log_json: bool,
 ) -> None:
     """Work on jobs with HANDLERS, given as module:name of a mapping from job type to handler."""
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.set_up(logging.DEBUG if verbose else logging.INFO, as_json=log_json)
     config = _settings(path, uri, lease, batch)
     found = load_handlers(handlers)
     with factstore.connect(config.store) as conn:

@@ -151,12 +151,26 @@ def _checked(setting: Setting, kind: Any, source: str | None) -> Any:
     if not _is_of(setting.value, kind):
         why = f"{setting.path} is {kind_in_words(kind)}, got {setting.value!r}, which is {_kind_of(setting.value)}"
         raise _wrong(why, source, setting=setting.path, value=setting.value)
+    for part, of in _parts(setting, kind):
+        _checked(part, of, source)
     return setting.value
 
 
+def _parts(setting: Setting, kind: Any) -> Iterator[tuple[Setting, Any]]:
+    """Yield what is in a table or a list of settings, and the type that it has to have."""
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    for one in kinds:
+        of = get_args(one)[-1:] if get_origin(one) in (Mapping, Sequence) else ()
+        if of and isinstance(setting.value, get_origin(one)) and not isinstance(setting.value, str):
+            pairs = setting.value.items() if isinstance(setting.value, Mapping) else enumerate(setting.value)
+            yield from ((Setting(setting.name, f"{setting.path}.{key}", value), of[0]) for key, value in pairs)
+
+
 def _is_of(value: Any, kind: Any) -> bool:
-    """Tell whether a value is of a type, as far as that can be told: the members of a container are not looked at."""
+    """Tell whether a value is of a type; what is inside it, and what is no class, is not looked at."""
     origin = get_origin(kind) or kind
+    if getattr(origin, "_is_protocol", False):
+        return callable(value)  # a listener
     if origin in (Union, UnionType):
         return any(_is_of(value, one) for one in get_args(kind))
     if isinstance(value, bool) and origin in (int, float):

@@ -3,7 +3,8 @@
     plan(db)                                 as things stand
     plan(with_(db, tx_data).db_after)        what if
 
-A plan assumes that every attempt succeeds and takes as long as its type usually does. Pure: nothing is claimed, nothing is written.
+A plan assumes that every attempt succeeds and takes as long as its type usually does, and knows of queues only whether they are paused.
+Pure: nothing is claimed, nothing is written.
 Law: no job of a plan starts before those it waits for have ended, and at no time do more run than there are workers.
 """
 
@@ -41,7 +42,7 @@ class Plan(NamedTuple):
 
     steps: tuple[Step, ...]  # in order of start
     critical: tuple[Step, ...]  # the chain that sets the end, however many workers there are
-    never: tuple[str, ...]  # live jobs that would not run: what they wait for ends badly, or never
+    never: tuple[str, ...]  # live jobs that would not run: their queue is paused, or what they wait for ends badly, or never
     ends: datetime  # with so many workers
     soonest: datetime  # with any number of workers
 
@@ -105,6 +106,8 @@ def _task(db: Database, job: int, about: Mapping[str, Any], seconds: Mapping[Key
     parents = {parent: lookup.status(db, parent) for parent in lookup.parents(db, job)}
     waits_for = frozenset(parent for parent, status in parents.items() if status is None or status in LIVE)
     verdict = READY if about[":job/status"] == STARTED else lookup.verdict(db, job, {})
+    if _is_paused(db, about.get(":job/queue")) and about[":job/status"] == UNSTARTED:
+        verdict = DOOMED
     needs = 0 if verdict == READY else -1 if verdict == DOOMED else 1 if about.get(":job/rule") == _ANY else len(waits_for) or -1
     return _Task(
         job=job,
@@ -117,6 +120,11 @@ def _task(db: Database, job: int, about: Mapping[str, Any], seconds: Mapping[Key
         waits_for=waits_for,
         needs=needs,
     )
+
+
+def _is_paused(db: Database, queue: Keyword | None) -> bool:
+    eid = None if queue is None or db.entid(":queue/name") is None else db.entid([":queue/name", queue])
+    return eid is not None and lookup.value(db, eid, ":queue/paused", False) is True
 
 
 def _simulate(tasks: Mapping[int, _Task], now: datetime, workers: int) -> list[Step]:

@@ -54,6 +54,27 @@ class JsonFormatter(logging.Formatter):
 _OWN: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
 
 
+class TextFormatter(logging.Formatter):
+    """Writes a record as a line for people, with the job at its end where one is under way."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line without its traceback."""
+        job = getattr(record, "job_id", None)
+        line = super().formatMessage(record)
+        return line if job is None else f"{line}  [{record.__dict__['job_type']} {job} attempt {record.__dict__['job_attempt']}]"
+
+
+def set_up(level: int, *, as_json: bool = False) -> None:
+    """Let the process log to its standard error, every record with its job; does nothing where logging is set up already."""
+    handler = logging.StreamHandler()
+    handler.addFilter(JobContext())
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
+    logging.basicConfig(level=level, handlers=[handler])
+
+
 class EventLog:
     """A listener that logs each event, for those who build on lines of a log: `event` is its name, and its data stand beside it.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from overseer import configuration
 from overseer.errors import ConfigError
+from overseer.events import Listener
 from overseer.job import Clock, utc_now
 from overseer.retry import Retry
 
@@ -29,6 +30,11 @@ class Config:
         retries: retry policies by type, for handlers that bring none.
         seed: makes the choice among ready jobs repeatable; None leaves it to chance.
         clock: tells the time; tests bring their own.
+        listeners: are told what happens to jobs; see `overseer.events`.
+        sentry_dsn: where Sentry hears of errors; needs factstore[sentry].
+        metrics_port: where Prometheus may scrape, on this machine's own address; 0 takes a free one; needs factstore[metrics].
+        tracing: whether attempts are spans of the process's OpenTelemetry; needs factstore[otel].
+        log_events: whether each event is a record of the logger `overseer.events`.
     """
 
     store: str = ""
@@ -41,6 +47,11 @@ class Config:
     retries: Mapping[str, Retry] = field(default_factory=dict)
     seed: int | None = None
     clock: Clock = utc_now
+    listeners: Sequence[Listener] = ()
+    sentry_dsn: str = ""
+    metrics_port: int | None = None
+    tracing: bool = False
+    log_events: bool = False
 
     def __post_init__(self) -> None:
         for name in ("heartbeat_sleep_time", "heartbeat_tolerance", "sleep_time", "batch", "max_crashes"):

@@ -76,6 +76,23 @@ def test_jobs_that_wait_for_what_will_not_come_never_run(conn):
     assert (("2", "3"), ["4"]) == (made.never, [step.id for step in made.steps])
 
 
+def test_jobs_of_a_paused_queue_do_not_run_but_for_those_that_do_already(conn):
+    for name, kind, more in (
+        ("job/queue", "keyword", {}),
+        ("queue/name", "keyword", {":db/unique": ":db.unique/identity"}),
+        ("queue/paused", "boolean", {}),
+    ):
+        attribute = {":db/ident": f":{name}", ":db/valueType": f":db.type/{kind}", ":db/cardinality": ":db.cardinality/one", **more}
+        if conn.db().entid(f":{name}") is None:
+            conn.transact([attribute])
+    conn.transact([{":queue/name": ":slow", ":queue/paused": True}, job_txn("a", {":job/queue": ":slow"}, id="1"), job_txn("d", id="2")])
+    conn.transact([{**job_txn("c", {":job/queue": ":slow"}, id="3"), ":job/status": ":job.status/started"}])
+    made = plan(conn.db(), now=NOW, workers=2, seconds=SECONDS)
+    assert (("1",), ["2", "3"]) == (made.never, sorted(step.id for step in made.steps))
+    conn.transact([{":queue/name": ":slow", ":queue/paused": False}])
+    assert () == plan(conn.db(), now=NOW, seconds=SECONDS).never
+
+
 def test_what_if_is_a_plan_of_an_imagined_database(conn):
     conn.transact(graph_txns({"a": [], "b": ["a"], "d": ["b"]}))
     imagined = factstore.with_(conn.db(), graph_txns({"c": []})).db_after

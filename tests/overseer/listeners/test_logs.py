@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Thread
 
@@ -93,3 +95,25 @@ def test_every_kind_of_event_is_a_line_with_its_data(lines):
     assert ["ValueError: boom", ":job.status/failed"] == [said[3]["error"], said[3]["status"]]
     assert ["host:1:aa fatal", "OSError: disk"] == [said[8]["message"], said[8]["error"]]
     assert [] == [line for line in said if "secret" in json.dumps(line)]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_the_command_line_sets_up_writes_the_job_at_the_end_of_a_line_or_into_its_json(as_json):
+    code = f"""
+import logging
+from overseer.events import Listeners
+from overseer.listeners.logs import set_up
+from overseer.job import Lease
+set_up(logging.INFO, as_json={as_json})
+class Attempt:
+    lease = Lease(job=1, id="j1", type=":mail/send", attempt=2, token="t", worker="w")
+logging.info("outside")
+with Listeners().around(Attempt):
+    logging.info("inside")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    outside, inside = done.stderr.splitlines()
+    if as_json:
+        assert [None, "j1"] == [json.loads(line).get("job_id") for line in (outside, inside)]
+    else:
+        assert outside.endswith(" INFO outside") and inside.endswith(" INFO inside  [:mail/send j1 attempt 2]")
