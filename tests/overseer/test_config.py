@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 from dataclasses import fields
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -188,3 +189,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 def test_start_needs_a_store():
     with pytest.raises(ConfigError, match="store is required"):
         start({}, {":a": len})
+
+
+def test_the_settings_that_the_documentation_shows_are_settings(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/how-to/deploy-workers.md").read_text()
+    (tmp_path / "shop.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
+    config = Config.read(tmp_path / "shop.toml")
+    assert ("/var/lib/shop/shop.facts", timedelta(seconds=30), 5) == (config.store, config.lease, config.retries["mail/send"].max_attempts)
