@@ -15,9 +15,11 @@ from typing import Any
 import click
 
 import factstore
+from overseer import operators
 from overseer import status as ask
 from overseer.errors import HandlerError
 from overseer.job import STATUSES
+from overseer.listeners import logs
 from overseer.queues import queue as settings_of
 from overseer.store import JobStore, install
 from overseer.worker import Config, Worker, worker_name
@@ -43,10 +45,13 @@ def main() -> None:
     """Durable jobs in dependency graphs, on a fact store."""
 
 
+operators.add_to(main)
+
+
 @main.command()
 @click.argument("handlers")
 @click.option("--store", "uri", envvar="OVERSEER_STORE", help="Path or uri of the store; overrides the settings' file.")
-@click.option("-c", "--config", "path", type=click.Path(dir_okay=False), help="A TOML file with settings.")
+@click.option("-c", "--config", "path", type=click.Path(dir_okay=False), help="A TOML or YAML file with settings.")
 @click.option("--until-idle", is_flag=True, help="Exit when no job is unstarted or started any more.")
 @click.option("--lease", type=float, help="Seconds after which others take the jobs of a worker that went silent.")
 @click.option("--concurrency", type=int, help="Handlers to run at a time.")
@@ -54,9 +59,12 @@ def main() -> None:
 @click.option("--queue", "queues", multiple=True, help="A queue to work on; may be given several times. Without it, all.")
 @click.option("--batch", type=int, help="Jobs to hold at a time, if more than can run.")
 @click.option("-v", "--verbose", is_flag=True, help="Log each job.")
-def worker(handlers: str, uri: str | None, path: str | None, until_idle: bool, lease: float | None, verbose: bool, **given: Any) -> None:
+@click.option("--log-json", is_flag=True, help="Log lines of JSON.")
+def worker(
+    handlers: str, uri: str | None, path: str | None, until_idle: bool, lease: float | None, verbose: bool, log_json: bool, **given: Any
+) -> None:
     """Work on jobs with HANDLERS, given as module:name of a mapping from job type to handler."""
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.set_up(logging.DEBUG if verbose else logging.INFO, as_json=log_json)
     config = _settings(path, lease, {"store": uri, **given})
     found = load_handlers(handlers)
     with factstore.connect(config.store) as conn:

@@ -145,6 +145,25 @@ class Fatal(Event):
     error: BaseException
 
 
+class Attempt(Protocol):
+    """What surrounds a handler sees of its attempt: the job that the handler is given."""
+
+    @property
+    def lease(self) -> Lease:
+        """The attempt."""
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """What was known of the job at its claim."""
+
+    @property
+    def db(self) -> Any:
+        """The database right after the claim."""
+
+    def assert_(self, *forms: Any) -> None:
+        """Add tx-data that commits when the attempt finishes."""
+
+
 class Listener(Protocol):
     """Is told of events, one after the other on the worker's threads; it has to be quick, and may be told by several at once."""
 
@@ -156,8 +175,16 @@ class Listener(Protocol):
 class Surrounding(Protocol):
     """What a listener may offer besides: a context in which the handler runs, in the handler's own thread or task."""
 
-    def around(self, lease: Lease, attributes: Mapping[str, Any]) -> AbstractContextManager[Any]:
+    def around(self, job: Attempt, /) -> AbstractContextManager[Any]:
         """Return the context of one attempt's handler."""
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """What a listener may offer besides: an end, at which it sends off what it holds."""
+
+    def close(self) -> None:
+        """Send off what is left; the worker ends."""
 
 
 # What `current_lease` tells and logs show. It is set per thread and task, so that handlers that run at once do not mix.
@@ -203,17 +230,26 @@ class Listeners:
             except Exception:
                 log.exception("the listener %r failed on %s", listener, type(event).__name__)
 
+    def close(self) -> None:
+        """Let everybody send off what is left."""
+        for listener in self._listeners:
+            if isinstance(listener, Closing):
+                try:
+                    listener.close()
+                except Exception:
+                    log.exception("the listener %r failed on closing", listener)
+
     @contextmanager
-    def around(self, lease: Lease, attributes: Mapping[str, Any]) -> Iterator[None]:
+    def around(self, job: Attempt) -> Iterator[None]:
         """Run a handler: `current_lease` tells of its attempt, and the contexts of the listeners surround it."""
-        token = _CURRENT.set(lease)
+        token = _CURRENT.set(job.lease)
         try:
             if not self._around:
                 yield
                 return
             with ExitStack() as stack:
                 for around in self._around:
-                    stack.enter_context(_Harmless(partial(around, lease, attributes)))
+                    stack.enter_context(_Harmless(partial(around, job)))
                 yield
         finally:
             _CURRENT.reset(token)

@@ -42,6 +42,23 @@ _ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ("overseer/by", "string", {}, "On a transaction: who made it, where that is not the job's own worker."),
 )
 
+_MORE_ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
+    ("schedule/id", "string", {"unique": ":db.unique/identity"}, "The schedule's name."),
+    ("schedule/cron", "string", {}, "When jobs are due, as a cron expression."),
+    ("schedule/timezone", "string", {}, "The IANA zone whose clocks the expression is about; UTC when absent."),
+    ("schedule/type", "keyword", {}, "The type of the jobs."),
+    ("schedule/args", "string", {}, "Attributes of the jobs, as EDN."),
+    ("schedule/missed", "keyword", {}, "What becomes of missed times: :schedule.missed/skip, last or all."),
+    ("schedule/grace", "long", {}, "Milliseconds after which a time counts as missed; a minute when absent."),
+    ("schedule/paused", "boolean", {}, "Whether nothing becomes due."),
+    ("schedule/last", "instant", {"noHistory": True}, "The newest nominal time that became a job."),
+    ("job/schedule", "ref", {}, "The schedule by which the job was enqueued."),
+    ("job/nominal", "instant", {}, "The time of the schedule that the job stands for."),
+    ("job/trace-parent", "string", {}, "The span in which the job was enqueued, in W3C's form."),
+    ("job/trace", "string", {}, "The span of the attempt that finished the job, in W3C's form."),
+    ("overseer/reverts", "ref", {}, "On a transaction: the one that it takes back."),
+)
+
 
 def _declaration(name: str, value_type: str, properties: dict[str, Any], doc: str) -> dict[str, Any]:
     many = properties.get("many", False)
@@ -54,4 +71,4 @@ def _declaration(name: str, value_type: str, properties: dict[str, Any], doc: st
     }
 
 
-ATTRIBUTES: Final[tuple[dict[str, Any], ...]] = tuple(_declaration(*row) for row in _ROWS)
+ATTRIBUTES: Final[tuple[dict[str, Any], ...]] = tuple(_declaration(*row) for row in (*_ROWS, *_MORE_ROWS))

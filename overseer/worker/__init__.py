@@ -5,6 +5,7 @@
                                     handlers ──► settler        a thread of its own
                                  held leases ──► heartbeat      a thread of its own
                               others' leases ──► monitor        a thread of its own
+                                   schedules ──► cron           a thread of its own
 
 The store is all that workers share, and all that they coordinate by. Outside of handlers a worker is crash-only: what it does not
 understand ends it, and others take its jobs when their leases run out.
@@ -23,10 +24,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import factstore
 from overseer import lookup
+from overseer.cron import Cron
 from overseer.errors import ConfigError
 from overseer.events import Fatal, Listeners
 from overseer.handler import Handlers, check_handlers
 from overseer.job import STARTED, STATUSES, as_keyword
+from overseer.listeners import chosen
 from overseer.queues import allowance, next_start, queues
 from overseer.ready import TAILED, ReadySet
 from overseer.store import JobStore, install
@@ -70,7 +73,7 @@ class Worker:
         self._random = random = Random(config.seed)
         self._stop = Event()
         self._store = store = JobStore(conn, worker=self.name)
-        self._listeners = listeners = Listeners(config.listeners)
+        self._listeners = listeners = Listeners([*config.listeners, *chosen(conn, **config.watching)])
         self._ready = ReadySet(by_type, queues=None if config.queues is None else map(as_keyword, config.queues))
         self._pool = pool(config.executor or ("inline" if config.concurrency == 1 else "threads"), config.concurrency, listeners)
         self._heartbeat = Heartbeat(
@@ -94,6 +97,8 @@ class Worker:
             random=Random(random.random()),
             listeners=listeners,
         )
+        self._cron = Cron(conn, clock=conn.now, random=Random(random.random()))
+        self._parts = (self._heartbeat, self._monitor, self._cron, self._settler)  # each a thread of its own
 
     @property
     def lost(self) -> int:
@@ -131,10 +136,9 @@ class Worker:
             until_idle: return, too, when no job of the handled types is unstarted or started any more, anywhere.
         """
         install(self._conn)
-        parts = (self._heartbeat, self._monitor, self._settler)
         with self._conn.tx_reports() as reports:
             self._ready.load(self._conn.db())
-            for part in parts:
+            for part in self._parts:
                 part.start()
             try:
                 while not self._stop.is_set():
@@ -148,10 +152,11 @@ class Worker:
                 self._listeners.tell(Fatal(at=self._conn.now(), worker=self.name, error=error))
                 raise
             finally:
-                for part in parts:
+                for part in self._parts:
                     part.stop()
                 if self._pool.is_ours:
                     self._pool.executor.shutdown(wait=False, cancel_futures=True)
+                self._listeners.close()
         self._check_threads()
 
     def _work_or_wait(self, reports: TxReports) -> None:
@@ -209,7 +214,7 @@ class Worker:
             self._absorb(reports, wait=0.0)
 
     def _check_threads(self) -> None:
-        for part in (self._heartbeat, self._monitor, self._settler):
+        for part in self._parts:
             if part.error is not None:
                 raise part.error
 

@@ -1,15 +1,15 @@
-"""Settings of a worker: one frozen value, from keywords, from a mapping in Overseer's spelling, or from a TOML file."""
+"""Settings of a worker: one frozen value, from keywords, from a mapping in Overseer's spelling, or from a TOML or YAML file."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any
 
+from overseer import configuration
 from overseer.errors import ConfigError
 from overseer.events import Listener
 from overseer.retry import Retry
@@ -34,7 +34,11 @@ class Config:
         max_crashes: a job that has taken this many workers with it is failed.
         retries: retry policies by type, for handlers that bring none.
         seed: makes the choice among ready jobs repeatable; None leaves it to chance.
-        listeners: are told what happens to jobs: see `overseer.events`.
+        listeners: are told what happens to jobs; see `overseer.events`.
+        sentry_dsn: where Sentry hears of errors; needs factstore[sentry].
+        metrics_port: where Prometheus may scrape, on this machine's own address; 0 takes a free one; needs factstore[metrics].
+        tracing: whether attempts are spans of the process's OpenTelemetry; needs factstore[otel].
+        log_events: whether each event is a record of the logger `overseer.events`.
     """
 
     store: str = ""
@@ -51,6 +55,10 @@ class Config:
     retries: Mapping[str, Retry] = field(default_factory=dict)
     seed: int | None = None
     listeners: Sequence[Listener] = ()
+    sentry_dsn: str = ""
+    metrics_port: int | None = None
+    tracing: bool = False
+    log_events: bool = False
 
     def __post_init__(self) -> None:
         for name in ("heartbeat_sleep_time", "heartbeat_tolerance", "sleep_time", "concurrency", "batch", "max_crashes"):
@@ -67,6 +75,11 @@ class Config:
         """How long a claim lasts without a heartbeat."""
         return timedelta(milliseconds=self.heartbeat_sleep_time * self.heartbeat_tolerance)
 
+    @property
+    def watching(self) -> dict[str, Any]:
+        """Which of the listeners that come with the package are wanted, for `listeners.chosen`."""
+        return {name: getattr(self, name) for name in ("sentry_dsn", "metrics_port", "tracing", "log_events")}
+
     @classmethod
     def of(cls, settings: Config | Mapping[str, Any] | None) -> Config:
         """Return the settings of a mapping; names may be spelled with hyphens, and heartbeat settings be nested, as in Overseer.
@@ -74,32 +87,9 @@ class Config:
         >>> Config.of({"store": "jobs.facts", "heartbeat": {"sleep-time": 5000}}).lease
         datetime.timedelta(seconds=15)
         """
-        if isinstance(settings, Config):
-            return settings
-        flat = dict(_flat(settings or {}))
-        known = {setting.name for setting in fields(cls)}
-        unknown = sorted(set(flat) - known - _IGNORED)
-        if unknown:
-            why = f"no setting is called {', '.join(unknown)}; there are {', '.join(sorted(known))}"
-            raise ConfigError(":job.error/bad-config", why, settings=unknown)
-        return cls(**{name: value for name, value in flat.items() if name in known})
+        return settings if isinstance(settings, Config) else cls(**configuration.settings(settings or {}, cls))
 
     @classmethod
-    def read(cls, path: str | Path) -> Self:
-        """Return the settings of a TOML file."""
-        try:
-            return cls.of(tomllib.loads(Path(path).read_text()))  # type: ignore[return-value]
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(":job.error/bad-config", f"{path} cannot be read as TOML: {error}", path=str(path)) from error
-
-
-# Overseer's detector polled; ours is told by the log, so there is no sleep to set.
-_IGNORED: Final = frozenset({"detector_sleep_time", "heartbeat_monitor_shutdown", "heartbeat_enabled"})
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    for key, value in settings.items():
-        name = prefix + str(key).removeprefix(":").replace("-", "_")
-        pairs += _flat(value, "heartbeat_") if name == "heartbeat" and isinstance(value, Mapping) else [(name, value)]
-    return pairs
+    def read(cls, path: str | Path) -> Config:
+        """Return the settings of a TOML or YAML file."""
+        return cls(**configuration.settings(configuration.read(path), cls, source=str(path)))

@@ -37,7 +37,7 @@ def perform(handler: Handler, job: Job, listeners: Listeners) -> Performed:
     """Run a handler here and now."""
     started = time.perf_counter()
     try:
-        with listeners.around(job.lease, job.attributes):
+        with listeners.around(job):
             returned = invoke(handler, job)
         return Performed(facts_of(returned, job), result_of(returned, job), None, time.perf_counter() - started)
     except CAUGHT as error:
@@ -48,7 +48,7 @@ async def aperform(handler: Handler, job: Job, listeners: Listeners) -> Performe
     """Run a handler on the event loop; a cancelled one is left to whoever cancelled it."""
     started = time.perf_counter()
     try:
-        with listeners.around(job.lease, job.attributes):
+        with listeners.around(job):
             returned = await ainvoke(handler, job)
         return Performed(facts_of(returned, job), result_of(returned, job), None, time.perf_counter() - started)
     except CAUGHT as error:
