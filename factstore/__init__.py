@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from factstore import edn, errors
+    from factstore.arithmetic import part, resolve_tempid, t_to_tx, tempid, tx_to_t
     from factstore.conn import Connection, Log, LoggedTransaction, TxReports, connect
     from factstore.datom import Datom
     from factstore.db import Database
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 _HOMES: Final = {
     "edn": "factstore.edn",
     "errors": "factstore.errors",
+    **dict.fromkeys(("part", "resolve_tempid", "t_to_tx", "tempid", "tx_to_t"), "factstore.arithmetic"),
     **dict.fromkeys(("Connection", "Log", "LoggedTransaction", "TxReports", "connect"), "factstore.conn"),
     "Datom": "factstore.datom",
     "Database": "factstore.db",
@@ -113,13 +115,18 @@ __all__ = [
     "explain",
     "index_pull",
     "migrate",
+    "part",
     "pull",
     "pull_many",
     "q",
     "register",
+    "resolve_tempid",
     "schema_of",
     "set_exactly",
     "squuid",
+    "t_to_tx",
+    "tempid",
+    "tx_to_t",
     "with_",
 ]
 
