@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from factstore.excision import Excision
     from factstore.fields import Attr
     from factstore.load import Into, LoadReport
-    from factstore.migrations import Migrated, Migration, MigrationReport, migrate
+    from factstore.migrations import Migrated, Migration, MigrationReport, migrate, migrations_in
     from factstore.pulls import pull, pull_many
     from factstore.pulls.along import index_pull
     from factstore.query import explain, q
@@ -63,7 +63,7 @@ _HOMES: Final = {
     "Excision": "factstore.excision",
     "Attr": "factstore.fields",
     **dict.fromkeys(("Into", "LoadReport"), "factstore.load"),
-    **dict.fromkeys(("Migrated", "Migration", "MigrationReport", "migrate"), "factstore.migrations"),
+    **dict.fromkeys(("Migrated", "Migration", "MigrationReport", "migrate", "migrations_in"), "factstore.migrations"),
     **dict.fromkeys(("pull", "pull_many"), "factstore.pulls"),
     "index_pull": "factstore.pulls.along",
     **dict.fromkeys(("explain", "q"), "factstore.query"),
@@ -115,6 +115,7 @@ __all__ = [
     "explain",
     "index_pull",
     "migrate",
+    "migrations_in",
     "part",
     "pull",
     "pull_many",
