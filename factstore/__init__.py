@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from factstore.excision import Excision
     from factstore.fields import Attr
+    from factstore.interactive import Transaction
     from factstore.load import Into, LoadReport
     from factstore.migrations import Migrated, Migration, MigrationReport, migrate, migrations_in
     from factstore.pulls import pull, pull_many
@@ -62,6 +63,7 @@ _HOMES: Final = {
     ),
     "Excision": "factstore.excision",
     "Attr": "factstore.fields",
+    "Transaction": "factstore.interactive",
     **dict.fromkeys(("Into", "LoadReport"), "factstore.load"),
     **dict.fromkeys(("Migrated", "Migration", "MigrationReport", "migrate", "migrations_in"), "factstore.migrations"),
     **dict.fromkeys(("pull", "pull_many"), "factstore.pulls"),
@@ -101,6 +103,7 @@ __all__ = [
     "StorageError",
     "Symbol",
     "TransactError",
+    "Transaction",
     "TxReport",
     "TxReports",
     "UniqueConflict",

@@ -68,6 +68,11 @@ class Database:
         """The t that the next transaction will have. Source: Datomic API, next-t."""
         return self.basis_t + 1
 
+    @property
+    def next_tx(self) -> int:
+        """The entity id that the next transaction will have."""
+        return tx_of(self.basis_t + 1)
+
     # -- other databases of the same facts
 
     def as_of(self, point: Point) -> Database:
