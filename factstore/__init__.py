@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from factstore import edn, errors
+    from factstore.arithmetic import part, resolve_tempid, t_to_tx, tempid, tx_to_t
     from factstore.conn import Connection, Log, LoggedTransaction, TxReports, connect
     from factstore.datom import Datom
     from factstore.db import Database
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
     )
     from factstore.excision import Excision
     from factstore.fields import Attr
+    from factstore.interactive import Transaction
     from factstore.load import Into, LoadReport
-    from factstore.migrations import Migrated, Migration, MigrationReport, migrate
+    from factstore.migrations import Migrated, Migration, MigrationReport, migrate, migrations_in
     from factstore.pulls import pull, pull_many
     from factstore.pulls.along import index_pull
     from factstore.query import explain, q
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 _HOMES: Final = {
     "edn": "factstore.edn",
     "errors": "factstore.errors",
+    **dict.fromkeys(("part", "resolve_tempid", "t_to_tx", "tempid", "tx_to_t"), "factstore.arithmetic"),
     **dict.fromkeys(("Connection", "Log", "LoggedTransaction", "TxReports", "connect"), "factstore.conn"),
     "Datom": "factstore.datom",
     "Database": "factstore.db",
@@ -60,8 +63,9 @@ _HOMES: Final = {
     ),
     "Excision": "factstore.excision",
     "Attr": "factstore.fields",
+    "Transaction": "factstore.interactive",
     **dict.fromkeys(("Into", "LoadReport"), "factstore.load"),
-    **dict.fromkeys(("Migrated", "Migration", "MigrationReport", "migrate"), "factstore.migrations"),
+    **dict.fromkeys(("Migrated", "Migration", "MigrationReport", "migrate", "migrations_in"), "factstore.migrations"),
     **dict.fromkeys(("pull", "pull_many"), "factstore.pulls"),
     "index_pull": "factstore.pulls.along",
     **dict.fromkeys(("explain", "q"), "factstore.query"),
@@ -99,6 +103,7 @@ __all__ = [
     "StorageError",
     "Symbol",
     "TransactError",
+    "Transaction",
     "TxReport",
     "TxReports",
     "UniqueConflict",
@@ -113,14 +118,20 @@ __all__ = [
     "explain",
     "index_pull",
     "migrate",
+    "migrations_in",
+    "part",
     "pull",
     "pull_many",
     "q",
     "register",
+    "resolve_tempid",
     "schema_of",
     "set_exactly",
     "squuid",
+    "t_to_tx",
+    "tempid",
     "tx_instant",
+    "tx_to_t",
     "with_",
 ]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,48 @@ def log(store: str, start: int | None, end: int | None) -> None:
         db = conn.db()
         for t, data in conn.log().tx_range(start, end):
             click.echo(f"t={t}  {db.instant_of(t)}")
-            for datom in data:
-                sign = "+" if datom.added else "-"
-                click.echo(f"  {sign} [{datom.e} {db.ident(datom.a)} {factstore.edn.write(datom.v)}]")
+            _print_datoms(db, data)
+
+
+def _print_datoms(db: factstore.Database, data: Iterable[factstore.Datom]) -> None:
+    for datom in data:
+        sign = "+" if datom.added else "-"
+        click.echo(f"  {sign} [{datom.e} {db.ident(datom.a)} {factstore.edn.write(datom.v)}]")
+
+
+@main.command()
+@_store
+@click.argument("folder")
+@click.option(
+    "--dry-run", is_flag=True, help="Commit nothing: print the datoms of each, and what the first that would be refused violates."
+)
+@click.option("--import", "modules", multiple=True, metavar="MODULE", help="Import it first: it registers functions that migrations name.")
+@_as_json
+def migrate(store: str, folder: str, dry_run: bool, modules: tuple[str, ...], as_json: bool) -> None:
+    """Apply the migrations in FOLDER, one a file of EDN in order of name, that the store has not seen yet."""
+    for module in modules:
+        import_module(module)
+    with _opened(store, read_only=dry_run) as conn:
+        found = factstore.migrate(conn, factstore.migrations_in(folder), dry_run=dry_run)
+    if as_json:
+        told = {**found._asdict(), "applied": [done._asdict() for done in found.applied]}
+        click.echo(json.dumps({key: value for key, value in told.items() if key != "db"}, default=str))
+    else:
+        _print_migrations(found)
+    if found.failed is not None:
+        sys.exit(EXIT_REFUSED)
+
+
+def _print_migrations(found: factstore.MigrationReport) -> None:
+    for name, t, datoms in found.applied:
+        click.echo(f"{name}  {'would be ' if found.dry_run else ''}t={t}, {len(datoms)} datoms")
+        if found.dry_run and found.db is not None:
+            _print_datoms(found.db, datoms)
+    if found.failed is not None:
+        click.echo(f"{found.failed}  would be refused")
+        for problem in found.problems:
+            click.echo(f"  {problem['code']}: {problem['message']}")
+    click.echo(f"{len(found.applied)} {'to apply' if found.dry_run else 'applied'}, {len(found.already)} applied before")
 
 
 @main.command()

@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from datetime import datetime
 from threading import Event, Lock, Thread, current_thread
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -95,10 +96,12 @@ class Committer:
         self.listeners: list[Callable[[TxReport], None]] = []
         self._clock = clock
         self._turn = Lock()
+        self._starting = Lock()
         self._queue: deque[Request] = deque()
         self._encode = log.Encoder().encode
         self._ids = os.urandom(10)
         self._id = 0
+        self._alone: Thread | None = None  # the thread that holds the turn for as long as it likes
         self._background: Thread | None = None
         self._wake = Event()
         self._closing = False
@@ -165,6 +168,7 @@ class Committer:
             if done is not None:
                 return done
             return self.apply(preparation_of(tx_data))
+        self._check_not_alone()
         return self._enqueue(Request(tx_data)).result()
 
     def apply(self, preparation: Preparation, *, exclusive: bool = False, anew: bool = False) -> TxReport:
@@ -174,6 +178,7 @@ class Committer:
             exclusive: take the writer's turn before preparing, for a change that takes long to prepare.
             anew: afterwards go on from what the storage has then; the preparation changed that too.
         """
+        self._check_not_alone()
         if exclusive:
             with self._turn, self.storage.turn():
                 self._catch_up()
@@ -189,6 +194,28 @@ class Committer:
             done = self._enqueue(Request(None, preparation)).result()
         self._indexing.consider(self._now)
         return done
+
+    @contextmanager
+    def alone(self) -> Iterator[Database]:
+        """Hold the turn of all processes for a block, and give it the newest database; only `commit_alone` commits meanwhile."""
+        self._check_not_alone()
+        with self._turn, self.storage.turn():
+            self._catch_up()
+            self._alone = current_thread()
+            try:
+                yield self._now.database
+            finally:
+                self._alone = None
+        self._indexing.consider(self._now)
+
+    def commit_alone(self, preparation: Preparation) -> TxReport:
+        """Commit a prepared change from within `alone`."""
+        return self._commit_alone(preparation)
+
+    def _check_not_alone(self) -> None:
+        if self._alone is not None and self._alone is current_thread():
+            text = "this thread has a transaction open, which nothing can be committed beside; say it in that transaction"
+            raise TransactError(":db.error/transaction-open", text)
 
     def transact_async(self, tx_data: Any) -> Future[TxReport]:
         """Commit tx-data some time soon; the future gives its report."""
@@ -210,7 +237,7 @@ class Committer:
         return request.future
 
     def _start_background(self) -> None:
-        with self._turn:
+        with self._starting:
             if self._background is None:
                 self._background = Thread(target=self._commit_in_background, name="factstore-commit", daemon=True)
                 self._background.start()
@@ -385,6 +412,7 @@ class Committer:
 
     def listen(self, listener: Callable[[TxReport], None]) -> int:
         """Tell a listener of every commit from now on; return the t after which that is."""
+        self._check_not_alone()
         with self._turn:
             self.listeners.append(listener)
             return self._now.t

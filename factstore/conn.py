@@ -20,6 +20,7 @@ from factstore.conditions import Conditional
 from factstore.datom import Datom, t_of
 from factstore.db import Database, Point
 from factstore.errors import Closed, DatabaseError
+from factstore.interactive import Transaction, transacting
 from factstore.storage import Storage, Sync, open_storage
 from factstore.transact import Nones, TxReport
 from factstore.values import micros_to_instant
@@ -210,6 +211,25 @@ class Connection:
         if key is None and if_unchanged_since is None and none == "reject" and not in_force(None):
             return self._committer.transact_async(tx_data)
         return Conditional(tx_data, none, if_unchanged_since, key, annotations_of(self)).commit_async(self._committer)
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Make one transaction in steps that read what was said so far: `with conn.transaction() as tx`.
+
+        `tx.transact(…)` says something, `tx.db` is the database with all that was said, `tx.rollback()` forgets it. At the end of
+        the block its difference is committed as one transaction, `tx.report`; a block that raises, or says nothing, commits nothing.
+        Nobody else commits while a block is open, so keep it short; within it `transact` of the connection is refused. A step costs
+        what was said so far. An attribute that a step declares can be used from the next transaction on.
+
+        >>> with connect("memory:") as conn:
+        ...     with conn.transaction() as tx:
+        ...         red = tx.transact([{":db/id": "red", ":db/ident": ":color/red"}]).tempids["red"]
+        ...         _ = tx.transact([{":db/id": red, ":db/doc": "like a rose"}])
+        ...     [tx.report.t, tx.db.ident(red)]
+        [1, :color/red]
+        """
+        self._check_open()
+        said = annotations_of(self)
+        return transacting(self._committer, [{":db/id": "datomic.tx", **said}] if said else [])
 
     def annotate(self, mapping: Mapping[str, Any] | None = None, /, **words: Any) -> AbstractContextManager[None]:
         """Say something of every transaction made with this connection in a block, such as who made it and why.

@@ -63,6 +63,16 @@ class Database:
         bound = self.view.count(a)
         return f"{self.view.by_entity(a).size:,}" if bound <= _COUNTED else f"≤ {bound:,}"
 
+    @property
+    def next_t(self) -> int:
+        """The t that the next transaction will have. Source: Datomic API, next-t."""
+        return self.basis_t + 1
+
+    @property
+    def next_tx(self) -> int:
+        """The entity id that the next transaction will have."""
+        return tx_of(self.basis_t + 1)
+
     # -- other databases of the same facts
 
     def as_of(self, point: Point) -> Database:
@@ -92,6 +102,24 @@ class Database:
         Source: Datomic API, history.
         """
         return replace(self, is_history=True, view=self.view.cut(is_history=True))
+
+    def branch(self, point: Point) -> Database:
+        """Return the database as it was after a point, for `with_` to go on from: as if nothing had come since.
+
+        `with_` on an `as_of` works on all facts there are; on a branch it works on those of then, and its transactions are t + 1,
+        t + 2, … after the point. Nothing of it can be committed. The schema is today's, and new entities get ids that none has.
+
+        Args:
+            point: t, a transaction's entity id, or an aware datetime: the last transaction at or before it.
+        Raises: DatabaseError(:db.error/history-not-supported) for a history database.
+        """
+        if self.is_history:
+            raise DatabaseError(":db.error/history-not-supported", "a branch goes on from a database, got the history of one")
+        t = min(self.t_at(point), self.basis_t if self.as_of_t is None else self.as_of_t)
+        instant = self.instant_of(t)
+        last = 0 if instant is None else instant_to_micros(instant)
+        branched = replace(self, view=self.view.branch(t), basis_t=t, last_instant=last, as_of_t=None)
+        return branched.filtered_by(self.predicates) if self.predicates else branched
 
     def filter(self, predicate: Predicate) -> Database:
         """Return only the datoms for which `predicate(unfiltered database, datom)` is true; filters add up.

@@ -72,7 +72,9 @@ def _declaration(shape: type, slot: Slot) -> dict[str, Any]:
         ":db/valueType": f":db.type/{_type_name(shape, slot)}",
         ":db/cardinality": f":db.cardinality/{'one' if slot.collection is None else 'many'}",
     }
-    if get_origin(slot.hint) is tuple:
+    if said.members:
+        form[":db/tupleAttrs"] = _members(shape, slot)
+    elif get_origin(slot.hint) is tuple:
         form[":db/tupleTypes"] = [f":db.type/{_type_of(shape, slot, part)}" for part in get_args(slot.hint)]
     more = {
         ":db/unique": said.unique and f":db.unique/{said.unique}",
@@ -81,8 +83,24 @@ def _declaration(shape: type, slot: Slot) -> dict[str, Any]:
         ":db/fulltext": said.fulltext,
         ":db/noHistory": said.no_history,
         ":db/doc": said.doc,
+        ":db.attr/preds": list(said.preds),
     }
     return form | {key: value for key, value in more.items() if value}
+
+
+def _members(shape: type, slot: Slot) -> list[str]:
+    """Return the attributes of a composite tuple, each by the name of its field or its own."""
+    fields = {other.name: other.attribute for other in slots_of(shape)}
+    unknown = [name for name in slot.declared.members if name not in fields and not name.startswith(":")]
+    if (
+        unknown
+        or slot.collection is not None
+        or get_origin(slot.hint) is not tuple
+        or len(get_args(slot.hint)) != len(slot.declared.members)
+    ):
+        expected = f"a tuple with a type for each of its members, which are fields of {shape.__name__} ({', '.join(fields)})"
+        raise _no_type(shape, slot, expected, unknown[0] if unknown else slot.hint)
+    return [fields.get(name, name) for name in slot.declared.members]
 
 
 def _type_name(shape: type, slot: Slot) -> str:

@@ -34,6 +34,7 @@ from typing import Any, Final
 CATEGORIES: Final[Mapping[str, str]] = {
     ":db.error/cas-failed": "conflict",
     ":db.error/changed-since": "conflict",
+    ":db.error/requirement-failed": "conflict",
     ":db.error/unique-conflict": "conflict",
     ":db.error/upsert-conflict": "conflict",
     ":db.error/not-an-entity": "not-found",

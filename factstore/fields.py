@@ -32,6 +32,8 @@ class Attr:
         type: its value type, such as "bigint", where the Python type does not say it.
         unique: "identity": a value names its entity, and asserting it again finds that entity; "value": nobody else may have it.
         component: what it refers to is a part, and goes with the whole.
+        preds: registered functions that must be true of a value.
+        members: fields of the same class that a composite tuple is made of; it is read, and written by writing those.
 
     >>> Attr(unique="identity", doc="Where letters go.").unique
     'identity'
@@ -45,6 +47,8 @@ class Attr:
     index: bool = False
     fulltext: bool = False
     no_history: bool = False
+    preds: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
     doc: str | None = None
 
 
@@ -115,7 +119,8 @@ def _is_pair(hint: Any) -> bool:
 
 def map_of(instance: Any) -> dict[str, Any]:
     """Return the map form that says what an instance says; an entity id of None is left out, other Nones are the reader's."""
-    said = {slot.attribute: getattr(instance, slot.name) for slot in slots_of(instance.__class__)}
+    # A composite tuple follows its members, which may have changed since the instance was read.
+    said = {slot.attribute: getattr(instance, slot.name) for slot in slots_of(instance.__class__) if not slot.declared.members}
     if said.get(":db/id", ...) is None:
         del said[":db/id"]
     return said

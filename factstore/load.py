@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from itertools import compress, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -84,13 +85,12 @@ def load(
     basis_t = conn.db().basis_t
     from_text = isinstance(source, str | os.PathLike)
     for table in batches(source, tuple(mapping), batch_rows):
-        columns = [_column(conn.db(), name, into) for name, into in mapping.items()]
-        _check_mapping(columns)
-        batch = [_Typed(c, *_typed(conn.db(), c, _converted(c, table[c.name], missing, from_text))) for c in columns]
-        # Preparing a batch takes long: it would lose race after race, so the writer's turn comes first.
-        report = conn._committer.apply(_preparation(batch), exclusive=True)
+        read = partial(_read, table=table, mapping=mapping, missing=missing, from_text=from_text)
+        db = conn.db()
+        # Preparing a batch takes long: it would lose race after race, so the writer's turn comes first. Reading it does not need that.
+        report = conn._committer.apply(_preparation(db, read(db), read), exclusive=True)
         datoms, transactions, basis_t = datoms + report.size, transactions + 1, report.t
-        done += len(batch[0].values) if batch else 0
+        done += len(next(iter(table.values()), ()))
         if tell:
             tell(done, time.perf_counter() - start)
     return LoadReport(done, datoms, transactions, time.perf_counter() - start, basis_t)
@@ -148,11 +148,23 @@ class _Typed(NamedTuple):
     present: Array | None  # which rows have a value; None: all
 
 
-def _preparation(batch: Sequence[_Typed]) -> Preparation:
-    """Return the preparation of a batch: new rows in bulk, known ones as maps, in one transaction."""
+def _read(db: Database, *, table: Table, mapping: Mapping[str, str | Into], missing: Sequence[str], from_text: bool) -> list[_Typed]:
+    """Return a batch with its values checked and its references found, as a database has them."""
+    columns = [_column(db, name, into) for name, into in mapping.items()]
+    _check_mapping(columns)
+    return [_Typed(c, *_typed(db, c, _converted(c, table[c.name], missing, from_text))) for c in columns]
+
+
+def _preparation(known: Database, read: list[_Typed], reread: Callable[[Database], list[_Typed]]) -> Preparation:
+    """Return the preparation of a batch: new rows in bulk, known ones as maps, in one transaction.
+
+    Args:
+        read: the batch as `known` has it; somebody else may have committed before we get the turn, then it is read again.
+    """
 
     def prepared(before: Snapshot, now: int) -> Change:
         db = before.database
+        batch = read if db.basis_t == known.basis_t else reread(db)
         rows = len(batch[0].values)
         new = np.full(rows, all(_is_plain(db, typed.column.attribute) for typed in batch))
         for typed in batch:

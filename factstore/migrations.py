@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from factstore import edn
@@ -54,6 +56,23 @@ class MigrationReport(NamedTuple):
     dry_run: bool = False
     failed: str | None = None  # the migration at which a dry run ended
     problems: tuple[Mapping[str, Any], ...] = ()  # and all that it violates
+    db: Database | None = None  # as it is afterwards, or would be
+
+
+def migrations_in(folder: str | PathLike[str]) -> list[Migration]:
+    """Return the migrations that a folder holds: one a file of EDN, `001-colors.edn` is 001-colors, in order of name.
+
+    Raises: TransactError(:db.error/invalid-migration) for a folder that is not there or a file without tx-data; ReadError.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise TransactError(":db.error/invalid-migration", f"expected a folder of .edn files, {path} is none", path=str(path))
+    found = [Migration(file.stem, file.read_text(encoding="utf-8")) for file in sorted(path.glob("*.edn"))]
+    for migration in found:
+        if not isinstance(edn.read(migration.tx_data), list):
+            text = f"expected a vector of forms in {migration.name}.edn, got something else"
+            raise TransactError(":db.error/invalid-migration", text, name=migration.name)
+    return found
 
 
 def migrate(conn: Connection, migrations: Sequence[Migration], *, dry_run: bool = False) -> MigrationReport:
@@ -83,7 +102,7 @@ def migrate(conn: Connection, migrations: Sequence[Migration], *, dry_run: bool 
                 raise
             continue  # another process has applied it: look again
         applied.append(Migrated(waiting[0].name, done.t, done.tx_data))
-    return MigrationReport(tuple(applied), already)
+    return MigrationReport(tuple(applied), already, db=conn.db())
 
 
 def _rehearsed(db: Database, migrations: Sequence[Migration], already: tuple[str, ...]) -> MigrationReport:
@@ -93,10 +112,10 @@ def _rehearsed(db: Database, migrations: Sequence[Migration], already: tuple[str
             done = with_(db, _forms(migration))
         except TransactError as error:
             problems = error.data.get("problems") or (error.to_dict(),)
-            return MigrationReport(tuple(applied), already, True, migration.name, problems)
+            return MigrationReport(tuple(applied), already, True, migration.name, problems, db)
         applied.append(Migrated(migration.name, done.t, done.tx_data))
         db = done.db_after
-    return MigrationReport(tuple(applied), already, True)
+    return MigrationReport(tuple(applied), already, True, db=db)
 
 
 def _forms(migration: Migration) -> list[Any]:

@@ -47,6 +47,7 @@ class View:
     after: int = -1  # only facts asserted at t > after
     is_history: bool = False
     keep: Callable[[Fact], bool] | None = None
+    is_branch: bool = False  # what layers have goes on from a past of the first one and of the index
     # Memory of what was read: it changes no answer.
     _columns: dict[tuple[int, str], Rows] = field(default_factory=dict, repr=False, compare=False)
     _asked: dict[tuple[int, str], int] = field(default_factory=dict, repr=False, compare=False)
@@ -70,6 +71,17 @@ class View:
         for transaction in new:
             novelty.append(*transaction)
         return replace(self, layers=(*layers, Layer(novelty, t)), upto=t, schema=schema, _columns={}, _asked={})
+
+    def branch(self, t: int) -> Self:
+        """Return a view of what was known at t, on top of which further facts, of t + 1 and later, may be put."""
+        committed, *others = self.layers
+        known = [transaction for layer in others for transaction in layer.novelty.transactions() if transaction.t <= t]
+        layers = [Layer(committed.novelty, min(committed.upto, t))]
+        if known:
+            layers.append(Layer(Novelty(), t))
+            for transaction in known:
+                layers[-1].novelty.append(*transaction)
+        return self.cut(layers=tuple(layers), upto=t, is_branch=True)
 
     # -- scalar reads
 
@@ -216,7 +228,7 @@ class View:
         if known is not None:
             return known.size
         count = self.index.count(a) + sum(strand.count for strand, _ in self._strands(a))
-        return count + self.index.count_past(a) * 2 if self.is_history or self.upto < self.index.basis_t else count
+        return count + self.index.count_past(a) * 2 if self.is_history or self._committed < self.index.basis_t else count
 
     def count_with(self, a: int, v: Stored) -> int:
         """Return how many rows have a value: exact when the column is known, else a close upper bound."""
@@ -257,13 +269,18 @@ class View:
                 yield strand, min(layer.upto, self.upto)
 
     @property
+    def _committed(self) -> int:
+        """The t up to which this view sees what was committed, and so what the index holds."""
+        return min(self.upto, self.layers[0].upto) if self.is_branch else self.upto
+
+    @property
     def _sees_index_as_is(self) -> bool:
-        return not self.is_history and self.upto >= self.index.basis_t
+        return not self.is_history and self._committed >= self.index.basis_t
 
     @property
     def _is_newest(self) -> bool:
         """Whether no `as_of` is at work: before an attribute became cardinality one it may have had many values."""
-        return self.upto >= self.layers[-1].upto
+        return self.upto >= self.layers[-1].upto and not self.is_branch
 
     def _scalar(self, older: list[Fact], strands: list[tuple[Chain, list[Fact], int]], place: int) -> list[Fact]:
         """Return facts of one entity (place 2: told apart by value) or of one value (place 0: by entity)."""
@@ -286,7 +303,7 @@ class View:
 
     def _then(self, live: list[tuple[Any, int]], past: list[tuple[Any, int, int]]) -> list[tuple[Any, int, bool]]:
         """Return of an index's rows what this view sees: what was live as of it, or in a history view all events, oldest first."""
-        upto = self.upto
+        upto = self._committed
         seen = [(x, t, True) for x, t in live if t <= upto]
         if not self.is_history:
             return seen + [(x, t, True) for x, t, t1 in past if t <= upto < t1] if past else seen
@@ -339,10 +356,12 @@ class View:
         """Return the key under which other views share this column; None when this view sees other events than they do."""
         if self.is_history or self.after >= 0 or self.keep is not None:
             return None
-        if self.upto < self.index.basis_t:
+        if self.upto < self.index.basis_t and not self.is_branch:
             return (a, order, self.index.version, "as of", self.upto)  # all of it is in the index
         if any(a in layer.novelty.strands for layer in self.layers[1:]):
             return None
+        if self._committed < self.index.basis_t:
+            return (a, order, self.index.version, "as of", self._committed)
         novelty = self.layers[0].novelty
         strand = novelty.strands.get(a)
         last = -1 if strand is None else strand.last_t
@@ -382,17 +401,18 @@ class View:
         live = self.index.live(a, region, dtype, order_key)
         if self.after >= 0:
             live = live.take(live.t > self.after)
-        if self.upto >= self.index.basis_t and not self.is_history:
+        if self._sees_index_as_is:
             return live
-        if self.upto < self.index.basis_t:
-            live = live.take(live.t <= self.upto)
+        upto = self._committed
+        if upto < self.index.basis_t:
+            live = live.take(live.t <= upto)
         past = self.index.past(a, region, dtype, order_key)
-        past = past.take(past.rows.t <= self.upto)
+        past = past.take(past.rows.t <= upto)
         if not self.is_history:
-            alive = past.rows.take(past.t1 > self.upto)
+            alive = past.rows.take(past.t1 > upto)
             return column.sort(column.concat([live, alive], dtype), region.order, order_key) if alive.size else live
         began = past.rows.take(past.rows.t > self.after)
-        ended = past.take((past.t1 <= self.upto) & (past.t1 > self.after))
+        ended = past.take((past.t1 <= upto) & (past.t1 > self.after))
         retractions = ended.rows._replace(t=ended.t1, added=np.zeros(ended.rows.size, bool))
         events = column.concat([live, began, retractions], dtype)
         events = events if events.added is not None else events._replace(added=np.ones(events.size, bool))

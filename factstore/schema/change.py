@@ -4,7 +4,8 @@
     altered       anything but the type of its values; uniqueness and cardinality only where the facts agree
     guarded       what every store begins with: only :db/doc and users' own attributes may be said of it
 
-Unlike in Datomic, uniqueness can be added to an attribute that has no :db/index: every attribute is kept in order of value.
+Unlike in Datomic, uniqueness can be added to an attribute that has no :db/index: every attribute is kept in order of value,
+so there is no index to wait for, and no `unique-without-index`.
 Law: the schema after an accepted change is one that `Schema` can be made of, and that every present fact satisfies.
 """
 
@@ -83,6 +84,7 @@ class _Change:
             yield from self._guarded(e, changed)
             return
         yield from self._recorded(e, changed)
+        yield from self._predicates(e, changed)
         known, after = self._schema.find(e), self._after[e]
         yield from self._names(e, changed)
         if known is not None:
@@ -109,6 +111,12 @@ class _Change:
                 name = SCHEMA.attribute(a).ident
                 message = f"{name} records what `Connection.excise` did, and takes nothing out by itself; expected a call of that"
                 yield Violation(":db.error/unsupported", message, e, a, {})
+
+    def _predicates(self, e: int, changed: list[Fact]) -> Iterator[Violation]:
+        for _, a, name, _, added in changed:
+            if a in (at.ATTR_PREDS, at.ENTITY_PREDS) and added and "/" not in name.strip("/"):
+                text = f"{SCHEMA.attribute(a).ident} takes names of registered functions, which have a namespace, got {name}"
+                yield _bad(e, a, text, got=name)
 
     def _names(self, e: int, changed: list[Fact]) -> Iterator[Violation]:
         for _, a, name, _, added in changed:
@@ -155,8 +163,8 @@ class _Change:
                 yield _bad_composite(e, at.TUPLE_ATTRS, f"{name} takes attributes as members, got {member}, which is none", got=member)
             elif member_is.get(at.CARDINALITY) == _MANY:
                 yield _bad_composite(e, at.TUPLE_ATTRS, f"{name} takes members of cardinality one, {member} has many", got=member)
-            elif at.TUPLE_ATTRS in member_is:
-                yield _bad_composite(e, at.TUPLE_ATTRS, f"{name} takes members that are no composites, {member} is one", got=member)
+            elif member_is[at.VALUE_TYPE] == ENUM_IDS[TUPLE.ident]:
+                yield _bad_composite(e, at.TUPLE_ATTRS, f"{name} takes members that are no tuples, {member} is one", got=member)
 
     def _properties_of(self, name: str | None) -> Properties:
         if name is None:

@@ -19,9 +19,9 @@ from factstore.datom import Fact
 from factstore.db import Database, Point
 from factstore.errors import DatabaseError
 from factstore.registry import lookup
-from factstore.transact.check import check_after, check_before, check_specs
+from factstore.transact.check import check_after, check_before, check_outcome
 from factstore.transact.datoms import datoms
-from factstore.transact.expand import ENSURED, expand
+from factstore.transact.expand import ENSURED, REQUIRED, expand
 from factstore.transact.forms import read_forms, set_exactly
 from factstore.transact.functions import Cancelled, Functions, at_instant, cancel, tx_instant
 from factstore.transact.report import TxReport, report
@@ -63,8 +63,8 @@ def prepare(
     check_after(claims, settled, changes)
     if if_unchanged_since is not None:
         check_unchanged(claims, settled, changes, if_unchanged_since)
-    if ENSURED in settled.special:
-        check_specs(claims, settled, db.plus(changes.facts, instant=instant, next_n=next_n), functions)
+    if ENSURED in settled.special or REQUIRED in claims.special:
+        check_outcome(claims, settled, db.plus(changes.facts, instant=instant, next_n=next_n), functions)
     return Prepared(changes.facts, {name: ids[~slot] for name, slot in claims.named.items()}, next_n, instant)
 
 

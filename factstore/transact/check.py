@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from factstore.datom import Fact
+from factstore.datom import Fact, tx_of
 from factstore.db import Database
 from factstore.errors import CasFailed, SchemaError, UniqueConflict
 from factstore.schema.attribute import ENTITY_ATTRS, ENTITY_PREDS, Attribute
 from factstore.schema.change import violations
-from factstore.transact.expand import ENSURED, INSTANTS, PREDICATED, RETRACTED, SWAPS, WRITTEN, Claim, Claims
+from factstore.transact.expand import ENSURED, INSTANTS, PREDICATED, REQUIRED, RETRACTED, SWAPS, WRITTEN, Claim, Claims
 from factstore.transact.forms import Place, shown
 from factstore.transact.functions import Cancelled, Functions
 from factstore.transact.holders import BULK
@@ -66,6 +66,7 @@ def _check_swaps(claims: Claims, swaps: Sequence[Claim]) -> None:
                 entity=e,
                 expected=None if expected is None else attribute.load(expected),
                 found=None if found is None else attribute.load(found),
+                datom=(e, attribute.ident, attribute.load(found), tx_of(facts[0][3]), True) if facts else None,
             )
 
 
@@ -156,11 +157,11 @@ def _check_unique(claims: Claims, asserted: Sequence[Claim], changes: Changes) -
             continue
         for holder in holders.of(a, v):
             if holder != e and (holder, a, v) not in gone:
-                since = next((known[3] for known in claims.db.view.facts_with(a, v) if known[0] == holder), None)
+                since = next(known[3] for known in claims.db.view.facts_with(a, v) if known[0] == holder)
                 _taken(claims, asserted, fact, holder, since)
 
 
-def _taken(claims: Claims, asserted: Sequence[Claim], fact: Fact, holder: int, since: int | None) -> None:
+def _taken(claims: Claims, asserted: Sequence[Claim], fact: Fact, holder: int, since: int) -> None:
     e, a, v, t, _ = fact
     attribute = claims.schema.attribute(a)
     value = attribute.load(v)
@@ -174,7 +175,7 @@ def _taken(claims: Claims, asserted: Sequence[Claim], fact: Fact, holder: int, s
         UniqueConflict,
         value=value,
         entities=(e, holder),
-        datoms=((e, attribute.ident, value, t), (holder, attribute.ident, value, since)),
+        datoms=((e, attribute.ident, value, tx_of(t), True), (holder, attribute.ident, value, tx_of(since), True)),
     )
 
 
@@ -219,11 +220,29 @@ def _check_schema(claims: Claims, stated: Sequence[Claim], facts: Sequence[Fact]
         claims.problems.add(found.code, found.message, place, attribute, SchemaError, entity=found.eid, **found.data)
 
 
-def check_specs(claims: Claims, settled: Settled, db_after: Database, functions: Functions) -> None:
-    """Check that entities satisfy, in the database after, the specs that :db/ensure names. Raises: TransactError."""
-    for claim in settled.special[ENSURED]:
+def check_outcome(claims: Claims, settled: Settled, db_after: Database, functions: Functions) -> None:
+    """Check what :db/ensure and :db/require ask of the database after. Raises: TransactError, with all that does not hold."""
+    for claim in settled.special.get(ENSURED, ()):
         _check_spec(claims, claim, db_after, functions)
+    for predicate, arguments, place in claims.special.get(REQUIRED, ()):
+        _check_required(claims, predicate, arguments, place, db_after, functions)
     claims.raise_any()
+
+
+def _check_required(
+    claims: Claims, predicate: Any, arguments: Sequence[Any], place: Place, db_after: Database, functions: Functions
+) -> None:
+    name = predicate.removeprefix(":") if isinstance(predicate, str) else getattr(predicate, "__qualname__", repr(predicate))
+    answer, why = _ask(functions if isinstance(predicate, str) else lambda _: predicate, name, db_after, *arguments)
+    if answer is not True:
+        claims.problems.add(
+            ":db.error/requirement-failed",
+            f"the transaction requires {name} to be true of the database after it, it {why}",
+            place,
+            predicate=name,
+            arguments=tuple(arguments),
+            pred_return=answer,
+        )
 
 
 def _check_spec(claims: Claims, claim: Claim, db_after: Database, functions: Functions) -> None:

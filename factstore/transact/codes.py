@@ -37,6 +37,7 @@ CODES: Final[Mapping[str, str]] = {
     ":db.error/not-an-entity-spec": "What :db/ensure names is no entity spec.",
     ":db.error/entity-attr": "An entity lacks an attribute that its spec asks for.",
     ":db.error/entity-pred": "A predicate of an entity spec did not return true; `pred_return` is what it returned.",
+    ":db.error/requirement-failed": "What :db/require names is not true of the database after; `pred_return` is what it returned.",
     # schema
     ":db.error/invalid-install-attribute": "A declaration of an attribute that lacks a part, or whose parts do not fit together.",
     ":db.error/unsupported": "A declaration of something that this store does not do; the message says what instead.",

@@ -42,6 +42,7 @@ RETRACTED: Final = "retracted"  # the value may be ALL or REST
 DOOMED: Final = "doomed"  # (entity or slot, place): entities to retract whole
 SWAPS: Final = "swaps"  # what :db/cas expects to find; None: nothing
 ENSURED: Final = "ensured"  # specs that entities must satisfy
+REQUIRED: Final = "required"  # (predicate, arguments, place): what must be true of the database after
 INSTANTS: Final = "instants"
 WRITTEN: Final = "written"  # composite tuples, which follow their members and are only compared
 PREDICATED: Final = "predicated"  # also asserted, and to be shown to predicates
@@ -177,6 +178,12 @@ class Claims(Terms):
             self.subjects.add(e)
         self.special[RETRACTED].append((e, attribute, REST, place))
         return self._each(e, attribute, values, (*steps_of(place), 3))
+
+    def _require(self, form: Sequence[Any], place: Place) -> None:
+        if len(form) < 2 or not (callable(form[1]) or (isinstance(form[1], str) and "/" in form[1].strip("/"))):
+            return self._misshapen(form, place, f"[{form[0]} predicate argument …], the predicate a function or its registered name")
+        self.special[REQUIRED].append((form[1], form[2:], place))
+        return None
 
     def _call(self, form: Sequence[Any], place: Place) -> None:
         """Put the forms that a transaction function returns in the place of its call."""
@@ -391,6 +398,7 @@ VERBS: Final[Mapping[str, Callable[[Claims, Sequence[Any], Place], None]]] = {
     ":db/retractEntity": Claims._retract_entity,
     ":db/cas": Claims._swap,
     ":db/setExactly": Claims._set_exactly,
+    ":db/require": Claims._require,
     ":db.fn/retractAttribute": Claims._retract,
     ":db.fn/retractEntity": Claims._retract_entity,
     ":db.fn/cas": Claims._swap,

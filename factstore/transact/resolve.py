@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from factstore.datom import USER_BASE
+from factstore.datom import USER_BASE, tx_of
 from factstore.errors import UniqueConflict
 from factstore.transact.expand import BOUND, DOOMED, IDENTITIES, RETRACTED, SETTLED, TYPED, Claim, Claims
 from factstore.transact.forms import Place
@@ -99,7 +99,8 @@ class _Unification:
 
     def _conflict(self, one: tuple[int, Claim], other: tuple[int, Claim]) -> None:
         (first, (slot, a, _, place)), (second, (_, b, _, there)) = one, other
-        v, w = self._value(one[1]), self._value(other[1])
+        datoms = self._known(first, one[1]), self._known(second, other[1])
+        (_, _, v, *_), (_, _, w, *_) = datoms
         problems = self._claims.problems
         problems.add(
             ":db.error/upsert-conflict",
@@ -109,12 +110,15 @@ class _Unification:
             b,
             UniqueConflict,
             entities=(first, second),
-            datoms=((first, a.ident, v), (second, b.ident, w)),
+            datoms=datoms,
         )
 
-    def _value(self, claim: Claim) -> object:
+    def _known(self, e: int, claim: Claim) -> tuple[int, str, object, int, bool]:
+        """Return the datom by which a claim says that a slot is an entity; this transaction's when it is what makes it so."""
         _, attribute, v, _ = claim
-        return self.bound[self.root(v)][0] if attribute.is_ref and v < 0 else attribute.load(v)
+        v = self.bound[self.root(v)][0] if attribute.is_ref and v < 0 else v
+        t = next((fact[3] for fact in self._claims.db.view.facts_with(attribute.id, v) if fact[0] == e), self._claims.db.basis_t + 1)
+        return e, attribute.ident, attribute.load(v), tx_of(t), True
 
 
 def resolve(claims: Claims) -> Resolution:

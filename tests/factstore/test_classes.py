@@ -159,3 +159,47 @@ def test_a_field_of_none_says_nothing_or_retracts_when_asked_to(conn):
     assert "Ann" == value(conn.transact([Person("ann@x")]).db_after, ann, ":contact/name")
     db = conn.transact([Person("ann@x")], none="retract").db_after
     assert (None, None) == (value(db, ann, ":contact/name"), value(db, ann, ":person/city"))
+
+
+@dataclass
+class Enrolment:
+    course: str
+    student: Annotated[str, ":student/name"]
+    key: Annotated[tuple[str, str] | None, Attr(members=("course", "student"), unique="identity")] = None
+    grade: Annotated[int | None, Attr(preds=("classes/grade?",))] = None
+    eid: Annotated[int | None, ":db/id"] = None
+
+
+factstore.register("classes/grade?", lambda grade: 1 <= grade <= 6)
+
+
+def test_a_composite_tuple_is_declared_by_its_members_read_and_never_written():
+    with factstore.connect("memory:") as conn:
+        conn.transact(schema_of(Enrolment))
+        assert (":enrolment/course", ":student/name") == conn.db().attribute(":enrolment/key").tuple_attrs
+        conn.transact([Enrolment("latin", "Mia")])
+        found = pull(conn.db(), Enrolment, [":enrolment/key", ["latin", "Mia"]])
+        assert ("latin", "Mia") == found.key
+        conn.transact([replace(found, course="greek", grade=2)])
+        assert ("greek", "Mia") == value(conn.db(), found.eid, ":enrolment/key")
+
+
+def test_a_class_declares_predicates():
+    with factstore.connect("memory:") as conn:
+        conn.transact(schema_of(Enrolment))
+        refused(conn, [Enrolment("latin", "Mia", grade=7)], ":db.error/attr-pred")
+
+
+@pytest.mark.parametrize("hint", [str, tuple[str, str, str], list[str]])
+def test_a_composite_that_its_members_do_not_fit_is_refused(hint):
+    wrong = dataclass(type("Wrong", (), {"__annotations__": {"a": str, "b": str, "both": Annotated[hint, Attr(members=("a", "b"))]}}))
+    with pytest.raises(SchemaError) as caught:
+        schema_of(wrong)
+    assert "Wrong.both" in str(caught.value)
+
+
+def test_a_member_that_is_no_field_is_refused():
+    wrong = dataclass(type("Wrong", (), {"__annotations__": {"a": str, "both": Annotated[tuple[str, str], Attr(members=("a", "z"))]}}))
+    with pytest.raises(SchemaError) as caught:
+        schema_of(wrong)
+    assert "'z'" in str(caught.value)

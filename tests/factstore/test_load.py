@@ -188,3 +188,34 @@ def test_two_columns_are_refused_for_one_value_and_taken_for_many(conn):
     conn.load({"c": ["known", "new"], "x": [1, 1], "y": [2, 2]}, {"c": ":air/code", "x": ":air/runway", "y": ":air/runway"})
     found = factstore.q("[:find ?c ?n :where [?e :air/code ?c] [?e :air/runway ?n]]", conn.db())
     assert {("known", 1), ("known", 2), ("new", 1), ("new", 2)} == found
+
+
+def test_what_others_commit_before_a_batch_gets_its_turn_is_seen():
+    """Another connection moves a code to another airport, and frees the old one, while the batch is being read."""
+    with factstore.connect("memory:load-turn") as conn, factstore.connect("memory:load-turn") as other:
+        conn.transact(SCHEMA)
+        old, new = (conn.transact([{":db/id": "a", ":air/height": height}]).tempids["a"] for height in (1, 2))
+        conn.transact([[":db/add", old, ":air/code", "HUB"]])
+
+        def convert(code):
+            if other.db().entid([":air/code", "HUB"]) == old:
+                other.transact([[":db/retract", old, ":air/code", "HUB"], [":db/add", new, ":air/code", "HUB"]])
+            return code
+
+        rows = [{"code": "X", "hub": "HUB"}]
+        conn.load(rows, {"code": ":air/code", "hub": Into(":air/hub", lookup=":air/code", convert=convert)})
+        assert [new] == [datom.v for datom in conn.db().datoms(":aevt", ":air/hub")]
+
+
+def test_an_attribute_that_others_alter_before_a_batch_gets_its_turn_is_loaded_as_it_is_then():
+    with factstore.connect("memory:load-alter") as conn, factstore.connect("memory:load-alter") as other:
+        conn.transact(SCHEMA)
+        conn.transact([{":air/code": "X", ":air/height": 5}])
+
+        def convert(height):
+            if other.db().attribute(":air/height").unique is None:
+                other.transact([{":db/id": ":air/height", ":db/unique": ":db.unique/value"}])
+            return height
+
+        with pytest.raises(factstore.UniqueConflict):
+            conn.load([{"height": 5}], {"height": Into(":air/height", convert=convert)})

@@ -163,3 +163,15 @@ def test_a_schema_can_be_tried_speculatively():
     after = factstore.with_(conn.db(), [{":db/ident": ":u/extra", **LONG}]).db_after
     assert 5 in [d.v for d in factstore.with_(after, [{":u/extra": 5}]).tx_data]
     refused(conn, [{":u/extra": 5}], ":db.error/not-an-entity")
+
+
+@pytest.mark.parametrize("a", [":db.attr/preds", ":db.entity/preds"])
+def test_a_predicate_is_named_with_its_namespace(a):
+    refused(people(), [{":db/id": ":u/name", a: "short"}], ":db.error/invalid-install-attribute")
+
+
+def test_a_tuple_is_no_member_of_a_composite():
+    conn = people()
+    conn.transact("[{:db/ident :u/pair :db/valueType :db.type/tuple :db/cardinality :db.cardinality/one :db/tupleType :db.type/long}]")
+    form = "[{:db/ident :u/all :db/valueType :db.type/tuple :db/cardinality :db.cardinality/one :db/tupleAttrs [:u/age :u/pair]}]"
+    assert "no tuples" in str(refused(conn, form, ":db.error/invalid-tuple-attrs"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from factstore import CasFailed
+from factstore import CasFailed, t_to_tx
 from tests.factstore.tx import ANN, BEN, changes, people, refused, value
 
 
@@ -20,6 +20,7 @@ def test_another_value_than_the_expected_is_refused_with_both():
     assert isinstance(error, CasFailed)
     assert (29, 30, "conflict", "tx-data[0]") == (error.expected, error.found, error.category, error.path)
     assert "since t=2" in error.message
+    assert (30, t_to_tx(2), True) == error.datom[2:]
 
 
 def test_none_expects_the_attribute_to_be_absent():

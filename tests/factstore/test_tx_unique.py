@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from factstore import UniqueConflict
+from factstore import UniqueConflict, tx_to_t
 from tests.factstore.tx import ANN, BEN, changes, people, refused, value, world
 
 
@@ -68,3 +68,15 @@ def test_many_unique_values_at_once_are_checked_like_few():
     assert (300, conn.db().next_n) == (len(changes(report)), report.db_before.next_n)
     forms = [{":u/login": f"o{i}", ":u/mail": f"m{i}"} for i in range(300)]
     assert 300 == len(refused(conn, forms, ":db.error/unique-conflict").problems)
+
+
+def test_a_conflict_tells_both_datoms_and_their_transactions():
+    conn = people()
+    error = refused(conn, [{":db/id": ANN, ":u/mail": "ben@x"}], ":db.error/unique-conflict")
+    known = next(conn.db().datoms(":aevt", ":u/mail"))
+    assert [conn.db().next_t, tx_to_t(known.tx)] == [tx_to_t(datom[3]) for datom in error.datoms]
+    conn.transact([{":acct/owner": ANN, ":acct/sum": 1}])
+    error = refused(conn, [{":u/login": "ben", ":acct/owner": ANN}], ":db.error/upsert-conflict")
+    assert {
+        (d.e, str(conn.db().ident(d.a)), d.v, d.tx, True) for a in (":u/login", ":acct/owner") for d in conn.db().datoms(":aevt", a)
+    } >= set(error.datoms)

@@ -46,3 +46,30 @@ def test_with_on_a_history_is_refused():
     with pytest.raises(DatabaseError) as caught:
         factstore.with_(people().db().history(), [])
     assert ":db.error/history-not-supported" == caught.value.code
+
+
+def test_a_branch_goes_on_from_the_past():
+    conn = people()
+    t = conn.db().basis_t
+    conn.transact([[":db/add", ANN, ":u/age", 31], {":u/login": "cy", ":u/mail": "cy@x"}])
+    branch = conn.db().branch(t)
+    report = factstore.with_(branch, [[":db/cas", ANN, ":u/age", 30, 40], {":db/id": "d", ":u/login": "dan", ":u/mail": "cy@x"}])
+    assert (t + 1, 40, None) == (report.t, value(report.db_after, ANN, ":u/age"), report.db_after.entid([":u/login", "cy"]))
+    assert report.tempids["d"] not in {datom.e for datom in conn.db().datoms(":eavt")}
+    assert (30, 31) == (value(branch, ANN, ":u/age"), value(conn.db(), ANN, ":u/age"))
+
+
+def test_a_branch_starts_at_an_instant_or_at_as_of_and_keeps_filters():
+    conn = people()
+    t = conn.db().basis_t
+    conn.transact([[":db/add", ANN, ":u/age", 31]])
+    db = conn.db()
+    assert [t, t] == [db.branch(db.instant_of(t)).basis_t, db.as_of(t).branch(t + 1).basis_t]
+    filtered = db.filter(lambda db, datom: datom.v != "ann").branch(t)
+    assert (None, True) == (filtered.entid(ANN), filtered.is_filtered)
+
+
+def test_a_branch_of_a_history_is_refused():
+    with pytest.raises(DatabaseError) as caught:
+        people().db().history().branch(1)
+    assert ":db.error/history-not-supported" == caught.value.code

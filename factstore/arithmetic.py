@@ -1,0 +1,66 @@
+"""Arithmetic of names that need no database: of transactions and their t, of entity ids and their partitions, of tempids.
+
+Law: `tx_to_t(t_to_tx(t))` is t, and what a t or a transaction's id already is, it stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import count
+from typing import Final
+
+from factstore.datom import SCHEMA_PARTITION, TX_PARTITION, USER_PARTITION, partition_of, t_of, tx_of
+from factstore.errors import DatabaseError
+from factstore.values import Keyword
+
+_PARTITIONS: Final = {
+    SCHEMA_PARTITION: Keyword(":db.part/db"),
+    TX_PARTITION: Keyword(":db.part/tx"),
+    USER_PARTITION: Keyword(":db.part/user"),
+}
+_tempids: Final = count(1)
+
+
+def t_to_tx(t: int) -> int:
+    """Return the entity id of transaction t. Source: Datomic API, t->tx.
+
+    >>> tx_to_t(t_to_tx(7))
+    7
+    """
+    return tx_of(t)
+
+
+def tx_to_t(tx: int) -> int:
+    """Return the t of a transaction's entity id. Source: Datomic API, tx->t."""
+    return t_of(tx)
+
+
+def part(eid: int) -> Keyword:
+    """Return the ident of the partition that an entity id lies in. Source: Datomic API, part.
+
+    Raises: DatabaseError(:db.error/invalid-entity-id) for an int that can be no entity's.
+
+    >>> part(t_to_tx(7))
+    :db.part/tx
+    """
+    found = _PARTITIONS.get(partition_of(eid)) if type(eid) is int else None
+    if found is None:
+        raise DatabaseError(":db.error/invalid-entity-id", f"expected an entity id, got {eid!r}, which lies in no partition", got=eid)
+    return found
+
+
+def tempid() -> str:
+    """Return a tempid that nobody else has, for code that puts forms together. Any other string will do. Source: Datomic API, tempid.
+
+    >>> tempid() == tempid()
+    False
+    """
+    return f"tempid-{next(_tempids)}"
+
+
+def resolve_tempid(tempids: Mapping[str | int, int], tempid: str | int) -> int | None:
+    """Return the entity that a tempid became, of a report's tempids; None when there was none of this name.
+
+    Source: Datomic API, resolve-tempid.
+    """
+    return tempids.get(tempid)
