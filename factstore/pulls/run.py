@@ -93,12 +93,25 @@ def _take(db: Database, frame: Frame, step: Step, frames: list[Frame], unsettled
             _put(out, step, e)
     elif step.attribute is None:
         _place(db, frame, step, [()] * len(frame.eids), frames, unsettled)
-    elif frame.column is None:
-        _place(db, frame, step, _gather_singly(db, frame, step), frames, unsettled)
     elif step.is_bare:
-        frame.column.fill(db, step, frame.outs)
+        _fill(db, frame, step)
     else:
-        _place(db, frame, step, frame.column.gather(db, step), frames, unsettled)
+        found = _gather_singly(db, frame, step) if frame.column is None else frame.column.gather(db, step)
+        _place(db, frame, step, found, frames, unsettled)
+
+
+def _fill(db: Database, frame: Frame, step: Step) -> None:
+    """Put the one value that each entity has of a bare step's attribute straight into its map."""
+    if frame.column is not None:
+        frame.column.fill(db, step, frame.outs)
+        return
+    assert step.attribute is not None
+    a, key, load, values_of = step.attribute.id, step.key, step.load, db.view.values_of
+    for e, out in zip(frame.eids, frame.outs, strict=True):
+        values = values_of(e, a)
+        if values:
+            value = values[0] if len(values) == 1 else _chosen(step, values)[0]
+            out[key] = value if load is None else load(value)
 
 
 def _gather_singly(db: Database, frame: Frame, step: Step) -> Found:
