@@ -1,6 +1,6 @@
 """Places: where in a column the rows of an entity are, without searching where a guess is likely to be right.
 
-    Glance     one entity at a time: where ids have no gaps, the place is computed
+    Glance     one entity at a time: where rows are spread evenly over ids, the place is computed
     Places     many at a time: the place they had in the column before, as entities mostly have the same attributes
 
 Law: a guess is looked at before it is believed; the answer is what a search would find.
@@ -9,6 +9,7 @@ Law: a guess is looked at before it is believed; the answer is what a search wou
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +17,25 @@ from numpy.typing import NDArray
 from factstore.index.column import Ints, Rows
 from factstore.values import Stored
 
+_FEW: Final = 8  # rows that are sooner stepped over than searched past
+
 
 class Glance:
     """A column sorted by entity, read one entity at a time; a memoryview gives its ids at half of numpy's price."""
 
-    __slots__ = ("_end", "_first", "_ids", "_values")
+    __slots__ = ("_end", "_first", "_ids", "_span", "_values")
 
     def __init__(self, rows: Rows) -> None:
-        self._ids = rows.e.data
+        self._ids = ids = rows.e.data
         self._values = rows.v
-        self._end = len(rows.e)
-        self._first = self._ids[0] if self._end else 0
+        self._end = len(ids)
+        self._first = ids[0] if ids else 0
+        self._span = ids[-1] - self._first + 1 if ids else 1
 
     def values_of(self, e: int) -> tuple[Stored, ...]:
         """Return the values of an entity, in the column's order."""
         ids, end = self._ids, self._end
-        at = e - self._first
+        at = (e - self._first) * end // self._span
         if not (0 <= at < end and ids[at] == e and (not at or ids[at - 1] != e)):
             at = bisect_left(ids, e)
             if at == end or ids[at] != e:
@@ -39,7 +43,11 @@ class Glance:
         after = at + 1
         if after == end or ids[after] != e:
             return (self._values.item(at),)
-        return tuple(self._values[at : bisect_right(ids, e, after)].tolist())
+        while after < end and ids[after] == e:
+            after += 1
+            if after - at == _FEW:
+                after = bisect_right(ids, e, after)
+        return tuple(self._values[at:after].tolist())
 
 
 class Places:

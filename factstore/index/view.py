@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -94,6 +95,11 @@ class View:
                 # An attribute of cardinality one has one value now, if it ever had more.
                 return (chain[0][2],)
         return tuple(fact[2] for fact in self.facts_of(e, a) if fact[4])
+
+    def reader_of(self, a: int) -> Callable[[int], tuple[Stored, ...]]:
+        """Return what gives the values that an entity has of an attribute, for who asks for many entities one by one."""
+        glance = self._glances.get(a)
+        return partial(self.values_of, a=a) if glance is None else glance.values_of
 
     def holders_of(self, a: int, v: Stored) -> tuple[int, ...]:
         """Return the entities that have a value of an attribute."""
