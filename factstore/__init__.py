@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from factstore import edn, errors
-    from factstore.conn import Connection, Log, LoggedTransaction, TxReports, connect
+    from factstore.conn import Connection, Log, LoggedTransaction, connect
     from factstore.datom import Datom
     from factstore.db import Database
     from factstore.declarations import schema_of
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from factstore.pulls.along import index_pull
     from factstore.query import explain, q
     from factstore.registry import register
+    from factstore.reports import TxReports
     from factstore.squuids import squuid
     from factstore.timeline import EntityEvent, EntityHistory, entity_history
     from factstore.transact import TxReport, set_exactly, with_
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 _HOMES: Final = {
     "edn": "factstore.edn",
     "errors": "factstore.errors",
-    **dict.fromkeys(("Connection", "Log", "LoggedTransaction", "TxReports", "connect"), "factstore.conn"),
+    **dict.fromkeys(("Connection", "Log", "LoggedTransaction", "connect"), "factstore.conn"),
     "Datom": "factstore.datom",
     "Database": "factstore.db",
     "schema_of": "factstore.declarations",
@@ -66,6 +67,7 @@ _HOMES: Final = {
     "index_pull": "factstore.pulls.along",
     **dict.fromkeys(("explain", "q"), "factstore.query"),
     "register": "factstore.registry",
+    "TxReports": "factstore.reports",
     "squuid": "factstore.squuids",
     **dict.fromkeys(("EntityEvent", "EntityHistory", "entity_history"), "factstore.timeline"),
     **dict.fromkeys(("TxReport", "set_exactly", "with_"), "factstore.transact"),
