@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from factstore import edn, errors
     from factstore.conn import Connection, Log, LoggedTransaction, connect
     from factstore.datom import Datom
+    from factstore.datoms import Datoms
     from factstore.db import Database
     from factstore.declarations import schema_of
-    from factstore.differences import diff
+    from factstore.differences import Difference, diff
     from factstore.entities import Entity, entity
     from factstore.errors import (
         CasFailed,
@@ -48,9 +49,10 @@ _HOMES: Final = {
     "errors": "factstore.errors",
     **dict.fromkeys(("Connection", "Log", "LoggedTransaction", "connect"), "factstore.conn"),
     "Datom": "factstore.datom",
+    "Datoms": "factstore.datoms",
     "Database": "factstore.db",
     "schema_of": "factstore.declarations",
-    "diff": "factstore.differences",
+    **dict.fromkeys(("Difference", "diff"), "factstore.differences"),
     **dict.fromkeys(("Entity", "entity"), "factstore.entities"),
     **dict.fromkeys(
         (
@@ -81,6 +83,8 @@ __all__ = [
     "Database",
     "DatabaseError",
     "Datom",
+    "Datoms",
+    "Difference",
     "Entity",
     "EntityEvent",
     "EntityHistory",
