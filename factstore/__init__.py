@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from factstore import edn, errors
     from factstore.conn import Connection, Log, LoggedTransaction, connect
-    from factstore.datom import Datom
+    from factstore.datom import Datom, t_of, tx_of
     from factstore.datoms import Datoms
     from factstore.db import Database
     from factstore.declarations import schema_of
@@ -48,7 +48,7 @@ _HOMES: Final = {
     "edn": "factstore.edn",
     "errors": "factstore.errors",
     **dict.fromkeys(("Connection", "Log", "LoggedTransaction", "connect"), "factstore.conn"),
-    "Datom": "factstore.datom",
+    **dict.fromkeys(("Datom", "t_of", "tx_of"), "factstore.datom"),
     "Datoms": "factstore.datoms",
     "Database": "factstore.db",
     "schema_of": "factstore.declarations",
@@ -126,6 +126,8 @@ __all__ = [
     "schema_of",
     "set_exactly",
     "squuid",
+    "t_of",
+    "tx_of",
     "with_",
 ]
 

@@ -14,7 +14,7 @@ from factstore import log
 from factstore.annotations import annotating, annotations_of, in_force, named
 from factstore.commit import Committer
 from factstore.conditions import Conditional
-from factstore.datom import Datom, t_of
+from factstore.datom import TX_PARTITION, Datom, partition_of, t_of
 from factstore.db import Database, Point
 from factstore.errors import Closed, DatabaseError
 from factstore.reports import Listener, TxReports
@@ -92,7 +92,7 @@ class Log:
         if isinstance(point, datetime):
             before = self._db.t_at(point)
             return before if before and self._db.instant_of(before) == point else before + 1
-        if type(point) is not int or point < 0:
+        if type(point) is not int or point < 0 or partition_of(point) not in (0, TX_PARTITION):
             raise DatabaseError(":db.error/invalid-range", f"expected t, a transaction's id or a datetime, got {point!r}")
         return t_of(point)
 

@@ -38,11 +38,12 @@ def datom_of(schema: Schema, fact: Fact) -> Datom:
 class Datoms(Iterator[Datom]):
     """The datoms of a read, in the order of its index: an iterator, a sequence without a length, and a table."""
 
-    __slots__ = ("_iterator", "_read", "_schema")
+    __slots__ = ("_iterator", "_read", "_schema", "_size")
 
-    def __init__(self, schema: Schema, read: Callable[[], Iterator[Fact]]) -> None:
+    def __init__(self, schema: Schema, read: Callable[[], Iterator[Fact]], size: Callable[[], int] | None = None) -> None:
         self._schema = schema
         self._read = read
+        self._size = size  # tells how many there are without going through them
         self._iterator: Iterator[Datom] | None = None
 
     def __iter__(self) -> Iterator[Datom]:
@@ -73,6 +74,10 @@ class Datoms(Iterator[Datom]):
         if any(part is not None and part < 0 for part in (at.start, at.stop, at.step)):
             return iter(list(self._read())[at])
         return islice(self._read(), at.start, at.stop, at.step)
+
+    def count(self) -> int:
+        """Return how many there are; of a whole attribute and of a range without going through them."""
+        return sum(1 for _ in self._read()) if self._size is None else self._size()
 
     def columns(self) -> dict[str, list[Any]]:
         """Return the datoms as columns e, a, v, tx, added: attributes by ident, values as tables can hold them.

@@ -145,22 +145,27 @@ class Database:
             )
         return t_of(point)
 
+    @property
+    def next_t(self) -> int:
+        """The t that the next transaction will have."""
+        return self.basis_t + 1
+
     def instant_of(self, t: int) -> datetime | None:
-        """Return when transaction t was made; None when there is no such transaction."""
+        """Return when transaction t, or the one with this entity id, was made; None when there is no such transaction."""
         found = self.view.cut(after=-1, keep=None, is_history=False).values_of(tx_of(t), TX_INSTANT)
         return micros_to_instant(found[0]) if found else None
 
     # -- names
 
     def entid(self, name: object) -> int | None:
-        """Return the entity id that an id, an ident or a lookup ref stands for; None when there is no such entity.
+        """Return the entity id that an id, an ident or a lookup ref stands for; None when there is no such entity, and for None.
 
         Args:
             name: an int is returned as it is; a Keyword or str such as ":color/red"; a list or tuple `[attribute, value]`.
         Raises: DatabaseError(:db.error/lookup-ref-attr-not-unique, :db.error/invalid-lookup-ref, :db.error/not-an-attribute).
         Source: Datomic API, entid.
         """
-        if type(name) is int:
+        if type(name) is int or name is None:
             return name
         if isinstance(name, str):
             return self.schema.entid(name)
@@ -245,20 +250,24 @@ class Database:
         from factstore.index import scan
 
         name, parts = self._components(index, components)
-        return Datoms(self.schema, (lambda: scan.prefix(self.view, name, parts)) if None not in parts else lambda: iter(()))
+        if None in parts:
+            return Datoms(self.schema, lambda: iter(()))
+        whole = self.view.by_entity if name == "aevt" else self.view.by_value
+        size = (lambda: whole(parts[0]).size) if name in ("aevt", "avet") and len(parts) == 1 else None
+        return Datoms(self.schema, lambda: scan.prefix(self.view, name, parts), size)
 
     def seek_datoms(self, index: str, *components: Any) -> Datoms:
         """Return the datoms from the first one at or after the components to the end of the index. Source: Datomic API, seek-datoms."""
         from factstore.index import scan
 
-        name, parts = self._components(index, components)
+        name, parts = self._start(index, components)
         return Datoms(self.schema, lambda: scan.seek(self.view, name, parts))
 
     def rseek_datoms(self, index: str, *components: Any) -> Datoms:
         """Return the datoms from the last one at or before the components back to the start of the index."""
         from factstore.index import scan
 
-        name, parts = self._components(index, components)
+        name, parts = self._start(index, components)
         return Datoms(self.schema, lambda: scan.seek(self.view, name, parts, backwards=True))
 
     def index_range(self, attribute: object, start: object = None, end: object = None) -> Datoms:
@@ -272,7 +281,11 @@ class Database:
 
         found = self._indexed(self.attribute(attribute))
         low, high = self._bound(found, start), self._bound(found, end)
-        return Datoms(self.schema, lambda: scan.between(self.view, found.id, Range(low, high, high_open=True)))
+        return Datoms(
+            self.schema,
+            lambda: scan.between(self.view, found.id, Range(low, high, high_open=True)),
+            lambda: self.view.between(found.id, low, high, high_open=True).size,
+        )
 
     def _bound(self, attribute: Attribute, value: object) -> Stored | None:
         stored = self.stored(attribute, value)
@@ -293,6 +306,15 @@ class Database:
                 attribute=attribute.ident,
             )
         return attribute
+
+    def _start(self, index: str, components: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+        name, parts = self._components(index, components)
+        if None in parts:
+            unknown = components[parts.index(None)]
+            raise DatabaseError(
+                ":db.error/invalid-components", f"a seek in {name} has nowhere to begin: {unknown!r} stands for nothing there", index=name
+            )
+        return name, parts
 
     def _components(self, index: str, components: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
         """Resolve what stands for entities, attributes and values; a None among them: nothing can match."""

@@ -53,6 +53,7 @@ def test_a_piece_is_that_of_the_list_of_all(db: factstore.Database, read: Any, a
             datoms[at]
     else:
         assert expected == datoms[at]
+    assert len(whole) == datoms.count()
     assert whole[1:] == list(datoms)  # the iterator is where it was
     assert [] == list(datoms)
 
