@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from factstore import edn, errors
     from factstore.arithmetic import part, resolve_tempid, t_to_tx, tempid, tx_to_t
-    from factstore.conn import Connection, Log, LoggedTransaction, TxReports, connect
+    from factstore.conn import Connection, Log, LoggedTransaction, connect
     from factstore.datom import Datom
+    from factstore.datoms import Datoms
     from factstore.db import Database
     from factstore.declarations import schema_of
-    from factstore.differences import diff
+    from factstore.differences import Difference, diff
     from factstore.entities import Entity, entity
     from factstore.errors import (
         CasFailed,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from factstore.pulls.along import index_pull
     from factstore.query import explain, q
     from factstore.registry import register
+    from factstore.reports import TxReports
     from factstore.squuids import squuid
     from factstore.timeline import EntityEvent, EntityHistory, entity_history
     from factstore.transact import TxReport, set_exactly, tx_instant, with_
@@ -48,11 +50,12 @@ _HOMES: Final = {
     "edn": "factstore.edn",
     "errors": "factstore.errors",
     **dict.fromkeys(("part", "resolve_tempid", "t_to_tx", "tempid", "tx_to_t"), "factstore.arithmetic"),
-    **dict.fromkeys(("Connection", "Log", "LoggedTransaction", "TxReports", "connect"), "factstore.conn"),
+    **dict.fromkeys(("Connection", "Log", "LoggedTransaction", "connect"), "factstore.conn"),
     "Datom": "factstore.datom",
+    "Datoms": "factstore.datoms",
     "Database": "factstore.db",
     "schema_of": "factstore.declarations",
-    "diff": "factstore.differences",
+    **dict.fromkeys(("Difference", "diff"), "factstore.differences"),
     **dict.fromkeys(("Entity", "entity"), "factstore.entities"),
     **dict.fromkeys(
         (
@@ -70,6 +73,7 @@ _HOMES: Final = {
     "index_pull": "factstore.pulls.along",
     **dict.fromkeys(("explain", "q"), "factstore.query"),
     "register": "factstore.registry",
+    "TxReports": "factstore.reports",
     "squuid": "factstore.squuids",
     **dict.fromkeys(("EntityEvent", "EntityHistory", "entity_history"), "factstore.timeline"),
     **dict.fromkeys(("TxReport", "set_exactly", "tx_instant", "with_"), "factstore.transact"),
@@ -83,6 +87,8 @@ __all__ = [
     "Database",
     "DatabaseError",
     "Datom",
+    "Datoms",
+    "Difference",
     "Entity",
     "EntityEvent",
     "EntityHistory",

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 import factstore
-from factstore import maintain
+from factstore import dumps, maintain
 from factstore.errors import Corrupt, FactStoreError, StorageError
 from factstore.storage import open_storage
 
@@ -161,18 +161,66 @@ def backup(store: str, target: str) -> None:
 @main.command()
 @click.argument("source")
 @_store
-def restore(source: str, store: str) -> None:
+@click.option("--to", "upto", type=int, default=None, help="The last t; what came after is left out.")
+def restore(source: str, store: str, upto: int | None) -> None:
     """Make a new store from the backup SOURCE, and check it."""
+    _require_new(store)
+    _copied(source, store, upto)
+
+
+@main.command()
+@_store
+@click.argument("path", metavar="FILE")
+@click.option("--to", "upto", type=int, default=None, help="The last t.")
+@click.option("--only", multiple=True, metavar="ATTRIBUTE", help="Just these attributes.")
+@click.option("--without", multiple=True, metavar="ATTRIBUTE", help="Not these attributes.")
+def dump(store: str, path: str, upto: int | None, only: tuple[str, ...], without: tuple[str, ...]) -> None:
+    """Write the whole history to FILE as text, compressed if it ends in .gz."""
+    with _opened(store) as conn:
+        made = dumps.dump(conn, path, upto=upto, only=only, without=without)
+    click.echo(f"{path} holds {made.transactions:,} transactions, {made.datoms:,} datoms")
+
+
+@main.command()
+@click.argument("path", metavar="FILE")
+@_store
+def undump(path: str, store: str) -> None:
+    """Make a new store from a dump, the same as the one that was dumped."""
+    _require_new(store)
+    with _told():
+        made = dumps.verify(path)
+        with closing(open_storage(store)) as storage:
+            dumps.undump(path, storage)
+            maintain.rebuild(storage)
+    click.echo(f"{store} holds {made.transactions:,} transactions, {made.datoms:,} datoms")
+
+
+@main.command()
+@click.argument("path", metavar="FILE")
+@_store
+@click.option("--from", "start", type=int, default=None, help="The first t.")
+@click.option("--to", "upto", type=int, default=None, help="The last t.")
+def replay(path: str, store: str, start: int | None, upto: int | None) -> None:
+    """Transact what a dump says on top of what the store has; its entities get new ids."""
+    with _opened(store, read_only=False) as conn:
+        done = dumps.replay(conn, path, start=start, upto=upto)
+    left = f", {done.left_out:,} left out: they refer to what is not here" if done.left_out else ""
+    click.echo(f"{done.transactions:,} transactions, {done.datoms:,} datoms{left}")
+
+
+def _require_new(store: str) -> None:
     if Path(store.removeprefix("lmdb:")).exists():
-        raise click.ClickException(f"{store} is there already; restore makes a new store")
-    _copied(source, store)
+        raise click.ClickException(f"{store} is there already; this makes a new store")
 
 
-def _copied(source: str, target: str) -> None:
+def _copied(source: str, target: str, upto: int | None = None) -> None:
     with _told():
         known, here = open_storage(source, create=False, read_only=True), open_storage(target)
         try:
-            head = maintain.copy(known, here, _progress() if sys.stderr.isatty() else None)
+            if upto is None:
+                head = maintain.copy(known, here, _progress() if sys.stderr.isatty() else None)
+            else:
+                head = maintain.restore_to(known, here, upto)
         finally:
             known.close()
             here.close()

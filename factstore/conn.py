@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from datetime import datetime
-from queue import Empty, SimpleQueue
-from threading import Thread
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -17,19 +14,18 @@ from factstore import log
 from factstore.annotations import annotating, annotations_of, in_force, named
 from factstore.commit import Committer, in_micros, machine_clock
 from factstore.conditions import Conditional
-from factstore.datom import Datom, t_of
+from factstore.datom import TX_PARTITION, Datom, partition_of, t_of
 from factstore.db import Database, Point
 from factstore.errors import Closed, DatabaseError
 from factstore.interactive import Transaction, transacting
+from factstore.reports import Listener, TxReports
 from factstore.storage import Storage, Sync, open_storage
 from factstore.transact import Nones, TxReport
-from factstore.values import micros_to_instant
+from factstore.values import instant_to_micros, micros_to_instant
 
 if TYPE_CHECKING:
     from factstore.excision import Excision
     from factstore.load import Into, LoadReport
-
-logger = logging.getLogger("factstore")
 
 DEFAULT_CACHE_BYTES = 256 << 20
 
@@ -104,53 +100,9 @@ class Log:
         if isinstance(point, datetime):
             before = self._db.t_at(point)
             return before if before and self._db.instant_of(before) == point else before + 1
-        if type(point) is not int or point < 0:
+        if type(point) is not int or point < 0 or partition_of(point) not in (0, TX_PARTITION):
             raise DatabaseError(":db.error/invalid-range", f"expected t, a transaction's id or a datetime, got {point!r}")
         return t_of(point)
-
-
-class TxReports:
-    """Reports of commits, of this process and of others, in order of t, none missed and none twice; close it when done."""
-
-    def __init__(self, conn: Connection) -> None:
-        self._conn = conn
-        self._waiting: SimpleQueue[TxReport] = SimpleQueue()
-        self._newest = 0  # the t of the newest report that is in the queue, or was
-        self._since = conn._committer.listen(self._put)
-
-    def _put(self, report: TxReport) -> None:
-        self._waiting.put(report)
-        self._newest = report.t
-
-    def get(self, timeout: float | None = None) -> TxReport | None:
-        """Return the next report, waiting up to `timeout` seconds (None: as long as it takes); None when there was none."""
-        deadline = None if timeout is None else monotonic() + timeout
-        while True:
-            told = max(self._since, self._newest)
-            try:
-                return self._waiting.get_nowait()
-            except Empty:
-                left = None if deadline is None else max(deadline - monotonic(), 0.0)
-            # Not what is newest by now: a commit may have come since the look into the queue.
-            if self._conn.wait(told, left).basis_t <= told:
-                return None
-            if self._waiting.empty():
-                self._conn._committer.all_told()
-
-    def __iter__(self) -> Iterator[TxReport]:
-        while (found := self.get()) is not None:
-            yield found
-
-    def close(self) -> None:
-        """Stop listening."""
-        if self._put in self._conn._committer.listeners:
-            self._conn._committer.listeners.remove(self._put)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
 
 class Connection:
@@ -161,7 +113,7 @@ class Connection:
         self._storage = storage
         self._committer = Committer(storage, cache_bytes=cache_bytes, clock=machine_clock if clock is None else in_micros(clock))
         self._closed = False
-        self._listeners: dict[object, TxReports] = {}
+        self._listeners: dict[object, Listener] = {}
 
     def __repr__(self) -> str:
         return f"<Connection {self._storage.description}{' closed' if self._closed else ''}>"
@@ -293,16 +245,24 @@ class Connection:
     def sync(self, t: int | None = None, *, timeout: float | None = None) -> Database:
         """Return a database that holds transaction t, waiting for it; without t everything committed before the call."""
         self._check_open()
-        return self._committer.caught_up() if t is None else self.wait(t_of(t) - 1, timeout)
-
-    def wait(self, t: int, timeout: float | None = None) -> Database:
-        """Return the newest database once its basis is past t, or after `timeout` seconds whatever it is."""
-        self._check_open()
         db = self._committer.caught_up()
-        while db.basis_t <= t:
-            head = self._storage.wait(t, 3600.0 if timeout is None else timeout)
+        wanted = 0 if t is None else db.t_at(t)
+        return db if wanted <= db.basis_t else self.wait(wanted - 1, timeout)
+
+    def wait(self, point: Point, timeout: float | None = None) -> Database:
+        """Return the newest database once something was committed after a point, or after `timeout` seconds whatever it is.
+
+        Args:
+            point: t, a transaction's entity id, or an aware datetime.
+        """
+        self._check_open()
+        deadline = None if timeout is None else monotonic() + timeout
+        db = self._committer.caught_up()
+        while (reached := _reached(db, point)) is not None:
+            left = 3600.0 if deadline is None else max(deadline - monotonic(), 0.0)
+            head = self._storage.wait(reached, left)
             db = self._committer.caught_up()
-            if head <= t and timeout is not None:
+            if head <= reached and deadline is not None:
                 break
         return db
 
@@ -310,48 +270,46 @@ class Connection:
         """Return the log up to now."""
         return Log(self._storage, self.db())
 
-    def tx_reports(self) -> TxReports:
-        """Return a queue of the reports of all commits from now on, those of other processes too."""
-        self._check_open()
-        self._committer.caught_up()
-        return TxReports(self)
+    def tx_reports(self, *, from_t: Point | None = None) -> TxReports:
+        """Return a queue of the reports of all commits, those of other processes too.
 
-    def listen(self, listener: Callable[[TxReport], Any], *, key: object = None) -> object:
+        Args:
+            from_t: where to begin: t, a transaction's entity id, or an aware datetime, itself included; what was committed
+                since then comes first, from the log, without tempids. None: from now on.
+        """
+        self._check_open()
+        db = self._committer.caught_up()
+        return TxReports(self, None if from_t is None else Log(self._storage, db)._first_t(from_t))
+
+    def listen(self, listener: Callable[[TxReport], Any], *, key: object = None, from_t: Point | None = None) -> object:
         """Call a function with each report, in order, on a thread of its own; returns the key to `unlisten` with.
 
-        What a listener raises is logged and reaches neither the commit nor other listeners.
+        What a listener raises is logged and reaches neither the commit nor other listeners. Closing the connection delivers what
+        was committed by then, and waits for that.
+
+        Args:
+            key: a name to stop it by; another listener of that name is stopped.
+            from_t: where to begin, as in `tx_reports`; None: from now on.
         """
         key = listener if key is None else key
-        reports = self._listeners[key] = self.tx_reports()
-
-        def deliver() -> None:
-            while self._listeners.get(key) is reports and not self._closed:
-                try:
-                    found = reports.get(0.5)
-                except Closed:
-                    return
-                if found is None:
-                    continue
-                try:
-                    listener(found)
-                except Exception:
-                    logger.exception("a listener failed on t=%d", found.db_after.basis_t)
-
-        Thread(target=deliver, name="factstore-listener", daemon=True).start()
+        self.unlisten(key)
+        self._listeners[key] = Listener(listener, self.tx_reports(from_t=from_t))
         return key
 
     def unlisten(self, key: object) -> None:
-        """Stop calling a listener."""
-        reports = self._listeners.pop(key, None)
-        if reports is not None:
-            reports.close()
+        """Stop calling a listener; reports that it was not told of yet are dropped."""
+        listener = self._listeners.pop(key, None)
+        if listener is not None:
+            listener.stop()
 
     def close(self) -> None:
-        """Commit what is still waiting and let go of the store; closing again does nothing."""
+        """Commit what is still waiting, tell listeners of it, and let go of the store; closing again does nothing."""
         if not self._closed:
             self._closed = True
             try:
                 self._committer.close()
+                for listener in tuple(self._listeners.values()):
+                    listener.deliver()
             finally:
                 self._storage.close()
 
@@ -364,3 +322,11 @@ class Connection:
     def _check_open(self) -> None:
         if self._closed:
             raise Closed(":db.error/storage-closed", f"{self._storage.description} was closed", store=self._storage.description)
+
+
+def _reached(db: Database, point: Point) -> int | None:
+    """Return a t that must be passed before anything can have been committed after a point; None when something was."""
+    t = db.t_at(point)
+    if isinstance(point, datetime):
+        return db.basis_t if db.last_instant <= instant_to_micros(point) else None
+    return t if db.basis_t <= t else None

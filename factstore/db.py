@@ -13,8 +13,9 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from factstore.datom import N_MASK, TX_PARTITION, USER_PARTITION, Datom, Fact, partition_of, t_of, tx_of
+from factstore.datoms import Datoms, datom_of
 from factstore.errors import DatabaseError
-from factstore.rendering import html_table
+from factstore.rendering import html_table, text_table
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
 from factstore.values import Keyword, Stored, instant_to_micros, micros_to_instant
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 Predicate: TypeAlias = Callable[["Database", Datom], Any]  # of an unfiltered database and a datom in it
 Point: TypeAlias = int | datetime  # t, a transaction's entity id, or an aware datetime
-_COUNTED: Final = 100_000  # datoms that a notebook counts exactly
+_COUNTED: Final = 100_000  # datoms of an attribute that a summary counts exactly
+_SUMMARY: Final = ("attribute", "type", "datoms")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,10 +55,18 @@ class Database:
         )
         return f"<Database t={self.basis_t}{limits}{' filtered' if self.is_filtered else ''}>"
 
+    def __str__(self) -> str:
+        return f"{self!r}\n{text_table(_SUMMARY, self._summary())}"
+
     def _repr_html_(self) -> str:
-        attributes = [found for a in self.view.attributes() if a >= FIRST_FREE_ID and (found := self.schema.find(a)) is not None]
-        rows = [(attribute.ident, attribute.value_type.name, self._size_of(attribute.id)) for attribute in attributes]
-        return html_table(repr(self), ("attribute", "type", "datoms"), [row for row in rows if row[2] != "0"])
+        return html_table(repr(self), _SUMMARY, self._summary())
+
+    def _summary(self) -> Iterator[tuple[object, ...]]:
+        """Yield the attributes of which there are any datoms."""
+        for a in self.view.attributes():
+            attribute = self.schema.find(a)
+            if a >= FIRST_FREE_ID and attribute is not None and (size := self._size_of(a)) != "0":
+                yield attribute.ident, attribute.value_type.name, size
 
     def _size_of(self, a: int) -> str:
         """Return how many datoms an attribute has; where counting would mean reading much, how many at most."""
@@ -134,7 +144,7 @@ class Database:
         unfiltered = replace(self, is_filtered=False, predicates=(), view=self.view.cut(keep=None))
 
         def keep(fact: Fact) -> bool:
-            datom = _datom(schema, fact)
+            datom = datom_of(schema, fact)
             return all(predicate(unfiltered, datom) for predicate in predicates)
 
         return replace(self, is_filtered=True, predicates=predicates, view=self.view.cut(keep=keep))
@@ -164,21 +174,21 @@ class Database:
         return t_of(point)
 
     def instant_of(self, t: int) -> datetime | None:
-        """Return when transaction t was made; None when there is no such transaction."""
+        """Return when transaction t, or the one with this entity id, was made; None when there is no such transaction."""
         found = self.view.cut(after=-1, keep=None, is_history=False).values_of(tx_of(t), TX_INSTANT)
         return micros_to_instant(found[0]) if found else None
 
     # -- names
 
     def entid(self, name: object) -> int | None:
-        """Return the entity id that an id, an ident or a lookup ref stands for; None when there is no such entity.
+        """Return the entity id that an id, an ident or a lookup ref stands for; None when there is no such entity, and for None.
 
         Args:
             name: an int is returned as it is; a Keyword or str such as ":color/red"; a list or tuple `[attribute, value]`.
         Raises: DatabaseError(:db.error/lookup-ref-attr-not-unique, :db.error/invalid-lookup-ref, :db.error/not-an-attribute).
         Source: Datomic API, entid.
         """
-        if type(name) is int:
+        if type(name) is int or name is None:
             return name
         if isinstance(name, str):
             return self.schema.entid(name)
@@ -251,8 +261,8 @@ class Database:
 
     # -- datoms
 
-    def datoms(self, index: str, *components: Any) -> Iterator[Datom]:
-        """Yield datoms in the order of an index, those that begin with the components given.
+    def datoms(self, index: str, *components: Any) -> Datoms:
+        """Return datoms in the order of an index, those that begin with the components given: an iterator, to be sliced too.
 
         Args:
             index: "eavt", "aevt", "avet" or "vaet" (a keyword such as ":eavt" will do).
@@ -263,22 +273,28 @@ class Database:
         from factstore.index import scan
 
         name, parts = self._components(index, components)
-        return self._datoms(scan.prefix(self.view, name, parts) if None not in parts else iter(()))
+        if None in parts:
+            return Datoms(self.schema, lambda: iter(()))
+        whole = self.view.by_entity if name == "aevt" else self.view.by_value
+        size = (lambda: whole(parts[0]).size) if name in ("aevt", "avet") and len(parts) == 1 else None
+        return Datoms(self.schema, lambda: scan.prefix(self.view, name, parts), size)
 
-    def seek_datoms(self, index: str, *components: Any) -> Iterator[Datom]:
-        """Yield datoms from the first one at or after the components to the end of the index. Source: Datomic API, seek-datoms."""
+    def seek_datoms(self, index: str, *components: Any) -> Datoms:
+        """Return the datoms from the first one at or after the components to the end of the index. Source: Datomic API, seek-datoms."""
         from factstore.index import scan
 
-        return self._datoms(scan.seek(self.view, *self._components(index, components)))
+        name, parts = self._start(index, components)
+        return Datoms(self.schema, lambda: scan.seek(self.view, name, parts))
 
-    def rseek_datoms(self, index: str, *components: Any) -> Iterator[Datom]:
-        """Yield datoms from the last one at or before the components back to the start of the index."""
+    def rseek_datoms(self, index: str, *components: Any) -> Datoms:
+        """Return the datoms from the last one at or before the components back to the start of the index."""
         from factstore.index import scan
 
-        return self._datoms(scan.seek(self.view, *self._components(index, components), backwards=True))
+        name, parts = self._start(index, components)
+        return Datoms(self.schema, lambda: scan.seek(self.view, name, parts, backwards=True))
 
-    def index_range(self, attribute: object, start: object = None, end: object = None) -> Iterator[Datom]:
-        """Yield the datoms of an indexed attribute in order of value, from start to before end; None is open.
+    def index_range(self, attribute: object, start: object = None, end: object = None) -> Datoms:
+        """Return the datoms of an indexed attribute in order of value, from start to before end; None is open.
 
         Raises: DatabaseError(:db.error/attribute-not-indexed, :db.error/wrong-type-for-attribute).
         Source: Datomic API, index-range.
@@ -288,7 +304,11 @@ class Database:
 
         found = self._indexed(self.attribute(attribute))
         low, high = self._bound(found, start), self._bound(found, end)
-        return self._datoms(scan.between(self.view, found.id, Range(low, high, high_open=True)))
+        return Datoms(
+            self.schema,
+            lambda: scan.between(self.view, found.id, Range(low, high, high_open=True)),
+            lambda: self.view.between(found.id, low, high, high_open=True).size,
+        )
 
     def _bound(self, attribute: Attribute, value: object) -> Stored | None:
         stored = self.stored(attribute, value)
@@ -309,6 +329,15 @@ class Database:
                 attribute=attribute.ident,
             )
         return attribute
+
+    def _start(self, index: str, components: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+        name, parts = self._components(index, components)
+        if None in parts:
+            unknown = components[parts.index(None)]
+            raise DatabaseError(
+                ":db.error/invalid-components", f"a seek in {name} has nowhere to begin: {unknown!r} stands for nothing there", index=name
+            )
+        return name, parts
 
     def _components(self, index: str, components: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
         """Resolve what stands for entities, attributes and values; a None among them: nothing can match."""
@@ -337,13 +366,9 @@ class Database:
                 parts.append(self.stored(attribute, part))
         return name, tuple(parts)
 
-    def _datoms(self, facts: Iterator[Fact]) -> Iterator[Datom]:
-        schema = self.schema
-        return (_datom(schema, fact) for fact in facts)
-
     def datom(self, fact: Fact) -> Datom:
         """Return a fact as users see it."""
-        return _datom(self.schema, fact)
+        return datom_of(self.schema, fact)
 
 
 class Snapshot:
@@ -376,8 +401,3 @@ class Snapshot:
             view = View(self.index, (Layer(self.novelty, self.t),), self.schema, self.cache, self.t)
             self._database = Database(view, self.schema, self.t, self.next_n, self.instant, store=self.store)
         return self._database
-
-
-def _datom(schema: Schema, fact: Fact) -> Datom:
-    e, a, v, t, added = fact
-    return Datom(e, a, schema.attribute(a).load(v), tx_of(t), added)

@@ -10,26 +10,57 @@ Law: taking the retractions from the first database's facts and adding the asser
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from factstore.datom import Datom, Fact
+from factstore.datom import Datom, Fact, t_of
 from factstore.errors import DatabaseError
+from factstore.rendering import html_table, text_table
 from factstore.schema.attribute import NO_HISTORY, Attribute
 
 if TYPE_CHECKING:
     from factstore.db import Database
     from factstore.index.column import Rows
     from factstore.index.view import View
+    from factstore.values import Keyword
+
+MOST_SHOWN: Final = 200  # datoms in a notebook
+_HEADER: Final = ("", "entity", "attribute", "value", "t")
 
 
-def diff(first: Database, second: Database) -> tuple[Datom, ...]:
+class Difference(tuple[Datom, ...]):
+    """Datoms that lead from one database to another; a tuple that prints as a table."""
+
+    _idents: dict[int, Keyword]
+
+    @classmethod
+    def between(cls, first: Database, second: Database, facts: list[Fact]) -> Self:
+        """Return the difference that some facts are, each said by the database that has it."""
+        found = cls((second if fact[4] else first).datom(fact) for fact in facts)
+        found._idents = {fact[1]: (second if fact[4] else first).schema.attribute(fact[1]).ident for fact in facts}
+        return found
+
+    def __str__(self) -> str:
+        return text_table(_HEADER, self._rows())
+
+    def _repr_html_(self) -> str:
+        shown = self[:MOST_SHOWN]
+        left = f", the last {len(self) - MOST_SHOWN} not shown" if len(self) > MOST_SHOWN else ""
+        caption = f"{len(self)} datom{'' if len(self) == 1 else 's'} apart{left}"
+        return html_table(caption, _HEADER, islice(self._rows(), MOST_SHOWN), added=[datom.added for datom in shown])
+
+    def _rows(self) -> Iterator[tuple[object, ...]]:
+        return (("+" if d.added else "-", d.e, self._idents[d.a], d.v, t_of(d.tx)) for d in self)
+
+
+def diff(first: Database, second: Database) -> Difference:
     """Return what must be retracted and asserted to get from one database to another, as datoms.
 
     Args:
         first, second: databases of any time, filtered or speculated on, of one store or of two; not histories.
-    Returns: datoms in order of entity and attribute, retractions first. A retraction carries the transaction that had asserted
-        the fact in the first database, an assertion the one that did in the second. A fact that both have is no difference,
-        even if it was retracted and asserted again in between.
+    Returns: datoms in order of entity and attribute, retractions first: a tuple that prints as a table. A retraction carries the
+        transaction that had asserted the fact in the first database, an assertion the one that did in the second. A fact that
+        both have is no difference, even if it was retracted and asserted again in between.
     Raises: DatabaseError(:db.error/history-not-supported).
     Cost: what happened between the two, if they are of one store and neither is filtered; else all facts of both.
     """
@@ -40,7 +71,7 @@ def diff(first: Database, second: Database) -> tuple[Datom, ...]:
             )
     found = [fact for a in _attributes(first, second) for fact in _of_attribute(first, second, a)]
     found.sort(key=lambda fact: (fact[0], fact[1], fact[4]))
-    return tuple((second if fact[4] else first).datom(fact) for fact in found)
+    return Difference.between(first, second, found)
 
 
 def _attributes(*databases: Database) -> list[int]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from factstore.errors import DatabaseError
-from factstore.rendering import html_table
+from factstore.rendering import html_table, text_table
 from factstore.schema.attribute import IDENT, Attribute
 from factstore.schema.reverse import forward_of
 from factstore.values import Keyword, Stored, order_key
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DB_ID: Final = ":db/id"
 _ABSENT: Final = object()
+_HEADER: Final = ("attribute", "value")
 
 
 def entity(db: Database, eid: Any) -> Entity | None:
@@ -98,8 +99,11 @@ class Entity(Mapping[str, Any]):
         ident = self.db.schema.ident(self.eid)
         return f"<Entity {self.eid}{f' {ident}' if ident else ''} t={self.db.basis_t}>"
 
+    def __str__(self) -> str:
+        return f"{self!r}\n{text_table(_HEADER, [(key, _shown(self[key])) for key in self])}"
+
     def _repr_html_(self) -> str:
-        return html_table(repr(self), ("attribute", "value"), [(key, _shown(self[key])) for key in self])
+        return html_table(repr(self), _HEADER, [(key, _shown(self[key])) for key in self])
 
     def touch(self) -> Entity:
         """Read all attributes, and those of all components, and return the entity. Source: Datomic API, touch."""
@@ -155,7 +159,11 @@ class Entity(Mapping[str, Any]):
 
 
 def _shown(value: Any) -> object:
-    return "\n".join(sorted(map(str, value))) if isinstance(value, frozenset) else value
+    return "\n".join(sorted(map(_named, value))) if isinstance(value, frozenset) else _named(value)
+
+
+def _named(value: Any) -> str:
+    return repr(value) if isinstance(value, Entity) else str(value)
 
 
 def _same(left: Database, right: Database) -> bool:

@@ -161,12 +161,7 @@ def copy(source: Storage, target: Storage, progress: Callable[[int, int], None] 
     try:
         if root:
             _copy_blocks(source, target, Index(Blocks(source, Cache(64 << 20))).decode(root.body, root.version))
-        head, upto = target.head(), source.head()
-        while head < upto:
-            records = source.read_log(head, upto)
-            head = target.append([(record.txid, record.body) for record in records], expected_t=head)
-            if progress:
-                progress(head, upto)
+        head = _copy_log(source, target, source.head(), progress)
         if root:
             known = target.read_root()
             if known is None or known.body != root.body:
@@ -177,6 +172,25 @@ def copy(source: Storage, target: Storage, progress: Callable[[int, int], None] 
     finally:
         if hold:
             hold.release()
+    return head
+
+
+def restore_to(source: Storage, target: Storage, t: int) -> int:
+    """Make an empty store what another was after transaction t, or is if it has fewer; return its head."""
+    if target.head():
+        raise StorageError(":db.error/not-empty", f"{target.description} holds transactions already; restoring makes a new store")
+    head = _copy_log(source, target, min(t, source.head()), None)
+    rebuild(target)
+    return head
+
+
+def _copy_log(source: Storage, target: Storage, upto: int, progress: Callable[[int, int], None] | None) -> int:
+    head = target.head()
+    while head < upto:
+        records = source.read_log(head, upto)
+        head = target.append([(record.txid, record.body) for record in records], expected_t=head)
+        if progress:
+            progress(head, upto)
     return head
 
 

@@ -7,6 +7,7 @@ Facts come lazily, a group at a time; within a fact's history the newest event c
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, Final
@@ -54,17 +55,23 @@ def prefix(view: View, index: str, components: tuple[Any, ...]) -> Iterator[Fact
 def seek(view: View, index: str, components: tuple[Any, ...], *, backwards: bool = False) -> Iterator[Fact]:
     """Yield the facts from the first at or after the components to the index's end; or from the last at or before, back."""
     read = _group_reader(view, index)
-    groups = _groups(view, index)
     if components:
-        first = components[0]
-        groups = [group for group in groups if (group <= first if backwards else group >= first)]
-    for group in reversed(groups) if backwards else groups:
-        facts: Iterable[Fact] = read(group)
-        if backwards:
-            facts = reversed(list(facts))
-        if components and group == components[0] and len(components) > 1:
-            facts = _from(facts, index, components, backwards)
-        yield from facts
+        # Before asking which groups there are: who seeks mostly reads a few facts of the first.
+        yield from _from(_ordered(read(components[0]), backwards), index, components, backwards)
+    for group in _groups_beyond(view, index, components[:1], backwards):
+        yield from _ordered(read(group), backwards)
+
+
+def _groups_beyond(view: View, index: str, first: tuple[Any, ...], backwards: bool) -> Iterable[Any]:
+    groups = _groups(view, index)
+    at = len(groups) if backwards else 0
+    if first:
+        at = bisect_left(groups, first[0]) if backwards else bisect_right(groups, first[0])
+    return reversed(groups[:at]) if backwards else groups[at:]
+
+
+def _ordered(facts: Iterable[Fact], backwards: bool) -> Iterable[Fact]:
+    return reversed(list(facts)) if backwards else facts
 
 
 def between(view: View, a: int, region: Range) -> Iterator[Fact]:

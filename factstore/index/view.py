@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from factstore.index.cache import Cache
 from factstore.index.column import BY_ENTITY, BY_VALUE, Array, Entities, Everything, Folded, Ints, Range, Region, Rows, Values
 from factstore.index.directory import Index
 from factstore.index.novelty import EMPTY_STRAND, Chain, Novelty, Strand, Transaction
+from factstore.index.places import Glance, Places, is_one_each, one_each
 from factstore.schema.attribute import Attribute, Schema
 from factstore.values import Stored
 
@@ -51,12 +53,13 @@ class View:
     # Memory of what was read: it changes no answer.
     _columns: dict[tuple[int, str], Rows] = field(default_factory=dict, repr=False, compare=False)
     _asked: dict[tuple[int, str], int] = field(default_factory=dict, repr=False, compare=False)
+    _glances: dict[int, Glance] = field(default_factory=dict, repr=False, compare=False)  # of columns by entity, not of histories
 
     # -- other views of the same facts
 
     def cut(self, **changes: Any) -> Self:
         """Return this view with other limits."""
-        return replace(self, _columns={}, _asked={}, **changes)
+        return replace(self, _columns={}, _asked={}, _glances={}, **changes)
 
     def plus(self, facts: Sequence[Fact], t: int, schema: Schema) -> Self:
         """Return this view with a transaction on top, seen by nobody else.
@@ -70,7 +73,7 @@ class View:
         novelty = Novelty()
         for transaction in new:
             novelty.append(*transaction)
-        return replace(self, layers=(*layers, Layer(novelty, t)), upto=t, schema=schema, _columns={}, _asked={})
+        return replace(self, layers=(*layers, Layer(novelty, t)), upto=t, schema=schema, _columns={}, _asked={}, _glances={})
 
     def branch(self, t: int) -> Self:
         """Return a view of what was known at t, on top of which further facts, of t + 1 and later, may be put."""
@@ -87,9 +90,9 @@ class View:
 
     def values_of(self, e: int, a: int) -> tuple[Stored, ...]:
         """Return the values that an entity has of an attribute."""
-        known = self._columns.get((a, BY_ENTITY))
-        if known is not None and not self.is_history:
-            return _values_in(known, e)
+        glance = self._glances.get(a)
+        if glance is not None:
+            return glance.values_of(e)
         if len(self.layers) == 1 and not self.is_history and self.after < 0 and self.keep is None:
             strand = self.layers[0].novelty.strands.get(a)
             chain = None if strand is None else strand.of_entity(e)
@@ -104,6 +107,11 @@ class View:
                 # An attribute of cardinality one has one value now, if it ever had more.
                 return (chain[0][2],)
         return tuple(fact[2] for fact in self.facts_of(e, a) if fact[4])
+
+    def reader_of(self, a: int) -> Callable[[int], tuple[Stored, ...]]:
+        """Return what gives the values that an entity has of an attribute, for who asks for many entities one by one."""
+        glance = self._glances.get(a)
+        return partial(self.values_of, a=a) if glance is None else glance.values_of
 
     def holders_of(self, a: int, v: Stored) -> tuple[int, ...]:
         """Return the entities that have a value of an attribute."""
@@ -192,16 +200,27 @@ class View:
         """Return all rows of an attribute in order of (v, e)."""
         return self._column(a, BY_VALUE)
 
-    def of_entities(self, a: int, es: Ints) -> tuple[Rows, Ints]:
-        """Return the rows of these entities, and for each row the position in `es` that it answers."""
+    def of_entities(self, a: int, es: Ints, places: Places | None = None) -> tuple[Rows, Ints]:
+        """Return the rows of these entities, and for each row the position in `es` that it answers.
+
+        Args:
+            places: where these same entities were in other columns, for who reads one column after another.
+        """
+        rows, at, which = self._places_of(a, es, places)
+        return rows.take(at), which
+
+    def values_of_entities(self, a: int, es: Ints, places: Places) -> tuple[Array, Ints]:
+        """Return the same without what transactions they are of: values, and for each the position in `es` that it answers."""
+        rows, at, which = self._places_of(a, es, places)
+        return rows.v[at], which
+
+    def _places_of(self, a: int, es: Ints, places: Places | None) -> tuple[Rows, Ints, Ints]:
         rows = self._known_column(a, BY_ENTITY, len(es))
         if rows is None:
             rows = self._rows(a, Entities(np.unique(es)))
-        if not self.is_history and not self._is_many(a) and (self._is_newest or _is_one_each(rows)):
-            return _one_each(rows, es)
-        low, high = column.bounds(rows.e, es)
-        at, which = column.spread(low, high)
-        return rows.take(at), which
+        if not self.is_history and not self._is_many(a) and (self._is_newest or is_one_each(rows)):
+            return rows, *one_each(rows, es, places or Places())
+        return rows, *column.spread(*column.bounds(rows.e, es))
 
     def with_values(self, a: int, vs: Sequence[Stored] | Array) -> tuple[Rows, Ints]:
         """Return the rows with these values, and for each row the position in `vs` that it answers."""
@@ -324,10 +343,15 @@ class View:
             return known
         key = self._shared_key(a, order)
         rows = self._rows(a, Everything(order))
-        self._columns[a, order] = rows
+        self._keep_column(a, order, rows)
         if key is not None:
             self.cache.put(key, rows, rows.nbytes)
         return rows
+
+    def _keep_column(self, a: int, order: str, rows: Rows) -> None:
+        self._columns[a, order] = rows
+        if order == BY_ENTITY and not self.is_history:
+            self._glances[a] = Glance(rows)
 
     def _known_column(self, a: int, order: str, wanted: int) -> Rows | None:
         """Return the whole column when it is at hand, or worth making for all the look-ups there were so far."""
@@ -349,7 +373,7 @@ class View:
             key = self._shared_key(a, order)
             found = None if key is None else self.cache.get(key)
             if found is not None:
-                self._columns[a, order] = found
+                self._keep_column(a, order, found)
         return found
 
     def _shared_key(self, a: int, order: str) -> tuple[Any, ...] | None:
@@ -433,33 +457,6 @@ class View:
         if events.added is None:
             events = events._replace(added=np.ones(events.size, bool))
         return column.sort(events, region.order, order_key) if len(parts) > 1 else events
-
-
-def _values_in(rows: Rows, e: int) -> tuple[Stored, ...]:
-    """Return the values of an entity in a column sorted by entity."""
-    es = rows.e
-    low, size = int(es.searchsorted(e)), len(es)
-    if low == size or es.item(low) != e:
-        return ()
-    if low + 1 == size or es.item(low + 1) != e:
-        return (rows.v.item(low),)
-    return tuple(rows.v[low : int(es.searchsorted(e, "right"))].tolist())
-
-
-def _is_one_each(rows: Rows) -> bool:
-    return bool((rows.e[1:] > rows.e[:-1]).all())
-
-
-def _one_each(rows: Rows, es: Ints) -> tuple[Rows, Ints]:
-    """Return the rows of these entities where each has one at most, and the positions in `es` that they answer."""
-    if not rows.size:
-        return rows, np.empty(0, np.int64)
-    at = np.searchsorted(rows.e, es)
-    at[at == rows.size] = 0
-    hit = rows.e[at] == es
-    if hit.all():
-        return rows.take(at), np.arange(len(es))
-    return rows.take(at[hit]), np.flatnonzero(hit)
 
 
 def _oldest_first(chain: Chain, upto: int) -> list[Fact]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
+from operator import countOf
 from types import FunctionType, NoneType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, overload
 from uuid import UUID
@@ -49,7 +50,11 @@ def pull(db: Database, pattern: Any, eid: Any) -> Any:
     Raises: PullError; DatabaseError(:db.error/history-not-supported).
     Source: Datomic API, pull.
     """
-    return pull_many(db, pattern, (eid,))[0]
+    if isinstance(pattern, type):
+        return pull_many(db, pattern, (eid,))[0]
+    compiled = compiled_for(db, pattern)
+    e = eid if type(eid) is int else db.entid(eid)
+    return None if e is None else run_pattern(db, compiled, [e])[0] or None
 
 
 @overload
@@ -73,7 +78,7 @@ def pull_many(db: Database, pattern: Any, eids: Iterable[Any]) -> Any:
 def pull_compiled(db: Database, pattern: Pattern, eids: Iterable[Any]) -> list[dict[Any, Any] | None]:
     """Return what a compiled pattern finds of each of these entities."""
     asked = list(eids)
-    if set(map(type, asked)) <= {int}:
+    if countOf(map(type, asked), int) == len(asked):
         return [out or None for out in run_pattern(db, pattern, asked)]
     found = list(map(db.entid, asked))
     outs = iter(run_pattern(db, pattern, [e for e in found if e is not None]))

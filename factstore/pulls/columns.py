@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from factstore.index.places import Places
 from factstore.pulls.parse import Step
 from factstore.schema.attribute import IDENT
 from factstore.values import Stored
@@ -18,16 +19,17 @@ if TYPE_CHECKING:
 class Ids:
     """The entities of a frame as a column of ids."""
 
-    __slots__ = ("_es",)
+    __slots__ = ("_es", "_places")
 
     def __init__(self, eids: list[int]) -> None:
         self._es = np.array(eids, np.int64)
+        self._places = Places()
 
     def fill(self, db: Database, step: Step, outs: list[dict[Any, Any]]) -> None:
         """Put the one value that each entity has of a bare step's attribute straight into its map."""
         assert step.attribute is not None
-        rows, positions = db.view.of_entities(step.attribute.id, self._es)
-        key, values = step.key, rows.v.tolist()
+        found, positions = db.view.values_of_entities(step.attribute.id, self._es, self._places)
+        key, values = step.key, found.tolist()
         if step.load is not None:
             values = list(map(step.load, values))
         if len(positions) == len(outs) and np.array_equal(positions, np.arange(len(outs))):
@@ -45,7 +47,7 @@ class Ids:
             rows, positions = db.view.with_values(step.attribute.id, self._es)
             values = rows.e.tolist()
         else:
-            rows, positions = db.view.of_entities(step.attribute.id, self._es)
+            rows, positions = db.view.of_entities(step.attribute.id, self._es, self._places)
             values = rows.v.tolist()
         found: list[Any] = [()] * len(self._es)
         for i, value in zip(positions.tolist(), values, strict=True):

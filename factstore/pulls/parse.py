@@ -211,7 +211,7 @@ class _Parser:
     def limited(self, step: Step, limit: Any, at: Path) -> Step:
         if limit is not None and (type(limit) is not int or limit < 1):
             raise self.wrong("a :limit is a positive int, or nil for none", limit, at)
-        if step.single and (step.attribute is not None or step.is_id):
+        if step.single and not step.reverse and (step.attribute is not None or step.is_id):
             raise self.wrong(f"a :limit is for many values; {step.key} has one", limit, at)
         return replace(step, limit=limit)
 

@@ -46,12 +46,12 @@ START: Final = Trail(pset(), {})
 
 
 class Frame(NamedTuple):
-    """Entities to be read with one pattern; the three lists are parallel."""
+    """Entities to be read with one pattern; the lists are parallel."""
 
     pattern: Pattern
     eids: list[int]
     outs: list[dict[Any, Any]]
-    trails: list[Trail]
+    trails: list[Trail] | None = None  # None: all at the start, as nothing goes down by itself above
     column: Ids | None = None  # the ids again, for a frame of many
 
 
@@ -65,14 +65,17 @@ class Unsettled(NamedTuple):
 def run_pattern(db: Database, pattern: Pattern, eids: list[int]) -> list[dict[Any, Any]]:
     """Return what a pattern finds of each entity, in order; {} where it finds nothing."""
     outs: list[dict[Any, Any]] = [{} for _ in eids]
-    frames = [Frame(pattern, eids, outs, [START] * len(eids))]
+    frames = [Frame(pattern, eids, outs)]
     unsettled: list[Unsettled] = []
     while frames:
         frame = frames.pop()
         if len(frame.eids) > FEW:
             frame = _as_columns(frame)
         for step in frame.pattern.steps:
-            _take(db, frame, step, frames, unsettled)
+            if step.is_bare:
+                _fill(db, frame, step)
+            else:
+                _take(db, frame, step, frames, unsettled)
         if frame.pattern.is_wild:
             for step, found in _rest(db, frame):
                 _place(db, frame, step, found, frames, unsettled)
@@ -93,12 +96,22 @@ def _take(db: Database, frame: Frame, step: Step, frames: list[Frame], unsettled
             _put(out, step, e)
     elif step.attribute is None:
         _place(db, frame, step, [()] * len(frame.eids), frames, unsettled)
-    elif frame.column is None:
-        _place(db, frame, step, _gather_singly(db, frame, step), frames, unsettled)
-    elif step.is_bare:
-        frame.column.fill(db, step, frame.outs)
     else:
-        _place(db, frame, step, frame.column.gather(db, step), frames, unsettled)
+        found = _gather_singly(db, frame, step) if frame.column is None else frame.column.gather(db, step)
+        _place(db, frame, step, found, frames, unsettled)
+
+
+def _fill(db: Database, frame: Frame, step: Step) -> None:
+    """Put the one value that each entity has of a bare step's attribute straight into its map."""
+    if frame.column is not None:
+        frame.column.fill(db, step, frame.outs)
+        return
+    assert step.attribute is not None
+    key, load = step.key, step.load
+    for out, values in zip(frame.outs, map(db.view.reader_of(step.attribute.id), frame.eids), strict=True):
+        if values:
+            value = values[0] if len(values) == 1 else _chosen(step, values)[0]
+            out[key] = value if load is None else load(value)
 
 
 def _gather_singly(db: Database, frame: Frame, step: Step) -> Found:
@@ -106,7 +119,7 @@ def _gather_singly(db: Database, frame: Frame, step: Step) -> Found:
     a, view = step.attribute.id, db.view
     if step.reverse:
         return [view.holders_of(a, e) for e in frame.eids]
-    return [view.values_of(e, a) for e in frame.eids]
+    return list(map(view.reader_of(a), frame.eids))
 
 
 def _rest(db: Database, frame: Frame) -> list[tuple[Step, Found]]:
@@ -184,43 +197,52 @@ def _references(db: Database, frame: Frame, found: Found) -> _References:
 
 def _descend(frame: Frame, step: Step, found: Found, unsettled: list[Unsettled]) -> Frame:
     """Return the frame of the entities that a step refers to; the lists of their maps are noted as unsettled."""
-    below = Frame(frame.pattern if step.pattern is None else step.pattern, [], [], [])
+    trails = frame.trails or ([START] * len(frame.eids) if step.tracks else None)
+    below = Frame(frame.pattern if step.pattern is None else step.pattern, [], [], None if trails is None else [])
     outs: list[dict[Any, Any]] = []
-    for out, trail, refs in zip(frame.outs, frame.trails, found, strict=True):
+    most = 1 if step.single else step.limit
+    for i, refs in enumerate(found):
+        out = frame.outs[i]
         if not refs:
             _put_absent(out, step)
             continue
-        chosen = refs if len(refs) == 1 else _chosen(step, refs)
-        out[step.key] = maps = _enter(step, trail, chosen, below) if step.tracks else [{} for _ in chosen]
-        if not step.tracks:
+        chosen: Sequence[Any] = refs if len(refs) == 1 else sorted(refs)[:most]
+        if trails is None:
+            maps: list[dict[Any, Any]] = [{} for _ in chosen]
             below.eids.extend(chosen)
             below.outs.extend(maps)
-            below.trails.extend([trail] * len(maps))
+        else:
+            maps = _enter(step, trails[i], chosen, below)
+        out[step.key] = maps
         outs.append(out)
     unsettled.append(Unsettled(step, outs))
     return below
 
 
 def _enter(step: Step, trail: Trail, refs: Sequence[int], below: Frame) -> list[dict[Any, Any]]:
-    """Go one level down a recursion: not into what was seen on the way here, and not below its depth."""
+    """Go one level down, in a recursion not into what was seen on the way here, and not below its depth."""
+    assert below.trails is not None
     left = trail.left.get(step, step.depth)
     if left is not None:
         trail = trail._replace(left={**trail.left, step: left - 1})
     maps: list[dict[Any, Any]] = []
     for ref in refs:
-        if ref in trail.seen:
+        if step.tracks and ref in trail.seen:
             maps.append({DB_ID: ref})
         elif left != 0:
             maps.append({})
             below.eids.append(ref)
             below.outs.append(maps[-1])
-            below.trails.append(trail._replace(seen=trail.seen.add(ref)))
+            below.trails.append(trail._replace(seen=trail.seen.add(ref)) if step.tracks else trail)
     return maps
 
 
 def _settle(item: Unsettled) -> None:
     step, key = item.step, item.step.key
+    is_plain = step.xform is None and not step.single
     for out in item.outs:
+        if is_plain and out[key] and all(out[key]):
+            continue
         kept = [found for found in out[key] if found]
         value: Any = (kept[0] if step.single else kept) if kept else None
         if step.xform is not None:

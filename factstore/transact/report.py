@@ -8,9 +8,10 @@ from typing import Final
 
 from factstore.datom import Datom, Fact
 from factstore.db import Database, Snapshot
-from factstore.rendering import html_table
+from factstore.rendering import html_table, text_table
 
-MOST_SHOWN: Final = 200  # datoms in a notebook
+MOST_SHOWN: Final = 200  # datoms
+_HEADER: Final = ("", "entity", "attribute", "value")
 
 
 class TxReport:
@@ -75,13 +76,21 @@ class TxReport:
     def __repr__(self) -> str:
         return f"<TxReport t={self.t}, {len(self._facts)} datom{'' if len(self._facts) == 1 else 's'}>"
 
+    def __str__(self) -> str:
+        rows, left = self._rows()
+        return f"{self!r}\n{text_table(_HEADER, rows)}{f'{chr(10)}and {left:,} more' if left else ''}"
+
     def _repr_html_(self) -> str:
+        rows, left = self._rows()
+        caption = f"{self!r}{f', the last {left} not shown' if left else ''}"
+        return html_table(caption, _HEADER, rows, added=[row[0] == "+" for row in rows])
+
+    def _rows(self) -> tuple[list[tuple[object, ...]], int]:
+        """Return what is shown of the first datoms, and how many more there are."""
         db = self.db_after
         datoms = [db.datom(fact) for fact in islice(self._facts, MOST_SHOWN)]
-        rows = [("+" if added else "-", e, db.ident(a), _named(db, a, v)) for e, a, v, _, added in datoms]
-        left = len(self._facts) - len(rows)
-        caption = f"{self!r}{f', the last {left} not shown' if left else ''}"
-        return html_table(caption, ("", "entity", "attribute", "value"), rows, added=[datom.added for datom in datoms])
+        rows: list[tuple[object, ...]] = [("+" if added else "-", e, db.ident(a), _named(db, a, v)) for e, a, v, _, added in datoms]
+        return rows, len(self._facts) - len(rows)
 
 
 def _named(db: Database, a: int, v: object) -> object:

@@ -162,6 +162,9 @@ def test_a_retracted_fact_is_in_no_index_of_the_present():
         (":db.error/not-an-attribute", lambda db: db.index_range(":i/sise")),
         (":db.error/wrong-type-for-attribute", lambda db: db.index_range(":i/size", "a")),
         (":db.error/lookup-ref-attr-not-unique", lambda db: db.datoms("eavt", [":i/size", 5])),
+        (":db.error/invalid-components", lambda db: db.seek_datoms("eavt", [":i/code", "Z"])),
+        (":db.error/invalid-components", lambda db: db.seek_datoms("avet", ":i/size", "a")),
+        (":db.error/invalid-components", lambda db: db.rseek_datoms("eavt", ":no/body")),
     ],
 )
 def test_a_read_that_means_nothing_is_refused_before_the_first_datom(items, code, read):
@@ -231,3 +234,24 @@ def test_a_database_from_before_an_attribute_was_declared_reads_as_ever():
         conn.transact(SCHEMA)
         conn.transact(ITEMS)
         assert expected == {index: list(db.datoms(index)) for index in expected}
+
+
+def test_datoms_are_counted_and_a_whole_attribute_without_going_through_it(items):
+    assert [1, 3, 3, 0] == [
+        items.db.datoms("avet", ":i/size", 5).count(),
+        items.db.datoms("aevt", ":i/size").count(),
+        items.db.datoms("avet", ":i/size").count(),
+        items.db.datoms("eavt", [":i/code", "Z"]).count(),
+    ]
+    assert items.db.index_range(":i/size", 3, 5).count() == len(list(items.db.index_range(":i/size", 3, 5)))
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("index", ["eavt", "aevt", "avet", "vaet"])
+def test_seeking_from_any_datom_is_the_rest_of_the_index(items, index, backwards):
+    whole = list(items.db.datoms(index))
+    places = {"eavt": "eav", "aevt": "aev", "avet": "ave", "vaet": "vae"}[index]
+    for i, datom in enumerate(whole[::7]):
+        start = [getattr(datom, place) for place in places]
+        seek = items.db.rseek_datoms if backwards else items.db.seek_datoms
+        assert (whole[: 7 * i + 1][::-1] if backwards else whole[7 * i :]) == list(seek(index, *start))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import factstore
 from factstore import DatabaseError, TransactError, maintain, q
 from factstore.index.block import decode
+from factstore.storage import open_storage
 from tests.factstore.tx import ANN, BEN, PEOPLE, world
 
 SECRET = "the secret of Ann"
@@ -171,6 +173,30 @@ def test_what_was_excised_leaves_a_backup_at_its_next_run(conn: factstore.Connec
         assert not holds_secret(backup._storage)
         assert [] == maintain.check(backup).problems
         assert set(conn.db().history().datoms("eavt")) == set(backup.db().history().datoms("eavt"))
+
+
+def backed_up(conn: factstore.Connection, path: Any) -> bytes:
+    with closing(open_storage(str(path))) as target:
+        maintain.copy(conn._storage, target)
+    return path.read_bytes()  # type: ignore[no-any-return]
+
+
+def test_a_new_backup_of_a_file_has_no_byte_of_what_was_excised_and_all_the_rest(tmp_path: Any) -> None:
+    path, copy = tmp_path / "x.facts", tmp_path / "after.facts"
+    with factstore.connect(str(path)) as conn:
+        for tx_data in (PEOPLE, MORE, *STORY):
+            conn.transact(tx_data)
+        conn.load({"n": [f"{SECRET} {n}" for n in range(20_000)]}, {"n": ":x/beat"}, progress=False)
+        conn._committer.index()
+        assert SECRET.encode() in backed_up(conn, tmp_path / "before.facts")
+        conn.excise(ANN)
+        conn.excise(":x/beat")
+        assert SECRET.encode() not in backed_up(conn, copy)
+        history = list(conn.db().history().datoms("eavt"))
+    assert copy.stat().st_blocks < path.stat().st_blocks
+    with factstore.connect(str(copy)) as copied:
+        assert maintain.check(copied).ok
+        assert history == list(copied.db().history().datoms("eavt"))
 
 
 def test_a_store_whose_index_is_built_anew_has_forgotten() -> None:

@@ -124,6 +124,18 @@ def test_another_stores_copy_is_not_written_over(path, tmp_path):
     assert ":db.error/backup-mismatch" in result.output
 
 
+def test_a_backup_comes_back_as_of_an_earlier_transaction(path, tmp_path):
+    backup, restored = str(tmp_path / "backup.facts"), str(tmp_path / "restored.facts")
+    assert 0 == run("backup", "--store", path, backup).exit_code
+    with factstore.connect(path) as conn:
+        t = conn.db().basis_t - 1
+        expected = list(conn.db().as_of(t).history().datoms("eavt"))
+    assert 0 == run("restore", backup, "--store", restored, "--to", str(t)).exit_code
+    with factstore.connect(restored) as conn:
+        assert t == conn.db().basis_t == conn.db().view.index.basis_t
+        assert expected == list(conn.db().history().datoms("eavt"))
+
+
 def test_restore_does_not_write_into_a_store_that_is_there(path, tmp_path):
     assert "is there already" in run("restore", path, "-s", path).output
 

@@ -92,3 +92,35 @@ def test_in_a_terminal_each_says_briefly_what_it_is() -> None:
     assert f"<Database t={db.basis_t} as_of=1 history=True filtered>" == repr(db.as_of(1).history().filter(lambda _db, _datom: True))
     assert f"<TxReport t={db.basis_t}, 3 datoms>" == repr(report)
     assert f"<Entity {db.entid(':u/age')} :u/age t={db.basis_t}>" == repr(entity(db, ":u/age"))
+
+
+def test_a_difference_is_a_tuple_that_prints_as_a_table() -> None:
+    report = evil()
+    change = factstore.diff(report.db_before, report.db_after)
+    assert tuple(change) == change
+    lines = str(change).splitlines()
+    assert ["entity", "attribute", "value", "t"] == lines[0].split()
+    assert len(change) == len(lines) - 1
+    page = Cells(change._repr_html_())
+    assert EVIL in page.cells
+    assert ["-", "+"] == [sign for sign, name in zip(page.cells[::5], page.cells[2::5], strict=True) if name == ":u/name"]
+    assert "0 datoms apart" in factstore.diff(report.db_after, report.db_after)._repr_html_()
+
+
+def test_a_long_difference_shows_its_beginning_in_a_notebook_and_all_of_it_as_text() -> None:
+    conn = people()
+    db = conn.db()
+    change = factstore.diff(db, conn.transact([{":u/age": n} for n in range(300)]).db_after)
+    assert 200 == len(Cells(change._repr_html_()).cells) // 5
+    assert "101 not shown" in change._repr_html_()
+    assert 302 == len(str(change).splitlines())
+
+
+def test_a_database_and_an_entity_print_more_when_they_are_asked_to_as_text() -> None:
+    db = evil().db_after
+    assert ":u/name" in str(db)
+    assert "attribute" in str(db).splitlines()[1]
+    found = entity(db, ANN)
+    assert EVIL in str(found)
+    assert f"{found!r}" == str(found).splitlines()[0]
+    assert ["-", "+"] == [line.split()[0] for line in str(evil()).splitlines() if ":u/name" in line]

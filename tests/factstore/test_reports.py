@@ -87,3 +87,129 @@ def test_what_is_committed_and_not_told_yet_is_waited_for(two: tuple[Connection,
         reader.join(10)
         writer.join(10)
         assert [conn.db().basis_t] == [report and report.t for report in found]
+
+
+# -- from the past
+
+
+def told(reports: list[Any]) -> list[tuple[int, list[int]]]:
+    return [(report.t, [d.v for d in report.datoms_of(":a/n")]) for report in reports]
+
+
+def test_a_queue_begins_where_it_is_asked_to(two: tuple[Connection, Connection]) -> None:
+    first, second = two
+    start = first.transact([{":a/n": 1}]).t
+    second.transact([{":a/n": 2}])
+    for from_t in (start, 1 << 42 | start, first.db().instant_of(start)):
+        with first.tx_reports(from_t=from_t) as reports:
+            now = first.transact([{":a/n": 3}]).t
+            found = told(list(iter(lambda: reports.get(0), None)))
+            assert [(start, [1]), (start + 1, [2])] == found[:2]
+            assert (now, [3]) == found[-1]
+            assert list(range(start, now + 1)) == [t for t, _ in found]
+
+
+def test_reports_of_the_past_hold_the_databases_of_then(two: tuple[Connection, Connection]) -> None:
+    first, _ = two
+    e = first.transact([{":db/id": "e", ":a/n": 1}]).tempids["e"]
+    start = first.transact([[":db/add", e, ":a/n", 2]]).t
+    first.transact([[":db/add", e, ":a/n", 3]])
+    with first.tx_reports(from_t=start) as reports:
+        report = reports.get(0)
+        assert report is not None
+        assert [{":a/n": 1}, {":a/n": 2}] == [factstore.pull(db, [":a/n"], e) for db in (report.db_before, report.db_after)]
+        assert [(1, False), (2, True)] == [(d.v, d.added) for d in report.datoms_of(":a/n")]
+
+
+# -- listeners
+
+
+def test_closing_tells_listeners_of_all_that_was_committed() -> None:
+    found: list[int] = []
+    entered, go_on = Event(), Event()
+
+    def slow(report: factstore.TxReport) -> None:
+        entered.set()
+        go_on.wait(10)
+        found.append(report.t)
+
+    conn = factstore.connect("memory:")
+    conn.listen(slow)
+    for _ in range(20):
+        conn.transact([])
+    conn.transact_async([])
+    assert entered.wait(10)
+    closer = Thread(target=conn.close)
+    closer.start()
+    go_on.set()
+    closer.join(10)
+    assert list(range(1, 22)) == found
+
+
+def test_a_listener_may_close_the_connection_that_calls_it() -> None:
+    found: list[int] = []
+    closed = Event()
+    conn = factstore.connect("memory:")
+
+    def closes(report: factstore.TxReport) -> None:
+        found.append(report.t)
+        conn.close()
+        closed.set()
+
+    conn.transact([])
+    conn.transact([])
+    conn.listen(closes, from_t=1)
+    assert closed.wait(10)
+    assert [1, 2] == found
+
+
+def test_what_a_listener_raises_reaches_neither_the_commit_nor_other_listeners(caplog: Any) -> None:
+    found: list[int] = []
+
+    def fails(report: factstore.TxReport) -> None:
+        raise RuntimeError("no")
+
+    with factstore.connect("memory:") as conn:
+        conn.listen(fails)
+        conn.listen(lambda report: found.append(report.t), key="well")
+        conn.transact([])
+        conn.transact([])
+    assert [1, 2] == found
+    assert 2 == sum("a listener failed" in record.message for record in caplog.records)
+
+
+def test_one_that_is_not_listening_any_more_is_not_called() -> None:
+    found: list[int] = []
+    with factstore.connect("memory:") as conn:
+        conn.listen(lambda report: found.append(report.t), key="mine")
+        conn.listen(lambda report: found.append(-report.t), key="mine")
+        conn.transact([])
+        conn.unlisten("nobody")
+    assert [-1] == found
+
+
+# -- waiting for a point
+
+
+def test_waiting_takes_any_point_and_ends_with_the_first_commit_after_it(two: tuple[Connection, Connection]) -> None:
+    first, second = two
+    for point_of in (lambda db: db.basis_t, lambda db: 1 << 42 | db.basis_t, lambda db: db.instant_of(db.basis_t)):
+        db = first.db()
+        point, answers = point_of(db), []
+        assert db.basis_t == first.wait(point, 0).basis_t
+        waiter = Thread(target=lambda point, into: into.append(first.wait(point, 10).basis_t), args=(point, answers))
+        waiter.start()
+        made = second.transact([]).t
+        waiter.join(10)
+        assert [made] == answers
+    with pytest.raises(factstore.DatabaseError, match="naive"):
+        first.wait(db.instant_of(1).replace(tzinfo=None), 0)  # type: ignore[union-attr]
+
+
+def test_syncing_with_what_is_there_already_does_not_wait(two: tuple[Connection, Connection]) -> None:
+    first, second = two
+    t = second.transact([]).t
+    assert [t, t, t, t] == [first.sync(point).basis_t for point in (None, 0, t, (1 << 42) | t)]
+    assert t == first.sync(t + 1, timeout=0.01).basis_t
+    with pytest.raises(factstore.DatabaseError, match="expected t"):
+        first.sync("1")  # type: ignore[arg-type]

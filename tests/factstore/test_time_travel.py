@@ -268,3 +268,16 @@ def test_reading_entity_by_entity_gives_the_same_before_and_after_the_column_is_
         later = conn.transact([[":db/add", ids[7], ":k/n", -7]]).db_after
         assert ((-7,), (7,)) == (later.view.values_of(ids[7], n), db.view.values_of(ids[7], n))
         assert 3 == len(later.history().view.facts_of(ids[7], n))
+
+
+def test_t_transaction_and_instant_lead_to_one_another(account):
+    db = account.db
+    tx = factstore.t_to_tx(db.basis_t)
+    assert db.basis_t == factstore.tx_to_t(tx) == db.t_at(tx) == db.t_at(db.instant_of(tx))
+    assert db.instant_of(tx) == db.instant_of(db.basis_t)
+    assert db.basis_t + 1 == db.next_t
+
+
+def test_an_entity_of_users_is_no_point_in_the_log(account):
+    with pytest.raises(factstore.DatabaseError, match="expected t"):
+        list(account.conn.log().tx_range(2 << 42, None))
