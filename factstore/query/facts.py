@@ -179,7 +179,7 @@ class Facts:
         return self._match_any(a, pattern, relation, keep)
 
     def _match_point(self, attribute: Attribute, pattern: Pattern, relation: Relation, keep: Set[str]) -> Match | None:
-        """Match for a relation of one row without going through columns; None when another way is shorter.
+        """Match for a relation of one row and what is known of a fact without more ado; None when nothing is known.
 
         What asks for one entity or one value of it takes this way alone, and its price is what a small query costs.
         """
@@ -194,7 +194,9 @@ class Facts:
                 return Match(empty(relation.names | (pattern.variables & keep)), "no such value")
         if e is UNKNOWN:
             if attribute.unique is None and self._count_with(a, v) > FEW:
-                return None
+                entities = Column(int, self._with_value(a, v).e)
+                names = {e_term.name: entities} if isinstance(e_term, Variable) and e_term.name in keep else {}
+                return Match(Relation(entities.size if names else 1, names, relation.constants, distinct=True), "rows with the value")
             return _found_one(e_term, list(view.holders_of(a, v)), relation, keep, None)
         e = e if type(e) is int else entity(self.db, e)
         values = () if e is None else view.values_of(e, a)
