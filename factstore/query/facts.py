@@ -317,7 +317,7 @@ class Facts:
         if v.value is not UNKNOWN and relation.size == 1 and not e.is_known and self._count_with(a, v.value) <= FEW:
             return self._read_few(attribute, e, v, tx, op, relation)
         if e.column is not None:
-            if v.column is None and not (tx.is_needed or op.is_needed or v.out):
+            if not (tx.is_needed or op.is_needed or v.out):
                 return None
             if relation.size * _WHOLE_COLUMN_PAYS > view.count(a):
                 rows = view.by_entity(a)
@@ -414,25 +414,36 @@ class Facts:
         view, a = self.db.view, attribute.id
         assert e.column is not None
         es = e.column.array()
-        mask: Array
         whole = relation.size * _WHOLE_COLUMN_PAYS > view.count(a)
         if not whole and v.value is not UNKNOWN and self._count_with(a, v.value) <= 4 * relation.size:
-            mask = np.isin(es, self._with_value(a, v.value).e)
+            mask: Array = np.isin(es, self._with_value(a, v.value).e)
             return Match(relation.filter(mask), "entities with the value")
         which: Array | slice
         if whole:
             rows = view.by_entity(a)
+            if v.column is not None and attribute.many and kind_of(attribute) is int:
+                pairs = derived.pairs_of(rows.e, rows.v)
+                if pairs is not None:
+                    return Match(relation.filter(pairs.holds(es, v.column.array())), "pairs of entity and value")
             places, which = derived.found(rows.e, es)
             values = self._value_column(attribute, rows.v).take(places)
         else:
             rows, which = view.of_entities(a, es)
             values = Column(kind_of(attribute), rows.v)
-        if v.value is not UNKNOWN:
-            hits = np.flatnonzero(algebra.equal_stored(values, v.value))
+        hits = self._hits(values, which, v)
+        if hits is not None:
             which = hits if isinstance(which, slice) else which[hits]
         mask = np.zeros(relation.size, bool)
         mask[which] = True
         return Match(relation.filter(mask), "entities that have the attribute")
+
+    def _hits(self, values: Column, which: Array | slice, v: Place) -> Ints | None:
+        """Return where values that were found for rows are those asked for; None when any will do."""
+        if v.value is not UNKNOWN:
+            return np.flatnonzero(algebra.equal_stored(values, v.value))
+        if v.column is not None:
+            return np.flatnonzero(algebra.equal_columns(values, v.column.take(which)))
+        return None
 
     # -- binding
 

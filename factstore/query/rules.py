@@ -1,8 +1,9 @@
 """Rules: a call of one is the union of its definitions, each solved from what the caller has bound.
 
-A rule that does not recurse is solved on the spot. One that is a closure is walked (`closure`). Any other recursion runs in
-rounds: a *table* for each rule and each set of bound arguments holds the inputs asked for and the answers found, and a round
-takes only what the last one added, once as new inputs and once as new answers in the place of each recursive call.
+A rule that does not recurse is solved on the spot. One that is a closure is walked (`walks`); one that hands the answers of its
+recursive call down unchanged is a matter of following its questions (`questions`). Any other recursion runs in rounds: a *table*
+for each rule and each set of bound arguments holds the inputs asked for and the answers found, and a round takes only what the
+last one added, once as new inputs and once as new answers in the place of each recursive call.
 
 Law: a derivation is seen in the round in which the last of its parts became known, so none is missed; values come from a
 finite set, so rounds end, on circles too.
@@ -19,6 +20,7 @@ from factstore.query.ast import Clause, Constant, Given, Rule, RuleCall, Variabl
 from factstore.query.context import Context
 from factstore.query.names import with_entities
 from factstore.query.plan import seeded
+from factstore.query.questions import Questions, shape_of
 from factstore.query.relation import PLAIN, UNIT, Relation
 from factstore.query.scope import Adornment, adornment
 from factstore.query.tables import Table, places_of
@@ -36,7 +38,11 @@ def run_rule(context: Context, call: RuleCall, relation: Relation, keep: Set[str
         return _joined(relation, _union(inner, rule, call, relation, keep, solve), call, keep)
     asked, rows = with_entities(inner, call, relation)
     bound = adornment(asked, rows.names)
-    answers = _closed(inner, rule, asked, rows, bound, solve) or _tabled(inner, rule, asked, rows, bound, solve)
+    answers = (
+        _closed(inner, rule, asked, rows, bound, solve)
+        or _handed_down(inner, rule, asked, rows, bound, solve)
+        or _tabled(inner, rule, asked, rows, bound, solve)
+    )
     return _without(_joined(rows, answers, asked, keep), rows.names - relation.names)
 
 
@@ -92,6 +98,16 @@ def _closed(context: Context, rule: Rule, call: RuleCall, relation: Relation, bo
         return Walk(context, shape, solve).answers(seeds)
     except MixedKinds:
         return None
+
+
+def _handed_down(context: Context, rule: Rule, call: RuleCall, relation: Relation, bound: Adornment, solve: Solve) -> Relation | None:
+    """Follow the questions of a rule that hands its answers down unchanged; None when it does not."""
+    shape = shape_of(context.program, rule.name, bound)
+    if shape is None:
+        return None
+    places = places_of(rule.arity)
+    seeds = algebra.distinct(seeded(call.args, tuple(places), relation).keep(frozenset(places[place] for place in bound)))
+    return Questions(context, shape, solve).answers(seeds)
 
 
 # -- recursion in rounds
