@@ -127,6 +127,11 @@ def _spread(low: Array, counts: Array) -> tuple[Ints, Ints]:
     return np.arange(len(which)) - np.repeat(starts - low, counts), which
 
 
+def order_of(numbers: Array) -> Ints | None:
+    """Return the positions of numbers in ascending order; None while that does not pay."""
+    return _derived(numbers, "order", lambda array: np.argsort(array, kind="stable"))  # type: ignore[no-any-return]
+
+
 def dictionary_of(values: Array) -> tuple[Ints, Dictionary] | None:
     """Return a column of Python values as numbers into a dictionary of them; None while or where that does not pay."""
     return _derived(values, "dictionary", _dictionary) or None

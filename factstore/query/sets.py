@@ -17,7 +17,7 @@ import numpy as np
 from factstore.query.relation import Array, Column
 
 _COLLECTING_COSTS: Final = 4_096  # rows from which the collector would look at tuples while they are made
-_SLOTS_PAY: Final = 100_000  # rows whose set no longer fits into the caches near a core
+_SLOTS_PAY: Final = 30_000  # rows whose set no longer fits into the caches near a core
 _SLOT_BITS: Final = 16  # of a hash; numpy sorts numbers of that size by counting
 
 # CPython hashes a tuple of small whole numbers like this. Were it to change, sets would be as right and take longer to make.
