@@ -15,12 +15,14 @@ from typing import Any, Final
 
 import numpy as np
 
+from factstore.query import algebra
 from factstore.query.functions import FUNCTIONS, compare
-from factstore.query.relation import Array, Column, Ints, column_of, strict
+from factstore.query.relation import Array, Column, Ints, Relation, column_of, strict
 
 _add: Final = FUNCTIONS["+"]
 _BY_ORDER: Final = cmp_to_key(compare)
 _SAFE: Final = 1 << 62
+_COUNTED: Final = 1 << 16
 
 
 def _sum(values: list[Any]) -> Any:
@@ -133,15 +135,22 @@ def _grouped_extreme(pick: np.ufunc) -> Callable[[Column, Ints, int], Column | N
         if column.kind not in (int, float, datetime):
             return None
         data: Array = column.array()
-        order = np.argsort(groups, kind="stable")
+        # numpy sorts numbers of 16 bits by counting.
+        order = np.argsort(groups if count > _COUNTED else groups.astype(np.uint16), kind="stable")
         starts = np.searchsorted(groups[order], np.arange(count))
         return Column(column.kind, pick.reduceat(data[order], starts))
 
     return extreme
 
 
+def _grouped_distinct_count(column: Column, groups: Ints, count: int) -> Column:
+    pairs = algebra.distinct(Relation(column.size, {"group": Column(int, groups), "value": column}, {}))
+    return Column(int, np.bincount(pairs.columns["group"].array(), minlength=count))
+
+
 GROUPED: Final[Mapping[str, Callable[[Column, Ints, int], Column | None]]] = {
     "count": _grouped_count,
+    "count-distinct": _grouped_distinct_count,
     "sum": _grouped_sum,
     "avg": _grouped_average,
     "min": _grouped_extreme(np.minimum),

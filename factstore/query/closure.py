@@ -68,7 +68,41 @@ def reached(start: Any, edges: Edges) -> list[Any]:
 
 
 def propagated(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> dict[Any, int]:
-    """Return for each node the union of its own set and those of all that it reaches.
+    """Return for each node the union of its own set and those of all that it reaches."""
+    found = _without_circles(nodes, edges, sets)
+    return _with_circles(nodes, edges, sets) if found is None else found
+
+
+def _without_circles(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> dict[Any, int] | None:
+    """Propagate sets through a graph without circles, children before parents; None when a circle is met.
+
+    A node that waits for its children is *open* and lies below them on the stack: to meet it again among them is a circle.
+    """
+    found: dict[Any, int] = {}
+    opened = set()
+    stack = list(nodes)  # from behind, since what is later in a chain was mostly made later
+    while stack:
+        node = stack[-1]
+        if node in found:
+            stack.pop()
+            continue
+        union = sets.get(node, 0)
+        try:
+            for other in edges.get(node, ()):
+                union |= found[other]
+        except KeyError:
+            if node in opened:
+                return None
+            opened.add(node)
+            stack.extend([other for other in edges[node] if other not in found])
+        else:
+            found[node] = union
+            stack.pop()
+    return found
+
+
+def _with_circles(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> dict[Any, int]:
+    """Propagate sets through any graph.
 
     Tarjan's algorithm finds circles children first, on a stack of its own since chains are longer than Python's.
     """

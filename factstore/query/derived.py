@@ -17,6 +17,7 @@ from factstore.query.relation import Array, Dictionary, Ints
 _MET: Final = object()
 _known: dict[int, tuple[weakref.ref[Array], dict[str, Any]]] = {}
 _SAMPLE: Final = 4096  # values after which a dictionary must have proved to repeat them
+_WIDEST: Final = 1 << 62
 _SPARSE: Final = 8  # times as many numbers as rows that a table may span
 
 
@@ -84,11 +85,51 @@ def found(numbers: Array, wanted: Array) -> tuple[Ints, Ints | slice]:
     return _spread(low, counts if everywhere else np.where(inside, counts, 0))
 
 
+class Pairs(NamedTuple):
+    """The pairs of two columns as sorted numbers, one for a pair."""
+
+    least: tuple[int, int]
+    widths: tuple[int, int]
+    keys: Ints
+
+    def holds(self, first: Array, second: Array) -> Array:
+        """Return the mask of which pairs are among these."""
+        wanted = first - self.least[0]
+        wanted *= self.widths[1]
+        wanted += second - self.least[1]
+        places = np.searchsorted(self.keys, wanted)
+        found: Array = self.keys.take(places, mode="clip") == wanted
+        if not (_lies_in(first, self.least[0], self.widths[0]) and _lies_in(second, self.least[1], self.widths[1])):
+            found &= (first - self.least[0] >= 0) & (second - self.least[1] >= 0) & (second - self.least[1] < self.widths[1])
+        return found
+
+
+def _lies_in(numbers: Array, least: int, width: int) -> bool:
+    return not len(numbers) or (int(numbers.min()) >= least and int(numbers.max()) < least + width)
+
+
+def pairs_of(first: Array, second: Array) -> Pairs | None:
+    """Return the pairs of two columns of whole numbers that are sorted by both; None when one number cannot hold a pair."""
+    if not len(first):
+        return None
+    least = int(first[0]), int(second.min())
+    widths = int(first[-1]) - least[0] + 1, int(second.max()) - least[1] + 1
+    if widths[0] * widths[1] >= _WIDEST:
+        return None
+    keys = (first - least[0]) * widths[1] + (second - least[1])
+    return Pairs(least, widths, keys) if bool((keys[1:] >= keys[:-1]).all()) else None
+
+
 def _spread(low: Array, counts: Array) -> tuple[Ints, Ints]:
     """Turn ranges of `counts` positions from `low` on into all positions, and for each the number of its range."""
     which = np.repeat(np.arange(len(counts)), counts)
     starts = np.cumsum(counts) - counts
     return np.arange(len(which)) - np.repeat(starts - low, counts), which
+
+
+def order_of(numbers: Array) -> Ints | None:
+    """Return the positions of numbers in ascending order; None while that does not pay."""
+    return _derived(numbers, "order", lambda array: np.argsort(array, kind="stable"))  # type: ignore[no-any-return]
 
 
 def dictionary_of(values: Array) -> tuple[Ints, Dictionary] | None:

@@ -179,7 +179,7 @@ class Facts:
         return self._match_any(a, pattern, relation, keep)
 
     def _match_point(self, attribute: Attribute, pattern: Pattern, relation: Relation, keep: Set[str]) -> Match | None:
-        """Match for a relation of one row without going through columns; None when another way is shorter.
+        """Match for a relation of one row and what is known of a fact without more ado; None when nothing is known.
 
         What asks for one entity or one value of it takes this way alone, and its price is what a small query costs.
         """
@@ -194,7 +194,9 @@ class Facts:
                 return Match(empty(relation.names | (pattern.variables & keep)), "no such value")
         if e is UNKNOWN:
             if attribute.unique is None and self._count_with(a, v) > FEW:
-                return None
+                entities = Column(int, self._with_value(a, v).e)
+                names = {e_term.name: entities} if isinstance(e_term, Variable) and e_term.name in keep else {}
+                return Match(Relation(entities.size if names else 1, names, relation.constants, distinct=True), "rows with the value")
             return _found_one(e_term, list(view.holders_of(a, v)), relation, keep, None)
         e = e if type(e) is int else entity(self.db, e)
         values = () if e is None else view.values_of(e, a)
@@ -315,7 +317,7 @@ class Facts:
         if v.value is not UNKNOWN and relation.size == 1 and not e.is_known and self._count_with(a, v.value) <= FEW:
             return self._read_few(attribute, e, v, tx, op, relation)
         if e.column is not None:
-            if v.column is None and not (tx.is_needed or op.is_needed or v.out):
+            if not (tx.is_needed or op.is_needed or v.out):
                 return None
             if relation.size * _WHOLE_COLUMN_PAYS > view.count(a):
                 rows = view.by_entity(a)
@@ -412,25 +414,36 @@ class Facts:
         view, a = self.db.view, attribute.id
         assert e.column is not None
         es = e.column.array()
-        mask: Array
         whole = relation.size * _WHOLE_COLUMN_PAYS > view.count(a)
         if not whole and v.value is not UNKNOWN and self._count_with(a, v.value) <= 4 * relation.size:
-            mask = np.isin(es, self._with_value(a, v.value).e)
+            mask: Array = np.isin(es, self._with_value(a, v.value).e)
             return Match(relation.filter(mask), "entities with the value")
         which: Array | slice
         if whole:
             rows = view.by_entity(a)
+            if v.column is not None and attribute.many and kind_of(attribute) is int:
+                pairs = derived.pairs_of(rows.e, rows.v)
+                if pairs is not None:
+                    return Match(relation.filter(pairs.holds(es, v.column.array())), "pairs of entity and value")
             places, which = derived.found(rows.e, es)
             values = self._value_column(attribute, rows.v).take(places)
         else:
             rows, which = view.of_entities(a, es)
             values = Column(kind_of(attribute), rows.v)
-        if v.value is not UNKNOWN:
-            hits = np.flatnonzero(algebra.equal_stored(values, v.value))
+        hits = self._hits(values, which, v)
+        if hits is not None:
             which = hits if isinstance(which, slice) else which[hits]
         mask = np.zeros(relation.size, bool)
         mask[which] = True
         return Match(relation.filter(mask), "entities that have the attribute")
+
+    def _hits(self, values: Column, which: Array | slice, v: Place) -> Ints | None:
+        """Return where values that were found for rows are those asked for; None when any will do."""
+        if v.value is not UNKNOWN:
+            return np.flatnonzero(algebra.equal_stored(values, v.value))
+        if v.column is not None:
+            return np.flatnonzero(algebra.equal_columns(values, v.column.take(which)))
+        return None
 
     # -- binding
 

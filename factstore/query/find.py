@@ -22,6 +22,7 @@ from factstore.query.context import Context
 from factstore.query.forms import hint, invalid, nearest, shown
 from factstore.query.ordering import ordered
 from factstore.query.relation import Column, Ints, Relation, frozen
+from factstore.query.sets import set_of_rows
 
 _VECTORS_PAY = 256  # rows
 
@@ -50,6 +51,8 @@ def answer(query: Query, relation: Relation, context: Context) -> Any:
     if query.offset or query.limit is not None:
         cut = slice(query.offset, None if query.limit is None else query.offset + query.limit)
         columns = [column.take(cut) for column in columns]
+    if query.shape == RELATION and query.keys is None and hashable and not query.order:
+        return _hashed(columns)
     return _shaped(query, [column.values() for column in columns], hashable=hashable)
 
 
@@ -173,11 +176,11 @@ def _shaped(query: Query, columns: list[list[Any]], *, hashable: bool) -> Any:
         return columns[0][0] if columns[0] else None
     if query.shape == TUPLE:
         return tuple(column[0] for column in columns) if columns[0] else None
-    return list(zip(*columns, strict=True)) if query.order or not hashable else _hashed(columns)
+    return list(zip(*columns, strict=True)) if query.order or not hashable else set()
 
 
-def _hashed(columns: list[list[Any]]) -> Any:
+def _hashed(columns: list[Column]) -> Any:
     try:
-        return set(zip(*columns, strict=True))
+        return set_of_rows(columns)
     except TypeError:  # a value that Python cannot hash came in by an input or a function
-        return list(zip(*columns, strict=True))
+        return list(zip(*(column.values() for column in columns), strict=True))

@@ -5,12 +5,14 @@ Law: the order is that of `compare` where it has one; rows that are equal in eve
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
 
+from factstore.query import derived
 from factstore.query.ast import Order
 from factstore.query.functions import compare
 from factstore.query.relation import PLAIN, Array, Column, Ints, column_of
@@ -36,9 +38,20 @@ def _candidates(column: Column, key: Order, limit: int | None) -> Ints:
     data = column.array()
     if column.kind is float and bool(np.isnan(data).any()):  # which no bound is below or above
         return np.arange(size)
+    order = derived.order_of(data)
+    if order is not None:
+        return _in_order(data, order, size - limit if key.descending else limit - 1, descending=key.descending)
     if key.descending:
         return np.flatnonzero(data >= np.partition(data, size - limit)[size - limit])
     return np.flatnonzero(data <= np.partition(data, limit - 1)[limit - 1])
+
+
+def _in_order(data: Array, order: Ints, place: int, *, descending: bool) -> Ints:
+    """Return the rows up to a place in ascending order, or from it on, with those equal to the row that stands there."""
+    last = data[order[place]]
+    if descending:
+        return np.sort(order[bisect_left(order, last, key=data.__getitem__) :])
+    return np.sort(order[: bisect_right(order, last, key=data.__getitem__)])
 
 
 def _sorted(column: Column, which: Ints, *, descending: bool) -> Ints:

@@ -13,6 +13,7 @@ from factstore.query.ast import Branch, Clause, Not, Or, Rule, RuleCall, Variabl
 from factstore.query.clauses import DEFAULT_SOURCE, Rules, parse_rules
 from factstore.query.forms import invalid
 from factstore.query.scope import Scopes
+from factstore.query.unfold import unfolded
 
 
 class Step(NamedTuple):
@@ -37,14 +38,16 @@ class Closure(NamedTuple):
 class Program:
     """Rules, what they call, and what follows from that."""
 
-    __slots__ = ("_closures", "_component_of", "_recursive", "rules", "scopes")
+    __slots__ = ("_closures", "_component_of", "_recursive", "memo", "rules", "scopes", "unfolded")
 
     def __init__(self, rules: Rules) -> None:
         self._component_of = _components({name: _called(rule) & rules.keys() for name, rule in rules.items()})
         self._recursive = {name for name, rule in rules.items() if len(self._component_of[name]) > 1 or name in _called(rule)}
         self.rules = self._flattened(rules)
         self.scopes = Scopes(self.rules)
-        self._closures = {name: _closure(self.rules[name]) for name in self._recursive if len(self._component_of[name]) == 1}
+        self.unfolded = {name: self._unfolded(name) for name in self._recursive}  # where that can be
+        self._closures = {name: None if rule is None else _closure(rule) for name, rule in self.unfolded.items()}
+        self.memo: dict[Any, Any] = {}  # what later stages worked out of these rules
 
     def is_recursive(self, name: str) -> bool:
         """Tell whether a rule calls itself, directly or through others."""
@@ -57,6 +60,10 @@ class Program:
     def closure(self, name: str) -> Closure | None:
         """Return the closure that a recursive rule is; None when it is none."""
         return self._closures.get(name)
+
+    def _unfolded(self, name: str) -> Rule | None:
+        component = self._component_of[name]
+        return self.rules[name] if len(component) == 1 else unfolded(self.rules, name, component)
 
     def _flattened(self, rules: Rules) -> Rules:
         flat: Rules = {}

@@ -1,8 +1,9 @@
 """Rules: a call of one is the union of its definitions, each solved from what the caller has bound.
 
-A rule that does not recurse is solved on the spot. One that is a closure is walked (`closure`). Any other recursion runs in
-rounds: a *table* for each rule and each set of bound arguments holds the inputs asked for and the answers found, and a round
-takes only what the last one added, once as new inputs and once as new answers in the place of each recursive call.
+A rule that does not recurse is solved on the spot. One that is a closure is walked (`walks`); one that hands the answers of its
+recursive call down unchanged is a matter of following its questions (`questions`). Any other recursion runs in rounds: a *table*
+for each rule and each set of bound arguments holds the inputs asked for and the answers found, and a round takes only what the
+last one added, once as new inputs and once as new answers in the place of each recursive call.
 
 Law: a derivation is seen in the round in which the last of its parts became known, so none is missed; values come from a
 finite set, so rounds end, on circles too.
@@ -17,7 +18,9 @@ from typing import Any
 from factstore.query import algebra
 from factstore.query.ast import Clause, Constant, Given, Rule, RuleCall, Variable
 from factstore.query.context import Context
+from factstore.query.names import with_entities
 from factstore.query.plan import seeded
+from factstore.query.questions import Questions, shape_of
 from factstore.query.relation import PLAIN, UNIT, Relation
 from factstore.query.scope import Adornment, adornment
 from factstore.query.tables import Table, places_of
@@ -32,11 +35,19 @@ def run_rule(context: Context, call: RuleCall, relation: Relation, keep: Set[str
         return current.run(call, relation, keep)
     inner = replace(context.under(call.source, call.form), current=None)
     if not context.program.is_recursive(rule.name):
-        answers = _union(inner, rule, call, relation, keep, solve)
-    else:
-        bound = adornment(call, relation.names)
-        answers = _closed(inner, rule, call, relation, bound, solve) or _tabled(inner, rule, call, relation, bound, solve)
-    return _joined(relation, answers, call, keep)
+        return _joined(relation, _union(inner, rule, call, relation, keep, solve), call, keep)
+    asked, rows = with_entities(inner, call, relation)
+    bound = adornment(asked, rows.names)
+    answers = (
+        _closed(inner, rule, asked, rows, bound, solve)
+        or _handed_down(inner, rule, asked, rows, bound, solve)
+        or _tabled(inner, rule, asked, rows, bound, solve)
+    )
+    return _without(_joined(rows, answers, asked, keep), rows.names - relation.names)
+
+
+def _without(relation: Relation, names: Set[str]) -> Relation:
+    return relation.keep(relation.names - names) if names else relation
 
 
 def _union(context: Context, rule: Rule, call: RuleCall, relation: Relation, keep: Set[str], solve: Solve) -> Relation:
@@ -89,6 +100,16 @@ def _closed(context: Context, rule: Rule, call: RuleCall, relation: Relation, bo
         return None
 
 
+def _handed_down(context: Context, rule: Rule, call: RuleCall, relation: Relation, bound: Adornment, solve: Solve) -> Relation | None:
+    """Follow the questions of a rule that hands its answers down unchanged; None when it does not."""
+    shape = shape_of(context.program, rule.name, bound)
+    if shape is None:
+        return None
+    places = places_of(rule.arity)
+    seeds = algebra.distinct(seeded(call.args, tuple(places), relation).keep(frozenset(places[place] for place in bound)))
+    return Questions(context, shape, solve).answers(seeds)
+
+
 # -- recursion in rounds
 
 
@@ -98,7 +119,7 @@ def _tabled(context: Context, rule: Rule, call: RuleCall, relation: Relation, bo
     component = context.program.component(rule.name)
     while news := _with_news(context, component):
         for each in news:
-            _round(context, each, component, solve)
+            _round(each, component, solve)
     return table.answers.all()
 
 
@@ -126,8 +147,9 @@ def _taken(news: list[Relation]) -> Relation | None:
     return taken
 
 
-def _round(context: Context, news: tuple[Table, Relation | None, dict[int, Relation]], component: frozenset[str], solve: Solve) -> None:
+def _round(news: tuple[Table, Relation | None, dict[int, Relation]], component: frozenset[str], solve: Solve) -> None:
     table, inputs, called = news
+    context = table.context
     for number, branch in enumerate(table.rule.branches):
         names = dict(zip(places_of(table.rule.arity), branch.parameters, strict=True))
         calls = tuple(table.orders.get(number, {}).items())
@@ -139,10 +161,11 @@ def _round(context: Context, news: tuple[Table, Relation | None, dict[int, Relat
                 continue
             current = Pass(context, table, number, component, done={key}, asked={earlier for earlier, _ in calls[:place]})
             rest = tuple(clause for clause in branch.clauses if clause is not call)
+            answered, _ = with_entities(context.under(call.source, call.form), call, UNIT)
             if table.bound:
                 given = table.inputs.all().renamed(names)
                 rest = (*rest, Given(given, call.form, frozenset(given.names)))
-            _solve_into(current, rest, _joined(UNIT, called[key], call, call.variables), solve)
+            _solve_into(current, rest, _joined(UNIT, called[key], answered, call.variables), solve)
 
 
 def _solve_into(current: Pass, clauses: tuple[Clause, ...], seed: Relation, solve: Solve) -> None:
@@ -186,13 +209,15 @@ class Pass:
         """Return a relation joined with the answers known so far, and ask for those that are not."""
         order = self.table.orders.setdefault(self.number, {})
         rule = self.context.scopes.rule(call)
+        inner = self.context.under(call.source, call.form)
         key = id(call)
         if key not in order:
             bound = adornment(call, relation.names) if self.table.bound else frozenset()
-            order[key] = call, self.context.tables.table(self.context, rule, bound)
+            order[key] = call, inner.tables.table(inner, rule, bound)
         other = order[key][1]
+        asked, rows = with_entities(inner, call, relation)
         if key not in self.asked:
-            seeds = seeded(call.args, tuple(places_of(rule.arity)), relation)
+            seeds = seeded(asked.args, tuple(places_of(rule.arity)), rows)
             other.ask(seeds.keep(tuple(map(str, other.bound))))
         self.done.add(key)
-        return _joined(relation, other.answers.all(), call, keep)
+        return _without(_joined(rows, other.answers.all(), asked, keep), rows.names - relation.names)

@@ -69,6 +69,7 @@ def _strict_keys(columns: list[Column]) -> Any:
 class Table:
     """What is known of one rule for one set of bound arguments."""
 
+    context: Context  # that of the rule's body
     rule: Rule
     bound: tuple[int, ...]
     inputs: Rows
@@ -94,10 +95,11 @@ class Table:
 class Tables:
     """All tables of one run of a query, by rule, bound arguments and default source."""
 
-    __slots__ = ("_tables",)
+    __slots__ = ("_tables", "entity_places")
 
     def __init__(self) -> None:
         self._tables: dict[Any, Table] = {}
+        self.entity_places: dict[Any, Any] = {}  # what `names` worked out of rules in this run
 
     def table(self, context: Context, rule: Rule, bound: Adornment) -> Table:
         """Return the table of a rule for these bound arguments."""
@@ -105,7 +107,7 @@ class Tables:
         found = self._tables.get(key)
         if found is None:
             places = tuple(sorted(bound))
-            found = self._tables[key] = Table(rule, places, Rows(list(map(str, places))), Rows(places_of(rule.arity)))
+            found = self._tables[key] = Table(context, rule, places, Rows(list(map(str, places))), Rows(places_of(rule.arity)))
         return found
 
     def of(self, component: frozenset[str]) -> list[Table]:
