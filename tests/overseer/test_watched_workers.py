@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
@@ -83,12 +84,12 @@ def free_port() -> int:
 
 
 def scrape(port):
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        return {
-            (sample.name, *sorted(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(answer.read().decode())
-            for sample in family.samples
-        }
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            families = list(text_string_to_metric_families(answer.read().decode()))
+    except urllib.error.URLError:
+        return {}  # the worker is not up yet
+    return {(sample.name, *sorted(sample.labels.items())): sample.value for family in families for sample in family.samples}
 
 
 def attempts(scraped, outcome, type):
