@@ -200,8 +200,10 @@ def carried(function: Callable[P, T]) -> Callable[P, T]:
     """Return a function that runs in the context of the attempt that it was made in, for the threads that a handler starts.
 
     >>> from threading import Thread
-    >>> Thread(target=carried(print), args=("as if in the handler itself",)).start()
+    >>> thread = Thread(target=carried(print), args=("as if in the handler itself",))
+    >>> thread.start(), thread.join()
     as if in the handler itself
+    (None, None)
     """
     context = copy_context()
 
