@@ -200,8 +200,10 @@ def carried(function: Callable[P, T]) -> Callable[P, T]:
     """Return a function that runs in the context of the attempt that it was made in, for the threads that a handler starts.
 
     >>> from threading import Thread
-    >>> Thread(target=carried(print), args=("as if in the handler itself",)).start()
+    >>> thread = Thread(target=carried(print), args=("as if in the handler itself",))
+    >>> thread.start(), thread.join()
     as if in the handler itself
+    (None, None)
     """
     context = copy_context()
 
@@ -239,20 +241,31 @@ class Listeners:
                 except Exception:
                     log.exception("the listener %r failed on closing", listener)
 
+    def around(self, job: Attempt) -> AbstractContextManager[None]:
+        """Return the context of a handler: `current_lease` tells of its attempt, and the contexts of the listeners surround it."""
+        return self._surrounded(job) if self._around else _Current(job.lease)
+
     @contextmanager
-    def around(self, job: Attempt) -> Iterator[None]:
-        """Run a handler: `current_lease` tells of its attempt, and the contexts of the listeners surround it."""
-        token = _CURRENT.set(job.lease)
-        try:
-            if not self._around:
-                yield
-                return
-            with ExitStack() as stack:
-                for around in self._around:
-                    stack.enter_context(_Harmless(partial(around, job)))
-                yield
-        finally:
-            _CURRENT.reset(token)
+    def _surrounded(self, job: Attempt) -> Iterator[None]:
+        with _Current(job.lease), ExitStack() as stack:
+            for around in self._around:
+                stack.enter_context(_Harmless(partial(around, job)))
+            yield
+
+
+class _Current(AbstractContextManager[None]):
+    """A stretch of a thread or a task that belongs to one attempt."""
+
+    __slots__ = ("_lease", "_token")
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    def __enter__(self) -> None:
+        self._token = _CURRENT.set(self._lease)
+
+    def __exit__(self, *error: object) -> None:
+        _CURRENT.reset(self._token)
 
 
 class _Harmless:
