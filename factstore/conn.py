@@ -19,10 +19,12 @@ from factstore.commit import Committer
 from factstore.conditions import Conditional
 from factstore.datom import Datom, t_of
 from factstore.db import Database, Point
-from factstore.errors import Closed, DatabaseError
+from factstore.errors import Closed, DatabaseError, TransactError
+from factstore.inference import inferred
 from factstore.interactive import Transaction, transacting
 from factstore.storage import Storage, Sync, open_storage
 from factstore.transact import Nones, TxReport
+from factstore.transact.forms import read_forms
 
 if TYPE_CHECKING:
     from factstore.excision import Excision
@@ -34,7 +36,13 @@ DEFAULT_CACHE_BYTES = 256 << 20
 
 
 def connect(
-    uri: str, *, create: bool = True, read_only: bool = False, sync: Sync = "full", cache_bytes: int = DEFAULT_CACHE_BYTES
+    uri: str,
+    *,
+    create: bool = True,
+    read_only: bool = False,
+    sync: Sync = "full",
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    infer_schema: bool = False,
 ) -> Connection:
     """Return a connection to a store, made if it is not there yet.
 
@@ -44,6 +52,7 @@ def connect(
         read_only: refuse transactions.
         sync: "full": what `transact` returned from survives the machine; "none": it survives this process only.
         cache_bytes: what blocks and columns in memory may take.
+        infer_schema: let `transact` declare attributes that nobody has declared, by the values that come for them.
     Raises: NotAStore, StorageError.
 
     >>> with connect("memory:") as conn:
@@ -52,7 +61,7 @@ def connect(
     """
     storage = open_storage(uri, create=create, read_only=read_only, sync=sync)
     try:
-        return Connection(storage, cache_bytes=cache_bytes)
+        return (Inferring if infer_schema else Connection)(storage, cache_bytes=cache_bytes)
     except BaseException:
         storage.close()
         raise
@@ -346,3 +355,22 @@ class Connection:
     def _check_open(self) -> None:
         if self._closed:
             raise Closed(":db.error/storage-closed", f"{self._storage.description} was closed", store=self._storage.description)
+
+
+class Inferring(Connection):
+    """A connection that declares what `transact` needs: `connect(…, infer_schema=True)`."""
+
+    def transact(
+        self, tx_data: Any, *, none: Nones = "reject", if_unchanged_since: Point | None = None, key: str | None = None
+    ) -> TxReport:
+        """Commit a transaction, and before it, if need be, one that declares what it uses and nobody declared.
+
+        Raises: what `transact` of a connection raises, and SchemaError(:db.error/cannot-infer); nothing was declared then.
+        """
+        forms = read_forms(tx_data)
+        try:
+            return super().transact(forms, none=none, if_unchanged_since=if_unchanged_since, key=key)
+        except TransactError as error:
+            declarations = inferred(self.db(), forms, error, none=none)
+        super().transact(declarations)
+        return super().transact(forms, none=none, if_unchanged_since=if_unchanged_since, key=key)
