@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from factstore.registry import register
     from factstore.squuids import squuid
     from factstore.timeline import EntityEvent, EntityHistory, entity_history
-    from factstore.transact import TxReport, set_exactly, with_
+    from factstore.transact import TxReport, set_exactly, tx_instant, with_
     from factstore.values import Keyword, Symbol, Uri
 
 _HOMES: Final = {
@@ -72,7 +72,7 @@ _HOMES: Final = {
     "register": "factstore.registry",
     "squuid": "factstore.squuids",
     **dict.fromkeys(("EntityEvent", "EntityHistory", "entity_history"), "factstore.timeline"),
-    **dict.fromkeys(("TxReport", "set_exactly", "with_"), "factstore.transact"),
+    **dict.fromkeys(("TxReport", "set_exactly", "tx_instant", "with_"), "factstore.transact"),
     **dict.fromkeys(("Keyword", "Symbol", "Uri"), "factstore.values"),
 }
 
@@ -130,6 +130,7 @@ __all__ = [
     "squuid",
     "t_to_tx",
     "tempid",
+    "tx_instant",
     "tx_to_t",
     "with_",
 ]

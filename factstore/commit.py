@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from datetime import datetime
 from threading import Event, Lock, Thread, current_thread
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
@@ -30,6 +31,7 @@ from factstore.indexing import LEAST_ROWS, Indexing, opened
 from factstore.storage import Storage
 from factstore.transact import TxReport, prepare, report
 from factstore.transact.simple import prepare_simple
+from factstore.values import instant_to_micros
 
 T = TypeVar("T")
 
@@ -76,15 +78,20 @@ class Request:
 Outcome: TypeAlias = tuple[Future[TxReport], TxReport | BaseException]  # what a future is to be told
 
 
-def clock() -> int:
+def machine_clock() -> int:
     """Return the microseconds since 1970."""
     return time.time_ns() // 1000
+
+
+def in_micros(clock: Callable[[], datetime]) -> Callable[[], int]:
+    """Return a clock of aware datetimes as one of microseconds since 1970."""
+    return lambda: instant_to_micros(clock())
 
 
 class Committer:
     """The newest database of one store, and the one place of this process that moves it on."""
 
-    def __init__(self, storage: Storage, *, cache_bytes: int, clock: Callable[[], int] = clock) -> None:
+    def __init__(self, storage: Storage, *, cache_bytes: int, clock: Callable[[], int] = machine_clock) -> None:
         self.storage = storage
         self.listeners: list[Callable[[TxReport], None]] = []
         self._clock = clock
@@ -109,6 +116,10 @@ class Committer:
     def newest(self) -> Snapshot:
         """The newest database this process knows of."""
         return self._now
+
+    def time(self) -> int:
+        """Return the microseconds since 1970 that a transaction committed now would be stamped with."""
+        return max(self._clock(), self._now.instant)
 
     def caught_up(self) -> Database:
         """Return the newest database there is, commits of other processes included."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from factstore import log
 from factstore.annotations import annotating, annotations_of, in_force, named
-from factstore.commit import Committer
+from factstore.commit import Committer, in_micros, machine_clock
 from factstore.conditions import Conditional
 from factstore.datom import Datom, t_of
 from factstore.db import Database, Point
@@ -25,6 +25,7 @@ from factstore.interactive import Transaction, transacting
 from factstore.storage import Storage, Sync, open_storage
 from factstore.transact import Nones, TxReport
 from factstore.transact.forms import read_forms
+from factstore.values import micros_to_instant
 
 if TYPE_CHECKING:
     from factstore.excision import Excision
@@ -43,6 +44,7 @@ def connect(
     sync: Sync = "full",
     cache_bytes: int = DEFAULT_CACHE_BYTES,
     infer_schema: bool = False,
+    clock: Callable[[], datetime] | None = None,
 ) -> Connection:
     """Return a connection to a store, made if it is not there yet.
 
@@ -53,6 +55,7 @@ def connect(
         sync: "full": what `transact` returned from survives the machine; "none": it survives this process only.
         cache_bytes: what blocks and columns in memory may take.
         infer_schema: let `transact` declare attributes that nobody has declared, by the values that come for them.
+        clock: tells the time of transactions, as an aware datetime; None is the machine's. Tests bring their own.
     Raises: NotAStore, StorageError.
 
     >>> with connect("memory:") as conn:
@@ -61,7 +64,7 @@ def connect(
     """
     storage = open_storage(uri, create=create, read_only=read_only, sync=sync)
     try:
-        return (Inferring if infer_schema else Connection)(storage, cache_bytes=cache_bytes)
+        return (Inferring if infer_schema else Connection)(storage, cache_bytes=cache_bytes, clock=clock)
     except BaseException:
         storage.close()
         raise
@@ -157,14 +160,24 @@ class TxReports:
 class Connection:
     """A store that is open: hands out databases, takes transactions. Threads may share it; `with` closes it."""
 
-    def __init__(self, storage: Storage, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+    def __init__(self, storage: Storage, *, cache_bytes: int = DEFAULT_CACHE_BYTES, clock: Callable[[], datetime] | None = None) -> None:
+        self.clock = clock  # as it was given; None is the machine's
         self._storage = storage
-        self._committer = Committer(storage, cache_bytes=cache_bytes)
+        self._committer = Committer(storage, cache_bytes=cache_bytes, clock=machine_clock if clock is None else in_micros(clock))
         self._closed = False
         self._listeners: dict[object, TxReports] = {}
 
     def __repr__(self) -> str:
         return f"<Connection {self._storage.description}{' closed' if self._closed else ''}>"
+
+    @property
+    def uri(self) -> str:
+        """What opens the same store again: in this process, and where it is a file, in others of this machine."""
+        return self._storage.description
+
+    def now(self) -> datetime:
+        """Return the time that a transaction committed now would have: the clock's, and never earlier than the newest transaction's."""
+        return micros_to_instant(self._committer.time())
 
     def db(self) -> Database:
         """Return the newest database, with what other processes have committed."""

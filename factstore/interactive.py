@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
-from factstore.commit import Change, Committer, clock
+from factstore.commit import Change, Committer
 from factstore.datom import Fact
 from factstore.db import Database
 from factstore.errors import TransactError
@@ -29,9 +29,9 @@ class Transaction:
 
     __slots__ = ("_before", "_chosen", "_is_open", "_net", "_now", "_said", "db", "report", "tempids")
 
-    def __init__(self, before: Database, said: Sequence[Any]) -> None:
+    def __init__(self, before: Database, said: Sequence[Any], now: int) -> None:
         self._before = before
-        self._now = max(clock(), before.last_instant)
+        self._now = now
         self._chosen = self._now  # its instant
         self._net: dict[Key, bool] = {}
         self._said = said  # of the transaction itself, by the blocks around
@@ -104,7 +104,7 @@ def _retractions_first(fact: Fact) -> bool:
 def transacting(committer: Committer, said: Sequence[Any]) -> Iterator[Transaction]:
     """Open a block that commits what is said in it; see `Connection.transaction`."""
     with committer.alone() as before:
-        made = Transaction(before, said)
+        made = Transaction(before, said, committer.time())
         try:
             yield made
             if made._is_open and made.db is not before:

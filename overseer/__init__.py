@@ -7,14 +7,17 @@ recorded; facts that a handler returns commit with that result or not at all.
 
 from __future__ import annotations
 
-from overseer import status
+from overseer import cron, events, retention, status
+from overseer.attempt import Job, Result
 from overseer.errors import ConfigError, GraphError, HandlerError, LeaseLost, OverseerError, Verdict
 from overseer.graph import Graph, after, job_graph, simple_graph, validate_graph_handlers
-from overseer.handler import abort, abort_silent, fault, harness
-from overseer.job import Job
+from overseer.handler import abort, abort_silent, fault, harness, snooze
+from overseer.planning import Plan, plan
+from overseer.queues import queue
 from overseer.retry import Retry, constant, exponential
+from overseer.reverting import revert
 from overseer.store import JobStore, install, transact_graph
-from overseer.txns import graph_txns, job_txn
+from overseer.txns import graph_txns, job_txn, unique
 from overseer.worker import Config, Running, Worker, start
 
 __all__ = [
@@ -27,6 +30,8 @@ __all__ = [
     "JobStore",
     "LeaseLost",
     "OverseerError",
+    "Plan",
+    "Result",
     "Retry",
     "Running",
     "Verdict",
@@ -35,6 +40,8 @@ __all__ = [
     "abort_silent",
     "after",
     "constant",
+    "cron",
+    "events",
     "exponential",
     "fault",
     "graph_txns",
@@ -42,9 +49,15 @@ __all__ = [
     "install",
     "job_graph",
     "job_txn",
+    "plan",
+    "queue",
+    "retention",
+    "revert",
     "simple_graph",
+    "snooze",
     "start",
     "status",
     "transact_graph",
+    "unique",
     "validate_graph_handlers",
 ]

@@ -15,11 +15,15 @@ from typing import Any
 import click
 
 import factstore
+from overseer import operators
 from overseer import status as ask
 from overseer.errors import HandlerError
 from overseer.job import STATUSES
-from overseer.store import JobStore
+from overseer.listeners import logs
+from overseer.queues import queue as settings_of
+from overseer.store import JobStore, install
 from overseer.worker import Config, Worker, worker_name
+from overseer.worker.pools import KINDS
 
 STORE = click.option("--store", "uri", required=True, envvar="OVERSEER_STORE", help="Path or uri of the store.")
 
@@ -41,20 +45,27 @@ def main() -> None:
     """Durable jobs in dependency graphs, on a fact store."""
 
 
+operators.add_to(main)
+
+
 @main.command()
 @click.argument("handlers")
 @click.option("--store", "uri", envvar="OVERSEER_STORE", help="Path or uri of the store; overrides the settings' file.")
-@click.option("-c", "--config", "path", type=click.Path(dir_okay=False), help="A TOML file with settings.")
+@click.option("-c", "--config", "path", type=click.Path(dir_okay=False), help="A TOML or YAML file with settings.")
 @click.option("--until-idle", is_flag=True, help="Exit when no job is unstarted or started any more.")
 @click.option("--lease", type=float, help="Seconds after which others take the jobs of a worker that went silent.")
-@click.option("--batch", type=int, help="Jobs to claim in one transaction.")
+@click.option("--concurrency", type=int, help="Handlers to run at a time.")
+@click.option("--executor", type=click.Choice(KINDS), help="Where handlers run.")
+@click.option("--queue", "queues", multiple=True, help="A queue to work on; may be given several times. Without it, all.")
+@click.option("--batch", type=int, help="Jobs to hold at a time, if more than can run.")
 @click.option("-v", "--verbose", is_flag=True, help="Log each job.")
+@click.option("--log-json", is_flag=True, help="Log lines of JSON.")
 def worker(
-    handlers: str, uri: str | None, path: str | None, until_idle: bool, lease: float | None, batch: int | None, verbose: bool
+    handlers: str, uri: str | None, path: str | None, until_idle: bool, lease: float | None, verbose: bool, log_json: bool, **given: Any
 ) -> None:
     """Work on jobs with HANDLERS, given as module:name of a mapping from job type to handler."""
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    config = _settings(path, uri, lease, batch)
+    logs.set_up(logging.DEBUG if verbose else logging.INFO, as_json=log_json)
+    config = _settings(path, lease, {"store": uri, **given})
     found = load_handlers(handlers)
     with factstore.connect(config.store) as conn:
         running = Worker(conn, found, config)
@@ -62,12 +73,12 @@ def worker(
         running.run(until_idle=until_idle)
 
 
-def _settings(path: str | None, uri: str | None, lease: float | None, batch: int | None) -> Config:
+def _settings(path: str | None, lease: float | None, given: dict[str, Any]) -> Config:
+    """Return the settings of a file, with what was given on the command line instead of the file's."""
     config = Config.read(path) if path else Config()
-    given: dict[str, Any] = {"store": uri, "batch": batch}
     if lease is not None:
         given["heartbeat_sleep_time"] = lease * 1000 / config.heartbeat_tolerance
-    config = replace(config, **{name: value for name, value in given.items() if value is not None})
+    config = replace(config, **{name: value for name, value in given.items() if value is not None and value != ()})
     if not config.store:
         raise click.UsageError("say which store: --store, OVERSEER_STORE, or `store` in the settings' file")
     return config
@@ -163,6 +174,30 @@ def abort(uri: str, job: str, message: str) -> None:
     with factstore.connect(uri, create=False) as conn:
         done = JobStore(conn, worker=f"cli {worker_name()}").abort(job, message)
         click.echo(f"{job} is aborted" if done else f"{job} had ended already")
+
+
+@main.command()
+@STORE
+@click.argument("queue")
+def pause(uri: str, queue: str) -> None:
+    """Let no job of QUEUE start; those that run go on."""
+    _set_paused(uri, queue, True)
+    click.echo(f"{queue} is paused")
+
+
+@main.command()
+@STORE
+@click.argument("queue")
+def resume(uri: str, queue: str) -> None:
+    """Let the jobs of QUEUE start again."""
+    _set_paused(uri, queue, False)
+    click.echo(f"{queue} goes on")
+
+
+def _set_paused(uri: str, name: str, paused: bool) -> None:
+    with factstore.connect(uri, create=False) as conn:
+        install(conn)
+        conn.transact([settings_of(name, paused=paused), [":db/add", "datomic.tx", ":overseer/by", f"cli {worker_name()}"]])
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)

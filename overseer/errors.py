@@ -12,6 +12,8 @@ Exception
 
 from __future__ import annotations
 
+from typing import Any
+
 from factstore import FactStoreError, Keyword
 
 
@@ -43,10 +45,20 @@ class Verdict(Exception):
         status: the status the job takes.
         suppress: True when this is expected and no error tracker should hear of it.
         pause: seconds before the job may run again; only where `status` puts it back.
+        counts: whether a return counts as a fault of the job.
     """
 
-    def __init__(self, message: str, *, status: Keyword, suppress: bool = False, pause: float | None = None) -> None:
+    def __init__(self, message: str, *, status: Keyword, suppress: bool = False, pause: float | None = None, counts: bool = True) -> None:
         super().__init__(message)
+        self.message = message
         self.status = status
         self.suppress = suppress
         self.pause = pause
+        self.counts = counts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _verdict, (self.message, self.status, self.suppress, self.pause, self.counts)
+
+
+def _verdict(message: str, status: Keyword, suppress: bool, pause: float | None, counts: bool) -> Verdict:
+    return Verdict(message, status=status, suppress=suppress, pause=pause, counts=counts)

@@ -1,20 +1,27 @@
 """Handlers: their two shapes, how one is called or wrapped, and what its return or its exception means for the job.
 
-A handler is a function of the job, or a mapping of stages: `pre_process(job)`, `process(job)`, `post_process(job, result)`.
-A list or tuple that a handler returns is tx-data and commits with the status; any other value it returns is not kept, as in Overseer.
+A handler is a function of the job, or a mapping of stages: `pre_process(job)`, `process(job)`, `post_process(job, result)`; plain
+functions or coroutine functions. A list or tuple that it returns is tx-data and commits with the status; a `Result` leaves a value
+to the jobs that depend on this one; any other value it returns is not kept, as in Overseer.
 """
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from datetime import timedelta
 from typing import Any, Final, NoReturn, TypeAlias
 
 import factstore
 from factstore import FactStoreError, Keyword
+from overseer.attempt import Job, Result
 from overseer.errors import HandlerError, Verdict
-from overseer.job import ABORTED, FAILED, UNSTARTED, Job, as_keyword
+from overseer.job import ABORTED, FAILED, UNSTARTED, as_keyword
 from overseer.retry import NEVER, Retry
 
 log = logging.getLogger("overseer")
@@ -24,7 +31,7 @@ Handlers: TypeAlias = Mapping[str, Handler]
 Stage: TypeAlias = Callable[..., Any]
 
 STAGES: Final = ("pre_process", "process", "post_process")
-_KEYS: Final = frozenset({*STAGES, "retry"})
+_KEYS: Final = frozenset({*STAGES, "retry", "timeout"})
 
 
 def abort(message: str) -> NoReturn:
@@ -44,6 +51,11 @@ def fault(message: str, *, pause: float | None = None) -> NoReturn:
         pause: seconds before the next run; None lets the pause grow with the number of faults.
     """
     raise Verdict(message, status=UNSTARTED, suppress=True, pause=pause)
+
+
+def snooze(pause: float, message: str = "snoozed") -> NoReturn:
+    """Put the job back for so many seconds, which counts as no failure and no fault; called by a handler that came too early."""
+    raise Verdict(message, status=UNSTARTED, suppress=True, pause=pause, counts=False)
 
 
 def check_handlers(handlers: Handlers) -> dict[Keyword, Handler]:
@@ -69,6 +81,8 @@ def _fault_of(handler: Any) -> str | None:
         return f"it has {', '.join(unknown)}, but only {', '.join(sorted(_KEYS))} mean anything"
     if not isinstance(handler.get("retry", NEVER), Retry):
         return f"its retry is a Retry, got {handler['retry']!r}"
+    if "timeout" in handler and (not isinstance(handler["timeout"], timedelta) or handler["timeout"] <= timedelta(0)):
+        return f"its timeout is a timedelta above 0, got {handler['timeout']!r}"
     return next((f"{stage} is not a function" for stage in STAGES if stage in handler and not callable(handler[stage])), None)
 
 
@@ -78,23 +92,109 @@ def retry_of(handler: Handler) -> Retry:
     return found
 
 
+def timeout_of(handler: Handler) -> timedelta | None:
+    """Return how long an attempt of a handler may take; None is for ever."""
+    found: timedelta | None = handler.get("timeout") if isinstance(handler, Mapping) else None
+    return found
+
+
 def invoke(handler: Handler, job: Job) -> Any:
-    """Run a handler on a job, through its stages where it has them, and return what it returns."""
+    """Run a handler on a job, through its stages where it has them, and return what it returns; a coroutine is run to its end."""
+    steps = _stages(handler, job)
+    stage = next(steps)
+    while True:
+        made = stage()
+        try:
+            stage = steps.send(_run_to_end(made) if inspect.isawaitable(made) else made)
+        except StopIteration as end:
+            return end.value
+
+
+async def ainvoke(handler: Handler, job: Job) -> Any:
+    """Run a handler as `invoke` does, on the event loop: coroutines here, plain functions on a thread, for they would hold up the loop."""
+    steps = _stages(handler, job)
+    stage = next(steps)
+    while True:
+        made = await asyncio.to_thread(stage) if not _is_coroutine(stage) else stage()
+        try:
+            stage = steps.send(await made if inspect.isawaitable(made) else made)
+        except StopIteration as end:
+            return end.value
+
+
+class _Call:
+    """One stage, ready to be called."""
+
+    __slots__ = ("arguments", "function")
+
+    def __init__(self, function: Stage, *arguments: Any) -> None:
+        self.function = function
+        self.arguments = arguments
+
+    def __call__(self) -> Any:
+        return self.function(*self.arguments)
+
+
+def _stages(handler: Handler, job: Job) -> Generator[_Call, Any, Any]:
+    """Yield each stage to be called, and be sent what it returned."""
     if not isinstance(handler, Mapping):
-        return handler(job)
+        return (yield _Call(handler, job))
     if "pre_process" in handler:
-        handler["pre_process"](job)
-    result = handler["process"](job)
-    return handler["post_process"](job, result) if "post_process" in handler else result
+        yield _Call(handler["pre_process"], job)
+    result = yield _Call(handler["process"], job)
+    return (yield _Call(handler["post_process"], job, result)) if "post_process" in handler else result
 
 
-def facts_of(result: Any, job: Job) -> list[Any]:
+def _is_coroutine(stage: _Call) -> bool:
+    call = getattr(stage.function, "__call__", None)  # noqa: B004 - of an object whose class defines a coroutine
+    return inspect.iscoroutinefunction(stage.function) or inspect.iscoroutinefunction(call)
+
+
+def _run_to_end(made: Awaitable[Any]) -> Any:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_awaited(made))
+    # A notebook's loop, say, runs on this thread, and a thread has one at a time.
+    context = copy_context()
+    with ThreadPoolExecutor(1) as another:
+        return another.submit(context.run, asyncio.run, _awaited(made)).result()
+
+
+async def _awaited(made: Awaitable[Any]) -> Any:
+    return await made
+
+
+def facts_of(returned: Any, job: Job) -> list[Any]:
     """Return the tx-data of a run: what the handler returned, if that is a list or a tuple, and what it asserted on the way."""
-    if isinstance(result, list | tuple):
-        return [*job.asserted, *result]
-    if result is not None and not isinstance(result, Job):
-        log.debug("handler of %s returned %s, which is no tx-data and is not kept", job.type, type(result).__name__)
+    if isinstance(returned, list | tuple):
+        return [*job.asserted, *returned]
+    if isinstance(returned, Result):
+        return [*job.asserted, *returned.facts]
+    if returned is not None and not isinstance(returned, Job):
+        log.debug("handler of %s returned %s, which is no tx-data and is not kept", job.type, type(returned).__name__)
     return list(job.asserted)
+
+
+def result_of(returned: Any, job: Job) -> str | None:
+    """Return the EDN of the value that a handler leaves to others; None when it leaves none.
+
+    Raises: HandlerError(:job.error/bad-result) for a value that EDN cannot write, or that is too large.
+    """
+    if not isinstance(returned, Result):
+        return None
+    try:
+        text = factstore.edn.write(returned.value)
+    except (FactStoreError, RecursionError) as error:
+        why = f"the result of {job.type} {job.id} cannot be written as EDN: {error}"
+        raise HandlerError(":job.error/bad-result", why, job=job.id) from error
+    if len(text) > MAX_RESULT:
+        why = f"the result of {job.type} {job.id} is {len(text):,} characters of EDN, and {MAX_RESULT:,} are the most that is kept"
+        raise HandlerError(":job.error/bad-result", why, job=job.id, size=len(text))
+    return text
+
+
+MAX_RESULT: Final = 1 << 20  # characters: a result is read by every job that depends on it
 
 
 def failure_info(error: BaseException) -> dict[Keyword, Any]:

@@ -1,19 +1,18 @@
-"""What a job is: its statuses and the moves between them, the lease of an attempt, its outcome, and what handlers see.
+"""What a job is: its statuses and the moves between them, the lease of an attempt, and its outcome.
 
 Knows no transaction, no connection and no clock. Law: a status changes along an edge of `MOVES` or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from factstore import Keyword
 
 Status: TypeAlias = Keyword
-Clock: TypeAlias = Callable[[], datetime]
 Forms: TypeAlias = list[Any]  # tx-data: list forms and map forms
 Failure: TypeAlias = Mapping[Keyword, Any]  # what went wrong, as it is kept: EDN
 
@@ -41,7 +40,9 @@ class Reason:
 
     EXCEPTION: Final = Keyword(":job.reason/exception")  # its handler raised, and no retry was left
     RETRY: Final = Keyword(":job.reason/retry")  # its handler raised, and it will be tried again
+    TIMEOUT: Final = Keyword(":job.reason/timeout")  # its handler took too long, and no retry was left
     FAULT: Final = Keyword(":job.reason/fault")  # its handler asked to be run again
+    SNOOZE: Final = Keyword(":job.reason/snooze")  # its handler asked to be run later, which counts for nothing
     ABORT: Final = Keyword(":job.reason/abort")  # its handler, or an operator, gave it up
     PARENT: Final = Keyword(":job.reason/parent")  # a job it depends on ended in a way its rule does not accept
     LEASE_EXPIRED: Final = Keyword(":job.reason/lease-expired")  # its worker went silent; it will be tried again
@@ -108,11 +109,6 @@ def as_keyword(text: str, namespace: str | None = None) -> Keyword:
     return keyword
 
 
-def utc_now() -> datetime:
-    """Return the time, as every clock of this package tells it."""
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The right of one attempt to one job; every later write of the attempt names its number and token."""
@@ -123,6 +119,7 @@ class Lease:
     attempt: int  # counts the claims of this job, from 1; never goes back
     token: str  # random: tells this attempt from one of the same number in another life of the store
     worker: str
+    t: int = 0  # the claim's transaction: the database that the attempt works on is as of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +132,11 @@ class Outcome:
     failure: Failure | None = None
     run_at: datetime | None = None  # not before; None is at once
     counts: str | None = None  # the counter this outcome adds to: one of COUNTERS, or none
+    result: str | None = None  # what the attempt leaves to the jobs that depend on it: EDN
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is success and nothing more."""
+        """Whether it is success with no facts of the user's, which are the only ones that the store might refuse."""
         return self.status == FINISHED and not self.facts
 
 
@@ -146,64 +144,3 @@ FAILURES: Final = ":job/failures"
 FAULTS: Final = ":job/faults"
 CRASHES: Final = ":job/crashes"
 COUNTERS: Final = (FAILURES, FAULTS, CRASHES)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Job(Mapping[str, Any]):
-    """A job as its handler sees it: its attributes by name, and the database as it was when the job was claimed.
-
-    Args:
-        lease: the attempt that runs.
-        attributes: everything known of the job at its claim, by attribute.
-        db: the database right after the claim; the inputs of an attempt cannot shift under it.
-        conn: the connection, for writes of its own that shall not wait for the end of the job.
-        lease_ok: tells whether the attempt still holds the job, as far as its worker knows.
-    """
-
-    lease: Lease
-    attributes: Mapping[str, Any]
-    db: Any
-    conn: Any
-    lease_ok: Callable[[], bool] = field(default=lambda: True)
-    asserted: Forms = field(default_factory=list)
-
-    @property
-    def id(self) -> str:
-        """The job's `:job/id`."""
-        return self.lease.id
-
-    @property
-    def eid(self) -> int:
-        """The job's entity id, to be referred to from facts."""
-        return self.lease.job
-
-    @property
-    def type(self) -> Keyword:
-        """The job's `:job/type`, which chose the handler."""
-        return self.lease.type
-
-    @property
-    def attempt(self) -> int:
-        """How many times the job was claimed, this one included."""
-        return self.lease.attempt
-
-    @property
-    def key(self) -> str:
-        """An idempotency key for effects outside the store: the same in every attempt of this job."""
-        return f"overseer/{self.lease.id}"
-
-    def assert_(self, *forms: Any) -> None:
-        """Add tx-data that commits in the transaction that marks the job finished, or not at all."""
-        self.asserted.extend(forms)
-
-    def __getitem__(self, attribute: str) -> Any:
-        return self.attributes[attribute]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.attributes)
-
-    def __len__(self) -> int:
-        return len(self.attributes)
-
-    def __repr__(self) -> str:
-        return f"<Job {self.lease.type} {self.lease.id} attempt {self.lease.attempt}>"

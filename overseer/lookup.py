@@ -5,9 +5,10 @@ Knows no connection and writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
+import factstore
 from overseer import job as rules
 from overseer.errors import OverseerError
 from overseer.job import ABORTED, DOOMED, UNSTARTED, Status
@@ -62,6 +63,27 @@ def attributes(db: Database, job: int) -> dict[str, Any]:
         else:
             found[ident] = datom.v
     return found
+
+
+def attributes_of(db: Database, jobs: Sequence[int]) -> list[dict[str, Any]]:
+    """Return what `attributes` does of each job, its entity id among it as `:db/id`; parts of a job are maps."""
+    found: list[dict[str, Any]] = []
+    for job, pulled in zip(jobs, factstore.pull_many(db, "[*]", jobs), strict=True):
+        known = pulled or {}
+        if any(type(value) is list and len(value) == _PULL_LIMIT for value in known.values()):
+            found.append({":db/id": job, **attributes(db, job)})
+        else:
+            found.append({attribute: _plain(value) for attribute, value in known.items()})
+    return found
+
+
+_PULL_LIMIT: Final = 1000  # pull leaves out what an attribute has beyond so many values
+
+
+def _plain(value: Any) -> Any:
+    if type(value) is dict and len(value) == 1:
+        return value.get(":db/id", value)
+    return [_plain(item) for item in value] if type(value) is list else value
 
 
 def verdict(db: Database, job: int, assumed: dict[int, Status]) -> str:

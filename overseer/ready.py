@@ -12,20 +12,23 @@ import heapq
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import factstore
 from factstore import Keyword
-from overseer import lookup
+from overseer import lookup, queues
+from overseer.choice import NO_LANE, Choice
 from overseer.job import DOOMED, LIVE, READY, STARTED, UNSTARTED, Status, verdict
+from overseer.queues import Allowance, Lane
 
 if TYPE_CHECKING:
     from factstore import Database, Datom
 
-T = TypeVar("T")
+_USUAL: Final = (0, NO_LANE)
 
 # What of a transaction is of concern here: `absorb` needs the datoms of these attributes, and no others.
-TAILED: Final = (":job/status", ":job/dep", ":job/type", ":job/rule", ":job/run-at")
+_OWN: Final = (":job/dep", ":job/type", ":job/rule", ":job/run-at", ":job/queue", ":job/priority", ":job/partition")
+TAILED: Final = (":job/status", *_OWN, *queues.SETTINGS)
 
 # The same facts as `look` reads one job at a time, of many jobs at once.
 _LIVE = """[:find [?j ...] :where (or [?j :job/status :job.status/unstarted] [?j :job/status :job.status/started])]"""
@@ -35,69 +38,39 @@ _PARENTS = """[:find ?j ?parent ?status :in $ [?j ...]
                :where [?j :job/dep ?parent] [(get-else $ ?parent :job/status :job.status/unstarted) ?status]]"""
 _RULES = "[:find ?j ?rule :in $ [?j ...] :where [?j :job/rule ?rule]]"
 _TIMES = "[:find ?j ?at :in $ [?j ...] :where [?j :job/run-at ?at]]"
-
-
-class Bag(Generic[T]):
-    """A set from which a random member can be drawn in constant time."""
-
-    __slots__ = ("_at", "_items")
-
-    def __init__(self) -> None:
-        self._items: list[T] = []
-        self._at: dict[T, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __contains__(self, item: object) -> bool:
-        return item in self._at
-
-    def add(self, item: T) -> None:
-        """Put an item in; one that is there stays once."""
-        if item not in self._at:
-            self._at[item] = len(self._items)
-            self._items.append(item)
-
-    def discard(self, item: T) -> None:
-        """Take an item out if it is there."""
-        at = self._at.pop(item, None)
-        if at is None:
-            return
-        last = self._items.pop()
-        if at < len(self._items):
-            self._items[at] = last
-            self._at[last] = at
-
-    def draw(self, random: Random) -> T:
-        """Take out a member, each with the same chance."""
-        item = self._items[random.randrange(len(self._items))]
-        self.discard(item)
-        return item
+_PRIORITIES = "[:find ?j ?p :in $ [?j ...] :where [?j :job/priority ?p]]"
+_LANES = """[:find ?j ?queue ?partition :in $ [?j ...]
+             :where [?j :job/queue ?queue] [(get-else $ ?j :job/partition "") ?partition]]"""
 
 
 class ReadySet:
-    """Ready, waiting and doomed jobs of the types that a worker handles.
+    """Ready, waiting and doomed jobs of the types and queues that a worker handles.
 
     Args:
         types: the types that count; None is all of them.
-        many: from so many jobs on, four queries cost less than looking at each.
+        queues: the queues that count; None is all of them, and jobs without any.
+        many: from so many jobs on, a few queries cost less than looking at each.
     """
 
-    def __init__(self, types: Iterable[Keyword] | None = None, *, many: int = 50) -> None:
+    def __init__(self, types: Iterable[Keyword] | None = None, *, queues: Iterable[Keyword] | None = None, many: int = 50) -> None:
         self._many = many
         self._types = None if types is None else frozenset(types)
-        self._ready: Bag[int] = Bag()
+        self._queues = None if queues is None else frozenset(queues)
+        self._ready = Choice()
+        self.limited = False  # whether any queue has settings, so that a pick must ask what it lets start
         self._unmet: dict[int, set[int]] = {}  # unstarted job → parents that have not ended
         self._ended: dict[int, set[Status]] = {}  # unstarted job → how its other parents ended
         self._waiting_for: dict[int, set[int]] = {}  # parent that has not ended → unstarted jobs
         self._rule: dict[int, Keyword] = {}
         self._not_before: dict[int, datetime] = {}
+        self._rank: dict[int, tuple[int, Lane]] = {}  # priority and lane, where they are not the usual ones
         self._timed: dict[int, datetime] = {}  # jobs that are ready but for their time
         self._due: list[tuple[datetime, int]] = []  # heap of them; an entry counts only while `_timed` says the same
         self.doomed: set[int] = set()
         self.live: set[int] = set()  # unstarted or started
-        self._status_id = self._type_id = -1
+        self._status_id = -1
         self._own: frozenset[int] = frozenset()
+        self._settings: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -107,6 +80,7 @@ class ReadySet:
 
     def load(self, db: Database) -> None:
         """Read all live jobs of a database."""
+        self.limited = bool(queues.queues(db))
         self._look_at_many(db, factstore.q(_LIVE, db))
 
     def absorb(self, db: Database, datoms: Iterable[Datom]) -> None:
@@ -115,7 +89,7 @@ class ReadySet:
         Args:
             datoms: everything asserted and retracted since the database that was known before; more does no harm.
         """
-        status_id, own = self._ids(db)
+        status_id, own, settings = self._ids(db)
         now: dict[int, Status | None] = {}
         anew: set[int] = set()
         for datom in datoms:
@@ -128,6 +102,8 @@ class ReadySet:
                     anew.update(lookup.children(db, datom.e))
             elif datom.a in own:
                 anew.add(datom.e)
+            elif datom.a in settings:
+                self.limited = True
         for job, status in now.items():
             if not self._moved_on(job, status):
                 anew.add(job)
@@ -154,7 +130,8 @@ class ReadySet:
         self._forget(job)
         known = lookup.attributes(db, job)
         status = known.get(":job/status")
-        if status not in LIVE or ":job/id" not in known or not self._handles(known.get(":job/type")):
+        queue = known.get(":job/queue")
+        if status not in LIVE or ":job/id" not in known or not self._handles(known.get(":job/type"), queue):
             return
         self.live.add(job)
         if status == STARTED:
@@ -164,6 +141,8 @@ class ReadySet:
             self._rule[job] = known[":job/rule"]
         if ":job/run-at" in known:
             self._not_before[job] = known[":job/run-at"]
+        if queue is not None or ":job/priority" in known:
+            self._rank[job] = known.get(":job/priority", 0), (queue, known.get(":job/partition"))
         for parent in known.get(":job/dep", ()):
             self._depend(job, parent, lookup.status(db, parent))
         self._judge(job)
@@ -171,27 +150,38 @@ class ReadySet:
     def _look_at_many(self, db: Database, jobs: Sequence[int]) -> None:
         for job in jobs:
             self._forget(job)
+        lanes = {job: (queue, partition or None) for job, queue, partition in factstore.q(_LANES, db, jobs)}
         for job, type, status in factstore.q(_ABOUT, db, jobs):
-            if status in LIVE and self._handles(type):
+            if status in LIVE and self._handles(type, lanes.get(job, NO_LANE)[0]):
                 self.live.add(job)
                 if status == UNSTARTED:
                     self._unmet[job], self._ended[job] = set(), set()
         unstarted = [job for job in jobs if job in self._unmet]
         self._rule.update(factstore.q(_RULES, db, unstarted))
         self._not_before.update(factstore.q(_TIMES, db, unstarted))
+        priorities = dict(factstore.q(_PRIORITIES, db, unstarted))
+        self._rank.update(
+            (job, (priorities.get(job, 0), lanes.get(job, NO_LANE))) for job in unstarted if job in priorities or job in lanes
+        )
         for job, parent, status in factstore.q(_PARENTS, db, unstarted):
             self._depend(job, parent, status)
         for job in unstarted:
             self._judge(job)
 
-    def pick(self, most: int, *, now: datetime, random: Random) -> list[int]:
-        """Take out up to `most` ready jobs, each with the same chance; what is not claimed then has to be looked at again."""
+    def pick(self, most: int, *, now: datetime, random: Random, allowed: Allowance | None = None) -> list[int]:
+        """Take out up to `most` ready jobs: of higher priority first, each with the same chance.
+
+        What is not claimed then has to be looked at again.
+
+        Args:
+            allowed: what the queues let start; None is everything.
+        """
         while self._due and self._due[0][0] <= now:
             at, job = heapq.heappop(self._due)
             if self._timed.get(job) == at:
                 del self._timed[job]
-                self._ready.add(job)
-        return [self._ready.draw(random) for _ in range(min(most, len(self._ready)))]
+                self._ready.add(job, *self._rank.get(job, _USUAL))
+        return self._ready.draw(most, random, allowed)
 
     def next_due(self) -> datetime | None:
         """Return when the next job that waits for its time becomes ready; None when none waits."""
@@ -204,14 +194,14 @@ class ReadySet:
         doomed, self.doomed = list(self.doomed), set()
         return doomed
 
-    def _ids(self, db: Database) -> tuple[int, frozenset[int]]:
+    def _ids(self, db: Database) -> tuple[int, frozenset[int], frozenset[int]]:
         if self._status_id < 0:
-            self._status_id, *own = (db.schema.attribute(name).id for name in TAILED)
-            self._own = frozenset(own)
-        return self._status_id, self._own
+            self._status_id = db.schema.attribute(":job/status").id
+            self._own, self._settings = (frozenset(db.schema.attribute(n).id for n in names) for names in (_OWN, queues.SETTINGS))
+        return self._status_id, self._own, self._settings
 
-    def _handles(self, type: Keyword | None) -> bool:
-        return self._types is None or type in self._types
+    def _handles(self, type: Keyword | None, queue: Keyword | None) -> bool:
+        return (self._types is None or type in self._types) and (self._queues is None or queue in self._queues)
 
     def _depend(self, job: int, parent: int, status: Status | None) -> None:
         """Note that a job depends on a parent; one that is no job (yet) counts as not ended."""
@@ -237,7 +227,7 @@ class ReadySet:
         elif says == READY:
             not_before = self._not_before.get(job)
             if not_before is None:
-                self._ready.add(job)
+                self._ready.add(job, *self._rank.get(job, _USUAL))
             else:
                 self._timed[job] = not_before
                 heapq.heappush(self._due, (not_before, job))
@@ -252,6 +242,7 @@ class ReadySet:
         self._rule.pop(job, None)
         self._not_before.pop(job, None)
         self._timed.pop(job, None)
+        self._rank.pop(job, None)
         self._ready.discard(job)
         self.doomed.discard(job)
         self.live.discard(job)

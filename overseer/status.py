@@ -15,6 +15,7 @@ from factstore import Keyword
 from overseer import lookup
 from overseer.job import ABORTED, FAILED, FINISHED, STARTED, STATUSES, UNSTARTED, Status, as_keyword
 from overseer.job import RULES as known_rules
+from overseer.queues import allowance
 
 if TYPE_CHECKING:
     from factstore import Database
@@ -166,6 +167,9 @@ def _explain_unstarted(db: Database, job: int, now: datetime) -> Explanation:
     if due is not None and due > now:
         reason = lookup.value(db, job, ":job/reason")
         return Explanation(UNSTARTED, f"it is not due before {due.isoformat()}" + (f", after {reason.name}" if reason else ""))
+    hindrance = allowance(db, now).hindrance((lookup.value(db, job, ":job/queue"), lookup.value(db, job, ":job/partition")))
+    if hindrance is not None:
+        return Explanation(UNSTARTED, hindrance)
     return Explanation(UNSTARTED, f"it is ready; a worker with a handler for {lookup.value(db, job, ':job/type')} will take it")
 
 

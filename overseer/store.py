@@ -5,13 +5,15 @@ Losing a race is no error here: what was lost is simply not returned. Only an at
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from factstore import CasFailed, Keyword, TransactError
-from overseer import lookup, txns
+from overseer import lookup, queues, txns
+from overseer.attempt import Job, holds, lost
 from overseer.errors import GraphError, LeaseLost
 from overseer.graph import Graph
 from overseer.job import (
@@ -24,18 +26,20 @@ from overseer.job import (
     MOVES,
     STARTED,
     UNSTARTED,
-    Clock,
-    Job,
+    Forms,
     Lease,
     Outcome,
     Reason,
-    utc_now,
+    Status,
 )
 from overseer.retry import CRASH_BACKOFF
 from overseer.schema import ATTRIBUTES
 
 if TYPE_CHECKING:
-    from factstore import Connection, Database
+    from factstore import Connection, Database, TxReport
+
+# How a transaction says that somebody else was faster, or that it is too early: no error, only nothing won.
+_NOT_WON: Final = frozenset({":db.error/cas-failed", queues.FULL, txns.NOT_EXPIRED})
 
 Rejected = list[tuple[Lease, TransactError | LeaseLost]]
 
@@ -68,105 +72,122 @@ class JobStore:
 
     Args:
         worker: who claims; random per process, for a name that returns after a crash would pass for the one that died.
-        clock: tells the time to leases and pauses; nothing else in the job layer does.
     """
 
-    def __init__(self, conn: Connection, *, worker: str, clock: Clock = utc_now) -> None:
+    def __init__(self, conn: Connection, *, worker: str) -> None:
         self.conn = conn
         self.worker = worker
-        self.clock = clock
 
     def claim(self, jobs: Sequence[int], *, lease: timedelta) -> list[Job]:
         """Claim jobs in one transaction and return those that are now ours, with the database as of the claim."""
         db = self.conn.db()
-        known = [(job, lookup.attributes(db, job)) for job in jobs]
-        claims = [(self._lease(job, about), about) for job, about in known if about.get(":job/status") == UNSTARTED]
-        if not claims:
+        known = [about for about in lookup.attributes_of(db, jobs) if about.get(":job/status") == UNSTARTED]
+        if not known:
             return []
-        expires = self.clock() + lease
+        leases = [self._lease(about) for about in known]
+        limits = queues.admitted([(about.get(":job/queue"), about.get(":job/partition")) for about in known])
         try:
-            report = self.conn.transact([form for claimed, _ in claims for form in txns.claim(claimed, expires=expires)])
-        except CasFailed:
+            after = self.conn.transact([*txns.claim(leases, lasts=lease), *limits]).db_after
+        except TransactError as error:
+            if error.code not in _NOT_WON:
+                raise
             # One lost race rejects them all; alone, each job is won or lost by itself.
-            return [] if len(claims) == 1 else [job for one, _ in claims for job in self.claim([one.job], lease=lease)]
-        after = report.db_after
-        return [Job(won, about | txns.claimed(won, expires=expires), after, self.conn) for won, about in claims]
+            return [] if len(leases) == 1 else [job for one in leases for job in self.claim([one.job], lease=lease)]
+        t = after.basis_t
+        return [
+            Job(
+                Lease(won.job, won.id, won.type, won.attempt, won.token, won.worker, t), about | txns.claimed(won), conn=self.conn, db=after
+            )
+            for won, about in zip(leases, known, strict=True)
+        ]
 
-    def _lease(self, job: int, about: dict[str, Any]) -> Lease:
+    def _lease(self, about: Mapping[str, Any]) -> Lease:
         attempt = about.get(":job/attempt", 0) + 1
-        return Lease(job, about[":job/id"], about[":job/type"], attempt, uuid.uuid4().hex, self.worker)
+        return Lease(about[":db/id"], about[":job/id"], about[":job/type"], attempt, os.urandom(16).hex(), self.worker)
 
     def settle(self, outcomes: Sequence[tuple[Lease, Outcome]]) -> Rejected:
         """Commit what attempts came to and return those that were rejected, each with the reason.
 
         Attempts that bring no facts share one transaction. Those that do each have their own: their tempids are theirs alone,
-        and what is wrong with the facts of one is no concern of the others.
+        and what is wrong with the facts of one is no concern of the others. They share the write to the disk all the same.
         """
         plain = [pair for pair in outcomes if pair[1].is_plain]
         others = [pair for pair in outcomes if not pair[1].is_plain]
         if plain and not self._settle_together(plain):
             others = [*plain, *others]
-        return [(lease, error) for lease, outcome in others if (error := self._settle_alone(lease, outcome)) is not None]
+        errors = [self._settle_alone(*others[0])] if len(others) == 1 else self._settle_side_by_side(others)
+        return [(lease, error) for (lease, _), error in zip(others, errors, strict=True) if error is not None]
 
     def _settle_together(self, outcomes: Sequence[tuple[Lease, Outcome]]) -> bool:
+        return self._won([form for lease, outcome in outcomes for form in txns.settle(lease, outcome)])
+
+    def _settle_side_by_side(self, outcomes: Sequence[tuple[Lease, Outcome]]) -> list[TransactError | LeaseLost | None]:
+        db = self.conn.db()
+        underway = [(lease, outcome, self.conn.transact_async(self._settled(db, lease, outcome))) for lease, outcome in outcomes]
+        return [self._outcome_of(future, lease, outcome) for lease, outcome, future in underway]
+
+    def _settled(self, db: Database, lease: Lease, outcome: Outcome) -> Forms:
+        doomed = lookup.fallout(db, {lease.job: outcome.status}) if outcome.status not in LIVE else ()
+        count = lookup.value(db, lease.job, outcome.counts, 0) if outcome.counts else 0
+        return txns.settle(lease, outcome, count=count, fallout=doomed)
+
+    def _outcome_of(self, future: Future[TxReport], lease: Lease, outcome: Outcome) -> TransactError | LeaseLost | None:
         try:
-            self.conn.transact([form for lease, outcome in outcomes for form in txns.settle(lease, outcome)])
-        except CasFailed:
-            return False
-        return True
+            future.result()
+        except TransactError as error:
+            if outcome.facts and holds(self.conn.db(), lease):
+                return error  # the facts themselves were refused
+            if not isinstance(error, CasFailed):
+                raise
+            return self._settle_alone(lease, outcome)  # the lease was lost, or a dependent moved: look again
+        return None
 
     def _settle_alone(self, lease: Lease, outcome: Outcome) -> TransactError | LeaseLost | None:
         while True:
             db = self.conn.db()
             if not holds(db, lease):
                 return lost(lease, db)
-            doomed = lookup.fallout(db, {lease.job: outcome.status}) if outcome.status not in LIVE else ()
-            count = lookup.value(db, lease.job, outcome.counts, 0) if outcome.counts else 0
             try:
-                self.conn.transact(txns.settle(lease, outcome, count=count, fallout=doomed))
+                self.conn.transact(self._settled(db, lease, outcome))
             except TransactError as error:
                 if outcome.facts and holds(self.conn.db(), lease):
-                    return error  # the facts themselves were refused
+                    return error
                 if not isinstance(error, CasFailed):
                     raise
-                continue  # the lease was lost, or a dependent moved: look again
+                continue
             return None
 
     def beat(self, leases: Sequence[Lease], *, lease: timedelta) -> list[Lease]:
         """Renew leases in one transaction and return those that turned out to be lost."""
-        expires = self.clock() + lease
-        try:
-            self.conn.transact([form for held in leases for form in txns.beat(held, expires=expires)])
-        except CasFailed:
-            if len(leases) == 1:
-                return list(leases)
-            return [gone for held in leases for gone in self.beat([held], lease=lease)]
-        return []
+        if self._won(txns.beat(leases, lasts=lease)):
+            return []
+        return list(leases) if len(leases) == 1 else [gone for held in leases for gone in self.beat([held], lease=lease)]
 
     def release(self, leases: Sequence[Lease]) -> list[Lease]:
         """Give jobs back before their handlers have ended, and return the leases that were lost before."""
         interrupted = Outcome(UNSTARTED, reason=Reason.INTERRUPTED)
         return [lease for lease, _ in self.settle([(lease, interrupted) for lease in leases])]
 
-    def rescue(self, *, max_crashes: int) -> int:
-        """Take the jobs whose lease has run out from their silent workers, and return how many we took.
+    def rescue(self, *, max_crashes: int) -> list[tuple[Lease, Status]]:
+        """Take the jobs whose lease has run out from their silent workers; return what we took, and what became of each.
 
         Args:
             max_crashes: a job that has taken this many workers with it is failed instead of tried again.
         """
-        return sum(self._rescue(job, max_crashes) for job in expired(self.conn.db(), self.clock()))
+        taken = ((job, self._rescue(job, max_crashes)) for job in expired(self.conn.db(), self.conn.now()))
+        return [(lease, status) for _, found in taken if found is not None for lease, status in [found]]
 
-    def _rescue(self, job: int, max_crashes: int) -> bool:
+    def _rescue(self, job: int, max_crashes: int) -> tuple[Lease, Status] | None:
         """Take one job; the comparison in the transaction decides, and a dependent that moved meanwhile only costs another try."""
-        while has_expired(db := self.conn.db(), job, now := self.clock()):
-            crashes = lookup.value(db, job, CRASHES, 0) + 1
-            outcome = crash_outcome(crashes, max_crashes=max_crashes, now=now, worker=lookup.value(db, job, ":job/worker"))
-            seen, attempt = lookup.value(db, job, ":job/lease-expires"), lookup.value(db, job, ":job/attempt")
+        while has_expired(db := self.conn.db(), job, now := self.conn.now()):
+            about = lookup.attributes(db, job)
+            crashes, seen, worker = about.get(CRASHES, 0) + 1, about[":job/lease-expires"], about[":job/worker"]
+            outcome = crash_outcome(crashes, max_crashes=max_crashes, now=now, why=f"its worker {worker} went silent")
             down = lookup.fallout(db, {job: outcome.status}) if outcome.status not in LIVE else ()
-            forms = txns.rescue(job, attempt=attempt, seen=seen, outcome=outcome, count=crashes - 1, by=self.worker, fallout=down)
-            if self._won(forms):
-                return True
-        return False
+            lease = Lease(job, about[":job/id"], about[":job/type"], about[":job/attempt"], about[":job/token"], worker)
+            if self._won(txns.rescue(lease, seen=seen, outcome=outcome, count=crashes - 1, by=self.worker, fallout=down)):
+                return lease, outcome.status
+        return None
 
     def give_up(self, jobs: Iterable[int]) -> int:
         """Abort unstarted jobs that can never run because of how their parents ended; return how many we aborted."""
@@ -184,7 +205,9 @@ class JobStore:
     def _won(self, forms: list[Any]) -> bool:
         try:
             self.conn.transact(forms)
-        except CasFailed:
+        except TransactError as error:
+            if error.code not in _NOT_WON:
+                raise
             return False
         return True
 
@@ -222,27 +245,6 @@ class JobStore:
                 return True
 
 
-def holds(db: Database, lease: Lease) -> bool:
-    """Tell whether an attempt still holds its job."""
-    return (
-        lookup.status(db, lease.job) == STARTED
-        and lookup.value(db, lease.job, ":job/attempt") == lease.attempt
-        and lookup.value(db, lease.job, ":job/token") == lease.token
-    )
-
-
-def lost(lease: Lease, db: Database) -> LeaseLost:
-    """Return the error that tells an attempt what became of its job."""
-    status, attempt = lookup.status(db, lease.job), lookup.value(db, lease.job, ":job/attempt")
-    return LeaseLost(
-        ":job.error/lease-lost",
-        f"attempt {lease.attempt} of {lease.type} {lease.id} no longer holds it: the job is {status} in attempt {attempt}",
-        job=lease.id,
-        attempt=lease.attempt,
-        status=status,
-    )
-
-
 def expired(db: Database, now: datetime) -> list[int]:
     """Return the started jobs whose lease has run out."""
     started = [datom.e for datom in db.datoms("avet", ":job/status", STARTED)]
@@ -255,10 +257,9 @@ def has_expired(db: Database, job: int, now: datetime) -> bool:
     return until is not None and until < now and lookup.status(db, job) == STARTED
 
 
-def crash_outcome(crashes: int, *, max_crashes: int, now: datetime, worker: str | None) -> Outcome:
-    """Return what becomes of a job whose worker went silent for the `crashes`th time."""
-    message = f"its worker {worker} went silent"
-    failure = {Keyword(":reason"): Reason.WORKER_DIED, Keyword(":message"): message, Keyword(":crashes"): crashes}
+def crash_outcome(crashes: int, *, max_crashes: int, now: datetime, why: str) -> Outcome:
+    """Return what becomes of a job for which a worker, or a worker's process, died for the `crashes`th time."""
+    failure = {Keyword(":reason"): Reason.WORKER_DIED, Keyword(":message"): why, Keyword(":crashes"): crashes}
     if crashes >= max_crashes:
         return Outcome(FAILED, reason=Reason.WORKER_DIED, failure=failure, counts=CRASHES)
     # The first time is most likely a deploy or a lost machine, and nobody should wait for it; from then on the job is suspect.

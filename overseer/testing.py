@@ -6,21 +6,25 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from overseer.handler import Handlers, check_handlers
+from overseer.events import Listeners
+from overseer.handler import Handler, Handlers, check_handlers
+from overseer.queues import allowance
 from overseer.ready import ReadySet
 from overseer.store import JobStore, install
 from overseer.worker import Config
 from overseer.worker.executor import Executor
 from overseer.worker.heartbeat import Heartbeat
+from overseer.worker.pools import pool
+from overseer.worker.settler import Settler
 
 if TYPE_CHECKING:
-    from factstore import Connection
+    from factstore import Connection, Keyword
 
 _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class FakeClock:
-    """A clock that stands still until it is moved; give it to `drain`, or to a Config."""
+    """A clock that stands still until it is moved; give it to `factstore.connect(…, clock=…)`."""
 
     def __init__(self, now: datetime = _START) -> None:
         self.now = now
@@ -34,43 +38,63 @@ class FakeClock:
 
 
 def drain(
-    conn: Connection, handlers: Handlers, *, clock: FakeClock | None = None, seed: int | None = 0, wait: bool = False, most: int = 100_000
+    conn: Connection, handlers: Handlers, *, seed: int | None = 0, wait: bool = False, most: int = 100_000, config: Config | None = None
 ) -> int:
     """Run ready jobs in this thread until none is left, and return how many attempts that took.
 
     Args:
-        clock: tells what is due; None makes one that stands still.
         seed: fixes the order in which ready jobs are taken; None leaves it to chance.
-        wait: move the clock on to the next job that waits for its time, as often as there is one.
+        wait: go on to the next job that waits for its time, as often as there is one. The connection's clock is moved there
+            if it is a FakeClock; otherwise it is only taken for granted that the time has come.
         most: attempts after which to give up with a RuntimeError, for jobs that put each other back for ever.
+        config: retry policies, timeouts and listeners; the rest does not matter here.
     """
-    clock = clock or FakeClock()
     by_type = check_handlers(handlers)
     install(conn)
-    store, random = JobStore(conn, worker="drain", clock=clock), Random(seed)
-    config = Config(clock=clock)
-    # Never started: nobody else is there to take a job, however long its handler runs.
-    heartbeat = Heartbeat(store, every=3600, lease=config.lease)
-    executor = Executor(store, by_type, config, heartbeat, random=random)
+    bench = _Bench(conn, by_type, config or Config(), Random(seed))
     attempts = 0
-    while True:
-        picked = _next(conn, store, ReadySet(by_type), clock, random, wait=wait)
-        if not picked:
-            return attempts
-        attempts += len(picked)
+    while job := bench.next(wait=wait):
+        attempts += bench.run(job)
         if attempts > most:
             raise RuntimeError(f"{most} attempts were not enough to drain the jobs")
-        executor.run(store.claim(picked, lease=config.lease))
+    return attempts
 
 
-def _next(conn: Connection, store: JobStore, ready: ReadySet, clock: FakeClock, random: Random, *, wait: bool) -> list[int]:
-    ready.load(conn.db())
-    doomed = ready.take_doomed()
-    if doomed:
-        store.give_up(doomed)
-    picked = ready.pick(1, now=clock(), random=random)
-    due = ready.next_due()
-    if picked or not wait or due is None:
-        return picked
-    clock.now = max(clock.now, due)
-    return ready.pick(1, now=clock(), random=random)
+class _Bench:
+    """A worker without threads: it claims, runs and settles one job at a time."""
+
+    def __init__(self, conn: Connection, by_type: dict[Keyword, Handler], config: Config, random: Random) -> None:
+        self._conn = conn
+        self._by_type = by_type
+        self._config = config
+        self._random = random
+        self._store = store = JobStore(conn, worker="drain")
+        listeners = Listeners(config.listeners)
+        # Never started: nobody else is there to take a job, however long its handler runs.
+        heartbeat = Heartbeat(store, every=3600, lease=config.lease)
+        self._settler = Settler(store, heartbeat, listeners, lambda job, error: self._executor.judge(job, error))
+        self._executor = Executor(store, by_type, config, pool("inline", 1, listeners), self._settler, heartbeat, random=random)
+
+    def next(self, *, wait: bool) -> int | None:
+        """Return a job that may start, after giving up those that never will."""
+        ready = ReadySet(self._by_type)
+        ready.load(self._conn.db())
+        doomed = ready.take_doomed()
+        if doomed:
+            self._store.give_up(doomed)
+        now = self._conn.now()
+        while True:
+            picked = ready.pick(1, now=now, random=self._random, allowed=allowance(self._conn.db(), now))
+            due = ready.next_due()
+            if picked or not wait or due is None:
+                return picked[0] if picked else None
+            now = max(now, due)
+            if isinstance(self._conn.clock, FakeClock):
+                self._conn.clock.now = now
+
+    def run(self, job: int) -> int:
+        """Run a job, and return how many attempts that was: none when it could not be claimed."""
+        claimed = self._store.claim([job], lease=self._config.lease)
+        self._executor.add(claimed)
+        self._settler.flush()
+        return len(claimed)

@@ -6,17 +6,18 @@ attempt names its number and its token, so that whoever lost a race, or a lease,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import factstore
 from factstore import TransactError
+from overseer import lookup
 from overseer.graph import Attributes, Graph, TypeGraph, job_graph, new_id, new_job
-from overseer.job import ABORTED, STARTED, UNSTARTED, Failure, Forms, Lease, Outcome, Reason, Status
+from overseer.job import ABORTED, LIVE, STARTED, UNSTARTED, Failure, Forms, Lease, Outcome, Reason, Status, as_keyword
 
 if TYPE_CHECKING:
-    from factstore import Database
+    from factstore import Database, Datom
 
 CAS: Final = ":db/cas"
 ADD: Final = ":db/add"
@@ -24,20 +25,82 @@ RETRACT: Final = ":db/retract"
 THIS_TX: Final = "datomic.tx"
 
 
-def job_txn(type: str, attrs: Attributes | None = None, *, id: str | None = None) -> dict[str, Any]:
+def job_txn(
+    type: str,
+    attrs: Attributes | None = None,
+    *,
+    id: str | None = None,
+    queue: str | None = None,
+    priority: int | None = None,
+    partition: str | None = None,
+    run_at: datetime | None = None,
+    timeout: timedelta | None = None,
+) -> dict[str, Any]:
     """Return the assertion of one job that has not run, to be transacted with whatever it is about.
 
     Args:
         type: chooses the handler.
         attrs: the arguments, as attributes that the schema knows; they win over what would be set otherwise.
         id: the job's id; None makes a new one. It is the tempid too, for other facts of the transaction to refer to.
+        queue: the queue whose limits it keeps to.
+        priority: jobs of higher priority start first; without one it is 0.
+        partition: what the queue's limit per partition counts by.
+        run_at: not before this time, aware.
+        timeout: how long an attempt may take.
 
     >>> sorted(job_txn("mail/send", {":mail/to": "ann@example.org"}, id="m1").items())  # doctest: +NORMALIZE_WHITESPACE
     [(':db/id', 'm1'), (':job/id', 'm1'), (':job/status', :job.status/unstarted), (':job/type', :mail/send),
      (':mail/to', 'ann@example.org')]
     """
-    job = new_job(type, attrs, id=new_id() if id is None else id)
+    told = {
+        ":job/queue": None if queue is None else as_keyword(queue),
+        ":job/priority": priority,
+        ":job/partition": partition,
+        ":job/run-at": run_at,
+        ":job/timeout": None if timeout is None else max(1, round(timeout / timedelta(milliseconds=1))),
+    }
+    options = {attribute: value for attribute, value in told.items() if value is not None}
+    job = new_job(type, {**options, **(attrs or {})}, id=new_id() if id is None else id)
     return {":db/id": job[":job/id"], **job}
+
+
+def unique(key: str, job: Mapping[str, Any], *, period: timedelta | None = None, refuse: bool = False) -> list[Any]:
+    """Return the form that inserts a job unless a live job has the same key, whoever inserted that one.
+
+    Args:
+        key: what there shall be one live job of; one job may have it in one transaction.
+        job: the job's assertion, as from `job_txn`.
+        period: a job inserted with the key less than this ago counts too, even when it has ended.
+        refuse: reject the whole transaction with `:job.error/duplicate` instead of leaving the job out.
+    """
+    within = None if period is None else period.total_seconds()
+    return [_INSERT_UNIQUE, key, dict(job), within, refuse]
+
+
+DUPLICATE: Final = ":job.error/duplicate"
+_INSERT_UNIQUE: Final = "overseer/insert-unique"
+
+
+@factstore.register(_INSERT_UNIQUE)  # type: ignore[untyped-decorator]
+def _insert_unique(db: Database, key: str, job: dict[str, Any], within: float | None, refuse: bool) -> Forms:
+    """Transaction function: insert a job, and note it as the one that has the key, if the one that had it before is done."""
+    eid = db.entid([":unique/key", key])
+    held = next(iter(db.datoms("eavt", eid, ":unique/job")), None) if eid is not None else None
+    if held is not None and _still_counts(db, held, within):
+        if refuse:
+            id = lookup.value(db, held.v, ":job/id")
+            raise TransactError(DUPLICATE, f"the job {id} has the key {key!r}", key=key, known=id)
+        return []
+    return [job, {":unique/key": key, ":unique/job": job[":db/id"]}]
+
+
+def _still_counts(db: Database, held: Datom, within: float | None) -> bool:
+    if lookup.status(db, held.v) in LIVE:
+        return True
+    if within is None:
+        return False
+    inserted: datetime = lookup.value(db, held.tx, ":db/txInstant")
+    return (factstore.tx_instant() - inserted).total_seconds() < within
 
 
 def graph_txns(graph: Graph | TypeGraph, attrs: Attributes | None = None, *, ids: Callable[[], str] = new_id) -> Forms:
@@ -75,24 +138,22 @@ def _refuse_known(db: Database, *ids: str) -> Forms:
     return []
 
 
-def claim(lease: Lease, *, expires: datetime) -> Forms:
-    """unstarted → started, by exactly the next attempt."""
-    return [
-        [CAS, lease.job, ":job/status", UNSTARTED, STARTED],
-        [CAS, lease.job, ":job/attempt", lease.attempt - 1 or None, lease.attempt],
-        {":db/id": lease.job, **claimed(lease, expires=expires)},
-    ]
+def claim(leases: Sequence[Lease], *, lasts: timedelta) -> Forms:
+    """unstarted → started, by exactly the next attempt of each job."""
+    forms: Forms = [_lease_until(leases, lasts)]
+    for lease in leases:
+        forms += [
+            [CAS, lease.job, ":job/status", UNSTARTED, STARTED],
+            [CAS, lease.job, ":job/attempt", lease.attempt - 1 or None, lease.attempt],
+            [ADD, lease.job, ":job/token", lease.token],
+            [ADD, lease.job, ":job/worker", lease.worker],
+        ]
+    return forms
 
 
-def claimed(lease: Lease, *, expires: datetime) -> dict[str, Any]:
+def claimed(lease: Lease) -> dict[str, Any]:
     """Return what a claim makes of a job's attributes."""
-    return {
-        ":job/status": STARTED,
-        ":job/attempt": lease.attempt,
-        ":job/token": lease.token,
-        ":job/worker": lease.worker,
-        ":job/lease-expires": expires,
-    }
+    return {":job/status": STARTED, ":job/attempt": lease.attempt, ":job/token": lease.token, ":job/worker": lease.worker}
 
 
 def fence(lease: Lease) -> Forms:
@@ -103,10 +164,38 @@ def fence(lease: Lease) -> Forms:
     ]
 
 
-def beat(lease: Lease, *, expires: datetime) -> Forms:
-    """Hold on to a started job for longer."""
-    held = [CAS, lease.job, ":job/status", STARTED, STARTED]
-    return [held, *fence(lease), [ADD, lease.job, ":job/lease-expires", expires]]
+def hold(lease: Lease) -> Forms:
+    """Require that the attempt still holds its job, and that the job has not ended."""
+    return [[CAS, lease.job, ":job/status", STARTED, STARTED], *fence(lease)]
+
+
+def beat(leases: Sequence[Lease], *, lasts: timedelta) -> Forms:
+    """Hold on to started jobs for longer."""
+    return [_lease_until(leases, lasts), *(form for lease in leases for form in hold(lease))]
+
+
+def _lease_until(leases: Sequence[Lease], lasts: timedelta) -> list[Any]:
+    return [_LEASE, lasts / timedelta(milliseconds=1), *(lease.job for lease in leases)]
+
+
+_LEASE: Final = "overseer/lease"
+_EXPIRED: Final = "overseer/expired"
+NOT_EXPIRED: Final = ":job.error/not-expired"
+
+
+@factstore.register(_LEASE)  # type: ignore[untyped-decorator]
+def _lease(db: Database, milliseconds: float, *jobs: int) -> Forms:
+    """Transaction function: let leases end so much later than the transaction. The store's clock sets what the store's clock judges."""
+    expires = factstore.tx_instant() + timedelta(milliseconds=milliseconds)
+    return [[ADD, job, ":job/lease-expires", expires] for job in jobs]
+
+
+@factstore.register(_EXPIRED)  # type: ignore[untyped-decorator]
+def _expired(db: Database, job: int, seen: datetime) -> Forms:
+    """Transaction function: refuse unless the lease is the one that was seen, and has run out by the store's clock."""
+    if factstore.tx_instant() <= seen:
+        raise TransactError(NOT_EXPIRED, f"the lease of job {job} lasts until {seen.isoformat()}", job=job, expires=seen)
+    return [[CAS, job, ":job/lease-expires", seen, seen]]
 
 
 def settle(lease: Lease, outcome: Outcome, *, count: int = 0, fallout: Iterable[int] = ()) -> Forms:
@@ -120,14 +209,14 @@ def settle(lease: Lease, outcome: Outcome, *, count: int = 0, fallout: Iterable[
     return [moved, *fence(lease), *_particulars(lease.job, outcome, count), *give_up(fallout, cause=lease.job), *outcome.facts]
 
 
-def rescue(job: int, *, attempt: int, seen: datetime, outcome: Outcome, count: int, by: str, fallout: Iterable[int] = ()) -> Forms:
+def rescue(lease: Lease, *, seen: datetime, outcome: Outcome, count: int, by: str, fallout: Iterable[int] = ()) -> Forms:
     """started → what becomes of a job whose worker went silent, if its lease is still the one that was seen to expire."""
     return [
-        [CAS, job, ":job/status", STARTED, outcome.status],
-        [CAS, job, ":job/attempt", attempt, attempt],
-        [CAS, job, ":job/lease-expires", seen, seen],
-        *_particulars(job, outcome, count),
-        *give_up(fallout, cause=job),
+        [_EXPIRED, lease.job, seen],
+        [CAS, lease.job, ":job/status", STARTED, outcome.status],
+        *fence(lease),
+        *_particulars(lease.job, outcome, count),
+        *give_up(fallout, cause=lease.job),
         signed(by),
     ]
 
@@ -139,6 +228,8 @@ def _particulars(job: int, outcome: Outcome, count: int) -> Forms:
         forms.append([ADD, job, ":job/reason", outcome.reason])
     if outcome.failure is not None:
         forms.append([ADD, job, ":job/failure", factstore.edn.write(outcome.failure)])
+    if outcome.result is not None:
+        forms.append([ADD, job, ":job/result", outcome.result])
     if outcome.run_at is not None:
         forms.append([ADD, job, ":job/run-at", outcome.run_at])
     if outcome.counts is not None:

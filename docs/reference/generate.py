@@ -2,6 +2,7 @@
 
 errors.md: an error is a call whose first argument is a code such as ":db.error/cas-failed"; its sentence is the second argument.
 api.md: what `__all__` lists, with its signature as it stands in the source. cli.md: the commands as click knows them.
+settings.md: the fields of `overseer.Config`, which is what files are checked against.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -130,7 +132,35 @@ def cli() -> str:
     return "".join(text)
 
 
-PAGES: dict[str, Callable[[], str]] = {"api.md": api, "cli.md": cli, "errors.md": errors}
+def settings() -> str:
+    from dataclasses import MISSING, fields
+    from typing import get_type_hints
+
+    from overseer.configuration import WITHOUT_EFFECT, kind_in_words
+    from overseer.worker.config import Config
+
+    means = dict(re.findall(r"^    (\w+): (.*(?:\n {8,}.*)*)", inspect.getdoc(Config) or "", re.MULTILINE))
+    kinds = get_type_hints(Config)
+    text = [
+        f"# Settings of a worker\n\n{MADE}\n",
+        "As keywords of `overseer.Config`, with underscores; in a TOML or YAML file with hyphens or underscores. The words before a\n",
+        "hyphen may be a section: `heartbeat-sleep-time` is `sleep-time` in the section `heartbeat`. Times are in milliseconds.\n\n",
+        "| setting | is | unless said | |\n| --- | --- | --- | --- |\n",
+    ]
+    for field in fields(Config):
+        default = f"`{field.default!r}`" if isinstance(field.default, str | int | float) and field.default != "" else ""
+        if field.default_factory is not MISSING:
+            default = ""
+        name = field.name.replace("_", "-")
+        text.append(f"| `{name}` | {kind_in_words(kinds[field.name])} | {default} | {_cell(means.get(field.name, ''))} |\n")
+    names = ", ".join(f"`{name.replace('_', '-')}`" for name in WITHOUT_EFFECT)
+    text.append(
+        f"\nSettings of Overseer that are read and have no effect: {names}. `datomic: uri:` and `store: config: uri:` are `store`.\n"
+    )
+    return "".join(text)
+
+
+PAGES: dict[str, Callable[[], str]] = {"api.md": api, "cli.md": cli, "errors.md": errors, "settings.md": settings}
 
 
 def main() -> int:

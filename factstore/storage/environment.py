@@ -25,6 +25,7 @@ from factstore.errors import Corrupt, FactStoreError, StorageError, StoreFull, U
 from factstore.storage.peers import Holds, Turn
 from factstore.storage.protocol import Sync
 from factstore.storage.refusals import FORKED, closed
+from factstore.storage.wakeup import wakeup
 
 Txn: TypeAlias = "lmdb.Transaction[bytes]"
 Layout: TypeAlias = Callable[[lmdb.Environment], dict[str, Any]]
@@ -97,7 +98,6 @@ class Environment:
         self.uri = f"lmdb:{path}"
         self.read_only = read_only
         self.max_map_size = max_map_size
-        self.waiters = 0
         self.dbs: dict[str, Any] = {}
         self._layout = layout
         self._sync: Sync = sync
@@ -108,13 +108,13 @@ class Environment:
         self._fd: int | None = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.holds: Any = Holds(self._fd)
         self.turn: Any = None if read_only else Turn(self._fd, f"{path}-turn", lambda: self.write(_nothing))
+        self.wakeup = wakeup(None if self.turn is None else self.turn.flag)
         stat = os.fstat(self._fd)
         self.key = (stat.st_dev, stat.st_ino)
 
     def _renew_locks(self) -> None:
         self._writing = Lock()
         self.gate = Gate()
-        self.appended = Condition(Lock())
 
     def _open(self, map_size: int) -> None:
         while True:

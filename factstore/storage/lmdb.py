@@ -37,7 +37,6 @@ _LOG: Final = 1 << 63
 _key = struct.Struct(">Q").pack
 _BATCH_BYTES: Final = 8 << 20  # of blocks in one write transaction: how long a commit may have to wait for it
 _BATCH_KEYS: Final = 10_000
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.005  # seconds between two looks at what other processes appended
 
 
 class LmdbStorage:
@@ -105,9 +104,7 @@ class LmdbStorage:
                     head = file.write(_append, file, records, expected_t)
         except UnknownOutcome as error:
             raise UnknownOutcome(error.code, error.message, **error.data, txids=[txid for txid, _ in records]) from error
-        if file.waiters:
-            with file.appended:
-                file.appended.notify_all()
+        file.wakeup.tell()
         return head
 
     def resolve(self, txid: bytes) -> int | None:
@@ -128,17 +125,12 @@ class LmdbStorage:
 
     def wait(self, after_t: int, timeout: float) -> int:
         deadline = monotonic() + timeout
-        pause = _SHORTEST_PAUSE
-        file = self._file
-        with file.appended:
-            file.waiters += 1
-            try:
-                while (head := self.head()) <= after_t and (left := deadline - monotonic()) > 0:
-                    file.appended.wait(min(pause, left))
-                    pause = min(pause * 1.5, _LONGEST_PAUSE)
-            finally:
-                file.waiters -= 1
-        return head
+        while True:
+            seen = self._file.wakeup.seen()
+            head, left = self.head(), deadline - monotonic()
+            if head > after_t or left <= 0:
+                return head
+            self._file.wakeup.wait(seen, left)
 
     def turn(self) -> AbstractContextManager[None]:
         return self._writable.turn  # type: ignore[no-any-return]
@@ -224,8 +216,7 @@ class LmdbStorage:
         file, self._file = self._file, Gone(self.description)
         if not isinstance(file, Gone) and not isinstance(file.env, Gone):
             file.detach(self._mode)
-            with file.appended:
-                file.appended.notify_all()
+            file.wakeup.tell()
 
 
 # Work inside one transaction. Plain functions: a retry on a larger map starts them afresh.

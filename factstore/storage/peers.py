@@ -20,6 +20,7 @@ from threading import RLock, get_ident
 from typing import Final, Self
 
 from factstore.storage.refusals import closed
+from factstore.storage.wakeup import MEMORY
 
 # Locks of the open file, where there are such, are not lost when somebody else in this process closes the same file.
 _SET: Final[int] = getattr(fcntl, "F_OFD_SETLK", fcntl.F_SETLK)
@@ -28,7 +29,7 @@ _LAST: Final = (1 << 62) - 1
 
 
 class Turn:
-    """The writer's turn of one file; reentrant for the thread that has it."""
+    """The writer's turn of one file; reentrant for the thread that has it. Its flag is the first byte of memory that processes share."""
 
     def __init__(self, fd: int, flag_path: str, barrier: Callable[[], None]) -> None:
         self._fd: int | None = fd
@@ -38,9 +39,9 @@ class Turn:
         self._holder = 0
         flag = os.open(flag_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            if not os.fstat(flag).st_size:
-                os.ftruncate(flag, 1)
-            self.flag = mmap.mmap(flag, 1)
+            if os.fstat(flag).st_size < MEMORY:
+                os.ftruncate(flag, MEMORY)
+            self.flag = mmap.mmap(flag, MEMORY)
         finally:
             os.close(flag)
 

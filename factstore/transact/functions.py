@@ -6,18 +6,48 @@ leaves nothing behind but the forms it returned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from factstore import edn
 from factstore.db import Database
-from factstore.errors import TransactError
+from factstore.errors import DatabaseError, TransactError
 from factstore.transact.forms import shown
+from factstore.values import micros_to_instant
 
 Functions: TypeAlias = Callable[[str], Callable[..., Any] | None]
 
 MAX_DEPTH: Final = 100  # calls within calls; no use of composition comes near, an endless one gets there at once
 _CANCELLABLE: Final = ("incorrect", "conflict")
+
+_now: ContextVar[int] = ContextVar("now")  # microseconds; set while a transaction is prepared
+
+
+@contextmanager
+def at_instant(now: int) -> Iterator[None]:
+    """Let the functions that are called in a block know the time of their transaction, in microseconds."""
+    token = _now.set(now)
+    try:
+        yield
+    finally:
+        _now.reset(token)
+
+
+def tx_instant() -> datetime:
+    """Return the time of the transaction that is being prepared: for transaction functions that must judge by the store's clock.
+
+    It is what `:db/txInstant` will say, unless the transaction sets that itself: the clock of the connection, and never
+    earlier than the transaction before.
+
+    Raises: DatabaseError(:db.error/no-transaction) anywhere but in a transaction function.
+    """
+    now = _now.get(None)
+    if now is None:
+        raise DatabaseError(":db.error/no-transaction", "tx_instant is for transaction functions: no transaction is being prepared")
+    return micros_to_instant(now)
 
 
 class Cancelled(TransactError):

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from factstore.datom import TX_BASE, USER_BASE, Fact
 from factstore.db import Snapshot
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
-from factstore.values import LONG_MAX, LONG_MIN, instant_to_micros
+from factstore.values import LONG_MAX, LONG_MIN, Keyword, instant_to_micros
 
 Simple = tuple[list[Fact], Mapping[str | int, int], int, int]  # as in `Prepared`
 
@@ -26,6 +26,7 @@ _KINDS: Final[dict[str, type]] = {
     "boolean": bool,
     "string": str,
     "instant": datetime,
+    "keyword": Keyword,
 }
 
 

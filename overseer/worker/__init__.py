@@ -1,8 +1,11 @@
 """A worker: finds ready jobs, claims them, runs them, and settles them; any number of equal ones share a store.
 
-    log ──► ready set ──► claim ──► handler ──► settle          one thread, the caller's
-                           held leases ──► heartbeat            a thread of its own
-                          others' leases ──► monitor            a thread of its own
+    log ──► ready set ──► claim ──► executor                    one thread, the caller's
+                                    executor ──► handlers       that thread too, or a pool
+                                    handlers ──► settler        a thread of its own
+                                 held leases ──► heartbeat      a thread of its own
+                              others' leases ──► monitor        a thread of its own
+                                   schedules ──► cron           a thread of its own
 
 The store is all that workers share, and all that they coordinate by. Outside of handlers a worker is crash-only: what it does not
 understand ends it, and others take its jobs when their leases run out.
@@ -14,20 +17,28 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from random import Random
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import factstore
+from overseer import lookup
+from overseer.cron import Cron
 from overseer.errors import ConfigError
+from overseer.events import Fatal, Listeners
 from overseer.handler import Handlers, check_handlers
+from overseer.job import STARTED, STATUSES, as_keyword
+from overseer.listeners import chosen
+from overseer.queues import allowance, next_start, queues
 from overseer.ready import TAILED, ReadySet
 from overseer.store import JobStore, install
 from overseer.worker.config import Config
 from overseer.worker.executor import Executor
 from overseer.worker.heartbeat import Heartbeat
 from overseer.worker.monitor import Monitor
+from overseer.worker.pools import pool
+from overseer.worker.settler import Settler
 
 if TYPE_CHECKING:
     from factstore import Connection, Datom, TxReports
@@ -37,6 +48,8 @@ __all__ = ["Config", "Running", "Worker", "start"]
 log = logging.getLogger("overseer")
 
 _ATTENTION: Final = 0.25  # seconds: how often a waiting worker looks whether it was told to stop
+_MOST_PENDING: Final = 1000  # outcomes not yet written, from which on the disk is given time to catch up
+_ENDS: Final = frozenset(STATUSES) - {STARTED}
 
 
 def worker_name() -> str:
@@ -50,42 +63,50 @@ class Worker:
     Args:
         handlers: by job type: a function of the job, or a mapping of stages. Jobs of other types are left to others.
         config: settings, as a Config or as a mapping.
-        report: hears of errors in handlers that were not suppressed, with what is known of the job: an error tracker's entrance.
     """
 
-    def __init__(
-        self,
-        conn: Connection,
-        handlers: Handlers,
-        config: Config | Mapping[str, Any] | None = None,
-        *,
-        report: Callable[[BaseException, Mapping[str, Any]], None] | None = None,
-    ) -> None:
-        self.config = Config.of(config)
+    def __init__(self, conn: Connection, handlers: Handlers, config: Config | Mapping[str, Any] | None = None) -> None:
+        self.config = config = Config.of(config)
         self.name = worker_name()
-        handlers_by_type = check_handlers(handlers)
-        random = Random(self.config.seed)
-        lease = self.config.lease
+        by_type = check_handlers(handlers)
         self._conn = conn
-        self._random = random
+        self._random = random = Random(config.seed)
         self._stop = Event()
-        self._store = JobStore(conn, worker=self.name, clock=self.config.clock)
-        self._ready = ReadySet(handlers_by_type)
-        self._heartbeat = Heartbeat(self._store, every=self.config.heartbeat_sleep_time / 1000, lease=lease)
-        self._monitor = Monitor(
-            self._store, lease=lease.total_seconds(), max_crashes=self.config.max_crashes, random=Random(random.random())
+        self._store = store = JobStore(conn, worker=self.name)
+        self._listeners = listeners = Listeners([*config.listeners, *chosen(conn, **config.watching)])
+        self._ready = ReadySet(by_type, queues=None if config.queues is None else map(as_keyword, config.queues))
+        self._pool = pool(config.executor or ("inline" if config.concurrency == 1 else "threads"), config.concurrency, listeners)
+        self._heartbeat = Heartbeat(
+            store, every=config.heartbeat_sleep_time / 1000, lease=config.lease, time_out=lambda lease: self._executor.time_out(lease)
+        )
+        self._settler = Settler(
+            store,
+            self._heartbeat,
+            listeners,
+            lambda job, error: self._executor.judge(job, error),
+            flush=config.flush / 1000,
+            most=config.holds,
         )
         self._executor = Executor(
-            self._store, handlers_by_type, self.config, self._heartbeat, random=random, report=report, stopping=self._stop.is_set
+            store, by_type, config, self._pool, self._settler, self._heartbeat, random=random, stopping=self._stop.is_set
         )
+        self._monitor = Monitor(
+            store,
+            lease=config.lease.total_seconds(),
+            max_crashes=config.max_crashes,
+            random=Random(random.random()),
+            listeners=listeners,
+        )
+        self._cron = Cron(conn, clock=conn.now, random=Random(random.random()))
+        self._parts = (self._heartbeat, self._monitor, self._cron, self._settler)  # each a thread of its own
 
     @property
     def lost(self) -> int:
         """How many results of this worker were refused because its lease had been lost."""
-        return self._executor.lost
+        return self._settler.lost
 
     def stop(self) -> None:
-        """Let the job under way end, and claim no more; `run` then returns."""
+        """Let the jobs under way end, and claim no more; `run` then returns."""
         self._stop.set()
 
     @property
@@ -117,25 +138,36 @@ class Worker:
         install(self._conn)
         with self._conn.tx_reports() as reports:
             self._ready.load(self._conn.db())
-            self._heartbeat.start()
-            self._monitor.start()
+            for part in self._parts:
+                part.start()
             try:
                 while not self._stop.is_set():
                     self._check_threads()
                     self._absorb(reports, wait=0.0)
                     if until_idle and not self._ready.live:
-                        return
+                        break
                     self._work_or_wait(reports)
+                self._finish(reports)
+            except BaseException as error:
+                self._listeners.tell(Fatal(at=self._conn.now(), worker=self.name, error=error))
+                raise
             finally:
-                self._monitor.stop()
-                self._heartbeat.stop()
+                for part in self._parts:
+                    part.stop()
+                if self._pool.is_ours:
+                    self._pool.executor.shutdown(wait=False, cancel_futures=True)
+                self._listeners.close()
+        self._check_threads()
 
     def _work_or_wait(self, reports: TxReports) -> None:
-        """Run a batch of ready jobs, or wait for what changes next."""
+        """Claim ready jobs and let them run, or wait for what changes next."""
         doomed = self._ready.take_doomed()
         if doomed:
             self._store.give_up(doomed)
-        picked = self._ready.pick(self.config.batch, now=self._store.clock(), random=self._random)
+        free = self.config.holds - self._executor.occupied
+        if self._settler.pending > _MOST_PENDING:
+            free = 0
+        picked = self._pick(free) if free > 0 else []
         if not picked:
             self._absorb(reports, wait=self._patience())
             return
@@ -145,13 +177,21 @@ class Worker:
             db = self._conn.db()
             for job in lost:
                 self._ready.look(db, job)
-        self._executor.run(claimed)
+        self._executor.add(claimed)
+
+    def _pick(self, most: int) -> list[int]:
+        now = self._conn.now()
+        allowed = allowance(self._conn.db(), now) if self._ready.limited and len(self._ready) else None
+        return self._ready.pick(most, now=now, random=self._random, allowed=allowed)
 
     def _patience(self) -> float:
         """Return the seconds that may pass before there is something to do that no commit tells of."""
-        due = self._ready.next_due()
-        until_due = (due - self._store.clock()).total_seconds() if due is not None else self.config.sleep_time / 1000
-        return max(0.0, min(until_due, self.config.sleep_time / 1000, _ATTENTION))
+        now = self._conn.now()
+        times = [self._ready.next_due()]
+        if self._ready.limited and len(self._ready):
+            times.append(next_start(queues(self._conn.db()), now))
+        waits = [(time - now).total_seconds() for time in times if time is not None]
+        return max(0.0, min(*waits, self.config.sleep_time / 1000, _ATTENTION)) if waits else min(self.config.sleep_time / 1000, _ATTENTION)
 
     def _absorb(self, reports: TxReports, *, wait: float) -> None:
         report = reports.get(wait)
@@ -162,9 +202,19 @@ class Worker:
             report = reports.get(0.0)
         if datoms:
             self._ready.absorb(db, datoms)
+            moved = {datom.e for datom in datoms if datom.v in _ENDS and self._executor.holds(datom.e)}
+            if moved:
+                self._executor.overtaken(job for job in moved if lookup.status(db, job) != STARTED)
+
+    def _finish(self, reports: TxReports) -> None:
+        """Let the jobs under way end. They keep their leases meanwhile, and one that is aborted is stopped as ever."""
+        self._executor.stop()
+        while not self._executor.wait(_ATTENTION):
+            self._check_threads()
+            self._absorb(reports, wait=0.0)
 
     def _check_threads(self) -> None:
-        for part in (self._heartbeat, self._monitor):
+        for part in self._parts:
             if part.error is not None:
                 raise part.error
 

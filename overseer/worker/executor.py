@@ -1,31 +1,42 @@
-"""Running jobs: from a claim, through its handler, to what is committed of it.
+"""Attempts under way: claimed jobs go to a pool, and what comes back goes to be settled.
 
-Nothing a handler raises gets past this module, and nothing it does is committed by another attempt than its own.
+    claimed ──► hold lease ──► pool ──► outcome ──► settler          also: timeouts, and jobs that were taken from us
+
+Law: of each attempt one outcome at most is handed on, whatever comes first: its handler's end, its timeout, or the loss of its lease.
 """
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import BrokenExecutor, CancelledError, Future
 from datetime import datetime, timedelta
 from random import Random
+from threading import Condition
 from typing import Any, Final
 
-from factstore import Keyword, TransactError
-from overseer.errors import LeaseLost, Verdict
-from overseer.handler import Handler, facts_of, failure_info, invoke, retry_of, status_of
-from overseer.job import ABORTED, FAILURES, FAULTS, FINISHED, UNSTARTED, Job, Lease, Outcome, Reason, as_keyword
+from factstore import Keyword
+from overseer.attempt import Job
+from overseer.errors import Verdict
+from overseer.events import Claimed, Started
+from overseer.handler import Handler, failure_info, retry_of, status_of, timeout_of
+from overseer.job import ABORTED, CRASHES, FAILURES, FAULTS, FINISHED, UNSTARTED, Lease, Outcome, Reason, as_keyword
 from overseer.retry import FAULT_BACKOFF, NEVER, Retry
-from overseer.store import JobStore
+from overseer.store import JobStore, crash_outcome
 from overseer.worker.config import Config
 from overseer.worker.heartbeat import Heartbeat
+from overseer.worker.perform import Performed
+from overseer.worker.pools import Pool
+from overseer.worker.processes import ProcessDied
+from overseer.worker.settler import Ended, Settler
 
-log = logging.getLogger("overseer")
+# What an executor says when the process that ran a handler is gone. Dask's own is known by its name: dask may not be installed.
+_CRASHES: Final = (ProcessDied, BrokenExecutor)
+_DASK: Final = frozenset({"KilledWorker"})
 
-# SystemExit is a handler's sys.exit(), which is an error of the job. KeyboardInterrupt is meant for the worker.
-CAUGHT: Final = (Exception, SystemExit)
+
+class TimedOut(TimeoutError):
+    """The handler took longer than an attempt may."""
 
 
 def outcome_of(error: BaseException, job: Job, policy: Retry, *, now: datetime, random: Random) -> Outcome:
@@ -34,22 +45,30 @@ def outcome_of(error: BaseException, job: Job, policy: Retry, *, now: datetime, 
     if status == ABORTED:
         return Outcome(ABORTED, reason=Reason.ABORT, failure=failure)
     if status == UNSTARTED:
-        wished = error.pause if isinstance(error, Verdict) else None
-        pause = FAULT_BACKOFF(job.get(FAULTS, 0) + 1) if wished is None else wished
-        return Outcome(UNSTARTED, reason=Reason.FAULT, failure=failure, run_at=now + timedelta(seconds=pause), counts=FAULTS)
+        return _put_back(error, job, failure, now)
     again = policy.pause(error, failed=job.get(FAILURES, 0) + 1, random=random)
     if again is None:
-        return Outcome(status, reason=Reason.EXCEPTION, failure=failure, counts=FAILURES)
+        reason = Reason.TIMEOUT if isinstance(error, TimedOut) else Reason.EXCEPTION
+        return Outcome(status, reason=reason, failure=failure, counts=FAILURES)
     return Outcome(UNSTARTED, reason=Reason.RETRY, failure=failure, run_at=now + timedelta(seconds=again), counts=FAILURES)
 
 
+def _put_back(error: BaseException, job: Job, failure: Mapping[Keyword, Any], now: datetime) -> Outcome:
+    wished = error.pause if isinstance(error, Verdict) else None
+    if isinstance(error, Verdict) and not error.counts:
+        return Outcome(UNSTARTED, reason=Reason.SNOOZE, run_at=now + timedelta(seconds=wished or 0))
+    pause = FAULT_BACKOFF(job.get(FAULTS, 0) + 1) if wished is None else wished
+    return Outcome(UNSTARTED, reason=Reason.FAULT, failure=failure, run_at=now + timedelta(seconds=pause), counts=FAULTS)
+
+
 class Executor:
-    """Runs claimed jobs one after the other, and commits what they come to.
+    """Runs claimed jobs in a pool, as many at a time as there are slots; the others of a batch wait for theirs.
 
     Args:
         handlers: by type; there is one for every job it is given.
-        report: hears of errors that were not suppressed, with what is known of the job.
-        stopping: tells whether jobs that have not begun shall be given back instead of run.
+        settler: commits what attempts come to.
+        heartbeat: holds their leases meanwhile, and tells of timeouts.
+        stopping: tells whether jobs that have not begun shall be left in the backlog, to be given back.
     """
 
     def __init__(
@@ -57,78 +76,161 @@ class Executor:
         store: JobStore,
         handlers: Mapping[Keyword, Handler],
         config: Config,
+        pool: Pool,
+        settler: Settler,
         heartbeat: Heartbeat,
         *,
         random: Random,
-        report: Callable[[BaseException, Mapping[str, Any]], None] | None = None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._stopping = stopping
         self._store = store
         self._handlers = handlers
         self._config = config
+        self._pool = pool
+        self._settler = settler
         self._heartbeat = heartbeat
         self._random = random
-        self._report = report
-        self._stopping = stopping
         self._retries = {as_keyword(key): policy for key, policy in config.retries.items()}
-        self.lost = 0  # attempts whose result was refused because somebody else held the job
+        self._timeouts = {as_keyword(key): timedelta(milliseconds=timeout) for key, timeout in config.timeouts.items()}
+        self._turn = Condition()  # guards what follows
+        self._open: dict[Lease, Job] = {}  # attempts of which no outcome was handed on
+        self._backlog: deque[Job] = deque()
+        self._running: dict[Lease, Future[Performed] | None] = {}  # handlers that have not returned
 
-    def run(self, jobs: Sequence[Job]) -> None:
-        """Run claimed jobs and settle them all, in as few transactions as their speed allows."""
-        for job in jobs:
-            self._heartbeat.hold(job.lease)
-        settling: list[tuple[Job, Outcome]] = []
-        since = time.monotonic()
-        for job in jobs:
-            settling.append((job, self._attempt(job)))
-            if (time.monotonic() - since) * 1000 >= self._config.flush:
-                self._settle(settling)
-                settling, since = [], time.monotonic()
-        self._settle(settling)
+    @property
+    def occupied(self) -> int:
+        """How many jobs wait for a slot or take one up; a handler that outlived its timeout still does."""
+        return len(self._backlog) + len(self._running)
 
-    def _attempt(self, job: Job) -> Outcome:
-        """Run one job's handler and return what it came to."""
-        if self._stopping() or not self._heartbeat.is_held(job.lease):
-            return Outcome(UNSTARTED, reason=Reason.INTERRUPTED)
-        seen = replace(job, lease_ok=lambda: self._heartbeat.is_held(job.lease))
-        started = time.monotonic()
-        try:
-            result = invoke(self._handlers[job.type], seen)
-            outcome = Outcome(FINISHED, facts=facts_of(result, seen))
-        except CAUGHT as error:
-            outcome = self._failed(job, error)
-        log.debug("%s %s attempt %d: %s in %.3f s", job.type, job.id, job.attempt, outcome.status.name, time.monotonic() - started)
-        return outcome
+    def add(self, jobs: Iterable[Job]) -> None:
+        """Keep the leases of claimed jobs, and run them as slots come free; in a pool that blocks, all to their end."""
+        claimed = [job.watched(self._heartbeat.is_held) for job in jobs]
+        self._heartbeat.hold(*(job.lease for job in claimed))
+        with self._turn:
+            self._open.update((job.lease, job) for job in claimed)
+            self._backlog.extend(claimed)
+        for job in claimed:
+            self._settler.tell(Claimed, job, db=job.db)
+        while (following := self._next()) is not None:
+            self._begin(following)
 
-    def _failed(self, job: Job, error: BaseException) -> Outcome:
-        outcome = outcome_of(error, job, self._policy(job), now=self._store.clock(), random=self._random)
-        suppressed = isinstance(error, Verdict) and error.suppress
-        level = logging.INFO if suppressed else logging.ERROR
-        detail = None if isinstance(error, Verdict) else error
-        log.log(level, "%s %s attempt %d %s: %s", job.type, job.id, job.attempt, outcome.status.name, error, exc_info=detail)
-        if self._report is not None and not suppressed:
-            self._report(error, {"job/type": str(job.type), "job/id": job.id, "job/attempt": job.attempt})
-        return outcome
+    def _next(self) -> Job | None:
+        """Take a slot for the next job of the backlog, if one is free."""
+        with self._turn:
+            while self._backlog and len(self._running) < self._config.concurrency and not self._stopping():
+                job = self._backlog.popleft()
+                if not self._heartbeat.is_held(job.lease):
+                    self._open.pop(job.lease, None)
+                    self._settler.drop(job)
+                    continue
+                self._running[job.lease] = None
+                return job
+            return None
 
-    def _policy(self, job: Job) -> Retry:
-        policy = retry_of(self._handlers[job.type])
-        return self._retries.get(job.type, NEVER) if policy is NEVER else policy
+    def _begin(self, job: Job) -> None:
+        timeout = self._timeout(job)
+        if timeout is not None:
+            self._heartbeat.limit(job.lease, timeout)
+        self._settler.tell(Started, job)
+        future = self._pool.submit(self._handlers[job.type], job)
+        with self._turn:
+            if not future.done():
+                self._running[job.lease] = future
+        future.add_done_callback(lambda done: self._done(job, done))
 
-    def _settle(self, settling: Sequence[tuple[Job, Outcome]]) -> None:
-        """Commit outcomes; one whose facts were refused fails its job instead."""
-        if not settling:
+    def _timeout(self, job: Job) -> timedelta | None:
+        own = job.get(":job/timeout")
+        if own is not None:
+            return timedelta(milliseconds=own)
+        timeout = timeout_of(self._handlers[job.type])
+        return self._timeouts.get(job.type) if timeout is None else timeout
+
+    def stop(self) -> None:
+        """Give jobs back that have not begun, for the worker stops."""
+        with self._turn:
+            backlog, self._backlog = list(self._backlog), deque()
+        for job in backlog:
+            self._end(Ended(job, Outcome(UNSTARTED, reason=Reason.INTERRUPTED)))
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until no handler runs any more, up to `timeout` seconds, and tell whether that is so."""
+        with self._turn:
+            return self._turn.wait_for(lambda: not self.occupied, timeout)
+
+    def time_out(self, lease: Lease) -> None:
+        """End an attempt that took too long. Its handler is stopped where the pool can stop it, and otherwise left to itself."""
+        with self._turn:
+            job, future = self._open.get(lease), self._running.get(lease)
+        if job is None:
             return
-        jobs = {job.lease: job for job, _ in settling}
-        for lease in jobs:
-            self._heartbeat.let_go(lease)  # first, or a beat that comes too late would take the settled job for a lost one
-        rejected = self._store.settle([(job.lease, outcome) for job, outcome in settling])
-        refused = [(lease, self._failed(jobs[lease], error)) for lease, error in rejected if not self._was_lost(lease, error)]
-        for lease, error in self._store.settle(refused) if refused else ():
-            self._was_lost(lease, error)
+        self._end(self._failed(job, TimedOut(f"{job.type} {job.id} took longer than {self._timeout(job)}")))
+        if future is not None:
+            future.cancel()
 
-    def _was_lost(self, lease: Lease, error: TransactError | LeaseLost) -> bool:
-        if not isinstance(error, LeaseLost):
-            return False
-        self.lost += 1
-        log.warning("%s; what it came to is dropped", error.message)
-        return True
+    def overtaken(self, jobs: Iterable[int]) -> None:
+        """Stop the handlers of jobs that somebody aborted, or took from us, as far as the pool can stop them."""
+        gone = set(jobs)
+        with self._turn:
+            leases = [lease for lease in self._open if lease.job in gone]
+            futures = [self._running.get(lease) for lease in leases]
+        for lease, future in zip(leases, futures, strict=True):
+            self._heartbeat.let_go(lease)
+            if future is not None:
+                future.cancel()
+
+    def holds(self, job: int) -> bool:
+        """Tell whether an attempt at a job is under way here."""
+        return self._heartbeat.holds(job)
+
+    def _done(self, job: Job, future: Future[Performed]) -> None:
+        """Take what a handler came to, on whatever thread it ended, and let the next job have its slot."""
+        with self._turn:
+            del self._running[job.lease]
+            self._turn.notify_all()
+        ended = self._ended(job, future)
+        if ended is not None:
+            self._end(ended)
+        elif self._close(job.lease):
+            self._settler.drop(job)
+        if not self._pool.blocks and (following := self._next()) is not None:
+            self._begin(following)
+
+    def _ended(self, job: Job, future: Future[Performed]) -> Ended | None:
+        """Return what a handler came to; None when it was stopped because the job is no longer ours."""
+        if future.cancelled():
+            return None
+        error = future.exception()
+        if error is None:
+            done = future.result()
+            if done.error is not None:
+                return self._failed(job, done.error, done.seconds)
+            return Ended(job, Outcome(FINISHED, facts=done.facts, result=done.result), None, done.seconds)
+        if isinstance(error, CancelledError):
+            return None
+        if isinstance(error, _CRASHES) or type(error).__name__ in _DASK:
+            return self._crashed(job, error)
+        return self._failed(job, error)
+
+    def _failed(self, job: Job, error: BaseException, seconds: float = 0.0) -> Ended:
+        return Ended(job, self.judge(job, error), error, seconds)
+
+    def judge(self, job: Job, error: BaseException) -> Outcome:
+        """Return what an error makes of a job, by the policy of its handler or of the settings."""
+        policy = retry_of(self._handlers[job.type])
+        policy = self._retries.get(job.type, NEVER) if policy is NEVER else policy
+        return outcome_of(error, job, policy, now=self._store.conn.now(), random=self._random)
+
+    def _crashed(self, job: Job, error: BaseException) -> Ended:
+        crashes = job.get(CRASHES, 0) + 1
+        now = self._store.conn.now()
+        return Ended(job, crash_outcome(crashes, max_crashes=self._config.max_crashes, now=now, why=str(error)), error)
+
+    def _end(self, ended: Ended) -> None:
+        """Hand an outcome on, unless the attempt has ended otherwise already."""
+        if self._close(ended.job.lease):
+            self._settler.put(ended, at_once=not self._open)
+
+    def _close(self, lease: Lease) -> bool:
+        with self._turn:
+            return self._open.pop(lease, None) is not None

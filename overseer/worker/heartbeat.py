@@ -1,10 +1,15 @@
-"""Heartbeats: a thread of its own renews the leases of all attempts under way, whatever their handlers are doing."""
+"""Heartbeats: a thread of its own renews the leases of all attempts under way, whatever their handlers are doing.
+
+It is also the one that watches the time that an attempt may take: a handler that hangs cannot be asked to.
+"""
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from datetime import timedelta
-from threading import Event, Lock, Thread
+from threading import Condition, Thread
 
 from overseer.job import Lease
 from overseer.store import JobStore
@@ -18,15 +23,18 @@ class Heartbeat:
     Args:
         every: seconds between two beats.
         lease: how long each beat makes a lease last.
+        time_out: is called with the lease of each attempt that takes longer than it may.
     """
 
-    def __init__(self, store: JobStore, *, every: float, lease: timedelta) -> None:
+    def __init__(self, store: JobStore, *, every: float, lease: timedelta, time_out: Callable[[Lease], None] = lambda lease: None) -> None:
         self._store = store
         self._every = every
         self._lease = lease
-        self._lock = Lock()
+        self._time_out = time_out
+        self._turn = Condition()  # guards what follows
         self._held: dict[int, Lease] = {}
-        self._stopped = Event()
+        self._deadlines: dict[Lease, float] = {}  # on the monotonic clock
+        self._stopped = False
         self._thread = Thread(target=self._run, name="overseer-heartbeat", daemon=True)
         self.error: BaseException | None = None  # what ended the thread, if not `stop`
 
@@ -36,19 +44,33 @@ class Heartbeat:
 
     def stop(self) -> None:
         """Beat no more; leases still held run out by themselves."""
-        self._stopped.set()
+        with self._turn:
+            self._stopped = True
+            self._turn.notify_all()
         self._thread.join()
 
-    def hold(self, lease: Lease) -> None:
-        """Renew this lease from now on."""
-        with self._lock:
-            self._held[lease.job] = lease
+    def hold(self, *leases: Lease) -> None:
+        """Renew these leases from now on."""
+        with self._turn:
+            self._held.update((lease.job, lease) for lease in leases)
 
-    def let_go(self, lease: Lease) -> None:
-        """Stop renewing this lease."""
-        with self._lock:
-            if self._held.get(lease.job) == lease:
-                del self._held[lease.job]
+    def let_go(self, *leases: Lease) -> None:
+        """Stop renewing these leases."""
+        with self._turn:
+            for lease in leases:
+                self._deadlines.pop(lease, None)
+                if self._held.get(lease.job) == lease:
+                    del self._held[lease.job]
+
+    def limit(self, lease: Lease, timeout: timedelta) -> None:
+        """Call `time_out` when the lease is still held after so long."""
+        with self._turn:
+            self._deadlines[lease] = time.monotonic() + timeout.total_seconds()
+            self._turn.notify_all()
+
+    def holds(self, job: int) -> bool:
+        """Tell whether the lease of a job is held."""
+        return job in self._held
 
     def is_held(self, lease: Lease) -> bool:
         """Tell whether the lease is held, as far as the last beat told."""
@@ -57,7 +79,7 @@ class Heartbeat:
     @property
     def held(self) -> list[Lease]:
         """The leases under way."""
-        with self._lock:
+        with self._turn:
             return list(self._held.values())
 
     def beat(self) -> None:
@@ -73,8 +95,32 @@ class Heartbeat:
 
     def _run(self) -> None:
         try:
-            while not self._stopped.wait(self._every):
-                self.beat()
+            next_beat = time.monotonic() + self._every
+            while self._wait(next_beat):
+                for lease in self._overdue():
+                    self._time_out(lease)
+                if time.monotonic() >= next_beat:
+                    self.beat()
+                    next_beat = time.monotonic() + self._every
         except BaseException as error:
             log.exception("the heartbeat failed; the worker will stop")
             self.error = error
+
+    def _wait(self, next_beat: float) -> bool:
+        """Wait until the next beat or the next deadline, whichever comes first; False when there is to be no more of either."""
+        with self._turn:
+            while not self._stopped:
+                until = min(next_beat, *self._deadlines.values()) if self._deadlines else next_beat
+                left = until - time.monotonic()
+                if left <= 0:
+                    return True
+                self._turn.wait(left)
+            return False
+
+    def _overdue(self) -> list[Lease]:
+        now = time.monotonic()
+        with self._turn:
+            overdue = [lease for lease, deadline in self._deadlines.items() if deadline <= now]
+            for lease in overdue:
+                del self._deadlines[lease]
+        return overdue

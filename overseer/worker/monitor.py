@@ -7,6 +7,7 @@ from random import Random
 from threading import Event, Thread
 from typing import Final
 
+from overseer.events import Listeners, Rescued
 from overseer.store import JobStore
 
 log = logging.getLogger("overseer")
@@ -21,13 +22,15 @@ class Monitor:
         lease: seconds that a lease lasts.
         max_crashes: how many workers a job may take with it.
         random: spreads the monitors of several workers in time.
+        listeners: are told of what was rescued.
     """
 
-    def __init__(self, store: JobStore, *, lease: float, max_crashes: int, random: Random) -> None:
+    def __init__(self, store: JobStore, *, lease: float, max_crashes: int, random: Random, listeners: Listeners) -> None:
         self._store = store
         self._lease = lease
         self._max_crashes = max_crashes
         self._random = random
+        self._listeners = listeners
         self._stopped = Event()
         self._thread = Thread(target=self._run, name="overseer-monitor", daemon=True)
         self.error: BaseException | None = None  # what ended the thread, if not `stop`
@@ -44,9 +47,11 @@ class Monitor:
     def look(self) -> int:
         """Rescue what there is to rescue now, and return how many jobs that was."""
         rescued = self._store.rescue(max_crashes=self._max_crashes)
-        if rescued:
-            log.warning("took %d job%s from workers that went silent", rescued, "" if rescued == 1 else "s")
-        return rescued
+        for lease, status in rescued:
+            log.warning("took %s %s from %s, which went silent in attempt %d", lease.type, lease.id, lease.worker, lease.attempt)
+            now, worker = self._store.conn.now(), self._store.worker
+            self._listeners.tell(Rescued(at=now, worker=worker, lease=lease, attributes={}, status=status))
+        return len(rescued)
 
     def _run(self) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import resource
 import subprocess
@@ -19,6 +20,7 @@ from factstore.errors import Closed, Corrupt, NotAStore, ReadOnly, StorageError,
 from factstore.storage import Hold, Storage, environment, open_storage
 from factstore.storage.lmdb import LmdbStorage
 from factstore.storage.opening import filesystem_of
+from factstore.storage.wakeup import MEMORY, Futex, Polling, Wakeup
 from factstore.testing.storage_contract import append_somehow, records, together, txid
 
 ROOT = Path(__file__).parents[2]
@@ -270,36 +272,57 @@ def test_the_strictest_of_the_writing_handles_decides_on_sync(path: Path) -> Non
 # other processes
 
 
-def test_an_append_of_another_process_ends_wait(path: Path, start: Callable[..., Child]) -> None:
-    with opened(path) as storage:
+@pytest.mark.parametrize("read_only", [False, True])
+def test_an_append_of_another_process_ends_wait(path: Path, start: Callable[..., Child], read_only: bool) -> None:
+    with opened(path):
+        pass
+    with opened(path, read_only=read_only) as storage:
         child = start("append_when_told", path)
         assert child.hear() == "open"
         answers: list[int] = []
+        asleep = Event()
+        wakeup = storage._file.wakeup
+        storage._file.wakeup = Told(wakeup, asleep)
         waiter = Thread(target=lambda: answers.append(storage.wait(0, 600)), daemon=True)
         waiter.start()
-        while not is_waited_for(storage):
-            pass
+        assert asleep.wait(60)
         child.say("go")
         waiter.join(60)
         assert answers == [1]
 
 
-def is_waited_for(storage: LmdbStorage) -> bool:
-    with storage._file.appended:  # which a waiter gives away only while it waits
-        return bool(storage._file.waiters)
+class Told:
+    """A wake-up that tells when somebody is about to sleep."""
+
+    def __init__(self, wakeup: Wakeup, asleep: Event) -> None:
+        self.seen, self.tell, self._wakeup, self._asleep = wakeup.seen, wakeup.tell, wakeup, asleep
+
+    def wait(self, seen: int, timeout: float) -> None:
+        self._asleep.set()
+        self._wakeup.wait(seen, timeout)
 
 
-def test_an_append_of_this_process_ends_wait_without_a_look_at_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("factstore.storage.lmdb._SHORTEST_PAUSE", 600)
-    monkeypatch.setattr("factstore.storage.lmdb._LONGEST_PAUSE", 600)
-    answers: list[int] = []
+@pytest.mark.parametrize("make", [lambda: Polling(), lambda: Futex(mmap.mmap(-1, MEMORY))], ids=["polling", "futex"])
+def test_who_waits_is_woken_by_what_is_told_after_it_looked(make: Callable[[], Wakeup], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every look minutes away, only being told can end a wait; and what was told before it began is not slept through."""
+    monkeypatch.setattr("factstore.storage.wakeup._POLL", 600)
+    monkeypatch.setattr("factstore.storage.wakeup._LONGEST", 600)
+    wakeup = make()
+    for told_first in [True, False] * 20:
+        seen = wakeup.seen()
+        waiter = Thread(target=wakeup.wait, args=(seen, 600), daemon=True)
+        if told_first:
+            wakeup.tell()
+        waiter.start()
+        while waiter.is_alive() and not told_first:
+            wakeup.tell()
+        waiter.join(60)
+        assert not waiter.is_alive()
+
+
+def test_a_wait_ends_by_itself_when_its_time_is_over(path: Path) -> None:
     with opened(path) as storage:
-        for t in range(20):
-            waiter = Thread(target=lambda t=t: answers.append(storage.wait(t, 600)), daemon=True)
-            waiter.start()
-            storage.append(records(t), expected_t=t)
-            waiter.join(60)
-    assert answers == list(range(1, 21))
+        assert storage.wait(0, 0.25) == 0
 
 
 def test_while_one_process_has_the_turn_no_other_appends(path: Path, start: Callable[..., Child]) -> None:

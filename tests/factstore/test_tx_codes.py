@@ -9,7 +9,7 @@ import factstore
 from factstore.transact.codes import CODES
 
 PACKAGE = Path(factstore.__file__).parent
-OF_READS = {":db.error/history-not-supported"}
+OF_READS = {":db.error/history-not-supported", ":db.error/no-transaction"}
 
 
 def test_every_code_is_in_the_table_and_the_table_has_no_other():

@@ -8,6 +8,7 @@ import pytest
 
 import factstore
 from overseer import install
+from overseer.testing import FakeClock
 
 BUSINESS = [
     {":db/ident": ident, ":db/valueType": f":db.type/{kind}", ":db/cardinality": ":db.cardinality/one", **more}
@@ -21,8 +22,14 @@ BUSINESS = [
 
 
 @pytest.fixture
-def conn() -> Iterator[factstore.Connection]:
-    with factstore.connect("memory:") as conn:
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def conn(request: pytest.FixtureRequest) -> Iterator[factstore.Connection]:
+    """A store on the machine's clock, or for tests that ask for `clock`, on that one."""
+    with factstore.connect("memory:", clock=request.getfixturevalue("clock") if "clock" in request.fixturenames else None) as conn:
         install(conn)
         conn.transact(BUSINESS)
         yield conn

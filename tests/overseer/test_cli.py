@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 import factstore
-from overseer import graph_txns, install
+from overseer import graph_txns, install, job_txn
 from overseer.cli import load_handlers, main
 from overseer.errors import HandlerError
 
@@ -117,3 +117,21 @@ def test_a_store_without_jobs_is_one_line_not_a_trace(tmp_path):
     result = run("status", "--store", str(tmp_path / "empty"))
     assert 1 == result.exit_code
     assert ":job/status" in result.output
+
+
+def test_a_queue_is_paused_and_resumed_by_hand_and_history_tells_by_whom(store):
+    with factstore.connect(store) as conn:
+        conn.transact([job_txn(":load", queue="mail", id="held")])
+    assert "mail is paused" in run("pause", "mail", "--store", store).output
+    assert "is paused" in run("history", "--store", store, "held").output
+    assert "mail goes on" in run("resume", "mail", "--store", store).output
+    assert 0 == run("worker", "pipeline_of_a_test:handlers", "--store", store, "--queue", "mail", "--until-idle").exit_code
+    assert "finished" in run("history", "--store", store, "held").output
+    with factstore.connect(store) as conn:
+        assert 2 == len(factstore.q("[:find ?tx :where [_ :queue/paused _ ?tx] [?tx :overseer/by _]]", conn.db().history()))
+
+
+def test_a_worker_takes_its_concurrency_from_the_command_line(store):
+    done = run("worker", "pipeline_of_a_test:handlers", "--store", store, "--concurrency", "2", "--executor", "threads", "--until-idle")
+    assert 0 == done.exit_code
+    assert "concurrency" in run("worker", "pipeline_of_a_test:handlers", "--store", store, "--concurrency", "0").output

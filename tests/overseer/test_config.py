@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
+from dataclasses import fields
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from overseer import Config, ConfigError, start
 
@@ -27,8 +33,145 @@ def test_settings_are_read_from_a_toml_file(tmp_path):
 
 
 def test_a_setting_that_does_not_exist_is_named():
-    with pytest.raises(ConfigError, match=r"no setting is called leese.*heartbeat_sleep_time"):
+    with pytest.raises(ConfigError, match=r"no setting is called leese; there are batch, .*heartbeat-sleep-time"):
         Config.of({"leese": 3})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path", "meant"),
+    [
+        ({"sleep-tme": 1}, "sleep-tme", "sleep-time"),
+        ({"heartbeat": {"toleranze": 3}}, "heartbeat.toleranze", "heartbeat-tolerance"),
+        ({"max_crash": 3}, "max_crash", "max-crashes"),
+        ({"retries": {":a": {"max-attempt": 3}}}, "retries.:a.max-attempt", "max-attempts"),
+    ],
+)
+def test_a_misspelled_setting_is_named_with_its_place_and_the_name_that_was_meant(wrong, path, meant):
+    with pytest.raises(ConfigError) as refused:
+        Config.of(wrong)
+    assert (":job.error/bad-config", path) == (refused.value.code, refused.value.setting)
+    assert f"no setting is called {path}; did you mean {meant}?" == refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"batch": "8"}, "batch is a whole number, got '8', which is text"),
+        ({"batch": 2.5}, "batch is a whole number, got 2.5, which is a number"),
+        ({"batch": True}, "batch is a whole number, got True, which is true or false"),
+        ({"heartbeat": {"sleep-time": "10s"}}, "heartbeat.sleep-time is a number, got '10s', which is text"),
+        ({"heartbeat": {"enabled": "yes"}}, "heartbeat.enabled is true or false, got 'yes', which is text"),
+        ({"heartbeat": 3}, "no setting is called heartbeat"),
+        ({"store": 3}, "store is text, got 3, which is a whole number"),
+        ({"seed": "x"}, "seed is a whole number, got 'x', which is text"),
+        ({"listeners": [3]}, "listeners.0 is Listener, got 3, which is a whole number"),
+        ({"listeners": "all"}, "listeners is a list, got 'all', which is text"),
+        ({"sentry": {"dsn": 3}}, "sentry.dsn is text, got 3, which is a whole number"),
+        ({"retries": 3}, "retries is a table, got 3, which is a whole number"),
+        ({"retries": {":a": 3}}, "retries.:a is a table of max_attempts, first, factor, longest, jitter, got 3"),
+        ({"retries": {":a": {"first": "soon"}}}, "retries.:a.first is a number, got 'soon', which is text"),
+        ({"retries": {":a": {"jitter": 2}}}, "retries.:a: jitter is a part of the pause, from 0 to 1; got 2"),
+        ({"sleep-time": 1, "sleep_time": 2}, "sleep_time says again what sleep-time says already"),
+        ({"store": "a", "datomic": {"uri": "b"}}, "datomic.uri says again what store says already"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_with_its_place(wrong, says):
+    with pytest.raises(ConfigError) as refused:
+        Config.of(wrong)
+    assert refused.value.message.startswith(says)
+
+
+def test_the_place_of_an_error_in_a_file_begins_with_the_file(tmp_path):
+    path = tmp_path / "overseer.toml"
+    path.write_text("[heartbeat]\nsleep-time = true\n")
+    with pytest.raises(ConfigError, match=r"overseer\.toml: heartbeat\.sleep-time is a number, got True"):
+        Config.read(path)
+
+
+YAML = """
+store: {adapter: lmdb, config: {uri: jobs.facts}}
+detector-sleep-time: 2000
+sleep-time: 10000
+heartbeat: {enabled: true, sleep-time: 60000, tolerance: 5, monitor-shutdown: true}
+retries:
+  mail/send: {max-attempts: 5, first: 100, longest: 1000, jitter: 0}
+"""
+
+
+def test_settings_are_read_from_a_yaml_file_with_every_key_of_overseer(tmp_path):
+    path = tmp_path / "config.yml"
+    path.write_text(YAML)
+    config = Config.read(path)
+    assert ("jobs.facts", 10_000, timedelta(minutes=5)) == (config.store, config.sleep_time, config.lease)
+    retry = config.retries["mail/send"]
+    assert (5, 0, [0.1, 0.2, 0.4, 0.8, 1.0]) == (retry.max_attempts, retry.jitter, [retry.backoff(failed) for failed in range(1, 6)])
+
+
+def test_the_older_overseers_file_is_read_too():
+    assert Config(store="jobs.facts") == Config.of({"datomic": {"uri": "jobs.facts"}, "heartbeat": {"enabled": True}})
+
+
+def test_a_setting_of_overseer_without_effect_is_said_to_have_none(caplog):
+    caplog.set_level("INFO")
+    Config.of({"detector-sleep-time": 2000})
+    assert ["the setting detector-sleep-time has no effect"] == [record.message.partition(":")[0] for record in caplog.records]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.toml", "batch = ", "cannot be read: "),
+        ("a.yaml", "batch: [", "cannot be read: "),
+        ("a.yaml", "- batch", "is no table of settings, but list"),
+        ("a.ini", "batch=1", "cannot be read: settings are kept in .toml, .yaml, .yml"),
+    ],
+)
+def test_a_file_that_is_no_table_of_settings_is_refused_by_name(tmp_path, name, text, says):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        Config.read(tmp_path / name)
+    assert f"{tmp_path / name} {says}" in refused.value.message
+
+
+def test_an_empty_yaml_file_leaves_every_default(tmp_path):
+    (tmp_path / "a.yaml").write_text("# nothing yet\n")
+    assert Config() == Config.read(tmp_path / "a.yaml")
+
+
+def test_reading_yaml_without_its_package_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    (tmp_path / "a.yaml").write_text("batch: 1\n")
+    with pytest.raises(ConfigError, match=r"install factstore\[yaml\]"):
+        Config.read(tmp_path / "a.yaml")
+
+
+PLAIN = [field.name for field in fields(Config) if field.type in ("float", "int")]
+
+
+@given(st.sampled_from(PLAIN), st.integers(1, 10**6), st.booleans())
+def test_a_setting_means_the_same_in_every_spelling(name, value, hyphens):
+    spelled = name.replace("_", "-") if hyphens else name
+    section, underscore, rest = name.partition("_")
+    expected = Config(**{name: value})
+    assert [expected, expected] == [Config.of({spelled: value}), Config.of({f":{spelled}": value})]
+    if underscore:
+        assert expected == Config.of({section: {rest: value}})
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=4,
+)
+NAMES = st.sampled_from([*(field.name for field in fields(Config)), "heartbeat", "sleep-time", "tolerance", "datomic", "uri"]) | st.text(
+    max_size=5
+)
+
+
+@given(st.dictionaries(NAMES, VALUES | st.dictionaries(NAMES, VALUES, max_size=3), max_size=3))
+def test_any_mapping_is_either_settings_or_a_config_error(mapping):
+    with suppress(ConfigError):
+        assert isinstance(Config.of(mapping), Config)
 
 
 @pytest.mark.parametrize("name", ["batch", "sleep_time", "heartbeat_sleep_time", "heartbeat_tolerance", "max_crashes"])
@@ -45,3 +188,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 def test_start_needs_a_store():
     with pytest.raises(ConfigError, match="store is required"):
         start({}, {":a": len})
+
+
+def test_the_settings_that_the_documentation_shows_are_settings(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/how-to/deploy-workers.md").read_text()
+    (tmp_path / "shop.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
+    config = Config.read(tmp_path / "shop.toml")
+    assert ("/var/lib/shop/shop.facts", timedelta(seconds=30), 5) == (config.store, config.lease, config.retries["mail/send"].max_attempts)

@@ -10,7 +10,6 @@ import factstore
 from factstore import CasFailed, TransactError
 from overseer import GraphError, JobStore, LeaseLost, after, graph_txns, install, job_graph, job_txn, simple_graph, status, transact_graph
 from overseer.job import ABORTED, FAILED, FINISHED, MOVES, STARTED, STATUSES, UNSTARTED, Outcome, Reason
-from overseer.testing import FakeClock
 
 LEASE = timedelta(seconds=30)
 CHAIN = {":a": [], ":b": [":a"], ":c": [":b"]}
@@ -19,18 +18,13 @@ FAIL = Outcome(FAILED, reason=Reason.EXCEPTION, failure={factstore.Keyword(":mes
 
 
 @pytest.fixture
-def clock():
-    return FakeClock()
-
-
-@pytest.fixture
 def store(conn, clock):
-    return JobStore(conn, worker="w1", clock=clock)
+    return JobStore(conn, worker="w1")
 
 
 @pytest.fixture
 def other(conn, clock):
-    return JobStore(conn, worker="w2", clock=clock)
+    return JobStore(conn, worker="w2")
 
 
 def insert(conn, *ids, **attributes):
@@ -112,7 +106,7 @@ def test_a_claim_starts_the_job_and_counts_the_attempt(conn, store):
     [claimed] = store.claim([job], lease=LEASE)
     assert ("j", ":foo", 1, "w1") == (claimed.id, claimed.type, claimed.attempt, claimed.lease.worker)
     assert STARTED == told(conn, "j") == claimed[":job/status"]
-    assert store.clock() + LEASE == told(conn, "j", ":job/lease-expires")
+    assert conn.now() + LEASE == told(conn, "j", ":job/lease-expires")
 
 
 def test_a_started_job_cannot_be_claimed_again(conn, store, other):
@@ -320,17 +314,17 @@ def test_only_a_job_whose_lease_ran_out_is_taken_and_it_runs_again(conn, store, 
     claim(store, fresh)
     clock.advance(15)
     assert {"old"} == status.jobs_dead(conn.db(), at=clock())
-    assert 1 == other.rescue(max_crashes=3)
+    assert 1 == len(other.rescue(max_crashes=3))
     assert (UNSTARTED, STARTED) == (told(conn, "old"), told(conn, "fresh"))
     assert Reason.LEASE_EXPIRED == told(conn, "old", ":job/reason")
-    assert 0 == other.rescue(max_crashes=3)
+    assert 0 == len(other.rescue(max_crashes=3))
 
 
 def test_a_worker_back_from_the_dead_cannot_beat_finish_or_release_what_was_taken_from_it(conn, store, other, clock):
     [job] = insert(conn, "j")
     [zombie] = claim(store, job)
     clock.advance(31)
-    assert 1 == other.rescue(max_crashes=3)
+    assert 1 == len(other.rescue(max_crashes=3))
     rightful = None
     for _ in range(2):  # first while the job is unstarted again, then while somebody else runs it
         before = conn.db().basis_t
@@ -351,7 +345,7 @@ def test_a_rescue_that_saw_an_older_lease_is_a_no_op(conn, store, other, clock, 
     store.beat([lease], lease=LEASE)
     answers = iter([seen, seen])  # it looks for dead jobs, and then at each of them
     monkeypatch.setattr(conn, "db", lambda: next(answers, None) or newest())
-    assert 0 == other.rescue(max_crashes=3)
+    assert 0 == len(other.rescue(max_crashes=3))
     assert STARTED == told(conn, "j")
 
 
@@ -362,7 +356,7 @@ def test_a_rescue_that_comes_after_the_end_is_a_no_op(conn, store, other, clock,
     store.settle([(lease, FINISH)])
     answers = iter([seen, seen])  # it looks for dead jobs, and then at each of them
     monkeypatch.setattr(conn, "db", lambda: next(answers, None) or newest())
-    assert 0 == other.rescue(max_crashes=3)
+    assert 0 == len(other.rescue(max_crashes=3))
     assert FINISHED == told(conn, "j")
 
 
@@ -372,7 +366,7 @@ def test_a_job_that_takes_its_workers_with_it_ends_as_failed(conn, store, other,
     for _ in range(3):
         assert 1 == len(claim(store, job))
         clock.advance(120)
-        assert 1 == other.rescue(max_crashes=3)
+        assert 1 == len(other.rescue(max_crashes=3))
     assert {":poison": FAILED, ":after": ABORTED} == statuses(conn)
     [reason] = factstore.q("[:find [?r ...] :where [?j :job/type :poison] [?j :job/reason ?r]]", conn.db())
     assert Reason.WORKER_DIED == reason

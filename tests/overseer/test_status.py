@@ -9,7 +9,7 @@ import pytest
 import factstore
 from overseer import JobStore, OverseerError, Retry, constant, job_graph, job_txn, status, transact_graph
 from overseer.job import ABORTED, FAILED, FINISHED, STARTED, UNSTARTED, Reason
-from overseer.testing import FakeClock, drain
+from overseer.testing import drain
 
 LEASE = timedelta(seconds=30)
 GRAPH = {":a": [], ":b": [":a"], ":c": [":b"], ":sibling": [":a"], ":alone": []}
@@ -73,17 +73,15 @@ def test_jobs_and_business_are_asked_for_in_one_query(conn):
     assert ["A-1"] == factstore.q(query, conn.db(), status.RULES)
 
 
-def test_the_dead_are_the_started_whose_lease_ran_out(conn, ids):
-    clock = FakeClock()
-    store = JobStore(conn, worker="w", clock=clock)
+def test_the_dead_are_the_started_whose_lease_ran_out(conn, ids, clock):
+    store = JobStore(conn, worker="w")
     store.claim([eid(conn, ids[":a"])], lease=LEASE)
     assert set() == status.jobs_dead(conn.db(), at=clock() + LEASE)
     assert {ids[":a"]} == status.jobs_dead(conn.db(), at=clock() + LEASE + timedelta(seconds=1))
 
 
-def test_the_whole_life_of_a_job_is_one_question(conn):
+def test_the_whole_life_of_a_job_is_one_question(conn, clock):
     """Who, when, which attempt, and why, of every status it ever had."""
-    clock = FakeClock()
     conn.transact([job_txn(":a", id="j")])
     tries = []
 
@@ -92,11 +90,11 @@ def test_the_whole_life_of_a_job_is_one_question(conn):
         if len(tries) == 1:
             raise OSError("network")
 
-    dying = JobStore(conn, worker="dying", clock=clock)
+    dying = JobStore(conn, worker="dying")
     dying.claim([eid(conn, "j")], lease=LEASE)
     clock.advance(60)
-    JobStore(conn, worker="rescuer", clock=clock).rescue(max_crashes=3)
-    drain(conn, {":a": {"process": flaky, "retry": Retry(max_attempts=2, backoff=constant(1))}}, clock=clock, wait=True)
+    JobStore(conn, worker="rescuer").rescue(max_crashes=3)
+    drain(conn, {":a": {"process": flaky, "retry": Retry(max_attempts=2, backoff=constant(1))}}, wait=True)
     told = [(step.status, step.attempt, step.by, step.reason) for step in status.history(conn.db(), "j")]
     assert [
         (UNSTARTED, 0, None, None),
@@ -127,16 +125,14 @@ def test_a_job_that_waits_names_what_it_waits_for(conn, ids):
     assert "waits for 1 of its 1" in found.why
 
 
-def test_a_job_that_is_not_due_says_when_it_is(conn):
-    clock = FakeClock()
+def test_a_job_that_is_not_due_says_when_it_is(conn, clock):
     conn.transact([job_txn(":a", {":job/run-at": clock()}, id="j")])
     assert "2026-01-01" in status.explain(conn.db(), "j", at=clock() - LEASE).why
     assert "ready" in status.explain(conn.db(), "j", at=clock()).why
 
 
-def test_a_running_job_names_its_worker_and_a_silent_one_too(conn, ids):
-    clock = FakeClock()
-    JobStore(conn, worker="w1", clock=clock).claim([eid(conn, ids[":a"])], lease=LEASE)
+def test_a_running_job_names_its_worker_and_a_silent_one_too(conn, ids, clock):
+    JobStore(conn, worker="w1").claim([eid(conn, ids[":a"])], lease=LEASE)
     assert "w1 runs attempt 1" in status.explain(conn.db(), ids[":a"], at=clock()).why
     assert "w1 went silent" in status.explain(conn.db(), ids[":a"], at=clock() + 2 * LEASE).why
 

@@ -25,8 +25,9 @@ from overseer import (
     status,
     transact_graph,
 )
+from overseer.events import Failed, Retried
 from overseer.job import ABORTED, FAILED, FINISHED, UNSTARTED, Reason
-from overseer.testing import FakeClock, drain
+from overseer.testing import drain
 
 DIAMOND = {":a": [], ":b": [":a"], ":c": [":a"], ":d": [":b", ":c"]}
 
@@ -154,41 +155,36 @@ def test_abort_takes_the_dependents_with_it_and_is_reported(conn):
     reported = []
     transact_graph(conn, job_graph({":a": [], ":b": [":a"]}))
     handlers = {":a": lambda job: abort("no data"), ":b": lambda job: None}
-    worker = Worker(conn, handlers, report=lambda error, about: reported.append((str(error), about)))
-    worker.run(until_idle=True)
+    run(conn, handlers, listeners=[reported.append])
     assert {":a": ABORTED, ":b": ABORTED} == statuses(conn)
-    [(message, about)] = reported
-    assert ("no data", ":a", 1) == (message, about["job/type"], about["job/attempt"])
+    [failed] = [event for event in reported if isinstance(event, Failed)]
+    assert ("no data", ":a", 1, False) == (str(failed.error), failed.lease.type, failed.lease.attempt, failed.suppressed)
 
 
 @pytest.mark.parametrize("end", [abort_silent, fault])
-def test_what_is_expected_is_reported_to_nobody(conn, end):
-    reported, ends = [], [end]
+def test_what_is_expected_is_marked_so_for_error_trackers(conn, clock, end):
+    told, ends = [], [end]
     conn.transact([job_txn(":a")])
 
     def handler(job):
         if ends:
             ends.pop()("expected")
 
-    clock = FakeClock()
-    worker = Worker(conn, {":a": handler}, {"clock": clock}, report=lambda *told: reported.append(told))
-    clock_moves = threading.Timer(0.2, clock.advance, [3600])
-    clock_moves.start()
-    worker.run(until_idle=True)
-    clock_moves.join()
-    assert [] == reported
+    drain(conn, {":a": handler}, wait=True, config=Config(listeners=[told.append]))
+    [ended] = [event for event in told if isinstance(event, Failed | Retried)]
+    assert ended.suppressed
 
 
-def test_a_fault_leaves_the_job_unstarted_and_due_later_each_time(conn):
-    clock, ran = FakeClock(), []
+def test_a_fault_leaves_the_job_unstarted_and_due_later_each_time(conn, clock):
+    ran = []
     conn.transact([job_txn(":a")])
     handlers = {":a": lambda job: ran.append(clock()) or fault("not yet")}
-    assert 1 == drain(conn, handlers, clock=clock)
+    assert 1 == drain(conn, handlers)
     assert {":a": UNSTARTED} == statuses(conn)
     assert [Reason.FAULT] == told(conn, ":job/reason")
     for _ in range(3):
         clock.now = told(conn, ":job/run-at")[0]
-        drain(conn, handlers, clock=clock)
+        drain(conn, handlers)
     assert [1.0, 2.0, 4.0] == [(later - earlier).total_seconds() for earlier, later in pairwise(ran)]
 
 

@@ -1,0 +1,312 @@
+"""Schedules: facts that say when jobs of a type are due, and the step that enqueues them; every worker takes it, none leads.
+
+An occurrence is a job whose id is made of its schedule and its nominal time. Law: however many schedulers tick, whatever their clocks
+say and wherever they die, a nominal time becomes a job at most once; under the policy `all`, exactly once. What comes next is
+compared in the transaction that takes it: `:schedule/last` moves from the value that was read, or nothing is written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import islice, takewhile
+from random import Random
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+import factstore
+from factstore import CasFailed, Keyword, ReadError, TransactError
+from overseer import lookup, txns
+from overseer.errors import OverseerError
+from overseer.job import Forms, as_keyword
+
+if TYPE_CHECKING:
+    from factstore import Connection, Database
+
+log = logging.getLogger("overseer")
+
+SKIP: Final = Keyword(":schedule.missed/skip")  # what was missed is not made up for
+LAST: Final = Keyword(":schedule.missed/last")  # one run makes up for all that were missed
+ALL: Final = Keyword(":schedule.missed/all")  # every one is made up for
+MISSED: Final = (SKIP, LAST, ALL)
+
+_GRACE: Final = timedelta(minutes=1)
+_AT_ONCE: Final = 1000  # occurrences of one schedule to enqueue in one transaction
+# What says when a schedule is due: it counts from the latest change of any of these.
+_TIMING: Final = (":schedule/cron", ":schedule/timezone", ":schedule/paused")
+
+
+class Schedule(NamedTuple):
+    """A schedule as it stands in the facts."""
+
+    eid: int
+    id: str
+    cron: str
+    type: Keyword
+    timezone: str
+    args: str  # EDN
+    missed: Keyword
+    grace: timedelta
+    paused: bool
+    since: datetime  # when what stands here about its timing was said
+    last: datetime | None  # the newest nominal time that became a job
+
+    @property
+    def after(self) -> datetime:
+        """The time after which nominal times count."""
+        return self.since if self.last is None else max(self.since, self.last)
+
+    def occurrence(self, nominal: datetime) -> str:
+        """Return the `:job/id` of the job for a nominal time."""
+        return f"{self.id}@{nominal.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def schedule(
+    id: str,
+    cron: str,
+    type: str,
+    args: Mapping[str, Any] | None = None,
+    *,
+    timezone: str = "UTC",
+    missed: str = "last",
+    grace: timedelta = _GRACE,
+    paused: bool | None = None,
+) -> dict[str, Any]:
+    """Return the assertion of a schedule, to be transacted; asserted again unchanged, it changes nothing.
+
+    Args:
+        cron: five fields, or six with seconds first, as Debian's cron reads them; also `L`, `LW`, `MON#2`.
+        type: of the jobs.
+        args: their arguments, as attributes that the schema knows.
+        timezone: an IANA name; a local time that daylight saving skips is made up for right after the gap, one that it repeats counts once.
+        missed: what becomes of times that no scheduler saw within `grace`: "skip", "last" or "all".
+        paused: True stops it; False lets it go on from then, without making up for the pause; None leaves it as it is.
+    Raises: OverseerError(:job.error/bad-schedule).
+
+    >>> schedule("nightly", "30 2 * * *", "report", timezone="Europe/Berlin")[":schedule/cron"]
+    '30 2 * * *'
+    """
+    policy = as_keyword(missed, "schedule.missed")
+    if policy not in MISSED:
+        known = ", ".join(one.name for one in MISSED)
+        raise OverseerError(":job.error/bad-schedule", f"what is missed is treated by one of {known}; got {missed!r}", schedule=id)
+    next(iter(nominal_times(cron, timezone, after=datetime(2000, 1, 1, tzinfo=UTC))), None)
+    told = {
+        ":schedule/id": id,
+        ":schedule/cron": cron,
+        ":schedule/type": as_keyword(type),
+        ":schedule/timezone": timezone,
+        ":schedule/args": factstore.edn.write({Keyword(key): value for key, value in (args or {}).items()}),
+        ":schedule/missed": policy,
+        ":schedule/grace": round(grace / timedelta(milliseconds=1)),
+    }
+    return told if paused is None else {**told, ":schedule/paused": paused}
+
+
+def nominal_times(cron: str, timezone: str, *, after: datetime) -> Iterator[datetime]:
+    """Yield the times of an expression after a time, each once and in order, in UTC.
+
+    Raises: OverseerError(:job.error/bad-schedule) for an expression or a zone that is none.
+    """
+    # As UTC: two times of one zone compare by what the clock on the wall shows, which goes back once a year.
+    previous = after.astimezone(UTC)
+    for found in _walk(cron, timezone, after):
+        nominal = found.astimezone(UTC)
+        if nominal > previous:  # several local times in the gap are made up for at the same moment
+            yield nominal
+            previous = nominal
+
+
+def _walk(cron: str, timezone: str, after: datetime) -> Iterator[datetime]:
+    try:
+        from cronsim import CronSim, CronSimError
+    except ImportError:
+        why = "for schedules, install factstore[cron]"
+        raise OverseerError(":job.error/missing-package", why, package="cronsim") from None
+    try:
+        # The same zone is handed back for "UTC" always, which the walk then takes the short way through.
+        zone = UTC if timezone == "UTC" else ZoneInfo(timezone)
+        return CronSim(cron, after.astimezone(zone))
+    except (CronSimError, ValueError, KeyError, OSError) as error:
+        why = f"{cron!r} in the zone {timezone!r} says no times: {error}"
+        raise OverseerError(":job.error/bad-schedule", why, cron=cron, timezone=timezone) from error
+
+
+@lru_cache(maxsize=4096)
+def _next(cron: str, timezone: str, after: datetime) -> datetime | None:
+    return next(nominal_times(cron, timezone, after=after), None)
+
+
+def schedules(db: Database) -> list[Schedule]:
+    """Return the schedules of a database, in order of id."""
+    if db.entid(":schedule/id") is None:
+        return []
+    return [found for datom in db.datoms("avet", ":schedule/id") if (found := _read(db, datom.e)) is not None]
+
+
+def _read(db: Database, eid: int) -> Schedule | None:
+    known = lookup.attributes(db, eid)
+    if ":schedule/cron" not in known or ":schedule/type" not in known:
+        return None  # said only in part
+    told = [db.t_at(datom.tx) for attribute in _TIMING for datom in db.datoms("eavt", eid, attribute)]
+    since = db.instant_of(max(told))
+    return Schedule(
+        eid=eid,
+        id=known[":schedule/id"],
+        cron=known[":schedule/cron"],
+        type=known[":schedule/type"],
+        timezone=known.get(":schedule/timezone", "UTC"),
+        args=known.get(":schedule/args", "{}"),
+        missed=known.get(":schedule/missed", LAST),
+        grace=timedelta(milliseconds=known[":schedule/grace"]) if ":schedule/grace" in known else _GRACE,
+        paused=known.get(":schedule/paused", False),
+        since=since or datetime.min.replace(tzinfo=UTC),
+        last=known.get(":schedule/last"),
+    )
+
+
+def next_time(schedule: Schedule) -> datetime | None:
+    """Return the first nominal time that has not become a job, be it past or to come; None when it is paused or there is none."""
+    return None if schedule.paused else _next(schedule.cron, schedule.timezone, schedule.after)
+
+
+def to_enqueue(schedule: Schedule, now: datetime) -> list[datetime]:
+    """Return the nominal times up to `now` that shall become jobs, as the policy for missed ones says."""
+    first = next_time(schedule)
+    if first is None or first > now:
+        return []
+    if schedule.missed == ALL:
+        return list(islice(_between(schedule, schedule.after, now), _AT_ONCE))
+    in_time = list(islice(_between(schedule, max(schedule.after, now - schedule.grace), now), _AT_ONCE))
+    if in_time or schedule.missed == SKIP:
+        return in_time
+    return [_latest(schedule, now) or first]
+
+
+def _between(schedule: Schedule, after: datetime, until: datetime) -> Iterator[datetime]:
+    return takewhile(lambda nominal: nominal <= until, nominal_times(schedule.cron, schedule.timezone, after=after))
+
+
+def _latest(schedule: Schedule, now: datetime) -> datetime | None:
+    """Return the newest nominal time up to now, without walking through all that were missed since."""
+    width = max(schedule.grace, _GRACE)
+    while True:
+        start = max(schedule.after, now - width)
+        found = list(_between(schedule, start, now))
+        if found or start == schedule.after:
+            return found[-1] if found else None
+        width *= 8
+
+
+def due(db: Database, now: datetime) -> Forms:
+    """Return the transaction that enqueues whatever is due by `now`; rejected when another scheduler did any of it meanwhile."""
+    return [form for schedule in schedules(db) for form in _enqueue(db, schedule, to_enqueue(schedule, now))]
+
+
+def _enqueue(db: Database, schedule: Schedule, times: Iterable[datetime]) -> Forms:
+    nominals = list(times)
+    if not nominals:
+        return []
+    args = factstore.edn.read(schedule.args)
+    forms: Forms = [[txns.CAS, schedule.eid, ":schedule/last", schedule.last, nominals[-1]]]
+    for nominal in nominals:
+        id = schedule.occurrence(nominal)
+        if db.entid([":job/id", id]) is None:
+            # Not before its time: the scheduler's clock may be ahead of the worker's.
+            when = {":job/run-at": nominal, **args, ":job/schedule": schedule.eid, ":job/nominal": nominal}
+            forms.append(txns.job_txn(schedule.type, when, id=id))
+    return forms
+
+
+class Ticked(NamedTuple):
+    """What one step came to."""
+
+    enqueued: list[str]  # ids of jobs
+    refused: dict[str, str]  # schedule → why nothing can be enqueued for it
+
+
+def tick(conn: Connection, now: datetime) -> Ticked:
+    """Enqueue whatever is due by `now`, a schedule a transaction, so that one which cannot be enqueued holds up no other."""
+    done = Ticked([], {})
+    for schedule in schedules(conn.db()):
+        try:
+            done.enqueued.extend(_tick(conn, schedule.eid, now))
+        except (OverseerError, ReadError, TransactError) as error:
+            done.refused[schedule.id] = error.message
+    return done
+
+
+def _tick(conn: Connection, eid: int, now: datetime) -> Iterator[str]:
+    while True:
+        db = conn.db()
+        schedule = _read(db, eid)
+        times = to_enqueue(schedule, now) if schedule is not None else []
+        if schedule is None or not times:
+            return
+        try:
+            conn.transact(_enqueue(db, schedule, times))
+        except CasFailed:
+            continue  # another scheduler was first: look again
+        yield from map(schedule.occurrence, times)
+
+
+class Cron:
+    """Ticks until it is stopped, shortly after each nominal time.
+
+    Args:
+        clock: tells what is due.
+        random: spreads the schedulers of several workers in time.
+        every: seconds after which to look again, for schedules that are new.
+    """
+
+    def __init__(self, conn: Connection, *, clock: Callable[[], datetime], random: Random, every: float = 1.0) -> None:
+        self._conn = conn
+        self._clock = clock
+        self._random = random
+        self._every = every
+        self._told: set[tuple[str, str]] = set()
+        self._stopped = Event()
+        self._thread = Thread(target=self._run, name="overseer-cron", daemon=True)
+        self.error: BaseException | None = None  # what ended the thread, if not `stop`
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Tick no more."""
+        self._stopped.set()
+        self._thread.join()
+
+    def look(self) -> list[str]:
+        """Enqueue what is due now, and return the ids of those jobs; what is wrong with a schedule is logged once."""
+        ticked = tick(self._conn, self._clock())
+        for complaint in ticked.refused.items() - self._told:
+            log.error("nothing is enqueued for the schedule %s: %s", *complaint)
+            self._told.add(complaint)
+        return ticked.enqueued
+
+    def pause(self) -> float:
+        """Return the seconds to wait before the next look; a random part keeps schedulers from looking all at once."""
+        now = self._clock()
+        times = [time for found in schedules(self._conn.db()) if (time := _time_of(found)) is not None and time > now]
+        until = min(((time - now).total_seconds() for time in times), default=self._every)
+        return min(until, self._every) + self._every / 4 * self._random.random()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopped.wait(self.pause()):
+                self.look()
+        except BaseException as error:
+            log.exception("the scheduler failed; the worker will stop")
+            self.error = error
+
+
+def _time_of(schedule: Schedule) -> datetime | None:
+    try:
+        return next_time(schedule)
+    except OverseerError:
+        return None  # `look` complains of it

@@ -1,0 +1,42 @@
+"""Listeners that come with the package: logs, Sentry, OpenTelemetry and Prometheus. Each needs its own package, and only when used.
+
+Law: as of every listener, that it cannot change how a job ends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from overseer.events import Listener
+
+if TYPE_CHECKING:
+    from factstore import Connection
+
+__all__ = ["chosen"]
+
+
+def chosen(
+    conn: Connection, *, sentry_dsn: str = "", metrics_port: int | None = None, tracing: bool = False, log_events: bool = False
+) -> list[Listener]:
+    """Return the listeners that settings ask for.
+
+    Raises: OverseerError(:job.error/missing-package) for one whose package is not installed; OSError for a port that is taken.
+    """
+    listeners: list[Listener] = []
+    if sentry_dsn:
+        from overseer.listeners.sentry import Sentry
+
+        listeners.append(Sentry(sentry_dsn))
+    if tracing:
+        from overseer.listeners.tracing import Tracing
+
+        listeners.append(Tracing())
+    if log_events:
+        from overseer.listeners.logs import EventLog
+
+        listeners.append(EventLog())
+    if metrics_port is not None:
+        from overseer.listeners.metrics import serve
+
+        listeners.append(serve(conn, metrics_port))
+    return listeners

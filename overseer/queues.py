@@ -1,0 +1,216 @@
+"""Queues: settings as facts, and what they let start. Limits are derived from live leases, so there is no slot to lose or to leak.
+
+A worker asks an `Allowance` which jobs to pick; the transaction that claims them asks again, by `admit`, on the database that it
+commits on top of. Law: however many workers claim at once, a queue's limits hold in every database of the store.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+import factstore
+from factstore import Keyword, TransactError
+from overseer.errors import ConfigError
+from overseer.job import Forms, as_keyword
+
+if TYPE_CHECKING:
+    from factstore import Database
+
+Lane: TypeAlias = tuple[Keyword | None, str | None]  # queue and partition of a job: what may hold it back
+
+SETTINGS: Final = (":queue/paused", ":queue/limit", ":queue/partition-limit", ":queue/rate", ":queue/period")
+FULL: Final = ":job.error/queue-full"
+
+_ALL: Final = "[:find [?q ...] :where [?q :queue/name _]]"
+_RUNNING: Final = """[:find ?queue ?partition (count ?j)
+  :where [?j :job/status :job.status/started] [?j :job/queue ?queue] [(get-else $ ?j :job/partition "") ?partition]]"""
+
+
+class Queue(NamedTuple):
+    """The settings of a queue, and how far its starts are ahead of its rate."""
+
+    eid: int
+    name: Keyword
+    paused: bool = False
+    limit: int | None = None
+    partition_limit: int | None = None
+    rate: int | None = None
+    period: timedelta = timedelta(seconds=1)
+    earliest: datetime | None = None
+
+    @property
+    def interval(self) -> timedelta:
+        """The time that one start takes up, at the queue's rate."""
+        return self.period // self.rate if self.rate else timedelta(0)
+
+    def startable(self, now: datetime) -> int | None:
+        """Return how many jobs may start now by the rate alone; None is any number.
+
+        A queue that was idle may start as many at once as it may in a period (the generic cell rate algorithm, ITU-T I.371).
+        """
+        if not self.rate:
+            return None
+        ahead = max((self.earliest or now) - now, timedelta(0))
+        return max(0, (self.period - ahead) * self.rate // self.period)
+
+    def startable_at(self, now: datetime) -> datetime | None:
+        """Return when the next job may start by the rate, where that is later than now."""
+        if not self.rate or self.earliest is None:
+            return None
+        return max(now, self.earliest - self.period - -self.period // self.rate)
+
+
+def queue(
+    name: str,
+    *,
+    paused: bool | None = None,
+    limit: int | None = None,
+    partition_limit: int | None = None,
+    rate: int | None = None,
+    period: timedelta | None = None,
+) -> dict[str, Any]:
+    """Return the assertion of a queue's settings, to be transacted; what is left out stays as it is.
+
+    Args:
+        name: the queue, as jobs name it in `:job/queue`.
+        paused: True lets none of its jobs start; those that run go on.
+        limit: how many of its jobs may run at a time, on all workers together.
+        partition_limit: how many jobs of the same `:job/partition` may run at a time.
+        rate: how many of its jobs may start in a period.
+        period: what `rate` is about; a second unless said.
+
+    >>> queue("mail", limit=5, paused=False)
+    {':queue/name': :mail, ':queue/paused': False, ':queue/limit': 5}
+    """
+    for setting, value in (("limit", limit), ("partition_limit", partition_limit), ("rate", rate)):
+        if value is not None and value < 1:
+            why = f"a queue's {setting} is at least 1, got {value!r}; to let nothing start, pause it"
+            raise ConfigError(":job.error/bad-queue", why, setting=setting, queue=name)
+    told = {
+        ":queue/name": as_keyword(name),
+        ":queue/paused": paused,
+        ":queue/limit": limit,
+        ":queue/partition-limit": partition_limit,
+        ":queue/rate": rate,
+        ":queue/period": None if period is None else max(1, round(period / timedelta(milliseconds=1))),
+    }
+    return {attribute: value for attribute, value in told.items() if value is not None}
+
+
+def queues(db: Database) -> dict[Keyword, Queue]:
+    """Return the queues that have settings, by name."""
+    return {found.name: found for eid in factstore.q(_ALL, db) for found in [_read(db, eid)]}
+
+
+def _read(db: Database, eid: int) -> Queue:
+    known: dict[str, Any] = {db.schema.attribute(datom.a).ident: datom.v for datom in db.datoms("eavt", eid)}
+    return Queue(
+        eid,
+        known[":queue/name"],
+        known.get(":queue/paused", False),
+        known.get(":queue/limit"),
+        known.get(":queue/partition-limit"),
+        known.get(":queue/rate"),
+        timedelta(milliseconds=known.get(":queue/period", 1000)),
+        known.get(":queue/earliest"),
+    )
+
+
+def running(db: Database) -> Counter[Lane]:
+    """Return how many jobs run, by queue and partition; under (queue, None) those of the whole queue."""
+    counts: Counter[Lane] = Counter()
+    for name, partition, count in factstore.q(_RUNNING, db):
+        counts[name, None] += count
+        if partition:
+            counts[name, partition] += count
+    return counts
+
+
+class Allowance:
+    """How many jobs of each lane may still start, given what runs; `take` one and there is one less.
+
+    Args:
+        known: the queues that have settings.
+        occupied: what runs already.
+    """
+
+    def __init__(self, known: Mapping[Keyword, Queue], occupied: Counter[Lane], now: datetime) -> None:
+        self._known = known
+        self._occupied = Counter(occupied)
+        self._startable = {name: queue.startable(now) for name, queue in known.items()}
+
+    def admits(self, lane: Lane) -> bool:
+        """Tell whether one more job of a lane may start."""
+        return self.hindrance(lane) is None
+
+    def hindrance(self, lane: Lane) -> str | None:
+        """Return what keeps a job of a lane from starting, in words; None when nothing does."""
+        name, partition = lane
+        queue = self._known.get(name) if name is not None else None
+        if queue is None:
+            return None
+        if queue.paused:
+            return f"its queue {name} is paused"
+        if queue.limit is not None and self._occupied[name, None] >= queue.limit:
+            return f"its queue {name} runs {queue.limit} jobs at a time, and as many are running"
+        if queue.partition_limit is not None and partition and self._occupied[name, partition] >= queue.partition_limit:
+            return f"its queue {name} runs {queue.partition_limit} jobs of {partition!r} at a time, and as many are running"
+        if self._startable[queue.name] == 0:
+            return f"its queue {name} starts {queue.rate} jobs in {queue.period.total_seconds():g} s, and as many have started"
+        return None
+
+    def take(self, lane: Lane) -> None:
+        """Let one job of a lane start."""
+        name, partition = lane
+        self._occupied[name, None] += 1
+        if partition:
+            self._occupied[name, partition] += 1
+        left = self._startable.get(name) if name is not None else None
+        if name is not None and left is not None:
+            self._startable[name] = left - 1
+
+
+def allowance(db: Database, now: datetime) -> Allowance:
+    """Return what the queues of a database let start."""
+    known = queues(db)
+    return Allowance(known, running(db) if known else Counter(), now)
+
+
+def next_start(known: Mapping[Keyword, Queue], now: datetime) -> datetime | None:
+    """Return when a queue that is held back by its rate may start a job again; None when none is held back."""
+    times = [queue.startable_at(now) for queue in known.values() if queue.startable(now) == 0]
+    return min((time for time in times if time is not None), default=None)
+
+
+def admitted(lanes: Sequence[Lane]) -> Forms:
+    """Return the forms that make a transaction fail when these jobs may not all start; none for jobs without a queue."""
+    held = [[name, partition or ""] for name, partition in lanes if name is not None]
+    return [[_ADMIT, *held]] if held else []
+
+
+_ADMIT: Final = "overseer/admit"
+
+
+@factstore.register(_ADMIT)  # type: ignore[untyped-decorator]
+def _admit(db: Database, *lanes: tuple[Keyword, str]) -> Forms:
+    """Transaction function: refuse more starts than the queues allow, by the clock of the store, and take note of the rest."""
+    found = ((name, db.entid([":queue/name", name])) for name in {name for name, _ in lanes})
+    known = {name: _read(db, eid) for name, eid in found if eid is not None}
+    if not known:
+        return []
+    now = factstore.tx_instant()
+    allowed = Allowance(known, running(db), now)
+    for name, partition in lanes:
+        hindrance = allowed.hindrance((name, partition or None))
+        if hindrance is not None:
+            raise TransactError(FULL, f"the job cannot start: {hindrance}", queue=name, partition=partition)
+        allowed.take((name, partition or None))
+    starts = Counter(name for name, _ in lanes)
+    return [
+        [":db/add", queue.eid, ":queue/earliest", max(queue.earliest or now, now) + count * queue.interval]
+        for name, count in starts.items()
+        if (queue := known.get(name)) is not None and queue.rate
+    ]

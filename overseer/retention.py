@@ -1,0 +1,175 @@
+"""Retention: jobs that ended long ago are retracted by rule, each with its own facts and nothing else.
+
+A job goes only together with every job that refers to it, and stays while anybody else's fact does. Law: after pruning, the facts of
+all other entities are what they were, and none of them points at what is gone.
+
+History keeps what was retracted; `excise` takes it out of there too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import factstore
+from factstore import Keyword
+from overseer import lookup
+from overseer.errors import OverseerError
+from overseer.job import LIVE, STATUSES, Forms, as_keyword
+
+if TYPE_CHECKING:
+    from factstore import Connection, Database
+
+ENDED: Final = tuple(status for status in STATUSES if status not in LIVE)
+
+_ENDED_AS: Final = "[:find ?j ?type ?tx :in $ ?status :where [?j :job/status ?status ?tx] [?j :job/type ?type]]"
+# Who refers to a job by these lets go of it: the job layer's own notes, which say nothing once the job is gone.
+_LETS_GO: Final = (":unique/job",)
+
+
+class Rule(NamedTuple):
+    """Which jobs may go.
+
+    Args:
+        older_than: how long ago they ended at least.
+        statuses: how they ended, as keywords or plainly "finished".
+        types: of these types only; None is all.
+        keep_last: of each type the newest so many stay.
+    """
+
+    older_than: timedelta
+    statuses: Collection[str] = ("finished",)
+    types: Collection[str] | None = None
+    keep_last: int = 0
+
+
+def prunable(db: Database, rule: Rule, now: datetime) -> list[int]:
+    """Return the jobs that a rule lets go, dependents before what they depend on.
+
+    Raises: OverseerError(:job.error/bad-retention) for a status that is not an end.
+    """
+    aged = _aged(db, rule, now)
+    return _dependents_first(unreferred(db, aged))
+
+
+def _aged(db: Database, rule: Rule, now: datetime) -> set[int]:
+    """Return the jobs that ended so, and long enough ago, but for the newest of each type."""
+    types = None if rule.types is None else frozenset(map(as_keyword, rule.types))
+    last = db.t_at(now - rule.older_than)
+    found: dict[Keyword, list[tuple[int, int]]] = {}
+    for status in map(_end, rule.statuses):
+        for job, type, tx in factstore.q(_ENDED_AS, db, status):
+            if types is None or type in types:
+                found.setdefault(type, []).append((db.t_at(tx), job))
+    kept = (sorted(jobs)[: max(0, len(jobs) - rule.keep_last)] for jobs in found.values())
+    return {job for jobs in kept for t, job in jobs if t <= last}
+
+
+def _end(status: str) -> Keyword:
+    keyword = as_keyword(status, "job.status")
+    if keyword not in ENDED:
+        known = ", ".join(one.name for one in ENDED)
+        raise OverseerError(":job.error/bad-retention", f"only jobs that ended are pruned: {known}; got {status!r}", status=status)
+    return keyword
+
+
+def unreferred(db: Database, jobs: Iterable[int]) -> dict[int, set[int]]:
+    """Return those of the jobs to which nobody outside refers, each with the others of them that refer to it."""
+    lets_go = {db.schema.attribute(name).id for name in _LETS_GO if db.entid(name) is not None}
+    referrers = {job: _referrers(db, job, lets_go) for job in jobs}
+    refers_to = _reversed(referrers)
+    kept = [job for job, others in referrers.items() if not others <= referrers.keys()]
+    while kept:
+        job = kept.pop()
+        if referrers.pop(job, None) is not None:
+            kept += refers_to.get(job, ())
+    return referrers
+
+
+def _reversed(referrers: dict[int, set[int]]) -> dict[int, list[int]]:
+    refers_to: dict[int, list[int]] = {}
+    for job, others in referrers.items():
+        for other in others:
+            refers_to.setdefault(other, []).append(job)
+    return refers_to
+
+
+def _referrers(db: Database, job: int, lets_go: Collection[int]) -> set[int]:
+    """Return who refers to a job or to one of its components, itself and its components left out."""
+    whole = {job} | _components(db, job)
+    return {datom.e for part in whole for datom in db.datoms("vaet", part) if datom.a not in lets_go} - whole
+
+
+def _components(db: Database, entity: int) -> set[int]:
+    attributes = [attribute.ident for attribute in db.schema.attributes if attribute.is_component]
+    found: set[int] = set()
+    waiting = [entity] if attributes else []
+    while waiting:
+        whole = waiting.pop()
+        parts = {datom.v for attribute in attributes for datom in db.datoms("eavt", whole, attribute)} - found
+        found |= parts
+        waiting += parts
+    return found
+
+
+def _dependents_first(referrers: dict[int, set[int]]) -> list[int]:
+    """Return jobs in an order in which each comes after all that refer to it; those that refer to each other in a circle last."""
+    left = {job: len(others) for job, others in referrers.items()}
+    refers_to = _reversed(referrers)
+    free = sorted((job for job, count in left.items() if count == 0), reverse=True)
+    order: list[int] = []
+    while free:
+        order.append(job := free.pop())
+        for other in refers_to.get(job, ()):
+            left[other] -= 1
+            if left[other] == 0:
+                free.append(other)
+    return order + [job for job, count in left.items() if count > 0]
+
+
+class Pruned(NamedTuple):
+    """What pruning did."""
+
+    jobs: int
+    transactions: int
+
+
+def prune(
+    conn: Connection,
+    rule: Rule,
+    *,
+    now: datetime,
+    batch: int = 500,
+    excise: bool = False,
+    progress: Callable[[int], None] = lambda jobs: None,
+) -> Pruned:
+    """Retract the jobs that a rule lets go, some at a time; workers may go on meanwhile.
+
+    Args:
+        now: what `older_than` is counted back from.
+        batch: jobs in one transaction.
+        excise: take them out of history too, one by one; see `Connection.excise` for what that costs.
+        progress: told after each transaction how many jobs are gone.
+    """
+    order = prunable(conn.db(), rule, now)
+    gone = transactions = 0
+    for start in range(0, len(order), batch):
+        report = conn.transact([[_PRUNE, [str(_end(status)) for status in rule.statuses], *order[start : start + batch]]])
+        retracted = [datom.e for datom in report.datoms_of(":job/id") if not datom.added]
+        for job in retracted if excise else ():
+            conn.excise(job)
+        gone += len(retracted)
+        transactions += 1
+        progress(gone)
+    return Pruned(gone, transactions)
+
+
+_PRUNE: Final = "overseer/prune"
+
+
+@factstore.register(_PRUNE)  # type: ignore[untyped-decorator]
+def _prune(db: Database, statuses: Any, *jobs: int) -> Forms:
+    """Transaction function: retract those jobs that are still as the rule wants them, and that nobody has come to refer to."""
+    ended = [job for job in jobs if lookup.status(db, job) in statuses]
+    return [[":db/retractEntity", job] for job in unreferred(db, ended)]

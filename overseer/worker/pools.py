@@ -1,0 +1,128 @@
+"""Where handlers run: on the worker's own thread, on several, on an event loop, in other processes, or wherever an executor takes them.
+
+A pool is a `concurrent.futures.Executor` and what the worker must know of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from threading import Thread
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+
+from overseer.attempt import Job
+from overseer.errors import ConfigError
+from overseer.events import Listeners
+from overseer.handler import Handler
+from overseer.worker.perform import Performed, aperform, perform, perform_elsewhere
+from overseer.worker.processes import ProcessExecutor
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Pool(NamedTuple):
+    """A place for handlers."""
+
+    executor: Executor
+    submit: Callable[[Handler, Job], Future[Performed]]
+    is_ours: bool  # whether the worker made it and has to shut it down
+    blocks: bool = False  # whether `submit` comes back only when the handler has
+
+
+class InlineExecutor(Executor):
+    """Runs what it is given at once, on the caller's thread. What the loop of a worker with one slot needs no thread for."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call the function, and return a future that is done."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+
+class AsyncioExecutor(Executor):
+    """Runs coroutine functions on an event loop of its own thread; cancelling a future cancels its task."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="overseer-loop", daemon=True)
+        self._thread.start()
+
+    def submit(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Future[Any]:
+        """Start a coroutine function on the loop."""
+        return asyncio.run_coroutine_threadsafe(fn(*args, **kwargs), self._loop)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the loop; tasks still on it are cancelled."""
+        # All of it on the loop's own thread: the caller's may have a loop that runs, as a notebook's does.
+        asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _wind_up(self) -> None:
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._loop.shutdown_default_executor()
+
+
+def _here(executor: Executor, listeners: Listeners, *, blocks: bool = False) -> Pool:
+    return Pool(executor, lambda handler, job: executor.submit(perform, handler, job, listeners), is_ours=True, blocks=blocks)
+
+
+def _inline(slots: int, listeners: Listeners) -> Pool:
+    return _here(InlineExecutor(), listeners, blocks=True)
+
+
+def _threads(slots: int, listeners: Listeners) -> Pool:
+    return _here(ThreadPoolExecutor(slots, thread_name_prefix="overseer-handler"), listeners)
+
+
+def _asyncio(slots: int, listeners: Listeners) -> Pool:
+    executor = AsyncioExecutor()
+    return Pool(executor, lambda handler, job: executor.submit(aperform, handler, job, listeners), is_ours=True)
+
+
+def _processes(slots: int, listeners: Listeners) -> Pool:
+    return _elsewhere(ProcessExecutor(slots), is_ours=True)
+
+
+def _elsewhere(executor: Executor, *, is_ours: bool) -> Pool:
+    return Pool(executor, lambda handler, job: executor.submit(perform_elsewhere, handler, job), is_ours=is_ours)
+
+
+_KINDS: Final[dict[str, Callable[[int, Listeners], Pool]]] = {
+    "inline": _inline,
+    "threads": _threads,
+    "asyncio": _asyncio,
+    "processes": _processes,
+}
+KINDS: Final = tuple(_KINDS)
+
+
+def pool(kind: str | Executor, slots: int, listeners: Listeners) -> Pool:
+    """Return the pool that a worker's settings ask for.
+
+    Args:
+        kind: one of KINDS, or an executor of the caller's, which stays the caller's to shut down.
+        slots: how many handlers may run at a time.
+
+    Raises: ConfigError for a kind that does not exist, and for more slots than it has.
+    """
+    if isinstance(kind, ThreadPoolExecutor):
+        return Pool(kind, lambda handler, job: kind.submit(perform, handler, job, listeners), is_ours=False)
+    if isinstance(kind, Executor):
+        return _elsewhere(kind, is_ours=False)
+    if kind not in _KINDS:
+        why = f"executor is one of {', '.join(KINDS)}, or a concurrent.futures.Executor; got {kind!r}"
+        raise ConfigError(":job.error/bad-config", why, setting="executor")
+    if kind == "inline" and slots > 1:
+        why = f"handlers run one at a time on the worker's own thread; for concurrency={slots} choose threads, asyncio or processes"
+        raise ConfigError(":job.error/bad-config", why, setting="executor")
+    return _KINDS[kind](slots, listeners)

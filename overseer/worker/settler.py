@@ -1,0 +1,177 @@
+"""Commits what attempts come to: those that end close together in one transaction, on a thread of its own.
+
+While one group is being written the next gathers, so a slow disk makes larger groups, not a longer queue.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Condition, Thread
+from typing import Any
+
+from factstore import TransactError
+from overseer.attempt import Job
+from overseer.errors import LeaseLost, Verdict
+from overseer.events import Failed, Finished, JobEvent, Listeners, Lost, Released, Retried
+from overseer.job import FINISHED, UNSTARTED, Outcome, Reason
+from overseer.store import JobStore
+from overseer.worker.heartbeat import Heartbeat
+
+log = logging.getLogger("overseer")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt ended, for those who settle it and those who are told."""
+
+    job: Job
+    outcome: Outcome
+    error: BaseException | None = None
+    seconds: float = 0.0
+
+    @property
+    def suppressed(self) -> bool:
+        """Whether its error was expected, so that nobody need hear of it."""
+        return isinstance(self.error, Verdict) and self.error.suppress
+
+
+class Settler:
+    """Settles attempts until it is stopped; without having been started, only when told to.
+
+    Args:
+        listeners: are told of what was recorded, and of what was refused.
+        judge: says what an error makes of a job; asked when the store refuses the facts that a handler brought.
+        flush: seconds that an outcome may wait for others to be written with.
+        most: how many outcomes are written without waiting for more.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        heartbeat: Heartbeat,
+        listeners: Listeners,
+        judge: Callable[[Job, BaseException], Outcome],
+        *,
+        flush: float = 0.0,
+        most: int = 1,
+    ) -> None:
+        self._store = store
+        self._heartbeat = heartbeat
+        self._listeners = listeners
+        self._judge = judge
+        self._flush = flush
+        self._most = most
+        self._turn = Condition()  # guards what follows
+        self._waiting: list[Ended] = []
+        self._hurry = False
+        self._stopping = False
+        self._thread = Thread(target=self._run, name="overseer-settler", daemon=True)
+        self.lost = 0  # attempts whose result was refused or dropped because somebody else held the job
+        self.error: BaseException | None = None  # what ended the thread, if not `stop`
+
+    def start(self) -> None:
+        """Begin to settle as outcomes come in."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Settle what has come in, and then no more."""
+        with self._turn:
+            self._stopping = True
+            self._turn.notify_all()
+        self._thread.join()
+
+    @property
+    def pending(self) -> int:
+        """How many outcomes have not been taken up yet."""
+        return len(self._waiting)
+
+    def put(self, ended: Ended, *, at_once: bool = False) -> None:
+        """Settle an outcome soon.
+
+        Args:
+            at_once: nothing else is under way that could be written with it.
+        """
+        with self._turn:
+            self._waiting.append(ended)
+            self._hurry = self._hurry or at_once or len(self._waiting) >= self._most
+            if self._hurry or len(self._waiting) == 1:
+                self._turn.notify_all()
+
+    def drop(self, job: Job) -> None:
+        """Take note of an attempt whose job is no longer ours: whatever it came to is nobody's."""
+        self._heartbeat.let_go(job.lease)
+        self.lost += 1
+        log.warning("attempt %d of %s %s no longer holds it; what it came to is dropped", job.attempt, job.type, job.id)
+        self.tell(Lost, job)
+
+    def flush(self) -> None:
+        """Settle what has come in, here and now."""
+        with self._turn:
+            waiting, self._waiting, self._hurry = self._waiting, [], False
+        if waiting:
+            self._settle(waiting)
+
+    def tell(self, event: Callable[..., JobEvent], job: Job, **particulars: Any) -> None:
+        """Tell the listeners, if there are any."""
+        if self._listeners:
+            now, lease = self._store.conn.now(), job.lease
+            self._listeners.tell(event(at=now, worker=self._store.worker, lease=lease, attributes=job.attributes, **particulars))
+
+    def _run(self) -> None:
+        try:
+            while self._wait():
+                self.flush()
+        except BaseException as error:
+            log.exception("settling failed; the worker will stop")
+            self.error = error
+
+    def _wait(self) -> bool:
+        """Wait until there is a group to settle; False when there will be none any more."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._waiting or self._stopping)
+            self._turn.wait_for(lambda: self._hurry or self._stopping, self._flush)
+            return bool(self._waiting)
+
+    def _settle(self, group: Sequence[Ended]) -> None:
+        """Commit outcomes; one whose facts were refused fails its job instead."""
+        by_lease = {ended.job.lease: ended for ended in group}
+        self._heartbeat.let_go(*by_lease)  # first, or a beat that comes too late would take the settled job for a lost one
+        rejected = dict(self._store.settle([(ended.job.lease, ended.outcome) for ended in group]))
+        refused = []
+        for lease, ended in by_lease.items():
+            error = rejected.get(lease)
+            if error is None:
+                self._record(ended)
+            elif isinstance(error, LeaseLost):
+                self.drop(ended.job)
+            else:
+                refused.append(self._refused(ended, error))
+        if refused:
+            self._settle(refused)
+
+    def _refused(self, ended: Ended, error: TransactError) -> Ended:
+        return Ended(ended.job, self._judge(ended.job, error), error, ended.seconds)
+
+    def _record(self, ended: Ended) -> None:
+        """Say what became of an attempt."""
+        job, outcome, error = ended.job, ended.outcome, ended.error
+        if error is not None:
+            level = logging.INFO if ended.suppressed else logging.ERROR
+            trace = None if isinstance(error, Verdict) else error
+            log.log(level, "%s %s attempt %d %s: %s", job.type, job.id, job.attempt, outcome.status.name, error, exc_info=trace)
+        elif log.isEnabledFor(logging.DEBUG):
+            log.debug("%s %s attempt %d: %s in %.3f s", job.type, job.id, job.attempt, outcome.status.name, ended.seconds)
+        if not self._listeners:
+            return
+        if outcome.status == FINISHED:
+            self.tell(Finished, job, seconds=ended.seconds)
+        elif outcome.reason == Reason.INTERRUPTED:
+            self.tell(Released, job)
+        else:
+            told = {"seconds": ended.seconds, "error": error, "reason": outcome.reason, "suppressed": ended.suppressed}
+            if outcome.status == UNSTARTED:
+                self.tell(Retried, job, run_at=outcome.run_at, **told)
+            else:
+                self.tell(Failed, job, status=outcome.status, **told)

@@ -1,0 +1,84 @@
+"""The commands by which operators look after jobs, on a store in a file."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from click.testing import CliRunner
+
+import factstore
+from overseer import cron, graph_txns, install, job_txn
+from overseer.cli import main
+
+
+@pytest.fixture
+def store(tmp_path):
+    path = str(tmp_path / "jobs.facts")
+    with factstore.connect(path) as conn:
+        install(conn)
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, list(arguments))
+
+
+def test_schedules_shows_last_and_next_and_what_is_wrong(store):
+    with factstore.connect(store) as conn:
+        conn.transact([cron.schedule("hourly", "0 * * * *", "report"), cron.schedule("idle", "0 0 * * *", "report", paused=True)])
+        conn.transact([{":schedule/id": "wrong", ":schedule/cron": "99 * * * *", ":schedule/type": ":report"}])
+        due = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        cron.tick(conn, due)
+    hourly, idle, wrong = run("schedules", "--store", store).output.splitlines()
+    assert f"hourly  :report  '0 * * * *' UTC  last {due.isoformat()}  next {(due + timedelta(hours=1)).isoformat()}" == hourly
+    assert ("paused", "never") == (idle.split()[-1], idle.split()[-2])
+    assert "'99 * * * *' in the zone 'UTC' says no times" in wrong
+
+
+def test_prune_counts_first_and_then_retracts(store):
+    with factstore.connect(store) as conn:
+        ended = [("a1", "a", "finished"), ("b1", "b", "finished"), ("a2", "a", "failed"), ("a3", "a", "unstarted")]
+        conn.transact([{**job_txn(type, id=id), ":job/status": f":job.status/{status}"} for id, type, status in ended])
+    rule = ("--store", store, "--older-than", "0s", "--type", "a", "--status", "finished", "--status", "failed")
+    assert "2 jobs would go\n" == run("prune", *rule, "--dry-run").output
+    assert "0 jobs are gone\n" == run("prune", "--store", store, "--older-than", "1d").output
+    assert "2 jobs are gone\n" == run("prune", *rule).output
+    assert "1 jobs are gone\n" == run("prune", "--store", store, "--older-than", "0m", "--excise").output
+    assert 1 == sum(int(word) for word in run("status", "--store", store).output.splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize("text", ["soon", "10", "d", "-1d", "1w"])
+def test_a_time_that_is_none_is_refused(store, text):
+    done = run("prune", "--store", store, "--older-than", text)
+    assert (2, True) == (done.exit_code, f"{text!r} is no time such as 30d" in done.output)
+
+
+def test_a_status_that_is_no_end_is_refused_in_a_line(store):
+    done = run("prune", "--store", store, "--older-than", "1d", "--status", "started")
+    assert (1, "Error: only jobs that ended are pruned: finished, failed, aborted; got 'started'\n") == (done.exit_code, done.output)
+
+
+def test_revert_takes_a_transaction_back_and_names_what_it_leaves_alone(store):
+    with factstore.connect(store) as conn:
+        conn.transact([job_txn("a", id=id) for id in "123"])
+        t = conn.transact([[":db/add", [":job/id", id], ":job/status", ":job.status/aborted"] for id in "123"]).db_after.basis_t
+        conn.transact([[":db/add", [":job/id", "2"], ":job/status", ":job.status/unstarted"]])
+    assert "2 jobs are as they were before\n2 moved on, and was left alone\n" == run("revert", "--store", store, str(t)).output
+    assert ["total", "3", "0", "0", "0", "0"] == run("status", "--store", store).output.splitlines()[-1].split()
+    told = run("revert", "--store", store, str(t)).output.splitlines()
+    assert "0 jobs are as they were before" == told[0]
+    assert 4 == len(told)
+
+
+def test_plan_shows_what_is_next_and_what_holds_up_the_end(store):
+    with factstore.connect(store) as conn:
+        conn.transact(graph_txns({"load": [], "report": ["load"]}))
+        conn.transact([{**job_txn("a", id="lost"), ":job/status": ":job.status/failed"}])
+        conn.transact([job_txn("a", {":job/dep": [[":job/id", "lost"]]}, id="stuck")])
+    first, second, ends, path, never = run("plan", "--store", store, "--workers", "2").output.splitlines()
+    assert (":load", ":report", "after") == (first.split()[1], second.split()[1], second.split()[3])
+    assert ends.startswith("2 jobs end by ") and ends.endswith(" with 2 at a time")
+    assert path.endswith(": :load → :report")
+    assert "1 would never run: stuck" == never
+    assert 3 == len(run("plan", "--store", store, "--most", "1").output.splitlines()) - 1

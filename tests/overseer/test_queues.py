@@ -1,0 +1,280 @@
+"""Queues: priorities, limits, rates, pauses. Law: whatever workers do, the limits hold in every database of the store."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from datetime import timedelta
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import factstore
+from overseer import Config, ConfigError, JobStore, Worker, install, job_txn, queue, status
+from overseer.choice import Choice
+from overseer.job import FINISHED, STARTED, Outcome
+from overseer.queues import Allowance, allowance, queues, running
+from overseer.ready import ReadySet
+from overseer.testing import FakeClock, drain
+
+LEASE = timedelta(seconds=30)
+
+
+def run(conn, handlers, **config):
+    worker = Worker(conn, handlers, Config(seed=1, **config))
+    worker.run(until_idle=True)
+    return worker
+
+
+def eids(conn):
+    return [datom.e for datom in conn.db().datoms("aevt", ":job/id")]
+
+
+def claim_all(conn, worker="w"):
+    """Try to claim every unstarted job, each by itself as rivals would, and return what was won."""
+    store = JobStore(conn, worker=worker)
+    return [job for eid in eids(conn) for job in store.claim([eid], lease=LEASE)]
+
+
+# -- priority
+
+
+def test_jobs_of_higher_priority_start_first_and_those_without_one_have_zero(conn):
+    ran = []
+    conn.transact([job_txn(":a", id=f"{p}-{n}", priority=p) for p in (-1, 5, 9) for n in range(3)])
+    conn.transact([job_txn(":a", id=f"0-{n}") for n in range(3)])
+    drain(conn, {":a": lambda job: ran.append(int(job.id.rpartition("-")[0]))})
+    assert [9, 9, 9, 5, 5, 5, 0, 0, 0, -1, -1, -1] == ran
+
+
+def test_a_changed_priority_counts_at_once(conn):
+    ready = ReadySet()
+    conn.transact([job_txn(":a", id="low"), job_txn(":a", id="high", priority=1)])
+    ready.load(conn.db())
+    report = conn.transact([{":job/id": "low", ":job/priority": 2}])
+    ready.absorb(report.db_after, report.tx_data)
+    assert report.db_after.entid([":job/id", "low"]) == ready.pick(1, now=conn.now(), random=Random(0))[0]
+
+
+# -- limits
+
+
+def test_no_more_jobs_of_a_queue_run_than_its_limit_on_all_workers_together(conn):
+    conn.transact([queue("mail", limit=2), *(job_txn(":a", queue="mail") for _ in range(5)), *(job_txn(":a") for _ in range(3))])
+    won = claim_all(conn, "w1") + claim_all(conn, "w2")
+    assert Counter({"mail": 2, "": 3}) == Counter((job.get(":job/queue") or ":")[1:] for job in won)
+    JobStore(conn, worker="w1").settle([(job.lease, Outcome(FINISHED)) for job in won])
+    assert 2 == len(claim_all(conn))
+
+
+def test_a_batch_that_would_exceed_a_limit_is_claimed_as_far_as_the_limit_goes(conn):
+    conn.transact([queue("mail", limit=2), *(job_txn(":a", queue="mail") for _ in range(5))])
+    assert 2 == len(JobStore(conn, worker="w").claim(eids(conn), lease=LEASE))
+
+
+def test_a_partitions_limit_counts_each_partition_by_itself(conn):
+    conn.transact([queue("sync", partition_limit=1)])
+    conn.transact([job_txn(":a", queue="sync", partition=tenant) for tenant in ("ann", "ann", "bob", "bob", "cy")])
+    assert {"ann": 1, "bob": 1, "cy": 1} == dict(Counter(job[":job/partition"] for job in claim_all(conn)))
+
+
+def test_a_slot_is_free_again_when_the_lease_of_its_holder_runs_out(conn, clock):
+    conn.transact([queue("mail", limit=1), job_txn(":a", queue="mail"), job_txn(":a", queue="mail")])
+    [held] = claim_all(conn)
+    clock.advance(31)
+    JobStore(conn, worker="rescuer").rescue(max_crashes=1)
+    [again] = claim_all(conn)
+    assert held.id != again.id
+
+
+def test_a_worker_keeps_to_a_limit_and_ends_all_the_same(conn):
+    at_once, most, lock = [0], [0], threading.Lock()
+
+    def handler(job):
+        with lock:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+        threading.Event().wait(0.005)
+        with lock:
+            at_once[0] -= 1
+
+    conn.transact([queue("narrow", limit=3), *(job_txn(":a", queue="narrow") for _ in range(30))])
+    workers = [Worker(conn, {":a": handler}, Config(concurrency=4, seed=n)) for n in range(2)]
+    threads = [threading.Thread(target=worker.run, kwargs={"until_idle": True}) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {FINISHED: 30} == {key: n for key, n in status.counts(conn.db()).items() if n}
+    assert 3 >= most[0] > 1
+
+
+# -- rates
+
+
+def test_a_rate_lets_a_burst_start_and_then_one_at_a_time(conn, clock):
+    conn.transact([queue("api", rate=2, period=timedelta(seconds=10)), *(job_txn(":a", queue="api") for _ in range(6))])
+    assert 2 == len(claim_all(conn))
+    assert 0 == len(claim_all(conn))
+    clock.advance(5)
+    assert 1 == len(claim_all(conn))
+    clock.advance(4.9)
+    assert 0 == len(claim_all(conn))
+    clock.advance(0.1)
+    assert 1 == len(claim_all(conn))
+    clock.advance(3600)
+    assert 2 == len(claim_all(conn))
+
+
+def test_a_worker_waits_for_a_queues_rate(conn):
+    starts = []
+    conn.transact([queue("api", rate=3, period=timedelta(milliseconds=300)), *(job_txn(":a", queue="api") for _ in range(6))])
+    run(conn, {":a": lambda job: starts.append(conn.now())})
+    assert 6 == len(starts)
+    assert starts[3] - starts[0] >= timedelta(milliseconds=90)
+    assert starts[5] - starts[0] >= timedelta(milliseconds=290)
+
+
+# -- pauses
+
+
+def test_a_paused_queue_starts_nothing_until_it_is_resumed(conn):
+    conn.transact([queue("mail", paused=True), job_txn(":a", queue="mail", id="j"), job_txn(":b")])
+    assert [":b"] == [job.type for job in claim_all(conn)]
+    assert "paused" in status.explain(conn.db(), "j").why
+    conn.transact([queue("mail", paused=False)])
+    assert [":a"] == [job.type for job in claim_all(conn)]
+
+
+def test_a_running_worker_hears_of_pause_and_resume(conn):
+    ran, resumed = [], threading.Event()
+    conn.transact([queue("mail", paused=True), job_txn(":a", queue="mail"), job_txn(":resume")])
+
+    def resume(job):
+        ran.append("resume")
+        conn.transact([queue("mail", paused=False)])
+        resumed.set()
+
+    run(conn, {":a": lambda job: ran.append("a"), ":resume": resume})
+    assert ["resume", "a"] == ran
+
+
+def test_a_worker_of_some_queues_leaves_the_jobs_of_others_alone(conn):
+    ran = []
+    conn.transact([job_txn(":a", queue="mine", id="mine"), job_txn(":a", queue="theirs", id="theirs"), job_txn(":a", id="of none")])
+    run(conn, {":a": lambda job: ran.append(job.id)}, queues=["mine"])
+    assert ["mine"] == ran
+
+
+@pytest.mark.parametrize("wrong", [{"limit": 0}, {"rate": -1}, {"partition_limit": 0}])
+def test_a_limit_that_lets_nothing_start_is_refused(wrong):
+    with pytest.raises(ConfigError, match="pause it"):
+        queue("mail", **wrong)
+
+
+def test_settings_of_a_queue_can_be_changed_one_by_one(conn):
+    conn.transact([queue("mail", limit=3, rate=5)])
+    conn.transact([queue("mail", limit=4)])
+    [(name, found)] = queues(conn.db()).items()
+    assert (":mail", 4, 5, False) == (name, found.limit, found.rate, found.paused)
+
+
+@pytest.mark.parametrize(
+    ("settings_of_queue", "says"),
+    [({"limit": 1}, "runs 1 jobs at a time"), ({"partition_limit": 1}, "of 'ann' at a time"), ({"rate": 1}, "starts 1 jobs in 1 s")],
+)
+def test_explain_names_the_limit_that_a_job_waits_for(conn, clock, settings_of_queue, says):
+    conn.transact([queue("mail", **settings_of_queue)])
+    conn.transact([job_txn(":a", queue="mail", partition="ann", id=str(n)) for n in range(2)])
+    [won] = claim_all(conn)
+    [waiting] = {"0", "1"} - {won.id}
+    assert says in status.explain(conn.db(), waiting, at=clock()).why
+
+
+# -- laws
+
+LANES = st.tuples(st.sampled_from([None, "q", "r"]), st.sampled_from([None, "ann", "bob"]))
+
+
+@given(st.lists(st.tuples(st.integers(-1, 1), LANES), max_size=20), st.integers(0, 20), st.integers(0, 99))
+def test_a_choice_gives_each_job_once_by_priority(jobs, most, seed):
+    choice, random = Choice(), Random(seed)
+    for number, (priority, lane) in enumerate(jobs):
+        choice.add(number, priority, lane)
+    drawn = choice.draw(most, random)
+    assert min(most, len(jobs)) == len(drawn) == len(set(drawn))
+    priorities = sorted((priority for priority, _ in jobs), reverse=True)
+    assert priorities[: len(drawn)] == [jobs[number][0] for number in drawn]
+    assert set(range(len(jobs))) - set(drawn) == {number for number in range(len(jobs)) if number in choice}
+    assert sorted(range(len(jobs))) == sorted([*drawn, *choice.draw(len(jobs), random)])
+    assert 0 == len(choice)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("claim"), st.lists(st.integers(0, 11), min_size=1, max_size=6, unique=True)),
+        st.tuples(st.just("end"), st.integers(0, 11)),
+        st.tuples(st.just("wait"), st.sampled_from([0.2, 1.0, 7.0])),
+    ),
+    max_size=12,
+)
+
+
+@given(STEPS, st.integers(1, 3), st.integers(1, 2), st.integers(1, 4))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_limits_and_rates_hold_in_every_database(steps, limit, partition_limit, rate):
+    clock = FakeClock()
+    with factstore.connect("memory:", clock=clock) as conn:
+        install(conn)
+        conn.transact([queue("q", limit=limit, partition_limit=partition_limit, rate=rate)])
+        conn.transact([job_txn(":a", queue="q", partition="abc"[n % 3], id=str(n)) for n in range(12)])
+        store, held, starts = JobStore(conn, worker="w"), {}, []
+        ids = [conn.db().entid([":job/id", str(n)]) for n in range(12)]
+        for step, argument in steps:
+            if step == "wait":
+                clock.advance(argument)
+            elif step == "end":
+                lease = held.pop(argument, None)
+                assert lease is None or [] == store.settle([(lease, Outcome(FINISHED))])
+            else:
+                expected = fitting(conn, argument)
+                won = store.claim([ids[n] for n in argument], lease=LEASE)
+                assert expected == {int(job.id) for job in won}
+                held |= {int(job.id): job.lease for job in won}
+                starts += [clock.now] * len(won)
+            check(conn, limit, partition_limit)
+        assert all(sum(start <= at < start + timedelta(seconds=1) for at in starts) <= 2 * rate for start in starts)
+
+
+def fitting(conn, wanted):
+    """Return the jobs that start when each is asked for by itself, in order."""
+    allowed, fits = allowance(conn.db(), conn.now()), set()
+    for n in wanted:
+        lane = (factstore.Keyword(":q"), "abc"[n % 3])
+        if str(n) in status.jobs_unstarted(conn.db()) and allowed.admits(lane):
+            allowed.take(lane)
+            fits.add(n)
+    return fits
+
+
+def check(conn, limit, partition_limit):
+    found = factstore.q("[:find ?p (count ?j) :where [?j :job/status :job.status/started] [?j :job/partition ?p]]", conn.db())
+    assert sum(count for _, count in found) <= limit
+    assert all(count <= partition_limit for _, count in found)
+
+
+def test_an_allowance_takes_what_it_gives():
+    allowed = Allowance({}, Counter(), FakeClock()())
+    assert allowed.admits((None, None))
+    allowed.take((None, None))
+    assert allowed.admits((factstore.Keyword(":unknown"), "x"))
+
+
+def test_started_jobs_are_counted_by_queue_and_partition(conn):
+    conn.transact([job_txn(":a", queue="q", partition="x", id="1"), job_txn(":a", queue="q", id="2"), job_txn(":a", id="3")])
+    claim_all(conn)
+    q = factstore.Keyword(":q")
+    assert Counter({(q, None): 2, (q, "x"): 1}) == running(conn.db())
+    assert 3 == status.counts(conn.db())[STARTED]

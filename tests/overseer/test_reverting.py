@@ -1,0 +1,148 @@
+"""Taking back what a transaction did to jobs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import factstore
+from factstore import TransactError
+from overseer import graph_txns, install, job_txn, revert, status
+from overseer.job import STATUSES
+from overseer.retention import Rule, prune
+from overseer.reverting import moved_on
+from overseer.store import JobStore
+from overseer.testing import drain
+
+
+def facts(db, *, of_jobs=True):
+    """What is said of jobs, or of all others but transactions, by attributes that keep history."""
+    jobs = {d.e for d in db.datoms("aevt", ":job/id")}
+    system = {db.entid(":db/txInstant"), db.entid(":overseer/by"), db.entid(":overseer/reverts")}
+    kept = [attribute for attribute in db.schema.attributes if not attribute.no_history and attribute.id not in system]
+    return {(d.e, d.a, d.v) for attribute in kept for d in db.datoms("aevt", attribute.ident) if (d.e in jobs) == of_jobs}
+
+
+def abort_all(conn, *ids):
+    forms = [[":db/add", [":job/id", id], ":job/status", ":job.status/aborted"] for id in ids]
+    return conn.transact(forms).db_after.basis_t
+
+
+def test_a_mass_abort_is_taken_back_but_for_jobs_that_moved_on(conn):
+    ids = [f"{n}" for n in range(10)]
+    conn.transact([job_txn("load", id=id) for id in ids])
+    t = abort_all(conn, *ids)
+    JobStore(conn, worker="operator").retry("3")
+    drain(conn, {"load": lambda job: None})
+    assert {"3"} == moved_on(conn.db(), t)
+    conn.transact(revert(conn.db(), t, by="operator"))
+    assert set(ids) - {"3"} == status.jobs_unstarted(conn.db())
+    assert {"3"} == status.jobs_with_status(conn.db(), "finished")
+
+
+def test_the_transaction_says_which_one_it_takes_back_and_who_did(conn):
+    conn.transact([job_txn("load", id="1")])
+    t = abort_all(conn, "1")
+    db = conn.transact(revert(conn.db(), t, by="ann")).db_after
+    found = factstore.q("[:find ?of ?by :where [?tx :overseer/reverts ?of] [?tx :overseer/by ?by]]", db)
+    assert [(t, "ann")] == [(db.t_at(of), by) for of, by in found]
+
+
+def test_aborting_by_hand_a_job_and_what_waits_for_it_is_taken_back_whole(conn):
+    conn.transact(graph_txns({"a": [], "b": ["a"], "c": ["b"]}))
+    before = facts(conn.db())
+    (first,) = status.jobs_ready(conn.db())
+    JobStore(conn, worker="operator").abort(first, "by mistake")
+    assert 3 == status.counts(conn.db())[":job.status/aborted"]
+    conn.transact(revert(conn.db(), conn.db().basis_t))
+    assert before == facts(conn.db())
+    assert 3 == drain(conn, dict.fromkeys("abc", lambda job: None))
+
+
+def test_a_job_that_was_started_is_unstarted_and_its_attempt_stays_lost(conn):
+    conn.transact([{**job_txn("load", id="1"), ":job/status": ":job.status/started", ":job/attempt": 1}])
+    t = abort_all(conn, "1")
+    conn.transact(revert(conn.db(), t))
+    assert {"1"} == status.jobs_unstarted(conn.db())
+
+
+def test_other_facts_of_the_transaction_stay(conn):
+    t = conn.transact([{":order/number": "A-1", ":order/total": 3}, job_txn("load", id="1")]).db_after.basis_t
+    conn.transact(revert(conn.db(), t))
+    assert (None, 3) == (conn.db().entid([":job/id", "1"]), factstore.entity(conn.db(), [":order/number", "A-1"])[":order/total"])
+
+
+def test_pruning_is_taken_back_too(conn):
+    conn.transact([{**job_txn("load", id=id), ":job/status": ":job.status/finished"} for id in "123"])
+    before = facts(conn.db())
+    prune(conn, Rule(timedelta(0)), now=datetime.now(UTC) + timedelta(hours=1))
+    conn.transact(revert(conn.db(), conn.db().basis_t))
+    assert before == facts(conn.db())
+
+
+def test_taking_back_twice_is_taking_back_the_taking_back(conn):
+    conn.transact([job_txn("load", id="1")])
+    t = abort_all(conn, "1")
+    after = facts(conn.db())
+    again = conn.transact(revert(conn.db(), t)).db_after.basis_t
+    assert [] == revert(conn.db(), t)
+    conn.transact(revert(conn.db(), again))
+    assert after == facts(conn.db())
+
+
+def test_a_job_that_moves_on_between_look_and_commit_rejects_the_transaction(conn):
+    conn.transact([job_txn("load", id=id) for id in "12"])
+    t = abort_all(conn, "1", "2")
+    forms = revert(conn.db(), t)
+    JobStore(conn, worker="operator").retry("1")
+    before = conn.db().basis_t
+    with pytest.raises(TransactError) as refused:
+        conn.transact(forms)
+    assert (":job.error/moved-on", before) == (refused.value.code, conn.db().basis_t)
+    conn.transact(revert(conn.db(), t))
+    assert {"1", "2"} == status.jobs_unstarted(conn.db())
+
+
+def test_a_transaction_about_no_job_has_nothing_to_take_back(conn):
+    t = conn.transact([{":order/number": "A-1"}]).db_after.basis_t
+    assert [] == revert(conn.db(), t)
+
+
+CHANGES = st.dictionaries(
+    st.integers(0, 7),
+    st.fixed_dictionaries(
+        {":job/status": st.sampled_from(STATUSES)}, optional={":org/id": st.integers(0, 2), ":job/dep": st.integers(0, 5)}
+    ),
+    min_size=1,
+)
+
+
+@given(CHANGES, CHANGES, st.sets(st.integers(0, 5), max_size=2))
+@settings(max_examples=80, deadline=None)
+def test_reverting_right_away_leaves_jobs_as_they_were_and_others_alone(first, second, retracted):
+    """Statuses, cardinality-one and -many attributes, new jobs and retracted ones, all in one transaction."""
+
+    def told(changes):
+        maps = [{":db/id": f"e{n}", ":job/id": str(n), ":job/type": ":a", **about} for n, about in changes.items()]
+        return [{**one, **({":job/dep": [":job/id", str(one[":job/dep"])]} if ":job/dep" in one else {})} for one in maps]
+
+    with factstore.connect("memory:") as conn:
+        install(conn)
+        conn.transact([{":db/ident": ":org/id", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}])
+        conn.transact([job_txn("a", id=str(n)) for n in range(6)])
+        conn.transact(told(first))
+        before = conn.db()
+        gone = [[":db/retractEntity", [":job/id", str(n)]] for n in retracted - set(second) - {c.get(":job/dep") for c in second.values()}]
+        t = conn.transact([*told(second), *gone]).db_after.basis_t
+        others = facts(conn.db(), of_jobs=False)
+        forms = revert(conn.db(), t)
+        if forms:
+            conn.transact(forms)
+        status_id = before.schema.attribute(":job/status").id
+        changed = {d.e for d in conn.db().as_of(t).since(t - 1).history().datoms("aevt", ":job/status")}
+        expected = {(e, a, STATUSES[0] if a == status_id and e in changed and v == STATUSES[1] else v) for e, a, v in facts(before)}
+        assert expected == facts(conn.db())
+        assert others == facts(conn.db(), of_jobs=False)
