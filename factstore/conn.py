@@ -16,11 +16,13 @@ from factstore.commit import Committer, in_micros, machine_clock
 from factstore.conditions import Conditional
 from factstore.datom import TX_PARTITION, Datom, partition_of, t_of
 from factstore.db import Database, Point
-from factstore.errors import Closed, DatabaseError
+from factstore.errors import Closed, DatabaseError, TransactError
+from factstore.inference import inferred
 from factstore.interactive import Transaction, transacting
 from factstore.reports import Listener, TxReports
 from factstore.storage import Storage, Sync, open_storage
 from factstore.transact import Nones, TxReport
+from factstore.transact.forms import read_forms
 from factstore.values import instant_to_micros, micros_to_instant
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ def connect(
     read_only: bool = False,
     sync: Sync = "full",
     cache_bytes: int = DEFAULT_CACHE_BYTES,
+    infer_schema: bool = False,
     clock: Callable[[], datetime] | None = None,
 ) -> Connection:
     """Return a connection to a store, made if it is not there yet.
@@ -47,6 +50,7 @@ def connect(
         read_only: refuse transactions.
         sync: "full": what `transact` returned from survives the machine; "none": it survives this process only.
         cache_bytes: what blocks and columns in memory may take.
+        infer_schema: let `transact` declare attributes that nobody has declared, by the values that come for them.
         clock: tells the time of transactions, as an aware datetime; None is the machine's. Tests bring their own.
     Raises: NotAStore, StorageError.
 
@@ -56,7 +60,7 @@ def connect(
     """
     storage = open_storage(uri, create=create, read_only=read_only, sync=sync)
     try:
-        return Connection(storage, cache_bytes=cache_bytes, clock=clock)
+        return (Inferring if infer_schema else Connection)(storage, cache_bytes=cache_bytes, clock=clock)
     except BaseException:
         storage.close()
         raise
@@ -322,6 +326,25 @@ class Connection:
     def _check_open(self) -> None:
         if self._closed:
             raise Closed(":db.error/storage-closed", f"{self._storage.description} was closed", store=self._storage.description)
+
+
+class Inferring(Connection):
+    """A connection that declares what `transact` needs: `connect(…, infer_schema=True)`."""
+
+    def transact(
+        self, tx_data: Any, *, none: Nones = "reject", if_unchanged_since: Point | None = None, key: str | None = None
+    ) -> TxReport:
+        """Commit a transaction, and before it, if need be, one that declares what it uses and nobody declared.
+
+        Raises: what `transact` of a connection raises, and SchemaError(:db.error/cannot-infer); nothing was declared then.
+        """
+        forms = read_forms(tx_data)
+        try:
+            return super().transact(forms, none=none, if_unchanged_since=if_unchanged_since, key=key)
+        except TransactError as error:
+            declarations = inferred(self.db(), forms, error, none=none)
+        super().transact(declarations)
+        return super().transact(forms, none=none, if_unchanged_since=if_unchanged_since, key=key)
 
 
 def _reached(db: Database, point: Point) -> int | None:

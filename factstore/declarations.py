@@ -13,7 +13,7 @@ from uuid import UUID
 
 from factstore.errors import SchemaError
 from factstore.fields import Slot, is_shape, slots_of
-from factstore.values import VALUE_TYPES, Keyword, Symbol, Uri
+from factstore.values import LONG_MAX, LONG_MIN, VALUE_TYPES, Keyword, Symbol, Uri
 
 _TYPES: Final[Mapping[Any, str]] = {
     bool: "boolean",
@@ -65,6 +65,19 @@ def schema_of(*classes: type) -> list[dict[str, Any]]:
     return list(found.values())
 
 
+def type_of_value(value: Any) -> str | None:
+    """Return the value type that a value by itself is of; None when it says none. Text that begins with a colon is a keyword.
+
+    >>> type_of_value(":red"), type_of_value(1), type_of_value(1 << 80), type_of_value(None)
+    ('keyword', 'long', 'bigint', None)
+    """
+    if type(value) is str and value.startswith(":"):
+        return "keyword"
+    if type(value) is int and not LONG_MIN <= value <= LONG_MAX:
+        return "bigint"
+    return _TYPES.get(type(value))
+
+
 def _declaration(shape: type, slot: Slot) -> dict[str, Any]:
     said = slot.declared
     form: dict[str, Any] = {
@@ -82,6 +95,7 @@ def _declaration(shape: type, slot: Slot) -> dict[str, Any]:
         ":db/index": said.index,
         ":db/fulltext": said.fulltext,
         ":db/noHistory": said.no_history,
+        ":db/stamp": said.stamp and f":db.stamp/{said.stamp}",
         ":db/doc": said.doc,
         ":db.attr/preds": list(said.preds),
     }

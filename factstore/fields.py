@@ -32,6 +32,7 @@ class Attr:
         type: its value type, such as "bigint", where the Python type does not say it.
         unique: "identity": a value names its entity, and asserting it again finds that entity; "value": nobody else may have it.
         component: what it refers to is a part, and goes with the whole.
+        stamp: the store keeps it: "created" or "updated" is the instant at which an entity was made, or last changed.
         preds: registered functions that must be true of a value.
         members: fields of the same class that a composite tuple is made of; it is read, and written by writing those.
 
@@ -47,6 +48,7 @@ class Attr:
     index: bool = False
     fulltext: bool = False
     no_history: bool = False
+    stamp: Literal["created", "updated"] | None = None
     preds: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
     doc: str | None = None
@@ -117,10 +119,14 @@ def _is_pair(hint: Any) -> bool:
     return get_origin(hint) is tuple and len(get_args(hint)) > 1 and get_args(hint)[-1] is not Ellipsis
 
 
+def _follows(declared: Attr) -> bool:
+    """Tell what the store makes of the rest: an instance that was read and changed has what it was made of before."""
+    return bool(declared.members) or declared.stamp == "updated"
+
+
 def map_of(instance: Any) -> dict[str, Any]:
     """Return the map form that says what an instance says; an entity id of None is left out, other Nones are the reader's."""
-    # A composite tuple follows its members, which may have changed since the instance was read.
-    said = {slot.attribute: getattr(instance, slot.name) for slot in slots_of(instance.__class__) if not slot.declared.members}
+    said = {slot.attribute: getattr(instance, slot.name) for slot in slots_of(instance.__class__) if not _follows(slot.declared)}
     if said.get(":db/id", ...) is None:
         del said[":db/id"]
     return said

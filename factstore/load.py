@@ -176,7 +176,10 @@ def _preparation(known: Database, read: list[_Typed], reread: Callable[[Database
             return Change(facts, tempids, next_n, instant)
         count = int(new.sum())
         es = np.arange(count, dtype=np.int64) + (USER_BASE | next_n)
-        return Change(facts, tempids, next_n + count, instant, _bulk(batch, None if new.all() else new, es, db.basis_t + 1))
+        loaded = _bulk(batch, None if new.all() else new, es, db.basis_t + 1)
+        if db.schema.stamps:
+            _stamp(loaded, [attribute.id for attribute in db.schema.stamps], instant, db.basis_t + 1)
+        return Change(facts, tempids, next_n + count, instant, loaded)
 
     return prepared
 
@@ -283,6 +286,17 @@ def _bulk(batch: Sequence[_Typed], new: Array | None, es: Ints, t: int) -> dict[
         if rows.size:
             loaded[a] = rows if a not in loaded else _joined(loaded[a], rows)
     return loaded
+
+
+def _stamp(loaded: dict[int, Rows], stamps: Sequence[int], instant: int, t: int) -> None:
+    """Say of every new entity when it was made, unless a column does."""
+    if loaded:
+        made = np.unique(np.concatenate([rows.e for rows in loaded.values()]))
+        for a in stamps:
+            known = loaded.get(a)
+            es = made if known is None else np.setdiff1d(made, known.e, assume_unique=True)
+            rows = Rows(es, np.full(len(es), instant, np.int64), np.full(len(es), t, np.int64))
+            loaded[a] = rows if known is None else column.sort(column.concat([known, rows], "i8"), BY_ENTITY)
 
 
 def _rows(typed: _Typed, new: Array | None, es: Ints, t: int) -> Rows:

@@ -41,12 +41,15 @@ EXCISE: Final = 29  # of a transaction: what was taken out of the store, all of 
 EXCISE_BEFORE: Final = 30
 MIGRATION_NAME: Final = 31  # of a transaction: the migration that it is
 MIGRATION_CHECKSUM: Final = 32
+STAMP: Final = 33  # of an attribute of instants that follows what happens to an entity
 FIRST_FREE_ID: Final = 100
 
 CARDINALITY_ONE: Final = Keyword(":db.cardinality/one")
 CARDINALITY_MANY: Final = Keyword(":db.cardinality/many")
 UNIQUE_IDENTITY: Final = Keyword(":db.unique/identity")
 UNIQUE_VALUE: Final = Keyword(":db.unique/value")
+STAMP_CREATED: Final = Keyword(":db.stamp/created")
+STAMP_UPDATED: Final = Keyword(":db.stamp/updated")
 
 # System attributes of transactions: what they say is no part of the schema.
 OF_TRANSACTIONS: Final = frozenset({TX_INSTANT, TX_KEY, EXCISE, EXCISE_BEFORE, MIGRATION_NAME, MIGRATION_CHECKSUM})
@@ -66,6 +69,7 @@ class Attribute:
     is_component: bool = False
     no_history: bool = False
     fulltext: bool = False
+    stamp: Keyword | None = None  # STAMP_CREATED, STAMP_UPDATED or None
     doc: str | None = None
     preds: tuple[str, ...] = ()  # symbols of registered predicates a value must satisfy
     tuple_attrs: tuple[Keyword, ...] = ()  # composite: the attributes it is made of
@@ -117,7 +121,7 @@ class Attribute:
 class Schema:
     """All attributes and idents of a database; immutable. Build on `EMPTY` with `plus`."""
 
-    __slots__ = ("_by_key", "_composites", "_facts", "_ident_of", "_idents", "references")
+    __slots__ = ("_by_key", "_composites", "_facts", "_ident_of", "_idents", "references", "stamps")
 
     def __init__(
         self, facts: PMap[int, PMap[int, Any]], idents: PMap[str, int], ident_of: PMap[int, Keyword], by_key: dict[Any, Attribute]
@@ -127,9 +131,11 @@ class Schema:
         self._ident_of = ident_of
         # A plain dict, never written after this line: attributes are looked up for every form of every transaction.
         self._by_key = by_key
-        self.references = tuple(sorted({attribute.id for attribute in by_key.values() if attribute.is_ref}))
+        distinct = {id(attribute): attribute for attribute in by_key.values()}.values()
+        self.references = tuple(sorted({attribute.id for attribute in distinct if attribute.is_ref}))
+        self.stamps = tuple(sorted((attribute for attribute in distinct if attribute.stamp is not None), key=lambda found: found.id))
         composites: dict[int, list[Attribute]] = {}
-        for attribute in {id(x): x for x in by_key.values()}.values():
+        for attribute in distinct:
             for member in attribute.tuple_attrs:
                 if member in by_key:
                     composites.setdefault(by_key[member].id, []).append(attribute)
@@ -241,6 +247,7 @@ def _attribute(
         is_component=bool(properties.get(IS_COMPONENT)),
         no_history=bool(properties.get(NO_HISTORY)),
         fulltext=bool(properties.get(FULLTEXT)),
+        stamp=ident_of.get(properties.get(STAMP, -1)),
         doc=properties.get(DOC),
         preds=tuple(sorted(properties.get(ATTR_PREDS, ()))),
         tuple_attrs=properties.get(TUPLE_ATTRS, ()),

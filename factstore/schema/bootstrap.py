@@ -23,6 +23,8 @@ ENUM_IDS: Final = {
     ":db.part/db": 64,
     ":db.part/tx": 65,
     ":db.part/user": 66,
+    ":db.stamp/created": 67,
+    ":db.stamp/updated": 68,
 }
 
 # id, ident, type, many, unique, doc
@@ -49,6 +51,7 @@ _ATTRIBUTES: Final = (
     (at.EXCISE, ":db/excise", "ref", False, None, "What was excised: an entity, or the values of an attribute."),
     (at.EXCISE_BEFORE, ":db.excise/beforeT", "long", False, None, "The t before which an excision took facts out."),
     (at.MIGRATION_NAME, ":db.migration/name", "string", False, ":db.unique/value", "The migration that a transaction is."),
+    (at.STAMP, ":db/stamp", "ref", False, None, "Whether the attribute tells when an entity was made, or last changed; kept by the store."),
     (at.MIGRATION_CHECKSUM, ":db.migration/checksum", "string", False, None, "A digest of what a migration said when it was applied."),
 )
 

@@ -26,7 +26,7 @@ Properties: TypeAlias = Mapping[int, Any]
 _NEEDED: Final = {at.IDENT: ":db/ident", at.VALUE_TYPE: ":db/valueType", at.CARDINALITY: ":db/cardinality"}
 _FIXED: Final = (at.VALUE_TYPE, at.TUPLE_ATTRS, at.TUPLE_TYPES, at.TUPLE_TYPE, at.FULLTEXT)
 _DEFINING: Final = frozenset(
-    {at.VALUE_TYPE, at.CARDINALITY, at.UNIQUE, at.INDEX, at.IS_COMPONENT, at.NO_HISTORY, at.FULLTEXT}
+    {at.VALUE_TYPE, at.CARDINALITY, at.UNIQUE, at.INDEX, at.IS_COMPONENT, at.NO_HISTORY, at.FULLTEXT, at.STAMP}
     | {at.TUPLE_ATTRS, at.TUPLE_TYPES, at.TUPLE_TYPE, at.ATTR_PREDS}
 )
 _TUPLE_SHAPES: Final = (at.TUPLE_ATTRS, at.TUPLE_TYPES, at.TUPLE_TYPE)
@@ -91,6 +91,8 @@ class _Change:
             yield from self._altered(known, after)
         elif _DEFINING & after.keys():
             yield from self._installed(e, after)
+        if at.STAMP in after:
+            yield from self._stamp(e, after)
 
     def _guarded(self, e: int, changed: list[Fact]) -> Iterator[Violation]:
         for _, a, v, _, added in changed:
@@ -154,6 +156,12 @@ class _Change:
                 if found not in VALUE_TYPES or found == TUPLE.ident:
                     yield _bad(e, shapes[0], f"{name} takes value types other than tuples in its slots, got {found}", got=found)
 
+    def _stamp(self, e: int, after: Properties) -> Iterator[Violation]:
+        name, of_instants = after.get(at.IDENT), after.get(at.VALUE_TYPE) == ENUM_IDS[":db.type/instant"]
+        if not of_instants or after.get(at.CARDINALITY) == _MANY or at.UNIQUE in after or self._schema.composites_of(e):
+            text = f":db/stamp is for an attribute of one instant, neither unique nor a member of a composite tuple; {name} is another"
+            yield _bad(e, at.STAMP, text)
+
     def _composite(self, e: int, name: Keyword, after: Properties) -> Iterator[Violation]:
         if after[at.CARDINALITY] == _MANY:
             yield _bad_composite(e, at.CARDINALITY, f"{name} is a composite tuple, which has cardinality one")
@@ -165,6 +173,8 @@ class _Change:
                 yield _bad_composite(e, at.TUPLE_ATTRS, f"{name} takes members of cardinality one, {member} has many", got=member)
             elif member_is[at.VALUE_TYPE] == ENUM_IDS[TUPLE.ident]:
                 yield _bad_composite(e, at.TUPLE_ATTRS, f"{name} takes members that are no tuples, {member} is one", got=member)
+            elif at.STAMP in member_is:
+                yield _bad_composite(e, at.TUPLE_ATTRS, f"{name} takes members that have no :db/stamp, {member} has", got=member)
 
     def _properties_of(self, name: str | None) -> Properties:
         if name is None:

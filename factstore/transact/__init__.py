@@ -4,7 +4,7 @@
     expand    maps, nested maps, reverse → claims       terms      ids, idents, lookup refs and values of a claim
     resolve   which entity each tempid is               datoms     conflicts, what is known, what is replaced
     check     what must hold before and after           unchanged  since when nothing new may be known
-    report    what the caller gets
+    stamps    when entities were made and changed     report     what the caller gets
 
 Law: a transaction is a set that reads the database before it; the order of its forms means nothing.
 """
@@ -26,6 +26,7 @@ from factstore.transact.forms import read_forms, set_exactly
 from factstore.transact.functions import Cancelled, Functions, at_instant, cancel, tx_instant
 from factstore.transact.report import TxReport, report
 from factstore.transact.resolve import resolve, settle
+from factstore.transact.stamps import stamp
 from factstore.transact.unchanged import check_unchanged
 
 __all__ = ["Cancelled", "Nones", "Prepared", "TxReport", "cancel", "prepare", "report", "set_exactly", "tx_instant", "with_"]
@@ -60,6 +61,8 @@ def prepare(
     settled = settle(claims, ids)
     instant = check_before(claims, settled, functions, now)
     changes = datoms(claims, settled, fresh, instant)
+    if db.schema.stamps:
+        stamp(claims, changes, instant)
     check_after(claims, settled, changes)
     if if_unchanged_since is not None:
         check_unchanged(claims, settled, changes, if_unchanged_since)

@@ -187,7 +187,9 @@ def plain_attributes(schema: Schema) -> dict[str, _Plain]:
         # The newest schema of each store is asked for again and again, older ones never: keep few.
         if len(_plain_of) > 8:
             _plain_of.clear()
-        found = _plain_of[schema] = {a.ident: _plain(a) for a in schema.attributes if _is_plain(schema, a)}
+        # Where entities are stamped no transaction is that simple.
+        attributes = () if schema.stamps else schema.attributes
+        found = _plain_of[schema] = {a.ident: _plain(a) for a in attributes if _is_plain(schema, a)}
     return found
 
 

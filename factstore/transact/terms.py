@@ -21,6 +21,7 @@ from factstore.schema.attribute import (
     CARDINALITY,
     ENSURE,
     ENTITY_PREDS,
+    STAMP,
     TUPLE_ATTRS,
     TUPLE_TYPE,
     TUPLE_TYPES,
@@ -42,7 +43,7 @@ VALUE_SLOTS: Final = "value slots"  # (slot, attribute, place): where a slot sta
 
 _ENUMS: Final = {
     a: {name: eid for name, eid in ENUM_IDS.items() if name.startswith(prefix)}
-    for a, prefix in ((VALUE_TYPE, ":db.type/"), (CARDINALITY, ":db.cardinality/"), (UNIQUE, ":db.unique/"))
+    for a, prefix in ((VALUE_TYPE, ":db.type/"), (CARDINALITY, ":db.cardinality/"), (UNIQUE, ":db.unique/"), (STAMP, ":db.stamp/"))
 }
 _CALLED_BY_NAME: Final = frozenset({ATTR_PREDS, ENTITY_PREDS})
 _SHAPES: Final = frozenset({TUPLE_ATTRS, TUPLE_TYPES, TUPLE_TYPE})
@@ -278,6 +279,7 @@ class Terms:
             place,
             what="attribute",
             got=key,
+            value=value,
             nearest=near,
             declaration=declaration_of(key, value),
         )
@@ -315,7 +317,7 @@ class Terms:
         return eid
 
     def _enum(self, attribute: Attribute, value: Any, place: Place) -> int | None:
-        """Return the id of one of the enumerations of :db/valueType, :db/cardinality or :db/unique."""
+        """Return the id of one of the enumerations of :db/valueType, :db/cardinality, :db/unique or :db/stamp."""
         allowed = _ENUMS[attribute.id]
         name = self.schema.ident(value) if type(value) is int else value
         if isinstance(name, str) and name in allowed:

@@ -203,3 +203,23 @@ def test_a_member_that_is_no_field_is_refused():
     with pytest.raises(SchemaError) as caught:
         schema_of(wrong)
     assert "'z'" in str(caught.value)
+
+
+@dataclass
+class Note:
+    text: str
+    made: Annotated[datetime | None, Attr(stamp="created")] = None
+    changed: Annotated[datetime | None, Attr(stamp="updated")] = None
+    eid: Annotated[int | None, ":db/id"] = None
+
+
+def test_a_class_declares_stamps_and_its_instances_do_not_hold_them_still():
+    with factstore.connect("memory:") as conn:
+        conn.transact(schema_of(Note))
+        made = conn.transact([Note("a")])
+        note = pull(conn.db(), Note, made.tx_data[1].e)
+        changed = conn.transact([replace(note, text="b")])
+        assert (made.tx_data[0].v, changed.tx_data[0].v) == (
+            value(conn.db(), note.eid, ":note/made"),
+            value(conn.db(), note.eid, ":note/changed"),
+        )

@@ -44,7 +44,7 @@ SCHEMA: list[Any] = [
         ":db/cardinality": f":db.cardinality/{'many' if name == ':s/tags' else 'one'}",
         **({":db/unique": UNIQUE[name]} if name in UNIQUE else {}),
         **({":db/isComponent": True} if name == ":s/part" else {}),
-        **({":db.attr/preds": ["even?"]} if name == ":s/checked" else {}),
+        **({":db.attr/preds": ["laws/even?"]} if name == ":s/checked" else {}),
     }
     for name, kind in TYPES.items()
 ]
