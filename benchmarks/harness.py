@@ -27,6 +27,8 @@ class Row:
     unit: str
     aim: str = ""
     samples: list[float] = field(default_factory=list)
+    peers: dict[str, float | str] = field(default_factory=dict)  # what each of the others took, or why there is no figure
+    note: str = ""
 
     @property
     def ratio(self) -> float | None:
