@@ -1,8 +1,8 @@
 """The questions that `benchmarks.queries` asks, put to us and to SQLite: `python -m benchmarks.asked ours|sqlite SECTION`.
 
-Each call is a process of its own and prints a line of JSON for a question: the least and the middle seconds of seven samples, how
-many rows the answer has, the sum of its last column and a digest of all of it, by which answers are compared. Other peers are
-programs that print such lines too.
+Each call is a process of its own and prints a line of JSON for a question: the least seconds of seven samples on the clock, the
+middle one of the processor, how many rows the answer has, the sum of its last column and a digest of all of it, by which answers are
+compared. Other peers are programs that print such lines too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import factstore
 from benchmarks import graphs
@@ -75,30 +75,38 @@ POINTS = {
 # -- measuring
 
 
+class Sample(NamedTuple):
+    """Seconds an answer took: on the clock, and of the processor."""
+
+    wall: float
+    cpu: float
+
+
 def measured(metric: str, ask: Ask, per: int = 1, *, rows: Callable[[Any], Iterable[Any]] = lambda answer: answer) -> None:
     """Ask until it is warm, then seven times for a while, and print what it took."""
-    start = time.perf_counter()
+    first = time.perf_counter()
     answer = ask()
-    first = time.perf_counter() - start
+    first = time.perf_counter() - first
     told = {"metric": metric, **compared(rows(answer))}
     del answer
-    samples = [first]
-    if first < ENOUGH:
-        end = time.perf_counter() + min(0.5, 3 * first)
-        while time.perf_counter() < end:
-            ask()
-        samples = [lasting(ask) for _ in range(SAMPLES)]
-    print(json.dumps({**told, "min": min(samples) / per, "median": statistics.median(samples) / per, "first": first}), flush=True)
+    end = time.perf_counter() + min(0.5, 3 * first)
+    while time.perf_counter() < end:
+        ask()
+    samples = [lasting(ask) for _ in range(SAMPLES if first < ENOUGH else 1)]
+    least, cpu = min(sample.wall for sample in samples), statistics.median(sample.cpu for sample in samples)
+    print(json.dumps({**told, "min": least / per, "cpu": cpu / per, "first": first}), flush=True)
 
 
-def lasting(ask: Ask) -> float:
+def lasting(ask: Ask) -> Sample:
     """Return the seconds that an answer takes, over as many as fill a sample."""
     gc.collect()
-    times, start = 0, time.perf_counter()
-    while (passed := time.perf_counter() - start) < SPAN or not times:
+    times, cpu, start = 0, time.process_time(), time.perf_counter()
+    while True:
         ask()
         times += 1
-    return (time.perf_counter() - start if times == 1 else passed) / times
+        passed = time.perf_counter() - start
+        if passed >= SPAN:
+            return Sample(passed / times, (time.process_time() - cpu) / times)
 
 
 def compared(rows: Iterable[Any]) -> dict[str, Any]:

@@ -342,9 +342,10 @@ def main() -> None:
     for name in args.parts or PARTS:
         part, full, quick = PARTS[name]
         for found in part(peers, quick if args.quick else full):
+            found.part = name
             show(found)
             rows.append(found)
-    if not (args.quick or args.parts):
+    if not args.quick:
         save("jobs", rows)
 
 

@@ -1,15 +1,17 @@
 """Datalog beside other engines, in one run: `python -m benchmarks.queries [--quick] [--peers FOLDER] [section …]`.
 
-Everyone is timed inside a process of its own, on the same seeded data, for the best of seven samples; answers as the language of
-the one who asks has them (Python: tuples) count as part of it. SQLite is always there. FOLDER holds the programs of the others and
-a `run_peers.py` that takes PEER/WORKLOAD and prints a line of JSON a metric. Answers are compared: with SQLite whole, with the
-others by their number of rows and the sum of their last column; a difference fails the run.
+Everyone is timed inside a process of its own, on the same seeded data, for the best of seven samples on the clock or, where the
+machine was busy with others, of the processor; answers as the language of the one who asks has them (Python: tuples) count as part
+of it. SQLite is always there. FOLDER holds the programs of the others and a `run_peers.py` that takes PEER/WORKLOAD and prints a
+line of JSON a metric. Answers are compared: with SQLite whole, with the others by their number of rows and the sum of their last
+column; a difference fails the run. A section that is named replaces its own rows of the results and leaves the others.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -95,11 +97,18 @@ def peer(folder: Path, name: str, workload: str) -> tuple[dict[str, Line], str]:
     for line in found:
         if "metric" in line and "-cached" not in line["peer"]:
             known = best.get(line["metric"])
-            if known is None or known.get("min") is None or (line["min"] is not None and line["min"] < known["min"]):
+            if known is None or taken(line) < taken(known):
                 best[line["metric"]] = line
         elif line.get("rc"):
             failure = f"stopped after {line['wall_s']:.0f} s" if line["rc"] == -9 else "failed"
     return best, failure or "not asked"
+
+
+def taken(line: Line) -> float:
+    """Return the seconds an answer took: the least on the clock or, where the machine was busy with others, of the processor."""
+    if line["min"] is None:
+        return math.inf
+    return float(min(line["min"], line.get("cpu") or math.inf))
 
 
 def section(name: str, folder: Path | None, *, quick: bool) -> list[Row]:
@@ -111,23 +120,24 @@ def section(name: str, folder: Path | None, *, quick: bool) -> list[Row]:
     for line in ours:
         metric = line["metric"]
         against = {"SQLite": sqlite[metric]}
-        cells: dict[str, float | str] = {}
         for peer_name, (answers, reason) in others.items():
-            told = answers.get(metric.removesuffix(" one by one"), {"min": None, "note": reason})
-            against |= {LABELS[peer_name]: told} if told["min"] is not None else {}
-            cells[LABELS[peer_name]] = told["min"] if told["min"] is not None else str(told.get("note", reason)).removeprefix("error: ")
+            against[LABELS[peer_name]] = answers.get(metric.removesuffix(" one by one"), {"min": None, "note": reason})
         title = NAMES.get(metric, metric if name in ("people", "rules") else f"{name}: {metric}")
-        rows.append(row(title, line, against, {"SQLite": sqlite[metric]["min"], **cells}, what.aims.get(metric, what.aim)))
-        rows[-1].note = differences(metric, line, against)
+        rows.append(row(title, line, against, what.aims.get(metric, what.aim)))
+        rows[-1].part, rows[-1].note = name, differences(metric, line, against)
     return rows
 
 
-def row(title: str, ours: Line, against: dict[str, Line], cells: dict[str, float | str], aim: str) -> Row:
+def row(title: str, ours: Line, against: dict[str, Line], aim: str) -> Row:
     """Return a row, and print it: ours beside the fastest of the others."""
-    fastest = min(against, key=lambda name: against[name]["min"])
-    scale, unit = (1e3, "ms") if ours["min"] > 1e-4 else (1e6, "µs")
-    peers = {name: value * scale if isinstance(value, (int, float)) else value for name, value in cells.items()}
-    made = Row(title, ours["min"] * scale, against[fastest]["min"] * scale, fastest, unit, aim, peers=peers)
+    seconds = {name: taken(line) for name, line in against.items() if line["min"] is not None}
+    fastest = min(seconds, key=seconds.__getitem__)
+    scale, unit = (1e3, "ms") if taken(ours) > 1e-4 else (1e6, "µs")
+    cells = {
+        name: seconds[name] * scale if name in seconds else str(line.get("note", "")).removeprefix("error: ")
+        for name, line in against.items()
+    }
+    made = Row(title, taken(ours) * scale, seconds[fastest] * scale, fastest, unit, aim, peers=cells)
     show(made)
     return made
 
@@ -136,6 +146,8 @@ def differences(metric: str, ours: Line, against: dict[str, Line]) -> str:
     """Return who answered something else than we did, and what."""
     wrong = []
     for name, told in against.items():
+        if told["min"] is None:
+            continue
         keys = ("count", "check", "digest") if name == "SQLite" else ("count", "check")
         # A number that a peer gives as text, or as a column before the last, is not in its sum.
         differs = [key for key in keys if told.get(key) is not None and told[key] != ours[key]]
@@ -151,7 +163,7 @@ def steady(*, quick: bool) -> Iterable[Row]:
             continue
         for line in own("steady", program, quick=quick):
             title = f"clause order, slowest over fastest: {line['metric']}" if program == "order" else line["metric"]
-            found = Row(title, line["value"], None, "", "" if program == "order" else "MiB", aim)
+            found = Row(title, line["value"], None, "", "" if program == "order" else "MiB", aim, part="steady")
             show(found)
             yield found
 
@@ -166,7 +178,7 @@ def main() -> None:
     wanted = args.sections or (small if args.quick else [*SECTIONS, "steady"])
     rows = [found for name in wanted if name != "steady" for found in section(name, args.peers, quick=args.quick)]
     rows += steady(quick=args.quick) if "steady" in wanted else []
-    if not (args.quick or args.sections):
+    if not args.quick:
         save("queries", rows)
     wrong = [found.note for found in rows if found.note]
     if wrong:

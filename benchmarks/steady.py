@@ -53,7 +53,7 @@ def order() -> None:
         assert all(answer == answers[0] for answer in answers), name
         del answers
         # By turns, so that a busy moment of the machine is no order's own.
-        rounds = [[lasting(ask) for ask in asks] for _ in range(SAMPLES)]
+        rounds = [[lasting(ask).cpu for ask in asks] for _ in range(SAMPLES)]
         best = [min(samples) for samples in zip(*rounds, strict=True)]
         tell(f"{name}, {len(asks)} orders", max(best) / min(best))
 
