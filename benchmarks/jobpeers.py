@@ -16,10 +16,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 POSTGRES, REDIS = 54329, 63790  # the ports that the programs expect
 LIMIT = 400  # seconds for one program
+REPEATS = 2
+PATIENCE = 20  # seconds a killed worker's job is waited for
 
 Cells = dict[str, dict[str, float | str]]  # by measure, by peer
 
@@ -35,12 +37,12 @@ class Peer(NamedTuple):
 
 
 PEERS = {
-    "huey": Peer("Huey SQLite", "huey", "", 5_000, {}),
-    "procrastinate": Peer("procrastinate", "procrastinate", "postgres", 2_000, {"CONC": "10"}),
-    "oban": Peer("oban", "oban", "postgres", 2_000, {"CONC": "10"}),
-    "dbos": Peer("DBOS", "dbos", "postgres", 2_000, {}),
-    "dramatiq": Peer("dramatiq Redis", "dramatiq", "redis", 10_000, {"CONC": "8"}),
-    "celery": Peer("Celery Redis", "celery", "redis", 3_000, {}),
+    "huey": Peer("Huey SQLite", "huey", "", 3_000, {}),
+    "procrastinate": Peer("procrastinate", "procrastinate", "postgres", 1_000, {"CONC": "10"}),
+    "oban": Peer("oban", "oban", "postgres", 1_000, {"CONC": "10"}),
+    "dbos": Peer("DBOS", "dbos", "postgres", 1_000, {}),
+    "dramatiq": Peer("dramatiq Redis", "dramatiq", "redis", 5_000, {"CONC": "8"}),
+    "celery": Peer("Celery Redis", "celery", "redis", 1_500, {}),
 }
 MEASURES = ("enq_s", "enq_many_s", "w1_jobs_s", "w2_jobs_s", "w1_cpu_ms", "w2_cpu_ms", "lat_p50_ms", "lat_p95_ms", "crash_s")
 
@@ -85,14 +87,14 @@ def measured(folder: Path, python: str) -> Cells:
     with servers() as pids, tempfile.TemporaryDirectory() as scratch:
         programs = Path(shutil.copytree(folder, Path(scratch) / "programs"))  # they write beside themselves
         for name, peer in PEERS.items():
-            reason, told = absent(peer, pids, python), {}
+            reason, found = absent(peer, pids, python), {}
             if not reason:
-                told, reason = run(name, peer, programs, python, pids)
+                found, reason = run(name, peer, programs, python, pids)
             for measure in MEASURES:
-                value = told.get(measure)
+                value = found.get(measure)
                 if reason or value is not None:
                     cells[measure][peer.label] = reason or value or 0.0
-            print(peer.label, reason or json.dumps(told), flush=True)
+            print(peer.label, reason or json.dumps(found), flush=True)
     return cells
 
 
@@ -107,14 +109,10 @@ def absent(peer: Peer, pids: dict[str, int], python: str) -> str:
 def run(name: str, peer: Peer, programs: Path, python: str, pids: dict[str, int]) -> tuple[dict[str, float | str], str]:
     """Return what a peer's programs measured, or why they did not."""
     env = {**os.environ, **peer.env, "SERVER_PIDS": str(pids.get(peer.server, "")), "PYTHONPATH": str(programs)}
-    bench = [python, "bench.py", name, str(peer.jobs), "--reps", "3", "--lat", "100"]
-    try:
-        done = subprocess.run(bench, cwd=programs, env=env, capture_output=True, text=True, timeout=LIMIT, check=False)
-    except subprocess.TimeoutExpired:
-        return {}, f"over {LIMIT} s"
-    if done.returncode:
-        return {}, f"failed: {(done.stderr.strip().splitlines() or [''])[-1][:80]}"
-    found = json.loads(done.stdout.strip().splitlines()[-1])
+    bench = [python, "bench.py", name, str(peer.jobs), "--reps", str(REPEATS), "--lat", "100"]
+    found, reason = told(bench, programs, env)
+    if reason:
+        return {}, reason
     for w in ("w1", "w2"):
         if f"{w}_worker_cpu_ms" in found:
             found[f"{w}_cpu_ms"] = found[f"{w}_worker_cpu_ms"] + found.get(f"{w}_server_cpu_ms", 0.0)
@@ -123,10 +121,20 @@ def run(name: str, peer: Peer, programs: Path, python: str, pids: dict[str, int]
 
 def crashed(name: str, programs: Path, python: str, env: dict[str, str]) -> float | str:
     """Return the seconds until all was done after the only worker was killed and another started, or that it never was."""
+    found, reason = told([python, "crash.py", name, name, str(PATIENCE)], programs, env)
+    after = found.get("all_done_after_s")
+    return reason or (f"not within {PATIENCE} s" if after is None else float(after))
+
+
+def told(command: list[str], programs: Path, env: dict[str, str]) -> tuple[dict[str, Any], str]:
+    """Run a program and return the line of JSON it ends with, or why there is none."""
+    process = subprocess.Popen(command, cwd=programs, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        command = [python, "crash.py", name, name, "20"]
-        done = subprocess.run(command, cwd=programs, env=env, capture_output=True, text=True, timeout=90, check=False)
-        after = json.loads(done.stdout.strip().splitlines()[-1])["all_done_after_s"]
-    except (subprocess.TimeoutExpired, IndexError):
-        return "failed"
-    return "not within 20 s" if after is None else float(after)
+        out, err = process.communicate(timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # it ends its workers then
+        process.communicate()
+        return {}, f"over {LIMIT} s"
+    if process.returncode:
+        return {}, f"failed: {(err.strip().splitlines() or [''])[-1][:80]}"
+    return json.loads(out.strip().splitlines()[-1]), ""
