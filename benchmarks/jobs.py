@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,9 +128,21 @@ def bench() -> Iterator[Bench]:
 
 
 def cpu(processes: Sequence[subprocess.Popen[bytes]]) -> float:
-    """Return the seconds of processor time that processes have used."""
-    stats = [Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split() for process in processes]
-    return sum(int(fields[11]) + int(fields[12]) for fields in stats) / TICK
+    """Return the seconds of processor time that processes have used, with those they started."""
+    used, children = {}, defaultdict(list)
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue  # it ended meanwhile
+        children[int(fields[1])].append(int(folder.name))
+        used[int(folder.name)] = sum(map(int, fields[11:15])) / TICK
+    total, found = 0.0, [process.pid for process in processes]
+    while found:
+        pid = found.pop()
+        total += used.get(pid, 0.0)
+        found += children[pid]
+    return total
 
 
 class Drained(NamedTuple):
