@@ -27,6 +27,9 @@ class Row:
     unit: str
     aim: str = ""
     samples: list[float] = field(default_factory=list)
+    peers: dict[str, float | str] = field(default_factory=dict)  # what each of the others took, or why there is no figure
+    note: str = ""
+    part: str = ""  # of the benchmark, which can be run by itself
 
     @property
     def ratio(self) -> float | None:
@@ -73,14 +76,20 @@ def show(row: Row) -> None:
 
 
 def save(name: str, rows: list[Row]) -> None:
-    """Write the rows with machine and command."""
+    """Write the rows with machine and command; parts that were not run keep the rows they had."""
     RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
     about = {
-        "command": " ".join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", f"benchmarks.{name}", *(Path(arg).name for arg in sys.argv[1:])]),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
     }
-    text = json.dumps({**about, "rows": [{**asdict(row), "ratio": row.ratio} for row in rows]}, indent=1)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
+    made = [{**asdict(row), "ratio": row.ratio} for row in rows]
+    known = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    parts = {row.part for row in rows}
+    kept = [row for row in known if row.get("part", "") not in parts] if parts != {""} else []
+    order = list(dict.fromkeys(row.get("part", "") for row in [*known, *made]))
+    whole = sorted([*kept, *made], key=lambda row: order.index(row.get("part", "")))
+    path.write_text(json.dumps({**about, "rows": whole}, indent=1) + "\n", encoding="utf-8")

@@ -13,18 +13,29 @@ README = Path(__file__).parent / "README.md"
 
 
 def table(found: dict[str, Any]) -> str:
-    """Return one run as a table, with what it ran on above it."""
+    """Return one run as a table, with what it ran on above it; each of the others has a column where there are several."""
+    others = list(dict.fromkeys(peer for row in found["rows"] for peer in row.get("peers", ())))
     lines = [
         f"`{found['command']}` · CPython {found['python']}, {found['machine']}, {found['cores']} cores, load {found['load']:.1f}",
         "",
-        "| what | ours | beside | ratio | aim |",
-        "| --- | ---: | ---: | ---: | --- |",
+        line("what", "ours", "best of the others" if others else "beside", "ratio", "aim", *others),
+        line("---", *["---:"] * 3, "---", *["---:"] * len(others)),
     ]
     for row in found["rows"]:
         beside = "" if row["baseline"] is None else f"{row['baseline']:,.2f} {row['baseline_name']}"
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        lines.append(f"| {row['name']} | {row['ours']:,.2f} {row['unit']} | {beside} | {ratio} | {row['aim']} |")
+        cells = [cell(row.get("peers", {}).get(peer, "")) for peer in others]
+        lines.append(line(row["name"], f"{row['ours']:,.2f} {row['unit']}", beside, ratio, row["aim"], *cells))
     return "\n".join(lines)
+
+
+def line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def cell(value: float | str) -> str:
+    """Return a figure, or why there is none."""
+    return value if isinstance(value, str) else f"{value:,.2f}"
 
 
 def main() -> None:

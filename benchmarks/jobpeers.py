@@ -1,0 +1,140 @@
+"""Other job systems, measured by programs of their own on servers started for the run.
+
+A folder holds `bench.py` and `crash.py`, which take a peer's name and print a line of JSON. PostgreSQL and Redis are started on this
+machine, on loopback and a temporary folder, where they are installed; what needs a server or an interpreter that is not there is a
+row with that reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+POSTGRES, REDIS = 54329, 63790  # the ports that the programs expect
+LIMIT = 400  # seconds for one program
+REPEATS = 2
+PATIENCE = 20  # seconds a killed worker's job is waited for
+
+Cells = dict[str, dict[str, float | str]]  # by measure, by peer
+
+
+class Peer(NamedTuple):
+    """A job system: its label, the module it needs, its server, how many jobs it is given, and its settings."""
+
+    label: str
+    module: str
+    server: str
+    jobs: int
+    env: dict[str, str]
+
+
+PEERS = {
+    "huey": Peer("Huey SQLite", "huey", "", 3_000, {}),
+    "procrastinate": Peer("procrastinate", "procrastinate", "postgres", 1_000, {"CONC": "10"}),
+    "oban": Peer("oban", "oban", "postgres", 1_000, {"CONC": "10"}),
+    "dbos": Peer("DBOS", "dbos", "postgres", 1_000, {}),
+    "dramatiq": Peer("dramatiq Redis", "dramatiq", "redis", 5_000, {"CONC": "8"}),
+    "celery": Peer("Celery Redis", "celery", "redis", 1_500, {}),
+}
+MEASURES = ("enq_s", "enq_many_s", "w1_jobs_s", "w2_jobs_s", "w1_cpu_ms", "w2_cpu_ms", "lat_p50_ms", "lat_p95_ms", "crash_s")
+
+
+@contextmanager
+def servers() -> Iterator[dict[str, int]]:
+    """Start the servers that are installed, and return their process ids."""
+    folder = Path(tempfile.mkdtemp(prefix="servers-"))
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        if shutil.which("redis-server"):
+            redis = ["redis-server", "--port", str(REDIS), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
+            running["redis"] = subprocess.Popen(redis, stdout=subprocess.DEVNULL)
+        binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        if binaries:
+            running["postgres"] = postgres(binaries[-1], folder / "data")
+        time.sleep(3)  # they tell nobody when they are ready
+        yield {name: process.pid for name, process in running.items() if process.poll() is None}
+    finally:
+        for process in running.values():
+            process.terminate()
+            process.wait(30)
+        shutil.rmtree(folder)
+
+
+def postgres(binaries: Path, data: Path) -> subprocess.Popen[bytes]:
+    """Make a cluster and start its server; not as root, which it refuses."""
+    user = "postgres" if os.geteuid() == 0 else None
+    data.mkdir()
+    if user:
+        data.parent.chmod(0o755)
+        shutil.chown(data, user)
+    made = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"]
+    subprocess.run(made, check=True, stdout=subprocess.DEVNULL, user=user, cwd="/")
+    server = [binaries / "postgres", "-D", data, "-p", str(POSTGRES), "-c", "listen_addresses=127.0.0.1", "-k", data]
+    return subprocess.Popen(server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=user, cwd="/")
+
+
+def measured(folder: Path, python: str) -> Cells:
+    """Run every peer's programs and return what they measured, or why not."""
+    cells: Cells = {measure: {} for measure in MEASURES}
+    with servers() as pids, tempfile.TemporaryDirectory() as scratch:
+        programs = Path(shutil.copytree(folder, Path(scratch) / "programs"))  # they write beside themselves
+        for name, peer in PEERS.items():
+            reason, found = absent(peer, pids, python), {}
+            if not reason:
+                found, reason = run(name, peer, programs, python, pids)
+            for measure in MEASURES:
+                value = found.get(measure)
+                if reason or value is not None:
+                    cells[measure][peer.label] = reason or value or 0.0
+            print(peer.label, reason or json.dumps(found), flush=True)
+    return cells
+
+
+def absent(peer: Peer, pids: dict[str, int], python: str) -> str:
+    """Return what a peer lacks here."""
+    if peer.server and peer.server not in pids:
+        return f"no {peer.server} server here"
+    found = subprocess.run([python, "-c", f"import {peer.module}"], capture_output=True, check=False)
+    return "" if found.returncode == 0 else "not installed for this Python"
+
+
+def run(name: str, peer: Peer, programs: Path, python: str, pids: dict[str, int]) -> tuple[dict[str, float | str], str]:
+    """Return what a peer's programs measured, or why they did not."""
+    env = {**os.environ, **peer.env, "SERVER_PIDS": str(pids.get(peer.server, "")), "PYTHONPATH": str(programs)}
+    bench = [python, "bench.py", name, str(peer.jobs), "--reps", str(REPEATS), "--lat", "100"]
+    found, reason = told(bench, programs, env)
+    if reason:
+        return {}, reason
+    for w in ("w1", "w2"):
+        if f"{w}_worker_cpu_ms" in found:
+            found[f"{w}_cpu_ms"] = found[f"{w}_worker_cpu_ms"] + found.get(f"{w}_server_cpu_ms", 0.0)
+    return {**{measure: found[measure] for measure in MEASURES if measure in found}, "crash_s": crashed(name, programs, python, env)}, ""
+
+
+def crashed(name: str, programs: Path, python: str, env: dict[str, str]) -> float | str:
+    """Return the seconds until all was done after the only worker was killed and another started, or that it never was."""
+    found, reason = told([python, "crash.py", name, name, str(PATIENCE)], programs, env)
+    after = found.get("all_done_after_s")
+    return reason or (f"not within {PATIENCE} s" if after is None else float(after))
+
+
+def told(command: list[str], programs: Path, env: dict[str, str]) -> tuple[dict[str, Any], str]:
+    """Run a program and return the line of JSON it ends with, or why there is none."""
+    process = subprocess.Popen(command, cwd=programs, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        out, err = process.communicate(timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # it ends its workers then
+        process.communicate()
+        return {}, f"over {LIMIT} s"
+    if process.returncode:
+        return {}, f"failed: {(err.strip().splitlines() or [''])[-1][:80]}"
+    return json.loads(out.strip().splitlines()[-1]), ""
