@@ -2,8 +2,9 @@
 
     source ──► batches of columns ──► typed columns, references found ──► one transaction a batch, kept as sorted columns
 
-A batch's rows become new entities; a row whose identity is known already, or that has an attribute which needs more than a
-check of type (predicates, composite tuples), goes the way of entity maps in the same transaction. The log holds every fact.
+A batch's rows become new entities, and a row whose identity is known already says more of that one; where more than types must be
+checked (predicates, composite tuples, several unique attributes), rows go the way of entity maps in the same transaction. The log
+holds every fact.
 Law: loading rows gives the same facts as transacting them as maps.
 """
 
@@ -27,7 +28,7 @@ from uuid import UUID
 import numpy as np
 
 from factstore.commit import Change, Preparation
-from factstore.datom import USER_BASE
+from factstore.datom import USER_BASE, Fact
 from factstore.db import Database, Snapshot
 from factstore.errors import TransactError
 from factstore.index import column
@@ -170,18 +171,58 @@ def _preparation(known: Database, read: list[_Typed], reread: Callable[[Database
         for typed in batch:
             if typed.column.attribute.unique is not None:
                 new &= ~_is_taken(db, typed, batch)
-        maps = [] if new.all() else list(_maps(batch, ~new))
+        known_es = np.zeros(rows, np.int64) if new.all() else _known_entities(db, batch)
+        maps = list(_maps(batch, ~new & (known_es == 0)))
         facts, tempids, next_n, instant = prepare(db, maps, now=now)
-        if not new.any():
+        count, t = int(new.sum()), db.basis_t + 1
+        if known_es.any():
+            facts += _facts_of_known(db, batch, known_es)
+        if not count:
             return Change(facts, tempids, next_n, instant)
-        count = int(new.sum())
         es = np.arange(count, dtype=np.int64) + (USER_BASE | next_n)
-        loaded = _bulk(batch, None if new.all() else new, es, db.basis_t + 1)
+        loaded = _bulk(batch, None if new.all() else new, es, t)
         if db.schema.stamps:
-            _stamp(loaded, [attribute.id for attribute in db.schema.stamps], instant, db.basis_t + 1)
+            _stamp(loaded, [attribute.id for attribute in db.schema.stamps], instant, t)
         return Change(facts, tempids, next_n + count, instant, loaded)
 
     return prepared
+
+
+def _known_entities(db: Database, batch: Sequence[_Typed]) -> Ints:
+    """Return of each row the entity that has its identity already, where that and types are all there is to check; 0 elsewhere."""
+    whole = np.zeros(len(batch[0].values), np.int64)
+    keys = [typed for typed in batch if typed.column.attribute.unique is not None]
+    simple = all(_is_plain(db, typed.column.attribute) and not typed.column.attribute.many for typed in batch)
+    if len(keys) != 1 or not keys[0].column.attribute.is_identity or not simple or db.schema.stamps:
+        return whole
+    stored, present = keys[0].stored, keys[0].present
+    values = stored.tolist()
+    counts = Counter(values)
+    holders, which = db.view.with_values(keys[0].column.attribute.id, values if stored.dtype == object else stored)
+    es = np.zeros(len(values), np.int64)
+    es[which] = holders.e
+    es[np.fromiter((counts[v] > 1 for v in values), bool, len(values))] = 0
+    whole[slice(None) if present is None else present] = es
+    return whole
+
+
+def _facts_of_known(db: Database, batch: Sequence[_Typed], es: Ints) -> list[Fact]:
+    """Return what the rows of known entities come to. As facts, not columns: a column that is loaded is of new entities only."""
+    t = db.basis_t + 1
+    gone: list[Fact] = []
+    come: list[Fact] = []
+    for typed in batch:
+        a = typed.column.attribute.id
+        of_values = es if typed.present is None else es[typed.present]
+        chosen = of_values > 0
+        about, values = of_values[chosen], typed.stored[chosen]
+        known, which = db.view.of_entities(a, about)
+        differs = known.v != values[which]
+        gone += [(e, a, v, t, False) for e, v in zip(known.e[differs].tolist(), known.v[differs].tolist(), strict=True)]
+        says_more = np.ones(len(about), bool)
+        says_more[which] = differs
+        come += [(e, a, v, t, True) for e, v in zip(about[says_more].tolist(), values[says_more].tolist(), strict=True)]
+    return gone + come
 
 
 def _column(db: Database, name: str, into: str | Into) -> _Column:

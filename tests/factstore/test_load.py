@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from datetime import UTC, datetime
 
 import numpy as np
@@ -124,25 +125,35 @@ def test_the_log_holds_every_fact_that_was_loaded(conn):
     assert {(":db/txInstant", logged.data[0].v), (":air/code", "LGA"), (":air/height", 22)} == {(db.ident(d.a), d.v) for d in logged.data}
 
 
-@given(
-    st.lists(
-        st.fixed_dictionaries(
-            {"code": st.sampled_from("abcdef"), "height": st.none() | st.integers(-5, 5), "lat": st.none() | st.floats(-1, 1)}
-        ),
-        unique_by=lambda row: row["code"],
-        max_size=6,
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {"code": st.sampled_from("abcdef"), "height": st.none() | st.integers(-5, 5), "lat": st.none() | st.floats(-1, 1)}
     ),
-    st.integers(1, 4),
+    unique_by=lambda row: row["code"],
+    max_size=6,
 )
-@settings(max_examples=40)
-def test_loading_gives_the_facts_that_transacting_maps_gives(rows, batch_rows):
+
+
+@given(ROWS, ROWS, st.integers(1, 4), st.booleans())
+@settings(max_examples=60)
+def test_loading_gives_the_facts_that_transacting_maps_gives(rows, more, batch_rows, indexed):
     with factstore.connect("memory:") as loaded, factstore.connect("memory:") as transacted:
         for conn in (loaded, transacted):
             conn.transact([*SCHEMA, {":db/ident": ":a/x"}])
             conn.transact([{":air/code": "a", ":air/height": 0}])
-        loaded.load(rows, MAPPING, batch_rows=batch_rows)
-        transacted.transact([{MAPPING[k]: v for k, v in row.items() if v is not None} for row in rows])
-        assert facts(transacted) == facts(loaded)
+        for table in (rows, more):
+            loaded.load(table, MAPPING, batch_rows=batch_rows)
+            transacted.transact([{MAPPING[k]: v for k, v in row.items() if v is not None} for row in table])
+            if indexed:
+                loaded._committer.index()
+        assert (facts(transacted), events(transacted)) == (facts(loaded), events(loaded))
+
+
+def events(conn):
+    """What ever happened to which airport, whenever."""
+    db = conn.db()
+    code = {d.e: d.v for d in db.datoms("aevt", ":air/code")}
+    return Counter((code[d.e], a, d.v, d.added) for a in MAPPING.values() for d in db.history().datoms("aevt", a))
 
 
 def facts(conn):
