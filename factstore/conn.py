@@ -266,7 +266,7 @@ class Connection:
             left = 3600.0 if deadline is None else max(deadline - monotonic(), 0.0)
             head = self._storage.wait(reached, left)
             db = self._committer.caught_up()
-            if head <= reached and deadline is not None:
+            if deadline is not None and (head <= reached or monotonic() >= deadline):
                 break
         return db
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import factstore
+import factstore.values
 from factstore import Connection
 
 NUMBER = [{":db/ident": ":a/n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}]
@@ -204,6 +205,24 @@ def test_waiting_takes_any_point_and_ends_with_the_first_commit_after_it(two: tu
         assert [made] == answers
     with pytest.raises(factstore.DatabaseError, match="naive"):
         first.wait(db.instant_of(1).replace(tzinfo=None), 0)  # type: ignore[union-attr]
+
+
+def test_waiting_for_a_time_to_come_ends_in_time_however_much_is_committed(two: tuple[Connection, Connection]) -> None:
+    first, second = two
+    future = first.db().instant_of(1).replace(year=2100)  # type: ignore[union-attr]
+    busy = Event()
+
+    def write() -> None:
+        while not busy.is_set():
+            second.transact([])
+
+    writer = Thread(target=write)
+    writer.start()
+    try:
+        assert first.wait(future, 0.05).last_instant < factstore.values.instant_to_micros(future)
+    finally:
+        busy.set()
+        writer.join(10)
 
 
 def test_syncing_with_what_is_there_already_does_not_wait(two: tuple[Connection, Connection]) -> None:
