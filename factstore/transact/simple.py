@@ -1,6 +1,6 @@
 """The short cut: transactions whose forms need no more than a check of type.
 
-Most transactions add plain values to one entity, or make entities of maps. For these the stages come to nothing, and this
+Most transactions add plain values to entities, swap them, or make entities of maps. For these the stages come to nothing, and this
 does the rest in one pass. Whatever it does not know at a glance it leaves to `prepare`, errors included.
 Law: where it answers, it answers what `prepare` would.
 """
@@ -14,7 +14,10 @@ from typing import Any, Final, NamedTuple
 
 from factstore.datom import TX_BASE, USER_BASE, Fact
 from factstore.db import Snapshot
+from factstore.errors import TransactError
+from factstore.registry import lookup
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
+from factstore.transact.functions import at_instant, forms_of
 from factstore.values import LONG_MAX, LONG_MIN, Keyword, instant_to_micros
 
 Simple = tuple[list[Fact], Mapping[str | int, int], int, int]  # as in `Prepared`
@@ -52,47 +55,111 @@ def prepare_simple(before: Snapshot, tx_data: Any, now: int) -> Simple | None:
     facts: list[Fact] = [(TX_BASE | t, TX_INSTANT, instant, t, True)]
     if len(tx_data) == 1 and type(tx_data[0]) is list:
         form = tx_data[0]
-        done = _add(before, plain, form, t, facts) if len(form) == 4 else _retract_entity(before, form, t, facts)
+        done = _write(before, plain, form, t, facts) if len(form) != 2 else _retract_entity(before, form, t, facts)
+        return (facts, _NO_TEMPIDS, before.next_n, instant) if done else None
+    if tx_data and type(tx_data[0]) is list:
+        done = _writes(before, plain, tx_data, instant, facts, set(), may_call=True)
         return (facts, _NO_TEMPIDS, before.next_n, instant) if done else None
     tempids: dict[str | int, int] = {}
     n = _maps(before, plain, tx_data, t, facts, tempids)
     return None if n is None else (facts, tempids, n, instant)
 
 
-def _add(before: Snapshot, plain: dict[str, _Plain], form: list[Any], t: int, facts: list[Fact]) -> bool:
-    """Do one `[":db/add", e, a, v]` of a known entity and a plain attribute; False when it is anything else."""
-    if form[0] != ":db/add":
-        return False
-    _, e, key, v = form
+def _write(before: Snapshot, plain: dict[str, _Plain], form: list[Any], t: int, facts: list[Fact]) -> tuple[int, int] | None:
+    """Do one `[":db/add", e, a, v]` or `[":db/cas", e, a, old, new]` of a known entity and a plain attribute, and return which two.
+
+    None when it is anything else, and when the comparison fails.
+    """
+    if len(form) == 4 and form[0] == ":db/add":
+        _, e, key, v = form
+    elif len(form) == 5 and form[0] == ":db/cas":
+        _, e, key, expected, v = form
+    else:
+        return None
     known = plain.get(key) if isinstance(key, str) else None
     if known is None or type(e) is not int or not USER_BASE <= e < USER_BASE + before.next_n or known.is_identity:
-        return False
+        return None
     a, kind, checks, _ = known
     if type(v) is not kind:
-        return False
+        return None
     if checks:
         v = _checked(kind, v)
         if v is None:
+            return None
+    current = _current(before, e, a)
+    if current is _UNSURE or (len(form) == 5 and current != _expected(known, expected)):
+        return None
+    if current != v:
+        if current is not None:
+            facts.append((e, a, current, t, False))
+        facts.append((e, a, v, t, True))
+    return e, a
+
+
+def _writes(
+    before: Snapshot,
+    plain: dict[str, _Plain],
+    forms: list[Any],
+    instant: int,
+    facts: list[Fact],
+    seen: set[tuple[int, int]],
+    *,
+    may_call: bool,
+) -> bool:
+    """Do several such forms, no two of them about the same value, and calls of functions that return such; False when any is more."""
+    t = before.t + 1
+    for form in forms:
+        if type(form) is not list:
             return False
+        written = _write(before, plain, form, t, facts)
+        if written is None:
+            returned = _returned(before, form, instant) if may_call else None
+            if returned is None or not _writes(before, plain, returned, instant, facts, seen, may_call=False):
+                return False
+        elif written in seen:
+            return False
+        else:
+            seen.add(written)
+    return True
+
+
+def _returned(before: Snapshot, call: list[Any], instant: int) -> list[Any] | None:
+    """Return the forms that the call of a transaction function stands for; None when it is no such call, or fails."""
+    name = call[0] if call else None
+    if type(name) is not str or "/" not in name:
+        return None
+    function = lookup(name)
+    if function is None:
+        return None
+    try:
+        with at_instant(instant):
+            return list(forms_of(before.database, name, function, call[1:]))
+    except TransactError:
+        return None  # the whole way will say where
+
+
+_UNSURE: Final = object()
+
+
+def _current(before: Snapshot, e: int, a: int) -> Any:
+    """Return the value of an attribute of cardinality one, None when there is none, or `_UNSURE` when that takes a closer look."""
     strand = before.novelty.strands.get(a)
     chain = None if strand is None else strand.of_entity(e)
     if chain is not None:
-        if not chain[0][4]:
-            return False
-        # Cardinality one: what was asserted last is all there is.
-        old = chain[0][2]
-        if old == v:
-            return True
-        facts.append((e, a, old, t, False))
-    elif strand is not None and strand.loaded:
-        return False
-    elif before.index.may_hold(e, a) and (known_values := before.index.values_of(a, e)):
-        old = known_values[0][0]
-        if old == v:
-            return True
-        facts.append((e, a, old, t, False))
-    facts.append((e, a, v, t, True))
-    return True
+        # What was asserted last is all there is.
+        return chain[0][2] if chain[0][4] else _UNSURE
+    if strand is not None and strand.loaded:
+        return _UNSURE
+    known = before.index.values_of(a, e) if before.index.may_hold(e, a) else None
+    return known[0][0] if known else None
+
+
+def _expected(known: _Plain, value: Any) -> Any:
+    if value is None:
+        return None
+    if type(value) is not known.kind:
+        return _UNSURE
+    return _checked(known.kind, value) if known.checks else value
 
 
 def _retract_entity(before: Snapshot, form: list[Any], t: int, facts: list[Fact]) -> bool:
