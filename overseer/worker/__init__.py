@@ -154,7 +154,7 @@ class Worker:
             finally:
                 for part in self._parts:
                     part.stop()
-                if self._pool.is_ours:
+                if self._pool.executor is not None:
                     self._pool.executor.shutdown(wait=False, cancel_futures=True)
                 self._listeners.close()
         self._check_threads()

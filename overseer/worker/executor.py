@@ -133,14 +133,19 @@ class Executor:
         if timeout is not None:
             self._heartbeat.limit(job.lease, timeout)
         self._settler.tell(Started, job)
-        future = self._pool.submit(self._handlers[job.type], job)
+        handler, pool = self._handlers[job.type], self._pool
+        if pool.run is not None:
+            self._performed(job, pool.run(handler, job))
+            return
+        assert pool.submit is not None
+        future = pool.submit(handler, job)
         with self._turn:
             if not future.done():
                 self._running[job.lease] = future
         future.add_done_callback(lambda done: self._done(job, done))
 
     def _timeout(self, job: Job) -> timedelta | None:
-        own = job.get(":job/timeout")
+        own = job.attributes.get(":job/timeout")
         if own is not None:
             return timedelta(milliseconds=own)
         timeout = timeout_of(self._handlers[job.type])
@@ -183,34 +188,44 @@ class Executor:
         """Tell whether an attempt at a job is under way here."""
         return self._heartbeat.holds(job)
 
+    def _performed(self, job: Job, performed: Performed) -> None:
+        self._free(job)
+        self._end(self._ended(job, performed))
+
     def _done(self, job: Job, future: Future[Performed]) -> None:
         """Take what a handler came to, on whatever thread it ended, and let the next job have its slot."""
-        with self._turn:
-            del self._running[job.lease]
-            self._turn.notify_all()
-        ended = self._ended(job, future)
+        self._free(job)
+        ended = self._came_of(job, future)
         if ended is not None:
             self._end(ended)
         elif self._close(job.lease):
             self._settler.drop(job)
-        if not self._pool.blocks and (following := self._next()) is not None:
+        following = self._next()
+        if following is not None:
             self._begin(following)
 
-    def _ended(self, job: Job, future: Future[Performed]) -> Ended | None:
+    def _free(self, job: Job) -> None:
+        with self._turn:
+            del self._running[job.lease]
+            self._turn.notify_all()
+
+    def _came_of(self, job: Job, future: Future[Performed]) -> Ended | None:
         """Return what a handler came to; None when it was stopped because the job is no longer ours."""
         if future.cancelled():
             return None
         error = future.exception()
         if error is None:
-            done = future.result()
-            if done.error is not None:
-                return self._failed(job, done.error, done.seconds)
-            return Ended(job, Outcome(FINISHED, facts=done.facts, result=done.result), None, done.seconds)
+            return self._ended(job, future.result())
         if isinstance(error, CancelledError):
             return None
         if isinstance(error, _CRASHES) or type(error).__name__ in _DASK:
             return self._crashed(job, error)
         return self._failed(job, error)
+
+    def _ended(self, job: Job, performed: Performed) -> Ended:
+        if performed.error is not None:
+            return self._failed(job, performed.error, performed.seconds)
+        return Ended(job, Outcome(FINISHED, facts=performed.facts, result=performed.result), None, performed.seconds)
 
     def _failed(self, job: Job, error: BaseException, seconds: float = 0.0) -> Ended:
         return Ended(job, self.judge(job, error), error, seconds)

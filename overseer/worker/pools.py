@@ -1,6 +1,6 @@
 """Where handlers run: on the worker's own thread, on several, on an event loop, in other processes, or wherever an executor takes them.
 
-A pool is a `concurrent.futures.Executor` and what the worker must know of it.
+A pool is a function that runs a handler, or one that submits it to a `concurrent.futures.Executor`.
 """
 
 from __future__ import annotations
@@ -23,25 +23,11 @@ T = TypeVar("T")
 
 
 class Pool(NamedTuple):
-    """A place for handlers."""
+    """A place for handlers: one where they run at once, or an executor to submit them to."""
 
-    executor: Executor
-    submit: Callable[[Handler, Job], Future[Performed]]
-    is_ours: bool  # whether the worker made it and has to shut it down
-    blocks: bool = False  # whether `submit` comes back only when the handler has
-
-
-class InlineExecutor(Executor):
-    """Runs what it is given at once, on the caller's thread. What the loop of a worker with one slot needs no thread for."""
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Call the function, and return a future that is done."""
-        future: Future[T] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:
-            future.set_exception(error)
-        return future
+    run: Callable[[Handler, Job], Performed] | None = None  # on the thread of the caller, who waits
+    submit: Callable[[Handler, Job], Future[Performed]] | None = None
+    executor: Executor | None = None  # of the worker's own, which has to shut it down
 
 
 class AsyncioExecutor(Executor):
@@ -72,29 +58,31 @@ class AsyncioExecutor(Executor):
         await self._loop.shutdown_default_executor()
 
 
-def _here(executor: Executor, listeners: Listeners, *, blocks: bool = False) -> Pool:
-    return Pool(executor, lambda handler, job: executor.submit(perform, handler, job, listeners), is_ours=True, blocks=blocks)
-
-
 def _inline(slots: int, listeners: Listeners) -> Pool:
-    return _here(InlineExecutor(), listeners, blocks=True)
+    return Pool(run=lambda handler, job: perform(handler, job, listeners))
 
 
 def _threads(slots: int, listeners: Listeners) -> Pool:
-    return _here(ThreadPoolExecutor(slots, thread_name_prefix="overseer-handler"), listeners)
+    executor = ThreadPoolExecutor(slots, thread_name_prefix="overseer-handler")
+    return Pool(submit=_here(executor, listeners), executor=executor)
 
 
 def _asyncio(slots: int, listeners: Listeners) -> Pool:
     executor = AsyncioExecutor()
-    return Pool(executor, lambda handler, job: executor.submit(aperform, handler, job, listeners), is_ours=True)
+    return Pool(submit=lambda handler, job: executor.submit(aperform, handler, job, listeners), executor=executor)
 
 
 def _processes(slots: int, listeners: Listeners) -> Pool:
-    return _elsewhere(ProcessExecutor(slots), is_ours=True)
+    executor = ProcessExecutor(slots)
+    return Pool(submit=_elsewhere(executor), executor=executor)
 
 
-def _elsewhere(executor: Executor, *, is_ours: bool) -> Pool:
-    return Pool(executor, lambda handler, job: executor.submit(perform_elsewhere, handler, job), is_ours=is_ours)
+def _here(executor: Executor, listeners: Listeners) -> Callable[[Handler, Job], Future[Performed]]:
+    return lambda handler, job: executor.submit(perform, handler, job, listeners)
+
+
+def _elsewhere(executor: Executor) -> Callable[[Handler, Job], Future[Performed]]:
+    return lambda handler, job: executor.submit(perform_elsewhere, handler, job)
 
 
 _KINDS: Final[dict[str, Callable[[int, Listeners], Pool]]] = {
@@ -116,9 +104,9 @@ def pool(kind: str | Executor, slots: int, listeners: Listeners) -> Pool:
     Raises: ConfigError for a kind that does not exist, and for more slots than it has.
     """
     if isinstance(kind, ThreadPoolExecutor):
-        return Pool(kind, lambda handler, job: kind.submit(perform, handler, job, listeners), is_ours=False)
+        return Pool(submit=_here(kind, listeners))
     if isinstance(kind, Executor):
-        return _elsewhere(kind, is_ours=False)
+        return Pool(submit=_elsewhere(kind))
     if kind not in _KINDS:
         why = f"executor is one of {', '.join(KINDS)}, or a concurrent.futures.Executor; got {kind!r}"
         raise ConfigError(":job.error/bad-config", why, setting="executor")
