@@ -30,7 +30,7 @@ from factstore.query.calls import check_call
 from factstore.query.clauses import DEFAULT_SOURCE
 from factstore.query.context import Context, source_of
 from factstore.query.explained import Explanation, explained
-from factstore.query.find import answer, check_find
+from factstore.query.find import answer, check_find, needs_set
 from factstore.query.forms import shown
 from factstore.query.parse import parse_query
 from factstore.query.program import Program, compile_rules
@@ -63,7 +63,7 @@ def q(query: Any, /, *inputs: Any) -> Any:
     """
     parsed = _parsed(query)
     context, relation = _prepared(parsed, inputs, None)
-    return answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation)), context)
+    return answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation), is_set=needs_set(parsed)), context)
 
 
 def explain(query: Any, /, *inputs: Any) -> Explanation:
@@ -75,7 +75,7 @@ def explain(query: Any, /, *inputs: Any) -> Explanation:
     started = time.perf_counter()
     parsed = _parsed(query)
     context, relation = _prepared(parsed, inputs, [])
-    found = answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation)), context)
+    found = answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation), is_set=needs_set(parsed)), context)
     return explained(context.steps or [], found, time.perf_counter() - started)
 
 

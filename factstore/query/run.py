@@ -24,11 +24,12 @@ Names: TypeAlias = frozenset[str]
 _DISTINCT_PAYS = 64  # rows
 
 
-def solve(context: Context, clauses: tuple[Clause, ...], relation: Relation, keep: Names) -> Relation:
+def solve(context: Context, clauses: tuple[Clause, ...], relation: Relation, keep: Names, *, is_set: bool = True) -> Relation:
     """Return the rows of a relation for which all clauses hold, with these variables, each row once.
 
     Args:
         keep: variables of the answer; the relation and the clauses bind all of them.
+        is_set: False when it makes no difference if a row comes more than once, which spares looking.
     """
     waiting = list(clauses)
     outside: Names = frozenset()
@@ -43,11 +44,11 @@ def solve(context: Context, clauses: tuple[Clause, ...], relation: Relation, kee
         relation = _step(context, choice, relation, needed, outside)
         if relation.columns:
             relation = relation.keep(needed)
-            if not relation.distinct and relation.size > _DISTINCT_PAYS:
+            if not relation.distinct and relation.size > _DISTINCT_PAYS and (waiting or is_set):
                 relation = algebra.distinct(relation)
     if not relation.size:
         return empty(keep)
-    return algebra.distinct(relation.keep(keep))
+    return algebra.distinct(relation.keep(keep)) if is_set else relation.keep(keep)
 
 
 def _step(context: Context, choice: Choice, relation: Relation, needed: Names, outside: Names) -> Relation:
