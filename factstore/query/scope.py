@@ -9,7 +9,7 @@ Nothing here knows data. Law: what `check` lets pass, the planner can put in ord
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from typing import Any
+from typing import Any, Final
 
 from factstore.errors import QueryError
 from factstore.query.ast import (
@@ -31,19 +31,19 @@ from factstore.query.ast import (
 from factstore.query.forms import hint, invalid, nearest, shown
 
 Rules = dict[str, Rule]
+_REMEMBERED: Final = 4096  # bodies
 Adornment = frozenset[int]  # the places of a rule's arguments that the caller binds
 
 
 class Scopes:
     """What can be bound by clauses, under one set of rules; remembers what it worked out."""
 
-    __slots__ = ("_branches", "_joins", "_rules", "rules")
+    __slots__ = ("_branches", "_rules", "rules")
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self._branches: dict[tuple[int, frozenset[str]], tuple[Any, bool]] = {}
         self._rules: dict[tuple[str, Adornment], bool] = {}
-        self._joins: dict[int, tuple[Not, frozenset[str]]] = {}
 
     def is_ready(self, clause: Clause, bound: Set[str]) -> bool:
         """Tell whether a clause can be run once these variables are bound; of a `not`, whether its body can."""
@@ -101,6 +101,8 @@ class Scopes:
                 and wanted <= known
                 and all(self._not_problem(clause, known, head) is None for clause in clauses if isinstance(clause, Not))
             )
+            if len(self._branches) >= _REMEMBERED:  # queries come and go under the same rules
+                self._branches.clear()
             found = self._branches[key] = clauses, solved
         return found[1]
 
