@@ -25,13 +25,12 @@ from factstore.query.ast import (
     SourceName,
     walk,
 )
-from factstore.query.bindings import relation_from
+from factstore.query.bindings import binding_text, relation_from
 from factstore.query.calls import check_call
 from factstore.query.clauses import DEFAULT_SOURCE
 from factstore.query.context import Context, source_of
 from factstore.query.explained import Explanation, explained
 from factstore.query.find import answer, check_find, needs_set
-from factstore.query.forms import shown
 from factstore.query.parse import parse_query
 from factstore.query.program import Program, compile_rules
 from factstore.query.relation import UNIT, Relation, strict
@@ -141,7 +140,7 @@ def _input(part: Any, value: Any) -> Relation:
 
 
 def _name(part: Any) -> str:
-    return part.name if hasattr(part, "name") else shown(part)
+    return binding_text(part)
 
 
 _NO_RULES: Final = compile_rules(None)
@@ -182,7 +181,7 @@ def _check_clauses(clauses: Any, context: Context) -> None:
         if isinstance(clause, Pattern):
             context.source(clause.source, clause.form).check(clause)
         elif isinstance(clause, Call):
-            check_call(clause)
+            check_call(clause, context)
             for term in clause.args:
                 if isinstance(term, SourceName):
                     context.source(term.name, clause.form)

@@ -14,6 +14,7 @@ from factstore.query import algebra
 from factstore.query.ast import Call, Clause, Given, Not, Or, Pattern
 from factstore.query.calls import run_call
 from factstore.query.context import Context, Step
+from factstore.query.explained import never
 from factstore.query.forms import shown
 from factstore.query.places import Match
 from factstore.query.plan import Choice, choose
@@ -81,8 +82,12 @@ def _run(context: Context, choice: Choice, relation: Relation, needed: Names, ou
 
 
 def _pattern(context: Context, pattern: Pattern, relation: Relation, needed: Names, choice: Choice) -> Match:
+    source = context.source(pattern.source, pattern.form)
     try:
-        return context.source(pattern.source, pattern.form).match(pattern, relation, needed, choice.limits)
+        found = source.match(pattern, relation, needed, choice.limits)
+        if context.steps is not None and not found.relation.size:
+            return found._replace(access=never(source, pattern) or found.access)
+        return found
     except DatabaseError as error:  # a lookup ref that can stand for no entity
         raise QueryError(error.code, f"{error.message}, in {shown(pattern.form)}", **{**error.data, "form": pattern.form}) from error
 

@@ -29,6 +29,7 @@ from factstore.query.ast import (
     Variable,
 )
 from factstore.query.forms import hint, invalid, nearest, shown
+from factstore.query.functions import FUNCTIONS
 
 Rules = dict[str, Rule]
 _REMEMBERED: Final = 4096  # bodies
@@ -129,9 +130,12 @@ class Scopes:
         rule = self.rules.get(call.name)
         if rule is None:
             near = nearest(call.name, self.rules)
+            what = (
+                f"; the function {call.name} is called inside of a vector, [{shown(call.form)}]" if call.name in FUNCTIONS else hint(near)
+            )
             raise QueryError(
                 ":db.error/unknown-rule",
-                f"no rule {call.name}/{len(call.args)} is among the rules given{hint(near)}, in {shown(call.form)}",
+                f"no rule {call.name}/{len(call.args)} is among the rules given{what}, in {shown(call.form)}",
                 rule=call.name,
                 nearest=near,
                 form=call.form,
