@@ -25,13 +25,12 @@ from factstore.query.ast import (
     SourceName,
     walk,
 )
-from factstore.query.bindings import relation_from
+from factstore.query.bindings import binding_text, relation_from
 from factstore.query.calls import check_call
 from factstore.query.clauses import DEFAULT_SOURCE
 from factstore.query.context import Context, source_of
 from factstore.query.explained import Explanation, explained
-from factstore.query.find import answer, check_find
-from factstore.query.forms import shown
+from factstore.query.find import answer, check_find, needs_set
 from factstore.query.parse import parse_query
 from factstore.query.program import Program, compile_rules
 from factstore.query.relation import UNIT, Relation, strict
@@ -63,7 +62,7 @@ def q(query: Any, /, *inputs: Any) -> Any:
     """
     parsed = _parsed(query)
     context, relation = _prepared(parsed, inputs, None)
-    return answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation)), context)
+    return answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation), is_set=needs_set(parsed)), context)
 
 
 def explain(query: Any, /, *inputs: Any) -> Explanation:
@@ -75,7 +74,7 @@ def explain(query: Any, /, *inputs: Any) -> Explanation:
     started = time.perf_counter()
     parsed = _parsed(query)
     context, relation = _prepared(parsed, inputs, [])
-    found = answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation)), context)
+    found = answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation), is_set=needs_set(parsed)), context)
     return explained(context.steps or [], found, time.perf_counter() - started)
 
 
@@ -141,7 +140,7 @@ def _input(part: Any, value: Any) -> Relation:
 
 
 def _name(part: Any) -> str:
-    return part.name if hasattr(part, "name") else shown(part)
+    return binding_text(part)
 
 
 _NO_RULES: Final = compile_rules(None)
@@ -182,7 +181,7 @@ def _check_clauses(clauses: Any, context: Context) -> None:
         if isinstance(clause, Pattern):
             context.source(clause.source, clause.form).check(clause)
         elif isinstance(clause, Call):
-            check_call(clause)
+            check_call(clause, context)
             for term in clause.args:
                 if isinstance(term, SourceName):
                     context.source(term.name, clause.form)

@@ -17,12 +17,12 @@ import numpy as np
 
 from factstore.query import algebra
 from factstore.query.functions import FUNCTIONS, compare
+from factstore.query.orders import order_of
 from factstore.query.relation import Array, Column, Ints, Relation, column_of, strict
 
 _add: Final = FUNCTIONS["+"]
 _BY_ORDER: Final = cmp_to_key(compare)
 _SAFE: Final = 1 << 62
-_COUNTED: Final = 1 << 16
 
 
 def _sum(values: list[Any]) -> Any:
@@ -135,8 +135,7 @@ def _grouped_extreme(pick: np.ufunc) -> Callable[[Column, Ints, int], Column | N
         if column.kind not in (int, float, datetime):
             return None
         data: Array = column.array()
-        # numpy sorts numbers of 16 bits by counting.
-        order = np.argsort(groups if count > _COUNTED else groups.astype(np.uint16), kind="stable")
+        order = order_of(groups)
         starts = np.searchsorted(groups[order], np.arange(count))
         return Column(column.kind, pick.reduceat(data[order], starts))
 

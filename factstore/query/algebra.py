@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from factstore.query.orders import firsts_of, order_of
 from factstore.query.relation import (
     PLAIN,
     Array,
@@ -126,7 +127,7 @@ def _matches_by_dict(lefts: list[list[Any]], rights: list[list[Any]]) -> tuple[l
 
 
 def _matches_of_words(left: Array, right: Array) -> tuple[Ints, Ints]:
-    order = np.argsort(right, kind="stable")
+    order = order_of(right)
     least, width = _range_of(right)
     if 0 < width <= 4 * (len(left) + len(right)) + 1024:
         # A table of counts by value answers in one step what a search answers in log n cache misses.
@@ -301,7 +302,7 @@ def grouped(columns: Sequence[Column]) -> tuple[Ints, Ints]:
         table = np.empty(width, np.int64)
         table[numbers[firsts] - least] = np.arange(len(firsts))
         return table[numbers - least], firsts
-    order = np.argsort(numbers[firsts], kind="stable")
+    order = order_of(numbers[firsts])
     return order[np.searchsorted(numbers[firsts], numbers, sorter=order)], firsts
 
 
@@ -322,7 +323,7 @@ def first_places(numbers: Array) -> Ints:
         shifted = numbers - least
         table[shifted[::-1]] = places[::-1]
         return np.flatnonzero(table[shifted] == places)
-    return np.sort(np.unique(numbers, return_index=True)[1])
+    return firsts_of(numbers)
 
 
 def union(relations: Sequence[Relation], names: Sequence[str]) -> Relation:

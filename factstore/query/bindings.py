@@ -75,6 +75,16 @@ def _slots(binding: BindTuple, value: Any) -> Sequence[Any]:
     return value
 
 
+def binding_text(binding: Binding) -> str:
+    """Return a binding as it is written."""
+    if isinstance(binding, BindTuple):
+        return f"[{' '.join(map(binding_text, binding.parts))}]"
+    if isinstance(binding, BindEach):
+        inside = binding_text(binding.part)
+        return f"[{inside}]" if isinstance(binding.part, BindTuple) else f"[{inside} ...]"
+    return binding.name if isinstance(binding, Variable) else "_"
+
+
 def relation_from(binding: Binding, value: Any) -> Relation:
     """Return the relation that an input is by its binding."""
     if isinstance(binding, Variable):

@@ -24,10 +24,17 @@ from factstore.query.relation import Column, Relation, column_of, empty, repeate
 _VECTORS_PAY = 64  # rows
 
 
-def check_call(call: Call) -> None:
+def check_call(call: Call, context: Context) -> None:
     """Raise QueryError(:db.error/unknown-function) when there is no such function."""
-    if call.function != "q" and not call.function.startswith("?") and call.function not in LOOKUPS:
+    if call.function == "q" or call.function.startswith("?") or call.function in LOOKUPS:
+        return
+    try:
         function_named(call.function, call.form)
+    except QueryError as error:
+        if call.function not in context.program.rules:
+            raise
+        message = f"{call.function} is a rule and no function: write {shown(call.form[0])} without the vector around it"
+        raise QueryError(error.code, f"{message}, in {shown(call.form)}", **error.data) from None
 
 
 def run_call(context: Context, call: Call, relation: Relation) -> Relation:

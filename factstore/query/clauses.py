@@ -41,7 +41,6 @@ from factstore.query.ast import (
     shared,
 )
 from factstore.query.forms import Dialect, invalid, is_sequence, read_text, shown
-from factstore.values import Keyword
 
 DEFAULT_SOURCE: Final = "$"
 Rules: TypeAlias = dict[str, Rule]
@@ -104,9 +103,7 @@ def _argument(form: Any, dialect: Dialect, clause: Any) -> Term:
         return term
     if dialect.symbol(form) is not None and dialect.symbol(form) != "%":
         raise invalid(f"{form} is no variable, source or constant", clause)
-    if dialect.plain and type(form) is str and form.startswith(":") and len(form) > 1:
-        return Constant(Keyword(form))
-    return Constant(form)
+    return Constant(dialect.constant(form))
 
 
 def _call(form: Any, call: Sequence[Any], parts: Sequence[Any], dialect: Dialect) -> Call:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from factstore.query import orders
 from factstore.query.relation import Array, Dictionary, Ints
 
 _MET: Final = object()
@@ -129,7 +130,7 @@ def _spread(low: Array, counts: Array) -> tuple[Ints, Ints]:
 
 def order_of(numbers: Array) -> Ints | None:
     """Return the positions of numbers in ascending order; None while that does not pay."""
-    return _derived(numbers, "order", lambda array: np.argsort(array, kind="stable"))  # type: ignore[no-any-return]
+    return _derived(numbers, "order", orders.order_of)  # type: ignore[no-any-return]
 
 
 def dictionary_of(values: Array) -> tuple[Ints, Dictionary] | None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from factstore.query.context import Step
+from factstore.errors import DatabaseError
+from factstore.query.ast import Constant, Pattern
+from factstore.query.context import Source, Step
+from factstore.query.facts import Facts
 from factstore.query.forms import shown
+from factstore.query.stored import stored
+
+_WITH_VALUE: Final = 3  # places
 
 
 class ExplainedStep(NamedTuple):
@@ -58,6 +64,22 @@ def _cells(step: ExplainedStep) -> tuple[str, ...]:
         str(step.rows_out),
         f"{step.milliseconds:.3f}",
     )
+
+
+def never(source: Source, pattern: Pattern) -> str | None:
+    """Return why a pattern can match nothing, whatever the facts are: its constant is no value that the attribute can have."""
+    if not isinstance(source, Facts) or len(pattern.terms) < _WITH_VALUE:
+        return None
+    a, v = pattern.terms[1:_WITH_VALUE]
+    if not isinstance(a, Constant) or not isinstance(v, Constant):
+        return None
+    attribute = source.attribute(a.value, pattern.form)
+    try:
+        if stored(source.db, attribute, v.value) is not None:
+            return None
+    except DatabaseError:
+        return None
+    return f"never: {shown(v.value)} {'stands for no entity' if attribute.is_ref else f'is no {attribute.value_type.name}'}"
 
 
 def explained(steps: list[Step], rows: Any, seconds: float) -> Explanation:

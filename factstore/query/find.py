@@ -8,7 +8,7 @@ A relation is a set of tuples; a list of them when it is ordered or holds pulled
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from factstore.query.relation import Column, Ints, Relation, frozen
 from factstore.query.sets import set_of_rows
 
 _VECTORS_PAY = 256  # rows
+_BLIND_TO_REPEATS: Final = frozenset(("min", "max", "count-distinct", "distinct", "set"))
 
 
 def check_find(query: Query, context: Context) -> None:
@@ -34,6 +35,12 @@ def check_find(query: Query, context: Context) -> None:
             _function(element)
         elif isinstance(element, PullExpression):
             context.source(element.source, element.form)
+
+
+def needs_set(query: Query) -> bool:
+    """Tell whether it makes a difference if a row comes more than once: not to aggregates that a repeated value leaves as they are."""
+    aggregates = [element for element in query.elements if isinstance(element, Aggregate)]
+    return not aggregates or any(element.args or element.function not in _BLIND_TO_REPEATS for element in aggregates)
 
 
 def answer(query: Query, relation: Relation, context: Context) -> Any:

@@ -1,7 +1,8 @@
 """Forms: the two ways of writing a query down, EDN and Python data, read as one.
 
 In EDN a symbol is a `Symbol` and a string is a string. In Python data a plain str stands for both: it is a symbol where it
-looks like one ("?x", "$", "_", "...") or stands where only a name can, and a keyword when it begins with a colon.
+looks like one ("?x", "$", "_", "...") or stands where only a name can, and a keyword when it reads as one, ":red". Only in a
+pattern does a ":red" stay what it is until the place says whether a keyword, an entity or a string stands there.
 A form that holds any `Symbol` at all is taken for EDN, so that what the reader made is never read a second time.
 """
 
@@ -20,6 +21,7 @@ from factstore.values import Keyword, Symbol
 
 _SYMBOL_LIKE: Final = re.compile(r"[?$]\S*|%|_|\.\.\.|\.")
 _SEQUENCE: Final = (list, tuple)
+_COLLECTIONS: Final = (list, tuple, set, frozenset)
 _LONGEST_SHOWN: Final = 200
 
 
@@ -119,6 +121,19 @@ class Dialect:
         """Return the name of a source; None for anything else."""
         text = self.symbol(form)
         return text if text is not None and text.startswith("$") else None
+
+    def constant(self, form: Any) -> Any:
+        """Return the value that an argument is: in Python data a str that reads as a keyword is one, in collections too."""
+        if not self.plain:
+            return form
+        if type(form) is str and form.startswith(":"):
+            try:
+                return Keyword(form)
+            except ValueError:  # text that happens to begin with a colon
+                return form
+        if isinstance(form, dict):
+            return {self.constant(key): self.constant(value) for key, value in form.items()}
+        return type(form)(map(self.constant, form)) if type(form) in _COLLECTIONS else form
 
     def is_symbol(self, form: Any, text: str) -> bool:
         """Tell whether a form is this very symbol."""

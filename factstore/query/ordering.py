@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from factstore.query import derived
+from factstore.query import derived, orders
 from factstore.query.ast import Order
 from factstore.query.functions import compare
 from factstore.query.relation import PLAIN, Array, Column, Ints, column_of
@@ -71,8 +71,8 @@ def _of_one_kind(column: Column) -> Column:
 def _sorted_numbers(data: Array, which: Ints, descending: bool) -> Ints:
     keys = data[which]
     if descending:  # from behind, so that a stable sort leaves equal rows as they were
-        return which[len(which) - 1 - np.argsort(keys[::-1], kind="stable")[::-1]]
-    return which[np.argsort(keys, kind="stable")]
+        return which[len(which) - 1 - orders.order_of(keys[::-1])[::-1]]
+    return which[orders.order_of(keys)]
 
 
 class _Ordered:

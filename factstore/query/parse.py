@@ -150,7 +150,7 @@ def _aggregate(form: Any, dialect: Dialect) -> Aggregate:
     name = dialect.variable(parts[-1]) if parts else None
     if function is None or name is None:
         raise invalid("an aggregate is (function argument* ?variable)", form)
-    args = tuple(dialect.special(part) or Constant(part) for part in parts[:-1])
+    args = tuple(dialect.special(part) or Constant(dialect.constant(part)) for part in parts[:-1])
     if any(not isinstance(term, Constant | Variable) for term in args):
         raise invalid("what stands before the variable of an aggregate is a constant or an input", form)
     return Aggregate(function, args, name, form)

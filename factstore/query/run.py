@@ -14,6 +14,7 @@ from factstore.query import algebra
 from factstore.query.ast import Call, Clause, Given, Not, Or, Pattern
 from factstore.query.calls import run_call
 from factstore.query.context import Context, Step
+from factstore.query.explained import never
 from factstore.query.forms import shown
 from factstore.query.places import Match
 from factstore.query.plan import Choice, choose
@@ -24,11 +25,12 @@ Names: TypeAlias = frozenset[str]
 _DISTINCT_PAYS = 64  # rows
 
 
-def solve(context: Context, clauses: tuple[Clause, ...], relation: Relation, keep: Names) -> Relation:
+def solve(context: Context, clauses: tuple[Clause, ...], relation: Relation, keep: Names, *, is_set: bool = True) -> Relation:
     """Return the rows of a relation for which all clauses hold, with these variables, each row once.
 
     Args:
         keep: variables of the answer; the relation and the clauses bind all of them.
+        is_set: False when it makes no difference if a row comes more than once, which spares looking.
     """
     waiting = list(clauses)
     outside: Names = frozenset()
@@ -43,11 +45,11 @@ def solve(context: Context, clauses: tuple[Clause, ...], relation: Relation, kee
         relation = _step(context, choice, relation, needed, outside)
         if relation.columns:
             relation = relation.keep(needed)
-            if not relation.distinct and relation.size > _DISTINCT_PAYS:
+            if not relation.distinct and relation.size > _DISTINCT_PAYS and (waiting or is_set):
                 relation = algebra.distinct(relation)
     if not relation.size:
         return empty(keep)
-    return algebra.distinct(relation.keep(keep))
+    return algebra.distinct(relation.keep(keep)) if is_set else relation.keep(keep)
 
 
 def _step(context: Context, choice: Choice, relation: Relation, needed: Names, outside: Names) -> Relation:
@@ -80,8 +82,12 @@ def _run(context: Context, choice: Choice, relation: Relation, needed: Names, ou
 
 
 def _pattern(context: Context, pattern: Pattern, relation: Relation, needed: Names, choice: Choice) -> Match:
+    source = context.source(pattern.source, pattern.form)
     try:
-        return context.source(pattern.source, pattern.form).match(pattern, relation, needed, choice.limits)
+        found = source.match(pattern, relation, needed, choice.limits)
+        if context.steps is not None and not found.relation.size:
+            return found._replace(access=never(source, pattern) or found.access)
+        return found
     except DatabaseError as error:  # a lookup ref that can stand for no entity
         raise QueryError(error.code, f"{error.message}, in {shown(pattern.form)}", **{**error.data, "form": pattern.form}) from error
 

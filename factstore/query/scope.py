@@ -9,7 +9,7 @@ Nothing here knows data. Law: what `check` lets pass, the planner can put in ord
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from typing import Any
+from typing import Any, Final
 
 from factstore.errors import QueryError
 from factstore.query.ast import (
@@ -29,21 +29,22 @@ from factstore.query.ast import (
     Variable,
 )
 from factstore.query.forms import hint, invalid, nearest, shown
+from factstore.query.functions import FUNCTIONS
 
 Rules = dict[str, Rule]
+_REMEMBERED: Final = 4096  # bodies
 Adornment = frozenset[int]  # the places of a rule's arguments that the caller binds
 
 
 class Scopes:
     """What can be bound by clauses, under one set of rules; remembers what it worked out."""
 
-    __slots__ = ("_branches", "_joins", "_rules", "rules")
+    __slots__ = ("_branches", "_rules", "rules")
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self._branches: dict[tuple[int, frozenset[str]], tuple[Any, bool]] = {}
         self._rules: dict[tuple[str, Adornment], bool] = {}
-        self._joins: dict[int, tuple[Not, frozenset[str]]] = {}
 
     def is_ready(self, clause: Clause, bound: Set[str]) -> bool:
         """Tell whether a clause can be run once these variables are bound; of a `not`, whether its body can."""
@@ -101,6 +102,8 @@ class Scopes:
                 and wanted <= known
                 and all(self._not_problem(clause, known, head) is None for clause in clauses if isinstance(clause, Not))
             )
+            if len(self._branches) >= _REMEMBERED:  # queries come and go under the same rules
+                self._branches.clear()
             found = self._branches[key] = clauses, solved
         return found[1]
 
@@ -127,9 +130,12 @@ class Scopes:
         rule = self.rules.get(call.name)
         if rule is None:
             near = nearest(call.name, self.rules)
+            what = (
+                f"; the function {call.name} is called inside of a vector, [{shown(call.form)}]" if call.name in FUNCTIONS else hint(near)
+            )
             raise QueryError(
                 ":db.error/unknown-rule",
-                f"no rule {call.name}/{len(call.args)} is among the rules given{hint(near)}, in {shown(call.form)}",
+                f"no rule {call.name}/{len(call.args)} is among the rules given{what}, in {shown(call.form)}",
                 rule=call.name,
                 nearest=near,
                 form=call.form,

@@ -133,3 +133,34 @@ def test_an_argument_that_nothing_binds_is_refused(call: str) -> None:
     with pytest.raises(QueryError, match=r"nothing binds \?y") as raised:
         q(f"[:find ?x :in [?x ...] :where [{call}]]", [1])
     assert ":db.error/insufficient-binding" == raised.value.code
+
+
+@pytest.mark.parametrize(
+    ("clause", "expected"),
+    [
+        ([("ground", [":clay", ":sand"]), ["?x", "..."]], {Keyword(":clay"), Keyword(":sand")}),
+        ([("ground", [[":clay", 1]]), [["?x", "_"]]], {Keyword(":clay")}),
+        ([("get", {":a": ":b"}, ":a"), "?x"], {Keyword(":b")}),
+        ([("str", ":) ", ": no", ":"), "?x"], {":) : no:"}),
+    ],
+)
+def test_in_python_data_what_reads_as_a_keyword_is_one_in_collections_too(clause: Any, expected: set[Any]) -> None:
+    found = q([":find", ["?x", "..."], ":in", ":where", clause])
+    assert expected == set(found)
+    assert set(map(type, expected)) == set(map(type, found))
+
+
+def test_a_string_in_text_is_never_a_keyword() -> None:
+    assert [":clay"] == q('[:find [?x ...] :in :where [(ground [":clay"]) [?x ...]] [(string? ?x)]]')
+
+
+def test_a_rule_in_the_place_of_a_function_is_pointed_out() -> None:
+    with pytest.raises(QueryError, match=r"near is a rule and no function: write \(near \?x\) without the vector") as raised:
+        q("[:find ?x :in $ % :where [?x] [(near ?x)]]", [(1,)], "[[(near ?x) [(= ?x 1)]]]")
+    assert ":db.error/unknown-function" == raised.value.code
+
+
+def test_a_function_in_the_place_of_a_rule_is_pointed_out() -> None:
+    with pytest.raises(QueryError, match=r"the function < is called inside of a vector, \[\(< \?x 2\)\]") as raised:
+        q("[:find ?x :where [?x] (< ?x 2)]", [(1,)])
+    assert ":db.error/unknown-rule" == raised.value.code

@@ -106,3 +106,10 @@ def test_a_clause_that_is_none_is_refused(clause: str) -> None:
     with pytest.raises(QueryError) as raised:
         q(f"[:find ?e :where [?e :b] {clause}]", [])
     assert ":db.error/invalid-query" == raised.value.code
+
+
+@pytest.mark.parametrize(("binding", "value"), [("[?x ?y]", [1]), ("[[?x _]]", [1]), ("[?x ...]", 5), ("[[?x ...] ?y]", [[1]])])
+def test_an_input_that_does_not_fit_is_named_as_it_was_written(binding: str, value: Any) -> None:
+    with pytest.raises(QueryError) as raised:
+        q(f"[:find ?x :in {binding}]", value)
+    assert (":db.error/invalid-inputs", binding) == (raised.value.code, raised.value.data["input"])

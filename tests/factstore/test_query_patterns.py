@@ -194,3 +194,15 @@ def test_the_log_is_read_by_functions() -> None:
         assert [tx] == q("[:find [?tx ...] :in ?log ?t :where [(tx-ids ?log ?t nil) [?tx ...]]]", conn.log(), tx)
         query = "[:find ?v :in $ ?log ?tx :where [(tx-data ?log ?tx) [[_ ?a ?v _ ?op]]] [(true? ?op)] [?a :db/ident :p/name]]"
         assert {("Ann",)} == q(query, conn.db(), conn.log(), tx)
+
+
+@pytest.mark.parametrize(
+    ("where", "access"),
+    [
+        ('[?e :p/age "x"]', 'never: "x" is no long'),
+        ("[?e :p/color :color/none]", "never: :color/none stands for no entity"),
+        ("[?e :p/age 3000]", "one fact"),
+    ],
+)
+def test_a_constant_that_can_never_match_is_told_by_explain(world: World, where: str, access: str) -> None:
+    assert access == factstore.explain(f"[:find ?e :where {where}]", world.db).data[0].access

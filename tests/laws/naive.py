@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from factstore.query.ast import Blank, Call, Clause, Constant, Not, Or, Pattern, Query, RuleCall, Variable, bound_by
+from factstore.query.aggregates import AGGREGATES
+from factstore.query.ast import Aggregate, Blank, Call, Clause, Constant, Not, Or, Pattern, Query, RuleCall, Variable, bound_by
 from factstore.query.clauses import Rules
 from factstore.query.functions import FUNCTIONS, truthy
 from factstore.query.relation import strict
@@ -31,8 +32,11 @@ class Naive:
     def answer(self, query: Query, env: Env) -> set[Any]:
         """Return the set of rows, each as strict keys."""
         self.close()
-        names = [element.name for element in query.elements]
-        return {strict(tuple(found[name] for name in names)) for found in self.solve(query.clauses, env)}
+        names = [*(element.name for element in query.elements), *query.with_names]
+        rows = {strict(row): row for row in (tuple(found[name] for name in names) for found in self.solve(query.clauses, env))}
+        if any(isinstance(element, Aggregate) for element in query.elements):
+            return {strict(row) for row in grouped(query, list(rows.values()))}
+        return {strict(row[: len(query.elements)]) for row in rows.values()}
 
     def close(self) -> None:
         """Find all answers of all rules, bottom up, until there is nothing new."""
@@ -95,6 +99,21 @@ class Naive:
 
     def attribute(self, term: Any) -> Any:
         return Constant(self.idents.get(term.value, term.value)) if isinstance(term, Constant) and isinstance(term.value, str) else term
+
+
+def grouped(query: Query, rows: list[Fact]) -> Iterator[Fact]:
+    """Yield a row for each group of rows that agree in all that is no aggregate."""
+    groups: dict[Any, list[Fact]] = {}
+    for row in rows:
+        key = [row[i] for i, element in enumerate(query.elements) if not isinstance(element, Aggregate)]
+        groups.setdefault(strict(key), []).append(row)
+    for group in groups.values():
+        yield tuple(
+            AGGREGATES[element.function](*(term.value for term in element.args if isinstance(term, Constant)), [row[i] for row in group])
+            if isinstance(element, Aggregate)
+            else group[0][i]
+            for i, element in enumerate(query.elements)
+        )
 
 
 def unify(terms: Any, row: Fact, env: Env) -> Iterator[Env]:

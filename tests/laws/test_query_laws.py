@@ -240,6 +240,41 @@ def test_rules_answer_what_a_naive_fixpoint_answers(db: factstore.Database, quer
     agrees([*query, data.draw(rule_calls())], db, rules)
 
 
+AGGREGATES = ["count", "count-distinct", "min", "max", "sum", "avg", "median", "distinct"]
+NUMBERS = [":t/age", ":t/num", ":t/to", ":t/up"]
+
+
+@st.composite
+def aggregations(draw: st.DrawFn) -> tuple[list[Any], Any]:
+    """A query that groups, its numbers whole so that sums are exact, and rules beside it."""
+    value = [draw(variables), Keyword(draw(st.sampled_from(NUMBERS))), Symbol("?n")]
+    clauses = [value, *draw(st.lists(st.one_of(patterns(), patterns(), compounds(), rule_calls()), max_size=2))]
+    used = sorted(
+        {part for clause in clauses if isinstance(clause, list) for part in clause if type(part) is Symbol and part.startswith("?")}
+    )
+    names = draw(st.lists(st.sampled_from(AGGREGATES), min_size=1, max_size=3))
+    elements = [(Symbol(name), Symbol("?n")) for name in names]
+    others = draw(st.lists(st.sampled_from(used), max_size=2, unique=True))
+    if draw(st.booleans()):
+        elements.append((Symbol(draw(st.sampled_from(["min", "max"]))), draw(st.integers(1, 3)), Symbol("?n")))
+    if draw(st.booleans()):
+        elements.append((Symbol("count"), draw(st.sampled_from(used))))
+    counted = draw(st.lists(st.sampled_from(used), max_size=2, unique=True))
+    query = [
+        *(Keyword(":find"), *draw(st.permutations([*others, *elements]))),
+        *((Keyword(":with"), *counted) if counted else ()),
+        *(Keyword(":in"), Symbol("$"), Symbol("%"), Keyword(":where"), *draw(st.permutations(clauses))),
+    ]
+    return query, draw(st.sampled_from(RULES))
+
+
+@LAW
+@given(databases(), aggregations())
+@pytest.mark.usefixtures("way")
+def test_groups_are_what_nested_loops_put_together(db: factstore.Database, asked: tuple[list[Any], str]) -> None:
+    agrees(asked[0], db, asked[1])
+
+
 NAMED = [
     *RULES,
     "[[(r ?x ?y) [?x :t/to ?y]] [(r ?x ?y) (r ?z ?y) [?x :t/to ?z]]]",

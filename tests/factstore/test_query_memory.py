@@ -1,0 +1,39 @@
+"""What queries leave behind: nothing that grows with how many were run."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+
+import pytest
+
+from factstore import q, query
+from factstore.query import scope
+
+RULES = "[[(go ?a ?b) [?a :to ?b]] [(go ?a ?b) [?a :to ?c] (go ?c ?b)]]"
+EDGES = [(1, ":to", 2), (2, ":to", 3)]
+
+
+def _ask(start: int, count: int) -> None:
+    for i in range(start, start + count):
+        q(f"[:find ?a :where [?a :to ?b] (or [?b :to {i}] (and [?b :to _] (not [?b :to {i}] [?b :to ?c])))]", EDGES)
+        q(f"[:find ?b :in $ % :where (go {i % 3} ?b) (not (go ?b {i}))]", EDGES, RULES)
+        q("[:find ?b :in $ % :where (go 1 ?b)]", EDGES, RULES.replace("?c", f"?c{i}"))
+
+
+def test_memory_does_not_grow_with_the_queries_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is remembered is bounded by numbers; with small ones the bounds are reached soon.
+    monkeypatch.setattr(query, "_CACHED", 16)
+    monkeypatch.setattr(scope, "_REMEMBERED", 32)
+    _ask(0, 100)
+    tracemalloc.start()
+    try:
+        _ask(100, 100)
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        _ask(200, 300)
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 300_000
