@@ -63,7 +63,7 @@ def q(query: Any, /, *inputs: Any) -> Any:
     """
     parsed = _parsed(query)
     context, relation = _prepared(parsed, inputs, None)
-    return answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation)), context)
+    return answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation)), context, solve)
 
 
 def explain(query: Any, /, *inputs: Any) -> Explanation:
@@ -75,7 +75,7 @@ def explain(query: Any, /, *inputs: Any) -> Explanation:
     started = time.perf_counter()
     parsed = _parsed(query)
     context, relation = _prepared(parsed, inputs, [])
-    found = answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation)), context)
+    found = answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation)), context, solve)
     return explained(context.steps or [], found, time.perf_counter() - started)
 
 
@@ -158,7 +158,9 @@ def _check(query: Query, context: Context, relation: Relation) -> None:
         return
     context.scopes.check(query.clauses, relation.names, sorted(query.names))
     check_find(query, context)
-    _check_clauses(query.clauses, context)
+    if query.having:
+        context.scopes.check(query.having, {*query.columns, *relation.constants}, ())
+    _check_clauses((*query.clauses, *query.having), context)
     waiting = _rules_called(query.clauses, context)
     checked: set[tuple[str, int]] = set()
     while waiting:

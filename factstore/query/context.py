@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from factstore import registry
 from factstore.errors import QueryError
-from factstore.query.ast import Pattern
+from factstore.query.ast import Clause, Pattern
 from factstore.query.clauses import DEFAULT_SOURCE
 from factstore.query.facts import Facts
 from factstore.query.forms import hint, nearest, shown
@@ -143,7 +143,9 @@ class Context:
         return replace(self, sources={**self.sources, DEFAULT_SOURCE: self.source(source, form)})
 
 
-_CLOJURE = "clojure.core/"
+# The clauses solved over a relation, and which of their variables to keep: `run.solve`, for what stands below it.
+Solve: TypeAlias = Callable[[Context, tuple[Clause, ...], Relation, frozenset[str]], Relation]
+_CLOJURE: Final = "clojure.core/"
 
 
 def function_named(name: str, form: Any) -> Callable[..., Any]:

@@ -16,12 +16,12 @@ from typing import Any
 
 from factstore.query import algebra
 from factstore.query.ast import Clause, Constant, Given, Rule, RuleCall, Variable
-from factstore.query.context import Context
+from factstore.query.context import Context, Solve
 from factstore.query.plan import seeded
 from factstore.query.relation import PLAIN, UNIT, Relation
 from factstore.query.scope import Adornment, adornment
 from factstore.query.tables import Table, places_of
-from factstore.query.walks import MixedKinds, Solve, Walk
+from factstore.query.walks import MixedKinds, Walk
 
 
 def run_rule(context: Context, call: RuleCall, relation: Relation, keep: Set[str], solve: Solve) -> Relation:
