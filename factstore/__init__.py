@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         FactStoreError,
         PullError,
         QueryError,
+        QueryStopped,
         ReadError,
         SchemaError,
         StorageError,
@@ -53,7 +54,7 @@ _HOMES: Final = {
     **dict.fromkeys(("Entity", "entity"), "factstore.entities"),
     **dict.fromkeys(
         (
-            *("CasFailed", "DatabaseError", "FactStoreError", "PullError", "QueryError", "ReadError", "SchemaError"),
+            *("CasFailed", "DatabaseError", "FactStoreError", "PullError", "QueryError", "QueryStopped", "ReadError", "SchemaError"),
             *("StorageError", "TransactError", "UniqueConflict", "UnknownOutcome"),
         ),
         "factstore.errors",
@@ -94,6 +95,7 @@ __all__ = [
     "MigrationReport",
     "PullError",
     "QueryError",
+    "QueryStopped",
     "ReadError",
     "SchemaError",
     "StorageError",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import operator
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from factstore.errors import QueryError
@@ -32,6 +33,7 @@ from factstore.query.context import Context, source_of
 from factstore.query.explained import Explanation, explained
 from factstore.query.find import answer, check_find
 from factstore.query.forms import shown
+from factstore.query.guard import Event, Guard, guard_of
 from factstore.query.parse import parse_query
 from factstore.query.program import Program, compile_rules
 from factstore.query.relation import UNIT, Relation, strict
@@ -45,25 +47,42 @@ _queries: dict[Any, Query] = {}
 _programs: dict[Any, Program] = {}
 
 
-def q(query: Any, /, *inputs: Any) -> Any:
+def q(query: Any, /, *inputs: Any, timeout: float | None = None, max_rows: int | None = None, cancel: Event | None = None) -> Any:
     """Return the answer of a query.
 
     Args:
         query: EDN text, a vector of it, or a map: `"[:find ?e :where [?e :person/name \\"Ann\\"]]"`.
         inputs: one for each place of `:in`, which is `$` unless the query says otherwise: a database or a collection of
             tuples for a source, rules for `%`, values for variables.
+        timeout: seconds after which the query is stopped, as by its `:timeout`, which says milliseconds.
+        max_rows: more rows than this at any step, the last included, stop the query.
+        cancel: a `threading.Event` or its like; once it is set, by any thread, the query is stopped.
     Returns: for `:find ?a ?b` a set of tuples, with `:order-by` a list of them; for `[?a ...]` a list, for `[?a ?b]` a tuple
         or None, for `?a .` the value or None; with `:keys`, `:strs` or `:syms` dicts in the place of tuples.
     Raises: QueryError(:db.error/invalid-query, :db.error/insufficient-binding, :db.error/invalid-inputs,
         :db.error/unknown-attribute, :db.error/unknown-function, :db.error/unknown-rule, :db.error/unknown-source,
-        :db.error/function-failed, :db.error/query-timeout).
+        :db.error/function-failed); QueryStopped(:db.error/query-timeout, :db.error/query-too-large, :db.error/query-cancelled).
 
     >>> q("[:find ?b . :in [[?a ?b]] ?a]", [[1, "one"], [2, "two"]], 2)
     'two'
     """
     parsed = _parsed(query)
-    context, relation = _prepared(parsed, inputs, None)
+    return _answer(parsed, inputs, guard_of(parsed.timeout, timeout, max_rows, cancel))
+
+
+def _answer(parsed: Query, inputs: tuple[Any, ...], guard: Guard | None) -> Any:
+    context, relation = _prepared(parsed, inputs, guard, None)
     return answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation)), context, solve)
+
+
+def _within(guard: Guard) -> Callable[..., Any]:
+    """Return what the function `q` calls inside a query that is guarded."""
+
+    def subquery(query: Any, /, *inputs: Any) -> Any:
+        parsed = _parsed(query)
+        return _answer(parsed, inputs, guard_of(parsed.timeout, None, None, None, guard))
+
+    return subquery
 
 
 def explain(query: Any, /, *inputs: Any) -> Explanation:
@@ -74,7 +93,7 @@ def explain(query: Any, /, *inputs: Any) -> Explanation:
     """
     started = time.perf_counter()
     parsed = _parsed(query)
-    context, relation = _prepared(parsed, inputs, [])
+    context, relation = _prepared(parsed, inputs, guard_of(parsed.timeout, None, None, None), [])
     found = answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation)), context, solve)
     return explained(context.steps or [], found, time.perf_counter() - started)
 
@@ -107,7 +126,7 @@ def _kept(query: Query, relation: Relation) -> frozenset[str]:
     return query.names | (query.side_names & relation.names)
 
 
-def _prepared(query: Query, inputs: tuple[Any, ...], steps: list[Any] | None) -> tuple[Context, Relation]:
+def _prepared(query: Query, inputs: tuple[Any, ...], guard: Guard | None, steps: list[Any] | None) -> tuple[Context, Relation]:
     """Return what a run of a query needs, and the relation that its inputs are."""
     if len(inputs) != len(query.inputs):
         raise QueryError(
@@ -116,7 +135,7 @@ def _prepared(query: Query, inputs: tuple[Any, ...], steps: list[Any] | None) ->
             expected=len(query.inputs),
             got=len(inputs),
         )
-    context = Context({}, _NO_RULES, q, Tables(), steps=steps)
+    context = Context({}, _NO_RULES, q if guard is None else _within(guard), Tables(), guard=guard, steps=steps)
     relation = UNIT
     for part, value in zip(query.inputs, inputs, strict=True):
         if isinstance(part, SourceInput):
@@ -125,8 +144,6 @@ def _prepared(query: Query, inputs: tuple[Any, ...], steps: list[Any] | None) ->
             context.program = _compiled(value)
         elif not isinstance(part, Blank):
             relation = join(relation, _input(part, value))
-    if query.timeout is not None:
-        context.deadline = time.monotonic() + query.timeout / 1e3
     _check(query, context, relation)
     return context, relation
 

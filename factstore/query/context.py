@@ -13,6 +13,7 @@ from factstore.query.clauses import DEFAULT_SOURCE
 from factstore.query.facts import Facts
 from factstore.query.forms import hint, nearest, shown
 from factstore.query.functions import FUNCTIONS
+from factstore.query.guard import Guard
 from factstore.query.lookups import LOOKUPS
 from factstore.query.places import Limits, Match
 from factstore.query.program import Program
@@ -114,7 +115,7 @@ class Context:
     subquery: Callable[..., Any]  # what the function `q` calls
     tables: Any  # the answers of recursive rules so far
     current: Any = None  # the pass over a recursive definition that is being made
-    deadline: float | None = None
+    guard: Guard | None = None  # None: nothing limits it
     steps: list[Step] | None = None
     depth: int = 0
 

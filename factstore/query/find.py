@@ -20,10 +20,12 @@ from factstore.query.aggregates import AGGREGATES, GROUPED, aggregated
 from factstore.query.ast import COLLECTION, RELATION, SCALAR, TUPLE, Aggregate, Constant, Element, PullExpression, Query, Variable
 from factstore.query.context import Context, Solve
 from factstore.query.forms import hint, invalid, nearest, shown
+from factstore.query.guard import Guard
 from factstore.query.ordering import ordered
 from factstore.query.relation import Column, Ints, Relation, frozen
 
 _VECTORS_PAY = 256  # rows
+_PULLED_AT_ONCE: Final = 1024  # entities, between two looks at the guard
 _ROW: Final = "?(row)"  # numbers the rows of an answer
 
 
@@ -91,7 +93,14 @@ def _pulled(element: PullExpression, column: Column, constants: dict[str, Any], 
     pattern = element.pattern
     if isinstance(pattern, Variable):
         pattern = _constant(pattern, constants, element.form)
-    return Column(object, list(pull_many(source, pattern, column.values())))
+    entities = column.values()
+    if context.guard is None:
+        return Column(object, list(pull_many(source, pattern, entities)))
+    maps: list[Any] = []
+    for start in range(0, len(entities), _PULLED_AT_ONCE):
+        context.guard.check()
+        maps += pull_many(source, pattern, entities[start : start + _PULLED_AT_ONCE])
+    return Column(object, maps)
 
 
 def _constant(term: Variable | Constant, constants: dict[str, Any], form: Any) -> Any:
@@ -126,7 +135,7 @@ def _aggregates(query: Query, relation: Relation, context: Context) -> list[Colu
     columns = []
     for element in query.elements:
         if isinstance(element, Aggregate):
-            columns.append(_aggregate(element, relation, groups, len(firsts)))
+            columns.append(_aggregate(element, relation, groups, len(firsts), context.guard))
         else:
             columns.append(_plain(element, heads))
     return columns
@@ -150,7 +159,7 @@ def _groups(relation: Relation, names: list[str]) -> tuple[Ints, Any]:
     return np.array(groups, np.int64), firsts
 
 
-def _aggregate(element: Aggregate, relation: Relation, groups: Ints, count: int) -> Column:
+def _aggregate(element: Aggregate, relation: Relation, groups: Ints, count: int, guard: Guard | None) -> Column:
     column = relation.column(element.name)
     try:
         if not element.args and relation.size >= _VECTORS_PAY and element.function in GROUPED:
@@ -159,7 +168,7 @@ def _aggregate(element: Aggregate, relation: Relation, groups: Ints, count: int)
                 return found
         args = [_constant(term, relation.constants, element.form) for term in element.args]  # type: ignore[arg-type]
         function = _given(element, relation) if element.function.startswith("?") else _function(element)
-        return aggregated(function, args, column, groups, count)
+        return aggregated(function if guard is None else guard.around(function), args, column, groups, count)
     except FactStoreError:
         raise
     except Exception as error:

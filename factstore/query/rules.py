@@ -97,6 +97,8 @@ def _tabled(context: Context, rule: Rule, call: RuleCall, relation: Relation, bo
     table.ask(seeded(call.args, tuple(places_of(rule.arity)), relation))
     component = context.program.component(rule.name)
     while news := _with_news(context, component):
+        if context.guard is not None:
+            context.guard.check(sum(each.answers.size for each in context.tables.of(component)), "a rule")
         for each in news:
             _round(context, each, component, solve)
     return table.answers.all()

@@ -85,7 +85,7 @@ class Walk:
         if left.kind is not kind or right.kind not in PLAIN:
             return None
         bases = list(zip(left.machine(), right.machine(), strict=True))
-        found = closure.closed(origins, edges, bases, (kind, right.kind))
+        found = closure.closed(origins, edges, bases, (kind, right.kind), self.context.guard)
         return None if found is None else found.renamed({"0": str(moving), "1": str(1 - moving)})
 
     def _solves(self, *, back: bool, seeded_: bool) -> bool:
