@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from factstore.migrations import Migrated, Migration, MigrationReport, migrate
     from factstore.pulls import pull, pull_many
     from factstore.pulls.along import index_pull
-    from factstore.query import explain, q
+    from factstore.query import Explanation, Rows, RowSeq, explain, q, qseq, rows
     from factstore.registry import register
     from factstore.squuids import squuid
     from factstore.timeline import EntityEvent, EntityHistory, entity_history
@@ -65,7 +65,7 @@ _HOMES: Final = {
     **dict.fromkeys(("Migrated", "Migration", "MigrationReport", "migrate"), "factstore.migrations"),
     **dict.fromkeys(("pull", "pull_many"), "factstore.pulls"),
     "index_pull": "factstore.pulls.along",
-    **dict.fromkeys(("explain", "q"), "factstore.query"),
+    **dict.fromkeys(("Explanation", "RowSeq", "Rows", "explain", "q", "qseq", "rows"), "factstore.query"),
     "register": "factstore.registry",
     "squuid": "factstore.squuids",
     **dict.fromkeys(("EntityEvent", "EntityHistory", "entity_history"), "factstore.timeline"),
@@ -84,6 +84,7 @@ __all__ = [
     "EntityEvent",
     "EntityHistory",
     "Excision",
+    "Explanation",
     "FactStoreError",
     "Into",
     "Keyword",
@@ -97,6 +98,8 @@ __all__ = [
     "QueryError",
     "QueryStopped",
     "ReadError",
+    "RowSeq",
+    "Rows",
     "SchemaError",
     "StorageError",
     "Symbol",
@@ -118,7 +121,9 @@ __all__ = [
     "pull",
     "pull_many",
     "q",
+    "qseq",
     "register",
+    "rows",
     "schema_of",
     "set_exactly",
     "squuid",

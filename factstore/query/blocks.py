@@ -6,7 +6,7 @@ Law: the rows of all blocks together are those of the step in one pass.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import ceil
+from math import ceil, isfinite
 from typing import Final
 
 from factstore.query.ast import Clause
@@ -21,6 +21,6 @@ def blocks_of(context: Context, clause: Clause, relation: Relation, most: int) -
     """Yield the rows of a relation in blocks for which a clause is expected to leave at most `most` rows each."""
     size = relation.size
     expected = max(estimate_of(context, clause, relation), size) if size > 1 else 1.0
-    step = max(1, size if expected <= most else ceil(size * most / expected))
+    step = size if expected <= most or not isfinite(expected) else max(1, ceil(size * most / expected))
     for start in range(0, size, step):
         yield relation if step >= size else relation.take(slice(start, start + step), min(step, size - start))

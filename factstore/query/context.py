@@ -19,7 +19,7 @@ from factstore.query.places import Limits, Match
 from factstore.query.program import Program
 from factstore.query.relation import Relation
 from factstore.query.scope import Scopes
-from factstore.query.tuples import Tuples, rows_of
+from factstore.query.tuples import Tuples
 
 
 class Source(Protocol):
@@ -90,8 +90,7 @@ def source_of(value: Any) -> Source:
         return Facts(value)
     if hasattr(value, "tx_range"):
         return Opaque(value)
-    rows = rows_of(value)
-    return Opaque(value) if rows is None else Tuples(value, rows)
+    return Tuples.of(value) or Opaque(value)
 
 
 class Step(NamedTuple):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
-from typing import Any, NamedTuple
+from typing import Final, NamedTuple
 
 from factstore.query.context import Step
 from factstore.query.forms import shown
+from factstore.rendering import html_table
+
+_HEAD: Final = ("clause", "access", "estimate", "rows in", "rows out", "ms")
 
 
 class ExplainedStep(NamedTuple):
@@ -31,21 +33,20 @@ class Explanation:
     milliseconds: float
 
     def __str__(self) -> str:
-        head = ("clause", "access", "estimate", "rows in", "rows out", "ms")
-        lines = [head, *(_cells(step) for step in self.data)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+        lines = [_HEAD, *(_cells(step) for step in self.data)]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(_HEAD))]
         text = [
             "  ".join(cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
             for line in lines
         ]
-        return "\n".join([*(line.rstrip() for line in text), f"{self.rows} rows in {self.milliseconds:.3f} ms"])
+        return "\n".join([*(line.rstrip() for line in text), self._total()])
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _cells(step)).replace("  ", "&emsp;") + "</tr>" for step in self.data
-        )
-        head = "".join(f"<th>{name}</th>" for name in ("clause", "access", "estimate", "rows in", "rows out", "ms"))
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{self.rows} rows in {self.milliseconds:.3f} ms</p>"
+        cells = [tuple(cell.replace("  ", "\u2003") for cell in _cells(step)) for step in self.data]
+        return html_table(self._total(), _HEAD, cells)
+
+    def _total(self) -> str:
+        return f"{self.rows} rows in {self.milliseconds:.3f} ms"
 
 
 def _cells(step: ExplainedStep) -> tuple[str, ...]:
@@ -60,7 +61,7 @@ def _cells(step: ExplainedStep) -> tuple[str, ...]:
     )
 
 
-def explained(steps: list[Step], rows: Any, seconds: float) -> Explanation:
+def explained(steps: list[Step], rows: int, seconds: float) -> Explanation:
     """Return the explanation of a run that is over."""
     data = tuple(
         ExplainedStep(
@@ -68,5 +69,4 @@ def explained(steps: list[Step], rows: Any, seconds: float) -> Explanation:
         )
         for step in steps
     )
-    size = len(rows) if isinstance(rows, list | set) else int(rows is not None)
-    return Explanation(data, size, seconds * 1e3)
+    return Explanation(data, rows, seconds * 1e3)

@@ -39,18 +39,26 @@ def solve(context: Context, clauses: tuple[Clause, ...], relation: Relation, kee
         if context.guard is not None:
             context.guard.check(relation.size)
         choice = choose(context, waiting, relation, outside)
-        waiting = [clause for clause in waiting if clause is not choice.clause and clause not in choice.settled]
-        needed = keep.union(*(clause.variables for clause in waiting))
-        relation = _step(context, choice, relation, needed, outside)
-        if relation.columns:
-            relation = relation.keep(needed)
-            if not relation.distinct and relation.size > _DISTINCT_PAYS:
-                relation = algebra.distinct(relation)
+        waiting, relation = take_step(context, choice, waiting, relation, keep, outside)
     if not relation.size:
         return empty(keep)
     if context.guard is not None:
         context.guard.check(relation.size)
     return algebra.distinct(relation.keep(keep))
+
+
+def take_step(
+    context: Context, choice: Choice, waiting: list[Clause], relation: Relation, keep: Names, outside: Names
+) -> tuple[list[Clause], Relation]:
+    """Return what still waits, and the relation, after the step that was chosen."""
+    waiting = [clause for clause in waiting if clause is not choice.clause and clause not in choice.settled]
+    needed = keep.union(*(clause.variables for clause in waiting))
+    relation = _step(context, choice, relation, needed, outside)
+    if relation.columns:
+        relation = relation.keep(needed)
+        if not relation.distinct and relation.size > _DISTINCT_PAYS:
+            relation = algebra.distinct(relation)
+    return waiting, relation
 
 
 def _step(context: Context, choice: Choice, relation: Relation, needed: Names, outside: Names) -> Relation:
