@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from factstore.migrations import Migrated, Migration, MigrationReport, migrate
     from factstore.pulls import pull, pull_many
     from factstore.pulls.along import index_pull
-    from factstore.query import Explanation, Rows, RowSeq, explain, q, qseq, rows
+    from factstore.query import Explanation, Rows, RowSeq, builder, explain, q, qseq, rows
     from factstore.registry import register
     from factstore.squuids import squuid
     from factstore.timeline import EntityEvent, EntityHistory, entity_history
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from factstore.values import Keyword, Symbol, Uri
 
 _HOMES: Final = {
+    "builder": "factstore.query.builder",
     "edn": "factstore.edn",
     "errors": "factstore.errors",
     **dict.fromkeys(("Connection", "Log", "LoggedTransaction", "TxReports", "connect"), "factstore.conn"),
@@ -109,6 +110,7 @@ __all__ = [
     "UniqueConflict",
     "UnknownOutcome",
     "Uri",
+    "builder",
     "connect",
     "diff",
     "edn",
@@ -136,7 +138,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module 'factstore' has no attribute {name!r}")
     module = import_module(home)
-    found = module if home.rpartition(".")[2] == name and name in ("edn", "errors") else getattr(module, name)
+    found = module if home.rpartition(".")[2] == name and name in ("builder", "edn", "errors") else getattr(module, name)
     globals()[name] = found
     return found
 

@@ -9,29 +9,38 @@ clauses, the size of the data, and where it lies.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias, TypeVar, overload
 
 from factstore.query.answers import Rows, RowSeq, names_of
 from factstore.query.ast import Aggregate, Query
+from factstore.query.builder.built import Built
 from factstore.query.context import Context
 from factstore.query.explained import Explanation, explained
 from factstore.query.find import answer, found, pulled
 from factstore.query.guard import Event, Guard, guard_of
-from factstore.query.prepare import kept, parsed, prepared
+from factstore.query.prepare import inputs_of, kept, parsed, prepared
 from factstore.query.relation import Relation
 from factstore.query.run import solve
 from factstore.query.stream import streamed
 
 __all__ = ["Explanation", "RowSeq", "Rows", "explain", "q", "qseq", "rows"]
 
+R = TypeVar("R")
+Written: TypeAlias = str | Sequence[Any] | Mapping[Any, Any]  # a query as text or data
 
+
+@overload
+def q(query: Built[R], /, *inputs: Any, timeout: float | None = None, max_rows: int | None = None, cancel: Event | None = None) -> R: ...
+@overload
+def q(query: Written, /, *inputs: Any, timeout: float | None = None, max_rows: int | None = None, cancel: Event | None = None) -> Any: ...
 def q(query: Any, /, *inputs: Any, timeout: float | None = None, max_rows: int | None = None, cancel: Event | None = None) -> Any:
     """Return the answer of a query.
 
     Args:
-        query: EDN text, a vector of it, or a map: `"[:find ?e :where [?e :person/name \\"Ann\\"]]"`.
+        query: EDN text, a vector of it, or a map: `"[:find ?e :where [?e :person/name \\"Ann\\"]]"`; or one built in Python
+            (`factstore.builder`).
         inputs: one for each place of `:in`, which is `$` unless the query says otherwise: a database or a collection of
             tuples for a source, rules for `%`, values for variables.
         timeout: seconds after which the query is stopped, as by its `:timeout`, which says milliseconds.
@@ -47,7 +56,7 @@ def q(query: Any, /, *inputs: Any, timeout: float | None = None, max_rows: int |
     'two'
     """
     known = parsed(query)
-    return _answer(known, inputs, guard_of(known.timeout, timeout, max_rows, cancel))
+    return _answer(known, inputs_of(query, inputs), guard_of(known.timeout, timeout, max_rows, cancel))
 
 
 def _answer(query: Query, inputs: tuple[Any, ...], guard: Guard | None) -> Any:
@@ -60,7 +69,7 @@ def _within(guard: Guard) -> Callable[..., Any]:
 
     def subquery(query: Any, /, *inputs: Any) -> Any:
         known = parsed(query)
-        return _answer(known, inputs, guard_of(known.timeout, None, None, None, guard))
+        return _answer(known, inputs_of(query, inputs), guard_of(known.timeout, None, None, None, guard))
 
     return subquery
 
@@ -87,7 +96,7 @@ def rows(
     started = time.perf_counter()
     known = parsed(query)
     guard = guard_of(known.timeout, timeout, max_rows, cancel)
-    context, relation = prepared(known, inputs, q if guard is None else _within(guard), guard, [] if stats else None)
+    context, relation = prepared(known, inputs_of(query, inputs), q if guard is None else _within(guard), guard, [] if stats else None)
     result = _table(known, solve(context, known.clauses, relation, kept(known, relation)), context)
     if context.steps is not None:
         result.explanation = explained(context.steps, len(result), time.perf_counter() - started)
@@ -124,7 +133,7 @@ def qseq(
     """
     known = parsed(query)
     guard = guard_of(known.timeout, timeout, max_rows, cancel)
-    context, relation = prepared(known, inputs, q if guard is None else _within(guard), guard)
+    context, relation = prepared(known, inputs_of(query, inputs), q if guard is None else _within(guard), guard)
     return RowSeq(names_of(known), _blocks(known, relation, context, max(1, block)))
 
 

@@ -13,6 +13,7 @@ from factstore.errors import QueryError
 from factstore.query.algebra import join
 from factstore.query.ast import Blank, Call, Pattern, Query, RuleCall, RulesInput, SourceInput, SourceName, walk
 from factstore.query.bindings import relation_from
+from factstore.query.builder.built import Built
 from factstore.query.calls import check_call
 from factstore.query.clauses import DEFAULT_SOURCE
 from factstore.query.context import Context, source_of
@@ -31,11 +32,18 @@ _programs: dict[Any, Program] = {}
 
 def parsed(query: Any) -> Query:
     """Return a query in its typed form. Raises: QueryError(:db.error/invalid-query)."""
+    if type(query) is not str and isinstance(query, Built):
+        return query.ast
     key = query if type(query) is str else strict(query)
     found = _queries.get(key)
     if found is None:
         found = _remember(_queries, key, parse_query(query))
     return found
+
+
+def inputs_of(query: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return all inputs of a query: those given, and those that it brings itself."""
+    return (*inputs, *query.bound) if type(query) is not str and isinstance(query, Built) else inputs
 
 
 def _compiled(rules: Any) -> Program:
