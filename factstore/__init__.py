@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from factstore.migrations import Migrated, Migration, MigrationReport, migrate
     from factstore.pulls import pull, pull_many
     from factstore.pulls.along import index_pull
-    from factstore.query import Explanation, Rows, RowSeq, builder, explain, q, qseq, rows
+    from factstore.query import AnswerCache, Explanation, Rows, RowSeq, builder, explain, q, qseq, rows
     from factstore.registry import register
     from factstore.squuids import squuid
     from factstore.timeline import EntityEvent, EntityHistory, entity_history
@@ -66,7 +66,7 @@ _HOMES: Final = {
     **dict.fromkeys(("Migrated", "Migration", "MigrationReport", "migrate"), "factstore.migrations"),
     **dict.fromkeys(("pull", "pull_many"), "factstore.pulls"),
     "index_pull": "factstore.pulls.along",
-    **dict.fromkeys(("Explanation", "RowSeq", "Rows", "explain", "q", "qseq", "rows"), "factstore.query"),
+    **dict.fromkeys(("AnswerCache", "Explanation", "RowSeq", "Rows", "explain", "q", "qseq", "rows"), "factstore.query"),
     "register": "factstore.registry",
     "squuid": "factstore.squuids",
     **dict.fromkeys(("EntityEvent", "EntityHistory", "entity_history"), "factstore.timeline"),
@@ -75,6 +75,7 @@ _HOMES: Final = {
 }
 
 __all__ = [
+    "AnswerCache",
     "Attr",
     "CasFailed",
     "Connection",

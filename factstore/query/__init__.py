@@ -16,26 +16,51 @@ from typing import Any, TypeAlias, TypeVar, overload
 from factstore.query.answers import Rows, RowSeq, names_of
 from factstore.query.ast import Aggregate, Query
 from factstore.query.builder.built import Built
+from factstore.query.cache import AnswerCache, key_of
 from factstore.query.context import Context
 from factstore.query.explained import Explanation, explained
 from factstore.query.find import answer, found, pulled
 from factstore.query.guard import Event, Guard, guard_of
-from factstore.query.prepare import inputs_of, kept, parsed, prepared
+from factstore.query.prepare import inputs_of, kept, parsed, prepared, rules_among
 from factstore.query.relation import Relation
 from factstore.query.run import solve
 from factstore.query.stream import streamed
 
-__all__ = ["Explanation", "RowSeq", "Rows", "explain", "q", "qseq", "rows"]
+__all__ = ["AnswerCache", "Explanation", "RowSeq", "Rows", "explain", "q", "qseq", "rows"]
 
 R = TypeVar("R")
 Written: TypeAlias = str | Sequence[Any] | Mapping[Any, Any]  # a query as text or data
 
 
 @overload
-def q(query: Built[R], /, *inputs: Any, timeout: float | None = None, max_rows: int | None = None, cancel: Event | None = None) -> R: ...
+def q(
+    query: Built[R],
+    /,
+    *inputs: Any,
+    timeout: float | None = None,
+    max_rows: int | None = None,
+    cancel: Event | None = None,
+    cache: AnswerCache | None = None,
+) -> R: ...
 @overload
-def q(query: Written, /, *inputs: Any, timeout: float | None = None, max_rows: int | None = None, cancel: Event | None = None) -> Any: ...
-def q(query: Any, /, *inputs: Any, timeout: float | None = None, max_rows: int | None = None, cancel: Event | None = None) -> Any:
+def q(
+    query: Written,
+    /,
+    *inputs: Any,
+    timeout: float | None = None,
+    max_rows: int | None = None,
+    cancel: Event | None = None,
+    cache: AnswerCache | None = None,
+) -> Any: ...
+def q(
+    query: Any,
+    /,
+    *inputs: Any,
+    timeout: float | None = None,
+    max_rows: int | None = None,
+    cancel: Event | None = None,
+    cache: AnswerCache | None = None,
+) -> Any:
     """Return the answer of a query.
 
     Args:
@@ -46,6 +71,7 @@ def q(query: Any, /, *inputs: Any, timeout: float | None = None, max_rows: int |
         timeout: seconds after which the query is stopped, as by its `:timeout`, which says milliseconds.
         max_rows: more rows than this at any step, the last included, stop the query.
         cancel: a `threading.Event` or its like; once it is set, by any thread, the query is stopped.
+        cache: where answers are kept and looked for.
     Returns: for `:find ?a ?b` a set of tuples, with `:order-by` a list of them; for `[?a ...]` a list, for `[?a ?b]` a tuple
         or None, for `?a .` the value or None; with `:keys`, `:strs` or `:syms` dicts in the place of tuples.
     Raises: QueryError(:db.error/invalid-query, :db.error/insufficient-binding, :db.error/invalid-inputs,
@@ -56,7 +82,18 @@ def q(query: Any, /, *inputs: Any, timeout: float | None = None, max_rows: int |
     'two'
     """
     known = parsed(query)
-    return _answer(known, inputs_of(query, inputs), guard_of(known.timeout, timeout, max_rows, cancel))
+    inputs = inputs_of(query, inputs)
+    guard = guard_of(known.timeout, timeout, max_rows, cancel)
+    return _answer(known, inputs, guard) if cache is None else _cached(query, known, inputs, guard, cache)
+
+
+def _cached(written: Any, query: Query, inputs: tuple[Any, ...], guard: Guard | None, cache: AnswerCache) -> Any:
+    key = key_of(written.form if isinstance(written, Built) else written, query, inputs, rules_among(query, inputs))
+    if key is None:
+        cache.passed += 1
+        return _answer(query, inputs, guard)
+    known, answer = cache.get(key)
+    return answer if known else cache.put(key, _answer(query, inputs, guard))
 
 
 def _answer(query: Query, inputs: tuple[Any, ...], guard: Guard | None) -> Any:

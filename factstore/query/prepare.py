@@ -15,7 +15,7 @@ from factstore.query.ast import Blank, Call, Pattern, Query, RuleCall, RulesInpu
 from factstore.query.bindings import relation_from
 from factstore.query.builder.built import Built
 from factstore.query.calls import check_call
-from factstore.query.clauses import DEFAULT_SOURCE
+from factstore.query.clauses import DEFAULT_SOURCE, Rules
 from factstore.query.context import Context, source_of
 from factstore.query.find import check_find
 from factstore.query.forms import shown
@@ -44,6 +44,12 @@ def parsed(query: Any) -> Query:
 def inputs_of(query: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return all inputs of a query: those given, and those that it brings itself."""
     return (*inputs, *query.bound) if type(query) is not str and isinstance(query, Built) else inputs
+
+
+def rules_among(query: Query, inputs: tuple[Any, ...]) -> Rules:
+    """Return the rules that a query is given."""
+    found = [value for part, value in zip(query.inputs, inputs, strict=False) if isinstance(part, RulesInput)]
+    return _compiled(found[0]).rules if found else {}
 
 
 def _compiled(rules: Any) -> Program:
