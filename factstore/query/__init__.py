@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar, overload
 
 from factstore.query.answers import Rows, RowSeq, names_of
-from factstore.query.ast import Aggregate, Query
+from factstore.query.ast import Query
 from factstore.query.builder.built import Built
 from factstore.query.cache import AnswerCache, key_of
 from factstore.query.context import Context
@@ -82,9 +82,13 @@ def q(
     'two'
     """
     known = parsed(query)
-    inputs = inputs_of(query, inputs)
+    if type(query) is not str:
+        inputs = inputs_of(query, inputs)
     guard = guard_of(known.timeout, timeout, max_rows, cancel)
-    return _answer(known, inputs, guard) if cache is None else _cached(query, known, inputs, guard, cache)
+    if cache is not None:
+        return _cached(query, known, inputs, guard, cache)
+    context, relation = prepared(known, inputs, q if guard is None else _within(guard), guard)
+    return answer(known, solve(context, known.clauses, relation, kept(known, relation)), context, solve)
 
 
 def _cached(written: Any, query: Query, inputs: tuple[Any, ...], guard: Guard | None, cache: AnswerCache) -> Any:
@@ -176,7 +180,7 @@ def qseq(
 
 def _blocks(query: Query, relation: Relation, context: Context, block: int) -> Iterator[Rows]:
     keep = kept(query, relation)
-    if query.order or any(isinstance(element, Aggregate) for element in query.elements):
+    if query.order or query.aggregates:
         parts, plain = iter((solve(context, query.clauses, relation, keep),)), query
     else:
         parts = streamed(context, query.clauses, relation, keep, block)

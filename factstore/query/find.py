@@ -42,13 +42,15 @@ def answer(query: Query, relation: Relation, context: Context, solve: Solve) -> 
     """Return the answer of a query."""
     if not relation.size:
         return shaped(query, [[] for _ in query.elements])
-    columns = pulled(query, found(query, relation, context, solve), relation.constants, context)
+    columns = found(query, relation, context, solve)
+    if query.pulls:
+        columns = pulled(query, columns, relation.constants, context)
     return shaped(query, [column.values() for column in columns])
 
 
 def found(query: Query, relation: Relation, context: Context, solve: Solve) -> list[Column]:
     """Return the columns of the answer, entities in the place of what is pulled of them: `pulled` comes last, for few rows."""
-    if any(isinstance(element, Aggregate) for element in query.elements):
+    if query.aggregates:
         columns = _aggregates(query, relation, context)
     else:
         columns = [_plain(element, relation) for element in query.elements]

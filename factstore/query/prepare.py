@@ -32,13 +32,12 @@ _programs: dict[Any, Program] = {}
 
 def parsed(query: Any) -> Query:
     """Return a query in its typed form. Raises: QueryError(:db.error/invalid-query)."""
-    if type(query) is not str and isinstance(query, Built):
+    if type(query) is str:
+        return _queries.get(query) or _remember(_queries, query, parse_query(query))
+    if isinstance(query, Built):
         return query.ast
-    key = query if type(query) is str else strict(query)
-    found = _queries.get(key)
-    if found is None:
-        found = _remember(_queries, key, parse_query(query))
-    return found
+    key = strict(query)
+    return _queries.get(key) or _remember(_queries, key, parse_query(query))
 
 
 def inputs_of(query: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
