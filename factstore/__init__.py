@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from factstore import edn, errors
+    from factstore import builder, edn, errors
     from factstore.conn import Connection, Log, LoggedTransaction, TxReports, connect
     from factstore.datom import Datom
     from factstore.db import Database
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from factstore.migrations import Migrated, Migration, MigrationReport, migrate
     from factstore.pulls import pull, pull_many
     from factstore.pulls.along import index_pull
-    from factstore.query import AnswerCache, Explanation, Rows, RowSeq, builder, explain, q, qseq, rows
+    from factstore.query import AnswerCache, Explanation, Rows, RowSeq, explain, q, qseq, rows
     from factstore.registry import register
     from factstore.squuids import squuid
     from factstore.timeline import EntityEvent, EntityHistory, entity_history
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from factstore.values import Keyword, Symbol, Uri
 
 _HOMES: Final = {
-    "builder": "factstore.query.builder",
+    "builder": "factstore.builder",
     "edn": "factstore.edn",
     "errors": "factstore.errors",
     **dict.fromkeys(("Connection", "Log", "LoggedTransaction", "TxReports", "connect"), "factstore.conn"),

@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 
 import factstore
 from factstore import Attr, Keyword, explain, q, qseq, rows
-from factstore.errors import QueryError
-from factstore.query.ast import Query
-from factstore.query.builder import (
+from factstore.builder import (
     ANY,
     Built,
     aggregate,
@@ -51,6 +49,8 @@ from factstore.query.builder import (
     sum_,
     var,
 )
+from factstore.errors import QueryError
+from factstore.query.ast import Query
 from factstore.query.clauses import parse_rules
 from factstore.query.parse import parse_query
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, assert_type
 
 from factstore import Database, Rows, q, rows
-from factstore.query.builder import (
+from factstore.builder import (
     Built,
     and_,
     apply,
