@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from factstore import edn, errors
+    from factstore import builder, edn, errors
     from factstore.arithmetic import part, resolve_tempid, t_to_tx, tempid, tx_to_t
     from factstore.conn import Connection, Log, LoggedTransaction, connect
     from factstore.datom import Datom
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         FactStoreError,
         PullError,
         QueryError,
+        QueryStopped,
         ReadError,
         SchemaError,
         StorageError,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from factstore.migrations import Migrated, Migration, MigrationReport, migrate, migrations_in
     from factstore.pulls import pull, pull_many
     from factstore.pulls.along import index_pull
-    from factstore.query import explain, q
+    from factstore.query import AnswerCache, Explanation, Rows, RowSeq, explain, q, qseq, rows
     from factstore.registry import register
     from factstore.reports import TxReports
     from factstore.squuids import squuid
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from factstore.values import Keyword, Symbol, Uri
 
 _HOMES: Final = {
+    "builder": "factstore.builder",
     "edn": "factstore.edn",
     "errors": "factstore.errors",
     **dict.fromkeys(("part", "resolve_tempid", "t_to_tx", "tempid", "tx_to_t"), "factstore.arithmetic"),
@@ -59,7 +61,7 @@ _HOMES: Final = {
     **dict.fromkeys(("Entity", "entity"), "factstore.entities"),
     **dict.fromkeys(
         (
-            *("CasFailed", "DatabaseError", "FactStoreError", "PullError", "QueryError", "ReadError", "SchemaError"),
+            *("CasFailed", "DatabaseError", "FactStoreError", "PullError", "QueryError", "QueryStopped", "ReadError", "SchemaError"),
             *("StorageError", "TransactError", "UniqueConflict", "UnknownOutcome"),
         ),
         "factstore.errors",
@@ -71,7 +73,7 @@ _HOMES: Final = {
     **dict.fromkeys(("Migrated", "Migration", "MigrationReport", "migrate", "migrations_in"), "factstore.migrations"),
     **dict.fromkeys(("pull", "pull_many"), "factstore.pulls"),
     "index_pull": "factstore.pulls.along",
-    **dict.fromkeys(("explain", "q"), "factstore.query"),
+    **dict.fromkeys(("AnswerCache", "Explanation", "RowSeq", "Rows", "explain", "q", "qseq", "rows"), "factstore.query"),
     "register": "factstore.registry",
     "TxReports": "factstore.reports",
     "squuid": "factstore.squuids",
@@ -81,6 +83,7 @@ _HOMES: Final = {
 }
 
 __all__ = [
+    "AnswerCache",
     "Attr",
     "CasFailed",
     "Connection",
@@ -93,6 +96,7 @@ __all__ = [
     "EntityEvent",
     "EntityHistory",
     "Excision",
+    "Explanation",
     "FactStoreError",
     "Into",
     "Keyword",
@@ -104,7 +108,10 @@ __all__ = [
     "MigrationReport",
     "PullError",
     "QueryError",
+    "QueryStopped",
     "ReadError",
+    "RowSeq",
+    "Rows",
     "SchemaError",
     "StorageError",
     "Symbol",
@@ -115,6 +122,7 @@ __all__ = [
     "UniqueConflict",
     "UnknownOutcome",
     "Uri",
+    "builder",
     "connect",
     "diff",
     "edn",
@@ -129,8 +137,10 @@ __all__ = [
     "pull",
     "pull_many",
     "q",
+    "qseq",
     "register",
     "resolve_tempid",
+    "rows",
     "schema_of",
     "set_exactly",
     "squuid",
@@ -147,7 +157,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module 'factstore' has no attribute {name!r}")
     module = import_module(home)
-    found = module if home.rpartition(".")[2] == name and name in ("edn", "errors") else getattr(module, name)
+    found = module if home.rpartition(".")[2] == name and name in ("builder", "edn", "errors") else getattr(module, name)
     globals()[name] = found
     return found
 

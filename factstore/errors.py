@@ -7,6 +7,7 @@
     │   ├── CasFailed        :db/cas found another value     (expected, found)
     │   └── UniqueConflict   a unique value that another entity holds
     ├── QueryError           a query that cannot mean anything
+    │   └── QueryStopped     a query that passed a limit, or that somebody stopped
     ├── PullError            a pull pattern that cannot mean anything
     ├── DatabaseError        a read that this database value does not offer
     └── StorageError         bytes that could not be kept or found
@@ -47,6 +48,7 @@ CATEGORIES: Final[Mapping[str, str]] = {
     ":db.error/read-only": "forbidden",
     ":db.error/query-timeout": "interrupted",
     ":db.error/query-cancelled": "interrupted",
+    ":db.error/query-too-large": "interrupted",
     ":db.error/unsupported": "unsupported",
 }
 
@@ -114,6 +116,10 @@ class UniqueConflict(TransactError):
 
 class QueryError(FactStoreError):
     """A query that cannot mean anything, or whose inputs do not fit it."""
+
+
+class QueryStopped(QueryError):
+    """A query that took longer or held more rows than it may, or that somebody cancelled; it may well mean something."""
 
 
 class PullError(FactStoreError):

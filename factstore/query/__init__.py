@@ -8,61 +8,195 @@ clauses, the size of the data, and where it lies.
 
 from __future__ import annotations
 
-import operator
 import time
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias, TypeVar, overload
 
-from factstore.errors import QueryError
-from factstore.query.algebra import join
-from factstore.query.ast import (
-    Blank,
-    Call,
-    Pattern,
-    Query,
-    RuleCall,
-    RulesInput,
-    SourceInput,
-    SourceName,
-    walk,
-)
-from factstore.query.bindings import binding_text, relation_from
-from factstore.query.calls import check_call
-from factstore.query.clauses import DEFAULT_SOURCE
-from factstore.query.context import Context, source_of
+from factstore.query.answers import Rows, RowSeq, names_of
+from factstore.query.ast import Query
+from factstore.query.builder.built import Built
+from factstore.query.cache import AnswerCache, key_of
+from factstore.query.context import Context
 from factstore.query.explained import Explanation, explained
-from factstore.query.find import answer, check_find, needs_set
-from factstore.query.parse import parse_query
-from factstore.query.program import Program, compile_rules
-from factstore.query.relation import UNIT, Relation, strict
+from factstore.query.find import answer, found, needs_set, pulled
+from factstore.query.guard import Event, Guard, guard_of
+from factstore.query.prepare import inputs_of, kept, parsed, prepared, rules_among
+from factstore.query.relation import Relation
 from factstore.query.run import solve
-from factstore.query.tables import Tables
+from factstore.query.stream import streamed
 
-__all__ = ["Explanation", "explain", "q"]
+__all__ = ["AnswerCache", "Explanation", "RowSeq", "Rows", "explain", "q", "qseq", "rows"]
 
-_CACHED: Final = 256  # parsed queries, and as many sets of rules
-_queries: dict[Any, Query] = {}
-_programs: dict[Any, Program] = {}
+R = TypeVar("R")
+Written: TypeAlias = str | Sequence[Any] | Mapping[Any, Any]  # a query as text or data
 
 
-def q(query: Any, /, *inputs: Any) -> Any:
+@overload
+def q(
+    query: Built[R],
+    /,
+    *inputs: Any,
+    timeout: float | None = None,
+    max_rows: int | None = None,
+    cancel: Event | None = None,
+    cache: AnswerCache | None = None,
+) -> R: ...
+@overload
+def q(
+    query: Written,
+    /,
+    *inputs: Any,
+    timeout: float | None = None,
+    max_rows: int | None = None,
+    cancel: Event | None = None,
+    cache: AnswerCache | None = None,
+) -> Any: ...
+def q(
+    query: Any,
+    /,
+    *inputs: Any,
+    timeout: float | None = None,
+    max_rows: int | None = None,
+    cancel: Event | None = None,
+    cache: AnswerCache | None = None,
+) -> Any:
     """Return the answer of a query.
 
     Args:
-        query: EDN text, a vector of it, or a map: `"[:find ?e :where [?e :person/name \\"Ann\\"]]"`.
+        query: EDN text, a vector of it, or a map: `"[:find ?e :where [?e :person/name \\"Ann\\"]]"`; or one built in Python
+            (`factstore.builder`).
         inputs: one for each place of `:in`, which is `$` unless the query says otherwise: a database or a collection of
             tuples for a source, rules for `%`, values for variables.
+        timeout: seconds after which the query is stopped, as by its `:timeout`, which says milliseconds.
+        max_rows: more rows than this at any step, the last included, stop the query.
+        cancel: a `threading.Event` or its like; once it is set, by any thread, the query is stopped.
+        cache: where answers are kept and looked for.
     Returns: for `:find ?a ?b` a set of tuples, with `:order-by` a list of them; for `[?a ...]` a list, for `[?a ?b]` a tuple
         or None, for `?a .` the value or None; with `:keys`, `:strs` or `:syms` dicts in the place of tuples.
     Raises: QueryError(:db.error/invalid-query, :db.error/insufficient-binding, :db.error/invalid-inputs,
         :db.error/unknown-attribute, :db.error/unknown-function, :db.error/unknown-rule, :db.error/unknown-source,
-        :db.error/function-failed, :db.error/query-timeout).
+        :db.error/function-failed); QueryStopped(:db.error/query-timeout, :db.error/query-too-large, :db.error/query-cancelled).
 
     >>> q("[:find ?b . :in [[?a ?b]] ?a]", [[1, "one"], [2, "two"]], 2)
     'two'
     """
-    parsed = _parsed(query)
-    context, relation = _prepared(parsed, inputs, None)
-    return answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation), is_set=needs_set(parsed)), context)
+    known = parsed(query)
+    if type(query) is not str:
+        inputs = inputs_of(query, inputs)
+    guard = guard_of(known.timeout, timeout, max_rows, cancel)
+    if cache is not None:
+        return _cached(query, known, inputs, guard, cache)
+    context, relation = prepared(known, inputs, q if guard is None else _within(guard), guard)
+    return answer(known, solve(context, known.clauses, relation, kept(known, relation), is_set=needs_set(known)), context, solve)
+
+
+def _cached(written: Any, query: Query, inputs: tuple[Any, ...], guard: Guard | None, cache: AnswerCache) -> Any:
+    key = key_of(written.form if isinstance(written, Built) else written, query, inputs, rules_among(query, inputs))
+    if key is None:
+        cache.passed += 1
+        return _answer(query, inputs, guard)
+    known, answer = cache.get(key)
+    return answer if known else cache.put(key, _answer(query, inputs, guard))
+
+
+def _answer(query: Query, inputs: tuple[Any, ...], guard: Guard | None) -> Any:
+    context, relation = prepared(query, inputs, q if guard is None else _within(guard), guard)
+    return answer(query, solve(context, query.clauses, relation, kept(query, relation), is_set=needs_set(query)), context, solve)
+
+
+def _within(guard: Guard) -> Callable[..., Any]:
+    """Return what the function `q` calls inside a query that is guarded."""
+
+    def subquery(query: Any, /, *inputs: Any) -> Any:
+        known = parsed(query)
+        return _answer(known, inputs_of(query, inputs), guard_of(known.timeout, None, None, None, guard))
+
+    return subquery
+
+
+def rows(
+    query: Any,
+    /,
+    *inputs: Any,
+    timeout: float | None = None,
+    max_rows: int | None = None,
+    cancel: Event | None = None,
+    stats: bool = False,
+) -> Rows:
+    """Return the answer of a query as columns: a sequence of tuples that is also a table for arrow, pandas, polars and notebooks.
+
+    Args:
+        stats: also keep what the query did, as `explain` shows it, in `explanation`.
+    Returns: one row for each that `q` would return, whatever the shape of `:find`; columns are called by `:keys` or the like,
+        by `(as element ?name)`, or by their variables. The other arguments are those of `q`.
+
+    >>> rows("[:find ?a (as (sum ?n) ?total) :in [[?a ?n]] :order-by ?total]", [["x", 1], ["y", 5], ["x", 2]]).dicts()
+    [{'a': 'x', 'total': 3}, {'a': 'y', 'total': 5}]
+    """
+    started = time.perf_counter()
+    known = parsed(query)
+    guard = guard_of(known.timeout, timeout, max_rows, cancel)
+    context, relation = prepared(known, inputs_of(query, inputs), q if guard is None else _within(guard), guard, [] if stats else None)
+    result = _table(known, solve(context, known.clauses, relation, kept(known, relation)), context)
+    if context.steps is not None:
+        result.explanation = explained(context.steps, len(result), time.perf_counter() - started)
+    return result
+
+
+def _table(query: Query, relation: Relation, context: Context) -> Rows:
+    if not relation.size:
+        return Rows.empty(names_of(query))
+    return Rows(names_of(query), pulled(query, found(query, relation, context, solve), relation.constants, context))
+
+
+def qseq(
+    query: Any,
+    /,
+    *inputs: Any,
+    block: int = 1 << 16,
+    timeout: float | None = None,
+    max_rows: int | None = None,
+    cancel: Event | None = None,
+) -> RowSeq:
+    """Return the answer of a query as an iterator over its rows, made block by block while they are taken.
+
+    Memory holds what the query joins, one block of what comes out, and for an answer none of whose variables is bound before the
+    last step, the answers given so far. Pulls are made for a block at a time. Aggregates and `:order-by` need all rows first.
+
+    Args:
+        block: about how many rows to make at once. The other arguments are those of `q`; a timeout counts from this call.
+    Returns: an iterator over tuples, whatever the shape of `:find`; `blocks()` of it yields `Rows` instead.
+    Source: Datomic API, qseq.
+
+    >>> next(qseq("[:find ?x ?y :in [?x ...] [?y ...] :where [(< ?x ?y)]]", range(1000), range(1000)))
+    (0, 1)
+    """
+    known = parsed(query)
+    guard = guard_of(known.timeout, timeout, max_rows, cancel)
+    context, relation = prepared(known, inputs_of(query, inputs), q if guard is None else _within(guard), guard)
+    return RowSeq(names_of(known), _blocks(known, relation, context, max(1, block)))
+
+
+def _blocks(query: Query, relation: Relation, context: Context, block: int) -> Iterator[Rows]:
+    keep = kept(query, relation)
+    if query.order or query.aggregates:
+        parts, plain = iter((solve(context, query.clauses, relation, keep),)), query
+    else:
+        parts = streamed(context, query.clauses, relation, keep, block)
+        plain = replace(query, limit=None, offset=0)
+    skip, left = query.offset if plain is not query else 0, query.limit if plain is not query else None
+    for part in parts:
+        columns = found(plain, part, context, solve) if part.size else []
+        size = columns[0].size if columns else 0
+        for start in range(skip, size, block):
+            end = min(start + block, size if left is None else start + left)
+            left = None if left is None else left - (end - start)
+            here = [column.take(slice(start, end)) for column in columns]
+            yield Rows(names_of(query), pulled(query, here, part.constants, context))
+            if left == 0:
+                return
+        skip = max(0, skip - size)
 
 
 def explain(query: Any, /, *inputs: Any) -> Explanation:
@@ -71,121 +205,6 @@ def explain(query: Any, /, *inputs: Any) -> Explanation:
     >>> print(explain("[:find ?x :in [?x ...] :where [(< ?x 2)]]", [1, 2, 3]).data[0].rows_out)
     1
     """
-    started = time.perf_counter()
-    parsed = _parsed(query)
-    context, relation = _prepared(parsed, inputs, [])
-    found = answer(parsed, solve(context, parsed.clauses, relation, _kept(parsed, relation), is_set=needs_set(parsed)), context)
-    return explained(context.steps or [], found, time.perf_counter() - started)
-
-
-def _parsed(query: Any) -> Query:
-    key = query if type(query) is str else strict(query)
-    found = _queries.get(key)
-    if found is None:
-        found = _remember(_queries, key, parse_query(query))
-    return found
-
-
-def _compiled(rules: Any) -> Program:
-    key = rules if type(rules) is str else strict(rules)
-    found = _programs.get(key)
-    if found is None:
-        found = _remember(_programs, key, compile_rules(rules))
-    return found
-
-
-def _remember(cache: dict[Any, Any], key: Any, value: Any) -> Any:
-    while len(cache) >= _CACHED:
-        cache.pop(next(iter(cache)), None)
-    cache[key] = value
-    return value
-
-
-def _kept(query: Query, relation: Relation) -> frozenset[str]:
-    """Return the variables to carry to the end: those of the answer, and inputs that an aggregate or a pull takes besides."""
-    return query.names | (query.side_names & relation.names)
-
-
-def _prepared(query: Query, inputs: tuple[Any, ...], steps: list[Any] | None) -> tuple[Context, Relation]:
-    """Return what a run of a query needs, and the relation that its inputs are."""
-    if len(inputs) != len(query.inputs):
-        raise QueryError(
-            ":db.error/invalid-inputs",
-            f"the query takes {len(query.inputs)} inputs, got {len(inputs)}",
-            expected=len(query.inputs),
-            got=len(inputs),
-        )
-    context = Context({}, _NO_RULES, q, Tables(), steps=steps)
-    relation = UNIT
-    for part, value in zip(query.inputs, inputs, strict=True):
-        if isinstance(part, SourceInput):
-            context.sources[part.name] = source_of(value)
-        elif isinstance(part, RulesInput):
-            context.program = _compiled(value)
-        elif not isinstance(part, Blank):
-            relation = join(relation, _input(part, value))
-    if query.timeout is not None:
-        context.deadline = time.monotonic() + query.timeout / 1e3
-    _check(query, context, relation)
-    return context, relation
-
-
-def _input(part: Any, value: Any) -> Relation:
-    if value is None:
-        raise QueryError(":db.error/invalid-inputs", f"the input for {_name(part)} is nil", input=_name(part))
-    try:
-        return relation_from(part, value)
-    except ValueError as error:
-        raise QueryError(":db.error/invalid-inputs", f"the input for {_name(part)} does not fit: {error}", input=_name(part)) from error
-
-
-def _name(part: Any) -> str:
-    return binding_text(part)
-
-
-_NO_RULES: Final = compile_rules(None)
-
-
-def _check(query: Query, context: Context, relation: Relation) -> None:
-    """Raise QueryError for whatever is wrong with a query, before any of it runs: an empty relation must not hide it.
-
-    What depends on the query, its rules and the schemas only is looked at once for as long as these stay the same.
-    """
-    basis = (context.program, *(getattr(source.value, "schema", None) for source in context.sources.values()))
-    known = query.memo.get("checked")
-    if known is not None and len(known) == len(basis) and None not in basis and all(map(operator.is_, known, basis)):
-        return
-    context.scopes.check(query.clauses, relation.names, sorted(query.names))
-    check_find(query, context)
-    _check_clauses(query.clauses, context)
-    waiting = _rules_called(query.clauses, context)
-    checked: set[tuple[str, int]] = set()
-    while waiting:
-        name, inner = waiting.pop()
-        # A rule called with another source is another rule: its patterns must fit that one.
-        key = name, id(inner.sources.get(DEFAULT_SOURCE))
-        if key not in checked:
-            checked.add(key)
-            for branch in context.program.rules[name].branches:
-                _check_clauses(branch.clauses, inner)
-                waiting += _rules_called(branch.clauses, inner)
-    query.memo["checked"] = basis
-
-
-def _rules_called(clauses: Any, context: Context) -> list[tuple[str, Context]]:
-    return [(call.name, context.under(call.source, call.form)) for call in walk(clauses) if isinstance(call, RuleCall)]
-
-
-def _check_clauses(clauses: Any, context: Context) -> None:
-    for clause in walk(clauses):
-        if isinstance(clause, Pattern):
-            context.source(clause.source, clause.form).check(clause)
-        elif isinstance(clause, Call):
-            check_call(clause, context)
-            for term in clause.args:
-                if isinstance(term, SourceName):
-                    context.source(term.name, clause.form)
-        elif isinstance(clause, RuleCall):
-            context.scopes.rule(clause)
-            if clause.source != DEFAULT_SOURCE:
-                context.source(clause.source, clause.form)
+    explanation = rows(query, *inputs, stats=True).explanation
+    assert explanation is not None
+    return explanation

@@ -220,6 +220,7 @@ class Query:
 
     shape: str  # RELATION, COLLECTION, TUPLE or SCALAR
     elements: tuple[Element, ...]
+    columns: tuple[str, ...]  # the variables by which :having and :order-by speak of the elements
     with_names: tuple[str, ...]
     inputs: tuple[Input, ...]
     clauses: tuple[Clause, ...]
@@ -227,15 +228,23 @@ class Query:
     order: tuple[Order, ...] = ()
     limit: int | None = None
     offset: int = 0
-    having: tuple[Call, ...] = ()
+    having: tuple[Clause, ...] = ()
     timeout: int | None = None  # milliseconds
     names: frozenset[str] = field(init=False)  # the variables that the answer is made of
-    side_names: frozenset[str] = field(init=False)  # those that aggregates and pulls take besides, from inputs
+    side_names: frozenset[str] = field(init=False)  # those that aggregates, pulls and :having take besides, from inputs
+    aggregates: bool = field(init=False)  # whether any element is one
+    pulls: bool = field(init=False)  # whether the answer holds pulled maps, which Python cannot hash
     memo: dict[str, Any] = field(default_factory=dict, repr=False)  # what later stages worked out of this query
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "aggregates", any(isinstance(element, Aggregate) for element in self.elements))
+        object.__setattr__(self, "pulls", any(isinstance(element, PullExpression) for element in self.elements))
         object.__setattr__(self, "names", frozenset(element.name for element in self.elements) | frozenset(self.with_names))
-        object.__setattr__(self, "side_names", frozenset(name for element in self.elements for name in _sides(element)))
+        object.__setattr__(
+            self,
+            "side_names",
+            frozenset(name for element in self.elements for name in _sides(element)).union(shared(self.having) - {*self.columns}),
+        )
 
 
 def _sides(element: Element) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from factstore.query.ast import BindEach, Binding, BindTuple, Blank, Variable, bound_by
 from factstore.query.forms import shown
+from factstore.query.frames import columns_in
 from factstore.query.relation import Column, Relation, column_of, relation_of, strict
 from factstore.query.tuples import rows_of
 
@@ -96,6 +97,9 @@ def relation_from(binding: Binding, value: Any) -> Relation:
     if isinstance(binding, BindEach) and isinstance(binding.part, BindTuple) and len(set(names)) == len(names):
         parts = binding.part.parts
         if all(isinstance(part, Variable | Blank) for part in parts):
+            framed = columns_in(value)
+            if framed is not None and framed and len(framed) >= len(parts):
+                return relation_of({part.name: framed[i] for i, part in enumerate(parts) if isinstance(part, Variable)}, framed[0].size)
             rows = [_slots(binding.part, row) for row in _elements(value)]
             columns = {part.name: column_of([row[i] for row in rows]) for i, part in enumerate(parts) if isinstance(part, Variable)}
             return relation_of(columns, len(rows))

@@ -88,6 +88,8 @@ def _results(context: Context, call: Call, args: list[Any], relation: Relation) 
             columns = [arg if isinstance(arg, Column) or (i == 0 and database) else _spread(arg, size) for i, arg in enumerate(args)]
             return lookup(columns, call.form)
         function = _function(context, call, relation)
+        if context.guard is not None:
+            function = context.guard.around(function)
         if size == 1 and not any(isinstance(arg, Column) for arg in args):
             return [function(*args)]
         lists = [arg.values() if isinstance(arg, Column) else repeat(arg, size) for arg in args]

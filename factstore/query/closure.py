@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from factstore.query.guard import Guard
 from factstore.query.relation import PLAIN, Array, Column, Relation, array_of, relation_of
 
 Edges = dict[Any, list[Any]]
@@ -180,7 +181,9 @@ def _bits(packed: Array, width: int) -> tuple[Array, Array]:
     return row, byte * 8 + bit
 
 
-def closed(origins: list[Any] | None, edges: Edges, bases: list[tuple[Any, Any]], kinds: tuple[type, type]) -> Relation | None:
+def closed(
+    origins: list[Any] | None, edges: Edges, bases: list[tuple[Any, Any]], kinds: tuple[type, type], guard: Guard | None = None
+) -> Relation | None:
     """Return all (node, value) such that steps lead from the node to one that a base gives the value.
 
     Args:
@@ -204,4 +207,7 @@ def closed(origins: list[Any] | None, edges: Edges, bases: list[tuple[Any, Any]]
     for node, value in bases:
         sets[node] = sets.get(node, 0) | (1 << numbers[value])
     nodes = origins if origins is not None else list(dict.fromkeys((*edges, *sets)))
-    return pairs_of(propagated(nodes, edges, sets), nodes, list(numbers), kinds)
+    reach = propagated(nodes, edges, sets)
+    if guard is not None:
+        guard.check(sum(reach.get(node, 0).bit_count() for node in nodes), "a rule")
+    return pairs_of(reach, nodes, list(numbers), kinds)

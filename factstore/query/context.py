@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from factstore import registry
 from factstore.errors import QueryError
-from factstore.query.ast import Pattern
+from factstore.query.ast import Clause, Pattern
 from factstore.query.clauses import DEFAULT_SOURCE
 from factstore.query.facts import Facts
 from factstore.query.forms import hint, nearest, shown
 from factstore.query.functions import FUNCTIONS
+from factstore.query.guard import Guard
 from factstore.query.lookups import LOOKUPS
 from factstore.query.places import Limits, Match
 from factstore.query.program import Program
 from factstore.query.relation import Relation
 from factstore.query.scope import Scopes
-from factstore.query.tuples import Tuples, rows_of
+from factstore.query.tuples import Tuples
 
 
 class Source(Protocol):
@@ -89,8 +90,7 @@ def source_of(value: Any) -> Source:
         return Facts(value)
     if hasattr(value, "tx_range"):
         return Opaque(value)
-    rows = rows_of(value)
-    return Opaque(value) if rows is None else Tuples(value, rows)
+    return Tuples.of(value) or Opaque(value)
 
 
 class Step(NamedTuple):
@@ -114,7 +114,7 @@ class Context:
     subquery: Callable[..., Any]  # what the function `q` calls
     tables: Any  # the answers of recursive rules so far
     current: Any = None  # the pass over a recursive definition that is being made
-    deadline: float | None = None
+    guard: Guard | None = None  # None: nothing limits it
     steps: list[Step] | None = None
     depth: int = 0
 
@@ -143,7 +143,9 @@ class Context:
         return replace(self, sources={**self.sources, DEFAULT_SOURCE: self.source(source, form)})
 
 
-_CLOJURE = "clojure.core/"
+# The clauses solved over a relation, and which of their variables to keep: `run.solve`, for what stands below it.
+Solve: TypeAlias = Callable[[Context, tuple[Clause, ...], Relation, frozenset[str]], Relation]
+_CLOJURE: Final = "clojure.core/"
 
 
 def function_named(name: str, form: Any) -> Callable[..., Any]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from factstore.errors import DatabaseError
 from factstore.query.ast import Constant, Pattern
@@ -12,8 +11,10 @@ from factstore.query.context import Source, Step
 from factstore.query.facts import Facts
 from factstore.query.forms import shown
 from factstore.query.stored import stored
+from factstore.rendering import html_table
 
 _WITH_VALUE: Final = 3  # places
+_HEAD: Final = ("clause", "access", "estimate", "rows in", "rows out", "ms")
 
 
 class ExplainedStep(NamedTuple):
@@ -37,21 +38,20 @@ class Explanation:
     milliseconds: float
 
     def __str__(self) -> str:
-        head = ("clause", "access", "estimate", "rows in", "rows out", "ms")
-        lines = [head, *(_cells(step) for step in self.data)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+        lines = [_HEAD, *(_cells(step) for step in self.data)]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(_HEAD))]
         text = [
             "  ".join(cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
             for line in lines
         ]
-        return "\n".join([*(line.rstrip() for line in text), f"{self.rows} rows in {self.milliseconds:.3f} ms"])
+        return "\n".join([*(line.rstrip() for line in text), self._total()])
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _cells(step)).replace("  ", "&emsp;") + "</tr>" for step in self.data
-        )
-        head = "".join(f"<th>{name}</th>" for name in ("clause", "access", "estimate", "rows in", "rows out", "ms"))
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{self.rows} rows in {self.milliseconds:.3f} ms</p>"
+        cells = [tuple(cell.replace("  ", "\u2003") for cell in _cells(step)) for step in self.data]
+        return html_table(self._total(), _HEAD, cells)
+
+    def _total(self) -> str:
+        return f"{self.rows} rows in {self.milliseconds:.3f} ms"
 
 
 def _cells(step: ExplainedStep) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ def never(source: Source, pattern: Pattern) -> str | None:
     return f"never: {shown(v.value)} {'stands for no entity' if attribute.is_ref else f'is no {attribute.value_type.name}'}"
 
 
-def explained(steps: list[Step], rows: Any, seconds: float) -> Explanation:
+def explained(steps: list[Step], rows: int, seconds: float) -> Explanation:
     """Return the explanation of a run that is over."""
     data = tuple(
         ExplainedStep(
@@ -90,5 +90,4 @@ def explained(steps: list[Step], rows: Any, seconds: float) -> Explanation:
         )
         for step in steps
     )
-    size = len(rows) if isinstance(rows, list | set) else int(rows is not None)
-    return Explanation(data, size, seconds * 1e3)
+    return Explanation(data, rows, seconds * 1e3)

@@ -1,6 +1,6 @@
 """The answer: what `:find` makes of the relation that the clauses leave.
 
-    rows, each once → groups and their aggregates → pulled maps → order, offset and limit → the shape that was asked for
+    rows, each once → groups and their aggregates → having → order, offset and limit → pulled maps → the shape that was asked for
 
 A relation is a set of tuples; a list of them when it is ordered or holds pulled maps, which Python cannot hash.
 """
@@ -18,13 +18,16 @@ from factstore.pulls import pull_many
 from factstore.query import algebra
 from factstore.query.aggregates import AGGREGATES, GROUPED, aggregated
 from factstore.query.ast import COLLECTION, RELATION, SCALAR, TUPLE, Aggregate, Constant, Element, PullExpression, Query, Variable
-from factstore.query.context import Context
+from factstore.query.context import Context, Solve
 from factstore.query.forms import hint, invalid, nearest, shown
+from factstore.query.guard import Guard
 from factstore.query.ordering import ordered
 from factstore.query.relation import Column, Ints, Relation, frozen
 from factstore.query.sets import set_of_rows
 
 _VECTORS_PAY = 256  # rows
+_PULLED_AT_ONCE: Final = 1024  # entities, between two looks at the guard
+_ROW: Final = "?(row)"  # numbers the rows of an answer
 _BLIND_TO_REPEATS: Final = frozenset(("min", "max", "count-distinct", "distinct", "set"))
 
 
@@ -43,49 +46,81 @@ def needs_set(query: Query) -> bool:
     return not aggregates or any(element.args or element.function not in _BLIND_TO_REPEATS for element in aggregates)
 
 
-def answer(query: Query, relation: Relation, context: Context) -> Any:
+def answer(query: Query, relation: Relation, context: Context, solve: Solve) -> Any:
     """Return the answer of a query."""
     if not relation.size:
-        return _shaped(query, [[] for _ in query.elements], hashable=True)
-    hashable = not any(isinstance(element, PullExpression) for element in query.elements)
-    if any(isinstance(element, Aggregate) for element in query.elements):
+        return shaped(query, [[] for _ in query.elements])
+    columns = found(query, relation, context, solve)
+    if query.pulls:
+        columns = pulled(query, columns, relation.constants, context)
+    elif query.shape == RELATION and query.keys is None and not query.order:
+        return _hashed(columns)
+    return shaped(query, [column.values() for column in columns])
+
+
+def found(query: Query, relation: Relation, context: Context, solve: Solve) -> list[Column]:
+    """Return the columns of the answer, entities in the place of what is pulled of them: `pulled` comes last, for few rows."""
+    if query.aggregates:
         columns = _aggregates(query, relation, context)
     else:
-        columns = [_plain(element, relation, context) for element in query.elements]
+        columns = [_plain(element, relation) for element in query.elements]
+    if query.having:
+        kept = _having(query, columns, relation.constants, context, solve)
+        columns = [column.take(kept) for column in columns]
     if query.order:
         which = ordered(columns, query.order, None if query.limit is None else query.offset + query.limit)
         columns = [column.take(which) for column in columns]
     if query.offset or query.limit is not None:
         cut = slice(query.offset, None if query.limit is None else query.offset + query.limit)
         columns = [column.take(cut) for column in columns]
-    if query.shape == RELATION and query.keys is None and hashable and not query.order:
-        return _hashed(columns)
-    return _shaped(query, [column.values() for column in columns], hashable=hashable)
+    return columns
 
 
-def _plain(element: Element, relation: Relation, context: Context) -> Column:
-    if isinstance(element, PullExpression):
-        return _pulled(element, relation.column(element.name), relation, context)
-    found = relation.columns.get(element.name)
-    return Column(object, [frozen(relation.constants[element.name])] * relation.size) if found is None else found
+def _having(query: Query, columns: list[Column], inputs: dict[str, Any], context: Context, solve: Solve) -> list[int]:
+    """Return the rows of the answer for which the conditions hold; rows may be equal, so it is their numbers that are carried."""
+    size = columns[0].size
+    named = dict(zip(query.columns, columns, strict=True))
+    constants = {name: value for name, value in inputs.items() if name not in named}
+    rows = Relation(size, {**named, _ROW: Column(int, np.arange(size))}, constants, distinct=True)
+    return sorted(solve(context, query.having, rows, frozenset((_ROW,))).column(_ROW).values())
 
 
-def _pulled(element: PullExpression, column: Column, relation: Relation, context: Context) -> Column:
+def _plain(element: Element, relation: Relation) -> Column:
+    known = relation.columns.get(element.name)
+    return Column(object, [frozen(relation.constants[element.name])] * relation.size) if known is None else known
+
+
+def pulled(query: Query, columns: list[Column], constants: dict[str, Any], context: Context) -> list[Column]:
+    """Return the columns of the answer with what is pulled in the place of its entities."""
+    return [
+        _pulled(element, column, constants, context) if isinstance(element, PullExpression) else column
+        for element, column in zip(query.elements, columns, strict=True)
+    ]
+
+
+def _pulled(element: PullExpression, column: Column, constants: dict[str, Any], context: Context) -> Column:
     source = context.source(element.source, element.form).value
     if not hasattr(source, "view"):
         raise invalid(f"pull needs a database, {element.source} is none", element.form)
     pattern = element.pattern
     if isinstance(pattern, Variable):
-        pattern = _constant(pattern, relation, element.form)
-    return Column(object, list(pull_many(source, pattern, column.values())))
+        pattern = _constant(pattern, constants, element.form)
+    entities = column.values()
+    if context.guard is None:
+        return Column(object, list(pull_many(source, pattern, entities)))
+    maps: list[Any] = []
+    for start in range(0, len(entities), _PULLED_AT_ONCE):
+        context.guard.check()
+        maps += pull_many(source, pattern, entities[start : start + _PULLED_AT_ONCE])
+    return Column(object, maps)
 
 
-def _constant(term: Variable | Constant, relation: Relation, form: Any) -> Any:
+def _constant(term: Variable | Constant, constants: dict[str, Any], form: Any) -> Any:
     if isinstance(term, Constant):
         return term.value
-    if term.name not in relation.constants:
+    if term.name not in constants:
         raise invalid(f"{term.name} must be an input of one value", form)
-    return relation.constants[term.name]
+    return constants[term.name]
 
 
 # -- aggregates
@@ -109,13 +144,13 @@ def _aggregates(query: Query, relation: Relation, context: Context) -> list[Colu
     names = [element.name for element in query.elements if not isinstance(element, Aggregate)]
     groups, firsts = _groups(relation, names)
     heads = relation.take(firsts, len(firsts)) if relation.columns else relation
-    found = []
+    columns = []
     for element in query.elements:
         if isinstance(element, Aggregate):
-            found.append(_aggregate(element, relation, groups, len(firsts)))
+            columns.append(_aggregate(element, relation, groups, len(firsts), context.guard))
         else:
-            found.append(_plain(element, heads, context))
-    return found
+            columns.append(_plain(element, heads))
+    return columns
 
 
 def _groups(relation: Relation, names: list[str]) -> tuple[Ints, Any]:
@@ -136,16 +171,16 @@ def _groups(relation: Relation, names: list[str]) -> tuple[Ints, Any]:
     return np.array(groups, np.int64), firsts
 
 
-def _aggregate(element: Aggregate, relation: Relation, groups: Ints, count: int) -> Column:
+def _aggregate(element: Aggregate, relation: Relation, groups: Ints, count: int, guard: Guard | None) -> Column:
     column = relation.column(element.name)
     try:
         if not element.args and relation.size >= _VECTORS_PAY and element.function in GROUPED:
             found = GROUPED[element.function](column, groups, count)
             if found is not None:
                 return found
-        args = [_constant(term, relation, element.form) for term in element.args]  # type: ignore[arg-type]
+        args = [_constant(term, relation.constants, element.form) for term in element.args]  # type: ignore[arg-type]
         function = _given(element, relation) if element.function.startswith("?") else _function(element)
-        return aggregated(function, args, column, groups, count)
+        return aggregated(function if guard is None else guard.around(function), args, column, groups, count)
     except FactStoreError:
         raise
     except Exception as error:
@@ -172,8 +207,8 @@ def _given(element: Aggregate, relation: Relation) -> Callable[..., Any]:
 # -- rows
 
 
-def _shaped(query: Query, columns: list[list[Any]], *, hashable: bool) -> Any:
-    """Return columns as what `:find` asks for; `hashable` says that their values may be hashed."""
+def shaped(query: Query, columns: list[list[Any]]) -> Any:
+    """Return columns as what `:find` asks for."""
     if query.keys is not None:
         dicts = [dict(zip(query.keys, row, strict=True)) for row in zip(*columns, strict=True)]
         return dicts if query.shape == RELATION else dicts[0] if dicts else None
@@ -183,7 +218,7 @@ def _shaped(query: Query, columns: list[list[Any]], *, hashable: bool) -> Any:
         return columns[0][0] if columns[0] else None
     if query.shape == TUPLE:
         return tuple(column[0] for column in columns) if columns[0] else None
-    return list(zip(*columns, strict=True)) if query.order or not hashable else set()
+    return list(zip(*columns, strict=True)) if query.order or columns[0] else set()
 
 
 def _hashed(columns: list[Column]) -> Any:

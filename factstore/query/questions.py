@@ -15,13 +15,12 @@ from typing import Final, NamedTuple
 from factstore.query import algebra
 from factstore.query.ast import Blank, Branch, Clause, Constant, RuleCall, Variable, shared
 from factstore.query.clauses import DEFAULT_SOURCE
-from factstore.query.context import Context
+from factstore.query.context import Context, Solve
 from factstore.query.names import with_entities
 from factstore.query.program import Program
 from factstore.query.relation import Column, Relation, relation_of, repeated
 from factstore.query.scope import Adornment
 from factstore.query.tables import Rows
-from factstore.query.walks import Solve
 
 _SEED: Final = "seed"  # which of the caller's questions another one follows from
 
@@ -108,6 +107,8 @@ class Questions:
         fresh = asked.add(numbered)
         while fresh.size:
             fresh = asked.add(algebra.union([self._following(each, fresh) for each in self.shape.followings], names))
+            if self.context.guard is not None:
+                self.context.guard.check(asked.size, "a rule")
         free = [str(place) for place in self.shape.free]
         found = algebra.union([self._answered(branch, asked.all()) for branch in self.shape.bases], [_SEED, *free])
         return algebra.join(numbered, found).keep(frozenset((*map(str, self.shape.bound), *free)))

@@ -17,14 +17,14 @@ from typing import Any
 
 from factstore.query import algebra
 from factstore.query.ast import Clause, Constant, Given, Rule, RuleCall, Variable
-from factstore.query.context import Context
+from factstore.query.context import Context, Solve
 from factstore.query.names import with_entities
 from factstore.query.plan import seeded
 from factstore.query.questions import Questions, shape_of
 from factstore.query.relation import PLAIN, UNIT, Relation
 from factstore.query.scope import Adornment, adornment
 from factstore.query.tables import Table, places_of
-from factstore.query.walks import MixedKinds, Solve, Walk
+from factstore.query.walks import MixedKinds, Walk
 
 
 def run_rule(context: Context, call: RuleCall, relation: Relation, keep: Set[str], solve: Solve) -> Relation:
@@ -118,6 +118,8 @@ def _tabled(context: Context, rule: Rule, call: RuleCall, relation: Relation, bo
     table.ask(seeded(call.args, tuple(places_of(rule.arity)), relation))
     component = context.program.component(rule.name)
     while news := _with_news(context, component):
+        if context.guard is not None:
+            context.guard.check(sum(each.answers.size for each in context.tables.of(component)), "a rule")
         for each in news:
             _round(each, component, solve)
     return table.answers.all()

@@ -12,11 +12,12 @@ from typing import TypeAlias
 from factstore.errors import DatabaseError, QueryError
 from factstore.query import algebra
 from factstore.query.ast import Call, Clause, Given, Not, Or, Pattern
+from factstore.query.blocks import BLOCK, blocks_of
 from factstore.query.calls import run_call
 from factstore.query.context import Context, Step
 from factstore.query.explained import never
 from factstore.query.forms import shown
-from factstore.query.places import Match
+from factstore.query.places import Match, stacked
 from factstore.query.plan import Choice, choose
 from factstore.query.relation import Relation, empty
 from factstore.query.rules import run_rule
@@ -37,19 +38,29 @@ def solve(context: Context, clauses: tuple[Clause, ...], relation: Relation, kee
     if any(isinstance(clause, Not) for clause in clauses):
         outside = keep.union(context.scopes.bindable(clauses, relation.names)[0])
     while waiting and relation.size:
-        if context.deadline is not None and time.monotonic() > context.deadline:
-            raise QueryError(":db.error/query-timeout", "the query did not end within its :timeout")
+        if context.guard is not None:
+            context.guard.check(relation.size)
         choice = choose(context, waiting, relation, outside)
-        waiting = [clause for clause in waiting if clause is not choice.clause and clause not in choice.settled]
-        needed = keep.union(*(clause.variables for clause in waiting))
-        relation = _step(context, choice, relation, needed, outside)
-        if relation.columns:
-            relation = relation.keep(needed)
-            if not relation.distinct and relation.size > _DISTINCT_PAYS and (waiting or is_set):
-                relation = algebra.distinct(relation)
+        waiting, relation = take_step(context, choice, waiting, relation, keep, outside, is_set=is_set)
     if not relation.size:
         return empty(keep)
+    if context.guard is not None:
+        context.guard.check(relation.size)
     return algebra.distinct(relation.keep(keep)) if is_set else relation.keep(keep)
+
+
+def take_step(
+    context: Context, choice: Choice, waiting: list[Clause], relation: Relation, keep: Names, outside: Names, *, is_set: bool = True
+) -> tuple[list[Clause], Relation]:
+    """Return what still waits, and the relation, after the step that was chosen."""
+    waiting = [clause for clause in waiting if clause is not choice.clause and clause not in choice.settled]
+    needed = keep.union(*(clause.variables for clause in waiting))
+    relation = _step(context, choice, relation, needed, outside)
+    if relation.columns:
+        relation = relation.keep(needed)
+        if not relation.distinct and relation.size > _DISTINCT_PAYS and (waiting or is_set):
+            relation = algebra.distinct(relation)
+    return waiting, relation
 
 
 def _step(context: Context, choice: Choice, relation: Relation, needed: Names, outside: Names) -> Relation:
@@ -82,6 +93,18 @@ def _run(context: Context, choice: Choice, relation: Relation, needed: Names, ou
 
 
 def _pattern(context: Context, pattern: Pattern, relation: Relation, needed: Names, choice: Choice) -> Match:
+    if context.guard is None or relation.size < 2:
+        return _matched(context, pattern, relation, needed, choice)
+    parts, access, size = [], "", 0
+    for block in blocks_of(context, pattern, relation, BLOCK):
+        found, access = _matched(context, pattern, block, needed, choice)
+        parts.append(found)
+        size += found.size
+        context.guard.check(size)
+    return Match(stacked(parts, relation.names | (pattern.variables & needed)), access)
+
+
+def _matched(context: Context, pattern: Pattern, relation: Relation, needed: Names, choice: Choice) -> Match:
     source = context.source(pattern.source, pattern.form)
     try:
         found = source.match(pattern, relation, needed, choice.limits)

@@ -52,6 +52,11 @@ class Rows:
             self._chunks.append(fresh)
         return fresh
 
+    @property
+    def size(self) -> int:
+        """How many rows there are."""
+        return len(self._seen)
+
     def all(self) -> Relation:
         """Return every row."""
         if len(self._chunks) != 1:

@@ -12,6 +12,7 @@ from factstore.errors import QueryError
 from factstore.query import algebra
 from factstore.query.ast import Constant, Pattern, Variable
 from factstore.query.forms import shown
+from factstore.query.frames import columns_in
 from factstore.query.places import Limits, Match
 from factstore.query.relation import Column, Relation, column_of, empty, relation_of
 from factstore.values import Keyword
@@ -21,25 +22,39 @@ def rows_of(value: Any) -> list[Any] | None:
     """Return the rows of a collection, a map or a data frame; None for what has none."""
     if isinstance(value, Mapping):
         return list(value.items())
-    for method, options in (("iter_rows", {}), ("itertuples", {"index": False})):
+    columns = columns_in(value)
+    if columns is not None:
+        return list(zip(*(column.values() for column in columns), strict=True))
+    for method, options in (("iter_rows", {}), ("itertuples", {"index": False})):  # frames of other packages yet
         if hasattr(value, method):
             return [tuple(row) for row in getattr(value, method)(**options)]
+    if hasattr(value, "to_pylist"):  # an array of pyarrow
+        return list(value.to_pylist())
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         return None
     return list(value)
 
 
 class Tuples:
-    """A collection of tuples as a source."""
+    """A collection of tuples, or a data frame, as a source."""
 
-    __slots__ = ("_by_pattern", "_by_width", "_rows", "value")
+    __slots__ = ("_by_pattern", "_by_width", "_columns", "_rows", "_size", "value")
 
-    def __init__(self, value: Any, rows: list[Any]) -> None:
+    def __init__(self, value: Any, rows: list[Any], columns: list[Column] | None = None) -> None:
         self.value = value
         self._rows = rows
+        self._columns = columns
+        self._size = len(rows) if columns is None else columns[0].size if columns else 0
         self._by_width: dict[int, Relation] = {}
         # With the pattern, so that no other can take its id.
         self._by_pattern: dict[tuple[int, Set[str]], tuple[Pattern, Relation]] = {}
+
+    @classmethod
+    def of(cls, value: Any) -> Tuples | None:
+        """Return the source that a collection, a map or a data frame is; None for what is none of these."""
+        columns = columns_in(value)
+        rows = rows_of(value) if columns is None else []
+        return None if rows is None else cls(value, rows, columns)
 
     def check(self, pattern: Pattern) -> None:
         """Raise QueryError when some element is no tuple."""
@@ -59,7 +74,7 @@ class Tuples:
     def estimate(self, pattern: Pattern, relation: Relation) -> float:
         """Return about how many rows a relation will have once it is joined with a pattern."""
         known = sum(isinstance(term, Constant) or (isinstance(term, Variable) and relation.binds(term.name)) for term in pattern.terms)
-        return relation.size * max(len(self._rows) / 10.0**known, 1.0)
+        return relation.size * max(self._size / 10.0**known, 1.0)
 
     def values_kind(self, _pattern: Pattern) -> type | None:
         """Return None: a collection knows no types and no ranges."""
@@ -91,11 +106,18 @@ class Tuples:
 
     def _of_width(self, width: int) -> Relation:
         found = self._by_width.get(width)
-        if found is None:
+        if found is None and self._columns is not None:
+            found = self._by_width[width] = self._framed(width, self._columns)
+        elif found is None:
             rows = [row for row in self._rows if len(row) >= width]
             columns = {str(i): column_of([row[i] for row in rows]) for i in range(width)}
             found = self._by_width[width] = relation_of(columns, len(rows))
         return found
+
+    def _framed(self, width: int, columns: list[Column]) -> Relation:
+        if width > len(columns):
+            return empty(map(str, range(width)))
+        return relation_of({str(i): column for i, column in enumerate(columns[:width])}, self._size)
 
 
 def _equal(column: Column, value: Any) -> Any:

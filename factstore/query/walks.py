@@ -5,18 +5,14 @@ Law: the answers are those of evaluating the rule in rounds; None means that onl
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from factstore.query import algebra, closure
-from factstore.query.ast import Clause
-from factstore.query.context import Context
+from factstore.query.context import Context, Solve
 from factstore.query.plan import estimate_of
 from factstore.query.program import Closure, Step
 from factstore.query.relation import PLAIN, UNIT, Column, Relation, relation_of
-
-Solve: TypeAlias = Callable[[Context, tuple[Clause, ...], Relation, frozenset[str]], Relation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +85,7 @@ class Walk:
         if left.kind is not kind or right.kind not in PLAIN:
             return None
         bases = list(zip(left.machine(), right.machine(), strict=True))
-        found = closure.closed(origins, edges, bases, (kind, right.kind))
+        found = closure.closed(origins, edges, bases, (kind, right.kind), self.context.guard)
         return None if found is None else found.renamed({"0": str(moving), "1": str(1 - moving)})
 
     def _solves(self, *, back: bool, seeded_: bool) -> bool:

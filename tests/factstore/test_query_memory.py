@@ -7,8 +7,8 @@ import tracemalloc
 
 import pytest
 
-from factstore import q, query
-from factstore.query import scope
+from factstore import q
+from factstore.query import prepare, scope
 
 RULES = "[[(go ?a ?b) [?a :to ?b]] [(go ?a ?b) [?a :to ?c] (go ?c ?b)]]"
 EDGES = [(1, ":to", 2), (2, ":to", 3)]
@@ -23,7 +23,7 @@ def _ask(start: int, count: int) -> None:
 
 def test_memory_does_not_grow_with_the_queries_run(monkeypatch: pytest.MonkeyPatch) -> None:
     # What is remembered is bounded by numbers; with small ones the bounds are reached soon.
-    monkeypatch.setattr(query, "_CACHED", 16)
+    monkeypatch.setattr(prepare, "_CACHED", 16)
     monkeypatch.setattr(scope, "_REMEMBERED", 32)
     _ask(0, 100)
     tracemalloc.start()

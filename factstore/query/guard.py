@@ -1,0 +1,85 @@
+"""The guard of a running query: how long it may take, how many rows it may hold, and whether somebody wants it stopped.
+
+Looked at between the steps of a query, the blocks of a large step, the rounds of a rule and the calls of a function that is not
+built in; what happens between two looks is one pass of numpy over a block.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from factstore.errors import QueryError, QueryStopped
+
+
+class Event(Protocol):
+    """What tells that a query is to be stopped: `threading.Event`, or anything of its kind."""
+
+    def is_set(self) -> bool:
+        """Tell whether to stop."""
+
+
+class Guard:
+    """What stops a query."""
+
+    __slots__ = ("cancel", "deadline", "max_rows", "timeout")
+
+    def __init__(self, timeout: float | None, max_rows: int | None, cancel: Event | None, outer: Guard | None = None) -> None:
+        self.timeout, self.max_rows, self.cancel = timeout, max_rows, cancel
+        self.deadline = None if timeout is None else time.monotonic() + timeout
+        if outer is not None:  # of the query that this one is inside
+            self.cancel, self.max_rows = outer.cancel, outer.max_rows
+            if outer.deadline is not None and (self.deadline is None or outer.deadline < self.deadline):
+                self.deadline, self.timeout = outer.deadline, outer.timeout
+
+    def check(self, rows: int = 0, what: str = "a step") -> None:
+        """Raise QueryStopped when a limit is passed.
+
+        Args:
+            rows: how many `what` has.
+        """
+        if self.cancel is not None and self.cancel.is_set():
+            raise QueryStopped(":db.error/query-cancelled", "the query was cancelled")
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise QueryStopped(
+                ":db.error/query-timeout", f"the query did not end within its timeout of {self.timeout:g} s", timeout=self.timeout
+            )
+        if self.max_rows is not None and rows > self.max_rows:
+            raise QueryStopped(
+                ":db.error/query-too-large",
+                f"{what} of the query has {rows} rows or more, and max_rows is {self.max_rows}",
+                rows=rows,
+                max_rows=self.max_rows,
+            )
+
+    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that looks at the guard before each call."""
+
+        def checked(*args: Any) -> Any:
+            self.check()
+            return function(*args)
+
+        return checked
+
+
+def guard_of(
+    milliseconds: int | None, timeout: float | None, max_rows: int | None, cancel: Event | None, outer: Guard | None = None
+) -> Guard | None:
+    """Return the guard of a query; None when nothing limits it.
+
+    Args:
+        milliseconds: what its `:timeout` says; the shorter of it and `timeout` counts.
+    Raises: QueryError(:db.error/invalid-inputs).
+    """
+    if milliseconds is None and timeout is None and max_rows is None and cancel is None:
+        return outer
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
+        raise QueryError(":db.error/invalid-inputs", f"timeout is a number of seconds from 0, got {timeout!r}", timeout=timeout)
+    if max_rows is not None and (type(max_rows) is not int or max_rows < 0):
+        raise QueryError(":db.error/invalid-inputs", f"max_rows is a whole number from 0, got {max_rows!r}", max_rows=max_rows)
+    if cancel is not None and not callable(getattr(cancel, "is_set", None)):
+        raise QueryError(":db.error/invalid-inputs", f"cancel has a method is_set, like threading.Event, got {cancel!r}", cancel=cancel)
+    if milliseconds is not None:
+        timeout = milliseconds / 1e3 if timeout is None else min(timeout, milliseconds / 1e3)
+    return Guard(timeout, max_rows, cancel, outer)

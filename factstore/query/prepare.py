@@ -1,0 +1,157 @@
+"""Before a run: the query parsed, its inputs taken apart, and everything checked that can be wrong with either.
+
+What was parsed and what was checked is remembered, for as long as it is the same.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, Final
+
+from factstore.errors import QueryError
+from factstore.query.algebra import join
+from factstore.query.ast import Blank, Call, Pattern, Query, RuleCall, RulesInput, SourceInput, SourceName, walk
+from factstore.query.bindings import binding_text, relation_from
+from factstore.query.builder.built import Built
+from factstore.query.calls import check_call
+from factstore.query.clauses import DEFAULT_SOURCE, Rules
+from factstore.query.context import Context, source_of
+from factstore.query.find import check_find
+from factstore.query.guard import Guard
+from factstore.query.parse import parse_query
+from factstore.query.program import Program, compile_rules
+from factstore.query.relation import UNIT, Relation, strict
+from factstore.query.tables import Tables
+
+_CACHED: Final = 256  # parsed queries, and as many sets of rules
+_queries: dict[Any, Query] = {}
+_programs: dict[Any, Program] = {}
+
+
+def parsed(query: Any) -> Query:
+    """Return a query in its typed form. Raises: QueryError(:db.error/invalid-query)."""
+    if type(query) is str:
+        return _queries.get(query) or _remember(_queries, query, parse_query(query))
+    if isinstance(query, Built):
+        return query.ast
+    key = strict(query)
+    return _queries.get(key) or _remember(_queries, key, parse_query(query))
+
+
+def inputs_of(query: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return all inputs of a query: those given, and those that it brings itself."""
+    return (*inputs, *query.bound) if type(query) is not str and isinstance(query, Built) else inputs
+
+
+def rules_among(query: Query, inputs: tuple[Any, ...]) -> Rules:
+    """Return the rules that a query is given."""
+    found = [value for part, value in zip(query.inputs, inputs, strict=False) if isinstance(part, RulesInput)]
+    return _compiled(found[0]).rules if found else {}
+
+
+def _compiled(rules: Any) -> Program:
+    key = rules if type(rules) is str else strict(rules)
+    found = _programs.get(key)
+    if found is None:
+        found = _remember(_programs, key, compile_rules(rules))
+    return found
+
+
+def _remember(cache: dict[Any, Any], key: Any, value: Any) -> Any:
+    while len(cache) >= _CACHED:
+        cache.pop(next(iter(cache)), None)
+    cache[key] = value
+    return value
+
+
+def kept(query: Query, relation: Relation) -> frozenset[str]:
+    """Return the variables to carry to the end: those of the answer, and inputs that an aggregate or a pull takes besides."""
+    return query.names | (query.side_names & relation.names)
+
+
+def prepared(
+    query: Query, inputs: tuple[Any, ...], subquery: Callable[..., Any], guard: Guard | None = None, steps: list[Any] | None = None
+) -> tuple[Context, Relation]:
+    """Return what a run of a query needs, and the relation that its inputs are; whatever is wrong with either is raised here."""
+    if len(inputs) != len(query.inputs):
+        raise QueryError(
+            ":db.error/invalid-inputs",
+            f"the query takes {len(query.inputs)} inputs, got {len(inputs)}",
+            expected=len(query.inputs),
+            got=len(inputs),
+        )
+    context = Context({}, _NO_RULES, subquery, Tables(), guard=guard, steps=steps)
+    relation = UNIT
+    for part, value in zip(query.inputs, inputs, strict=True):
+        if isinstance(part, SourceInput):
+            context.sources[part.name] = source_of(value)
+        elif isinstance(part, RulesInput):
+            context.program = _compiled(value)
+        elif not isinstance(part, Blank):
+            relation = join(relation, _input(part, value))
+    _check(query, context, relation)
+    return context, relation
+
+
+def _input(part: Any, value: Any) -> Relation:
+    if value is None:
+        raise QueryError(":db.error/invalid-inputs", f"the input for {_name(part)} is nil", input=_name(part))
+    try:
+        return relation_from(part, value)
+    except ValueError as error:
+        raise QueryError(":db.error/invalid-inputs", f"the input for {_name(part)} does not fit: {error}", input=_name(part)) from error
+
+
+def _name(part: Any) -> str:
+    return binding_text(part)
+
+
+_NO_RULES: Final = compile_rules(None)
+
+
+def _check(query: Query, context: Context, relation: Relation) -> None:
+    """Raise QueryError for whatever is wrong with a query, before any of it runs: an empty relation must not hide it.
+
+    What depends on the query, its rules and the schemas only is looked at once for as long as these stay the same.
+    """
+    basis = (context.program, *(getattr(source.value, "schema", None) for source in context.sources.values()))
+    known = query.memo.get("checked")
+    if known is not None and len(known) == len(basis) and None not in basis and all(map(operator.is_, known, basis)):
+        return
+    context.scopes.check(query.clauses, relation.names, sorted(query.names))
+    check_find(query, context)
+    if query.having:
+        context.scopes.check(query.having, {*query.columns, *relation.constants}, ())
+    _check_clauses((*query.clauses, *query.having), context)
+    waiting = _rules_called(query.clauses, context)
+    checked: set[tuple[str, int]] = set()
+    while waiting:
+        name, inner = waiting.pop()
+        # A rule called with another source is another rule: its patterns must fit that one.
+        key = name, id(inner.sources.get(DEFAULT_SOURCE))
+        if key not in checked:
+            checked.add(key)
+            for branch in context.program.rules[name].branches:
+                _check_clauses(branch.clauses, inner)
+                waiting += _rules_called(branch.clauses, inner)
+    query.memo["checked"] = basis
+
+
+def _rules_called(clauses: Any, context: Context) -> list[tuple[str, Context]]:
+    return [(call.name, context.under(call.source, call.form)) for call in walk(clauses) if isinstance(call, RuleCall)]
+
+
+def _check_clauses(clauses: Any, context: Context) -> None:
+    for clause in walk(clauses):
+        if isinstance(clause, Pattern):
+            context.source(clause.source, clause.form).check(clause)
+        elif isinstance(clause, Call):
+            check_call(clause, context)
+            for term in clause.args:
+                if isinstance(term, SourceName):
+                    context.source(term.name, clause.form)
+        elif isinstance(clause, RuleCall):
+            context.scopes.rule(clause)
+            if clause.source != DEFAULT_SOURCE:
+                context.source(clause.source, clause.form)

@@ -1,0 +1,79 @@
+"""Streams: an answer block by block, for more rows than memory holds.
+
+The steps of a query are taken as always until one of them, or the last, would leave more than a block. From there on its rows
+are solved in parts of which no two have an answer in common: parts are cut along variables of the answer that are bound. Where
+none is bound, what was answered is remembered, and that is all that is.
+
+Law: the rows of all blocks are those of `solve`, each once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite
+
+import numpy as np
+
+from factstore.query import algebra
+from factstore.query.ast import Clause, Given, Not, Pattern
+from factstore.query.context import Context
+from factstore.query.plan import Choice, choose, estimate_of
+from factstore.query.relation import Ints, Relation
+from factstore.query.run import Names, solve, take_step
+from factstore.query.tables import Rows as Seen
+
+_LEAST = 1024  # rows for which a rule or an `or` is worth solving
+
+
+def streamed(context: Context, clauses: tuple[Clause, ...], relation: Relation, keep: Names, most: int) -> Iterator[Relation]:
+    """Yield the rows for which all clauses hold, about `most` at a time, each once."""
+    waiting = list(clauses)
+    outside: Names = frozenset()
+    if any(isinstance(clause, Not) for clause in clauses):
+        outside = keep.union(context.scopes.bindable(clauses, relation.names)[0])
+    while waiting and relation.size:
+        choice = choose(context, waiting, relation, outside)
+        if relation.size > 1 and (len(waiting) == 1 or _expected(context, choice, relation) > most):
+            yield from _parts(context, choice, tuple(waiting), algebra.distinct(relation), keep, most)
+            return
+        waiting, relation = take_step(context, choice, waiting, relation, keep, outside)
+    yield solve(context, (), relation, keep)
+
+
+def _expected(context: Context, choice: Choice, relation: Relation) -> float:
+    return estimate_of(context, choice.clause, relation) if choice.estimate is None else choice.estimate
+
+
+def _parts(context: Context, choice: Choice, waiting: tuple[Clause, ...], relation: Relation, keep: Names, most: int) -> Iterator[Relation]:
+    expected = max(_expected(context, choice, relation), relation.size)
+    step = max(1, int(relation.size * most / expected)) if isfinite(expected) else relation.size
+    if not isinstance(choice.clause, Pattern | Given):
+        step = max(step, _LEAST)
+    along = [name for name in relation.columns if name in keep]
+    seen = None if along else Seen(sorted(keep.difference(relation.constants)))
+    if along and len(along) < len(relation.columns):
+        relation, starts = _clustered(relation, along)
+    else:
+        starts = np.arange(relation.size)
+    for start, end in _cuts(starts, relation.size, step):
+        found = solve(context, waiting, relation.take(slice(start, end), end - start), keep)
+        yield found if seen is None else seen.add(found).fixed(found.constants)
+
+
+def _clustered(relation: Relation, names: list[str]) -> tuple[Relation, Ints]:
+    """Return a relation with rows side by side that are equal in some variables, and where each lot of them begins."""
+    groups, _ = algebra.grouped([relation.columns[name] for name in names])
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    return relation.take(order, relation.size), starts
+
+
+def _cuts(starts: Ints, size: int, step: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of about `step` rows that begin and end where lots begin."""
+    start = 0
+    while start < size:
+        at = int(np.searchsorted(starts, start + step))
+        end = int(starts[at]) if at < len(starts) else size
+        yield start, end
+        start = end

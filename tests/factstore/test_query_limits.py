@@ -1,0 +1,153 @@
+"""Limits: a query that takes too long, holds too many rows or is not wanted any more stops, wherever it is, with an error that says why."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import factstore
+from factstore import QueryStopped, q
+from factstore.errors import QueryError
+from factstore.query import run
+
+MANY = [(i,) for i in range(3000)]
+CROSS = "[:find (count ?a) . :with ?b ?c :in $a $b $c :where [$a ?a] [$b ?b] [$c ?c]]"
+COUNTING = "[[(from ?n) [(ground 0) ?n]] [(from ?n) (from ?m) [(+ ?m 1) ?n]]]"
+PAIRS = """[[(linked ?a ?b) [?a _ ?b]]
+            [(linked ?a ?b) [?a _ ?m] (linked ?m ?b)]]"""
+CLIQUE = [(i, ":to", j) for i in range(60) for j in range(60)]
+
+
+class After:
+    """An event that somebody else sets, as it looks to a query: when it is looked at for the nth time."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    def is_set(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
+def slow(value: Any) -> bool:
+    time.sleep(0.002)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("query", "inputs"),
+    [
+        (CROSS, (MANY, MANY, MANY)),
+        ("[:find ?n :in % :where (from ?n)]", (COUNTING,)),
+        ("[:find ?x :in [?x ...] ?slow :where [(?slow ?x)]]", (range(100_000), slow)),
+        ("[:find (?slow ?x) . :with ?x :in [?x ...] ?slow :where [(?slow ?x)]]", (range(100_000), slow)),
+        ("[:find ?n :in $ % [?q ...] :where [(q ?q $) [[?n]]]]", (MANY, [], ["[:find ?a :where [?a] [?b] [?c] [(> ?a ?b ?c)]]"])),
+    ],
+    ids=["join", "rule", "function", "aggregate", "subquery"],
+)
+def test_a_query_ends_with_its_timeout_wherever_it_is(query: str, inputs: tuple[Any, ...]) -> None:
+    started = time.monotonic()
+    with pytest.raises(QueryStopped, match=r"within its timeout of 0\.05 s") as raised:
+        q(query, *inputs, timeout=0.05)
+    assert (":db.error/query-timeout", "interrupted") == (raised.value.code, raised.value.category)
+    assert time.monotonic() - started < 10
+
+
+def test_the_shorter_of_both_timeouts_counts() -> None:
+    with pytest.raises(QueryStopped, match=r"within its timeout of 0\.02 s"):
+        q(CROSS.replace(":where", ":timeout 20 :where"), MANY, MANY, MANY, timeout=60)
+    assert {(1,)} == q("[:find ?x :in ?x :timeout 60000]", 1, timeout=60)
+
+
+@pytest.mark.parametrize("looks", range(4))
+def test_a_query_that_was_cancelled_stops_at_the_next_look(looks: int) -> None:
+    event = After(looks)
+    with pytest.raises(QueryStopped, match="cancelled") as raised:
+        q(CROSS, MANY, MANY, MANY, cancel=event)
+    assert (":db.error/query-cancelled", "interrupted", -1) == (raised.value.code, raised.value.category, event.looks)
+
+
+def test_another_thread_can_cancel_a_query() -> None:
+    cancel, running = threading.Event(), threading.Event()
+
+    def report(_value: Any) -> bool:
+        running.set()
+        return True
+
+    def stop() -> None:
+        running.wait()
+        cancel.set()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(QueryStopped, match="cancelled"):
+        q("[:find ?n :in % ?report :where [(?report 0)] (from ?n)]", COUNTING, report, cancel=cancel, timeout=60)
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("query", "inputs", "most"),
+    [
+        ("[:find ?a :where [?a]]", (MANY,), 3000),
+        ("[:find (count ?a) . :with ?b :in $a $b :where [$a ?a] [$b ?b] [(!= ?b 2)]]", (MANY[:300], MANY[:300]), 300 * 300),
+        ("[:find ?a ?b :in $ % :where (linked ?a ?b)]", (CLIQUE, PAIRS), 3600),
+        (
+            "[:find ?a ?b :in $ % :where (linked ?a ?b)]",
+            (CLIQUE, PAIRS.replace("[?a _ ?m] (linked ?m ?b)", "(linked ?a ?m) (linked ?m ?b)")),
+            3600,
+        ),
+    ],
+    ids=["answer", "step", "closure", "rounds"],
+)
+def test_rows_of_the_answer_and_of_every_step_are_limited(query: str, inputs: tuple[Any, ...], most: int) -> None:
+    with pytest.raises(QueryStopped, match="max_rows is") as raised:
+        q(query, *inputs, max_rows=most - 1)
+    assert (":db.error/query-too-large", most - 1) == (raised.value.code, raised.value.max_rows)
+    assert q(query, *inputs) == q(query, *inputs, max_rows=most)
+
+
+def test_a_large_step_is_stopped_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "BLOCK", 10_000)
+    with pytest.raises(QueryStopped) as raised:
+        q(CROSS, MANY, MANY, MANY, max_rows=50_000)
+    assert raised.value.rows < 3000 * 3000
+
+
+def test_blocks_change_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(i % 7, ":k", i % 5) for i in range(200)]
+    query = "[:find ?a ?b ?k :where [?a :k ?k] [?b :k ?k]]"
+    expected = q(query, rows)
+    monkeypatch.setattr(run, "BLOCK", 3)
+    assert expected == q(query, rows, max_rows=10_000)
+
+
+def test_pulls_of_many_entities_can_be_cancelled() -> None:
+    with factstore.connect("memory:") as conn:
+        conn.transact([{":db/ident": ":n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}])
+        conn.transact([{":n": i} for i in range(2000)])
+        db = conn.db()
+    looks = After(10_000)
+    q("[:find (pull ?e [:n]) :where [?e :n]]", db, cancel=looks)
+    with pytest.raises(QueryStopped):
+        q("[:find (pull ?e [:n]) :where [?e :n]]", db, cancel=After(10_000 - looks.looks - 1))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"timeout": -1}, "seconds from 0"),
+        ({"timeout": "1"}, "seconds from 0"),
+        ({"timeout": float("nan")}, "seconds from 0"),
+        ({"timeout": True}, "seconds from 0"),
+        ({"max_rows": -1}, "whole number from 0"),
+        ({"max_rows": 1.5}, "whole number from 0"),
+        ({"cancel": object()}, "a method is_set"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(QueryError, match=message) as raised:
+        q("[:find ?x :in ?x]", 1, **option)
+    assert ":db.error/invalid-inputs" == raised.value.code
