@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar, overload
 
 from factstore.query.answers import Rows, RowSeq, names_of
-from factstore.query.ast import Query
+from factstore.query.ast import SCALAR, TUPLE, Query
 from factstore.query.builder.built import Built
 from factstore.query.cache import AnswerCache, key_of
 from factstore.query.context import Context
@@ -135,13 +135,18 @@ def rows(
     [{'a': 'x', 'total': 3}, {'a': 'y', 'total': 5}]
     """
     started = time.perf_counter()
-    known = parsed(query)
+    known = _single(parsed(query))
     guard = guard_of(known.timeout, timeout, max_rows, cancel)
     context, relation = prepared(known, inputs_of(query, inputs), q if guard is None else _within(guard), guard, [] if stats else None)
     result = _table(known, solve(context, known.clauses, relation, kept(known, relation)), context)
     if context.steps is not None:
         result.explanation = explained(context.steps, len(result), time.perf_counter() - started)
     return result
+
+
+def _single(query: Query) -> Query:
+    """Return a query for one tuple or one value as one for one row."""
+    return replace(query, limit=min(1, 1 if query.limit is None else query.limit)) if query.shape in (SCALAR, TUPLE) else query
 
 
 def _table(query: Query, relation: Relation, context: Context) -> Rows:
@@ -172,7 +177,7 @@ def qseq(
     >>> next(qseq("[:find ?x ?y :in [?x ...] [?y ...] :where [(< ?x ?y)]]", range(1000), range(1000)))
     (0, 1)
     """
-    known = parsed(query)
+    known = _single(parsed(query))
     guard = guard_of(known.timeout, timeout, max_rows, cancel)
     context, relation = prepared(known, inputs_of(query, inputs), q if guard is None else _within(guard), guard)
     return RowSeq(names_of(known), _blocks(known, relation, context, max(1, block)))

@@ -91,6 +91,12 @@ def old(year: int) -> bool:
     return year < 1980
 
 
+@rule
+def even_year(year: int) -> bool:
+    """What no rule can say."""
+    return apply(is_even, year)
+
+
 def is_even(n: int) -> bool:
     return n % 2 == 0
 
@@ -353,6 +359,7 @@ def test_methods_return_other_queries() -> None:
         (lambda: fact(), "at least one place"),
         (lambda: many(), "at least one variable"),
         (lambda: knows(P), "takes 2 arguments, got 1"),
+        (lambda: find(P.name).where(even_year(P.year_born)).form, "rule even-year applies a callable"),
     ],
 )
 def test_what_cannot_be_said_is_an_error_where_it_is_written(build: Any, message: str) -> None:

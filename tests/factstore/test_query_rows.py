@@ -64,6 +64,14 @@ def test_a_table_has_the_values_and_types_of_the_columns(form: str) -> None:
     assert [dict(zip(("name", "age", "score", "on", "at"), row, strict=True)) for row in PEOPLE] == records(table)
 
 
+@pytest.mark.parametrize("find", ["[?a ?b]", "?a ."])
+def test_where_q_finds_one_tuple_or_value_there_is_one_row(find: str) -> None:
+    query = f"[:find {find} :in [[?a ?b]]]"
+    data = [(i, i) for i in range(300)]
+    assert (1, 1, 1) == (len(rows(query, data)), len(list(factstore.qseq(query, data))), factstore.explain(query, data).rows)
+    assert 0 == len(rows(query.replace("]]]", "]] :limit 0]"), data))
+
+
 def test_numpy_has_the_columns_as_arrays() -> None:
     found = rows(ALL, PEOPLE).numpy()
     assert ["O", "i", "f", "b", "M"] == [array.dtype.kind for array in found.values()]

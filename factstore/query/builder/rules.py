@@ -35,6 +35,7 @@ class Rule:
         if self in given.rules:
             return
         given.rules[self] = []  # known already, so that a definition may call it
+        known = len(given.inputs)
         parameters = self._parameters()
         body = self.function(*parameters)
         for part in body.parts if isinstance(body, Compound) and body.word == "or" else (body,):
@@ -42,6 +43,8 @@ class Rule:
             head = [writer.term(each) for each in parameters]
             writer.conditions((part,))
             given.rules[self].append([(Symbol(self.name), *head), *joined(writer.clauses, {*head})])
+        if len(given.inputs) > known:
+            raise wrong(f"rule {self.name} applies a callable, which no rule can see; register it and call(…) it", rule=self.name)
 
     def _parameters(self) -> list[Variable]:
         try:
