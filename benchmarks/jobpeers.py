@@ -121,8 +121,10 @@ def run(name: str, peer: Peer, programs: Path, python: str, pids: dict[str, int]
 
 def crashed(name: str, programs: Path, python: str, env: dict[str, str]) -> float | str:
     """Return the seconds until all was done after the only worker was killed and another started, or that it never was."""
-    found, reason = told([python, "crash.py", name, name, str(PATIENCE)], programs, env)
+    found, reason = told([python, "crash.py", name, name, str(PATIENCE)], programs, {**env, "CONC": "1"})
     after = found.get("all_done_after_s")
+    if not (reason or found["in_flight_at_kill"]):
+        return "none was running"
     return reason or (f"not within {PATIENCE} s" if after is None else float(after))
 
 

@@ -351,15 +351,15 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; all when none is named")
     args = parser.parse_args()
     peers: Peers = jobpeers.measured(args.peers, args.python) if args.peers else {}
-    rows = []
     for name in args.parts or PARTS:
         part, full, quick = PARTS[name]
+        rows = []
         for found in part(peers, quick if args.quick else full):
             found.part = name
             show(found)
             rows.append(found)
-    if not args.quick:
-        save("jobs", rows)
+        if not args.quick:
+            save("jobs", rows)
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def row(title: str, ours: Line, against: dict[str, Line], aim: str) -> Row:
     """Return a row, and print it: ours beside the fastest of the others."""
     seconds = {name: taken(line) for name, line in against.items() if line["min"] is not None}
     fastest = min(seconds, key=seconds.__getitem__)
-    scale, unit = (1e3, "ms") if taken(ours) > 1e-4 else (1e6, "µs")
+    scale, unit = (1e3, "ms") if taken(ours) > 2e-4 else (1e6, "µs")
     cells = {
         name: seconds[name] * scale if name in seconds else str(line.get("note", "")).removeprefix("error: ")
         for name, line in against.items()
