@@ -43,7 +43,9 @@ def check_find(query: Query, context: Context) -> None:
 def needs_set(query: Query) -> bool:
     """Tell whether it makes a difference if a row comes more than once: not to aggregates that a repeated value leaves as they are."""
     aggregates = [element for element in query.elements if isinstance(element, Aggregate)]
-    return not aggregates or any(element.args or element.function not in _BLIND_TO_REPEATS for element in aggregates)
+    if not aggregates or query.having:
+        return True
+    return any(element.args or element.function not in _BLIND_TO_REPEATS for element in aggregates)
 
 
 def answer(query: Query, relation: Relation, context: Context, solve: Solve) -> Any:

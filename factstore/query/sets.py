@@ -87,6 +87,6 @@ def _hashes(column: Column) -> Array | None:
     """Return Python's hashes of a column's values where they can be had for the whole column at once."""
     if column.dictionary is not None:
         return np.array([hash(value) for value in column.dictionary.values.tolist()], np.int64).view(np.uint64)[column.data]
-    if column.kind is int and isinstance(column.data, np.ndarray):
+    if column.kind is int and isinstance(column.data, np.ndarray) and column.data.dtype == np.int64:
         return column.data.view(np.uint64)
     return None
