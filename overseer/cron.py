@@ -109,6 +109,8 @@ def schedule(
 def nominal_times(cron: str, timezone: str, *, after: datetime) -> Iterator[datetime]:
     """Yield the times of an expression after a time, each once and in order, in UTC.
 
+    Where clocks are set back by half an hour, as on Lord Howe Island alone, times within the hour of the change may be left out.
+
     Raises: OverseerError(:job.error/bad-schedule) for an expression or a zone that is none.
     """
     # As UTC: two times of one zone compare by what the clock on the wall shows, which goes back once a year.

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from factstore import CasFailed, Keyword, TransactError
 from overseer import lookup, queues, txns
@@ -41,7 +41,17 @@ if TYPE_CHECKING:
 # How a transaction says that somebody else was faster, or that it is too early: no error, only nothing won.
 _NOT_WON: Final = frozenset({":db.error/cas-failed", queues.FULL, txns.NOT_EXPIRED})
 
+_RACES_TOGETHER: Final = 4  # after which jobs are claimed one by one
+
 Rejected = list[tuple[Lease, TransactError | LeaseLost]]
+
+
+class Settling(NamedTuple):
+    """Outcomes on their way into the log."""
+
+    plain: Sequence[tuple[Lease, Outcome]]
+    together: Future[TxReport] | None  # of all the plain ones
+    others: Sequence[tuple[Lease, Outcome, Future[TxReport]]]
 
 
 def install(conn: Connection) -> None:
@@ -78,28 +88,37 @@ class JobStore:
         self.conn = conn
         self.worker = worker
 
-    def claim(self, jobs: Sequence[int], *, lease: timedelta) -> list[Job]:
-        """Claim jobs in one transaction and return those that are now ours, with the database as of the claim."""
-        db = self.conn.db()
-        known = [about for about in lookup.attributes_of(db, jobs) if about.get(":job/status") == UNSTARTED]
-        if not known:
-            return []
-        leases = [self._lease(about) for about in known]
-        limits = queues.admitted([(about.get(":job/queue"), about.get(":job/partition")) for about in known])
-        try:
-            after = self.conn.transact([*txns.claim(leases, lasts=lease), *limits]).db_after
-        except TransactError as error:
-            if error.code not in _NOT_WON:
-                raise
-            # One lost race rejects them all; alone, each job is won or lost by itself.
-            return [] if len(leases) == 1 else [job for one in leases for job in self.claim([one.job], lease=lease)]
+    def claim(self, jobs: Sequence[int], *, lease: timedelta, behind: bool = False) -> list[Job]:
+        """Claim jobs in one transaction and return those that are now ours, with the database as of the claim.
+
+        Args:
+            behind: transactions of ours are waiting to be written; this one joins them, and they share the write to the disk.
+        """
+        for _ in range(_RACES_TOGETHER):
+            db = self.conn.db()
+            known = [about for about in lookup.attributes_of(db, jobs) if about.get(":job/status") == UNSTARTED]
+            if not known:
+                return []
+            leases = [self._lease(about) for about in known]
+            limits = queues.admitted([(about.get(":job/queue"), about.get(":job/partition")) for about in known])
+            forms = [*txns.claim(leases, lasts=lease), *limits]
+            try:
+                after = (self.conn.transact_async(forms).result() if behind else self.conn.transact(forms)).db_after
+            except TransactError as error:
+                if error.code not in _NOT_WON:
+                    raise
+                if len(leases) == 1:
+                    return []
+                if error.code == queues.FULL:
+                    break
+                continue  # somebody was faster with some of them: those left over are asked for together again
+            return self._claimed(leases, known, after)
+        return [job for one in jobs for job in self.claim([one], lease=lease)]
+
+    def _claimed(self, leases: Sequence[Lease], known: Sequence[Mapping[str, Any]], after: Database) -> list[Job]:
         t = after.basis_t
-        return [
-            Job(
-                Lease(won.job, won.id, won.type, won.attempt, won.token, won.worker, t), about | txns.claimed(won), conn=self.conn, db=after
-            )
-            for won, about in zip(leases, known, strict=True)
-        ]
+        held = [Lease(won.job, won.id, won.type, won.attempt, won.token, won.worker, t) for won in leases]
+        return [Job(own, {**about, **txns.claimed(own)}, conn=self.conn, db=after) for own, about in zip(held, known, strict=True)]
 
     def _lease(self, about: Mapping[str, Any]) -> Lease:
         attempt = about.get(":job/attempt", 0) + 1
@@ -111,20 +130,35 @@ class JobStore:
         Attempts that bring no facts share one transaction. Those that do each have their own: their tempids are theirs alone,
         and what is wrong with the facts of one is no concern of the others. They share the write to the disk all the same.
         """
+        if len(outcomes) == 1:
+            error = self._settle_alone(*outcomes[0])
+            return [] if error is None else [(outcomes[0][0], error)]
+        return self.settled(self.settling(outcomes))
+
+    def settling(self, outcomes: Sequence[tuple[Lease, Outcome]]) -> Settling:
+        """Begin to settle, and return at once; `settled` tells how it went."""
         plain = [pair for pair in outcomes if pair[1].is_plain]
-        others = [pair for pair in outcomes if not pair[1].is_plain]
-        if plain and not self._settle_together(plain):
-            others = [*plain, *others]
-        errors = [self._settle_alone(*others[0])] if len(others) == 1 else self._settle_side_by_side(others)
-        return [(lease, error) for (lease, _), error in zip(others, errors, strict=True) if error is not None]
-
-    def _settle_together(self, outcomes: Sequence[tuple[Lease, Outcome]]) -> bool:
-        return self._won([form for lease, outcome in outcomes for form in txns.settle(lease, outcome)])
-
-    def _settle_side_by_side(self, outcomes: Sequence[tuple[Lease, Outcome]]) -> list[TransactError | LeaseLost | None]:
+        together = self.conn.transact_async([form for pair in plain for form in txns.settle(*pair)]) if plain else None
         db = self.conn.db()
-        underway = [(lease, outcome, self.conn.transact_async(self._settled(db, lease, outcome))) for lease, outcome in outcomes]
-        return [self._outcome_of(future, lease, outcome) for lease, outcome, future in underway]
+        others = [
+            (lease, outcome, self.conn.transact_async(self._settled(db, lease, outcome)))
+            for lease, outcome in outcomes
+            if not outcome.is_plain
+        ]
+        return Settling(plain, together, others)
+
+    def settled(self, underway: Settling) -> Rejected:
+        """Wait until what was begun is over, and return what was rejected."""
+        rejected = [(lease, self._outcome_of(future, lease, outcome)) for lease, outcome, future in underway.others]
+        if underway.together is not None and not self._is_won(underway.together):
+            rejected += [(lease, self._settle_alone(lease, outcome)) for lease, outcome in underway.plain]
+        return [(lease, error) for lease, error in rejected if error is not None]
+
+    def _is_won(self, future: Future[TxReport]) -> bool:
+        error = future.exception()
+        if error is None or (isinstance(error, TransactError) and error.code in _NOT_WON):
+            return error is None
+        raise error
 
     def _settled(self, db: Database, lease: Lease, outcome: Outcome) -> Forms:
         doomed = lookup.fallout(db, {lease.job: outcome.status}) if outcome.status not in LIVE else ()

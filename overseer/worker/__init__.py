@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import factstore
 from overseer import lookup
+from overseer.attempt import Job
 from overseer.cron import Cron
 from overseer.errors import ConfigError
 from overseer.events import Fatal, Listeners
@@ -98,7 +99,9 @@ class Worker:
             listeners=listeners,
         )
         self._cron = Cron(conn, clock=conn.now, random=Random(random.random()))
-        self._parts = (self._heartbeat, self._monitor, self._cron, self._settler)  # each a thread of its own
+        self._parts = (self._heartbeat, self._monitor, self._cron, self._settler)
+        # Each a thread of its own; but what runs on the loop's thread is settled there too.
+        self._threads = self._parts if self._pool.run is None else self._parts[:-1]
 
     @property
     def lost(self) -> int:
@@ -138,7 +141,7 @@ class Worker:
         install(self._conn)
         with self._conn.tx_reports() as reports:
             self._ready.load(self._conn.db())
-            for part in self._parts:
+            for part in self._threads:
                 part.start()
             try:
                 while not self._stop.is_set():
@@ -168,16 +171,22 @@ class Worker:
         if self._settler.pending > _MOST_PENDING:
             free = 0
         picked = self._pick(free) if free > 0 else []
-        if not picked:
+        settling = self._settler.begin() if self._pool.run is not None else None
+        claimed = self._claim(picked, behind=settling is not None) if picked else []
+        if settling is not None:
+            self._settler.end(settling)
+        elif not picked:
             self._absorb(reports, wait=self._patience())
-            return
-        claimed = self._store.claim(picked, lease=self.config.lease)
+        self._executor.add(claimed)
+
+    def _claim(self, picked: list[int], *, behind: bool) -> list[Job]:
+        claimed = self._store.claim(picked, lease=self.config.lease, behind=behind)
         lost = set(picked) - {job.eid for job in claimed}
         if lost:
             db = self._conn.db()
             for job in lost:
                 self._ready.look(db, job)
-        self._executor.add(claimed)
+        return claimed
 
     def _pick(self, most: int) -> list[int]:
         now = self._conn.now()

@@ -114,6 +114,8 @@ class Executor:
             self._settler.tell(Claimed, job, db=job.db)
         while (following := self._next()) is not None:
             self._begin(following)
+            if self._pool.run is not None and self._settler.is_due:
+                self._settler.flush()
 
     def _next(self) -> Job | None:
         """Take a slot for the next job of the backlog, if one is free."""
@@ -172,6 +174,8 @@ class Executor:
         self._end(self._failed(job, TimedOut(f"{job.type} {job.id} took longer than {self._timeout(job)}")))
         if future is not None:
             future.cancel()
+        if self._pool.run is not None:
+            self._settler.flush()  # whoever else would settle it is the one that hangs
 
     def overtaken(self, jobs: Iterable[int]) -> None:
         """Stop the handlers of jobs that somebody aborted, or took from us, as far as the pool can stop them."""

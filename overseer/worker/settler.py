@@ -1,11 +1,13 @@
-"""Commits what attempts come to: those that end close together in one transaction, on a thread of its own.
+"""Commits what attempts come to: those that end close together in one transaction.
 
-While one group is being written the next gathers, so a slow disk makes larger groups, not a longer queue.
+It does so on a thread of its own: while one group is being written the next gathers, so a slow disk makes larger groups, not a longer
+queue. Where handlers run on the worker's own thread, that thread settles too, together with its next claim.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Condition, Thread
@@ -16,7 +18,7 @@ from overseer.attempt import Job
 from overseer.errors import LeaseLost, Verdict
 from overseer.events import Failed, Finished, JobEvent, Listeners, Lost, Released, Retried
 from overseer.job import FINISHED, UNSTARTED, Outcome, Reason
-from overseer.store import JobStore
+from overseer.store import JobStore, Rejected, Settling
 from overseer.worker.heartbeat import Heartbeat
 
 log = logging.getLogger("overseer")
@@ -38,7 +40,7 @@ class Ended:
 
 
 class Settler:
-    """Settles attempts until it is stopped; without having been started, only when told to.
+    """Settles attempts until it is stopped; without having been started, only when told to, by `flush` or by `begin` and `end`.
 
     Args:
         listeners: are told of what was recorded, and of what was refused.
@@ -65,6 +67,7 @@ class Settler:
         self._most = most
         self._turn = Condition()  # guards what follows
         self._waiting: list[Ended] = []
+        self._since = 0.0  # when the first of them came
         self._hurry = False
         self._stopping = False
         self._thread = Thread(target=self._run, name="overseer-settler", daemon=True)
@@ -80,7 +83,9 @@ class Settler:
         with self._turn:
             self._stopping = True
             self._turn.notify_all()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self.flush()
 
     @property
     def pending(self) -> int:
@@ -94,6 +99,8 @@ class Settler:
             at_once: nothing else is under way that could be written with it.
         """
         with self._turn:
+            if not self._waiting:
+                self._since = time.monotonic()
             self._waiting.append(ended)
             self._hurry = self._hurry or at_once or len(self._waiting) >= self._most
             if self._hurry or len(self._waiting) == 1:
@@ -108,16 +115,38 @@ class Settler:
 
     def flush(self) -> None:
         """Settle what has come in, here and now."""
+        group = self._taken()
+        if group:
+            self._settle(group)
+
+    def _taken(self) -> list[Ended]:
         with self._turn:
             waiting, self._waiting, self._hurry = self._waiting, [], False
-        if waiting:
-            self._settle(waiting)
+        return waiting
 
     def tell(self, event: Callable[..., JobEvent], job: Job, **particulars: Any) -> None:
         """Tell the listeners, if there are any."""
         if self._listeners:
             now, lease = self._store.conn.now(), job.lease
             self._listeners.tell(event(at=now, worker=self._store.worker, lease=lease, attributes=job.attributes, **particulars))
+
+    @property
+    def is_due(self) -> bool:
+        """Whether some outcome has waited for as long as one may."""
+        return bool(self._waiting) and time.monotonic() - self._since >= self._flush
+
+    def begin(self) -> tuple[Sequence[Ended], Settling] | None:
+        """Begin to settle what has come in, and return at once with what `end` wants; None when nothing has."""
+        group = self._taken()
+        if not group:
+            return None
+        self._heartbeat.let_go(*(ended.job.lease for ended in group))
+        return group, self._store.settling([(ended.job.lease, ended.outcome) for ended in group])
+
+    def end(self, begun: tuple[Sequence[Ended], Settling]) -> None:
+        """Wait until what was begun is over."""
+        group, settling = begun
+        self._told(group, self._store.settled(settling))
 
     def _run(self) -> None:
         try:
@@ -136,12 +165,16 @@ class Settler:
 
     def _settle(self, group: Sequence[Ended]) -> None:
         """Commit outcomes; one whose facts were refused fails its job instead."""
-        by_lease = {ended.job.lease: ended for ended in group}
-        self._heartbeat.let_go(*by_lease)  # first, or a beat that comes too late would take the settled job for a lost one
-        rejected = dict(self._store.settle([(ended.job.lease, ended.outcome) for ended in group]))
+        # First, or a beat that comes too late would take the settled job for a lost one.
+        self._heartbeat.let_go(*(ended.job.lease for ended in group))
+        self._told(group, self._store.settle([(ended.job.lease, ended.outcome) for ended in group]))
+
+    def _told(self, group: Sequence[Ended], rejections: Rejected) -> None:
+        """Take note of what was recorded and what was not."""
+        rejected = dict(rejections)
         refused = []
-        for lease, ended in by_lease.items():
-            error = rejected.get(lease)
+        for ended in group:
+            error = rejected.get(ended.job.lease)
             if error is None:
                 self._record(ended)
             elif isinstance(error, LeaseLost):
@@ -158,7 +191,7 @@ class Settler:
         """Say what became of an attempt."""
         job, outcome, error = ended.job, ended.outcome, ended.error
         if error is not None:
-            level = logging.INFO if ended.suppressed else logging.ERROR
+            level = logging.INFO if ended.suppressed else logging.WARNING if outcome.status == UNSTARTED else logging.ERROR
             trace = None if isinstance(error, Verdict) else error
             log.log(level, "%s %s attempt %d %s: %s", job.type, job.id, job.attempt, outcome.status.name, error, exc_info=trace)
         elif log.isEnabledFor(logging.DEBUG):
