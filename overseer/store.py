@@ -11,10 +11,10 @@ from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from factstore import CasFailed, Keyword, TransactError
+from factstore import CasFailed, Keyword, StorageError, TransactError
 from overseer import lookup, queues, txns
 from overseer.attempt import Job, holds, lost
-from overseer.errors import GraphError, LeaseLost
+from overseer.errors import GraphError
 from overseer.graph import Graph
 from overseer.job import (
     ABORTED,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 # How a transaction says that somebody else was faster, or that it is too early: no error, only nothing won.
 _NOT_WON: Final = frozenset({":db.error/cas-failed", queues.FULL, txns.NOT_EXPIRED})
 
-Rejected = list[tuple[Lease, TransactError | LeaseLost]]
+Rejected = list[tuple[Lease, Exception]]  # a LeaseLost, or why the facts that an attempt brought cannot be written
 
 
 def install(conn: Connection) -> None:
@@ -91,8 +91,9 @@ class JobStore:
         except TransactError as error:
             if error.code not in _NOT_WON:
                 raise
-            # One lost race rejects them all; alone, each job is won or lost by itself.
-            return [] if len(leases) == 1 else [job for one in leases for job in self.claim([one.job], lease=lease)]
+            # One lost race rejects them all; the one that was lost is found by halves.
+            halves = _halves(leases) if len(leases) > 1 else ()
+            return [job for half in halves for job in self.claim([one.job for one in half], lease=lease)]
         t = after.basis_t
         return [
             Job(
@@ -121,7 +122,7 @@ class JobStore:
     def _settle_together(self, outcomes: Sequence[tuple[Lease, Outcome]]) -> bool:
         return self._won([form for lease, outcome in outcomes for form in txns.settle(lease, outcome)])
 
-    def _settle_side_by_side(self, outcomes: Sequence[tuple[Lease, Outcome]]) -> list[TransactError | LeaseLost | None]:
+    def _settle_side_by_side(self, outcomes: Sequence[tuple[Lease, Outcome]]) -> list[Exception | None]:
         db = self.conn.db()
         underway = [(lease, outcome, self.conn.transact_async(self._settled(db, lease, outcome))) for lease, outcome in outcomes]
         return [self._outcome_of(future, lease, outcome) for lease, outcome, future in underway]
@@ -131,26 +132,30 @@ class JobStore:
         count = lookup.value(db, lease.job, outcome.counts, 0) if outcome.counts else 0
         return txns.settle(lease, outcome, count=count, fallout=doomed)
 
-    def _outcome_of(self, future: Future[TxReport], lease: Lease, outcome: Outcome) -> TransactError | LeaseLost | None:
+    def _outcome_of(self, future: Future[TxReport], lease: Lease, outcome: Outcome) -> Exception | None:
         try:
             future.result()
-        except TransactError as error:
-            if outcome.facts and holds(self.conn.db(), lease):
-                return error  # the facts themselves were refused
+        except Exception as error:
+            if self._is_of_the_facts(error, lease, outcome):
+                return error
             if not isinstance(error, CasFailed):
                 raise
             return self._settle_alone(lease, outcome)  # the lease was lost, or a dependent moved: look again
         return None
 
-    def _settle_alone(self, lease: Lease, outcome: Outcome) -> TransactError | LeaseLost | None:
+    def _is_of_the_facts(self, error: Exception, lease: Lease, outcome: Outcome) -> bool:
+        """Tell whether it is the handler's own facts that cannot be written: whatever is wrong with them, it is no fault of the store."""
+        return bool(outcome.facts) and not isinstance(error, StorageError) and holds(self.conn.db(), lease)
+
+    def _settle_alone(self, lease: Lease, outcome: Outcome) -> Exception | None:
         while True:
             db = self.conn.db()
             if not holds(db, lease):
                 return lost(lease, db)
             try:
                 self.conn.transact(self._settled(db, lease, outcome))
-            except TransactError as error:
-                if outcome.facts and holds(self.conn.db(), lease):
+            except Exception as error:
+                if self._is_of_the_facts(error, lease, outcome):
                     return error
                 if not isinstance(error, CasFailed):
                     raise
@@ -161,7 +166,7 @@ class JobStore:
         """Renew leases in one transaction and return those that turned out to be lost."""
         if self._won(txns.beat(leases, lasts=lease)):
             return []
-        return list(leases) if len(leases) == 1 else [gone for held in leases for gone in self.beat([held], lease=lease)]
+        return list(leases) if len(leases) == 1 else [gone for half in _halves(leases) for gone in self.beat(half, lease=lease)]
 
     def release(self, leases: Sequence[Lease]) -> list[Lease]:
         """Give jobs back before their handlers have ended, and return the leases that were lost before."""
@@ -243,6 +248,11 @@ class JobStore:
                 return False
             if self._won(build(db, eid, status)):
                 return True
+
+
+def _halves(leases: Sequence[Lease]) -> tuple[Sequence[Lease], Sequence[Lease]]:
+    middle = len(leases) // 2
+    return leases[:middle], leases[middle:]
 
 
 def expired(db: Database, now: datetime) -> list[int]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from threading import Condition, Thread
 from typing import Any
 
-from factstore import TransactError
 from overseer.attempt import Job
 from overseer.errors import LeaseLost, Verdict
 from overseer.events import Failed, Finished, JobEvent, Listeners, Lost, Released, Retried
@@ -102,7 +101,8 @@ class Settler:
     def drop(self, job: Job) -> None:
         """Take note of an attempt whose job is no longer ours: whatever it came to is nobody's."""
         self._heartbeat.let_go(job.lease)
-        self.lost += 1
+        with self._turn:
+            self.lost += 1
         log.warning("attempt %d of %s %s no longer holds it; what it came to is dropped", job.attempt, job.type, job.id)
         self.tell(Lost, job)
 
@@ -151,7 +151,7 @@ class Settler:
         if refused:
             self._settle(refused)
 
-    def _refused(self, ended: Ended, error: TransactError) -> Ended:
+    def _refused(self, ended: Ended, error: Exception) -> Ended:
         return Ended(ended.job, self._judge(ended.job, error), error, ended.seconds)
 
     def _record(self, ended: Ended) -> None:
