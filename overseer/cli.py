@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -70,7 +71,14 @@ def worker(
     with factstore.connect(config.store) as conn:
         running = Worker(conn, found, config)
         _drain_on_signals(running)
-        running.run(until_idle=until_idle)
+        try:
+            running.run(until_idle=until_idle)
+        except Exception:
+            if running.busy:
+                logging.getLogger("overseer").exception("worker %s failed, and leaves the handlers that still run", running.name)
+                logging.shutdown()
+                os._exit(1)  # threads cannot be ended but with their process, which would wait for them
+            raise
 
 
 def _settings(path: str | None, lease: float | None, given: dict[str, Any]) -> Config:

@@ -194,6 +194,7 @@ def result_of(returned: Any, job: Job) -> str | None:
     return text
 
 
+MAX_MESSAGE: Final = 10_000  # characters of an error's message that are kept; it may quote a whole document
 MAX_RESULT: Final = 1 << 20  # characters: a result is read by every job that depends on it
 
 
@@ -228,9 +229,9 @@ def _writes(value: Any) -> bool:
 
 
 def _text(error: BaseException) -> str:
-    """Return the message of an error, even of one whose own `__str__` fails or that no UTF-8 text can hold."""
+    """Return the message of an error, even of one whose own `__str__` fails or that no UTF-8 text can hold; not all of a long one."""
     try:
-        return str(error).encode("utf-8", "replace").decode()
+        return str(error)[:MAX_MESSAGE].encode("utf-8", "replace").decode()
     except Exception as broken:
         return f"(its message could not be had: {type(broken).__name__})"
 

@@ -11,10 +11,10 @@ from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from factstore import CasFailed, Keyword, TransactError
+from factstore import CasFailed, Keyword, StorageError, TransactError
 from overseer import lookup, queues, txns
 from overseer.attempt import Job, holds, lost
-from overseer.errors import GraphError, LeaseLost
+from overseer.errors import GraphError
 from overseer.graph import Graph
 from overseer.job import (
     ABORTED,
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 # How a transaction says that somebody else was faster, or that it is too early: no error, only nothing won.
 _NOT_WON: Final = frozenset({":db.error/cas-failed", queues.FULL, txns.NOT_EXPIRED})
 
-_RACES_TOGETHER: Final = 4  # after which jobs are claimed one by one
+_RACES: Final = 8  # lost one after the other, after which the jobs are left to the others
 
-Rejected = list[tuple[Lease, TransactError | LeaseLost]]
+Rejected = list[tuple[Lease, Exception]]  # a LeaseLost, or why the facts that an attempt brought cannot be written
 
 
 class Settling(NamedTuple):
@@ -88,32 +88,39 @@ class JobStore:
         self.conn = conn
         self.worker = worker
 
-    def claim(self, jobs: Sequence[int], *, lease: timedelta, behind: bool = False) -> list[Job]:
+    def claim(self, jobs: Sequence[int], *, lease: timedelta, behind: Callable[[], Any] | None = None) -> list[Job]:
         """Claim jobs in one transaction and return those that are now ours, with the database as of the claim.
 
         Args:
-            behind: transactions of ours are waiting to be written; this one joins them, and they share the write to the disk.
+            behind: begins other transactions of ours; called once, right before the claim, so that they share its write to the disk.
         """
-        for _ in range(_RACES_TOGETHER):
+        for _ in range(_RACES):
             db = self.conn.db()
             known = [about for about in lookup.attributes_of(db, jobs) if about.get(":job/status") == UNSTARTED]
             if not known:
-                return []
+                break
             leases = [self._lease(about) for about in known]
             limits = queues.admitted([(about.get(":job/queue"), about.get(":job/partition")) for about in known])
             forms = [*txns.claim(leases, lasts=lease), *limits]
             try:
-                after = (self.conn.transact_async(forms).result() if behind else self.conn.transact(forms)).db_after
+                if behind is not None:
+                    begin, behind = behind, None
+                    begin()
+                    after = self.conn.transact_async(forms).result().db_after
+                else:
+                    after = self.conn.transact(forms).db_after
             except TransactError as error:
                 if error.code not in _NOT_WON:
                     raise
                 if len(leases) == 1:
                     return []
                 if error.code == queues.FULL:
-                    break
+                    return [job for one in leases for job in self.claim([one.job], lease=lease)]
                 continue  # somebody was faster with some of them: those left over are asked for together again
             return self._claimed(leases, known, after)
-        return [job for one in jobs for job in self.claim([one], lease=lease)]
+        if behind is not None:
+            behind()
+        return []
 
     def _claimed(self, leases: Sequence[Lease], known: Sequence[Mapping[str, Any]], after: Database) -> list[Job]:
         t = after.basis_t
@@ -138,14 +145,10 @@ class JobStore:
     def settling(self, outcomes: Sequence[tuple[Lease, Outcome]]) -> Settling:
         """Begin to settle, and return at once; `settled` tells how it went."""
         plain = [pair for pair in outcomes if pair[1].is_plain]
-        together = self.conn.transact_async([form for pair in plain for form in txns.settle(*pair)]) if plain else None
         db = self.conn.db()
-        others = [
-            (lease, outcome, self.conn.transact_async(self._settled(db, lease, outcome)))
-            for lease, outcome in outcomes
-            if not outcome.is_plain
-        ]
-        return Settling(plain, together, others)
+        others = [(lease, outcome, self._settled(db, lease, outcome)) for lease, outcome in outcomes if not outcome.is_plain]
+        together = self.conn.transact_async([form for pair in plain for form in txns.settle(*pair)]) if plain else None
+        return Settling(plain, together, [(lease, outcome, self.conn.transact_async(forms)) for lease, outcome, forms in others])
 
     def settled(self, underway: Settling) -> Rejected:
         """Wait until what was begun is over, and return what was rejected."""
@@ -165,26 +168,30 @@ class JobStore:
         count = lookup.value(db, lease.job, outcome.counts, 0) if outcome.counts else 0
         return txns.settle(lease, outcome, count=count, fallout=doomed)
 
-    def _outcome_of(self, future: Future[TxReport], lease: Lease, outcome: Outcome) -> TransactError | LeaseLost | None:
+    def _outcome_of(self, future: Future[TxReport], lease: Lease, outcome: Outcome) -> Exception | None:
         try:
             future.result()
-        except TransactError as error:
-            if outcome.facts and holds(self.conn.db(), lease):
-                return error  # the facts themselves were refused
+        except Exception as error:
+            if self._is_of_the_facts(error, lease, outcome):
+                return error
             if not isinstance(error, CasFailed):
                 raise
             return self._settle_alone(lease, outcome)  # the lease was lost, or a dependent moved: look again
         return None
 
-    def _settle_alone(self, lease: Lease, outcome: Outcome) -> TransactError | LeaseLost | None:
+    def _is_of_the_facts(self, error: Exception, lease: Lease, outcome: Outcome) -> bool:
+        """Tell whether it is the handler's own facts that cannot be written: whatever is wrong with them, it is no fault of the store."""
+        return bool(outcome.facts) and not isinstance(error, StorageError) and holds(self.conn.db(), lease)
+
+    def _settle_alone(self, lease: Lease, outcome: Outcome) -> Exception | None:
         while True:
             db = self.conn.db()
             if not holds(db, lease):
                 return lost(lease, db)
             try:
                 self.conn.transact(self._settled(db, lease, outcome))
-            except TransactError as error:
-                if outcome.facts and holds(self.conn.db(), lease):
+            except Exception as error:
+                if self._is_of_the_facts(error, lease, outcome):
                     return error
                 if not isinstance(error, CasFailed):
                     raise
@@ -195,7 +202,7 @@ class JobStore:
         """Renew leases in one transaction and return those that turned out to be lost."""
         if self._won(txns.beat(leases, lasts=lease)):
             return []
-        return list(leases) if len(leases) == 1 else [gone for held in leases for gone in self.beat([held], lease=lease)]
+        return list(leases) if len(leases) == 1 else [gone for half in _halves(leases) for gone in self.beat(half, lease=lease)]
 
     def release(self, leases: Sequence[Lease]) -> list[Lease]:
         """Give jobs back before their handlers have ended, and return the leases that were lost before."""
@@ -277,6 +284,11 @@ class JobStore:
                 return False
             if self._won(build(db, eid, status)):
                 return True
+
+
+def _halves(leases: Sequence[Lease]) -> tuple[Sequence[Lease], Sequence[Lease]]:
+    middle = len(leases) // 2
+    return leases[:middle], leases[middle:]
 
 
 def expired(db: Database, now: datetime) -> list[int]:

@@ -18,15 +18,16 @@ import os
 import socket
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from random import Random
-from threading import Event, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import factstore
 from overseer import lookup
 from overseer.attempt import Job
 from overseer.cron import Cron
-from overseer.errors import ConfigError
+from overseer.errors import ConfigError, OverseerError
 from overseer.events import Fatal, Listeners
 from overseer.handler import Handlers, check_handlers
 from overseer.job import STARTED, STATUSES, as_keyword
@@ -50,6 +51,7 @@ log = logging.getLogger("overseer")
 
 _ATTENTION: Final = 0.25  # seconds: how often a waiting worker looks whether it was told to stop
 _MOST_PENDING: Final = 1000  # outcomes not yet written, from which on the disk is given time to catch up
+_LEAVING: Final = 5.0  # seconds: how long each step of leaving in a hurry may take
 _ENDS: Final = frozenset(STATUSES) - {STARTED}
 
 
@@ -72,7 +74,7 @@ class Worker:
         by_type = check_handlers(handlers)
         self._conn = conn
         self._random = random = Random(config.seed)
-        self._stop = Event()
+        self._stopping = False  # no Event: two signals at once would wait for each other in it
         self._store = store = JobStore(conn, worker=self.name)
         self._listeners = listeners = Listeners([*config.listeners, *chosen(conn, **config.watching)])
         self._ready = ReadySet(by_type, queues=None if config.queues is None else map(as_keyword, config.queues))
@@ -89,7 +91,7 @@ class Worker:
             most=config.holds,
         )
         self._executor = Executor(
-            store, by_type, config, self._pool, self._settler, self._heartbeat, random=random, stopping=self._stop.is_set
+            store, by_type, config, self._pool, self._settler, self._heartbeat, random=random, stopping=lambda: self._stopping
         )
         self._monitor = Monitor(
             store,
@@ -102,6 +104,7 @@ class Worker:
         self._parts = (self._heartbeat, self._monitor, self._cron, self._settler)
         # Each a thread of its own; but what runs on the loop's thread is settled there too.
         self._threads = self._parts if self._pool.run is None else self._parts[:-1]
+        self._ran = False
 
     @property
     def lost(self) -> int:
@@ -110,27 +113,40 @@ class Worker:
 
     def stop(self) -> None:
         """Let the jobs under way end, and claim no more; `run` then returns."""
-        self._stop.set()
+        self._stopping = True
 
     @property
     def stopping(self) -> bool:
         """Whether the worker was told to stop."""
-        return self._stop.is_set()
+        return self._stopping
+
+    @property
+    def busy(self) -> bool:
+        """Whether handlers run, or jobs wait for a slot."""
+        return self._executor.occupied > 0
 
     def abandon(self, code: int) -> None:
         """Give the jobs under way back without waiting for their handlers, and end the process; returns at once.
 
         The handlers cannot be interrupted, so the process goes, as it would in a crash; only their jobs need not wait for the
-        leases to run out. It happens on a thread of its own, for the caller may be a signal handler in the middle of a commit.
+        leases to run out, and listeners send off what they hold. Each step has its time, for a store or a tracker may hang.
+        It happens on threads of its own, for the caller may be a signal handler in the middle of a commit.
         """
+        self.stop()
 
         def leave() -> None:
-            try:
-                self._store.release(self._heartbeat.held)
-            finally:
-                os._exit(code)
+            for step in (self._give_back, self._listeners.close):
+                taken = Thread(target=step, name="overseer-abandon", daemon=True)
+                taken.start()
+                taken.join(_LEAVING)
+            os._exit(code)
 
         Thread(target=leave, name="overseer-abandon", daemon=True).start()
+
+    def _give_back(self) -> None:
+        """Settle what has ended, and let others have what has not."""
+        self._settler.flush()
+        self._store.release(self._heartbeat.held)
 
     def run(self, *, until_idle: bool = False) -> None:
         """Work until `stop` is called.
@@ -138,29 +154,46 @@ class Worker:
         Args:
             until_idle: return, too, when no job of the handled types is unstarted or started any more, anywhere.
         """
+        if self._ran:
+            raise OverseerError(":job.error/worker-ran", f"a worker runs once, and {self.name} has: make another", worker=self.name)
+        self._ran = True
+        try:
+            self._run(until_idle)
+        except KeyboardInterrupt:
+            self._give_back()
+            raise
+        except BaseException as error:
+            self._listeners.tell(Fatal(at=datetime.now(UTC), worker=self.name, error=error))
+            raise
+        finally:
+            self._stopping = True  # handlers that end from here on are followed by no others
+            if self._pool.executor is not None:
+                self._pool.executor.shutdown(wait=False, cancel_futures=True)
+            self._listeners.close()
+
+    def _run(self, until_idle: bool) -> None:
+        started: list[Heartbeat | Monitor | Cron | Settler] = []
         install(self._conn)
         with self._conn.tx_reports() as reports:
-            self._ready.load(self._conn.db())
-            for part in self._threads:
-                part.start()
             try:
-                while not self._stop.is_set():
+                self._ready.load(self._conn.db())
+                for part in self._threads:
+                    part.start()
+                    started.append(part)
+                while not self._stopping:
                     self._check_threads()
                     self._absorb(reports, wait=0.0)
                     if until_idle and not self._ready.live:
                         break
                     self._work_or_wait(reports)
                 self._finish(reports)
-            except BaseException as error:
-                self._listeners.tell(Fatal(at=self._conn.now(), worker=self.name, error=error))
-                raise
             finally:
-                for part in self._parts:
+                self._stopping = True
+                for part in started:
                     part.stop()
-                if self._pool.executor is not None:
-                    self._pool.executor.shutdown(wait=False, cancel_futures=True)
-                self._listeners.close()
-        self._check_threads()
+                if self._settler not in started:
+                    self._settler.flush()
+        self._check_threads()  # once more: the settler may have failed on the last of its outcomes
 
     def _work_or_wait(self, reports: TxReports) -> None:
         """Claim ready jobs and let them run, or wait for what changes next."""
@@ -168,18 +201,20 @@ class Worker:
         if doomed:
             self._store.give_up(doomed)
         free = self.config.holds - self._executor.occupied
-        if self._settler.pending > _MOST_PENDING:
-            free = 0
-        picked = self._pick(free) if free > 0 else []
-        settling = self._settler.begin() if self._pool.run is not None else None
-        claimed = self._claim(picked, behind=settling is not None) if picked else []
-        if settling is not None:
-            self._settler.end(settling)
-        elif not picked:
+        if free <= 0 or (self._settler in self._threads and self._settler.pending > _MOST_PENDING):
+            # Not as long as until the next job is due: it may be due already, and would be waited for without end.
+            self._absorb(reports, wait=_ATTENTION)
+            return
+        picked = self._pick(free)
+        claimed = self._claim(picked) if picked else []
+        settled = self._pool.run is not None and self._settler.end()
+        if not picked and not settled:
             self._absorb(reports, wait=self._patience())
         self._executor.add(claimed)
 
-    def _claim(self, picked: list[int], *, behind: bool) -> list[Job]:
+    def _claim(self, picked: list[int]) -> list[Job]:
+        """Claim jobs, and look anew at those that somebody else has now."""
+        behind = self._settler.begin if self._pool.run is not None and self._settler.pending else None
         claimed = self._store.claim(picked, lease=self.config.lease, behind=behind)
         lost = set(picked) - {job.eid for job in claimed}
         if lost:
@@ -223,7 +258,7 @@ class Worker:
             self._absorb(reports, wait=0.0)
 
     def _check_threads(self) -> None:
-        for part in self._parts:
+        for part in (*self._parts, self._executor):
             if part.error is not None:
                 raise part.error
 
@@ -255,8 +290,10 @@ class Running:
     def stop(self) -> None:
         """Let the job under way end, then close the connection."""
         self.worker.stop()
-        self.join()
-        self.conn.close()
+        try:
+            self.join()
+        finally:
+            self.conn.close()
 
     def __enter__(self) -> Self:
         return self

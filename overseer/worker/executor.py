@@ -3,16 +3,18 @@
     claimed ──► hold lease ──► pool ──► outcome ──► settler          also: timeouts, and jobs that were taken from us
 
 Law: of each attempt one outcome at most is handed on, whatever comes first: its handler's end, its timeout, or the loss of its lease.
+What fails here on a thread of a pool would be swallowed by its future; it is kept in `error`, and ends the worker.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from datetime import datetime, timedelta
 from random import Random
-from threading import Condition
+from threading import Condition, local
 from typing import Any, Final
 
 from factstore import Keyword
@@ -20,7 +22,7 @@ from overseer.attempt import Job
 from overseer.errors import Verdict
 from overseer.events import Claimed, Started
 from overseer.handler import Handler, failure_info, retry_of, status_of, timeout_of
-from overseer.job import ABORTED, CRASHES, FAILURES, FAULTS, FINISHED, UNSTARTED, Lease, Outcome, Reason, as_keyword
+from overseer.job import ABORTED, CRASHES, FAILED, FAILURES, FAULTS, FINISHED, UNSTARTED, Lease, Outcome, Reason, as_keyword
 from overseer.retry import FAULT_BACKOFF, NEVER, Retry
 from overseer.store import JobStore, crash_outcome
 from overseer.worker.config import Config
@@ -29,6 +31,8 @@ from overseer.worker.perform import Performed
 from overseer.worker.pools import Pool
 from overseer.worker.processes import ProcessDied
 from overseer.worker.settler import Ended, Settler
+
+log = logging.getLogger("overseer")
 
 # What an executor says when the process that ran a handler is gone. Dask's own is known by its name: dask may not be installed.
 _CRASHES: Final = (ProcessDied, BrokenExecutor)
@@ -96,7 +100,9 @@ class Executor:
         self._turn = Condition()  # guards what follows
         self._open: dict[Lease, Job] = {}  # attempts of which no outcome was handed on
         self._backlog: deque[Job] = deque()
-        self._running: dict[Lease, Future[Performed] | None] = {}  # handlers that have not returned
+        self._running: dict[Lease, Future[Performed] | None] = {}  # handlers whose outcome has not been handed on
+        self._here = local()  # whether this thread is filling slots
+        self.error: BaseException | None = None  # what failed outside of handlers
 
     @property
     def occupied(self) -> int:
@@ -104,7 +110,7 @@ class Executor:
         return len(self._backlog) + len(self._running)
 
     def add(self, jobs: Iterable[Job]) -> None:
-        """Keep the leases of claimed jobs, and run them as slots come free; in a pool that blocks, all to their end."""
+        """Keep the leases of claimed jobs, and run them as slots come free; inline, all to their end."""
         claimed = [job.watched(self._heartbeat.is_held) for job in jobs]
         self._heartbeat.hold(*(job.lease for job in claimed))
         with self._turn:
@@ -112,23 +118,38 @@ class Executor:
             self._backlog.extend(claimed)
         for job in claimed:
             self._settler.tell(Claimed, job, db=job.db)
-        while (following := self._next()) is not None:
-            self._begin(following)
-            if self._pool.run is not None and self._settler.is_due:
-                self._settler.flush()
+        self._fill()
+
+    def _fill(self) -> None:
+        """Begin jobs as long as slots are free. One that ends at once is followed by this loop, not by another inside of it."""
+        if getattr(self._here, "filling", False):
+            return
+        self._here.filling = True
+        try:
+            while (following := self._next()) is not None:
+                if self._heartbeat.is_held(following.lease):
+                    self._begin(following)
+                else:
+                    self._skip(following)
+                if self._pool.run is not None and self._settler.is_due:
+                    self._settler.flush()
+        finally:
+            self._here.filling = False
 
     def _next(self) -> Job | None:
         """Take a slot for the next job of the backlog, if one is free."""
         with self._turn:
-            while self._backlog and len(self._running) < self._config.concurrency and not self._stopping():
-                job = self._backlog.popleft()
-                if not self._heartbeat.is_held(job.lease):
-                    self._open.pop(job.lease, None)
-                    self._settler.drop(job)
-                    continue
-                self._running[job.lease] = None
-                return job
-            return None
+            if not self._backlog or len(self._running) >= self._config.concurrency or self._stopping():
+                return None
+            job = self._backlog.popleft()
+            self._running[job.lease] = None
+            return job
+
+    def _skip(self, job: Job) -> None:
+        """Leave out a job that was taken from us before it began."""
+        if self._close(job.lease):
+            self._settler.drop(job)
+        self._leave(job)
 
     def _begin(self, job: Job) -> None:
         timeout = self._timeout(job)
@@ -137,14 +158,17 @@ class Executor:
         self._settler.tell(Started, job)
         handler, pool = self._handlers[job.type], self._pool
         if pool.run is not None:
-            self._performed(job, pool.run(handler, job))
+            self._end(self._ended(job, pool.run(handler, job)))
+            self._leave(job)
             return
-        assert pool.submit is not None
+        assert pool.submit is not None, "a pool runs handlers, or takes them"
         future = pool.submit(handler, job)
         with self._turn:
-            if not future.done():
-                self._running[job.lease] = future
+            self._running[job.lease] = future
+            unwanted = job.lease not in self._open or not self._heartbeat.is_held(job.lease)
         future.add_done_callback(lambda done: self._done(job, done))
+        if unwanted:  # timed out or taken from us before there was a future to cancel
+            future.cancel()
 
     def _timeout(self, job: Job) -> timedelta | None:
         own = job.attributes.get(":job/timeout")
@@ -192,31 +216,36 @@ class Executor:
         """Tell whether an attempt at a job is under way here."""
         return self._heartbeat.holds(job)
 
-    def _performed(self, job: Job, performed: Performed) -> None:
-        self._free(job)
-        self._end(self._ended(job, performed))
-
     def _done(self, job: Job, future: Future[Performed]) -> None:
         """Take what a handler came to, on whatever thread it ended, and let the next job have its slot."""
-        self._free(job)
-        ended = self._came_of(job, future)
-        if ended is not None:
-            self._end(ended)
-        elif self._close(job.lease):
-            self._settler.drop(job)
-        following = self._next()
-        if following is not None:
-            self._begin(following)
+        try:
+            ended = self._came_of(job, future)
+            if ended is not None:
+                self._end(ended)
+            elif self._close(job.lease):
+                self._settler.drop(job)
+            self._leave(job)
+            self._fill()
+        except BaseException as error:
+            log.exception("what came of %s %s could not be taken up; the worker will stop", job.type, job.id)
+            self.error = error
 
-    def _free(self, job: Job) -> None:
+    def _leave(self, job: Job) -> None:
+        """Give a slot back. Only once the outcome was handed on, for whoever waits for the slots then lets the settler end."""
         with self._turn:
             del self._running[job.lease]
             self._turn.notify_all()
 
+    def _ended(self, job: Job, performed: Performed) -> Ended:
+        if performed.error is not None:
+            return self._failed(job, performed.error, performed.seconds)
+        return Ended(job, Outcome(FINISHED, facts=performed.facts, result=performed.result), None, performed.seconds)
+
     def _came_of(self, job: Job, future: Future[Performed]) -> Ended | None:
         """Return what a handler came to; None when it was stopped because the job is no longer ours."""
         if future.cancelled():
-            return None
+            # Some task of the handler's own may have been cancelled, and the handler with it.
+            return self._failed(job, CancelledError("the handler was cancelled")) if self._heartbeat.is_held(job.lease) else None
         error = future.exception()
         if error is None:
             return self._ended(job, future.result())
@@ -226,19 +255,18 @@ class Executor:
             return self._crashed(job, error)
         return self._failed(job, error)
 
-    def _ended(self, job: Job, performed: Performed) -> Ended:
-        if performed.error is not None:
-            return self._failed(job, performed.error, performed.seconds)
-        return Ended(job, Outcome(FINISHED, facts=performed.facts, result=performed.result), None, performed.seconds)
-
     def _failed(self, job: Job, error: BaseException, seconds: float = 0.0) -> Ended:
         return Ended(job, self.judge(job, error), error, seconds)
 
     def judge(self, job: Job, error: BaseException) -> Outcome:
-        """Return what an error makes of a job, by the policy of its handler or of the settings."""
+        """Return what an error makes of a job, by the policy of its handler or of the settings; one that breaks fails the job."""
         policy = retry_of(self._handlers[job.type])
         policy = self._retries.get(job.type, NEVER) if policy is NEVER else policy
-        return outcome_of(error, job, policy, now=self._store.conn.now(), random=self._random)
+        try:
+            return outcome_of(error, job, policy, now=self._store.conn.now(), random=self._random)
+        except Exception as broken:
+            log.exception("what %s %s raised cannot be judged", job.type, job.id)
+            return Outcome(FAILED, reason=Reason.EXCEPTION, failure=failure_info(broken), counts=FAILURES)
 
     def _crashed(self, job: Job, error: BaseException) -> Ended:
         crashes = job.get(CRASHES, 0) + 1

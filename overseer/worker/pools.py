@@ -18,6 +18,8 @@ from overseer.handler import Handler
 from overseer.worker.perform import Performed, aperform, perform, perform_elsewhere
 from overseer.worker.processes import ProcessExecutor
 
+_GRACE: Final = 5.0  # seconds: how long tasks may take over being cancelled when their loop ends
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -31,10 +33,16 @@ class Pool(NamedTuple):
 
 
 class AsyncioExecutor(Executor):
-    """Runs coroutine functions on an event loop of its own thread; cancelling a future cancels its task."""
+    """Runs coroutine functions on an event loop of its own thread; cancelling a future cancels its task.
 
-    def __init__(self) -> None:
+    Args:
+        threads: how many plain functions may run beside the loop at a time.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="overseer-handler")
         self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(self._threads)
         self._thread = Thread(target=self._loop.run_forever, name="overseer-loop", daemon=True)
         self._thread.start()
 
@@ -54,8 +62,9 @@ class AsyncioExecutor(Executor):
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await self._loop.shutdown_default_executor()
+        if others:
+            await asyncio.wait(others, timeout=_GRACE)  # not for ever: a task may refuse to be cancelled
+        self._threads.shutdown(wait=False, cancel_futures=True)  # a function that hangs may not hold up the end
 
 
 def _inline(slots: int, listeners: Listeners) -> Pool:
@@ -68,7 +77,7 @@ def _threads(slots: int, listeners: Listeners) -> Pool:
 
 
 def _asyncio(slots: int, listeners: Listeners) -> Pool:
-    executor = AsyncioExecutor()
+    executor = AsyncioExecutor(slots)
     return Pool(submit=lambda handler, job: executor.submit(aperform, handler, job, listeners), executor=executor)
 
 

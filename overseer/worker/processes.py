@@ -12,10 +12,11 @@ import pickle
 import signal
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -54,12 +55,21 @@ class ProcessExecutor(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the processes once they have answered what they were asked."""
+        """End the processes once they have answered what they were asked; with `cancel_futures`, at once."""
+        if cancel_futures:
+            self._cancel_all()
         for _ in self._slots:
             self._calls.put(None)
         if wait:
             for slot in self._slots:
                 slot.thread.join()
+
+    def _cancel_all(self) -> None:
+        with suppress(Empty):
+            while (call := self._calls.get_nowait()) is not None:
+                call[0].cancel()
+        for slot in self._slots:
+            slot.cancel()
 
 
 class ProcessFuture(Future[T]):
@@ -99,18 +109,24 @@ class _Slot:
             if future.set_running_or_notify_cancel():
                 self._answer(future, arguments)
         if self._pipe is not None:
-            self._pipe.send_bytes(_END)
+            with suppress(OSError):  # it has died meanwhile
+                self._pipe.send_bytes(_END)
             self._process.join()
+            self._pipe.close()
+
+    def cancel(self) -> None:
+        """End the call under way, if there is one."""
+        current = self._current
+        if current is not None:
+            current.cancel()
 
     def _answer(self, future: ProcessFuture[Any], arguments: bytes) -> None:
         try:
             pipe = self._ready_pipe(future)
             pipe.send_bytes(arguments)
             worked, value = pickle.loads(pipe.recv_bytes())
-        except (EOFError, OSError):
-            self._process.join()
-            self._pipe = None
-            worked, value = False, ProcessDied(f"the process that ran it ended with exit code {self._process.exitcode}")
+        except (EOFError, OSError) as error:
+            worked, value = False, self._death(error)
         except Exception as error:
             worked, value = False, error
         with self._lock:
@@ -120,12 +136,34 @@ class _Slot:
         else:
             future.set_exception(value)
 
-    def _ready_pipe(self, future: ProcessFuture[Any]) -> Connection:
-        if self._pipe is None or not self._process.is_alive():
-            self._pipe, theirs = self._context.Pipe()
-            self._process = self._context.Process(target=_serve, args=(theirs,), name=self.thread.name, daemon=True)  # type: ignore[attr-defined]
+    def _death(self, error: Exception) -> Exception:
+        """Clear away a process that gave no answer, and return what there is to be said of it."""
+        if self._pipe is None:
+            return ProcessDied(f"no process could be started for it: {error}")
+        self._process.kill()  # it may live, and have closed its pipe
+        self._process.join()
+        self._pipe.close()
+        self._pipe = None
+        return ProcessDied(f"the process that ran it ended with exit code {self._process.exitcode}")
+
+    def _start(self) -> Connection:
+        ours, theirs = self._context.Pipe()
+        self._process = self._context.Process(target=_serve, args=(theirs,), name=self.thread.name, daemon=True)  # type: ignore[attr-defined]
+        try:
             self._process.start()
+        except BaseException:
+            ours.close()
+            raise
+        finally:
             theirs.close()
+        return ours
+
+    def _ready_pipe(self, future: ProcessFuture[Any]) -> Connection:
+        if self._pipe is not None and not self._process.is_alive():
+            self._pipe.close()
+            self._pipe = None
+        if self._pipe is None:
+            self._pipe = self._start()
         with self._lock:
             self._current = future
         future.end = partial(self._kill, future)
@@ -145,11 +183,20 @@ def _serve(pipe: Connection) -> None:
     # Signals are sent to the whole group of a terminal; the worker decides what becomes of its handlers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Thread(target=_end_with_worker, name="overseer-orphan", daemon=True).start()
     try:
         while (call := pipe.recv_bytes()) != _END:
             pipe.send_bytes(_answer_to(call))
     except (EOFError, ConnectionError):
         os._exit(0)
+
+
+def _end_with_worker() -> None:
+    """End this process when its worker is gone, in the middle of whatever it runs: others will be given the job."""
+    worker = multiprocessing.parent_process()
+    assert worker is not None, "it was started by a worker"
+    worker.join()
+    os._exit(1)
 
 
 def _answer_to(call: bytes) -> bytes:

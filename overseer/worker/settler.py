@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from threading import Condition, Thread
 from typing import Any
 
-from factstore import TransactError
 from overseer.attempt import Job
 from overseer.errors import LeaseLost, Verdict
 from overseer.events import Failed, Finished, JobEvent, Listeners, Lost, Released, Retried
@@ -68,6 +67,7 @@ class Settler:
         self._turn = Condition()  # guards what follows
         self._waiting: list[Ended] = []
         self._since = 0.0  # when the first of them came
+        self._begun: list[tuple[Sequence[Ended], Settling]] = []  # by `begin`
         self._hurry = False
         self._stopping = False
         self._thread = Thread(target=self._run, name="overseer-settler", daemon=True)
@@ -109,7 +109,8 @@ class Settler:
     def drop(self, job: Job) -> None:
         """Take note of an attempt whose job is no longer ours: whatever it came to is nobody's."""
         self._heartbeat.let_go(job.lease)
-        self.lost += 1
+        with self._turn:
+            self.lost += 1
         log.warning("attempt %d of %s %s no longer holds it; what it came to is dropped", job.attempt, job.type, job.id)
         self.tell(Lost, job)
 
@@ -135,18 +136,20 @@ class Settler:
         """Whether some outcome has waited for as long as one may."""
         return bool(self._waiting) and time.monotonic() - self._since >= self._flush
 
-    def begin(self) -> tuple[Sequence[Ended], Settling] | None:
-        """Begin to settle what has come in, and return at once with what `end` wants; None when nothing has."""
+    def begin(self) -> None:
+        """Begin to settle what has come in, and return at once."""
         group = self._taken()
-        if not group:
-            return None
-        self._heartbeat.let_go(*(ended.job.lease for ended in group))
-        return group, self._store.settling([(ended.job.lease, ended.outcome) for ended in group])
+        if group:
+            self._heartbeat.let_go(*(ended.job.lease for ended in group))
+            self._begun.append((group, self._store.settling([(ended.job.lease, ended.outcome) for ended in group])))
 
-    def end(self, begun: tuple[Sequence[Ended], Settling]) -> None:
-        """Wait until what was begun is over."""
-        group, settling = begun
-        self._told(group, self._store.settled(settling))
+    def end(self) -> bool:
+        """Wait until all is settled that has come in; False when there was nothing."""
+        self.begin()
+        begun, self._begun = self._begun, []
+        for group, settling in begun:
+            self._told(group, self._store.settled(settling))
+        return bool(begun)
 
     def _run(self) -> None:
         try:
@@ -184,7 +187,7 @@ class Settler:
         if refused:
             self._settle(refused)
 
-    def _refused(self, ended: Ended, error: TransactError) -> Ended:
+    def _refused(self, ended: Ended, error: Exception) -> Ended:
         return Ended(ended.job, self._judge(ended.job, error), error, ended.seconds)
 
     def _record(self, ended: Ended) -> None:

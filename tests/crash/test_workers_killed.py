@@ -162,3 +162,21 @@ def test_a_first_sigterm_lets_the_job_end_and_a_second_gives_it_back(store):
 def not_yet_ended(process):
     time.sleep(0.3)  # the first signal has to have been handled before the second is one
     return process.poll() is None
+
+
+def test_a_worker_that_fails_exits_at_once_whatever_its_handlers_do(store):
+    """Its jobs are for others to take; a process that waited for a handler would hold nothing, and not be started again."""
+    (store.parent / "failing.py").write_text(
+        "import threading, steps\n"
+        "from overseer.worker.heartbeat import Heartbeat\n"
+        "began = threading.Event()\n"
+        "def step(job):\n"
+        "    began.set()\n"
+        "    return steps.step(job)\n"
+        "Heartbeat.beat = lambda self: began.is_set() and 1 / 0\n"
+        "handlers = dict.fromkeys(steps.handlers, step)\n"
+    )
+    command = [sys.executable, "-m", "overseer.cli", "worker", "failing:handlers", "--store", str(store), "--concurrency", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WORK": "3600"}
+    ended = subprocess.run([*command, "--lease", "1"], cwd=store.parent, env=environment, capture_output=True, timeout=30)
+    assert (1, True) == (ended.returncode, b"ZeroDivisionError" in ended.stderr)

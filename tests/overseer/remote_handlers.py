@@ -69,3 +69,9 @@ def meet_all(job):
         if time.monotonic() > deadline:
             raise TimeoutError(f"only {came} came")
         time.sleep(0.005)
+
+
+def close_everything_and_sleep():
+    """As a handler does that turns itself into a daemon."""
+    os.closerange(3, 1000)
+    time.sleep(3600)
