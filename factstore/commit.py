@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 MAX_GROUP: Final = 1000  # transactions in one append
 _RACES_BEFORE_TURN: Final = 2  # lost races after which we ask for the writer's turn instead of trying again
+_CONTENDED: Final = 8  # commits in a row, none of another process between them, after which the turn is no longer taken first
 
 
 class Change(NamedTuple):
@@ -105,6 +106,7 @@ class Committer:
         self._background: Thread | None = None
         self._wake = Event()
         self._closing = False
+        self._contended = 0  # how many commits are still to take the turn first, since another process committed in between
         self._now = opened(storage, Cache(cache_bytes))
         self._indexing = Indexing(self)
         with self._turn:
@@ -160,6 +162,9 @@ class Committer:
 
     def transact(self, tx_data: Any) -> TxReport:
         """Commit tx-data and return the report; raises what `prepare` and the storage raise."""
+        if self._contended:
+            self._check_not_alone()
+            return self.apply(Request(tx_data).change)
         if not self._queue and self._turn.acquire(blocking=False):
             try:
                 done = self._commit_simple(tx_data)
@@ -167,7 +172,7 @@ class Committer:
                 self._turn.release()
             if done is not None:
                 return done
-            return self.apply(preparation_of(tx_data))
+            return self.apply(Request(tx_data).change if self._contended else preparation_of(tx_data))
         self._check_not_alone()
         return self._enqueue(Request(tx_data)).result()
 
@@ -301,14 +306,19 @@ class Committer:
             raise
 
     def _racing(self, attempt: Callable[[], T]) -> T:
-        """Try until no other process was first."""
-        for _ in range(_RACES_BEFORE_TURN):
+        """Try until no other process was first; while others commit too, take the writer's turn before the work is done for nothing."""
+        for _ in range(0 if self._contended else _RACES_BEFORE_TURN):
             try:
                 return attempt()
             except Conflict:
+                self._contended = _CONTENDED
                 self._catch_up()
         with self.storage.turn():
-            self._catch_up()
+            if self.storage.head() == self._now.t:
+                self._contended = max(0, self._contended - 1)
+            else:
+                self._contended = _CONTENDED
+                self._catch_up()
             return attempt()
 
     def _commit_simple(self, tx_data: Any) -> TxReport | None:
@@ -327,6 +337,7 @@ class Committer:
         try:
             self._append((record,), before.t)
         except Conflict:
+            self._contended = _CONTENDED
             return None
         before.novelty.append(t, facts)
         after = Snapshot(before.index, before.novelty, before.schema, before.cache, t, next_n, instant, before.store)
