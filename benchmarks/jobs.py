@@ -279,7 +279,7 @@ def graphs(_: Peers, n: int) -> Iterator[Row]:
 
 def finished(b: Bench, n: int) -> None:
     """Give a store so many jobs that have run, with all the history that running leaves."""
-    now = overseer.job.utc_now()
+    now = b.conn.now()
     for i in range(0, n, 10_000):
         ids = b.conn.transact([{**job(number), ":db/id": str(number)} for number in range(i, i + 10_000)]).tempids.values()
         claim = {":job/status": ":job.status/started", ":job/attempt": 1, ":job/worker": "past:1:0", ":job/lease-expires": now}

@@ -1,204 +1,367 @@
-"""The whole life of jobs, against a reference queue of forty lines.
+"""The whole life of jobs, against a reference queue, with a crash at any write.
 
-Several workers claim, beat, finish, fail, are rescued from, and wake up as zombies with leases that they lost long ago; operators
-abort and retry; the clock moves. After every step the store says of each job what the model says, the ready set kept from the log
-equals the model's, and of every attempt at most one result was recorded.
+Several workers, each a process of its own with its own connection, claim, beat, stall, finish, fail, snooze, are rescued from, and wake
+up as zombies with leases that they lost long ago; operators abort, retry, pause and limit; the clock jumps forward and back. Any
+write may be refused, left in doubt, raced by somebody else's, or be its process's last. After every step the store says of each
+job what the model says, the ready set kept from the log equals the model's, and of every attempt at most one result was recorded.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from copy import deepcopy
 from datetime import timedelta
+from itertools import count
 from random import Random
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import factstore
-from overseer import JobStore, install, job_txn, status
+from factstore.conn import Connection
+from factstore.errors import StorageError
+from factstore.storage.memory import MemoryStorage
+from overseer import JobStore, install, job_txn, queue, status, unique
 from overseer.errors import LeaseLost
-from overseer.job import ABORTED, FAILED, FINISHED, MOVES, STARTED, UNSTARTED, Outcome
+from overseer.job import ABORTED, FAILED, FINISHED, MOVES, STARTED, UNSTARTED, Outcome, Reason
+from overseer.queues import allowance
 from overseer.ready import ReadySet
 from overseer.testing import FakeClock
+from tests.machines.faults import FAULTS, Faulty
+from tests.machines.reference_queue import LEASE, MAX_CRASHES, ModelJob, Reference
 
-LEASE = timedelta(seconds=30)
-MAX_CRASHES = 2
+LASTS = timedelta(seconds=LEASE)
 ENDS = (FINISHED, FAILED, ABORTED, UNSTARTED)
+QUEUES = ("q0", "q1")
+WORKERS = st.integers(0, 2)
+WHICH = st.integers(0, 63)
+# Mostly nothing; otherwise a fault, and the write of the move that it befalls.
+FAULT = st.one_of(st.none(), st.none(), st.tuples(st.sampled_from(FAULTS), st.sampled_from([0, 0, 0, 1, 2])))
+_NAMES = count()
 
 
-@dataclass
-class ModelJob:
-    deps: list[str]
-    status: str = UNSTARTED
-    attempt: int = 0
-    expires: float = 0.0
-    not_before: float = 0.0
-    crashes: int = 0
-    cause: str | None = None
-    effects: list[str] = field(default_factory=list)
+class Process:
+    """A worker with a connection of its own to the store that all share; one that died is followed by another of another name."""
 
+    def __init__(self, name, clock):
+        self._name, self._clock, self._lives = name, clock, 0
+        self._begin()
 
-class Reference:
-    """A queue in plain Python: one dict, no concurrency, no clever data."""
+    def _begin(self):
+        self._lives += 1
+        self.storage = Faulty(MemoryStorage(self._name))
+        self.conn = Connection(self.storage, clock=self._clock)
+        self.store = JobStore(self.conn, worker=f"{id(self)}.{self._lives}")
 
-    def __init__(self):
-        self.jobs: dict[str, ModelJob] = {}
-        self.now = 0.0
+    def run(self, move, fault, before=None):
+        """Make a move, and return what it gives, and whether it was cut short."""
+        if before is not None:
+            self.conn._committer._contended = 0  # with the writer's turn taken first, nobody could come in between
+        self.storage.arm(fault[0] if fault else None, after_writes=fault[1] if fault else 0, before=before)
+        try:
+            return move(self.store), False
+        except StorageError:
+            assert fault is not None, "nothing was to fail"
+            return None, True
+        finally:
+            self.storage.arm(None)
+            if self.storage.dead:
+                self.close()
+                self._begin()
 
-    def ready(self):
-        return {id for id, job in self.jobs.items() if self._free(job) and job.not_before <= self.now}
-
-    def _free(self, job):
-        return job.status == UNSTARTED and all(self.jobs[dep].status == FINISHED for dep in job.deps)
-
-    def claim(self, id):
-        job = self.jobs[id]
-        if job.status != UNSTARTED:
-            return False
-        job.status, job.attempt, job.expires = STARTED, job.attempt + 1, self.now + 30
-        return True
-
-    def holds(self, id, attempt):
-        return self.jobs[id].status == STARTED and self.jobs[id].attempt == attempt
-
-    def end(self, id, to, effect=None):
-        self.jobs[id].status = to
-        if effect:
-            self.jobs[id].effects.append(effect)
-        if to in (FAILED, ABORTED):
-            self.give_up_below(id, id)
-
-    def give_up_below(self, id, cause):
-        for child, job in self.jobs.items():
-            if id in job.deps and job.status == UNSTARTED:
-                job.status, job.cause = ABORTED, cause
-                self.give_up_below(child, cause)
-
-    def rescue(self):
-        dead = [id for id, job in self.jobs.items() if job.status == STARTED and job.expires < self.now]
-        for id in dead:
-            job = self.jobs[id]
-            job.crashes += 1
-            if job.crashes >= MAX_CRASHES:
-                self.end(id, FAILED)
-            else:
-                job.status, job.not_before = UNSTARTED, self.now
-        return len(dead)
-
-    def retry(self, id):
-        job = self.jobs[id]
-        if job.status not in (FAILED, ABORTED):
-            return False
-        job.status, job.crashes, job.not_before, job.cause = UNSTARTED, 0, 0.0, None
-        for other in self.jobs.values():
-            if other.cause == id and other.status == ABORTED:
-                other.status, other.cause = UNSTARTED, None
-        return True
+    def close(self):
+        self.conn.close()
 
 
 class Lifecycle(RuleBasedStateMachine):
-    jobs = Bundle("jobs")
-    leases = Bundle("leases")
-
     @initialize()
     def open(self):
         self.clock = FakeClock()
-        self.conn = factstore.connect("memory:", clock=self.clock)
+        self.name = f"lifecycle-{next(_NAMES)}"
+        self.conn = factstore.connect(f"memory:{self.name}", clock=self.clock)
         install(self.conn)
         self.conn.transact([{":db/ident": ":effect/of", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one"}])
-        self.workers = [JobStore(self.conn, worker=f"w{n}") for n in range(3)]
+        self.workers = [Process(self.name, self.clock) for _ in range(3)]
+        self.operator = JobStore(self.conn, worker="operator")
         self.model = Reference()
         self.ready = ReadySet()
         self.reports = self.conn.tx_reports()
         self.ready.load(self.conn.db())
+        self.leases = []  # all there ever were
+        self.left_out = 0
 
     def teardown(self):
         if hasattr(self, "conn"):
+            for worker in self.workers:
+                worker.close()
             self.conn.close()
 
     def eid(self, id):
         return self.conn.db().entid([":job/id", id])
 
-    @rule(target=jobs, deps=st.lists(jobs, max_size=3, unique=True))
-    def insert(self, deps):
+    def tick(self):
+        """Tell the model the time of the store, which goes on even when the clock is set back."""
+        self.conn.db()
+        self.model.now = self.conn.now().timestamp()
+
+    def move(self, worker, fault, move, items, apply):
+        """Make a move in store and model, and compare what they give; None when it was cut short.
+
+        Then each item moved whole or not at all, and the model takes over which.
+
+        Args:
+            apply: makes the move of one item in a model, and tells whether it was won.
+        """
+        self.tick()
+        given, cut = self.workers[worker].run(move, fault)
+        if not cut:
+            won = [item for item in items if apply(self.model, item)]
+            return given, won
+        for item in items:
+            trial = deepcopy(self.model)
+            apply(trial, item)
+            changed = {id for id, job in trial.jobs.items() if job != self.model.jobs.get(id)}
+            if all(self.told(id) == self.shown(trial.jobs[id]) for id in changed):
+                self.model = trial
+        return None
+
+    def told(self, id):
+        """Return what the store says of a job."""
+        db = self.conn.db()
+        told = factstore.pull(db, "[:job/status :job/attempt]", self.eid(id)) if self.eid(id) else None
+        effects = factstore.q("[:find [?e ...] :with ?x :where [?x :effect/of ?e]]", db)
+        own = sorted(effect for effect in effects if effect.split()[0] == id)
+        return told and (told[":job/status"], told.get(":job/attempt", 0), own)
+
+    @staticmethod
+    def shown(job):
+        return job.status, job.attempt, sorted(job.effects)
+
+    # -- what moves are about: mostly what can move, and sometimes anything, for a worker's picture of the world may be old
+
+    def one_of(self, which, likely, anything):
+        """Return what a number means, mostly of the likely ones, if there are any."""
+        likely = list(likely)
+        found = likely if likely and which % 4 else anything
+        return found[which % len(found)]
+
+    def free(self, which):
+        return self.one_of(which, sorted(self.model.ready(), key=self.eid), list(self.model.jobs))
+
+    def lease(self, which):
+        """Most often one that holds its job; else that of a zombie whose job somebody else holds by now."""
+        held = [lease for lease in self.leases if self.model.holds(lease.id, lease.attempt)]
+        overtaken = [lease for lease in self.leases if self.model.jobs[lease.id].status == STARTED and lease not in held]
+        return self.one_of(which, held, overtaken or self.leases)
+
+    # -- jobs come in
+
+    def new(self, deps, queue, priority):
+        id = f"j{len(self.model.jobs) + self.left_out}"
+        job = job_txn(":work", id=id, queue=queue, priority=priority or None)
+        job = {**job, **({":job/dep": [self.eid(dep) for dep in deps]} if deps else {})}
+        return id, job, ModelJob(deps, queue and f":{queue}", priority)
+
+    @rule(below=st.lists(WHICH, max_size=2), queue=st.sampled_from([None, "q0", *QUEUES]), priority=st.integers(0, 2))
+    def insert(self, below, queue, priority):
         """Only below jobs that can still end well: adding below a failure is the business of `give_up`."""
-        id = f"j{len(self.model.jobs)}"
-        deps = [dep for dep in deps if self.model.jobs[dep].status not in (FAILED, ABORTED)]
-        self.conn.transact([job_txn(":work", id=id), *([":db/add", id, ":job/dep", self.eid(dep)] for dep in deps)])
-        self.model.jobs[id] = ModelJob(deps)
-        return id
+        possible = [id for id, job in self.model.jobs.items() if job.status not in (FAILED, ABORTED)]
+        self.insert_one(sorted({possible[which % len(possible)] for which in below}) if possible else [], queue, priority)
 
-    @rule(target=leases, wanted=st.lists(jobs, min_size=1, max_size=3, unique=True), worker=st.integers(0, 2))
-    def claim(self, wanted, worker):
-        """Any job may be asked for, ready or not so: a worker's picture of the world may be old."""
+    def insert_one(self, deps, queue, priority):
+        id, job, known = self.new(deps, queue, priority)
+        self.conn.transact([job])
+        self.model.jobs[id] = known
+
+    @rule(most=st.integers(2, 4), queue=st.sampled_from([None, "q0", *QUEUES]))
+    def insert_several(self, most, queue):
+        for _ in range(most):
+            self.insert_one([], queue, 0)
+
+    @rule(key=st.sampled_from(["k0", "k1"]))
+    def insert_unique(self, key):
+        """A live job of the same key, whatever became of those before it, leaves this one out."""
+        id, job, known = self.new([], None, 0)
+        self.conn.transact([unique(key, job)])
+        won = self.model.insert_unique(key, id, known)
+        self.left_out += not won
+        assert won == (self.eid(id) is not None)
+
+    # -- attempts
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(wanted=st.lists(WHICH, min_size=1, max_size=4), worker=WORKERS, fault=FAULT)
+    def claim(self, wanted, worker, fault):
+        """Any job may be asked for, ready or not so, running or ended."""
+        self.tick()
+        wanted = dict.fromkeys(map(self.free, wanted))
         free = [id for id in wanted if all(self.model.jobs[dep].status == FINISHED for dep in self.model.jobs[id].deps)]
-        won = self.workers[worker].claim([self.eid(id) for id in free], lease=LEASE)
-        assert [id for id in free if self.model.claim(id)] == [job.id for job in won]
-        assert [self.model.jobs[job.id].attempt for job in won] == [job.attempt for job in won]
-        return multiple(*(job.lease for job in won))
+        eids = [self.eid(id) for id in free]
+        made = self.move(worker, fault, lambda store: store.claim(eids, lease=LASTS), free, Reference.claim)
+        if made is None:
+            return  # what was claimed is held by nobody who knows of it
+        claimed, won = made
+        assert won == [job.id for job in claimed]
+        assert [self.model.jobs[id].attempt for id in won] == [job.attempt for job in claimed]
+        for job in claimed:
+            left = {dep: self.model.jobs[dep].result for dep in self.model.jobs[job.id].deps}
+            assert {dep: result for dep, result in left.items() if result is not None} == job.results
+        self.leases += [job.lease for job in claimed]
 
-    @rule(lease=leases, worker=st.integers(0, 2))
-    def beat(self, lease, worker):
-        lost = self.workers[worker].beat([lease], lease=LEASE)
-        assert ([] if self.model.holds(lease.id, lease.attempt) else [lease]) == lost
-        if not lost:
-            self.model.jobs[lease.id].expires = self.model.now + 30
+    @precondition(lambda self: self.leases)
+    @rule(which=WHICH, worker=WORKERS, fault=FAULT)
+    def beat(self, which, worker, fault):
+        lease = self.lease(which)
+        beat = lambda model, lease: model.beat(lease.id, lease.attempt)  # noqa: E731
+        made = self.move(worker, fault, lambda store: store.beat([lease], lease=LASTS), [lease], beat)
+        if made is not None:
+            lost, won = made
+            assert [lease] == [*lost, *won]
+        elif self.model.holds(lease.id, lease.attempt):  # the expiry shows in no status: take it over
+            until = next(self.conn.db().datoms("eavt", lease.job, ":job/lease-expires")).v
+            self.model.jobs[lease.id].expires = until.timestamp()
 
-    @rule(ending=st.lists(st.tuples(leases, st.sampled_from(ENDS), st.booleans()), min_size=1, max_size=3))
-    def end(self, ending):
-        """Several at once, old leases and new ones mixed; facts come with success only."""
-        ending = list({lease: (lease, to, effect and to == FINISHED) for lease, to, effect in ending}.values())
-        outcomes = [
-            (lease, Outcome(to, facts=[{":effect/of": f"{lease.id} {lease.attempt}"}] if effect else ())) for lease, to, effect in ending
-        ]
-        rejected = self.workers[0].settle(outcomes)
-        assert all(isinstance(error, LeaseLost) for _, error in rejected)
+    @precondition(lambda self: self.leases)
+    @rule(
+        ending=st.lists(st.tuples(WHICH, st.sampled_from(ENDS), st.booleans(), st.booleans()), min_size=1, max_size=3),
+        worker=WORKERS,
+        fault=FAULT,
+    )
+    def end(self, ending, worker, fault):
+        """Several at once, old leases and new ones mixed; facts and results come with success only."""
+        told = [(self.lease(which), to, with_effect and to == FINISHED, more) for which, to, with_effect, more in ending]
         # Plain ends commit first, in one transaction; the rest one after the other.
-        plain = [each for each in ending if each[1] == FINISHED and not each[2]]
-        lost = set()
-        for lease, to, effect in [*plain, *(each for each in ending if each not in plain)]:
-            if self.model.holds(lease.id, lease.attempt):
-                self.model.end(lease.id, to, f"{lease.id} {lease.attempt}" if effect else None)
-            else:
-                lost.add(lease)
-        assert lost == {lease for lease, _ in rejected}
+        ending = sorted({end[0]: end for end in told}.values(), key=lambda end: not (end[1] == FINISHED and not end[2]))
+        outcomes = [(end[0], self.outcome(end)) for end in ending]
+        made = self.move(worker, fault, lambda store: store.settle(outcomes), ending, self.settle)
+        if made is not None:
+            rejected, won = made
+            assert all(isinstance(error, LeaseLost) for _, error in rejected)
+            assert {end[0] for end in ending} - {end[0] for end in won} == {lease for lease, _ in rejected}
 
-    @rule(seconds=st.sampled_from([1, 10, 29, 31, 100, 4000]))
-    def time_passes(self, seconds):
+    def outcome(self, end):
+        lease, to, effect, more = end
+        if to == UNSTARTED and more:
+            return Outcome(to, reason=Reason.SNOOZE, run_at=self.conn.now() + timedelta(seconds=60))
+        facts = [{":effect/of": f"{lease.id} {lease.attempt}"}] if effect else ()
+        return Outcome(to, facts=facts, result=f'"{lease.id} {lease.attempt}"' if to == FINISHED and more else None)
+
+    @staticmethod
+    def settle(model, end):
+        lease, to, effect, more = end
+        told = f"{lease.id} {lease.attempt}"
+        return model.settle(
+            lease.id,
+            lease.attempt,
+            to,
+            effect=told if effect else None,
+            result=told if to == FINISHED and more else None,
+            pause=60.0 if to == UNSTARTED and more else None,
+        )
+
+    @precondition(lambda self: self.leases)
+    @rule(which=WHICH, worker=WORKERS)
+    def end_while_an_operator_aborts(self, which, worker):
+        """The abort comes in between the look and the write."""
+        self.tick()
+        lease = self.lease(which)
+        move = lambda store: store.settle([(lease, Outcome(FINISHED, facts=[{":effect/of": f"{lease.id} {lease.attempt}"}]))])  # noqa: E731
+        held = self.model.holds(lease.id, lease.attempt)
+        rejected, _ = self.workers[worker].run(move, None, before=lambda: self.operator.abort(lease.id, "just now"))
+        if held:
+            self.model.abort(lease.id)
+        assert [lease] == [lost for lost, _ in rejected]
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(which=WHICH, worker=WORKERS, other=st.integers(1, 2))
+    def two_claim_at_once(self, which, worker, other):
+        """From the same database; the other one is quicker."""
+        self.tick()
+        id, rival = self.free(which), self.workers[(worker + other) % 3].store
+        if any(self.model.jobs[dep].status != FINISHED for dep in self.model.jobs[id].deps):
+            return
+        eid, quicker = self.eid(id), []
+        before = lambda: quicker.extend(rival.claim([eid], lease=LASTS))  # noqa: E731
+        claimed, _ = self.workers[worker].run(lambda store: store.claim([eid], lease=LASTS), None, before=before)
+        assert self.model.claim(id) == (1 == len([*claimed, *quicker]))
+        self.leases += [job.lease for job in (*claimed, *quicker)]
+
+    @precondition(lambda self: self.leases)
+    @rule(which=WHICH, worker=WORKERS, other=st.integers(1, 2))
+    def rescue_while_its_worker_wakes_and_beats(self, which, worker, other):
+        """Between the look and the write of the rescue; it saw an older lease than there is."""
+        self.clock.advance(31)
+        self.tick()
+        lease, beats = self.lease(which), self.workers[(worker + other) % 3].store
+        dead = sorted(self.model.dead(), key=self.eid)
+        move = lambda store: store.rescue(max_crashes=MAX_CRASHES)  # noqa: E731
+        rescued, _ = self.workers[worker].run(move, None, before=lambda: beats.beat([lease], lease=LASTS))
+        if dead:
+            self.model.beat(lease.id, lease.attempt)
+        assert sorted(id for id in dead if self.model.rescue(id)) == sorted(taken.id for taken, _ in rescued)
+
+    @precondition(lambda self: self.leases)
+    @rule(which=WHICH, worker=WORKERS)
+    def one_is_overtaken(self, which, worker):
+        """Its job goes to another worker before it has ended, which makes it a zombie."""
+        self.tick()
+        lease, store = self.lease(which), self.workers[worker].store
+        assert self.model.settle(lease.id, lease.attempt, UNSTARTED) == (not store.settle([(lease, Outcome(UNSTARTED))]))
+        if lease.id in self.model.ready():
+            claimed = store.claim([lease.job], lease=LASTS)
+            assert self.model.claim(lease.id) == bool(claimed)
+            self.leases += [job.lease for job in claimed]
+
+    # -- time, and others
+
+    @rule(seconds=st.sampled_from([1, 29, 31, 100, 4000, -1, -31, -4000]))
+    def the_clock_jumps(self, seconds):
         self.clock.advance(seconds)
-        self.model.now += seconds
 
-    @rule(worker=st.integers(0, 2))
-    def rescue(self, worker):
-        assert self.model.rescue() == len(self.workers[worker].rescue(max_crashes=MAX_CRASHES))
+    @rule(worker=WORKERS, fault=FAULT, later=st.sampled_from([0, 29, 31]))
+    def rescue(self, worker, fault, later):
+        self.clock.advance(later)
+        self.tick()
+        dead = sorted(self.model.dead(), key=self.eid)
+        made = self.move(worker, fault, lambda store: store.rescue(max_crashes=MAX_CRASHES), dead, Reference.rescue)
+        if made is not None:
+            rescued, won = made
+            assert sorted(won) == sorted(lease.id for lease, _ in rescued)
 
-    @rule(id=jobs)
-    def operator_aborts(self, id):
-        live = self.model.jobs[id].status in (UNSTARTED, STARTED)
-        assert live == self.workers[0].abort(id, "by hand")
-        if live:
-            self.model.end(id, ABORTED)
+    @precondition(lambda self: self.model.jobs)
+    @rule(which=WHICH, worker=WORKERS, fault=FAULT)
+    def operator_aborts(self, which, worker, fault):
+        id = self.one_of(which, [], list(self.model.jobs))
+        made = self.move(worker, fault, lambda store: store.abort(id, "by hand"), [id], Reference.abort)
+        assert made is None or made[0] == bool(made[1])
 
-    @rule(id=jobs)
-    def operator_retries(self, id):
-        assert self.model.retry(id) == self.workers[0].retry(id)
+    @precondition(lambda self: self.model.jobs)
+    @rule(which=WHICH, worker=WORKERS, fault=FAULT)
+    def operator_retries(self, which, worker, fault):
+        lost = [id for id, job in self.model.jobs.items() if job.status in (FAILED, ABORTED)]
+        id = self.one_of(which, lost, list(self.model.jobs))
+        made = self.move(worker, fault, lambda store: store.retry(id), [id], Reference.retry)
+        assert made is None or made[0] == bool(made[1])
+
+    @rule(name=st.sampled_from(QUEUES), limit=st.integers(1, 2), paused=st.sampled_from([False, False, True]))
+    def a_queue_is_set(self, name, limit, paused):
+        self.conn.transact([queue(name, limit=limit, paused=paused)])
+        self.model.limits[f":{name}"] = limit
+        (self.model.paused.add if paused else self.model.paused.discard)(f":{name}")
 
     @rule()
     def give_up_the_doomed(self):
         """Jobs brought back below a parent that failed as well."""
         self.absorb()
-        self.workers[1].give_up(sorted(self.ready.take_doomed()))
-        for id in sorted(self.model.jobs, key=lambda id: int(id[1:])):
-            lost = [dep for dep in self.model.jobs[id].deps if self.model.jobs[dep].status in (FAILED, ABORTED)]
-            if self.model.jobs[id].status == UNSTARTED and lost:
-                cause = self.model.jobs[lost[0]].cause or lost[0]
-                self.model.jobs[id].status, self.model.jobs[id].cause = ABORTED, cause
-                self.model.give_up_below(id, cause)
+        self.operator.give_up(sorted(self.ready.take_doomed()))
+        self.model.give_up_the_doomed()
 
     def absorb(self):
+        self.conn.db()
         while (report := self.reports.get(0.0)) is not None:
             self.ready.absorb(report.db_after, report.tx_data)
+
+    # -- laws
 
     @invariant()
     def the_store_says_what_the_model_says(self):
@@ -215,12 +378,33 @@ class Lifecycle(RuleBasedStateMachine):
         if not hasattr(self, "conn"):
             return
         self.absorb()
-        picked = self.ready.pick(1000, now=self.clock(), random=Random(0))
+        self.tick()
+        now, db = self.conn.now(), self.conn.db()
+        assert self.model.ready() == self.picked(None)
+        assert self.model.ready() == status.jobs_ready(db, at=now)
+
+    @invariant()
+    def a_worker_picks_as_many_as_the_queues_let_start_and_the_most_urgent(self):
+        if not hasattr(self, "conn"):
+            return
+        self.absorb()
+        self.tick()
+        picked, ready = self.picked(allowance(self.conn.db(), self.conn.now())), self.model.ready()
+        trial = deepcopy(self.model)
+        assert all(trial.claim(id) for id in picked)
+        left = [id for id in ready - picked if trial.admits(id)]
+        assert [] == left
+        by_queue = {id: self.model.jobs[id] for id in ready}
+        for id in ready - picked:
+            same = [job.priority for other, job in by_queue.items() if other in picked and job.queue == by_queue[id].queue]
+            assert not same or min(same) >= by_queue[id].priority
+
+    def picked(self, allowed):
+        picked = self.ready.pick(1000, now=self.conn.now(), random=Random(0), allowed=allowed)
         db = self.conn.db()
         for job in picked:
             self.ready.look(db, job)
-        assert self.model.ready() == {datom.v for job in picked for datom in db.datoms("eavt", job, ":job/id")}
-        assert self.model.ready() == status.jobs_ready(db, at=self.clock())
+        return {datom.v for job in picked for datom in db.datoms("eavt", job, ":job/id")}
 
     @invariant()
     def of_every_attempt_at_most_one_result_is_recorded(self):
@@ -236,5 +420,5 @@ class Lifecycle(RuleBasedStateMachine):
 TestLifecycle = Lifecycle.TestCase
 # Many rules wait for a lease that there is none of yet; that is the machine's nature, not a mistake in it.
 TestLifecycle.settings = settings(
-    stateful_step_count=25, max_examples=30, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
+    stateful_step_count=40, max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
 )

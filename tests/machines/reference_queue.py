@@ -1,0 +1,140 @@
+"""A queue in plain Python: one dict, no concurrency, no clever data. What the job layer does must be what this does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from overseer.job import ABORTED, FAILED, FINISHED, STARTED, UNSTARTED
+
+LEASE = 30.0
+MAX_CRASHES = 2
+
+
+@dataclass
+class ModelJob:
+    """What is known of a job."""
+
+    deps: list[str]
+    queue: str | None = None
+    priority: int = 0
+    status: str = UNSTARTED
+    attempt: int = 0
+    expires: float = 0.0
+    not_before: float = 0.0
+    crashes: int = 0
+    cause: str | None = None
+    result: str | None = None
+    effects: list[str] = field(default_factory=list)
+
+
+class Reference:
+    """Jobs, queues and keys; `now` is the store's time, set from outside."""
+
+    def __init__(self):
+        self.jobs: dict[str, ModelJob] = {}
+        self.limits: dict[str, int] = {}
+        self.paused: set[str] = set()
+        self.keys: dict[str, str] = {}
+        self.now = 0.0
+
+    # -- what may start
+
+    def ready(self):
+        return {id for id, job in self.jobs.items() if self._free(job) and job.not_before <= self.now}
+
+    def _free(self, job):
+        return job.status == UNSTARTED and all(self.jobs[dep].status == FINISHED for dep in job.deps)
+
+    def running(self, queue):
+        return sum(job.status == STARTED and job.queue == queue for job in self.jobs.values())
+
+    def admits(self, id):
+        queue = self.jobs[id].queue
+        return queue is None or (queue not in self.paused and self.running(queue) < self.limits.get(queue, 1_000_000))
+
+    # -- attempts
+
+    def claim(self, id):
+        job = self.jobs[id]
+        if job.status != UNSTARTED or not self.admits(id):
+            return False
+        job.status, job.attempt, job.expires = STARTED, job.attempt + 1, self.now + LEASE
+        return True
+
+    def holds(self, id, attempt):
+        return self.jobs[id].status == STARTED and self.jobs[id].attempt == attempt
+
+    def beat(self, id, attempt):
+        if not self.holds(id, attempt):
+            return False
+        self.jobs[id].expires = self.now + LEASE
+        return True
+
+    def settle(self, id, attempt, to, effect=None, result=None, pause=None):
+        if not self.holds(id, attempt):
+            return False
+        job = self.jobs[id]
+        job.result = result if result is not None else job.result
+        job.not_before = self.now + pause if pause is not None else job.not_before
+        self.end(id, to, effect)
+        return True
+
+    def end(self, id, to, effect=None):
+        self.jobs[id].status = to
+        if effect:
+            self.jobs[id].effects.append(effect)
+        if to in (FAILED, ABORTED):
+            self.give_up_below(id, id)
+
+    def give_up_below(self, id, cause):
+        for child, job in self.jobs.items():
+            if id in job.deps and job.status == UNSTARTED:
+                job.status, job.cause = ABORTED, cause
+                self.give_up_below(child, cause)
+
+    # -- others
+
+    def dead(self):
+        return [id for id, job in self.jobs.items() if job.status == STARTED and job.expires < self.now]
+
+    def rescue(self, id):
+        job = self.jobs[id]
+        if job.status != STARTED or job.expires >= self.now:
+            return False
+        job.crashes += 1
+        if job.crashes >= MAX_CRASHES:
+            self.end(id, FAILED)
+        else:
+            job.status, job.not_before = UNSTARTED, self.now
+        return True
+
+    def abort(self, id):
+        if self.jobs[id].status not in (UNSTARTED, STARTED):
+            return False
+        self.end(id, ABORTED)
+        return True
+
+    def retry(self, id):
+        job = self.jobs[id]
+        if job.status not in (FAILED, ABORTED):
+            return False
+        job.status, job.crashes, job.not_before, job.cause = UNSTARTED, 0, 0.0, None
+        for other in self.jobs.values():
+            if other.cause == id and other.status == ABORTED:
+                other.status, other.cause = UNSTARTED, None
+        return True
+
+    def give_up_the_doomed(self):
+        for id in sorted(self.jobs, key=lambda id: int(id[1:])):
+            lost = [dep for dep in self.jobs[id].deps if self.jobs[dep].status in (FAILED, ABORTED)]
+            if self.jobs[id].status == UNSTARTED and lost:
+                cause = self.jobs[lost[0]].cause or lost[0]
+                self.jobs[id].status, self.jobs[id].cause = ABORTED, cause
+                self.give_up_below(id, cause)
+
+    def insert_unique(self, key, id, job):
+        held = self.keys.get(key)
+        if held is not None and self.jobs[held].status in (UNSTARTED, STARTED):
+            return False
+        self.jobs[id], self.keys[key] = job, id
+        return True
