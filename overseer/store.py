@@ -67,6 +67,9 @@ def transact_graph(conn: Connection, graph: Graph) -> Graph:
 
     Raises: GraphError(:job.error/known) when some of its jobs are there and others are not.
     """
+    if not isinstance(graph, Graph):
+        why = f"expected a graph of jobs, as from job_graph or simple_graph, got {type(graph).__name__}"
+        raise GraphError(":job.error/invalid-graph", why, graph=graph)
     try:
         conn.transact(txns.insert_once(graph))
     except TransactError as error:
@@ -209,14 +212,15 @@ class JobStore:
         interrupted = Outcome(UNSTARTED, reason=Reason.INTERRUPTED)
         return [lease for lease, _ in self.settle([(lease, interrupted) for lease in leases])]
 
-    def rescue(self, *, max_crashes: int) -> list[tuple[Lease, Status]]:
+    def rescue(self, jobs: Iterable[int] | None = None, *, max_crashes: int) -> list[tuple[Lease, Status]]:
         """Take the jobs whose lease has run out from their silent workers; return what we took, and what became of each.
 
         Args:
+            jobs: look at these only; None is at all of them.
             max_crashes: a job that has taken this many workers with it is failed instead of tried again.
         """
-        taken = ((job, self._rescue(job, max_crashes)) for job in expired(self.conn.db(), self.conn.now()))
-        return [(lease, status) for _, found in taken if found is not None for lease, status in [found]]
+        looked = expired(self.conn.db(), self.conn.now()) if jobs is None else jobs
+        return [taken for job in looked if (taken := self._rescue(job, max_crashes)) is not None]
 
     def _rescue(self, job: int, max_crashes: int) -> tuple[Lease, Status] | None:
         """Take one job; the comparison in the transaction decides, and a dependent that moved meanwhile only costs another try."""
@@ -291,10 +295,10 @@ def _halves(leases: Sequence[Lease]) -> tuple[Sequence[Lease], Sequence[Lease]]:
     return leases[:middle], leases[middle:]
 
 
-def expired(db: Database, now: datetime) -> list[int]:
-    """Return the started jobs whose lease has run out."""
-    started = [datom.e for datom in db.datoms("avet", ":job/status", STARTED)]
-    return [job for job in started if has_expired(db, job, now)]
+def expired(db: Database, now: datetime) -> dict[int, datetime]:
+    """Return the started jobs whose lease has run out, and when it did."""
+    started = ((datom.e, lookup.value(db, datom.e, ":job/lease-expires")) for datom in db.datoms("avet", ":job/status", STARTED))
+    return {job: until for job, until in started if until is not None and until < now}
 
 
 def has_expired(db: Database, job: int, now: datetime) -> bool:
