@@ -241,7 +241,8 @@ def _is_held(before: Snapshot, a: int, v: Any) -> bool:
     strand = before.novelty.strands.get(a)
     if strand is not None and (strand.with_value(v) is not None or strand.loaded):
         return True
-    return bool(before.index.count(a)) and bool(before.database.view.holders_of(a, v))
+    # What novelty does not know of is as the index has it; plain values need no key to be put in order.
+    return bool(before.index.holders_of(a, v, None))
 
 
 _plain_of: dict[Schema, dict[str, _Plain]] = {}
