@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,7 @@ def _point(ctx: click.Context, param: click.Parameter, text: str | None) -> int 
 @STORE
 @click.option("--as-of", "point", callback=_point, help="A time (ISO 8601 with zone) or a t: show the jobs as they were then.")
 def status(uri: str, point: int | datetime | None) -> None:
-    """Show how many jobs there are of each type and status."""
+    """Show how many jobs there are of each type and status, and what there is to do in each queue."""
     with factstore.connect(uri, create=False) as conn:
         db = conn.db() if point is None else conn.db().as_of(point)
         table = ask.counts_by_type(db)
@@ -148,6 +148,25 @@ def status(uri: str, point: int | datetime | None) -> None:
             click.echo(" ".join([f"{type:{width}}", *(f"{row[status]:9,}" for status in STATUSES)]))
         total = ask.counts(db)
         click.echo(" ".join([f"{'total':{width}}", *(f"{total[status]:9,}" for status in STATUSES)]))
+        _show_backlog(ask.backlog(db, at=_time_of(db, point)), _time_of(db, point))
+
+
+def _time_of(db: factstore.Database, point: int | datetime | None) -> datetime:
+    at = db.instant_of(point) if isinstance(point, int) else point
+    return at or datetime.now(UTC)
+
+
+def _show_backlog(queues: Mapping[Any, ask.Backlog], now: datetime) -> None:
+    """Show what there is to do in each queue, and how long the oldest ready job has been waiting."""
+    if not queues:
+        return
+    names = {name: "(no queue)" if name is None else f"{name}{' (paused)' if known.paused else ''}" for name, known in queues.items()}
+    width = max(len("queue"), *map(len, names.values()))
+    columns = ("ready", "blocked", "later", "running", "silent")
+    click.echo("\n" + " ".join([f"{'queue':{width}}", *(f"{column:>9}" for column in columns), "  oldest ready"]))
+    for name, known in queues.items():
+        oldest = f"  {known.oldest}, for {max(0.0, (now - known.since).total_seconds()):,.0f} s" if known.since else ""
+        click.echo(" ".join([f"{names[name]:{width}}", *(f"{getattr(known, column):9,}" for column in columns)]) + oldest)
 
 
 @main.command()
@@ -161,6 +180,19 @@ def history(uri: str, job: str) -> None:
             why = f"  {step.reason.name}" if step.reason else ""
             click.echo(f"{step.at.isoformat()}  t={step.t}  {step.status.name:9}  attempt {step.attempt}  {step.by or '-'}{why}")
         click.echo(ask.explain(db, job).why)
+
+
+@main.command()
+@STORE
+@click.argument("job")
+def explain(uri: str, job: str) -> None:
+    """Show why JOB is not running, or ran twice, and what it waits for."""
+    with factstore.connect(uri, create=False) as conn:
+        found = ask.explain(conn.db(), job)
+        click.echo(f"{found.status.name}: {found.why}")
+        for name, jobs in (("jobs", found.jobs), ("in the end", found.roots)):
+            if jobs:
+                click.echo(f"{name}: {', '.join(jobs)}")
 
 
 @main.command()

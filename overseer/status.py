@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import factstore
-from factstore import Keyword
+from factstore import FactStoreError, Keyword
 from overseer import lookup
 from overseer.job import ABORTED, FAILED, FINISHED, STARTED, STATUSES, UNSTARTED, Status, as_keyword
 from overseer.job import RULES as known_rules
-from overseer.queues import allowance
+from overseer.queues import allowance, queues
 
 if TYPE_CHECKING:
     from factstore import Database
@@ -44,6 +44,18 @@ _READY: Final = """[:find [?id ...] :in $ % ?now
 _DEAD: Final = """[:find [?id ...] :in $ ?now
   :where [?j :job/status :job.status/started] [?j :job/lease-expires ?until] [(< ?until ?now)] [?j :job/id ?id]]"""
 _DEPENDENTS: Final = "[:find [?id ...] :in $ % ?ancestor :where (depends ?j ?ancestor) [?j :job/id ?id]]"
+_BLOCKERS: Final = """[:find [?id ...] :in $ % ?j
+  :where (depends ?j ?a) [?a :job/status ?s] (live ?s) (not (blocked ?a)) [?a :job/id ?id]]"""
+_NO_QUEUE: Final = Keyword(":overseer/none")
+_LIVE_BY_QUEUE: Final = """[:find ?id ?status ?queue
+  :where (or [?j :job/status :job.status/unstarted] [?j :job/status :job.status/started])
+         [?j :job/status ?status] [?j :job/id ?id] [(get-else $ ?j :job/queue :overseer/none) ?queue]]"""
+_CAME: Final = """[:find ?id ?at :in $ [?id ...]
+  :where [?j :job/id ?id] [?j :job/status _ ?tx] [?tx :db/txInstant ?at]]"""
+_DUE: Final = "[:find ?id ?at :in $ [?id ...] :where [?j :job/id ?id] [?j :job/run-at ?at]]"
+_PARENTS_ENDED: Final = """[:find ?id (max ?at) :in $ [?id ...]
+  :where [?j :job/id ?id] [?j :job/dep ?p] [?p :job/status ?s ?tx] (not [(= ?s :job.status/unstarted)])
+         (not [(= ?s :job.status/started)]) [?tx :db/txInstant ?at]]"""
 _COUNTS: Final = "[:find ?status (count ?j) :where [?j :job/status ?status]]"
 _COUNTS_BY_TYPE: Final = "[:find ?type ?status (count ?j) :where [?j :job/status ?status] [?j :job/type ?type]]"
 _LIFE: Final = """[:find ?tx ?at ?attribute ?v ?added :in $ ?j [?attribute ...]
@@ -138,18 +150,109 @@ def _transition(db: Database, tx: int, at: datetime, known: Mapping[str, Any], n
     )
 
 
+class Attempt(NamedTuple):
+    """One run of a job, by one worker."""
+
+    number: int
+    by: str | None
+    began: datetime
+    ended: datetime | None = None  # None while it is under way
+    status: Status | None = None  # what it made of its job
+    reason: Keyword | None = None
+    ended_by: str | None = None  # who ended it, where that was not its own worker
+
+    def __str__(self) -> str:
+        """Say in one phrase what became of it."""
+        if self.status is None:
+            return f"attempt {self.number} by {self.by} is under way"
+        end = self.reason.name if self.reason else self.status.name
+        return f"attempt {self.number} by {self.by} ended with {end}" + (f", by {self.ended_by}" if self.ended_by else "")
+
+
+def attempts(db: Database, job: int | str) -> list[Attempt]:
+    """Return all runs that a job ever had, oldest first: more than one is why it ran twice."""
+    found: list[Attempt] = []
+    for step in history(db, job):
+        if step.status == STARTED:
+            found.append(Attempt(step.attempt, step.by, step.at))
+        elif found and found[-1].ended is None:
+            by = step.by if step.by != found[-1].by else None
+            found[-1] = found[-1]._replace(ended=step.at, status=step.status, reason=step.reason, ended_by=by)
+    return found
+
+
+def blockers(db: Database, job: int | str) -> set[str]:
+    """Return the ids of the jobs that hold a job up in the end: those it depends on, near or far, that have not ended and wait for none."""
+    return set(factstore.q(_BLOCKERS, db, RULES, lookup.named(db, job)))
+
+
+class Backlog(NamedTuple):
+    """What there is to do in one queue."""
+
+    ready: int = 0
+    blocked: int = 0  # wait for other jobs
+    later: int = 0  # wait for their time
+    running: int = 0
+    silent: int = 0  # of those running, the ones whose lease has run out
+    oldest: str | None = None  # the job that has been ready for the longest time
+    since: datetime | None = None  # since when it has been
+    paused: bool = False
+
+
+def backlog(db: Database, *, at: datetime | None = None) -> dict[Keyword | None, Backlog]:
+    """Return what there is to do at `at` (None: now), by queue; None is for the jobs of no queue."""
+    now = at or datetime.now(UTC)
+    ready, silent = jobs_ready(db, at=now), jobs_dead(db, at=now)
+    due_some_day = set(factstore.q(_READY, db, RULES, datetime.max.replace(tzinfo=UTC)))
+    ready_since = _ready_since(db, ready)
+    found: dict[Keyword | None, Backlog] = {name: Backlog(paused=queue.paused) for name, queue in queues(db).items()}
+    for id, status, name in factstore.q(_LIVE_BY_QUEUE, db):
+        queue = None if name == _NO_QUEUE else name
+        known = found.get(queue, Backlog())
+        if status == STARTED:
+            known = known._replace(running=known.running + 1, silent=known.silent + (id in silent))
+        elif id in ready:
+            since = ready_since[id]
+            known = known._replace(ready=known.ready + 1)
+            if known.since is None or since < known.since:
+                known = known._replace(oldest=id, since=since)
+        elif id in due_some_day:
+            known = known._replace(later=known.later + 1)
+        else:
+            known = known._replace(blocked=known.blocked + 1)
+        found[queue] = known
+    return dict(sorted(found.items(), key=lambda item: (item[0] is None, item[0] or "")))
+
+
+def _ready_since(db: Database, ids: set[str]) -> dict[str, datetime]:
+    """Return since when ready jobs have been so: the last of when they came in or back, were due, and their last parent ended."""
+    found: dict[str, datetime] = dict(factstore.q(_CAME, db, list(ids)))
+    for question in (_DUE, _PARENTS_ENDED):
+        for id, at in factstore.q(question, db, list(ids)):
+            found[id] = max(found[id], at)
+    return found
+
+
 class Explanation(NamedTuple):
     """Why a job is where it is."""
 
     status: Status
     why: str
     jobs: tuple[str, ...] = ()  # ids of the jobs that the sentence is about
+    roots: tuple[str, ...] = ()  # ids of the jobs that all of it waits for in the end
+    before: tuple[Attempt, ...] = ()  # its earlier attempts: why it ran, or will run, more than once
 
 
 def explain(db: Database, job: int | str, *, at: datetime | None = None) -> Explanation:
-    """Return why a job is not running, or since when it is, as of a database and a time (None: now)."""
+    """Return why a job is not running, since when it is, or why it ran twice, as of a database and a time (None: now)."""
     eid, now = lookup.named(db, job), at or datetime.now(UTC)
-    return _EXPLAIN.get(lookup.status(db, eid) or UNSTARTED, _explain_ended)(db, eid, now)
+    status, attempt = lookup.status(db, eid) or UNSTARTED, lookup.value(db, eid, ":job/attempt", 0)
+    found = _EXPLAIN.get(status, _explain_ended)(db, eid, now)
+    if attempt < 1 or (attempt == 1 and status != UNSTARTED):
+        return found
+    told = attempts(db, eid)
+    before = told if status == UNSTARTED else told[:-1]
+    return found._replace(why=f"{found.why}; before that, {', '.join(map(str, before))}", before=tuple(before)) if before else found
 
 
 def _explain_unstarted(db: Database, job: int, now: datetime) -> Explanation:
@@ -162,7 +265,8 @@ def _explain_unstarted(db: Database, job: int, now: datetime) -> Explanation:
         unended = [parent for parent, status in parents.items() if status in (UNSTARTED, STARTED)]
         if rule is not None and rule not in known_rules:
             return Explanation(UNSTARTED, f"it waits by the rule {rule}, which does not exist")
-        return Explanation(UNSTARTED, f"it waits for {len(unended)} of its {len(parents)} dependencies", _ids(db, unended))
+        roots = tuple(sorted(blockers(db, job)))
+        return Explanation(UNSTARTED, f"it waits for {len(unended)} of its {len(parents)} dependencies", _ids(db, unended), roots)
     due = lookup.value(db, job, ":job/run-at")
     if due is not None and due > now:
         reason = lookup.value(db, job, ":job/reason")
@@ -189,8 +293,17 @@ def _explain_ended(db: Database, job: int, now: datetime) -> Explanation:
     if cause is not None:
         return Explanation(status, "it was given up on account of a job it depends on", _ids(db, [cause]))
     failure = lookup.value(db, job, ":job/failure")
-    message = factstore.edn.read(failure).get(Keyword(":message")) if failure else None
+    message = _message(failure) if failure else None
     return Explanation(status, f"{reason.name if reason else status.name}: {message}" if message else status.name)
+
+
+def _message(failure: str) -> Any:
+    """Return the message of a failure; all of it where it has none, or is no EDN, for anybody may have written it."""
+    try:
+        told = factstore.edn.read(failure)
+    except FactStoreError:
+        return failure
+    return told.get(Keyword(":message"), failure) if isinstance(told, Mapping) else failure
 
 
 _EXPLAIN: Final = {

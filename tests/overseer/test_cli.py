@@ -37,6 +37,11 @@ def run(*arguments):
     return CliRunner().invoke(main, list(arguments))
 
 
+def total(lines):
+    [line] = [line for line in lines if line.startswith("total")]
+    return line.split()
+
+
 def ids(store):
     with factstore.connect(store) as conn:
         return dict(factstore.q("[:find ?type ?id :where [?j :job/type ?type] [?j :job/id ?id]]", conn.db()))
@@ -49,9 +54,9 @@ def test_a_worker_runs_what_there_is_and_status_counts_it_then_and_before(store)
     now = run("status", "--store", store).output.splitlines()
     assert ["type", "unstarted", "started", "finished", "failed", "aborted"] == now[0].split()
     assert [":load", "0", "0", "1", "0", "0"] == now[3].split()
-    assert ["total", "0", "0", "1", "1", "1"] == now[-1].split()
+    assert ["total", "0", "0", "1", "1", "1"] == total(now)
     then = run("status", "--store", store, "--as-of", str(before)).output.splitlines()
-    assert ["total", "3", "0", "0", "0", "0"] == then[-1].split()
+    assert ["total", "3", "0", "0", "0", "0"] == total(then)
 
 
 def test_history_shows_each_status_and_why(store):
@@ -64,7 +69,7 @@ def test_history_shows_each_status_and_why(store):
 def test_a_failed_job_is_put_back_by_hand_with_what_depends_on_it(store):
     run("worker", "pipeline_of_a_test:handlers", "--store", store, "--until-idle")
     assert "will run again" in run("retry", "--store", store, ids(store)[":bad"]).output
-    assert ["total", "2", "0", "1", "0", "0"] == run("status", "--store", store).output.splitlines()[-1].split()
+    assert ["total", "2", "0", "1", "0", "0"] == total(run("status", "--store", store).output.splitlines())
     assert "neither failed" in run("retry", "--store", store, ids(store)[":load"]).output
 
 
@@ -135,3 +140,21 @@ def test_a_worker_takes_its_concurrency_from_the_command_line(store):
     done = run("worker", "pipeline_of_a_test:handlers", "--store", store, "--concurrency", "2", "--executor", "threads", "--until-idle")
     assert 0 == done.exit_code
     assert "concurrency" in run("worker", "pipeline_of_a_test:handlers", "--store", store, "--concurrency", "0").output
+
+
+def test_status_shows_what_there_is_to_do_in_each_queue_and_the_oldest_ready_job(store):
+    with factstore.connect(store) as conn:
+        conn.transact([job_txn(":load", id="mail-1", queue="mail")])
+    run("pause", "mail", "--store", store)
+    lines = run("status", "--store", store).output.splitlines()
+    [mail] = [line for line in lines if line.startswith(":mail (paused)")]
+    assert ["1", "0", "0", "0", "0", "mail-1,"] == mail.split()[2:8]
+    [plain] = [line for line in lines if line.startswith("(no queue)")]
+    assert ["2", "1", "0", "0", "0"] == plain.split()[2:7]
+
+
+def test_explain_names_what_a_job_waits_for(store):
+    known = ids(store)
+    output = run("explain", known[":after"], "--store", store).output
+    assert "unstarted: it waits for 1 of its 1 dependencies" in output
+    assert f"in the end: {known[':bad']}" in output

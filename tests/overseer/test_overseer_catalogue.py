@@ -1,4 +1,4 @@
-"""Overseer's own test suite, in its words, where no other test of ours says the same: see `tests/overseer/catalogue.md` for which does."""
+"""Overseer's own test suite, in its words, where no other test of ours says the same: `docs/explanation/failures.md` names the others."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 import factstore
-from overseer import JobStore, OverseerError, Retry, constant, job_graph, job_txn, status, transact_graph
-from overseer.job import ABORTED, FAILED, FINISHED, STARTED, UNSTARTED, Reason
+from overseer import JobStore, OverseerError, Retry, constant, job_graph, job_txn, queue, status, transact_graph
+from overseer.job import ABORTED, FAILED, FINISHED, STARTED, UNSTARTED, Outcome, Reason
 from overseer.testing import drain
 
 LEASE = timedelta(seconds=30)
@@ -151,3 +151,98 @@ def test_a_job_below_a_failed_one_says_that_it_will_be_given_up(conn, ids):
     conn.transact([{":job/id": ids[":a"], ":job/status": FAILED}])
     found = status.explain(conn.db(), ids[":b"])
     assert ("given up" in found.why, (ids[":a"],)) == (True, found.jobs)
+
+
+def test_a_job_far_down_names_what_holds_all_of_it_up(conn, ids):
+    found = status.explain(conn.db(), ids[":c"])
+    assert ((ids[":b"],), (ids[":a"],)) == (found.jobs, found.roots)
+    assert {ids[":a"]} == status.blockers(conn.db(), ids[":c"])
+    assert set() == status.blockers(conn.db(), ids[":a"])
+
+
+def test_a_job_that_ran_twice_says_why(conn, clock):
+    """Who ran it, how that ended, and who ended it: of a finished job as of one that runs or waits."""
+    conn.transact([job_txn(":a", id="j")])
+    JobStore(conn, worker="dying").claim([eid(conn, "j")], lease=LEASE)
+    clock.advance(60)
+    JobStore(conn, worker="rescuer").rescue(max_crashes=3)
+    waits = status.explain(conn.db(), "j", at=clock())
+    [job] = JobStore(conn, worker="second").claim([eid(conn, "j")], lease=LEASE)
+    runs = status.explain(conn.db(), "j", at=clock())
+    JobStore(conn, worker="second").settle([(job.lease, Outcome(FINISHED))])
+    done = status.explain(conn.db(), "j", at=clock())
+    assert [UNSTARTED, STARTED, FINISHED] == [found.status for found in (waits, runs, done)]
+    for found in (waits, runs, done):
+        assert found.why.endswith("; before that, attempt 1 by dying ended with lease-expired, by rescuer")
+        [first] = found.before
+        assert (1, "dying", "rescuer", Reason.LEASE_EXPIRED, UNSTARTED) == (
+            first.number,
+            first.by,
+            first.ended_by,
+            first.reason,
+            first.status,
+        )
+    assert done.why.startswith("it finished in attempt 2")
+    assert ["rescuer", None] == [attempt.ended_by for attempt in status.attempts(conn.db(), "j")]
+
+
+def test_a_job_that_ran_once_has_nothing_before_it(conn, clock):
+    conn.transact([job_txn(":a", id="j")])
+    assert () == status.explain(conn.db(), "j").before
+    drain(conn, {":a": lambda job: None})
+    found = status.explain(conn.db(), "j")
+    assert ("it finished in attempt 1", ()) == (found.why, found.before)
+
+
+def test_a_job_between_two_tries_says_when_and_after_what(conn, clock):
+    def flaky(job):
+        raise OSError("network")
+
+    conn.transact([job_txn(":a", id="j")])
+    drain(conn, {":a": {"process": flaky, "retry": Retry(max_attempts=3, backoff=constant(10), jitter=0)}})
+    found = status.explain(conn.db(), "j", at=clock())
+    assert found.why.startswith(
+        "it is not due before 2026-01-01T00:00:10+00:00, after retry; before that, attempt 1 by drain ended with retry"
+    )
+
+
+def test_a_job_that_killed_its_workers_says_so(conn, clock):
+    conn.transact([job_txn(":a", id="j")])
+    for _ in range(2):
+        JobStore(conn, worker="dying").claim([eid(conn, "j")], lease=LEASE)
+        clock.advance(60)
+        JobStore(conn, worker="rescuer").rescue(max_crashes=2)
+        clock.advance(60)
+    found = status.explain(conn.db(), "j", at=clock())
+    assert (FAILED, "worker-died: its worker dying went silent") == (found.status, found.why.split(";")[0])
+
+
+def test_the_backlog_of_each_queue_tells_what_waits_for_what_and_the_oldest_ready_job(conn, clock):
+    start = clock()
+    conn.transact([queue("held", paused=True)])
+    conn.transact([job_txn(":a", id="first", queue="mail"), job_txn(":a", id="plain"), job_txn(":a", id="held", queue="held")])
+    clock.advance(100)
+    conn.transact([job_txn(":a", id="second", queue="mail"), job_txn(":a", id="later", queue="mail", run_at=start + 10 * LEASE)])
+    conn.transact([{**job_txn(":a", id="child", queue="mail"), ":job/dep": eid(conn, "first")}])
+    told = status.backlog(conn.db(), at=clock())
+    assert [":held", ":mail", None] == list(told)
+    assert status.Backlog(2, 1, 1, oldest="first", since=start) == told[":mail"]
+    assert status.Backlog(1, oldest="held", since=start, paused=True) == told[":held"]
+    assert status.Backlog(1, oldest="plain", since=start) == told[None]
+    [job] = JobStore(conn, worker="w").claim([eid(conn, "first")], lease=LEASE)
+    assert (
+        status.Backlog(1, 1, 1, running=1, oldest="second", since=start + timedelta(seconds=100))
+        == status.backlog(conn.db(), at=clock())[":mail"]
+    )
+    clock.advance(31)
+    assert 1 == status.backlog(conn.db(), at=clock())[":mail"].silent
+    ended = clock()
+    JobStore(conn, worker="w").settle([(job.lease, Outcome(FINISHED))])
+    conn.transact([[":db/retractEntity", eid(conn, "second")]])
+    assert ("child", ended) == status.backlog(conn.db(), at=clock())[":mail"][5:7]
+    imagined = factstore.with_(conn.db(), [{":job/id": "child", ":job/status": FINISHED}]).db_after
+    assert ("later", start + 10 * LEASE) == status.backlog(imagined, at=start + 11 * LEASE)[":mail"][5:7]
+
+
+def test_a_store_without_jobs_has_no_backlog(conn):
+    assert {} == status.backlog(conn.db())
