@@ -104,7 +104,7 @@ class JobStore:
                 break
             leases = [self._lease(about) for about in known]
             limits = queues.admitted([(about.get(":job/queue"), about.get(":job/partition")) for about in known])
-            forms = [*txns.claim(leases, lasts=lease), *limits]
+            forms = [*txns.claim(leases, [about.get(":job/attempt") for about in known], lasts=lease), *limits]
             try:
                 if behind is not None:
                     begin, behind = behind, None

@@ -138,13 +138,17 @@ def _refuse_known(db: Database, *ids: str) -> Forms:
     return []
 
 
-def claim(leases: Sequence[Lease], *, lasts: timedelta) -> Forms:
-    """unstarted → started, by exactly the next attempt of each job."""
+def claim(leases: Sequence[Lease], before: Sequence[int | None], *, lasts: timedelta) -> Forms:
+    """unstarted → started, by exactly the next attempt of each job.
+
+    Args:
+        before: each job's `:job/attempt` as it was read; None and 0 are told apart, for somebody may have asserted the latter.
+    """
     forms: Forms = [_lease_until(leases, lasts)]
-    for lease in leases:
+    for lease, attempt in zip(leases, before, strict=True):
         forms += [
             [CAS, lease.job, ":job/status", UNSTARTED, STARTED],
-            [CAS, lease.job, ":job/attempt", lease.attempt - 1 or None, lease.attempt],
+            [CAS, lease.job, ":job/attempt", attempt, lease.attempt],
             [ADD, lease.job, ":job/token", lease.token],
             [ADD, lease.job, ":job/worker", lease.worker],
         ]

@@ -397,3 +397,11 @@ def test_every_change_of_status_in_history_is_a_move(conn, store, other, clock):
     moves = factstore.q(query, conn.db().history())
     assert 10 == len(moves)
     assert [] == [(old, new) for old, new, _, _ in moves if new not in MOVES[old]]
+
+
+@pytest.mark.parametrize("attempt", [0, 7, -3])
+def test_a_job_that_was_asserted_with_an_attempt_number_is_claimed_as_the_next(conn, store, attempt):
+    conn.transact([job_txn(":a", {":job/attempt": attempt}, id="j")])
+    [job] = store.claim([conn.db().entid([":job/id", "j"])], lease=LEASE)
+    assert attempt + 1 == job.attempt
+    assert [] == store.settle([(job.lease, Outcome(FINISHED))])
