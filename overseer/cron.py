@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice, takewhile
 from random import Random
-from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -22,6 +21,7 @@ from factstore import CasFailed, Keyword, ReadError, TransactError
 from overseer import lookup, txns
 from overseer.errors import OverseerError
 from overseer.job import Forms, as_keyword
+from overseer.lookout import Lookout
 
 if TYPE_CHECKING:
     from factstore import Connection, Database
@@ -255,7 +255,7 @@ def _tick(conn: Connection, eid: int, now: datetime) -> Iterator[str]:
         yield from map(schedule.occurrence, times)
 
 
-class Cron:
+class Cron(Lookout):
     """Ticks until it is stopped, shortly after each nominal time.
 
     Args:
@@ -265,23 +265,12 @@ class Cron:
     """
 
     def __init__(self, conn: Connection, *, clock: Callable[[], datetime], random: Random, every: float = 1.0) -> None:
+        super().__init__("cron")
         self._conn = conn
         self._clock = clock
         self._random = random
         self._every = every
         self._told: set[tuple[str, str]] = set()
-        self._stopped = Event()
-        self._thread = Thread(target=self._run, name="overseer-cron", daemon=True)
-        self.error: BaseException | None = None  # what ended the thread, if not `stop`
-
-    def start(self) -> None:
-        """Begin to tick."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Tick no more."""
-        self._stopped.set()
-        self._thread.join()
 
     def look(self) -> list[str]:
         """Enqueue what is due now, and return the ids of those jobs; what is wrong with a schedule is logged once."""
@@ -297,14 +286,6 @@ class Cron:
         times = [time for found in schedules(self._conn.db()) if (time := _time_of(found)) is not None and time > now]
         until = min(((time - now).total_seconds() for time in times), default=self._every)
         return min(until, self._every) + self._every / 4 * self._random.random()
-
-    def _run(self) -> None:
-        try:
-            while not self._stopped.wait(self.pause()):
-                self.look()
-        except BaseException as error:
-            log.exception("the scheduler failed; the worker will stop")
-            self.error = error
 
 
 def _time_of(schedule: Schedule) -> datetime | None:

@@ -10,10 +10,10 @@ import logging
 import time
 from datetime import datetime
 from random import Random
-from threading import Event, Thread
 from typing import Final
 
 from overseer.events import Listeners, Rescued
+from overseer.lookout import Lookout
 from overseer.store import JobStore, expired
 
 log = logging.getLogger("overseer")
@@ -22,7 +22,7 @@ _MISSED: Final = 1.25  # heartbeats that a worker must have missed before our ey
 _LOOKS_PER_LEASE: Final = 4  # so that a job runs again well within twice its lease
 
 
-class Monitor:
+class Monitor(Lookout):
     """Rescues jobs until it is stopped.
 
     Args:
@@ -34,6 +34,7 @@ class Monitor:
     """
 
     def __init__(self, store: JobStore, *, lease: float, every: float, max_crashes: int, random: Random, listeners: Listeners) -> None:
+        super().__init__("monitor")
         self._store = store
         self._lease = lease
         self._grace = min(every * _MISSED, lease / 2)
@@ -41,18 +42,6 @@ class Monitor:
         self._max_crashes = max_crashes
         self._random = random
         self._listeners = listeners
-        self._stopped = Event()
-        self._thread = Thread(target=self._run, name="overseer-monitor", daemon=True)
-        self.error: BaseException | None = None  # what ended the thread, if not `stop`
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._stopped.set()
-        self._thread.join()
 
     def look(self) -> int:
         """Rescue what there is to rescue now, and return how many jobs that was."""
@@ -75,11 +64,3 @@ class Monitor:
         usual = self._lease / _LOOKS_PER_LEASE * (0.5 + self._random.random() / 2)
         ripe = min(self._since.values(), default=float("inf")) + self._grace - time.monotonic()
         return min(usual, max(ripe, self._grace / _LOOKS_PER_LEASE))
-
-    def _run(self) -> None:
-        try:
-            while not self._stopped.wait(self.pause()):
-                self.look()
-        except BaseException as error:
-            log.exception("the monitor failed; the worker will stop")
-            self.error = error
