@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 from factstore import log
 from factstore.datom import Fact
 from factstore.db import Database, Snapshot
-from factstore.errors import Conflict, TransactError, UnknownOutcome
+from factstore.errors import Conflict, DatabaseError, TransactError, UnknownOutcome
 from factstore.index.cache import Cache
 from factstore.index.column import Rows
 from factstore.index.directory import Index
@@ -85,8 +85,19 @@ def machine_clock() -> int:
 
 
 def in_micros(clock: Callable[[], datetime]) -> Callable[[], int]:
-    """Return a clock of aware datetimes as one of microseconds since 1970."""
-    return lambda: instant_to_micros(clock())
+    """Return a clock of aware datetimes as one of microseconds since 1970.
+
+    Raises: DatabaseError(:db.error/invalid-clock), here and whenever it is asked, for what tells anything else.
+    """
+
+    def micros() -> int:
+        now = clock() if callable(clock) else clock
+        if not isinstance(now, datetime) or now.tzinfo is None:
+            raise DatabaseError(":db.error/invalid-clock", f"expected a clock to tell aware datetimes, it told {now!r}", got=now)
+        return instant_to_micros(now)
+
+    micros()
+    return micros
 
 
 class Committer:

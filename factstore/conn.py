@@ -52,7 +52,7 @@ def connect(
         cache_bytes: what blocks and columns in memory may take.
         infer_schema: let `transact` declare attributes that nobody has declared, by the values that come for them.
         clock: tells the time of transactions, as an aware datetime; None is the machine's. Tests bring their own.
-    Raises: NotAStore, StorageError.
+    Raises: NotAStore, StorageError; DatabaseError(:db.error/invalid-clock) for a clock that tells anything else.
 
     >>> with connect("memory:") as conn:
     ...     conn.db().basis_t

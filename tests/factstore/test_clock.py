@@ -86,3 +86,22 @@ def test_the_uri_of_a_connection_opens_the_same_store_again(tmp_path):
         conn.transact([{":db/ident": ":here"}])
         with factstore.connect(conn.uri, create=False) as again:
             assert again.db().entid(":here") is not None
+
+
+@pytest.mark.parametrize("wrong", [lambda: datetime(2026, 1, 1), lambda: 5, 7, lambda: None])
+def test_a_clock_that_tells_no_aware_time_is_refused_before_the_store_is_used(wrong):
+    with pytest.raises(DatabaseError, match="aware datetimes") as refused:
+        factstore.connect("memory:", clock=wrong)
+    assert ":db.error/invalid-clock" == refused.value.code
+
+
+def test_a_clock_that_breaks_later_writes_nothing(conn, clock):
+    before = conn.db().basis_t
+    clock.now = datetime(2026, 1, 2)
+    with pytest.raises(DatabaseError, match="aware datetimes"):
+        conn.transact([{":db/doc": "when?"}])
+    with pytest.raises(DatabaseError):
+        conn.transact_async([{":db/doc": "when?"}]).result(10)
+    clock.now = NOON + timedelta(days=2)
+    conn.transact([{":db/doc": "now"}])
+    assert before + 1 == conn.db().basis_t
