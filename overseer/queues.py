@@ -24,6 +24,8 @@ Lane: TypeAlias = tuple[Keyword | None, str | None]  # queue and partition of a 
 SETTINGS: Final = (":queue/paused", ":queue/limit", ":queue/partition-limit", ":queue/rate", ":queue/period")
 FULL: Final = ":job.error/queue-full"
 
+_SHORTEST: Final = timedelta(milliseconds=1)  # period of a rate
+
 _ALL: Final = "[:find [?q ...] :where [?q :queue/name _]]"
 _RUNNING: Final = """[:find ?queue ?partition (count ?j)
   :where [?j :job/status :job.status/started] [?j :job/queue ?queue] [(get-else $ ?j :job/partition "") ?partition]]"""
@@ -89,13 +91,17 @@ def queue(
         if value is not None and value < 1:
             why = f"a queue's {setting} is at least 1, got {value!r}; to let nothing start, pause it"
             raise ConfigError(":job.error/bad-queue", why, setting=setting, queue=name)
+    if period is not None and period < _SHORTEST:
+        raise ConfigError(
+            ":job.error/bad-queue", f"a queue's period is a millisecond at least, got {period!r}", setting="period", queue=name
+        )
     told = {
         ":queue/name": as_keyword(name),
         ":queue/paused": paused,
         ":queue/limit": limit,
         ":queue/partition-limit": partition_limit,
         ":queue/rate": rate,
-        ":queue/period": None if period is None else max(1, round(period / timedelta(milliseconds=1))),
+        ":queue/period": None if period is None else round(period / _SHORTEST),
     }
     return {attribute: value for attribute, value in told.items() if value is not None}
 
@@ -106,6 +112,7 @@ def queues(db: Database) -> dict[Keyword, Queue]:
 
 
 def _read(db: Database, eid: int) -> Queue:
+    """Read a queue's settings. What somebody asserted by hand and cannot mean anything limits nothing: it must not end the workers."""
     known: dict[str, Any] = {db.schema.attribute(datom.a).ident: datom.v for datom in db.datoms("eavt", eid)}
     return Queue(
         eid,
@@ -113,8 +120,8 @@ def _read(db: Database, eid: int) -> Queue:
         known.get(":queue/paused", False),
         known.get(":queue/limit"),
         known.get(":queue/partition-limit"),
-        known.get(":queue/rate"),
-        timedelta(milliseconds=known.get(":queue/period", 1000)),
+        rate if (rate := known.get(":queue/rate", 0)) > 0 else None,
+        max(_SHORTEST, timedelta(milliseconds=known.get(":queue/period", 1000))),
         known.get(":queue/earliest"),
     )
 

@@ -174,6 +174,27 @@ def test_a_limit_that_lets_nothing_start_is_refused(wrong):
         queue("mail", **wrong)
 
 
+@pytest.mark.parametrize("period", [timedelta(0), timedelta(seconds=-3)])
+def test_a_period_that_is_none_is_refused(period):
+    with pytest.raises(ConfigError, match="a millisecond at least"):
+        queue("mail", rate=5, period=period)
+
+
+@pytest.mark.parametrize(
+    "by_hand", [{":queue/rate": 0}, {":queue/rate": -2}, {":queue/rate": 3, ":queue/period": 0}, {":queue/rate": 3, ":queue/period": -5}]
+)
+def test_rates_and_periods_that_mean_nothing_limit_nothing_and_end_no_worker(conn, by_hand):
+    conn.transact([{":queue/name": ":odd", **by_hand}, *(job_txn(":a", queue="odd") for _ in range(6))])
+    run(conn, {":a": lambda job: None})
+    assert 6 == status.counts(conn.db())[FINISHED]
+
+
+def test_a_limit_of_none_at_a_time_lets_nothing_start_and_says_so(conn):
+    conn.transact([{":queue/name": ":shut", ":queue/limit": 0}, job_txn(":a", queue="shut", id="j")])
+    assert 0 == drain(conn, {":a": lambda job: None})
+    assert "runs 0 jobs at a time" in status.explain(conn.db(), "j").why
+
+
 def test_settings_of_a_queue_can_be_changed_one_by_one(conn):
     conn.transact([queue("mail", limit=3, rate=5)])
     conn.transact([queue("mail", limit=4)])
