@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import factstore
 from factstore import TransactError
 from overseer import lookup
+from overseer.errors import GraphError
 from overseer.graph import Attributes, Graph, TypeGraph, job_graph, new_id, new_job
 from overseer.job import ABORTED, LIVE, STARTED, UNSTARTED, Failure, Forms, Lease, Outcome, Reason, Status, as_keyword
 
@@ -47,11 +48,14 @@ def job_txn(
         partition: what the queue's limit per partition counts by.
         run_at: not before this time, aware.
         timeout: how long an attempt may take.
+    Raises: GraphError(:job.error/bad-argument) for a timeout that is none.
 
     >>> sorted(job_txn("mail/send", {":mail/to": "ann@example.org"}, id="m1").items())  # doctest: +NORMALIZE_WHITESPACE
     [(':db/id', 'm1'), (':job/id', 'm1'), (':job/status', :job.status/unstarted), (':job/type', :mail/send),
      (':mail/to', 'ann@example.org')]
     """
+    if timeout is not None and timeout <= timedelta(0):
+        raise GraphError(":job.error/bad-argument", f"a timeout is above 0, got {timeout!r}", timeout=timeout)
     told = {
         ":job/queue": None if queue is None else as_keyword(queue),
         ":job/priority": priority,
@@ -72,7 +76,11 @@ def unique(key: str, job: Mapping[str, Any], *, period: timedelta | None = None,
         job: the job's assertion, as from `job_txn`.
         period: a job inserted with the key less than this ago counts too, even when it has ended.
         refuse: reject the whole transaction with `:job.error/duplicate` instead of leaving the job out.
+    Raises: GraphError(:job.error/invalid-job) for an assertion that names no job of its own.
     """
+    if not isinstance(job, Mapping) or ":db/id" not in job or ":job/id" not in job:
+        why = f"expected the assertion of one job, as from job_txn, with :db/id and :job/id, got {job!r}"
+        raise GraphError(":job.error/invalid-job", why, job=job)
     within = None if period is None else period.total_seconds()
     return [_INSERT_UNIQUE, key, dict(job), within, refuse]
 

@@ -62,8 +62,17 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("heartbeat_sleep_time", "heartbeat_tolerance", "sleep_time", "concurrency", "batch", "max_crashes"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(":job.error/bad-config", f"{name} is more than 0, got {getattr(self, name)!r}", setting=name)
+            self._require(getattr(self, name) > 0, name, "more than 0")
+        for name in ("concurrency", "batch", "max_crashes"):
+            self._require(type(getattr(self, name)) is int, name, "a whole number")
+        self._require(self.flush >= 0, "flush", "0 or more")
+        # Text is a sequence too, of letters, and no queue is called like one by accident.
+        self._require(not isinstance(self.queues, str), "queues", "a list of names")
+        self._require(all(timeout > 0 for timeout in self.timeouts.values()), "timeouts", "by type more than 0")
+
+    def _require(self, holds: bool, name: str, what: str) -> None:
+        if not holds:
+            raise ConfigError(":job.error/bad-config", f"{name} is {what}, got {getattr(self, name)!r}", setting=name)
 
     @property
     def holds(self) -> int:

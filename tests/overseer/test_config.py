@@ -195,3 +195,20 @@ def test_the_settings_that_the_documentation_shows_are_settings(tmp_path):
     (tmp_path / "shop.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
     config = Config.read(tmp_path / "shop.toml")
     assert ("/var/lib/shop/shop.facts", timedelta(seconds=30), 5) == (config.store, config.lease, config.retries["mail/send"].max_attempts)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"concurrency": 0}, "concurrency is more than 0"),
+        ({"concurrency": 2.5}, "concurrency is a whole number"),
+        ({"batch": True}, "batch is a whole number"),
+        ({"flush": -1}, "flush is 0 or more"),
+        ({"queues": "mail"}, "queues is a list of names"),
+        ({"timeouts": {":a": 0}}, "timeouts is by type more than 0"),
+    ],
+)
+def test_settings_given_in_python_that_cannot_mean_anything_are_refused(wrong, says):
+    with pytest.raises(ConfigError, match=says) as refused:
+        Config(**wrong)
+    assert next(iter(wrong)) == refused.value.setting

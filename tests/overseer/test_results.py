@@ -9,7 +9,7 @@ import pytest
 
 import factstore
 from factstore import TransactError
-from overseer import Config, JobStore, LeaseLost, Result, Worker, after, graph_txns, job_txn, snooze, status, unique
+from overseer import Config, GraphError, JobStore, LeaseLost, Result, Worker, after, graph_txns, job_txn, snooze, status, unique
 from overseer.job import FAILED, FINISHED, UNSTARTED, Reason
 from overseer.testing import drain
 
@@ -181,6 +181,18 @@ def test_two_jobs_of_one_transaction_cannot_have_the_same_key(conn):
     with pytest.raises(TransactError):
         conn.transact([unique("k", job_txn(":a")), unique("k", job_txn(":a"))])
     assert set() == status.jobs_unstarted(conn.db())
+
+
+@pytest.mark.parametrize("job", [{":job/id": "x"}, {}, "job", None])
+def test_what_is_no_job_cannot_have_a_key(job):
+    with pytest.raises(GraphError, match="as from job_txn"):
+        unique("k", job)
+
+
+@pytest.mark.parametrize("timeout", [timedelta(0), timedelta(seconds=-1)])
+def test_a_timeout_that_is_none_is_refused(timeout):
+    with pytest.raises(GraphError, match="above 0"):
+        job_txn(":a", timeout=timeout)
 
 
 # -- coming back later
