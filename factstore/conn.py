@@ -173,7 +173,8 @@ class Connection:
 
         `tx.transact(…)` says something, `tx.db` is the database with all that was said, `tx.rollback()` forgets it. At the end of
         the block its difference is committed as one transaction, `tx.report`; a block that raises, or says nothing, commits nothing.
-        Nobody else commits while a block is open, so keep it short; within it `transact` of the connection is refused. A step costs
+        Nobody else commits while a block is open, so keep it short; within it `transact` of the connection is refused, and to wait
+        there for a future of `transact_async` is to wait for ever. A step costs
         what was said so far. An attribute that a step declares can be used from the next transaction on.
 
         >>> with connect("memory:") as conn:
