@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from factstore.pulls import pull, pull_many
     from factstore.pulls.along import index_pull
     from factstore.query import AnswerCache, Explanation, Rows, RowSeq, explain, q, qseq, rows
+    from factstore.quoting import quoted
     from factstore.registry import register
     from factstore.reports import TxReports
     from factstore.squuids import squuid
@@ -74,6 +75,7 @@ _HOMES: Final = {
     **dict.fromkeys(("pull", "pull_many"), "factstore.pulls"),
     "index_pull": "factstore.pulls.along",
     **dict.fromkeys(("AnswerCache", "Explanation", "RowSeq", "Rows", "explain", "q", "qseq", "rows"), "factstore.query"),
+    "quoted": "factstore.quoting",
     "register": "factstore.registry",
     "TxReports": "factstore.reports",
     "squuid": "factstore.squuids",
@@ -138,6 +140,7 @@ __all__ = [
     "pull_many",
     "q",
     "qseq",
+    "quoted",
     "register",
     "resolve_tempid",
     "rows",

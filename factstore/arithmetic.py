@@ -11,6 +11,7 @@ from typing import Final
 
 from factstore.datom import SCHEMA_PARTITION, TX_PARTITION, USER_PARTITION, partition_of, t_of, tx_of
 from factstore.errors import DatabaseError
+from factstore.quoting import quoted
 from factstore.values import Keyword
 
 _PARTITIONS: Final = {
@@ -45,7 +46,7 @@ def part(eid: int) -> Keyword:
     """
     found = _PARTITIONS.get(partition_of(eid)) if type(eid) is int else None
     if found is None:
-        raise DatabaseError(":db.error/invalid-entity-id", f"expected an entity id, got {eid!r}, which lies in no partition", got=eid)
+        raise DatabaseError(":db.error/invalid-entity-id", f"expected an entity id, got {quoted(eid)}, which lies in no partition", got=eid)
     return found
 
 

@@ -28,6 +28,7 @@ from factstore.index.cache import Cache
 from factstore.index.column import Rows
 from factstore.index.directory import Index
 from factstore.indexing import LEAST_ROWS, Indexing, opened
+from factstore.quoting import quoted
 from factstore.storage import Storage
 from factstore.transact import TxReport, prepare, report
 from factstore.transact.simple import prepare_simple
@@ -93,7 +94,7 @@ def in_micros(clock: Callable[[], datetime]) -> Callable[[], int]:
     def micros() -> int:
         now = clock() if callable(clock) else clock
         if not isinstance(now, datetime) or now.tzinfo is None:
-            raise DatabaseError(":db.error/invalid-clock", f"expected a clock to tell aware datetimes, it told {now!r}", got=now)
+            raise DatabaseError(":db.error/invalid-clock", f"expected a clock to tell aware datetimes, it told {quoted(now)}", got=now)
         return instant_to_micros(now)
 
     micros()

@@ -19,6 +19,7 @@ from factstore.commit import Change, Committer
 from factstore.datom import t_of, tx_of
 from factstore.db import Database, Point
 from factstore.errors import FactStoreError
+from factstore.quoting import quoted
 from factstore.schema.attribute import FIRST_FREE_ID, TX_KEY
 from factstore.transact import Nones, TxReport, prepare, report
 from factstore.transact.forms import read_forms
@@ -49,9 +50,9 @@ class Conditional:
 
     def __post_init__(self) -> None:
         if self.none not in ("reject", "retract"):
-            raise ValueError(f'none is "reject" or "retract", got {self.none!r}')
+            raise ValueError(f'none is "reject" or "retract", got {quoted(self.none)}')
         if self.key is not None and not (isinstance(self.key, str) and self.key):
-            raise ValueError(f"a key is a string that is not empty, got {self.key!r}")
+            raise ValueError(f"a key is a string that is not empty, got {quoted(self.key)}")
 
     def commit(self, committer: Committer) -> TxReport:
         """Commit it, or return the report of the transaction that has its key."""

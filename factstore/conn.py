@@ -19,6 +19,7 @@ from factstore.db import Database, Point
 from factstore.errors import Closed, DatabaseError, TransactError
 from factstore.inference import inferred
 from factstore.interactive import Transaction, transacting
+from factstore.quoting import quoted
 from factstore.reports import Listener, TxReports
 from factstore.storage import Storage, Sync, open_storage
 from factstore.transact import Nones, TxReport
@@ -105,7 +106,7 @@ class Log:
             before = self._db.t_at(point)
             return before if before and self._db.instant_of(before) == point else before + 1
         if type(point) is not int or point < 0 or partition_of(point) not in (0, TX_PARTITION):
-            raise DatabaseError(":db.error/invalid-range", f"expected t, a transaction's id or a datetime, got {point!r}")
+            raise DatabaseError(":db.error/invalid-range", f"expected t, a transaction's id or a datetime, got {quoted(point)}")
         return t_of(point)
 
 

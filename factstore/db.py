@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from factstore.datom import N_MASK, TX_PARTITION, USER_PARTITION, Datom, Fact, partition_of, t_of, tx_of
 from factstore.datoms import Datoms, datom_of
 from factstore.errors import DatabaseError
+from factstore.quoting import described, quoted
 from factstore.rendering import html_table, text_table
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
 from factstore.values import Keyword, Stored, instant_to_micros, micros_to_instant
@@ -169,7 +170,7 @@ class Database:
             return t_of(int(rows.e.max())) if rows.size else 0
         if type(point) is not int or point < 0 or partition_of(point) not in (0, TX_PARTITION):
             raise DatabaseError(
-                ":db.error/invalid-point", f"expected t, a transaction's id or an aware datetime, got {point!r}", point=point
+                ":db.error/invalid-point", f"expected t, a transaction's id or an aware datetime, got {quoted(point)}", point=point
             )
         return t_of(point)
 
@@ -198,7 +199,7 @@ class Database:
         if type(eid) is int:
             return eid
         raise DatabaseError(
-            ":db.error/invalid-lookup-ref", f"expected an entity id, an ident or [attribute, value], got {name!r}", name=name
+            ":db.error/invalid-lookup-ref", f"expected an entity id, an ident or [attribute, value], got {quoted(name)}", name=name
         )
 
     def _lookup(self, key: object, value: object, ref: object) -> int | None:
@@ -206,7 +207,7 @@ class Database:
         if attribute.unique is None:
             raise DatabaseError(
                 ":db.error/lookup-ref-attr-not-unique",
-                f"a lookup ref needs a unique attribute; {attribute.ident} in {ref!r} is not",
+                f"a lookup ref needs a unique attribute; {attribute.ident} in {quoted(ref)} is not",
                 attribute=attribute.ident,
                 ref=ref,
             )
@@ -242,7 +243,7 @@ class Database:
     def attribute(self, key: object) -> Attribute:
         """Return the attribute of this id or ident. Raises: DatabaseError(:db.error/not-an-attribute)."""
         if not isinstance(key, int | str):
-            raise DatabaseError(":db.error/not-an-attribute", f"expected an attribute's ident or id, got {key!r}", attribute=key)
+            raise DatabaseError(":db.error/not-an-attribute", f"expected an attribute's ident or id, got {quoted(key)}", attribute=key)
         return self.schema.attribute(key)
 
     def ident(self, name: object) -> Keyword | None:
@@ -315,7 +316,7 @@ class Database:
         if stored is None and value is not None:
             raise DatabaseError(
                 ":db.error/wrong-type-for-attribute",
-                f"{attribute.ident} takes {attribute.value_type.wants}, got {value!r} ({type(value).__name__}) as a bound",
+                f"{attribute.ident} takes {attribute.value_type.wants}, got {described(value)} as a bound",
                 attribute=attribute.ident,
                 value=value,
             )
@@ -335,7 +336,9 @@ class Database:
         if None in parts:
             unknown = components[parts.index(None)]
             raise DatabaseError(
-                ":db.error/invalid-components", f"a seek in {name} has nowhere to begin: {unknown!r} stands for nothing there", index=name
+                ":db.error/invalid-components",
+                f"a seek in {name} has nowhere to begin: {quoted(unknown)} stands for nothing there",
+                index=name,
             )
         return name, parts
 
@@ -345,7 +348,7 @@ class Database:
 
         name = str(index).removeprefix(":")
         if name not in ORDERS:
-            raise DatabaseError(":db.error/unknown-index", f"expected one of {', '.join(ORDERS)}, got {index!r}", index=index)
+            raise DatabaseError(":db.error/unknown-index", f"expected one of {', '.join(ORDERS)}, got {quoted(index)}", index=index)
         if len(components) > 4:
             raise DatabaseError(":db.error/invalid-components", f"{name} has 4 components, got {len(components)}", index=name)
         attribute = None

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from factstore.errors import SchemaError
 from factstore.fields import Slot, is_shape, slots_of
+from factstore.quoting import quoted
 from factstore.values import LONG_MAX, LONG_MIN, VALUE_TYPES, Keyword, Symbol, Uri
 
 _TYPES: Final[Mapping[Any, str]] = {
@@ -48,7 +49,7 @@ def schema_of(*classes: type) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for shape in classes:
         if not is_shape(shape):
-            raise SchemaError(":db.error/invalid-install-attribute", f"expected a dataclass to declare, got {shape!r}", got=shape)
+            raise SchemaError(":db.error/invalid-install-attribute", f"expected a dataclass to declare, got {quoted(shape)}", got=shape)
         for slot in slots_of(shape):
             if slot.attribute == ":db/id" or slot.attribute.rpartition("/")[2].startswith("_"):
                 continue
@@ -136,7 +137,7 @@ def _type_of(shape: type, slot: Slot, hint: Any) -> str:
 def _no_type(shape: type, slot: Slot, expected: str, got: Any) -> SchemaError:
     return SchemaError(
         ":db.error/invalid-install-attribute",
-        f"{shape.__name__}.{slot.name} needs {expected} as its type, got {got!r}",
+        f"{shape.__name__}.{slot.name} needs {expected} as its type, got {quoted(got)}",
         attribute=slot.attribute,
         expected=expected,
         got=got,

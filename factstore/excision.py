@@ -20,6 +20,7 @@ from factstore.errors import DatabaseError, StorageError
 from factstore.index.build import Built, build
 from factstore.index.cache import Cache
 from factstore.index.prune import Doomed, prune
+from factstore.quoting import quoted
 from factstore.schema.attribute import EXCISE, EXCISE_BEFORE, FIRST_FREE_ID, NO_HISTORY, TX_INSTANT, Attribute, Schema
 from factstore.storage import Record, Storage
 
@@ -63,7 +64,9 @@ def excise(committer: Committer, target: Any, before_t: int | None) -> Excision:
 def _target(db: Database, target: Any) -> int:
     eid = db.entid(target)
     if eid is None:
-        raise DatabaseError(":db.error/invalid-excision", f"expected an entity or an attribute to excise, got {target!r}", target=target)
+        raise DatabaseError(
+            ":db.error/invalid-excision", f"expected an entity or an attribute to excise, got {quoted(target)}", target=target
+        )
     attribute = db.schema.find(eid)
     if partition_of(eid) == 0 and (attribute is None or attribute.id < FIRST_FREE_ID):
         raise DatabaseError(":db.error/invalid-excision", f"{db.ident(eid) or eid} belongs to the schema, which stays", target=target)

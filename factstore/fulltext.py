@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 from factstore.datom import tx_of
 from factstore.errors import DatabaseError
+from factstore.quoting import quoted
 
 if TYPE_CHECKING:
     from factstore.db import Database
@@ -49,7 +50,7 @@ def search(db: Database, attribute: Attribute, words: str) -> list[Hit]:
             attribute=attribute.ident,
         )
     if type(words) is not str:
-        raise DatabaseError(":db.error/invalid-fulltext-search", f"expected words as a string, got {words!r}", words=words)
+        raise DatabaseError(":db.error/invalid-fulltext-search", f"expected words as a string, got {quoted(words)}", words=words)
     matches = _texts(db, attribute).match(db.view, words)
     view, a = db.view, attribute.id
     return [Hit(e, v, tx_of(t), score) for text, score in matches for e, _, v, t, added in view.facts_with(a, text) if added]
@@ -102,7 +103,7 @@ class Texts:
                 return [(self._texts[place], score) for place, score in rows]
             except sqlite3.OperationalError as error:
                 raise DatabaseError(
-                    ":db.error/invalid-fulltext-search", f"{words!r} is not a search that FTS5 understands: {error}", words=words
+                    ":db.error/invalid-fulltext-search", f"{quoted(words)} is not a search that FTS5 understands: {error}", words=words
                 ) from error
             finally:
                 self._remove(own)

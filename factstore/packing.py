@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgpack  # type: ignore[import-untyped]
 
+from factstore.quoting import quoted
 from factstore.values import Keyword, Symbol, Uri
 
 # Extension codes; part of the file format.
@@ -40,7 +41,7 @@ def _extend(value: Any) -> Any:
         return msgpack.ExtType(SYMBOL, value.encode())
     if kind is Uri:
         return msgpack.ExtType(URI, value.encode())
-    raise TypeError(f"no stored value is a {kind.__name__}: {value!r}")
+    raise TypeError(f"no stored value is a {kind.__name__}: {quoted(value)}")
 
 
 def _recall(code: int, data: bytes) -> Any:

@@ -9,6 +9,8 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
+from factstore.quoting import quoted
+
 _callables: dict[str, Callable[..., Any]] = {}
 
 
@@ -24,11 +26,11 @@ def register(name: str, function: Callable[..., Any] | None = None, /) -> Any:
     42
     """
     if not isinstance(name, str) or "/" not in name.strip("/"):
-        raise ValueError(f"a registered name has a namespace, as in 'orders/total'; got {name!r}")
+        raise ValueError(f"a registered name has a namespace, as in 'orders/total'; got {quoted(name)}")
 
     def keep(function: Callable[..., Any]) -> Callable[..., Any]:
         if not callable(function):
-            raise TypeError(f"{name} needs a callable, got {function!r}")
+            raise TypeError(f"{name} needs a callable, got {quoted(function)}")
         _callables[name] = function
         return function
 

@@ -20,6 +20,8 @@ from decimal import Decimal
 from typing import Any, ClassVar, Final, Self, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
+from factstore.quoting import quoted
+
 LONG_MIN: Final = -(1 << 63)
 LONG_MAX: Final = (1 << 63) - 1
 
@@ -38,7 +40,7 @@ class Keyword(str):
         found = cls._interned.get(text)
         if found is None:
             if not _KEYWORD.fullmatch(text):
-                raise ValueError(f"a keyword looks like :name or :namespace/name, got {text!r}")
+                raise ValueError(f"a keyword looks like :name or :namespace/name, got {quoted(text)}")
             found = cls._interned.setdefault(text, super().__new__(cls, text))
         return found  # type: ignore[return-value]
 

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 import factstore
+from factstore import quoted
 from overseer import operators
 from overseer import status as ask
 from overseer.errors import HandlerError
@@ -99,11 +100,11 @@ def load_handlers(name: str) -> Mapping[str, Any]:
     """
     module_name, colon, attribute = name.partition(":")
     if not colon:
-        raise HandlerError(":job.error/bad-handler", f"handlers are given as module:name, got {name!r}", name=name)
+        raise HandlerError(":job.error/bad-handler", f"handlers are given as module:name, got {quoted(name)}", name=name)
     _import_from_here()
     found = getattr(importlib.import_module(module_name), attribute, None)
     if not isinstance(found, Mapping):
-        raise HandlerError(":job.error/bad-handler", f"{name} is no mapping from job types to handlers: {found!r}", name=name)
+        raise HandlerError(":job.error/bad-handler", f"{name} is no mapping from job types to handlers: {quoted(found)}", name=name)
     return found
 
 
@@ -131,7 +132,7 @@ def _point(ctx: click.Context, param: click.Parameter, text: str | None) -> int 
     try:
         return text if text is None else int(text) if text.isdigit() else datetime.fromisoformat(text)
     except ValueError:
-        raise click.BadParameter(f"{text!r} is neither a t nor a time such as 2026-01-31T12:00+01:00") from None
+        raise click.BadParameter(f"{quoted(text)} is neither a t nor a time such as 2026-01-31T12:00+01:00") from None
 
 
 @main.command()

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from factstore import quoted
 from overseer.errors import ConfigError
 from overseer.retry import Retry, exponential
 
@@ -149,7 +150,7 @@ def _checked(setting: Setting, kind: Any, source: str | None) -> Any:
     if get_origin(kind) is Mapping and get_args(kind)[-1] is Retry and isinstance(setting.value, Mapping):
         return {type: _retry(f"{setting.path}.{type}", policy, source) for type, policy in setting.value.items()}
     if not _is_of(setting.value, kind):
-        why = f"{setting.path} is {kind_in_words(kind)}, got {setting.value!r}, which is {_kind_of(setting.value)}"
+        why = f"{setting.path} is {kind_in_words(kind)}, got {quoted(setting.value)}, which is {_kind_of(setting.value)}"
         raise _wrong(why, source, setting=setting.path, value=setting.value)
     for part, of in _parts(setting, kind):
         _checked(part, of, source)
@@ -200,7 +201,7 @@ def _retry(path: str, given: Any, source: str | None) -> Retry:
     if isinstance(given, Retry):
         return given
     if not isinstance(given, Mapping):
-        raise _wrong(f"{path} is a table of {', '.join(_Pauses._fields)}, got {given!r}", source, setting=path)
+        raise _wrong(f"{path} is a table of {', '.join(_Pauses._fields)}, got {quoted(given)}", source, setting=path)
     kinds, found = get_type_hints(_Pauses), {}
     for key, value in given.items():
         setting = Setting(str(key).replace("-", "_"), f"{path}.{key}", value)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import factstore
-from factstore import CasFailed, Keyword, ReadError, TransactError
+from factstore import CasFailed, Keyword, ReadError, TransactError, quoted
 from overseer import lookup, txns
 from overseer.errors import OverseerError
 from overseer.job import Forms, as_keyword
@@ -92,7 +92,7 @@ def schedule(
     policy = as_keyword(missed, "schedule.missed")
     if policy not in MISSED:
         known = ", ".join(one.name for one in MISSED)
-        raise OverseerError(":job.error/bad-schedule", f"what is missed is treated by one of {known}; got {missed!r}", schedule=id)
+        raise OverseerError(":job.error/bad-schedule", f"what is missed is treated by one of {known}; got {quoted(missed)}", schedule=id)
     next(iter(nominal_times(cron, timezone, after=datetime(2000, 1, 1, tzinfo=UTC))), None)
     told = {
         ":schedule/id": id,
@@ -133,7 +133,7 @@ def _walk(cron: str, timezone: str, after: datetime) -> Iterator[datetime]:
         zone = UTC if timezone == "UTC" else ZoneInfo(timezone)
         return CronSim(cron, after.astimezone(zone))
     except (CronSimError, ValueError, KeyError, OSError) as error:
-        why = f"{cron!r} in the zone {timezone!r} says no times: {error}"
+        why = f"{quoted(cron)} in the zone {quoted(timezone)} says no times: {error}"
         raise OverseerError(":job.error/bad-schedule", why, cron=cron, timezone=timezone) from error
 
 

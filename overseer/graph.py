@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import factstore
-from factstore import Keyword
+from factstore import Keyword, quoted
 from overseer.errors import GraphError, HandlerError
 from overseer.job import RULES, UNSTARTED, as_keyword
 
@@ -38,7 +38,7 @@ def after(*types: str, when: str = "all-success") -> After:
     rule = as_keyword(when, "job.rule")
     if rule not in RULES:
         known = ", ".join(rule.name for rule in RULES)
-        raise GraphError(":job.error/unknown-rule", f"a job waits by one of the rules {known}; got {when!r}", rule=when)
+        raise GraphError(":job.error/unknown-rule", f"a job waits by one of the rules {known}; got {quoted(when)}", rule=when)
     dependencies = After(types)
     dependencies.rule = rule
     return dependencies
@@ -157,7 +157,7 @@ def validate_graph_handlers(handlers: Mapping[str, Any], graph: Graph | TypeGrap
 
 def _required(job: Any, attribute: str) -> Any:
     if not isinstance(job, Mapping) or attribute not in job:
-        raise GraphError(":job.error/invalid-job", f"a job has :job/id and :job/type; {attribute} is missing in {job!r}", job=job)
+        raise GraphError(":job.error/invalid-job", f"a job has :job/id and :job/type; {attribute} is missing in {quoted(job)}", job=job)
     return job[attribute]
 
 

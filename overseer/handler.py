@@ -18,7 +18,7 @@ from datetime import timedelta
 from typing import Any, Final, NoReturn, TypeAlias
 
 import factstore
-from factstore import FactStoreError, Keyword
+from factstore import FactStoreError, Keyword, quoted
 from overseer.attempt import Job, Result
 from overseer.errors import HandlerError, Verdict
 from overseer.job import ABORTED, FAILED, UNSTARTED, as_keyword
@@ -73,16 +73,16 @@ def check_handlers(handlers: Handlers) -> dict[Keyword, Handler]:
 def _fault_of(handler: Any) -> str | None:
     """Say why a handler could not be called; None when it can."""
     if not isinstance(handler, Mapping):
-        return None if callable(handler) else f"handlers must be either a function or a mapping, got {handler!r}"
+        return None if callable(handler) else f"handlers must be either a function or a mapping, got {quoted(handler)}"
     if not callable(handler.get("process")):
         return "expected the handler mapping to define a 'process' function"
     unknown = sorted(map(str, set(handler) - _KEYS))
     if unknown:
         return f"it has {', '.join(unknown)}, but only {', '.join(sorted(_KEYS))} mean anything"
     if not isinstance(handler.get("retry", NEVER), Retry):
-        return f"its retry is a Retry, got {handler['retry']!r}"
+        return f"its retry is a Retry, got {quoted(handler['retry'])}"
     if "timeout" in handler and (not isinstance(handler["timeout"], timedelta) or handler["timeout"] <= timedelta(0)):
-        return f"its timeout is a timedelta above 0, got {handler['timeout']!r}"
+        return f"its timeout is a timedelta above 0, got {quoted(handler['timeout'])}"
     return next((f"{stage} is not a function" for stage in STAGES if stage in handler and not callable(handler[stage])), None)
 
 
@@ -184,14 +184,10 @@ def result_of(returned: Any, job: Job) -> str | None:
     if not isinstance(returned, Result):
         return None
     try:
-        text = factstore.edn.write(returned.value)
-    except (FactStoreError, RecursionError) as error:
-        why = f"the result of {job.type} {job.id} cannot be written as EDN: {error}"
+        return factstore.edn.write(returned.value, longest=MAX_RESULT)
+    except FactStoreError as error:
+        why = f"the result of {job.type} {job.id} cannot be kept as EDN: {error.message}"
         raise HandlerError(":job.error/bad-result", why, job=job.id) from error
-    if len(text) > MAX_RESULT:
-        why = f"the result of {job.type} {job.id} is {len(text):,} characters of EDN, and {MAX_RESULT:,} are the most that is kept"
-        raise HandlerError(":job.error/bad-result", why, job=job.id, size=len(text))
-    return text
 
 
 MAX_MESSAGE: Final = 10_000  # characters of an error's message that are kept; it may quote a whole document
@@ -222,8 +218,8 @@ def serializable(data: Mapping[Any, Any]) -> dict[Any, Any]:
 
 def _writes(value: Any) -> bool:
     try:
-        factstore.edn.write(value)
-    except (FactStoreError, RecursionError):
+        factstore.edn.write(value, longest=MAX_RESULT)
+    except FactStoreError:
         return False
     return True
 
@@ -264,6 +260,6 @@ def harness(handler: Handler, wrapper: Callable[[Stage], Stage], stage: str = "p
     'DONE'
     """
     if stage not in STAGES:
-        raise HandlerError(":job.error/unknown-stage", f"a handler's stages are {', '.join(STAGES)}; got {stage!r}", stage=stage)
+        raise HandlerError(":job.error/unknown-stage", f"a handler's stages are {', '.join(STAGES)}; got {quoted(stage)}", stage=stage)
     stages = dict(handler) if isinstance(handler, Mapping) else {"process": handler}
     return {**stages, stage: wrapper(stages.get(stage, _IDENTITY[stage]))}

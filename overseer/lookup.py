@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import factstore
+from factstore import quoted
 from overseer import job as rules
 from overseer.errors import OverseerError
 from overseer.job import ABORTED, DOOMED, UNSTARTED, Status
@@ -45,7 +46,7 @@ def named(db: Database, job: int | str) -> int:
     """
     eid = job if isinstance(job, int) else db.entid([":job/id", job])
     if eid is None or value(db, eid, ":job/id") is None:
-        raise OverseerError(":job.error/no-such-job", f"there is no job {job!r}", job=job)
+        raise OverseerError(":job.error/no-such-job", f"there is no job {quoted(job)}", job=job)
     return eid
 
 

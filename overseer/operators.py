@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import click
 
 import factstore
+from factstore import quoted
 from overseer import cron, planning, retention, reverting
 from overseer.errors import OverseerError
 from overseer.worker import worker_name
@@ -27,7 +28,7 @@ def schedules(uri: str) -> None:
     with factstore.connect(uri, create=False) as conn:
         for found in cron.schedules(conn.db()):
             last = found.last.isoformat() if found.last else "never"
-            click.echo(f"{found.id}  {found.type}  {found.cron!r} {found.timezone}  last {last}  {_next_of(found)}")
+            click.echo(f"{found.id}  {found.type}  {quoted(found.cron)} {found.timezone}  last {last}  {_next_of(found)}")
 
 
 def _next_of(schedule: cron.Schedule) -> str:
@@ -42,7 +43,7 @@ def _duration(ctx: click.Context, param: click.Parameter, text: str) -> timedelt
     """Return the time that a text such as 30d, 12h, 15m or 90s means."""
     unit = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}.get(text[-1:])
     if unit is None or not text[:-1].isdigit():
-        raise click.BadParameter(f"{text!r} is no time such as 30d, 12h, 15m or 90s")
+        raise click.BadParameter(f"{quoted(text)} is no time such as 30d, 12h, 15m or 90s")
     return timedelta(**{unit: int(text[:-1])})
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import factstore
-from factstore import Keyword, TransactError
+from factstore import Keyword, TransactError, quoted
 from overseer.errors import ConfigError
 from overseer.job import Forms, as_keyword
 
@@ -89,11 +89,11 @@ def queue(
     """
     for setting, value in (("limit", limit), ("partition_limit", partition_limit), ("rate", rate)):
         if value is not None and value < 1:
-            why = f"a queue's {setting} is at least 1, got {value!r}; to let nothing start, pause it"
+            why = f"a queue's {setting} is at least 1, got {quoted(value)}; to let nothing start, pause it"
             raise ConfigError(":job.error/bad-queue", why, setting=setting, queue=name)
     if period is not None and period < _SHORTEST:
         raise ConfigError(
-            ":job.error/bad-queue", f"a queue's period is a millisecond at least, got {period!r}", setting="period", queue=name
+            ":job.error/bad-queue", f"a queue's period is a millisecond at least, got {quoted(period)}", setting="period", queue=name
         )
     told = {
         ":queue/name": as_keyword(name),
@@ -164,7 +164,7 @@ class Allowance:
         if queue.limit is not None and self._occupied[name, None] >= queue.limit:
             return f"its queue {name} runs {queue.limit} jobs at a time, and as many are running"
         if queue.partition_limit is not None and partition and self._occupied[name, partition] >= queue.partition_limit:
-            return f"its queue {name} runs {queue.partition_limit} jobs of {partition!r} at a time, and as many are running"
+            return f"its queue {name} runs {queue.partition_limit} jobs of {quoted(partition)} at a time, and as many are running"
         if self._startable[queue.name] == 0:
             return f"its queue {name} starts {queue.rate} jobs in {queue.period.total_seconds():g} s, and as many have started"
         return None

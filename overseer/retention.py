@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import factstore
-from factstore import Keyword
+from factstore import Keyword, quoted
 from overseer import lookup
 from overseer.errors import OverseerError
 from overseer.job import LIVE, STATUSES, Forms, as_keyword
@@ -70,7 +70,7 @@ def _end(status: str) -> Keyword:
     keyword = as_keyword(status, "job.status")
     if keyword not in ENDED:
         known = ", ".join(one.name for one in ENDED)
-        raise OverseerError(":job.error/bad-retention", f"only jobs that ended are pruned: {known}; got {status!r}", status=status)
+        raise OverseerError(":job.error/bad-retention", f"only jobs that ended are pruned: {known}; got {quoted(status)}", status=status)
     return keyword
 
 

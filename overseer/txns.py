@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import factstore
-from factstore import TransactError
+from factstore import TransactError, quoted
 from overseer import lookup
 from overseer.errors import GraphError
 from overseer.graph import Attributes, Graph, TypeGraph, job_graph, new_id, new_job
@@ -55,7 +55,7 @@ def job_txn(
      (':mail/to', 'ann@example.org')]
     """
     if timeout is not None and timeout <= timedelta(0):
-        raise GraphError(":job.error/bad-argument", f"a timeout is above 0, got {timeout!r}", timeout=timeout)
+        raise GraphError(":job.error/bad-argument", f"a timeout is above 0, got {quoted(timeout)}", timeout=timeout)
     told = {
         ":job/queue": None if queue is None else as_keyword(queue),
         ":job/priority": priority,
@@ -79,7 +79,7 @@ def unique(key: str, job: Mapping[str, Any], *, period: timedelta | None = None,
     Raises: GraphError(:job.error/invalid-job) for an assertion that names no job of its own.
     """
     if not isinstance(job, Mapping) or ":db/id" not in job or ":job/id" not in job:
-        why = f"expected the assertion of one job, as from job_txn, with :db/id and :job/id, got {job!r}"
+        why = f"expected the assertion of one job, as from job_txn, with :db/id and :job/id, got {quoted(job)}"
         raise GraphError(":job.error/invalid-job", why, job=job)
     within = None if period is None else period.total_seconds()
     return [_INSERT_UNIQUE, key, dict(job), within, refuse]
@@ -97,7 +97,7 @@ def _insert_unique(db: Database, key: str, job: dict[str, Any], within: float | 
     if held is not None and _still_counts(db, held, within):
         if refuse:
             id = lookup.value(db, held.v, ":job/id")
-            raise TransactError(DUPLICATE, f"the job {id} has the key {key!r}", key=key, known=id)
+            raise TransactError(DUPLICATE, f"the job {id} has the key {quoted(key)}", key=key, known=id)
         return []
     return [job, {":unique/key": key, ":unique/job": job[":db/id"]}]
 

@@ -23,6 +23,8 @@ from typing import Any, Final, NoReturn, TypeAlias
 from pyrsistent import PMap, pmap
 
 from factstore.errors import ReadError
+from factstore.numerals import MAX_DIGITS, from_digits
+from factstore.quoting import described, quoted
 from factstore.values import Keyword, Symbol, Uri
 
 Tags: TypeAlias = Mapping[str, Callable[[Any], Any]]
@@ -43,6 +45,7 @@ _CHARACTERS: Final = {"newline": "\n", "return": "\r", "space": " ", "tab": "\t"
 _CONSTANTS: Final = {"nil": None, "true": True, "false": False, "##Inf": math.inf, "##-Inf": -math.inf, "##NaN": math.nan}
 _CLOSERS: Final = {"(": ")", "[": "]", "{": "}", "#{": "}"}
 _UNSEEN: Final = object()
+LONGEST_MESSAGE: Final = 500  # characters
 MAX_KEY_DEPTH: Final = 100  # of what stands inside a set or a key: Python hashes it on its own stack
 
 
@@ -192,7 +195,7 @@ class _Reader:
                 return _qualified(name[1:], form)
             return (self.tags.get(name) or _TAGS[name])(form)
         except (ValueError, TypeError, LookupError, ArithmeticError) as error:
-            shown = repr(form) if isinstance(form, str | int | float) else type(form).__name__
+            shown = quoted(form) if isinstance(form, str | int | float) else type(form).__name__
             self.refuse(f"{frame.opener} cannot read {shown}: {error}", frame.at)
 
     def string(self, token: str, at: int) -> str:
@@ -241,9 +244,9 @@ class _Reader:
             if exact:
                 return Decimal(token[:-1])
             if not fraction:
-                return int(whole)
+                return from_digits(whole)
         except (ValueError, ArithmeticError):
-            self.refuse(f"expected a number that Python can hold, got {len(token)} characters of one", at)
+            self.refuse(f"expected a number of at most {MAX_DIGITS:,} digits, got {len(token):,} characters of one", at)
         value = float(token)
         if math.isinf(value):
             self.refuse(f"expected a number that a 64-bit float can hold, got {token}", at)
@@ -254,6 +257,7 @@ class _Reader:
         start = next(match.start(1) for n, match in enumerate(_TOKEN.finditer(self.text)) if n == at)
         line = self.text.count("\n", 0, start) + 1
         column = start - self.text.rfind("\n", 0, start)
+        message = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"  # it may quote a long token
         raise ReadError(":db.error/invalid-edn", f"{message} (line {line}, column {column})", line=line, column=column)
 
 
@@ -269,8 +273,8 @@ def _twice(kind: str, items: list[Hashable]) -> str:
         if item in seen:
             first = seen[item]
             if type(first) is type(item):
-                return f"{kind} holds {item!r} twice"
-            return f"{kind} holds {first!r} ({type(first).__name__}) and {item!r} ({type(item).__name__}), which are equal in Python"
+                return f"{kind} holds {quoted(item)} twice"
+            return f"{kind} holds {described(first)} and {described(item)}, which are equal in Python"
         seen[item] = item
     raise AssertionError("called only when two items are equal")
 

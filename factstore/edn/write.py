@@ -1,6 +1,7 @@
 """The EDN writer: one row of a table per Python type, and a stack for what nests.
 
-Law: what it writes is read back as an equal value of the same type, and equal values are written alike, sets included.
+Law: what it writes is read back as an equal value of the same type, and equal values are written alike, sets included. Any other value
+is an error, in bounded time and memory: one that contains itself, or is nested too deep, or has a longer text than is allowed.
 """
 
 from __future__ import annotations
@@ -15,34 +16,36 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from factstore.edn.read import is_symbol
+from factstore.edn.read import MAX_KEY_DEPTH, is_symbol
 from factstore.errors import FactStoreError
+from factstore.numerals import to_digits
+from factstore.quoting import described
 from factstore.values import Keyword, Symbol, Uri
 
+MAX_DEPTH: Final = 100_000  # levels of nesting
+LONGEST: Final = 1 << 30  # characters
+_CHUNK: Final = 256  # parts whose length is counted together
 
-def write(value: Any) -> str:
+
+def write(value: Any, *, longest: int = LONGEST) -> str:
     """Return the EDN text of a value, on one line.
 
-    Raises: FactStoreError(:db.error/not-edn) for a value that no EDN text means.
+    Args:
+        longest: how many characters the text may have.
+    Raises: FactStoreError(:db.error/not-edn) for a value that no EDN text means, or whose text is longer.
 
     >>> write({Keyword(":a/b"): [1, 2.0, None, ("x", True)]})
     '{:a/b [1 2.0 nil ("x" true)]}'
     """
-    parts: list[str] = []
-    stack: list[Iterator[str | _Nested]] = [iter((_Nested(value),))]
-    while stack:
-        for part in stack[-1]:
-            if type(part) is str:
-                parts.append(part)
-                continue
-            atom = _atom(part.value)  # type: ignore[union-attr]
-            if atom is None:
-                stack.append(_collection(part.value))  # type: ignore[union-attr]
-                break
-            parts.append(atom)
-        else:
-            stack.pop()
-    return "".join(parts)
+    try:
+        atom = _atom(value)
+        return _Writer(longest).text(value, 0) if atom is None else _limited(atom, len(atom), longest)
+    except (FactStoreError, MemoryError):
+        raise
+    except Exception as error:  # of a collection or a time zone of the caller's own
+        raise FactStoreError(
+            ":db.error/not-edn", f"expected a value of EDN, but reading it raised {described(error)}", value=value
+        ) from error
 
 
 class _Nested:
@@ -54,6 +57,91 @@ class _Nested:
         self.value = value
 
 
+class _Hashed(_Nested):
+    """The same inside a set or a map's key, which the reader will hash."""
+
+    __slots__ = ()
+
+
+class _Writer:
+    """One run over one value."""
+
+    __slots__ = ("length", "longest")
+
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
+        self.length = 0  # of the text so far, counted some parts at a time
+
+    def text(self, value: Any, key_depth: int) -> str:
+        """Return the text of a value.
+
+        Args:
+            key_depth: how many levels it stands inside of something that is hashed: an element of a set, or a key.
+        """
+        chunks: list[str] = []
+        parts: list[str] = []
+        stack: list[Iterator[str | _Nested]] = [iter((_Nested(value),))]
+        around: dict[int, Any] = {}  # the collections that the value in hand is inside of; kept alive, so that no id is given again
+        while stack:
+            for part in stack[-1]:
+                if type(part) is str:
+                    parts.append(part)
+                    continue
+                inner = part.value  # type: ignore[union-attr]
+                atom = _atom(inner)
+                if atom is not None:
+                    parts.append(atom)
+                elif type(part) is _Hashed:
+                    parts.append(self._hashed(inner, key_depth + 1))
+                else:
+                    if len(parts) > _CHUNK:
+                        self._join(parts, chunks)
+                    if id(inner) in around or len(around) >= MAX_DEPTH:
+                        raise _endless(inner, around)
+                    around[id(inner)] = inner
+                    stack.append(self._collection(inner, key_depth))
+                    break
+            else:
+                stack.pop()
+                if around:
+                    around.popitem()
+        self._join(parts, chunks)
+        return "".join(chunks)
+
+    def _join(self, parts: list[str], chunks: list[str]) -> None:
+        chunk = "".join(parts)
+        parts.clear()
+        self.length += len(chunk)
+        chunks.append(_limited(chunk, self.length, self.longest))
+
+    def _hashed(self, value: Any, key_depth: int) -> str:
+        """Return the text of a collection that is hashed. It is made whole, since sets are sorted by the text of their elements."""
+        if key_depth > MAX_KEY_DEPTH:
+            raise _unwritable(value, f"at most {MAX_KEY_DEPTH} levels inside a set or a map's key")
+        return self.text(value, key_depth)
+
+    def _collection(self, value: Any, key_depth: int) -> Iterator[str | _Nested]:
+        inner = _Hashed if key_depth else _Nested
+        kind = type(value)
+        if kind is dict or (kind is not list and kind is not tuple and isinstance(value, Mapping)):
+            return _pairs(value, inner)
+        if isinstance(value, list):
+            return _sequence("[", value, "]", inner)
+        if isinstance(value, tuple):
+            return _sequence("(", value, ")", inner)
+        if isinstance(value, AbstractSet):
+            texts = [_atom(element) or self._hashed(element, key_depth + 1) for element in value]
+            return iter(("#{", " ".join(sorted(texts)), "}"))
+        raise _unwritable(value, "a value of EDN")
+
+
+def _limited(text: str, length: int, longest: int) -> str:
+    if length > longest:
+        message = f"expected a value whose text has at most {longest:,} characters, got a longer one"
+        raise FactStoreError(":db.error/not-edn", message, longest=longest)
+    return text
+
+
 def _atom(value: Any) -> str | None:
     """Return the text of a value that holds no others; None for any other value."""
     kind = type(value)
@@ -63,36 +151,24 @@ def _atom(value: Any) -> str | None:
     return None
 
 
-def _collection(value: Any) -> Iterator[str | _Nested]:
-    if isinstance(value, Mapping):
-        return _pairs(value)
-    if isinstance(value, list):
-        return _sequence("[", value, "]")
-    if isinstance(value, tuple):
-        return _sequence("(", value, ")")
-    if isinstance(value, AbstractSet):
-        return _sequence("#{", sorted(value, key=write), "}")
-    raise _unwritable(value, "a value of EDN")
-
-
-def _sequence(opener: str, items: Any, closer: str) -> Iterator[str | _Nested]:
+def _sequence(opener: str, items: Any, closer: str, inner: type[_Nested]) -> Iterator[str | _Nested]:
     space = opener
     for item in items:
         yield space
-        yield _Nested(item)
+        yield inner(item)
         space = " "
     yield closer if space == " " else opener + closer
 
 
-def _pairs(mapping: Mapping[Any, Any]) -> Iterator[str | _Nested]:
+def _pairs(mapping: Mapping[Any, Any], inner: type[_Nested]) -> Iterator[str | _Nested]:
     space = "{"
     for key, value in mapping.items():
         yield space
-        yield _Nested(key)
+        yield _Hashed(key)
         yield " "
-        yield _Nested(value)
+        yield inner(value)
         space = ", "
-    yield "}" if mapping else "{}"
+    yield "}" if space == ", " else "{}"
 
 
 _SPECIAL: Final = re.compile(r'["\\\x00-\x1f\x7f\ud800-\udfff]')
@@ -109,7 +185,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 def _float(value: float) -> str:
     if math.isfinite(value):
-        return repr(float(value))
+        return float.__repr__(value)
     return "##NaN" if math.isnan(value) else "##Inf" if value > 0 else "##-Inf"
 
 
@@ -120,9 +196,12 @@ def _decimal(value: Decimal) -> str:
 
 
 def _instant(value: datetime) -> str:
-    if value.tzinfo is None:
+    if value.utcoffset() is None:
         raise _unwritable(value, "an aware datetime")
-    moment = value.astimezone(UTC)
+    try:
+        moment = value.astimezone(UTC)
+    except OverflowError:
+        raise _unwritable(value, "a datetime within the years 1 to 9999 of UTC") from None
     unit = "microseconds" if moment.microsecond % 1000 else "milliseconds"
     return f'#inst "{moment.replace(tzinfo=None).isoformat(timespec=unit)}Z"'
 
@@ -133,15 +212,19 @@ def _symbol(value: Symbol) -> str:
     return str(value)
 
 
+def _endless(value: Any, around: Mapping[int, Any]) -> FactStoreError:
+    is_circle = id(value) in around
+    return _unwritable(value, "a value that does not contain itself" if is_circle else f"at most {MAX_DEPTH:,} levels of nesting")
+
+
 def _unwritable(value: Any, wanted: str) -> FactStoreError:
-    message = f"expected {wanted}, got {value!r} ({type(value).__name__})"
-    return FactStoreError(":db.error/not-edn", message, value=value)
+    return FactStoreError(":db.error/not-edn", f"expected {wanted}, got {described(value)}", value=value)
 
 
 _ATOMS: Final[dict[type, Callable[[Any], str]]] = {
     type(None): lambda value: "nil",
     bool: lambda value: "true" if value else "false",
-    int: lambda value: str(int(value)),
+    int: to_digits,
     float: _float,
     Decimal: _decimal,
     Keyword: str,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from factstore.errors import PullError
 from factstore.pulls import PatternForm, compiled_for, pull_compiled
+from factstore.quoting import quoted
 
 if TYPE_CHECKING:
     from factstore.datom import Datom
@@ -41,7 +42,7 @@ def index_pull(
     name = str(index).removeprefix(":")
     if name not in ("avet", "aevt") or not start:
         raise PullError(
-            ":db.error/invalid-index-pull", f"expected index avet or aevt and a start, got {index!r} and {start!r}", index=index
+            ":db.error/invalid-index-pull", f"expected index avet or aevt and a start, got {quoted(index)} and {quoted(start)}", index=index
         )
     attribute = db.attribute(start[0])
     if name == "aevt" and not (attribute.is_ref and attribute.many):

@@ -14,7 +14,6 @@ Law: of two specs with one key the later wins; a spec of an attribute takes it o
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from factstore import registry
 from factstore.edn import read
 from factstore.errors import PullError
 from factstore.pulls.xforms import BUILT_IN
+from factstore.quoting import quoted
 from factstore.schema.attribute import Attribute, Schema
 from factstore.schema.reverse import forward_of
 from factstore.values import Keyword
@@ -151,7 +151,7 @@ class _Parser:
         if step.attribute is None and not step.is_id:
             raise self.unknown(step.key, at)
         if step.attribute is None or not step.attribute.is_ref:
-            raise self.wrong(f"only a reference leads to a pattern; {key!r} is none", sub, at)
+            raise self.wrong(f"only a reference leads to a pattern; {quoted(key)} is none", sub, at)
         if _is_name(sub, "..."):
             return replace(step, recursive=True, depth=None, pattern=None, expands=False)
         if type(sub) is int:
@@ -230,8 +230,8 @@ class _Parser:
         return self.wrong(f"no attribute {name} is declared{hint}", name, at, ":db.error/not-an-attribute")
 
     def wrong(self, expected: str, fragment: Any, at: Path, code: str = ":db.error/invalid-pull") -> PullError:
-        where = "".join(f"[{part!r}]" for part in at)
-        got = reprlib.repr(fragment)
+        where = "".join(f"[{quoted(part)}]" for part in at)
+        got = quoted(fragment)
         return PullError(code, f"{expected}; got {got} at pattern{where}", fragment=fragment, at=at, pattern=self.form)
 
 

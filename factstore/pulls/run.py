@@ -21,6 +21,7 @@ from factstore import registry
 from factstore.errors import PullError
 from factstore.pulls.parse import ABSENT, DB_ID, Pattern, Step, plain_step
 from factstore.pulls.xforms import BUILT_IN
+from factstore.quoting import quoted
 from factstore.schema.attribute import IDENT
 from factstore.values import Keyword, Stored
 
@@ -281,7 +282,7 @@ def _transformed(step: Step, value: Any) -> Any:
     except Exception as error:
         raise PullError(
             ":db.error/xform-failed",
-            f":xform {step.xform} of {step.key} raised {type(error).__name__}: {error}; it was given {value!r}",
+            f":xform {step.xform} of {step.key} raised {type(error).__name__}: {error}; it was given {quoted(value)}",
             xform=step.xform,
             key=step.key,
             value=value,

@@ -13,12 +13,12 @@ be None is None, a collection is empty.
 from __future__ import annotations
 
 import dataclasses
-import reprlib
 from functools import lru_cache
 from typing import Any
 
 from factstore.errors import PullError
 from factstore.fields import Slot, is_shape, slots_of
+from factstore.quoting import quoted
 
 
 @lru_cache(maxsize=512)
@@ -28,7 +28,7 @@ def form_of(shape: type, outer: tuple[type, ...] = ()) -> list[Any]:
     Raises: PullError(:db.error/invalid-pull) for shapes that lead back to one another by way of a third.
     """
     if not is_shape(shape):
-        raise PullError(":db.error/invalid-pull", f"a class that is a pattern is a dataclass; got {shape!r}", fragment=shape)
+        raise PullError(":db.error/invalid-pull", f"a class that is a pattern is a dataclass; got {quoted(shape)}", fragment=shape)
     if shape in outer:
         names = " → ".join(one.__name__ for one in (*outer, shape))
         raise PullError(":db.error/invalid-pull", f"a shape may lead to itself, not around through others: {names}", fragment=shape)
@@ -74,7 +74,7 @@ def _value(shape: type, slot: Slot, part: dict[Any, Any], built: dict[int, Any])
             return slot.collection(())
         raise PullError(
             ":db.error/missing-value",
-            f"{shape.__name__}.{slot.name} needs a {slot.attribute}, and {reprlib.repr(part)} has none",
+            f"{shape.__name__}.{slot.name} needs a {slot.attribute}, and {quoted(part)} has none",
             shape=shape.__name__,
             field=slot.name,
             attribute=slot.attribute,

@@ -19,6 +19,7 @@ from factstore.query import algebra
 from factstore.query.functions import FUNCTIONS, compare
 from factstore.query.orders import order_of
 from factstore.query.relation import Array, Column, Ints, Relation, column_of, strict
+from factstore.quoting import quoted
 
 _add: Final = FUNCTIONS["+"]
 _BY_ORDER: Final = cmp_to_key(compare)
@@ -61,7 +62,7 @@ def _unique(values: list[Any]) -> list[Any]:
 
 def _number(n: Any) -> int:
     if type(n) is not int or n < 1:
-        raise ValueError(f"expected how many, from 1, got {n!r}")
+        raise ValueError(f"expected how many, from 1, got {quoted(n)}")
     return n
 
 

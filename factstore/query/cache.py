@@ -20,6 +20,7 @@ from factstore.query.clauses import Rules
 from factstore.query.functions import FUNCTIONS
 from factstore.query.lookups import LOOKUPS
 from factstore.query.relation import PLAIN, strict
+from factstore.quoting import quoted
 
 _CHANCE: Final = frozenset(("rand", "rand-int", "sample"))
 _UNKEPT: Final = _CHANCE | {"hash-map"}  # of which an answer would hold what its user can change
@@ -46,7 +47,7 @@ class AnswerCache:
     def __init__(self, *, max_bytes: int = 64 << 20, max_entries: int = 10_000) -> None:
         for name, given in (("max_bytes", max_bytes), ("max_entries", max_entries)):
             if type(given) is not int or given < 1:
-                raise QueryError(":db.error/invalid-inputs", f"{name} is a whole number from 1, got {given!r}", **{name: given})
+                raise QueryError(":db.error/invalid-inputs", f"{name} is a whole number from 1, got {quoted(given)}", **{name: given})
         self.max_bytes, self.max_entries = max_bytes, max_entries
         self.hits = self.misses = 0
         self.passed = 0  # queries that cannot be kept

@@ -17,12 +17,14 @@ from typing import Any, Final
 from factstore import edn
 from factstore.errors import FactStoreError, QueryError, ReadError
 from factstore.query.ast import BLANK, Blank, SourceName, Variable
+from factstore.quoting import quoted
 from factstore.values import Keyword, Symbol
 
 _SYMBOL_LIKE: Final = re.compile(r"[?$]\S*|%|_|\.\.\.|\.")
 _SEQUENCE: Final = (list, tuple)
 _COLLECTIONS: Final = (list, tuple, set, frozenset)
 _LONGEST_SHOWN: Final = 200
+_LONGEST_WRITTEN: Final = 10_000  # a form that is longer is shown as Python data, without being written whole
 
 
 def is_sequence(form: Any) -> bool:
@@ -48,9 +50,9 @@ def holds_symbol(form: Any) -> bool:
 def shown(form: Any) -> str:
     """Return a form as EDN text for a message, or as Python shows it, cut when it is long."""
     try:
-        text = edn.write(form)
+        text = edn.write(form, longest=_LONGEST_WRITTEN)
     except FactStoreError:
-        text = repr(form)
+        return quoted(form, _LONGEST_SHOWN)
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
 
 

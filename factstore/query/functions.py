@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from factstore import edn
 from factstore.query.relation import frozen, strict
+from factstore.quoting import described, quoted
 from factstore.values import Keyword, Symbol, order_key
 
 _NUMBERS: Final = frozenset((int, float, Decimal, Fraction))
@@ -42,7 +43,7 @@ def _comparable(x: Any, y: Any) -> tuple[Any, Any]:
         return (order_key(x), order_key(y)) if a is tuple else (x, y)
     if isinstance(x, datetime) and isinstance(y, datetime):
         return x, y
-    raise TypeError(f"{x!r} and {y!r} have no order between them")
+    raise TypeError(f"{quoted(x)} and {quoted(y)} have no order between them")
 
 
 def compare(x: Any, y: Any) -> int:
@@ -101,13 +102,13 @@ def _greatest(*values: Any) -> Any:
 def _numbers(values: Sequence[Any]) -> None:
     for value in values:
         if type(value) not in _NUMBERS:
-            raise TypeError(f"expected a number, got {value!r} ({type(value).__name__})")
+            raise TypeError(f"expected a number, got {described(value)}")
 
 
 def _whole(values: Sequence[Any]) -> None:
     for value in values:
         if type(value) is not int:
-            raise TypeError(f"expected a whole number, got {value!r} ({type(value).__name__})")
+            raise TypeError(f"expected a whole number, got {described(value)}")
 
 
 def _mixed(x: Any, y: Any) -> tuple[Any, Any]:
@@ -201,7 +202,7 @@ def _or(*values: Any) -> Any:
 
 def _text(value: Any) -> str:
     if type(value) not in _TEXTS:
-        raise TypeError(f"expected a string, got {value!r} ({type(value).__name__})")
+        raise TypeError(f"expected a string, got {described(value)}")
     return str(value)
 
 
@@ -241,7 +242,7 @@ def _namespace(value: Any) -> str | None:
         return value.namespace
     if isinstance(value, Symbol):
         return value.rpartition("/")[0] or None
-    raise TypeError(f"expected a keyword or a symbol, got {value!r}")
+    raise TypeError(f"expected a keyword or a symbol, got {quoted(value)}")
 
 
 def _keyword(*parts: Any) -> Keyword:
@@ -304,7 +305,7 @@ def contains(holder: Any, key: Any) -> bool:
         return key in holder and (not doubtful or any(strict(each) == strict(key) for each in holder))
     if isinstance(holder, Sequence):
         return type(key) is int and 0 <= key < len(holder)
-    raise TypeError(f"contains? needs a map, a set, a vector or a string, got {holder!r}")
+    raise TypeError(f"contains? needs a map, a set, a vector or a string, got {quoted(holder)}")
 
 
 def _in(value: Any, holder: Any) -> bool:
@@ -318,7 +319,7 @@ def _tuple(*values: Any) -> tuple[Any, ...]:
 
 def _untuple(value: Any) -> tuple[Any, ...]:
     if not isinstance(value, tuple | list):
-        raise TypeError(f"expected a tuple, got {value!r}")
+        raise TypeError(f"expected a tuple, got {quoted(value)}")
     return tuple(value)
 
 

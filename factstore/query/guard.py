@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from factstore.errors import QueryError, QueryStopped
+from factstore.quoting import quoted
 
 
 class Event(Protocol):
@@ -75,11 +76,13 @@ def guard_of(
     if milliseconds is None and timeout is None and max_rows is None and cancel is None:
         return outer
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
-        raise QueryError(":db.error/invalid-inputs", f"timeout is a number of seconds from 0, got {timeout!r}", timeout=timeout)
+        raise QueryError(":db.error/invalid-inputs", f"timeout is a number of seconds from 0, got {quoted(timeout)}", timeout=timeout)
     if max_rows is not None and (type(max_rows) is not int or max_rows < 0):
-        raise QueryError(":db.error/invalid-inputs", f"max_rows is a whole number from 0, got {max_rows!r}", max_rows=max_rows)
+        raise QueryError(":db.error/invalid-inputs", f"max_rows is a whole number from 0, got {quoted(max_rows)}", max_rows=max_rows)
     if cancel is not None and not callable(getattr(cancel, "is_set", None)):
-        raise QueryError(":db.error/invalid-inputs", f"cancel has a method is_set, like threading.Event, got {cancel!r}", cancel=cancel)
+        raise QueryError(
+            ":db.error/invalid-inputs", f"cancel has a method is_set, like threading.Event, got {quoted(cancel)}", cancel=cancel
+        )
     if milliseconds is not None:
         timeout = milliseconds / 1e3 if timeout is None else min(timeout, milliseconds / 1e3)
     return Guard(timeout, max_rows, cancel, outer)

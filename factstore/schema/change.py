@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from factstore.datom import Fact
+from factstore.quoting import quoted
 from factstore.schema import attribute as at
 from factstore.schema.attribute import FIRST_FREE_ID, Attribute, Schema
 from factstore.schema.bootstrap import ENUM_IDS, SCHEMA
@@ -101,7 +102,7 @@ class _Change:
                 yield Violation(
                     ":db.error/datom-cannot-be-altered",
                     f"{name} belongs to every store; expected only :db/doc or attributes of your own, "
-                    f"got the wish to {verb} {SCHEMA.attribute(a).ident} {v!r}",
+                    f"got the wish to {verb} {SCHEMA.attribute(a).ident} {quoted(v)}",
                     e,
                     a,
                     {},

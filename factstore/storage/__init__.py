@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from factstore.errors import StorageError
+from factstore.quoting import quoted
 from factstore.storage.protocol import Hold, Record, Root, Storage, Sync
 
 __all__ = ["Hold", "Record", "Root", "Storage", "Sync", "open_storage"]
@@ -59,12 +60,13 @@ def open_storage(
     match = _SCHEME.fullmatch(text)
     scheme, rest = match.groups() if match else ("lmdb", text)
     if sync not in ("full", "none"):
-        raise StorageError(":db.error/invalid-option", f'sync is "full" or "none", got {sync!r}', option="sync", value=sync)
+        raise StorageError(":db.error/invalid-option", f'sync is "full" or "none", got {quoted(sync)}', option="sync", value=sync)
     if scheme not in ENGINES:
         known = ", ".join(f"{name}:" for name in sorted(ENGINES))
         raise StorageError(
             ":db.error/unknown-scheme",
-            f"no storage engine is called {scheme!r} in {text!r}; known are {known} and a bare path (with a colon in it: lmdb:{text})",
+            f"no storage engine is called {quoted(scheme)} in {quoted(text)}; known are {known} and a bare path"
+            f" (with a colon in it: lmdb:{text})",
             scheme=scheme,
             known=sorted(ENGINES),
         )

@@ -12,6 +12,7 @@ from typing import Any
 from factstore.datom import Fact, tx_of
 from factstore.db import Database
 from factstore.errors import CasFailed, SchemaError, UniqueConflict
+from factstore.quoting import quoted
 from factstore.schema.attribute import ENTITY_ATTRS, ENTITY_PREDS, Attribute
 from factstore.schema.change import violations
 from factstore.transact.expand import ENSURED, INSTANTS, PREDICATED, REQUIRED, RETRACTED, SWAPS, WRITTEN, Claim, Claims
@@ -71,7 +72,7 @@ def _check_swaps(claims: Claims, swaps: Sequence[Claim]) -> None:
 
 
 def _read(attribute: Attribute, stored: Stored | None) -> str:
-    return "absent" if stored is None else repr(attribute.load(stored))
+    return "absent" if stored is None else quoted(attribute.load(stored))
 
 
 def _check_predicates(claims: Claims, functions: Functions) -> None:
@@ -102,7 +103,7 @@ def _ask(functions: Functions, name: str, *arguments: Any) -> tuple[Any, str]:
         raise
     except Exception as error:
         return None, f"raised {type(error).__name__}: {error}"
-    return answer, f"returned {answer!r}"
+    return answer, f"returned {quoted(answer)}"
 
 
 def _instant(claims: Claims, instants: Sequence[Claim], now: int) -> int:
@@ -169,7 +170,7 @@ def _taken(claims: Claims, asserted: Sequence[Claim], fact: Fact, holder: int, s
     hint = "" if attribute.is_identity else "; :db.unique/value does not upsert"
     claims.problems.add(
         ":db.error/unique-conflict",
-        f"{attribute.ident} {value!r} would belong to entity {e}, but entity {holder} has it {when}{hint}",
+        f"{attribute.ident} {quoted(value)} would belong to entity {e}, but entity {holder} has it {when}{hint}",
         _place_of(asserted, e, a, v),
         attribute,
         UniqueConflict,
@@ -198,7 +199,8 @@ def _check_written(claims: Claims, written: Sequence[Claim], facts: Sequence[Fac
             members = ", ".join(attribute.tuple_attrs)
             claims.problems.add(
                 ":db.error/composite-tuple-write",
-                f"{attribute.ident} is made of {members}, which make it {value!r}, got {v!r}; write the members, the tuple follows",
+                f"{attribute.ident} is made of {members}, which make it {quoted(value)}, got {quoted(v)}; write the members,"
+                " the tuple follows",
                 place,
                 attribute,
                 expected=value,
@@ -232,7 +234,7 @@ def check_outcome(claims: Claims, settled: Settled, db_after: Database, function
 def _check_required(
     claims: Claims, predicate: Any, arguments: Sequence[Any], place: Place, db_after: Database, functions: Functions
 ) -> None:
-    name = predicate.removeprefix(":") if isinstance(predicate, str) else getattr(predicate, "__qualname__", repr(predicate))
+    name = predicate.removeprefix(":") if isinstance(predicate, str) else getattr(predicate, "__qualname__", quoted(predicate))
     answer, why = _ask(functions if isinstance(predicate, str) else lambda _: predicate, name, db_after, *arguments)
     if answer is not True:
         claims.problems.add(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from factstore.datom import Fact
+from factstore.quoting import quoted
 from factstore.schema.attribute import FIRST_FREE_ID, OF_TRANSACTIONS, TX_INSTANT, Attribute
 from factstore.transact.expand import ALL, REST, RETRACTED, Claim, Claims
 from factstore.transact.forms import Place, steps_of
@@ -178,8 +179,8 @@ class _Datoms:
         problems = self.claims.problems
         problems.add(
             ":db.error/datoms-conflict",
-            f"{attribute.ident} of entity {e} takes one value, this transaction asserts {first!r} "
-            f"(at {problems.locate(place, attribute)[0]}) and {second!r}{self._before(e, attribute)}",
+            f"{attribute.ident} of entity {e} takes one value, this transaction asserts {quoted(first)} "
+            f"(at {problems.locate(place, attribute)[0]}) and {quoted(second)}{self._before(e, attribute)}",
             there,
             attribute,
             entity=e,
@@ -191,7 +192,7 @@ class _Datoms:
         value, problems = attribute.load(v), self.claims.problems
         problems.add(
             ":db.error/datoms-conflict",
-            f"{attribute.ident} {value!r} of entity {e} is asserted, and not among the values given as all there are "
+            f"{attribute.ident} {quoted(value)} of entity {e} is asserted, and not among the values given as all there are "
             f"(at {problems.locate(place)[0]})",
             there,
             attribute,
@@ -205,7 +206,7 @@ class _Datoms:
         retracted_at = problems.locate(self.retracted[e, attribute.id, v])[0]
         problems.add(
             ":db.error/datoms-conflict",
-            f"{attribute.ident} {value!r} of entity {e} is asserted and retracted (at {retracted_at}) "
+            f"{attribute.ident} {quoted(value)} of entity {e} is asserted and retracted (at {retracted_at}) "
             f"by the same transaction{self._before(e, attribute)}",
             place,
             attribute,
@@ -215,7 +216,7 @@ class _Datoms:
 
     def _before(self, e: int, attribute: Attribute) -> str:
         facts = [] if attribute.many else self.claims.db.view.facts_of(e, attribute.id)
-        return "".join(f"; it was {attribute.load(v)!r} since t={t}" for _, _, v, t, _ in facts)
+        return "".join(f"; it was {quoted(attribute.load(v))} since t={t}" for _, _, v, t, _ in facts)
 
 
 def datoms(claims: Claims, settled: Settled, fresh: frozenset[int], instant: int) -> Changes:

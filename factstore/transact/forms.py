@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 from factstore import edn
 from factstore.errors import TransactError
 from factstore.fields import is_instance, map_of
+from factstore.quoting import described, quoted
 from factstore.schema.attribute import Attribute, Schema
 
 Place: TypeAlias = int | tuple[Any, ...]
@@ -41,7 +42,7 @@ def read_forms(tx_data: Any) -> list[Any]:
         hint = "; put it into a list" if isinstance(forms, Mapping) else ""
         raise TransactError(
             ":db.error/invalid-tx-data",
-            f"expected a list of forms as tx-data, got {_brief(forms)} ({type(forms).__name__}){hint}",
+            f"expected a list of forms as tx-data, got {shown(forms)}{hint}",
             got=forms,
             path="tx-data",
         )
@@ -125,17 +126,12 @@ def _into(at: Any, step: Any) -> Any:
 
 
 def _step(step: Any) -> str:
-    return repr(str(step)) if isinstance(step, str) else repr(step)
+    return quoted(str(step) if isinstance(step, str) else step, _LONGEST)
 
 
 _LONGEST: Final = 80
 
 
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-
-
 def shown(value: Any) -> str:
     """Return a value as an error names it: shortened, with its Python type."""
-    return f"{_brief(value)} ({type(value).__name__})"
+    return described(value, _LONGEST)

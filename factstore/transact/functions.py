@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 from factstore import edn
 from factstore.db import Database
 from factstore.errors import DatabaseError, TransactError
+from factstore.quoting import quoted
 from factstore.transact.forms import shown
 from factstore.values import micros_to_instant
 
@@ -73,7 +74,7 @@ def cancel(message: str, *, category: str = "incorrect", **data: Any) -> None:
     Source: Datomic API, cancel.
     """
     if category not in _CANCELLABLE:
-        raise ValueError(f"a transaction is cancelled as {' or '.join(_CANCELLABLE)}, not as {category!r}")
+        raise ValueError(f"a transaction is cancelled as {' or '.join(_CANCELLABLE)}, not as {quoted(category)}")
     raise Cancelled(":db.error/cancelled", message, category=category, **data)
 
 

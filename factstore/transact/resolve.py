@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from factstore.datom import USER_BASE, tx_of
 from factstore.errors import UniqueConflict
+from factstore.quoting import quoted
 from factstore.transact.expand import BOUND, DOOMED, IDENTITIES, RETRACTED, SETTLED, TYPED, Claim, Claims
 from factstore.transact.forms import Place
 from factstore.transact.holders import BULK
@@ -104,8 +105,8 @@ class _Unification:
         problems = self._claims.problems
         problems.add(
             ":db.error/upsert-conflict",
-            f"{self._claims.name_of(slot)} is entity {first} by {a.ident} {v!r} (at {problems.locate(place, a)[0]}) "
-            f"and entity {second} by {b.ident} {w!r}; it can be only one",
+            f"{self._claims.name_of(slot)} is entity {first} by {a.ident} {quoted(v)} (at {problems.locate(place, a)[0]}) "
+            f"and entity {second} by {b.ident} {quoted(w)}; it can be only one",
             there,
             b,
             UniqueConflict,

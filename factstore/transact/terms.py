@@ -16,6 +16,7 @@ from typing import Any, Final
 from factstore.datom import N_MASK, TX_PARTITION, USER_BASE, partition_of, tx_of
 from factstore.db import Database
 from factstore.errors import SchemaError
+from factstore.quoting import quoted
 from factstore.schema.attribute import (
     ATTR_PREDS,
     CARDINALITY,
@@ -107,7 +108,7 @@ class Terms:
         """Return what the caller calls a slot, for messages."""
         for name, known in self.named.items():
             if known == slot:
-                return f"tempid {name!r}"
+                return f"tempid {quoted(name)}"
         for known, ident, _, _ in self.special.get(FORETOLD, ()):
             if known == slot:
                 return str(ident)
@@ -185,7 +186,7 @@ class Terms:
         if term.startswith(_RESERVED):
             return self._problem(
                 ":db.error/invalid-tempid",
-                f'tempids that begin with "{_RESERVED}" are reserved; "{TRANSACTION}" is the transaction, got {term!r}',
+                f'tempids that begin with "{_RESERVED}" are reserved; "{TRANSACTION}" is the transaction, got {quoted(term)}',
                 place,
                 attribute,
                 got=term,
@@ -226,7 +227,7 @@ class Terms:
         if key.unique is None:
             return self._problem(
                 ":db.error/lookup-ref-attr-not-unique",
-                f"a lookup ref needs a unique attribute, {key.ident} in {ref!r} has no :db/unique",
+                f"a lookup ref needs a unique attribute, {key.ident} in {quoted(ref)} has no :db/unique",
                 place,
                 attribute,
                 got=ref,
@@ -237,7 +238,7 @@ class Terms:
             return self.new_slot()
         if key.is_ref and value is not None and value < 0:
             return self._problem(
-                ":db.error/invalid-lookup-ref", f"what this transaction makes cannot stand in a lookup ref, got {ref!r}", place,
+                ":db.error/invalid-lookup-ref", f"what this transaction makes cannot stand in a lookup ref, got {quoted(ref)}", place,
                 attribute, got=ref,
             )  # fmt: skip
         holders = self.db.view.holders_of(key.id, value)
@@ -245,7 +246,7 @@ class Terms:
             return holders[0]
         return self._problem(
             ":db.error/not-an-entity",
-            f"no entity has {key.ident} {ref[1]!r} in the database before this transaction; "
+            f"no entity has {key.ident} {quoted(ref[1])} in the database before this transaction; "
             "an entity made by this very transaction is named by its tempid",
             place,
             attribute,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from factstore.datom import Fact, tx_of
 from factstore.db import Point
+from factstore.quoting import quoted
 from factstore.transact.expand import RETRACTED, Claims
 from factstore.transact.forms import Place
 from factstore.transact.settled import Changes, Settled
@@ -31,7 +32,7 @@ def check_unchanged(claims: Claims, settled: Settled, changes: Changes, since: P
         value = attribute.load(newest[2])
         claims.problems.add(
             ":db.error/changed-since",
-            f"expected entity {e} as it was at t={t}, but {attribute.ident} {value!r} was "
+            f"expected entity {e} as it was at t={t}, but {attribute.ident} {quoted(value)} was "
             f"{'asserted' if newest[4] else 'retracted'} at t={newest[3]}",
             place,
             attribute,

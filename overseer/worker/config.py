@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from factstore import quoted
 from overseer import configuration
 from overseer.errors import ConfigError
 from overseer.events import Listener
@@ -72,7 +73,7 @@ class Config:
 
     def _require(self, holds: bool, name: str, what: str) -> None:
         if not holds:
-            raise ConfigError(":job.error/bad-config", f"{name} is {what}, got {getattr(self, name)!r}", setting=name)
+            raise ConfigError(":job.error/bad-config", f"{name} is {what}, got {quoted(getattr(self, name))}", setting=name)
 
     @property
     def holds(self) -> int:

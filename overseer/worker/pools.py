@@ -11,6 +11,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from threading import Thread
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
+from factstore import quoted
 from overseer.attempt import Job
 from overseer.errors import ConfigError
 from overseer.events import Listeners
@@ -117,7 +118,7 @@ def pool(kind: str | Executor, slots: int, listeners: Listeners) -> Pool:
     if isinstance(kind, Executor):
         return Pool(submit=_elsewhere(kind))
     if kind not in _KINDS:
-        why = f"executor is one of {', '.join(KINDS)}, or a concurrent.futures.Executor; got {kind!r}"
+        why = f"executor is one of {', '.join(KINDS)}, or a concurrent.futures.Executor; got {quoted(kind)}"
         raise ConfigError(":job.error/bad-config", why, setting="executor")
     if kind == "inline" and slots > 1:
         why = f"handlers run one at a time on the worker's own thread; for concurrency={slots} choose threads, asyncio or processes"

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from factstore import edn
+from factstore.edn.write import MAX_DEPTH
 from factstore.errors import FactStoreError, ReadError
+from factstore.numerals import MAX_DIGITS
 from factstore.values import Keyword, Symbol, Uri
 
 K, S = Keyword, Symbol
@@ -132,7 +134,7 @@ REFUSALS: list[tuple[str, int, int, str]] = [
     ("1.5N", 1, 1, "expected a number"),
     ("0x1F", 1, 1, "expected a number"),
     ("1e999", 1, 1, "a 64-bit float"),
-    ("9" * 5000, 1, 1, "a number that Python can hold"),
+    ("9" * (MAX_DIGITS + 1), 1, 1, "a number of at most 1,000,000 digits"),
     (r"\abc", 1, 1, "expected a character"),
     (r"[\u12]", 1, 2, "expected a character"),
     ("\\ ", 1, 1, "expected a character"),
@@ -231,9 +233,80 @@ def test_a_tag_whose_value_cannot_be_hashed_is_refused_as_a_key() -> None:
         edn.read("#{#l 1}", tags={"l": lambda value: [value]})
 
 
-def test_depth_is_bounded_by_memory_only() -> None:
+def test_deep_nesting_is_read_and_written() -> None:
     deep = edn.read("[" * 50_000 + "]" * 50_000)
     assert "[" * 50_000 + "]" * 50_000 == edn.write(deep)
+
+
+def test_a_value_nested_deeper_than_any_writing_goes_is_not_written() -> None:
+    deep: list[Any] = []
+    for _ in range(MAX_DEPTH):
+        deep = [deep]
+    with pytest.raises(FactStoreError, match="at most 100,000 levels of nesting"):
+        edn.write(deep)
+
+
+def _circles() -> list[Any]:
+    a_list: list[Any] = [1]
+    a_list.append(a_list)
+    a_dict: dict[Any, Any] = {}
+    a_dict["self"] = [a_dict]
+    in_a_tuple: list[Any] = []
+    in_a_tuple.append((in_a_tuple,))
+    far: list[Any] = []
+    inner = far
+    for _ in range(1000):
+        inner.append([])
+        inner = inner[-1]
+    inner.append(far)
+    return [a_list, a_dict, in_a_tuple, far]
+
+
+@pytest.mark.parametrize("value", _circles(), ids=["list", "dict", "tuple", "far"])
+def test_a_value_that_contains_itself_is_not_written(value: Any) -> None:
+    with pytest.raises(FactStoreError, match="a value that does not contain itself") as caught:
+        edn.write(value)
+    assert ":db.error/not-edn" == caught.value.code
+
+
+def test_a_value_that_occurs_twice_and_not_in_itself_is_written() -> None:
+    shared = [1]
+    assert "[[1] [1] {:a [1]}]" == edn.write([shared, shared, {K(":a"): shared}])
+
+
+def test_sets_within_sets_are_written_in_time_that_grows_with_their_text() -> None:
+    nested: frozenset[Any] = frozenset()
+    for _ in range(100):
+        nested = frozenset([nested])
+    assert nested == edn.read(edn.write(nested))
+    with pytest.raises(FactStoreError, match="at most 100 levels inside a set"):
+        edn.write(frozenset([nested]))
+
+
+def test_a_text_longer_than_allowed_is_not_written() -> None:
+    assert "[1 2]" == edn.write([1, 2], longest=5)
+    doubled: list[Any] = [1]
+    for _ in range(60):  # its text would have 2^60 numbers
+        doubled = [doubled, doubled]
+    for value, longest in (([1, 2], 4), ("abc", 4), (doubled, 1000)):
+        with pytest.raises(FactStoreError, match="a value whose text has at most") as caught:
+            edn.write(value, longest=longest)
+        assert (":db.error/not-edn", longest) == (caught.value.code, caught.value.longest)
+
+
+@pytest.mark.parametrize("n", [10**4300, -(10**4300), 10**5000 + 7, 1 << 100_000], ids=int.bit_length)
+def test_whole_numbers_that_python_does_not_show_are_written_and_read(n: int) -> None:
+    assert [n] == edn.read(edn.write([n]))
+
+
+class Failing(dict[str, int]):
+    def items(self) -> Any:
+        raise RuntimeError("no items")
+
+
+def test_an_exception_of_a_collection_of_the_caller_is_an_error_of_the_family() -> None:
+    with pytest.raises(FactStoreError, match="reading it raised RuntimeError"):
+        edn.write([Failing(a=1)])
 
 
 def test_a_map_inside_a_set_can_be_looked_up() -> None:
@@ -257,6 +330,7 @@ def test_an_instant_of_another_zone_is_written_in_utc() -> None:
         (object(), "a value of EDN"),
         ([1, {2: object}], "a value of EDN"),
         (datetime(2026, 1, 1), "an aware datetime"),
+        (datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1))), "the years 1 to 9999"),
         (Decimal("NaN"), "a finite decimal"),
         (S("two words"), "a symbol"),
         (S("nil"), "a symbol"),

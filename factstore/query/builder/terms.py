@@ -14,6 +14,7 @@ from typing import Any, Final
 from factstore.errors import QueryError
 from factstore.fields import Slot, slots_of
 from factstore.query.forms import hint, nearest
+from factstore.quoting import quoted
 
 _NAME: Final = re.compile(r"[A-Za-z][\w*+!-]*")
 
@@ -108,7 +109,7 @@ class Source:
 
     def __init__(self, name: str) -> None:
         if not _NAME.fullmatch(name):
-            raise wrong(f"a source is called by letters, digits and dashes, got {name!r}", name=name)
+            raise wrong(f"a source is called by letters, digits and dashes, got {quoted(name)}", name=name)
         self.name = name
 
 
@@ -119,7 +120,7 @@ class Variable(Term):
 
     def __init__(self, name: str | None) -> None:
         if name is not None and not _NAME.fullmatch(name):
-            raise wrong(f"a variable is called by letters, digits and dashes, got {name!r}", name=name)
+            raise wrong(f"a variable is called by letters, digits and dashes, got {quoted(name)}", name=name)
         self._name = name
 
     def __repr__(self) -> str:

@@ -23,6 +23,7 @@ from factstore.query.builder.terms import (
     shape_of,
     wrong,
 )
+from factstore.quoting import quoted
 from factstore.values import Keyword, Symbol
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ def entity(shape: type[T], name: str | None = None, *, source: Source | None = N
         name: what the variable is called in text; without one it is called like the class.
     """
     if not is_shape(shape):
-        raise wrong(f"expected a dataclass, got {shape!r}", got=shape)
+        raise wrong(f"expected a dataclass, got {quoted(shape)}", got=shape)
     return cast("T", Entity(shape, name, source))
 
 
@@ -227,7 +228,7 @@ def aggregate(function: Callable[[list[Any]], T], term: Any) -> T:
 
 def _term(thing: object, kinds: Any, message: str) -> Term:
     if not isinstance(thing, kinds):
-        raise wrong(f"{message}, got {thing!r}", got=thing)
+        raise wrong(f"{message}, got {quoted(thing)}", got=thing)
     return cast("Term", thing)
 
 

@@ -30,6 +30,7 @@ from factstore.query.builder.terms import (
     source_of,
     wrong,
 )
+from factstore.quoting import quoted
 from factstore.values import Keyword, Symbol
 
 BLANK: Final = Symbol("_")
@@ -88,7 +89,7 @@ class Writer:
         if isinstance(term, Term):
             raise wrong(f"{type(term).__name__.lower()} terms stand in find, having and order_by only")
         if is_instance(term) or isinstance(term, type):
-            raise wrong(f"expected a value or a variable, got {term!r}; entity(…) stands for an entity", got=term)
+            raise wrong(f"expected a value or a variable, got {quoted(term)}; entity(…) stands for an entity", got=term)
         return term
 
     def _variable(self, term: Variable) -> Symbol:
@@ -174,7 +175,7 @@ class Writer:
         elif isinstance(condition, Compound):
             self._not(condition) if condition.word == "not" else self._or(condition)
         else:
-            raise wrong(f"expected a condition such as p.name == n, got {condition!r}", got=condition)
+            raise wrong(f"expected a condition such as p.name == n, got {quoted(condition)}", got=condition)
 
     def _compared(self, condition: Compared) -> None:
         operator, left, right = condition.operator, condition.left, condition.right
@@ -229,7 +230,7 @@ class Writer:
             pattern = self.given.input(shape_of(term._term)) if term._pattern is None else term._pattern
             return (Symbol("pull"), *([] if source is None else [Symbol(f"${source.name}")]), self.term(term._term), pattern)
         if not isinstance(term, Term):
-            raise wrong(f"expected a variable, an aggregate or a pull to find, got {term!r}", got=term)
+            raise wrong(f"expected a variable, an aggregate or a pull to find, got {quoted(term)}", got=term)
         return self.term(term)
 
     def column(self, term: Any) -> Any:
@@ -255,7 +256,7 @@ class Writer:
             return [self.input(each) for each in part]
         if isinstance(part, Variable):
             return self._variable(part)
-        raise wrong(f"expected a variable, a tuple of them, many(…) or a source to take, got {part!r}", got=part)
+        raise wrong(f"expected a variable, a tuple of them, many(…) or a source to take, got {quoted(part)}", got=part)
 
 
 class HavingWriter(Writer):
