@@ -5,6 +5,7 @@ r"""The EDN reader: one regular expression cuts the text into tokens, one loop w
     atom    = nil | true | false | number | string | character | keyword | symbol | ##Inf | ##-Inf | ##NaN
     number  = [+-] int ("N" | ["." digits] [exponent] ["M"])       int without leading zeros
     discard = "#_" form                   may stand wherever white space may
+    quoted  = "'" form                    only where `quotes` allows it: (quote form)
 
 Law: a text is read whole and exactly, or refused with the line and column of what is wrong with it.
 """
@@ -38,7 +39,7 @@ _TOKEN: Final = re.compile(
 _NUMBER: Final = re.compile(r"([+-]?(?:0|[1-9][0-9]*))(?:(N)|((?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)(M?))", re.ASCII)
 _NUMBER_STARTS: Final = frozenset("0123456789+-.")
 _NUMERIC: Final = re.compile(r"[+-]?\.?[0-9]", re.ASCII)
-_SYMBOL: Final = re.compile(r"""(?![:#])[^\s,()\[\]{}"';@^`~\\/]+(?:/(?![:#0-9])[^\s,()\[\]{}"';@^`~\\/]+)?|/""")
+_SYMBOL: Final = re.compile(r"""(?![:#'])[^\s,()\[\]{}";@^`~\\/]+(?:/(?![:#'0-9])[^\s,()\[\]{}";@^`~\\/]+)?|/""")
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL | re.ASCII)
 _ESCAPES: Final = {"t": "\t", "r": "\r", "n": "\n", "b": "\b", "f": "\f", "\\": "\\", '"': '"'}
 _CHARACTERS: Final = {"newline": "\n", "return": "\r", "space": " ", "tab": "\t", "formfeed": "\f", "backspace": "\b"}
@@ -46,21 +47,26 @@ _CONSTANTS: Final = {"nil": None, "true": True, "false": False, "##Inf": math.in
 _CLOSERS: Final = {"(": ")", "[": "]", "{": "}", "#{": "}"}
 _UNSEEN: Final = object()
 LONGEST_MESSAGE: Final = 500  # characters
+_QUOTE: Final = Symbol("quote")
+# What Clojure's reader knows and EDN does not: how each begins, and what it is.
+_SOURCE: Final = re.compile(r"\#(?:\?|\Z|'|\^|=)")
+_SOURCE_STARTS: Final = {"^": "metadata", "'": "a quote", "`": "a syntax quote", "~": "an unquote", "@": "a dereference"}
 MAX_KEY_DEPTH: Final = 100  # of what stands inside a set or a key: Python hashes it on its own stack
 
 
-def read(text: str, *, tags: Tags | None = None) -> Any:
+def read(text: str, *, tags: Tags | None = None, quotes: bool = False) -> Any:
     """Return the one value that the text holds.
 
     Args:
         tags: readers of further tags, by name without the `#`; they get the value that follows, and come before the
             built-in ones.
+        quotes: whether `'form` is read, as the list `(quote form)`. EDN has no quotes; queries written in Clojure do.
     Raises: ReadError(:db.error/invalid-edn) with `line` and `column`, also for no value and for a second one.
 
     >>> read("[:find ?e :where [?e :age 30.0]]")
     [:find, ?e, :where, [?e, :age, 30.0]]
     """
-    reader = _Reader(text, tags or {})
+    reader = _Reader(text, tags or {}, quotes=quotes)
     values = reader.forms(1)
     if not values:
         reader.refuse("expected a value, the text holds none", 0)
@@ -95,9 +101,10 @@ class _Frame:
 class _Reader:
     """One run over one text."""
 
-    def __init__(self, text: str, tags: Tags) -> None:
+    def __init__(self, text: str, tags: Tags, *, quotes: bool = False) -> None:
         self.text = text
         self.tags = tags
+        self.quotes = quotes
         if not isinstance(text, str):
             raise ReadError(":db.error/invalid-edn", f"expected text, got {type(text).__name__}", line=1, column=1)
 
@@ -118,6 +125,9 @@ class _Reader:
                     at, value, frame = self.closed(token, at, frame)
                 elif token[0] == '"':
                     value = self.string(token, at)
+                elif token == "'" and self.quotes:
+                    frame = self.opened(token, at, frame)
+                    continue
                 else:
                     value = atoms[token] = self.atom(token, at)
             frame.items.append(value)
@@ -133,7 +143,7 @@ class _Reader:
         frame = _Frame(token, at, outer)
         if frame.key_depth > MAX_KEY_DEPTH:
             self.refuse(f"expected at most {MAX_KEY_DEPTH} levels inside a set or a map's key", at)
-        if frame.is_prefix and token != "#_" and not frame.skipped:
+        if frame.is_prefix and token not in ("#_", "'") and not frame.skipped:
             self.check_tag(token, at)
         return frame
 
@@ -143,6 +153,8 @@ class _Reader:
             return
         if name.startswith(":") and _SYMBOL.fullmatch(name[1:]) and "/" not in name:
             return
+        if _SOURCE.match(token):
+            self.refuse(_clojure(token), at)
         known = ", ".join(f"#{tag}" for tag in (*_TAGS, *self.tags))
         self.refuse(f"expected one of the tags {known}, got {token}", at)
 
@@ -190,6 +202,8 @@ class _Reader:
 
     def tagged(self, frame: _Frame, form: Any) -> Any:
         name = frame.opener[1:]
+        if not name:
+            return (_QUOTE, form)
         try:
             if name.startswith(":"):
                 return _qualified(name[1:], form)
@@ -221,6 +235,10 @@ class _Reader:
                 self.refuse(str(error), at)
         if first in _NUMBER_STARTS and _NUMERIC.match(token):
             return self.number(token, at)
+        if first == "'" and self.quotes:
+            return (_QUOTE, self.atom(token[1:], at))
+        if first in _SOURCE_STARTS:
+            self.refuse(_clojure(token), at)
         if not _SYMBOL.fullmatch(token):
             self.refuse(f"expected a symbol like name or namespace/name, got {token}", at)
         return Symbol(token)
@@ -259,6 +277,12 @@ class _Reader:
         column = start - self.text.rfind("\n", 0, start)
         message = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"  # it may quote a long token
         raise ReadError(":db.error/invalid-edn", f"{message} (line {line}, column {column})", line=line, column=column)
+
+
+def _clojure(token: str) -> str:
+    """Return the message about a form that only Clojure's reader knows."""
+    kind = _SOURCE_STARTS.get(token[0]) or ("a reader conditional" if token.startswith("#?") else "reader syntax")
+    return f"expected EDN, which is data only, got {token}: {kind} of Clojure source; write the data that it stands for"
 
 
 def _unfinished(frame: _Frame, found: str) -> str:

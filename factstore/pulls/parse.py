@@ -23,7 +23,7 @@ from typing import Any, Final, TypeAlias
 from factstore import registry
 from factstore.edn import read
 from factstore.errors import PullError
-from factstore.pulls.xforms import BUILT_IN
+from factstore.pulls.xforms import built_in
 from factstore.quoting import quoted
 from factstore.schema.attribute import Attribute, Schema
 from factstore.schema.reverse import forward_of
@@ -218,7 +218,7 @@ class _Parser:
     def xform(self, name: Any, at: Path) -> str | Callable[[Any], Any]:
         if callable(name):
             return name  # type: ignore[no-any-return]
-        if not isinstance(name, str) or not (registry.lookup(name) or name in BUILT_IN):
+        if not isinstance(name, str) or not (registry.lookup(name) or built_in(name)):
             near = registry.nearest(str(name))
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise self.wrong(f"no function {name} is registered for :xform{hint}", name, at)

@@ -20,7 +20,7 @@ from pyrsistent import PSet, pset
 from factstore import registry
 from factstore.errors import PullError
 from factstore.pulls.parse import ABSENT, DB_ID, Pattern, Step, plain_step
-from factstore.pulls.xforms import BUILT_IN
+from factstore.pulls.xforms import built_in
 from factstore.quoting import quoted
 from factstore.schema.attribute import IDENT
 from factstore.values import Keyword, Stored
@@ -274,7 +274,7 @@ def _put_absent(out: dict[Any, Any], step: Step) -> None:
 def _transformed(step: Step, value: Any) -> Any:
     function = step.xform
     if isinstance(function, str):
-        function = registry.lookup(function) or BUILT_IN.get(function)
+        function = registry.lookup(function) or built_in(function)
     if function is None:
         raise PullError(":db.error/invalid-pull", f"no function {step.xform} is registered for :xform", fragment=step.xform)
     try:

@@ -38,6 +38,11 @@ def _truth(value: Any) -> bool:
     return value is not None and value is not False
 
 
+def built_in(name: str) -> Callable[[Any], Any] | None:
+    """Return the function of this name, with or without the namespace of Clojure's core; None when there is none."""
+    return BUILT_IN.get(name.removeprefix("clojure.core/"))
+
+
 BUILT_IN: Final[Mapping[str, Callable[[Any], Any]]] = {
     "identity": lambda value: value,
     "count": _count,

@@ -116,8 +116,7 @@ def _is_settled(query: Query, rules: Rules) -> bool:
 
 
 def _is_pure(function: str) -> bool:
-    name = function.removeprefix("clojure.core/")
-    return name in LOOKUPS or (name in FUNCTIONS and name not in _UNKEPT)
+    return function in LOOKUPS or function.startswith(":") or (function in FUNCTIONS and function not in _UNKEPT)
 
 
 def _database_key(db: Any) -> Any:

@@ -2,20 +2,20 @@
 
     clause   = pattern | call | not | or | rule-call
     pattern  = [source? term+]                        term     = variable | _ | constant
-    call     = [(function argument*) binding?]        argument = term | source
+    call     = [(function argument*) binding?]        argument = term | source | 'form
     not      = (source? not clause+) | (source? not-join [variable+] clause+)
     or       = (source? or branch+)  | (source? or-join [[variable+]? variable*] branch+)
     branch   = clause | (and clause+)
     rule-call= (source? name argument+)
     binding  = variable | _ | [binding+] | [binding ...] | [[binding+]]
-    rule     = [(name [variable+]? variable*) clause+]
+    rule     = [(name [variable+]? variable*) clause+]        function = symbol | ?variable | keyword
 
 Lists and vectors are told apart by what they begin with, never by their brackets, since Python data has no two of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from factstore.errors import QueryError
@@ -40,9 +40,13 @@ from factstore.query.ast import (
     bound_by,
     shared,
 )
-from factstore.query.forms import Dialect, invalid, is_sequence, read_text, shown
+from factstore.query.forms import Dialect, invalid, is_quoted, is_sequence, read_text, shown, unquoted, without_quotes
+from factstore.query.functions import FUNCTIONS, plain_name
+from factstore.values import Symbol
 
 DEFAULT_SOURCE: Final = "$"
+_SIGNS: Final = frozenset(("%", ".", "...", "?"))  # symbols that stand for no value
+_HOLD_FORMS: Final = frozenset(("q", "ground"))  # functions that may be given a query or rules without a quote
 Rules: TypeAlias = dict[str, Rule]
 
 
@@ -66,14 +70,18 @@ def _clause(form: Any, dialect: Dialect, source: str) -> Clause:
     name = dialect.name(head)
     if name in _COMPOUND:
         return _COMPOUND[name](form, parts, dialect, source)
-    if is_sequence(head) and head and _is_call(head, dialect):
+    if is_sequence(head) and head and _is_call(head, parts, dialect):
         return _call(form, head, parts, dialect)
     if name is not None and dialect.special(head) is None and not (given and isinstance(form, list) and dialect.plain):
         return _rule_call(form, name, parts, dialect, source)
     return _pattern(form, form if given is None else form[1:], dialect, source)
 
 
-def _is_call(form: Sequence[Any], dialect: Dialect) -> bool:
+def _is_call(form: Sequence[Any], rest: Sequence[Any], dialect: Dialect) -> bool:
+    if dialect.keyword(form[0]) is not None:
+        # A lookup ref begins with a keyword too, and holds constants only.
+        held = any(isinstance(dialect.special(part), Variable) or isinstance(part, Mapping) for part in form[1:])
+        return held and len(rest) <= 1
     return dialect.name(form[0]) is not None and dialect.source(form[0]) is None
 
 
@@ -86,11 +94,11 @@ def _pattern(form: Any, places: Sequence[Any], dialect: Dialect, source: str) ->
 def _place(place: Any, dialect: Dialect, form: Any) -> Term:
     """Return the term in a place of a pattern; in Python data a str with a colon stays one, for its place decides what it is."""
     term = dialect.special(place)
-    if isinstance(term, SourceName) or (term is None and dialect.symbol(place) is not None):
+    if isinstance(term, SourceName) or (term is None and dialect.symbol(place) in _SIGNS):
         raise invalid(f"{place} cannot stand in a place of a pattern", form)
     if term is None and is_sequence(place) and any(isinstance(dialect.special(part), Variable) for part in place):
         raise invalid("a lookup ref inside a query holds constants only; bind the entity by a clause of its own", form)
-    return Constant(_plain_constant(place)) if term is None else term
+    return Constant(_plain_constant(unquoted(place))) if term is None else term
 
 
 def _plain_constant(value: Any) -> Any:
@@ -102,15 +110,31 @@ def _argument(form: Any, dialect: Dialect, clause: Any) -> Term:
     if term is not None:
         return term
     if dialect.symbol(form) is not None and dialect.symbol(form) != "%":
-        raise invalid(f"{form} is no variable, source or constant", clause)
-    return Constant(dialect.constant(form))
+        raise invalid(f"{form} is no variable, source or constant; a symbol as a value is quoted, '{form}", clause)
+    return Constant(dialect.constant(form) if dialect.plain else without_quotes(form))
+
+
+def _check_argument(form: Any, dialect: Dialect, clause: Any) -> None:
+    """Refuse a call or a variable inside of an argument: only whole arguments are replaced by values."""
+    if not is_sequence(form) or not form or is_quoted(form):
+        return
+    is_list = isinstance(form, tuple) and dialect.name(form[0]) is not None and dialect.variable(form[0]) is None
+    names_function = is_list and (not dialect.plain or form[0] in FUNCTIONS)
+    if names_function and (not dialect.plain or any(dialect.variable(part) for part in form[1:])):
+        raise invalid(f"a call cannot be an argument, got {shown(form)}; bind its result in a clause of its own", clause)
+    if not dialect.plain and any(dialect.variable(part) for part in form):
+        raise invalid(f"a variable cannot stand inside of an argument, got {shown(form)}; make it by a function such as vector", clause)
 
 
 def _call(form: Any, call: Sequence[Any], parts: Sequence[Any], dialect: Dialect) -> Call:
     if len(parts) > 1:
         raise invalid("a function clause is [(function arguments) binding], and nothing after the binding", form)
-    function = dialect.name(call[0])
+    function = dialect.name(call[0]) or dialect.keyword(call[0])
     assert function is not None
+    function = plain_name(function)
+    if function not in _HOLD_FORMS:
+        for part in call[1:]:
+            _check_argument(part, dialect, form)
     args = tuple(_argument(part, dialect, form) for part in call[1:])
     if any(isinstance(term, Blank) for term in args):
         raise invalid(f"_ cannot be an argument of {function}", form)
@@ -151,7 +175,6 @@ def _not_join(form: Any, parts: Sequence[Any], dialect: Dialect, source: str) ->
     clauses = parse_clauses(parts[1:], dialect, source)
     if not clauses:
         raise invalid("not-join needs at least one clause after its variables", form)
-    _all_used(names, shared(clauses), form)
     return Not(names, clauses, form, frozenset(names))
 
 
@@ -172,8 +195,6 @@ def _or_join(form: Any, parts: Sequence[Any], dialect: Dialect, source: str) -> 
     branches = tuple(_branch(part, dialect, source) for part in parts[1:])
     if not branches:
         raise invalid("or-join needs at least one branch after its variables", form)
-    for branch in branches:
-        _all_used(tuple(name for name in names if name not in required), shared(branch), form)
     return Or(frozenset(required), branches, form, frozenset(names))
 
 
@@ -229,12 +250,6 @@ def _parameters(form: Any, dialect: Dialect, clause: Any) -> tuple[tuple[str, ..
     return (), _variables(form, dialect, clause)
 
 
-def _all_used(names: tuple[str, ...], used: frozenset[str], form: Any) -> None:
-    unused = [name for name in names if name not in used]
-    if unused:
-        raise invalid(f"{' and '.join(unused)} stands in the head, but no clause below it uses it", form, variables=unused)
-
-
 def parse_rules(form: Any) -> Rules:
     """Return the rules that `%` was given, by name.
 
@@ -242,8 +257,7 @@ def parse_rules(form: Any) -> Rules:
         form: EDN text, or a list of rules.
     Raises: QueryError(:db.error/invalid-query).
     """
-    if isinstance(form, str):
-        form = read_text(form, "the rules")
+    form = unquoted(read_text(form, "the rules") if isinstance(form, str) else form)
     if not is_sequence(form):
         raise QueryError(":db.error/invalid-query", f"expected a vector of rules, got {shown(form)}", form=form)
     dialect = Dialect.of(form)
@@ -261,10 +275,31 @@ def _definition(form: Any, dialect: Dialect) -> tuple[str, int, Branch]:
     name = dialect.name(head[0])
     if name is None or dialect.special(head[0]) is not None or name in _COMPOUND:
         raise invalid(f"a rule needs a name, got {shown(head[0])}", form)
-    required, parameters = _parameters(head[1:], dialect, form)
-    clauses = parse_clauses(form[1:], dialect)
-    _all_used(parameters, shared(clauses), form)
+    listed, twins = _told_apart(head[1:], dialect)
+    required, parameters = _parameters(listed, dialect, form)
+    clauses = (*parse_clauses(form[1:], dialect), *twins)
+    unused = [name for name in parameters if name not in shared(clauses)]
+    if unused:
+        raise invalid(f"{' and '.join(unused)} stands in the head, but no clause below it uses it", form, variables=unused)
     return name, len(required), Branch(parameters, clauses, form)
+
+
+def _told_apart(head: Sequence[Any], dialect: Dialect) -> tuple[list[Any], list[Clause]]:
+    """Return the variables of a rule's head, each once, and the clauses by which those listed again equal the first of their name."""
+    seen: set[str] = set()
+    twins: list[Clause] = []
+
+    def once(part: Any) -> Any:
+        name = dialect.variable(part)
+        if name is None or name not in seen:
+            seen.update([name] if name else [])
+            return [once(inner) for inner in part] if is_sequence(part) else part
+        twin = f"{name} {len(twins)}"  # no query can write it
+        names = frozenset((name,))
+        twins.append(Call("identity", (Variable(name),), Variable(twin), head, names, names | {twin}))
+        return Symbol(twin)
+
+    return [once(part) for part in head], twins
 
 
 def _rule(name: str, definitions: list[tuple[int, Branch]]) -> Rule:

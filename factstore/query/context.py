@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from factstore import registry
 from factstore.errors import QueryError
@@ -12,7 +13,7 @@ from factstore.query.ast import Clause, Pattern
 from factstore.query.clauses import DEFAULT_SOURCE
 from factstore.query.facts import Facts
 from factstore.query.forms import hint, nearest, shown
-from factstore.query.functions import FUNCTIONS
+from factstore.query.functions import FUNCTIONS, get_by_keyword, plain_name
 from factstore.query.guard import Guard
 from factstore.query.lookups import LOOKUPS
 from factstore.query.places import Limits, Match
@@ -145,7 +146,6 @@ class Context:
 
 # The clauses solved over a relation, and which of their variables to keep: `run.solve`, for what stands below it.
 Solve: TypeAlias = Callable[[Context, tuple[Clause, ...], Relation, frozenset[str]], Relation]
-_CLOJURE: Final = "clojure.core/"
 
 
 def function_named(name: str, form: Any) -> Callable[..., Any]:
@@ -153,7 +153,9 @@ def function_named(name: str, form: Any) -> Callable[..., Any]:
 
     Raises: QueryError(:db.error/unknown-function), with the nearest known names.
     """
-    found = FUNCTIONS.get(name.removeprefix(_CLOJURE)) or registry.lookup(name)
+    if name.startswith(":"):
+        return partial(get_by_keyword, name)
+    found = FUNCTIONS.get(plain_name(name)) or registry.lookup(name)
     if found is None:
         near = nearest(name, FUNCTIONS) or registry.nearest(name) or nearest(name, LOOKUPS)
         raise QueryError(

@@ -2,17 +2,22 @@
 
 find    = named+ | [named ...] | [named+] | named .
 named   = element | (as element ?name)
-element = variable | (aggregate argument* variable) | (pull source? variable pattern)
+element = variable | (aggregate argument* variable) | (pull source? variable (pattern | symbol of :in))
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from factstore.query.aggregates import AGGREGATES
 from factstore.query.ast import COLLECTION, RELATION, SCALAR, TUPLE, Aggregate, Constant, Element, PullExpression, Variable
 from factstore.query.clauses import DEFAULT_SOURCE
-from factstore.query.forms import Dialect, invalid, is_sequence, shown
+from factstore.query.forms import Dialect, invalid, is_sequence, shown, unquoted
+from factstore.query.functions import plain_name
+
+_INPUT_NAME: Final = re.compile(r"[?\w][\w.*+!/?<>=-]*")  # in Python data the EDN text of a pattern is a str too
 
 
 class Find(NamedTuple):
@@ -95,8 +100,15 @@ def _pull(form: Any, dialect: Dialect) -> PullExpression:
     name = dialect.variable(rest[0]) if len(rest) == 2 else None
     if name is None or source is None:
         raise invalid("a pull expression is (pull source? ?entity pattern)", form)
-    pattern = dialect.variable(rest[1])
-    return PullExpression(source, name, rest[1] if pattern is None else Variable(pattern), form)
+    return PullExpression(source, name, _pattern(unquoted(rest[1]), dialect), form)
+
+
+def _pattern(form: Any, dialect: Dialect) -> Any:
+    """Return the pattern of a pull expression: the form itself, or the input that a variable or a plain symbol names."""
+    name = dialect.name(form)
+    if name is None or name == "*" or (dialect.plain and not _INPUT_NAME.fullmatch(name)):
+        return form
+    return Variable(name)
 
 
 def _aggregate(form: Any, dialect: Dialect) -> Aggregate:
@@ -109,4 +121,5 @@ def _aggregate(form: Any, dialect: Dialect) -> Aggregate:
     args = tuple(dialect.special(part) or Constant(dialect.constant(part)) for part in parts[:-1])
     if any(not isinstance(term, Constant | Variable) for term in args):
         raise invalid("what stands before the variable of an aggregate is a constant or an input", form)
-    return Aggregate(function, args, name, form)
+    plain = plain_name(function)
+    return Aggregate(plain if plain in AGGREGATES else function, args, name, form)

@@ -16,9 +16,10 @@ from factstore.datom import tx_of
 from factstore.errors import QueryError
 from factstore.query import algebra, derived
 from factstore.query.ast import BLANK, Blank, Constant, Pattern, Term, Variable
-from factstore.query.forms import hint, invalid, shown
+from factstore.query.forms import hint, shown
 from factstore.query.places import (
     ANY,
+    PLACES,
     UNKNOWN,
     Limits,
     Match,
@@ -26,6 +27,7 @@ from factstore.query.places import (
     Read,
     all_of,
     both,
+    check_terms,
     is_known,
     joined,
     narrowed,
@@ -47,7 +49,6 @@ FEW: Final = 48  # rows up to which reading one by one is faster than by column
 _WHOLE_COLUMN_PAYS: Final = 16  # reading a sixteenth of a column costs about what reading all of it does
 _SORTED_AT_ONCE: Final = 1 << 18  # rows of an attribute that are put in order for the sake of one range, for the next may come
 _SEARCHES_PER_ROW: Final = 40  # rows that can be put into a dictionary in the time of one search by value
-_PLACES: Final = 5
 _PLACES_OF_POINT: Final = 3
 
 
@@ -67,10 +68,9 @@ class Facts:
 
     def check(self, pattern: Pattern) -> None:
         """Raise QueryError for a pattern that no facts could match because it does not fit the schema."""
-        if len(pattern.terms) > _PLACES:
-            raise invalid("a pattern over facts has at most five places, [e a v tx op]", pattern.form)
-        if len(pattern.terms) > 1 and isinstance(pattern.terms[1], Constant):
-            self.attribute(pattern.terms[1].value, pattern.form)
+        a = pattern.terms[1] if len(pattern.terms) > 1 else BLANK
+        attribute = self.attribute(a.value, pattern.form) if isinstance(a, Constant) else None
+        check_terms(pattern, takes_symbols=attribute is None or attribute.value_type.name == "symbol")
 
     def attribute(self, key: Any, form: Any) -> Attribute:
         """Return the attribute that a query names.
@@ -265,7 +265,7 @@ class Facts:
         places: list[Place] = []
         same: list[tuple[str, str]] = []
         masks: list[list[bool]] = []
-        for i, term in enumerate((*pattern.terms, *(BLANK,) * (_PLACES - len(pattern.terms)))):
+        for i, term in enumerate((*pattern.terms, *(BLANK,) * (PLACES - len(pattern.terms)))):
             if i == 1:
                 continue
             if isinstance(term, Blank):

@@ -20,6 +20,7 @@ from factstore.query.aggregates import AGGREGATES, GROUPED, aggregated
 from factstore.query.ast import COLLECTION, RELATION, SCALAR, TUPLE, Aggregate, Constant, Element, PullExpression, Query, Variable
 from factstore.query.context import Context, Solve
 from factstore.query.forms import hint, invalid, nearest, shown
+from factstore.query.functions import FUNCTIONS, plain_name
 from factstore.query.guard import Guard
 from factstore.query.ordering import ordered
 from factstore.query.relation import Column, Ints, Relation, frozen
@@ -130,6 +131,8 @@ def _constant(term: Variable | Constant, constants: dict[str, Any], form: Any) -
 
 def _function(element: Aggregate) -> Callable[..., Any]:
     found = AGGREGATES.get(element.function) or registry.lookup(element.function)
+    if found is None and element.function.startswith("clojure."):  # a function of collections, given all values of a group
+        found = FUNCTIONS.get(plain_name(element.function))
     if found is None:
         near = nearest(element.function, AGGREGATES) or registry.nearest(element.function)
         raise QueryError(

@@ -47,6 +47,25 @@ def holds_symbol(form: Any) -> bool:
     return False
 
 
+def is_quoted(form: Any) -> bool:
+    """Tell whether a form is `(quote form)`, which `'form` is read as."""
+    return isinstance(form, _SEQUENCE) and len(form) == 2 and type(form[0]) is Symbol and form[0] == "quote"
+
+
+def unquoted(form: Any) -> Any:
+    """Return a form without the quote before it, if it has one."""
+    return form[1] if is_quoted(form) else form
+
+
+def without_quotes(form: Any) -> Any:
+    """Return a form with every quoted part in it replaced by what is quoted."""
+    if is_quoted(form):
+        return form[1]
+    if isinstance(form, dict):
+        return {without_quotes(key): without_quotes(value) for key, value in form.items()}
+    return type(form)(map(without_quotes, form)) if type(form) in _COLLECTIONS else form
+
+
 def shown(form: Any) -> str:
     """Return a form as EDN text for a message, or as Python shows it, cut when it is long."""
     try:
@@ -77,7 +96,7 @@ def read_text(text: str, what: str) -> Any:
     Raises: QueryError(:db.error/invalid-query) with line and column.
     """
     try:
-        return edn.read(text)
+        return edn.read(text, quotes=True)
     except ReadError as error:
         where = {name: error.data[name] for name in ("line", "column") if name in error.data}
         raise QueryError(":db.error/invalid-query", f"the text of {what} is not EDN: {error.message}", text=text, **where) from error

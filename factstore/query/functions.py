@@ -20,10 +20,17 @@ from typing import Any, Final
 from factstore import edn
 from factstore.query.relation import frozen, strict
 from factstore.quoting import described, quoted
-from factstore.values import Keyword, Symbol, order_key
+from factstore.values import Keyword, Symbol
 
 _NUMBERS: Final = frozenset((int, float, Decimal, Fraction))
+_VECTORS: Final = frozenset((tuple, list))
 _TEXTS: Final = (str,)
+
+
+def plain_name(name: str) -> str:
+    """Return the name that a function is known by here: without the namespace of Clojure's core or of Datomic's API."""
+    space, slash, rest = name.partition("/")
+    return rest if slash and rest and space in ("clojure.core", "datomic.api") else name
 
 
 def truthy(value: Any) -> bool:
@@ -35,21 +42,28 @@ def truthy(value: Any) -> bool:
 
 
 def _comparable(x: Any, y: Any) -> tuple[Any, Any]:
-    """Return what orders two values: numbers by value, anything else among its own type."""
+    """Return what orders two values: numbers by value, vectors slot by slot, anything else among its own type; nil comes first."""
     a, b = type(x), type(y)
     if a in _NUMBERS and b in _NUMBERS:
         return x, y
-    if a is b and a is not type(None):
-        return (order_key(x), order_key(y)) if a is tuple else (x, y)
+    if a in _VECTORS and b in _VECTORS:
+        return _compare_slots(x, y), 0
+    if x is None or y is None:
+        return x is not None, y is not None
+    if a is b:
+        return x, y
     if isinstance(x, datetime) and isinstance(y, datetime):
         return x, y
     raise TypeError(f"{quoted(x)} and {quoted(y)} have no order between them")
 
 
+def _compare_slots(x: Sequence[Any], y: Sequence[Any]) -> int:
+    """Compare two vectors slot by slot; of two that agree as far as the shorter goes, the longer is greater."""
+    return next((found for found in map(compare, x, y) if found), compare(len(x), len(y)))
+
+
 def compare(x: Any, y: Any) -> int:
     """Return -1, 0 or 1; nil comes first."""
-    if x is None or y is None:
-        return (x is not None) - (y is not None)
     x, y = _comparable(x, y)
     return int(x > y) - int(x < y)
 
@@ -293,6 +307,11 @@ def _get(holder: Any, key: Any, default: Any = None) -> Any:
     if isinstance(holder, Sequence) and type(key) is int and 0 <= key < len(holder):
         return holder[key]
     return default
+
+
+def get_by_keyword(key: str, holder: Any, default: Any = None) -> Any:
+    """Return what a map, an entity or a set has under a keyword, as Clojure does when a keyword is called; nil for anything else."""
+    return _get(holder, Keyword(key), default) if isinstance(holder, Mapping | Set) else default
 
 
 def contains(holder: Any, key: Any) -> bool:

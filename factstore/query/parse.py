@@ -3,20 +3,20 @@
     query   = [:find find section*] | {:find [find] section*} | the EDN text of either
     section = :with variable+ | :in input* | :where clause* | :keys, :strs or :syms name+
             | :having condition+ | :order-by key+ | :limit n | :offset n | :timeout ms
-    input   = source | % | binding
+    input   = source | % | binding | the plain symbol that a pull expression has for its pattern
 
 `find` is in `elements`, `condition` and `key` in `sections`, `clause` and `binding` in `clauses`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, Final
 
-from factstore.query.ast import Input, Query, RulesInput, SourceInput
+from factstore.query.ast import Input, PullExpression, Query, RulesInput, SourceInput, Variable
 from factstore.query.clauses import DEFAULT_SOURCE, parse_binding, parse_clauses
-from factstore.query.elements import parse_find
-from factstore.query.forms import Dialect, hint, invalid, is_sequence, nearest, read_text, shown
+from factstore.query.elements import Find, parse_find
+from factstore.query.forms import Dialect, hint, invalid, is_sequence, nearest, read_text, shown, unquoted
 from factstore.query.sections import DIRECTIONS, parse_having, parse_keys, parse_orders
 
 _SECTIONS: Final = frozenset(
@@ -29,8 +29,7 @@ def parse_query(form: Any) -> Query:
 
     Raises: QueryError(:db.error/invalid-query), pointing at the part that is wrong.
     """
-    if isinstance(form, str):
-        form = read_text(form, "the query")
+    form = unquoted(read_text(form, "the query") if isinstance(form, str) else form)
     dialect = Dialect.of(form)
     sections = _sections(form, dialect)
     if not sections.get(":find"):
@@ -41,7 +40,7 @@ def parse_query(form: Any) -> Query:
         elements=find.elements,
         columns=find.columns,
         with_names=tuple(_variable(part, dialect, ":with") for part in sections.get(":with", ())),
-        inputs=_inputs(sections.get(":in"), dialect),
+        inputs=_inputs(sections.get(":in"), dialect, find),
         clauses=parse_clauses(sections.get(":where", []), dialect),
         keys=parse_keys(sections, find, dialect),
         having=parse_having(sections.get(":having", []), find, dialect),
@@ -93,22 +92,26 @@ def _variable(form: Any, dialect: Dialect, where: str) -> str:
     return name
 
 
-def _inputs(parts: list[Any] | None, dialect: Dialect) -> tuple[Input, ...]:
+def _inputs(parts: list[Any] | None, dialect: Dialect, find: Find) -> tuple[Input, ...]:
     if parts is None:
         return (SourceInput(DEFAULT_SOURCE),)
-    inputs = tuple(_input(part, dialect, parts) for part in parts)
+    pulled = (element.pattern for element in find.elements if isinstance(element, PullExpression))
+    patterns = {pattern.name for pattern in pulled if isinstance(pattern, Variable)}
+    inputs = tuple(_input(part, dialect, parts, patterns) for part in parts)
     names = [part.name for part in inputs if isinstance(part, SourceInput)]
     if len(set(names)) < len(names) or sum(isinstance(part, RulesInput) for part in inputs) > 1:
         raise invalid("a source or % is named twice in :in", parts)
     return inputs
 
 
-def _input(form: Any, dialect: Dialect, parts: Any) -> Input:
+def _input(form: Any, dialect: Dialect, parts: Any, patterns: Set[str]) -> Input:
     source = dialect.source(form)
     if source is not None:
         return SourceInput(source)
     if dialect.is_symbol(form, "%"):
         return RulesInput()
+    if dialect.name(form) in patterns:
+        return Variable(str(form))
     return parse_binding(form, dialect, parts)
 
 

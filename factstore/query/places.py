@@ -12,9 +12,13 @@ import numpy as np
 
 from factstore.query import algebra
 from factstore.query.ast import Constant, Pattern, Term, Variable
+from factstore.query.forms import invalid
 from factstore.query.relation import Array, Column, Relation, concatenated, empty, strict
+from factstore.values import Symbol
 
 UNKNOWN: Final = object()
+PLACES: Final = 5
+_VALUE: Final = 2
 
 
 class Limits(NamedTuple):
@@ -122,6 +126,21 @@ def both(keep: Any, other: Any) -> Any:
     if isinstance(keep, list) and isinstance(other, list):
         return [a and b for a, b in zip(keep, other, strict=True)]
     return np.asarray(keep, bool) & np.asarray(other, bool)
+
+
+def check_terms(pattern: Pattern, *, takes_symbols: bool) -> None:
+    """Refuse more places than a fact has, and a symbol where no fact can have one: most likely a variable without its question mark.
+
+    Args:
+        takes_symbols: whether the pattern's attribute, as far as it is known, has symbols for values.
+    Raises: QueryError(:db.error/invalid-query).
+    """
+    if len(pattern.terms) > PLACES:
+        raise invalid("a pattern over facts has at most five places, [e a v tx op]", pattern.form)
+    for place, term in enumerate(pattern.terms):
+        if isinstance(term, Constant) and type(term.value) is Symbol and not (place == _VALUE and takes_symbols):
+            message = f"no fact can have the symbol {term.value} in this place; a variable begins with a question mark"
+            raise invalid(message, pattern.form)
 
 
 def all_of(keep: list[bool] | Array) -> bool:

@@ -74,6 +74,8 @@ def prepared(
     query: Query, inputs: tuple[Any, ...], subquery: Callable[..., Any], guard: Guard | None = None, steps: list[Any] | None = None
 ) -> tuple[Context, Relation]:
     """Return what a run of a query needs, and the relation that its inputs are; whatever is wrong with either is raised here."""
+    if not inputs and query.inputs == (SourceInput(DEFAULT_SOURCE),) and not _reads_sources(query):
+        inputs = ((),)
     if len(inputs) != len(query.inputs):
         raise QueryError(
             ":db.error/invalid-inputs",
@@ -92,6 +94,15 @@ def prepared(
             relation = join(relation, _input(part, value))
     _check(query, context, relation)
     return context, relation
+
+
+def _reads_sources(query: Query) -> bool:
+    """Tell whether any part of a query reads a source; one that calculates only needs no input."""
+    reads = any(
+        isinstance(clause, Pattern | RuleCall) or (isinstance(clause, Call) and any(isinstance(term, SourceName) for term in clause.args))
+        for clause in walk(query.clauses)
+    )
+    return reads or query.pulls
 
 
 def _input(part: Any, value: Any) -> Relation:

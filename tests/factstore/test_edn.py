@@ -145,7 +145,19 @@ REFUSALS: list[tuple[str, int, int, str]] = [
     ("[1 #_]", 1, 6, "expected a form after #_, got ]"),
     ("[#inst]", 1, 7, "expected a form after #inst, got ]"),
     ("[#nope 1]", 1, 2, "got #nope"),
-    ("#", 1, 1, "expected one of the tags"),
+    ("#", 1, 1, "reader syntax of Clojure source"),
+    ('[#"a.b"]', 1, 2, "reader syntax of Clojure source"),
+    ("[1 #(inc %)]", 1, 4, "reader syntax of Clojure source"),
+    ("[#'a/b]", 1, 2, "reader syntax of Clojure source"),
+    ("[1\n #?(:clj 2)]", 2, 2, "a reader conditional of Clojure source"),
+    ("[#?@(:clj [2])]", 1, 2, "a reader conditional of Clojure source"),
+    ("{:a ^:dynamic b}", 1, 5, "metadata of Clojure source"),
+    ("[^{:doc 1} b]", 1, 2, "metadata of Clojure source"),
+    ("[`a]", 1, 2, "a syntax quote of Clojure source"),
+    ("[~a]", 1, 2, "an unquote of Clojure source"),
+    ("[@a]", 1, 2, "a dereference of Clojure source"),
+    ("[1 '[a]]", 1, 4, "a quote of Clojure source"),
+    ("[#db/fn {}]", 1, 2, "expected one of the tags"),
     ("##Nope", 1, 1, "expected a symbol"),
     ('#inst "yesterday"', 1, 1, "expected an instant"),
     ('#inst "2026-02-30"', 1, 1, "day is out of range"),
@@ -158,7 +170,7 @@ REFUSALS: list[tuple[str, int, int, str]] = [
     ("::a", 1, 1, "a keyword looks like"),
     (":a/", 1, 1, "a keyword looks like"),
     ("a/", 1, 1, "expected a symbol"),
-    ("'a", 1, 1, "expected a symbol"),
+    ("'a", 1, 1, "a quote of Clojure source"),
     ("#{" + "[" * 200, 1, 103, "at most 100 levels"),
 ]
 
@@ -191,6 +203,15 @@ def test_what_is_wrong_with_a_text_is_refused_with_its_place(text: str, line: in
         edn.read(text)
     assert (":db.error/invalid-edn", line, column) == (caught.value.code, caught.value.line, caught.value.column)
     assert part in caught.value.message
+
+
+def test_a_quoted_form_is_read_where_quotes_are_allowed() -> None:
+    quote = Symbol("quote")
+    assert (Symbol("q"), (quote, [K(":find"), Symbol("?x'")]), (quote, Symbol("a"))) == edn.read("(q '[:find ?x'] 'a)", quotes=True)
+    for text, column in (("[']", 3), ("'", 1)):
+        with pytest.raises(ReadError, match="expected a form after '") as caught:
+            edn.read(text, quotes=True)
+        assert column == caught.value.column
 
 
 def test_not_a_number_is_read_and_written() -> None:
