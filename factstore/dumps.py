@@ -72,7 +72,7 @@ def _kept(schema: Schema, only: Collection[str], without: Collection[str]) -> di
     attributes = [a for a in schema.attributes if a.id < FIRST_FREE_ID or ((not wanted or a.id in wanted) and a.id not in left_out)]
     ids = {attribute.id for attribute in attributes}
     # A composite repeats what it is made of.
-    return {a.id: a for a in attributes if all(schema.attribute(member).id in ids for member in a.tuple_attrs)}
+    return {a.id: a for a in attributes if ids.issuperset(a.members)}
 
 
 def _write(file: IO[bytes], storage: Storage, db: Database, kept: dict[int, Attribute], upto: int) -> Manifest:

@@ -49,7 +49,7 @@ def kind_of(attribute: Attribute) -> type:
 def slot_types(schema: Schema, attribute: Attribute) -> tuple[ValueType, ...]:
     """Return the types of a tuple's slots, to be read modulo its length; empty for what is no tuple."""
     if attribute.tuple_attrs:
-        return tuple(schema.attribute(member).value_type for member in attribute.tuple_attrs)
+        return tuple(schema.attribute(member).value_type for member in attribute.members)
     return attribute.tuple_slot_types
 
 

@@ -7,7 +7,7 @@ It is never time-travelled: every view of a database reads with the newest schem
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -72,7 +72,8 @@ class Attribute:
     stamp: Keyword | None = None  # STAMP_CREATED, STAMP_UPDATED or None
     doc: str | None = None
     preds: tuple[str, ...] = ()  # symbols of registered predicates a value must satisfy
-    tuple_attrs: tuple[Keyword, ...] = ()  # composite: the attributes it is made of
+    members: tuple[int, ...] = ()  # composite: the attributes it is made of
+    tuple_attrs: tuple[Keyword, ...] = ()  # composite: the present idents of those
     member_types: tuple[ValueType, ...] = ()  # composite: the types of those
     tuple_types: tuple[ValueType, ...] = ()  # heterogeneous: one type a slot
     tuple_type: ValueType | None = None  # homogeneous: the type of all slots
@@ -121,14 +122,20 @@ class Attribute:
 class Schema:
     """All attributes and idents of a database; immutable. Build on `EMPTY` with `plus`."""
 
-    __slots__ = ("_by_key", "_composites", "_facts", "_ident_of", "_idents", "references", "stamps")
+    __slots__ = ("_by_key", "_composites", "_facts", "_ident_of", "_idents", "_names", "references", "stamps")
 
     def __init__(
-        self, facts: PMap[int, PMap[int, Any]], idents: PMap[str, int], ident_of: PMap[int, Keyword], by_key: dict[Any, Attribute]
+        self,
+        facts: PMap[int, PMap[int, Any]],
+        idents: PMap[str, int],
+        ident_of: PMap[int, Keyword],
+        names: Names,
+        by_key: dict[Any, Attribute],
     ) -> None:
         self._facts = facts
         self._idents = idents
         self._ident_of = ident_of
+        self._names = names
         # A plain dict, never written after this line: attributes are looked up for every form of every transaction.
         self._by_key = by_key
         distinct = {id(attribute): attribute for attribute in by_key.values()}.values()
@@ -136,9 +143,8 @@ class Schema:
         self.stamps = tuple(sorted((attribute for attribute in distinct if attribute.stamp is not None), key=lambda found: found.id))
         composites: dict[int, list[Attribute]] = {}
         for attribute in distinct:
-            for member in attribute.tuple_attrs:
-                if member in by_key:
-                    composites.setdefault(by_key[member].id, []).append(attribute)
+            for member in attribute.members:
+                composites.setdefault(member, []).append(attribute)
         self._composites = {a: tuple(found) for a, found in composites.items()}
 
     def find(self, key: int | str) -> Attribute | None:
@@ -179,6 +185,14 @@ class Schema:
         """Return the present ident of an entity; None when it has none."""
         return self._ident_of.get(eid)
 
+    def required(self, spec: int) -> dict[str, int | None]:
+        """Return the attributes that an entity spec asks for: the names that it has for them, and their ids; None for no attribute.
+
+        A name in a spec means the attribute that had it when the spec was transacted, whatever either is called now.
+        """
+        wanted = self.properties(spec).get(ENTITY_ATTRS, ())
+        return {name: self._names.meant(spec, ENTITY_ATTRS, name) for name in sorted(wanted)}
+
     @property
     def has_composites(self) -> bool:
         """Whether any attribute is a composite tuple."""
@@ -198,27 +212,67 @@ class Schema:
         system = [fact for fact in facts if fact[1] < FIRST_FREE_ID and fact[1] not in OF_TRANSACTIONS]
         system.sort(key=lambda fact: fact[4])  # what is retracted goes before what replaces it
         known, idents, ident_of = self._facts, self._idents, self._ident_of
-        for e, a, v, _t, added in system:
+        for e, a, v, _, added in system:
             known = known.set(e, _with_fact(known.get(e, pmap()), a, v, added))
             if a == IDENT and added:
                 idents, ident_of = idents.set(v, e), ident_of.set(e, v)
             elif a == IDENT and ident_of.get(e) == v:
                 ident_of = ident_of.remove(e)
+        names = self._names.plus(system)
         changed = {fact[0] for fact in system}
-        return Schema(known, idents, ident_of, self._attributes_after(changed, known, idents, ident_of))
+        changed.update(composite.id for e in tuple(changed) for composite in self.composites_of(e))  # they show its ident
+        changed.update(names.composites_naming({fact[2] for fact in system if fact[1] == IDENT and fact[4]}))
+        return Schema(known, idents, ident_of, names, self._attributes_after(changed, known, idents, ident_of, names))
 
     def _attributes_after(
-        self, changed: set[int], known: PMap[int, PMap[int, Any]], idents: PMap[str, int], ident_of: PMap[int, Keyword]
+        self, changed: set[int], known: PMap[int, PMap[int, Any]], idents: PMap[str, int], ident_of: PMap[int, Keyword], names: Names
     ) -> dict[Any, Attribute]:
         by_id = {a.id: a for a in self._by_key.values() if a.id not in changed}
         for eid in changed:
-            members = [known[idents[name]] for name in known[eid].get(TUPLE_ATTRS, ()) if name in idents]
-            attribute = _attribute(eid, known[eid], ident_of, members)
+            attribute = _attribute(eid, known, ident_of, names)
             if attribute is not None:
                 by_id[eid] = attribute
         by_key: dict[Any, Attribute] = dict(by_id)
         by_key.update((name, by_id[eid]) for name, eid in idents.items() if eid in by_id)
         return by_key
+
+
+class Names:
+    """Which entity a name meant when a fact with that name was transacted; immutable.
+
+    Facts of the schema name attributes, and names can be given to others later. A name in such a fact means the entity that had it
+    then; where none had it yet, the first that got it.
+    """
+
+    __slots__ = ("_given", "_said")
+
+    def __init__(self, given: PMap[str, tuple[tuple[int, int], ...]], said: PMap[tuple[int, int, Any], int]) -> None:
+        self._given = given  # name → when it was given, and to which entity, in order of t
+        self._said = said  # (e, a, v) of a fact that names others → its t
+
+    def plus(self, facts: Sequence[Fact]) -> Names:
+        """Return the names after these facts."""
+        given, said = self._given, self._said
+        for e, a, v, t, added in facts:
+            if a == IDENT and added:
+                given = given.set(v, tuple(sorted({*given.get(v, ()), (t, e)})))
+            elif a in _NAMING:
+                said = said.set((e, a, v), t) if added else said.discard((e, a, v))
+        return Names(given, said)
+
+    def composites_naming(self, given: Set[Any]) -> list[int]:
+        """Return the composite tuples that have any of these names among those of their members."""
+        return [e for e, a, v in self._said if a == TUPLE_ATTRS and not given.isdisjoint(v)] if given else []
+
+    def meant(self, e: int, a: int, v: Any, name: str | None = None) -> int | None:
+        """Return the entity that a fact names by its value, or by `name`, a part of it; None when no entity ever had that name."""
+        given = self._given.get(v if name is None else name, ())
+        t = self._said.get((e, a, v), 0)
+        by_then = [eid for since, eid in given if since <= t]
+        return by_then[-1] if by_then else given[0][1] if given else None
+
+
+_NAMING: Final = frozenset({TUPLE_ATTRS, ENTITY_ATTRS})
 
 
 def _with_fact(properties: PMap[int, Any], a: int, v: Any, added: bool) -> PMap[int, Any]:
@@ -228,15 +282,16 @@ def _with_fact(properties: PMap[int, Any], a: int, v: Any, added: bool) -> PMap[
     return properties.set(a, v) if added else properties.discard(a)
 
 
-def _attribute(
-    eid: int, properties: Mapping[int, Any], ident_of: Mapping[int, Keyword], members: Sequence[Mapping[int, Any]]
-) -> Attribute | None:
-    """Build the attribute these properties describe; None when they describe an entity that is none."""
+def _attribute(eid: int, known: Mapping[int, Mapping[int, Any]], ident_of: Mapping[int, Keyword], names: Names) -> Attribute | None:
+    """Build the attribute that the properties of an entity describe; None when they describe none."""
+    properties = known[eid]
     ident, value_type, cardinality = properties.get(IDENT), properties.get(VALUE_TYPE), properties.get(CARDINALITY)
     if ident is None or value_type is None or cardinality is None:
         return None
     unique = properties.get(UNIQUE)
     tuple_type = properties.get(TUPLE_TYPE)
+    named = properties.get(TUPLE_ATTRS, ())
+    members = tuple(member for name in named if (member := names.meant(eid, TUPLE_ATTRS, named, name)) is not None)
     return Attribute(
         id=eid,
         ident=ident,
@@ -250,11 +305,12 @@ def _attribute(
         stamp=ident_of.get(properties.get(STAMP, -1)),
         doc=properties.get(DOC),
         preds=tuple(sorted(properties.get(ATTR_PREDS, ()))),
-        tuple_attrs=properties.get(TUPLE_ATTRS, ()),
-        member_types=tuple(VALUE_TYPES[ident_of[member[VALUE_TYPE]]] for member in members if VALUE_TYPE in member),
+        members=members,
+        tuple_attrs=tuple(ident_of.get(member, name) for member, name in zip(members, named, strict=False)),
+        member_types=tuple(VALUE_TYPES[ident_of[known[member][VALUE_TYPE]]] for member in members if VALUE_TYPE in known[member]),
         tuple_types=tuple(VALUE_TYPES[name] for name in properties.get(TUPLE_TYPES, ())),
         tuple_type=None if tuple_type is None else VALUE_TYPES[tuple_type],
     )
 
 
-EMPTY: Final = Schema(pmap(), pmap(), pmap(), {})
+EMPTY: Final = Schema(pmap(), pmap(), pmap(), Names(pmap(), pmap()), {})

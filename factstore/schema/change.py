@@ -188,7 +188,7 @@ class _Change:
     def _altered(self, known: Attribute, after: Properties) -> Iterator[Violation]:
         before = self._schema.properties(known.id)
         for a in _FIXED:
-            if before.get(a) != after.get(a):
+            if before.get(a) != after.get(a) and not (a == at.TUPLE_ATTRS and self._same_members(known, after)):
                 yield self._unsupported(known, a, before.get(a), after.get(a))
         for a in (at.IDENT, at.CARDINALITY):
             if a not in after:
@@ -199,6 +199,11 @@ class _Change:
             yield from self._cardinality(known, after[at.CARDINALITY] == _MANY)
         if known.unique is None and at.UNIQUE in after:
             yield from self._unique(known)
+
+    def _same_members(self, known: Attribute, after: Properties) -> bool:
+        """Tell whether other names of a composite's members mean the same attributes, which were renamed."""
+        names = after.get(at.TUPLE_ATTRS, ())
+        return known.members == tuple(self._named.get(name, self._schema.entid(name)) for name in names)
 
     def _unsupported(self, known: Attribute, a: int, was: Any, now: Any) -> Violation:
         name = SCHEMA.attribute(a).ident

@@ -13,7 +13,7 @@ from factstore.datom import Fact, tx_of
 from factstore.db import Database
 from factstore.errors import CasFailed, SchemaError, UniqueConflict
 from factstore.quoting import quoted
-from factstore.schema.attribute import ENTITY_ATTRS, ENTITY_PREDS, Attribute
+from factstore.schema.attribute import ENTITY_PREDS, Attribute
 from factstore.schema.change import violations
 from factstore.transact.expand import ENSURED, INSTANTS, PREDICATED, REQUIRED, RETRACTED, SWAPS, WRITTEN, Claim, Claims
 from factstore.transact.forms import Place, shown
@@ -249,9 +249,9 @@ def _check_required(
 
 def _check_spec(claims: Claims, claim: Claim, db_after: Database, functions: Functions) -> None:
     e, attribute, spec, place = claim
-    properties = db_after.schema.properties(spec)
-    wanted, predicates = properties.get(ENTITY_ATTRS, frozenset()), properties.get(ENTITY_PREDS, frozenset())
-    name = db_after.schema.ident(spec) or spec
+    schema = db_after.schema
+    wanted, predicates = schema.required(spec), schema.properties(spec).get(ENTITY_PREDS, frozenset())
+    name = schema.ident(spec) or spec
     if not wanted and not predicates:
         claims.problems.add(
             ":db.error/not-an-entity-spec",
@@ -260,7 +260,7 @@ def _check_spec(claims: Claims, claim: Claim, db_after: Database, functions: Fun
             attribute,
             spec=name,
         )
-    missing = [key for key in sorted(wanted) if not _has(db_after, e, key)]
+    missing = [(a and schema.ident(a)) or key for key, a in wanted.items() if not _has(db_after, e, a)] if wanted else []
     if missing:
         claims.problems.add(
             ":db.error/entity-attr",
@@ -286,6 +286,5 @@ def _check_spec(claims: Claims, claim: Claim, db_after: Database, functions: Fun
             )
 
 
-def _has(db: Database, e: int, key: str) -> bool:
-    attribute = db.schema.find(key)
-    return attribute is not None and bool(db.view.values_of(e, attribute.id))
+def _has(db: Database, e: int, a: int | None) -> bool:
+    return a is not None and db.schema.find(a) is not None and bool(db.view.values_of(e, a))

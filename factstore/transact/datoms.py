@@ -149,7 +149,7 @@ class _Datoms:
             self._compose(e, composite, after)
 
     def _compose(self, e: int, composite: Attribute, after: dict[tuple[int, int], Stored]) -> None:
-        slots = tuple(self._after(e, self.claims.schema.attribute(member).id, after) for member in composite.tuple_attrs)
+        slots = tuple(self._after(e, member, after) for member in composite.members)
         known = self._known(e, composite.id)
         if known:
             if known[0] == slots:

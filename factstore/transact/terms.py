@@ -355,7 +355,7 @@ class Terms:
 
     def _slot_types(self, attribute: Attribute) -> Sequence[ValueType]:
         if attribute.tuple_attrs:
-            return [self.schema.attribute(member).value_type for member in attribute.tuple_attrs]
+            return [self.schema.attribute(member).value_type for member in attribute.members]
         return attribute.tuple_slot_types
 
     def _tuple_slot(self, slot_type: ValueType, slot: Any, attribute: Attribute, place: Place) -> Stored:
