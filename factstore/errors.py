@@ -41,6 +41,7 @@ CATEGORIES: Final[Mapping[str, str]] = {
     ":db.error/not-an-entity": "not-found",
     ":db.error/storage-conflict": "conflict",
     ":db.error/storage-fenced": "conflict",
+    ":db.error/file-unavailable": "unavailable",
     ":db.error/storage-unavailable": "unavailable",
     ":db.error/storage-unknown-outcome": "interrupted",
     ":db.error/storage-corrupt": "fault",

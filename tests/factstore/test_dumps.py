@@ -281,3 +281,112 @@ def test_dump_undump_and_replay_from_the_command_line(tmp_path: Path) -> None:
     Path(file).write_bytes(Path(file).read_bytes()[:-9])
     assert 4 == CliRunner().invoke(main, ["undump", file, "--store", str(tmp_path / "c.facts")]).exit_code
     assert not (tmp_path / "c.facts").exists()
+
+
+# -- changes of the schema
+
+
+def renamed() -> factstore.Connection:
+    """Return a store in whose history an attribute was renamed, and its name given to another."""
+    conn = factstore.connect("memory:")
+    one = {":db/cardinality": ":db.cardinality/one"}
+    conn.transact([{":db/ident": ":item/tag", ":db/valueType": ":db.type/string", **one}])
+    conn.transact([{":db/id": "i", ":item/tag": "blue"}])
+    conn.transact([{":db/id": ":item/tag", ":db/ident": ":item/label"}])
+    conn.transact([{":db/ident": ":item/tag", ":db/valueType": ":db.type/long", **one}])
+    conn.transact([{":item/tag": 5, ":item/label": "red"}])
+    conn.transact([{":db/id": ":item/label", ":db/cardinality": ":db.cardinality/many"}, {":db/id": ":item/tag", ":db/index": True}])
+    conn.transact([{":item/label": ["green", "grey"]}])
+    return conn
+
+
+def labels(db: factstore.Database) -> list[Any]:
+    return [sorted((d.v for d in db.datoms("aevt", name)), key=str) for name in (":item/label", ":item/tag")]
+
+
+def test_a_history_with_changes_of_the_schema_is_undumped_and_replayed(tmp_path: Path, target: str) -> None:
+    conn, path = renamed(), tmp_path / "x.edn"
+    dump(conn, path)
+    with undumped(path, target) as again, others() as other:
+        start = other.db().basis_t
+        done = replay(other, path)
+        assert (conn.db().basis_t, 0) == (done.transactions, done.left_out)
+        for db in (conn.db(), again.db(), other.db()):
+            assert [["blue", "green", "grey", "red"], [5]] == labels(db)
+        assert [["blue"], []] == labels(other.db().as_of(start + 3))
+
+
+def test_the_log_of_another_store_is_replayed_under_the_names_of_its_end(tmp_path: Path) -> None:
+    conn, path = renamed(), tmp_path / "log.edn"
+    lines = [
+        {Keyword(":t"): made.t, Keyword(":data"): [[d.e, conn.db().ident(d.a), named(conn.db(), d), d.tx, d.added] for d in made.data]}
+        for made in conn.log().tx_range()
+    ]
+    path.write_text("".join(edn.write(line) + "\n" for line in lines))
+    with others() as other:
+        replay(other, path)
+        assert labels(conn.db()) == labels(other.db())
+
+
+def named(db: factstore.Database, datom: factstore.Datom) -> Any:
+    """Return a datom's value, a reference to a part of the schema as an ident."""
+    return db.ident(datom.v) or datom.v if db.attribute(datom.a).is_ref else datom.v
+
+
+def test_a_replay_that_is_rejected_leaves_the_store_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "x.edn"
+    dump(renamed(), path)
+    with others() as other:
+        other.transact([{":db/ident": ":item/tag", ":db/valueType": ":db.type/double", ":db/cardinality": ":db.cardinality/one"}])
+        before = told(other)
+        with pytest.raises(factstore.SchemaError, match=r"x\.edn, line 2: ") as caught:
+            replay(other, path)
+        assert (":db.error/unsupported-alter-schema", 2) == (caught.value.code, caught.value.line)
+        assert before == told(other)
+
+
+# -- files and arguments
+
+
+@pytest.mark.parametrize("path", [None, 5, b"x", "", "a\0b", ["x"]])
+def test_what_is_no_path_is_refused(tmp_path: Path, path: Any) -> None:
+    conn = lived()
+    for action in (lambda: dump(conn, path), lambda: verify(path), lambda: replay(conn, path)):
+        with pytest.raises(StorageError, match="expected the path of a file") as caught:
+            action()
+        assert ":db.error/file-unavailable" == caught.value.code
+
+
+def test_a_file_that_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
+    conn, before = lived(), lived().db().basis_t
+    missing, folder, below = tmp_path / "missing.edn", tmp_path, tmp_path / "no" / "x.edn"
+    for action, part in [
+        (lambda: dump(conn, below), "No such file"),
+        (lambda: dump(conn, folder), "directory"),
+        (lambda: verify(missing), "No such file"),
+        (lambda: replay(conn, missing), "No such file"),
+        (lambda: replay(conn, folder), "directory"),
+    ]:
+        with pytest.raises(StorageError, match=part) as caught:
+            action()
+        assert (":db.error/file-unavailable", "unavailable") == (caught.value.code, caught.value.category)
+    assert before == conn.db().basis_t
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"only": ":u/age"}, {"only": [5000]}, {"without": [None]}, {"without": 5}, {"upto": "2"}, {"upto": -1}, {"upto": 1 << 70}],
+)
+def test_an_odd_option_of_a_dump_is_refused_and_no_file_is_left(tmp_path: Path, options: Any) -> None:
+    with pytest.raises(factstore.DatabaseError):
+        dump(lived(), tmp_path / "x.edn", **options)
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options", [{"start": "2"}, {"start": -1}, {"upto": 1.5}])
+def test_an_odd_option_of_a_replay_is_refused(tmp_path: Path, options: Any) -> None:
+    dump(lived(), tmp_path / "x.edn")
+    with others() as other, pytest.raises(factstore.DatabaseError) as caught:
+        replay(other, tmp_path / "x.edn", **options)
+    assert ":db.error/invalid-range" == caught.value.code
