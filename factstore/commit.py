@@ -23,7 +23,8 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 from factstore import log
 from factstore.datom import Fact
 from factstore.db import Database, Snapshot
-from factstore.errors import Conflict, DatabaseError, TransactError, UnknownOutcome
+from factstore.errors import Closed, Conflict, DatabaseError, TransactError, UnknownOutcome
+from factstore.forks import FORKED
 from factstore.index.cache import Cache
 from factstore.index.column import Rows
 from factstore.index.directory import Index
@@ -111,6 +112,7 @@ class Committer:
         self._turn = Lock()
         self._starting = Lock()
         self._queue: deque[Request] = deque()
+        self._taken: Sequence[Request] = ()  # what was taken from the queue last
         self._encode = log.Encoder().encode
         self._ids = os.urandom(10)
         self._id = 0
@@ -286,6 +288,14 @@ class Committer:
         self._drain()
         self._indexing.close()
 
+    def after_fork(self) -> None:
+        """End, in a forked child, the futures that only a thread of the parent would end."""
+        for future in [request.future for request in (*self._queue, *self._taken)]:
+            if future._state != "FINISHED":  # not `done()`, which would wait for a thread that is not here
+                future.__init__()  # type: ignore[misc]  # with a lock that nobody holds, and without the parent's callbacks
+                future.set_exception(Closed(":db.error/storage-closed", f"{self.storage.description} {FORKED}"))
+        self._queue.clear()
+
     # -- the index
 
     def index(self) -> None:
@@ -305,7 +315,7 @@ class Committer:
     # -- in the turn
 
     def _commit_waiting(self) -> list[Outcome]:
-        waiting = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP))]
+        self._taken = waiting = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP))]
         # From here on nobody can cancel them.
         group = [request for request in waiting if request.future.set_running_or_notify_cancel()]
         try:

@@ -17,6 +17,7 @@ from factstore.conditions import Conditional
 from factstore.datom import TX_PARTITION, Datom, partition_of, t_of
 from factstore.db import Database, Point
 from factstore.errors import Closed, DatabaseError, TransactError
+from factstore.forks import FORKED, watch
 from factstore.inference import inferred
 from factstore.interactive import Transaction, transacting
 from factstore.quoting import quoted
@@ -118,7 +119,15 @@ class Connection:
         self._storage = storage
         self._committer = Committer(storage, cache_bytes=cache_bytes, clock=machine_clock if clock is None else in_micros(clock))
         self._closed = False
+        self._forked = False
         self._listeners: dict[object, Listener] = {}
+        watch(self)
+
+    def _after_fork(self) -> None:
+        """Be closed, in a forked child: everything that is under way goes on in the parent, and only there."""
+        self._closed = self._forked = True
+        self._listeners.clear()
+        self._committer.after_fork()
 
     def __repr__(self) -> str:
         return f"<Connection {self._storage.description}{' closed' if self._closed else ''}>"
@@ -327,7 +336,8 @@ class Connection:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise Closed(":db.error/storage-closed", f"{self._storage.description} was closed", store=self._storage.description)
+            why = FORKED if self._forked else "was closed"
+            raise Closed(":db.error/storage-closed", f"{self._storage.description} {why}", store=self._storage.description)
 
 
 class Inferring(Connection):

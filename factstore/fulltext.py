@@ -10,10 +10,11 @@ Law: the facts found are those of the database that was asked; who asked before 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from factstore.datom import tx_of
@@ -57,7 +58,16 @@ def search(db: Database, attribute: Attribute, words: str) -> list[Hit]:
 
 
 _known: WeakKeyDictionary[Any, dict[tuple[int, int], Texts]] = WeakKeyDictionary()
-_knowing: Final = Lock()
+_knowing = Lock()
+
+
+def _after_fork() -> None:
+    """Forget every text: a thread of the parent may have been at one of them."""
+    global _known, _knowing
+    _known, _knowing = WeakKeyDictionary(), Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def forget(store: object) -> None:

@@ -7,16 +7,23 @@ from collections.abc import Hashable
 from threading import Lock
 from typing import Any
 
+from factstore.forks import watch
+
 
 class Cache:
     """A mapping that forgets what was not used for longest once it holds more than `limit_bytes`."""
 
-    __slots__ = ("_entries", "_lock", "bytes", "limit_bytes")
+    __slots__ = ("__weakref__", "_entries", "_lock", "bytes", "limit_bytes")
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.bytes = 0
         self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._lock = Lock()
+        watch(self)
+
+    def _after_fork(self) -> None:
+        """Have a lock that nobody holds."""
         self._lock = Lock()
 
     def get(self, key: Hashable) -> Any:

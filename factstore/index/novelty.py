@@ -9,8 +9,9 @@ Law: in one transaction a retraction stands before the assertion that takes its 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from threading import Lock
+from threading import RLock
 from typing import Any, Final, NamedTuple
 
 from factstore.datom import Fact
@@ -20,7 +21,9 @@ from factstore.index.run import Run, extend_runs, joined
 # Newest first; a chain never changes, so a reader that holds one is safe from later appends.
 Chain = tuple[Fact, "Chain"] | None
 
-_catch_up = Lock()
+# Reentrant: whoever forks waits for it, so that a child never inherits a strand that another thread is halfway through.
+_catch_up = RLock()
+os.register_at_fork(before=_catch_up.acquire, after_in_parent=_catch_up.release, after_in_child=_catch_up.release)
 _FEW: Final = 64  # events that are sooner counted one by one than by making sorted runs
 
 

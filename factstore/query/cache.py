@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Any, Final
 
 from factstore.errors import QueryError
+from factstore.forks import watch
 from factstore.query.ast import Aggregate, Call, Query, RulesInput, SourceInput, walk
 from factstore.query.clauses import Rules
 from factstore.query.functions import FUNCTIONS
@@ -42,7 +43,7 @@ class AnswerCache:
     ([7, 7, 7], 2, 1)
     """
 
-    __slots__ = ("_entries", "_lock", "bytes", "hits", "max_bytes", "max_entries", "misses", "passed")
+    __slots__ = ("__weakref__", "_entries", "_lock", "bytes", "hits", "max_bytes", "max_entries", "misses", "passed")
 
     def __init__(self, *, max_bytes: int = 64 << 20, max_entries: int = 10_000) -> None:
         for name, given in (("max_bytes", max_bytes), ("max_entries", max_entries)):
@@ -53,6 +54,11 @@ class AnswerCache:
         self.passed = 0  # queries that cannot be kept
         self.bytes = 0
         self._entries: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
+        self._lock = Lock()
+        watch(self)
+
+    def _after_fork(self) -> None:
+        """Have a lock that nobody holds."""
         self._lock = Lock()
 
     def __len__(self) -> int:

@@ -20,11 +20,13 @@ from threading import Condition, Lock, RLock
 from typing import Any, Final, Never, TypeAlias, TypeVar, TypeVarTuple
 
 import lmdb
+from lmdb import _envid
 
 from factstore.errors import Corrupt, FactStoreError, StorageError, StoreFull, Unavailable, UnknownOutcome
+from factstore.forks import FORKED, keep_for_ever, watch
 from factstore.storage.peers import Holds, Turn
 from factstore.storage.protocol import Sync
-from factstore.storage.refusals import FORKED, closed
+from factstore.storage.refusals import closed
 from factstore.storage.wakeup import wakeup
 
 Txn: TypeAlias = "lmdb.Transaction[bytes]"
@@ -111,6 +113,7 @@ class Environment:
         self.wakeup = wakeup(None if self.turn is None else self.turn.flag)
         stat = os.fstat(self._fd)
         self.key = (stat.st_dev, stat.st_ino)
+        watch(self)
 
     def _renew_locks(self) -> None:
         self._writing = Lock()
@@ -162,14 +165,17 @@ class Environment:
             committing = False
             try:
                 with self._writing:
-                    txn = self.env.begin(write=True)
+                    txn = (env := self.env).begin(write=True)
                     try:
                         result = work(txn, *args)
                     except BaseException:
-                        # An abort waits for a moment in which no other thread reads, which under load may never come.
-                        with self.gate.shut():
-                            txn.abort()
+                        if self.env is env:
+                            # An abort waits for a moment in which no other thread reads, which under load may never come.
+                            with self.gate.shut():
+                                txn.abort()
                         raise
+                    if self.env is not env:
+                        raise closed(self.uri, FORKED)
                     committing = True
                     txn.commit()
                     return result
@@ -186,8 +192,14 @@ class Environment:
         while True:
             size = self.map_size
             try:
-                with self.gate, self.env.begin() as txn:
-                    return work(txn, *args)
+                with self.gate:
+                    txn = (env := self.env).begin()
+                    try:
+                        return work(txn, *args)
+                    finally:
+                        if self.env is not env:  # a child that was forked within `work`: the transaction is the parent's
+                            raise closed(self.uri, FORKED)
+                        txn.abort()
             except lmdb.MapResizedError:
                 self._adopt(size)
             except lmdb.ReadersFullError as error:
@@ -304,21 +316,25 @@ class Environment:
             finally:
                 self.env.close()
                 self.env = Gone(self.uri)
-        self._let_go()
+        self._let_go("was closed")
 
-    def _let_go(self) -> None:
+    def _let_go(self, why: str) -> None:
         self.holds.abandon()
         if self.turn is not None:
-            self.turn.abandon()
+            self.turn.abandon(why)
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
-    def forked(self) -> None:
+    def _after_fork(self) -> None:
         """Become useless in a forked child: the file, its locks and its transactions are the parent's."""
+        if isinstance(self.env, Gone):
+            return
+        # Closing an environment, or a transaction, ends it in the memory that LMDB shares between processes: the parent's too.
+        keep_for_ever(self.env)
         self.env = Gone(self.uri, FORKED)
         self._renew_locks()
-        self._let_go()
+        self._let_go(FORKED)
         self.turn = self.holds = self.env
 
 
@@ -344,6 +360,7 @@ def translated(error: lmdb.Error, uri: str) -> StorageError:
 # The environments of this process, by the identity of their file. LMDB must not open a file twice in one process.
 _open: dict[tuple[int, int], Environment] = {}
 _registering = RLock()  # a finalizer may close one store while its thread opens another
+_keys_of_files: Callable[[str, bool], tuple[Any, ...]] = _envid.env_keys
 
 
 def shared(path: Path, layout: Layout, *, mode: Sync | None, map_size: int | None, max_map_size: int | None) -> Environment:
@@ -373,10 +390,14 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _after_fork() -> None:
-    for environment in _open.values():
-        environment.forked()
     _open.clear()
     _registering.release()
+    _envid.env_keys = _keys_of_this_process
+
+
+def _keys_of_this_process(path: str, subdir: bool) -> tuple[Any, ...]:
+    """Return the keys by which lmdb refuses to open a file twice; those of inherited environments are in its set for ever."""
+    return tuple((os.getpid(), key) for key in _keys_of_files(path, subdir))
 
 
 os.register_at_fork(before=_registering.acquire, after_in_parent=_registering.release, after_in_child=_after_fork)

@@ -14,8 +14,9 @@ from time import monotonic
 from typing import Any, Self
 
 from factstore.errors import NotAStore
+from factstore.forks import FORKED, watch
 from factstore.storage.protocol import Record, Root
-from factstore.storage.refusals import FORKED, check_found, check_head, check_same, check_txids, check_version, closed, read_only
+from factstore.storage.refusals import check_found, check_head, check_same, check_txids, check_version, closed, read_only
 
 
 class _Shelf:
@@ -34,10 +35,26 @@ class _Shelf:
         self.roots: dict[int, Root] = {}
         self.version = 0
         self.holds: Counter[int] = Counter()
+        watch(self)
+
+    def _after_fork(self) -> None:
+        """Leave the locks to the parent, whose threads may have held them."""
+        self.lock = RLock()
+        self.changed = Condition(self.lock)
 
 
 _named: dict[str, _Shelf] = {}
 _naming = Lock()
+
+
+def _after_fork() -> None:
+    """Forget the parent's stores: in the child their names are free."""
+    global _naming
+    _naming = Lock()
+    _named.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class MemoryHold:

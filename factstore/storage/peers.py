@@ -33,6 +33,7 @@ class Turn:
 
     def __init__(self, fd: int, flag_path: str, barrier: Callable[[], None]) -> None:
         self._fd: int | None = fd
+        self._gone = "was closed"
         self._barrier = barrier  # returns once every append that did not see the flag is over
         self._thread = RLock()
         self._depth = 0
@@ -51,7 +52,7 @@ class Turn:
 
     def __enter__(self) -> None:
         if self._fd is None:
-            raise closed("the store whose turn this is")
+            raise closed("the store whose turn this is", self._gone)
         self._thread.acquire()
         try:
             if not self._depth:
@@ -84,9 +85,9 @@ class Turn:
             self._give()
         self._thread.release()
 
-    def abandon(self) -> None:
-        """Forget the file without giving back the turn: in a forked child it is the parent's."""
-        self._fd = None
+    def abandon(self, why: str) -> None:
+        """Forget the file and the flag without giving back the turn: in a forked child it is the parent's."""
+        self._fd, self._gone, self.flag = None, why, mmap.mmap(-1, MEMORY)
 
 
 class Holds:
@@ -94,6 +95,7 @@ class Holds:
 
     def __init__(self, fd: int) -> None:
         self._fd: int | None = fd
+        self._pid = os.getpid()
         self._lock = RLock()  # reentrant: a finalizer may release while its own thread is in here
         self._mine: Counter[int] = Counter()
 
@@ -139,7 +141,8 @@ class Holds:
         return None if kind == fcntl.F_UNLCK else (start, start + length if length else high)
 
     def _set(self, kind: int, version: int) -> None:
-        if self._fd is not None:
+        # A finalizer may run in a forked child before `abandon` does; what it unlocked would be unlocked in the parent too.
+        if self._fd is not None and self._pid == os.getpid():
             fcntl.fcntl(self._fd, _SET, _pack(kind, version, 1))
 
     def abandon(self) -> None:

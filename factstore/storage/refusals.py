@@ -7,8 +7,6 @@ from collections.abc import Container, Iterable, Sequence
 from factstore.errors import Closed, Conflict, Corrupt, ReadOnly
 from factstore.storage.protocol import TXID_BYTES, Record
 
-FORKED = "was opened before this process was forked; open it again in this process"
-
 
 def check_txids(records: Iterable[tuple[bytes, bytes]]) -> None:
     """Raise ValueError unless each record's txid has 16 bytes."""
