@@ -192,7 +192,8 @@ def _known_entities(db: Database, batch: Sequence[_Typed]) -> Ints:
     """Return of each row the entity that has its identity already, where that and types are all there is to check; 0 elsewhere."""
     whole = np.zeros(len(batch[0].values), np.int64)
     keys = [typed for typed in batch if typed.column.attribute.unique is not None]
-    simple = all(_is_plain(db, typed.column.attribute) and not typed.column.attribute.many for typed in batch)
+    attributes = [typed.column.attribute for typed in batch]
+    simple = all(_is_plain(db, attribute) and not attribute.many and not attribute.insert_only for attribute in attributes)
     if len(keys) != 1 or not keys[0].column.attribute.is_identity or not simple or db.schema.stamps:
         return whole
     stored, present = keys[0].stored, keys[0].present

@@ -51,6 +51,10 @@ UNIQUE_VALUE: Final = Keyword(":db.unique/value")
 STAMP_CREATED: Final = Keyword(":db.stamp/created")
 STAMP_UPDATED: Final = Keyword(":db.stamp/updated")
 
+# The attribute predicate that the store itself knows: the attribute is asserted of new entities only. It looks at the entity,
+# not at the value, and it holds in every process, whatever that has registered.
+INSERT_ONLY: Final = "db/insert-only"
+
 # System attributes of transactions: what they say is no part of the schema.
 OF_TRANSACTIONS: Final = frozenset({TX_INSTANT, TX_KEY, EXCISE, EXCISE_BEFORE, MIGRATION_NAME, MIGRATION_CHECKSUM})
 _MANY_VALUED: Final = frozenset({ATTR_PREDS, ENTITY_ATTRS, ENTITY_PREDS, INSTALL_ATTRIBUTE})
@@ -72,6 +76,7 @@ class Attribute:
     stamp: Keyword | None = None  # STAMP_CREATED, STAMP_UPDATED or None
     doc: str | None = None
     preds: tuple[str, ...] = ()  # symbols of registered predicates a value must satisfy
+    insert_only: bool = False  # an entity that has a value is never given one again, not even the same
     members: tuple[int, ...] = ()  # composite: the attributes it is made of
     tuple_attrs: tuple[Keyword, ...] = ()  # composite: the present idents of those
     member_types: tuple[ValueType, ...] = ()  # composite: the types of those
@@ -304,7 +309,8 @@ def _attribute(eid: int, known: Mapping[int, Mapping[int, Any]], ident_of: Mappi
         fulltext=bool(properties.get(FULLTEXT)),
         stamp=ident_of.get(properties.get(STAMP, -1)),
         doc=properties.get(DOC),
-        preds=tuple(sorted(properties.get(ATTR_PREDS, ()))),
+        preds=tuple(sorted(properties.get(ATTR_PREDS, frozenset()) - {INSERT_ONLY})),
+        insert_only=INSERT_ONLY in properties.get(ATTR_PREDS, ()),
         members=members,
         tuple_attrs=tuple(ident_of.get(member, name) for member, name in zip(members, named, strict=False)),
         member_types=tuple(VALUE_TYPES[ident_of[known[member][VALUE_TYPE]]] for member in members if VALUE_TYPE in known[member]),

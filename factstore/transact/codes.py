@@ -28,6 +28,7 @@ CODES: Final[Mapping[str, str]] = {
     ":db.error/datoms-conflict": "Two forms contradict each other: two values for one, or a fact both asserted and retracted.",
     ":db.error/upsert-conflict": "Identity values of one tempid belong to two entities.",
     ":db.error/unique-conflict": "A unique value would belong to two entities.",
+    ":db.error/already-inserted": "An attribute that is asserted of new entities only, of an entity that has it already.",
     ":db.error/cas-failed": ":db/cas found another value than the one it expects.",
     ":db.error/changed-since": "An entity that the transaction is about has a newer fact than if_unchanged_since allows.",
     ":db.error/past-tx-instant": "A :db/txInstant before the last transaction's.",

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from factstore.datom import Fact
 from factstore.quoting import quoted
-from factstore.schema.attribute import FIRST_FREE_ID, OF_TRANSACTIONS, TX_INSTANT, Attribute
+from factstore.schema.attribute import FIRST_FREE_ID, INSERT_ONLY, OF_TRANSACTIONS, TX_INSTANT, Attribute
 from factstore.transact.expand import ALL, REST, RETRACTED, Claim, Claims
 from factstore.transact.forms import Place, steps_of
 from factstore.transact.known import known_values
@@ -121,6 +121,8 @@ class _Datoms:
                 continue
             if e < first_fresh and e not in fresh:
                 known = values_of(e, a)
+                if known and attribute.insert_only:
+                    self._inserted_before(claim, known[0])
                 if v in known:
                     continue
                 if known and not many and (e, a, known[0]) not in gone:
@@ -213,6 +215,29 @@ class _Datoms:
             entity=e,
             datoms=((e, attribute.ident, value, self.claims.tx, True), (e, attribute.ident, value, self.claims.tx, False)),
         )
+
+    def _inserted_before(self, claim: Claim, known: Stored) -> None:
+        e, attribute, v, place = claim
+        self.claims.problems.add(
+            ":db.error/already-inserted",
+            f"{attribute.ident} is asserted of new entities only ({INSERT_ONLY}); "
+            f"entity {e}{self._identities(e)} has it{self._since(e, attribute)}",
+            place,
+            attribute,
+            entity=e,
+            known=attribute.load(known),
+            value=attribute.load(v),
+        )
+
+    def _identities(self, e: int) -> str:
+        """Return the unique identities of an entity, for people."""
+        view = self.claims.db.view
+        identities = [attribute for attribute in self.claims.schema.attributes if attribute.is_identity and attribute.id >= FIRST_FREE_ID]
+        names = [f"{found.ident} {quoted(found.load(v))}" for found in identities for v in view.values_of(e, found.id)]
+        return f" ({', '.join(names)})" if names else ""
+
+    def _since(self, e: int, attribute: Attribute) -> str:
+        return "".join(f" since t={t}" for _, _, _, t, _ in self.claims.db.view.facts_of(e, attribute.id))
 
     def _before(self, e: int, attribute: Attribute) -> str:
         facts = [] if attribute.many else self.claims.db.view.facts_of(e, attribute.id)

@@ -43,6 +43,7 @@ class _Plain(NamedTuple):
     kind: type
     checks: bool  # whether the value needs more than the right Python type
     is_identity: bool
+    of_maps: bool  # whether it is left to maps: what is written of a known entity needs a look at more than the value
 
 
 def prepare_simple(before: Snapshot, tx_data: Any, now: int) -> Simple | None:
@@ -77,9 +78,9 @@ def _write(before: Snapshot, plain: dict[str, _Plain], form: list[Any], t: int, 
     else:
         return None
     known = plain.get(key) if isinstance(key, str) else None
-    if known is None or type(e) is not int or not USER_BASE <= e < USER_BASE + before.next_n or known.is_identity:
+    if known is None or type(e) is not int or not USER_BASE <= e < USER_BASE + before.next_n or known.of_maps:
         return None
-    a, kind, checks, _ = known
+    a, kind, checks, *_ = known
     if type(v) is not kind:
         return None
     if checks:
@@ -210,7 +211,7 @@ def _maps(
                     return None
                 tempids[v] = e
                 continue
-            a, kind, checks, is_identity = known
+            a, kind, checks, is_identity, _ = known
             if type(v) is not kind:
                 return None
             if checks:
@@ -273,4 +274,4 @@ def _is_plain(schema: Schema, a: Attribute) -> bool:
 
 def _plain(a: Attribute) -> _Plain:
     name = a.value_type.name
-    return _Plain(a.id, _KINDS[name], name in ("long", "double", "string", "instant"), a.is_identity)
+    return _Plain(a.id, _KINDS[name], name in ("long", "double", "string", "instant"), a.is_identity, a.is_identity or a.insert_only)

@@ -35,6 +35,7 @@ TYPES = {
     ":s/word": "keyword",
     ":s/checked": "long",
     ":s/made": "long",
+    ":s/kind": "long",
 }
 UNIQUE = {**dict.fromkeys((":s/id", ":s/no", ":s/when", ":s/real"), ":db.unique/identity"), ":s/mail": ":db.unique/value"}
 SCHEMA: list[Any] = [
@@ -45,6 +46,7 @@ SCHEMA: list[Any] = [
         **({":db/unique": UNIQUE[name]} if name in UNIQUE else {}),
         **({":db/isComponent": True} if name == ":s/part" else {}),
         **({":db.attr/preds": ["laws/even?"]} if name == ":s/checked" else {}),
+        **({":db.attr/preds": ["db/insert-only"]} if name == ":s/kind" else {}),
     }
     for name, kind in TYPES.items()
 ]
