@@ -17,7 +17,7 @@ from overseer.queues import queue
 from overseer.retry import Retry, constant, exponential
 from overseer.reverting import revert
 from overseer.store import JobStore, install, transact_graph
-from overseer.txns import graph_txns, job_txn, unique
+from overseer.txns import graph_txns, job_txn, once, unique
 from overseer.worker import Config, Running, Worker, start
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "install",
     "job_graph",
     "job_txn",
+    "once",
     "plan",
     "queue",
     "retention",

@@ -48,6 +48,7 @@ class Reason:
     LEASE_EXPIRED: Final = Keyword(":job.reason/lease-expired")  # its worker went silent; it will be tried again
     WORKER_DIED: Final = Keyword(":job.reason/worker-died")  # its worker went silent once too often
     INTERRUPTED: Final = Keyword(":job.reason/interrupted")  # its worker was told to stop
+    UNCLAIMABLE: Final = Keyword(":job.reason/unclaimable")  # its facts do not let anybody claim it
     BY_HAND: Final = Keyword(":job.reason/by-hand")  # an operator asked for another run
 
 
@@ -140,6 +141,17 @@ class Outcome:
         return self.status == FINISHED and not self.facts
 
 
+# What a claim asserts; a started job that lacks any of them was started by hand or by an import, and nobody holds it.
+LEASE: Final = (":job/attempt", ":job/token", ":job/lease-expires")
+
+
+def is_adrift(known: Mapping[str, Any]) -> bool:
+    """Tell whether no worker's move leads out of what is known of a job: its status is none, or it is started and nobody holds it."""
+    status = known.get(":job/status")
+    return status not in STATUSES or (status == STARTED and not all(attribute in known for attribute in LEASE))
+
+
+MOST: Final = 2**63 - 1  # the largest :db.type/long: counters stay there
 FAILURES: Final = ":job/failures"
 FAULTS: Final = ":job/faults"
 CRASHES: Final = ":job/crashes"

@@ -12,7 +12,7 @@ import factstore
 from factstore import quoted
 from overseer import job as rules
 from overseer.errors import OverseerError
-from overseer.job import ABORTED, DOOMED, UNSTARTED, Status
+from overseer.job import ABORTED, DOOMED, FAILED, LIVE, UNSTARTED, Status
 
 if TYPE_CHECKING:
     from factstore import Database
@@ -36,6 +36,41 @@ def children(db: Database, job: int) -> list[int]:
 def status(db: Database, job: int) -> Status | None:
     """Return a job's status; None for what is no job."""
     found: Status | None = value(db, job, ":job/status")
+    return found
+
+
+def name(db: Database, job: int) -> str:
+    """Return a job's `:job/id`; of an entity that is no job, its entity id in words."""
+    return str(value(db, job, ":job/id", f"entity {job}"))
+
+
+def lost_parents(db: Database, job: int) -> list[tuple[int, int]]:
+    """Return the parents of a job that ended badly, each with the job on whose account it was given up, or itself."""
+    lost = [parent for parent in parents(db, job) if status(db, parent) in (FAILED, ABORTED)]
+    return [(parent, value(db, parent, ":job/cause", parent)) for parent in lost]
+
+
+def unique_keys(db: Database, job: int) -> list[int]:
+    """Return the entities of the unique keys that a job has, or had before another job got them."""
+    ever = {datom.e for datom in db.history().datoms("vaet", job, ":unique/job")}
+    return [key for key in sorted(ever) if value(db, key, ":unique/key") is not None]
+
+
+def key_holder(db: Database, key: int) -> int | None:
+    """Return the live job that has a unique key; None when there is none."""
+    holder = value(db, key, ":unique/job")
+    return holder if holder is not None and status(db, holder) in LIVE else None
+
+
+def revivable(db: Database, jobs: Iterable[int]) -> list[int]:
+    """Return those of these ended jobs that can be live together: of a unique key, the job that had it last, if no other live job has it."""
+    taken: set[int] = set()
+    found = []
+    for job in sorted(jobs, key=lambda job: all(value(db, key, ":unique/job") == job for key in unique_keys(db, job)), reverse=True):
+        keys = unique_keys(db, job)
+        if all(key_holder(db, key) in (None, job) and key not in taken for key in keys):
+            taken.update(keys)
+            found.append(job)
     return found
 
 

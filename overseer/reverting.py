@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import factstore
 from factstore import Datom, TransactError
 from overseer import lookup, txns
-from overseer.job import STARTED, UNSTARTED, Forms
+from overseer.job import CRASHES, LIVE, STARTED, UNSTARTED, Forms
 
 if TYPE_CHECKING:
     from factstore import Connection, Database
@@ -26,14 +26,16 @@ def revert(db: Database, t: int, *, by: str | None = None) -> Forms:
         t: the transaction, as t or as its entity id.
         by: who takes it back; kept on the new transaction.
 
-    It is rejected with `:job.error/moved-on` when one of the jobs moved on before it committed: then ask again.
+    A job that would be live again while another live job has its unique key counts as touched.
+    It is rejected with `:job.error/moved-on` when one of the jobs moved on before it committed, and with `:job.error/duplicate`
+    when one of their keys was taken: then ask again.
     """
     t = db.t_at(t)
     changes = _changes(db, t)
-    jobs = [job for job in changes if not _touched(db, t, job)]
+    jobs = _reversible(db, t, changes)
     if not jobs:
         return []
-    forms: Forms = [[_UNTOUCHED, t, *jobs]]
+    forms: Forms = [[_UNTOUCHED, t, *jobs], txns.revive([job for job in jobs if _comes_to_life(db, changes[job])])]
     for job in jobs:
         forms += _inverse(db, changes[job])
     forms.append([txns.ADD, txns.THIS_TX, ":overseer/reverts", _transaction(changes[jobs[0]])])
@@ -58,7 +60,7 @@ def revert_now(conn: Connection, t: int, *, by: str | None = None) -> Reverted:
             if forms:
                 conn.transact(forms)
         except TransactError as error:
-            if error.code == MOVED_ON:
+            if error.code in (MOVED_ON, txns.DUPLICATE):
                 continue
             raise
         return done
@@ -67,7 +69,22 @@ def revert_now(conn: Connection, t: int, *, by: str | None = None) -> Reverted:
 def moved_on(db: Database, t: int) -> set[str]:
     """Return the ids of the jobs of transaction t that something has touched since, so that `revert` leaves them alone."""
     t = db.t_at(t)
-    return {id for job in _changes(db, t) if _touched(db, t, job) and (id := _id(db, t, job))}
+    changes = _changes(db, t)
+    return {id for job in changes.keys() - set(_reversible(db, t, changes)) if (id := _id(db, t, job))}
+
+
+def _reversible(db: Database, t: int, changes: dict[int, list[Datom]]) -> list[int]:
+    """Return the jobs that nothing has touched since, and that may be live again, if they would be: their unique keys are free."""
+    alone = [job for job in changes if not _touched(db, t, job)]
+    living = [job for job in alone if _comes_to_life(db, changes[job])]
+    barred = set(living) - set(lookup.revivable(db, living)) if living else ()
+    return [job for job in alone if job not in barred]
+
+
+def _comes_to_life(db: Database, datoms: list[Datom]) -> bool:
+    """Tell whether a job that is not live is live again when these are taken back."""
+    back = {d.v for d in datoms if not d.added and _name(db, d) == ":job/status"}
+    return bool(back & LIVE) and lookup.status(db, datoms[0].e) not in LIVE
 
 
 def _changes(db: Database, t: int) -> dict[int, list[Datom]]:
@@ -99,7 +116,16 @@ def _inverse(db: Database, datoms: list[Datom]) -> Forms:
     back = [datom for datom in datoms if not datom.added]
     replaced = {datom.a for datom in back if not db.schema.attribute(datom.a).many}
     forms: Forms = [[txns.ADD, datom.e, _name(db, datom), UNSTARTED if datom.v == STARTED else datom.v] for datom in back]
-    return forms + [[txns.RETRACT, d.e, _name(db, d), d.v] for d in datoms if d.added and d.a not in replaced]
+    return forms + [[txns.RETRACT, d.e, _name(db, d), d.v] for d in datoms if d.added and d.a not in replaced] + _reset(db, datoms)
+
+
+def _reset(db: Database, datoms: list[Datom]) -> Forms:
+    """Forget the crashes before an attempt whose end is taken back, unless it ended in a crash itself, which is taken back with it."""
+    job = datoms[0].e
+    crashes = lookup.value(db, job, CRASHES)
+    ended = any(not d.added and d.v == STARTED for d in datoms)
+    counted = any(_name(db, d) == CRASHES for d in datoms)
+    return [[txns.RETRACT, job, CRASHES, crashes]] if ended and crashes is not None and not counted else []
 
 
 def _name(db: Database, datom: Datom) -> str:

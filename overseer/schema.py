@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+INSERT_ONLY: Final = "db/insert-only"  # the store's own predicate: the attribute is asserted of new entities only
+
 # ident, type, properties, doc. What changes at every heartbeat, or only matters while a lease lives, keeps no history.
 _ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ("job/id", "string", {"unique": ":db.unique/identity"}, "The job's name for the outside; a job is inserted once."),
-    ("job/type", "keyword", {"index": True}, "Chooses the handler."),
+    ("job/type", "keyword", {"index": True, "insertOnly": True}, "Chooses the handler; given once, so that no assertion restarts a job."),
     ("job/status", "keyword", {"index": True}, ":job.status/unstarted, started, finished, failed or aborted."),
     ("job/dep", "ref", {"many": True}, "The jobs that must end before this one may start."),
     ("job/rule", "keyword", {}, "Which ends of its dependencies a job accepts; :job.rule/all-success when absent."),
@@ -29,7 +31,7 @@ _ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ("job/cause", "ref", {}, "The job on whose account this one was given up."),
     ("job/failures", "long", {}, "How many attempts ended with an error of the handler."),
     ("job/faults", "long", {}, "How many attempts ended with the handler asking to be run again."),
-    ("job/crashes", "long", {}, "How many attempts ended with their worker going silent."),
+    ("job/crashes", "long", {}, "How many attempts in a row, up to the last, ended with their worker going silent."),
     ("queue/name", "keyword", {"unique": ":db.unique/identity"}, "A queue that has settings of its own."),
     ("queue/paused", "boolean", {}, "Whether no job of the queue may start."),
     ("queue/limit", "long", {}, "How many of its jobs may run at a time, on all workers together."),
@@ -62,12 +64,14 @@ _MORE_ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
 
 def _declaration(name: str, value_type: str, properties: dict[str, Any], doc: str) -> dict[str, Any]:
     many = properties.get("many", False)
+    predicates = {":db.attr/preds": INSERT_ONLY} if properties.get("insertOnly") else {}
     return {
         ":db/ident": f":{name}",
         ":db/valueType": f":db.type/{value_type}",
         ":db/cardinality": ":db.cardinality/many" if many else ":db.cardinality/one",
         ":db/doc": doc,
-        **{f":db/{key}": value for key, value in properties.items() if key != "many"},
+        **{f":db/{key}": value for key, value in properties.items() if key not in ("many", "insertOnly")},
+        **predicates,
     }
 
 

@@ -5,10 +5,11 @@ Losing a race is no error here: what was lost is simply not returned. Only an at
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from factstore import CasFailed, Keyword, StorageError, TransactError
@@ -23,14 +24,15 @@ from overseer.job import (
     DOOMED,
     FAILED,
     LIVE,
-    MOVES,
     STARTED,
+    STATUSES,
     UNSTARTED,
     Forms,
     Lease,
     Outcome,
     Reason,
     Status,
+    is_adrift,
 )
 from overseer.retry import CRASH_BACKOFF
 from overseer.schema import ATTRIBUTES
@@ -38,9 +40,12 @@ from overseer.schema import ATTRIBUTES
 if TYPE_CHECKING:
     from factstore import Connection, Database, TxReport
 
+log = logging.getLogger("overseer")
+
 # How a transaction says that somebody else was faster, or that it is too early: no error, only nothing won.
 _NOT_WON: Final = frozenset({":db.error/cas-failed", queues.FULL, txns.NOT_EXPIRED})
 
+_RACE_LOST: Final = ":db.error/cas-failed"
 _RACES: Final = 8  # lost one after the other, after which the jobs are left to the others
 
 Rejected = list[tuple[Lease, Exception]]  # a LeaseLost, or why the facts that an attempt brought cannot be written
@@ -55,11 +60,19 @@ class Settling(NamedTuple):
 
 
 def install(conn: Connection) -> None:
-    """Declare the attributes of jobs in a store; those that are there already are left alone."""
+    """Declare the attributes of jobs in a store; those that are there already are left alone, but for what protects known jobs."""
     db = conn.db()
-    missing = [attribute for attribute in ATTRIBUTES if db.entid(attribute[":db/ident"]) is None]
+    missing = [attribute for attribute in ATTRIBUTES if not _is_installed(db, attribute)]
     if missing:
         conn.transact(missing)
+
+
+def _is_installed(db: Database, attribute: Mapping[str, Any]) -> bool:
+    ident = attribute[":db/ident"]
+    if db.entid(ident) is None:
+        return False
+    # A store that an earlier version installed lets jobs be asserted again: it gets the predicate that rejects that.
+    return ":db.attr/preds" not in attribute or db.schema.attribute(ident).insert_only
 
 
 def transact_graph(conn: Connection, graph: Graph) -> Graph:
@@ -99,7 +112,7 @@ class JobStore:
         """
         for _ in range(_RACES):
             db = self.conn.db()
-            known = [about for about in lookup.attributes_of(db, jobs) if about.get(":job/status") == UNSTARTED]
+            known = [about for about in lookup.attributes_of(db, jobs) if _is_claimable(about)]
             if not known:
                 break
             leases = [self._lease(about) for about in known]
@@ -113,11 +126,11 @@ class JobStore:
                 else:
                     after = self.conn.transact(forms).db_after
             except TransactError as error:
-                if error.code not in _NOT_WON:
-                    raise
                 if len(leases) == 1:
+                    if error.code not in _NOT_WON:
+                        self._fail_unclaimable(leases[0], error)
                     return []
-                if error.code == queues.FULL:
+                if error.code != _RACE_LOST:
                     return [job for one in leases for job in self.claim([one.job], lease=lease)]
                 continue  # somebody was faster with some of them: those left over are asked for together again
             return self._claimed(leases, known, after)
@@ -125,13 +138,24 @@ class JobStore:
             behind()
         return []
 
+    def _fail_unclaimable(self, lease: Lease, error: TransactError) -> None:
+        """Fail a job whose facts nobody can claim it with, so that it holds up no other; raises the error when that is impossible, too."""
+        log.error("%s %s cannot be claimed, and is failed: %s", lease.type, lease.id, error.message)
+        failure = {Keyword(":reason"): Reason.UNCLAIMABLE, Keyword(":message"): error.message}
+        down = lookup.fallout(self.conn.db(), {lease.job: FAILED})
+        try:
+            self.conn.transact(txns.fail_unclaimable(lease.job, by=self.worker, failure=failure, fallout=down))
+        except TransactError as again:
+            if again.code not in _NOT_WON:  # a race was lost: whoever finds the job next tries again
+                raise error from again
+
     def _claimed(self, leases: Sequence[Lease], known: Sequence[Mapping[str, Any]], after: Database) -> list[Job]:
         t = after.basis_t
         held = [Lease(won.job, won.id, won.type, won.attempt, won.token, won.worker, t) for won in leases]
         return [Job(own, {**about, **txns.claimed(own)}, conn=self.conn, db=after) for own, about in zip(held, known, strict=True)]
 
     def _lease(self, about: Mapping[str, Any]) -> Lease:
-        attempt = about.get(":job/attempt", 0) + 1
+        attempt: int = about.get(":job/attempt", 0) + 1
         return Lease(about[":db/id"], about[":job/id"], about[":job/type"], attempt, os.urandom(16).hex(), self.worker)
 
     def settle(self, outcomes: Sequence[tuple[Lease, Outcome]]) -> Rejected:
@@ -169,7 +193,10 @@ class JobStore:
     def _settled(self, db: Database, lease: Lease, outcome: Outcome) -> Forms:
         doomed = lookup.fallout(db, {lease.job: outcome.status}) if outcome.status not in LIVE else ()
         count = lookup.value(db, lease.job, outcome.counts, 0) if outcome.counts else 0
-        return txns.settle(lease, outcome, count=count, fallout=doomed)
+        # A job that has ended needs no reset: only `retry`, which forgets all counts, and `revert` lead on from there.
+        in_a_row = outcome.status != UNSTARTED or outcome.counts == CRASHES or outcome.reason == Reason.INTERRUPTED
+        crashes = None if in_a_row else lookup.value(db, lease.job, CRASHES)
+        return txns.settle(lease, outcome, count=count, crashes=crashes, fallout=doomed)
 
     def _outcome_of(self, future: Future[TxReport], lease: Lease, outcome: Outcome) -> Exception | None:
         try:
@@ -226,13 +253,23 @@ class JobStore:
         """Take one job; the comparison in the transaction decides, and a dependent that moved meanwhile only costs another try."""
         while has_expired(db := self.conn.db(), job, now := self.conn.now()):
             about = lookup.attributes(db, job)
-            crashes, seen, worker = about.get(CRASHES, 0) + 1, about[":job/lease-expires"], about[":job/worker"]
+            if is_adrift(about):
+                if self._won(txns.take_adrift(job, by=self.worker)):
+                    return self._adrift(job, about), UNSTARTED
+                continue
+            crashes, seen, worker = about.get(CRASHES, 0) + 1, about[":job/lease-expires"], about.get(":job/worker", "its worker")
             outcome = crash_outcome(crashes, max_crashes=max_crashes, now=now, why=f"its worker {worker} went silent")
             down = lookup.fallout(db, {job: outcome.status}) if outcome.status not in LIVE else ()
             lease = Lease(job, about[":job/id"], about[":job/type"], about[":job/attempt"], about[":job/token"], worker)
             if self._won(txns.rescue(lease, seen=seen, outcome=outcome, count=crashes - 1, by=self.worker, fallout=down)):
                 return lease, outcome.status
         return None
+
+    @staticmethod
+    def _adrift(job: int, about: Mapping[str, Any]) -> Lease:
+        """Return the lease that a job which was started without one would have had."""
+        attempt, token, worker = about.get(":job/attempt", 0), about.get(":job/token", ""), about.get(":job/worker", "nobody")
+        return Lease(job, about[":job/id"], about[":job/type"], attempt, token, worker)
 
     def give_up(self, jobs: Iterable[int]) -> int:
         """Abort unstarted jobs that can never run because of how their parents ended; return how many we aborted."""
@@ -261,33 +298,45 @@ class JobStore:
     def abort(self, job: int | str, message: str) -> bool:
         """Abort a job that has not ended, and what depends on it; False when it had ended already."""
         failure = {Keyword(":reason"): Keyword(":abort"), Keyword(":message"): message}
-        return self._by_hand(
-            job,
-            ABORTED,
-            lambda db, eid, status: txns.abort_by_hand(
-                eid, status, by=self.worker, failure=failure, fallout=lookup.fallout(db, {eid: ABORTED})
-            ),
-        )
-
-    def retry(self, job: int | str) -> bool:
-        """Put a failed or aborted job back, with the jobs given up on its account; False when there is nothing to retry."""
-        return self._by_hand(job, UNSTARTED, self._run_again)
-
-    def _run_again(self, db: Database, job: int, status: Keyword) -> list[Any]:
-        known = ((attribute, lookup.value(db, job, attribute)) for attribute in (*COUNTERS, ":job/cause", ":job/run-at"))
-        forget = [(attribute, value) for attribute, value in known if value is not None]
-        revived = [datom.e for datom in db.datoms("vaet", job, ":job/cause") if lookup.status(db, datom.e) == ABORTED]
-        return txns.run_again(job, status, by=self.worker, forget=forget, revived=revived)
-
-    def _by_hand(self, job: int | str, to: Keyword, build: Callable[[Database, int, Keyword], list[Any]]) -> bool:
         while True:
             db = self.conn.db()
             eid = lookup.named(db, job)
             status = lookup.status(db, eid)
-            if status is None or to not in MOVES.get(status, ()) or (to == UNSTARTED and status == STARTED):
+            if status in STATUSES and status not in LIVE:
                 return False
-            if self._won(build(db, eid, status)):
+            down = lookup.fallout(db, {eid: ABORTED})
+            if self._won(txns.abort_by_hand(eid, status, by=self.worker, failure=failure, fallout=down)):
                 return True
+
+    def retry(self, job: int | str) -> bool:
+        """Put a job back that has failed or was aborted, with the jobs given up on its account; False when there is nothing to retry.
+
+        A job is put back, too, that is started and held by nobody, or has no status that there is: by hand, or by an import.
+        An aborted job whose unique key another live job has by now is left as it is.
+
+        Raises: TransactError(:job.error/parent-lost) for a job that would be given up again at once, naming the jobs to retry;
+            TransactError(:job.error/duplicate) for a job whose unique key another live job has.
+        """
+        while True:
+            db = self.conn.db()
+            eid = lookup.named(db, job)
+            about = lookup.attributes(db, eid)
+            status = about.get(":job/status")
+            if status not in (FAILED, ABORTED) and not is_adrift(about):
+                return False
+            try:
+                if self._won(self._run_again(db, eid, about)):
+                    return True
+            except TransactError as error:
+                # Of the jobs given up on its account, one lost its key meanwhile: look again.
+                if error.code != txns.DUPLICATE or error.job == about[":job/id"]:
+                    raise
+
+    def _run_again(self, db: Database, job: int, about: Mapping[str, Any]) -> Forms:
+        forget = [(attribute, about[attribute]) for attribute in (*COUNTERS, ":job/cause", ":job/run-at") if attribute in about]
+        given_up = [datom.e for datom in db.datoms("vaet", job, ":job/cause") if lookup.status(db, datom.e) == ABORTED]
+        revived = [other for other in lookup.revivable(db, [job, *given_up]) if other != job]
+        return txns.run_again(job, about.get(":job/status"), by=self.worker, forget=forget, revived=revived)
 
 
 def _halves(leases: Sequence[Lease]) -> tuple[Sequence[Lease], Sequence[Lease]]:
@@ -295,16 +344,27 @@ def _halves(leases: Sequence[Lease]) -> tuple[Sequence[Lease], Sequence[Lease]]:
     return leases[:middle], leases[middle:]
 
 
+def _is_claimable(about: Mapping[str, Any]) -> bool:
+    return about.get(":job/status") == UNSTARTED and ":job/id" in about and ":job/type" in about
+
+
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)  # when a lease ran out that was never given
+
+
 def expired(db: Database, now: datetime) -> dict[int, datetime]:
-    """Return the started jobs whose lease has run out, and when it did."""
-    started = ((datom.e, lookup.value(db, datom.e, ":job/lease-expires")) for datom in db.datoms("avet", ":job/status", STARTED))
-    return {job: until for job, until in started if until is not None and until < now}
+    """Return the started jobs whose lease has run out, and when it did; one that was started without a lease never had one."""
+    started = ((datom.e, _runs_out(db, datom.e)) for datom in db.datoms("avet", ":job/status", STARTED))
+    return {job: until for job, until in started if until < now}
 
 
 def has_expired(db: Database, job: int, now: datetime) -> bool:
     """Tell whether a job is started, and its lease has run out."""
-    until = lookup.value(db, job, ":job/lease-expires")
-    return until is not None and until < now and lookup.status(db, job) == STARTED
+    return lookup.status(db, job) == STARTED and _runs_out(db, job) < now
+
+
+def _runs_out(db: Database, job: int) -> datetime:
+    until: datetime = lookup.value(db, job, ":job/lease-expires", _NEVER)
+    return until
 
 
 def crash_outcome(crashes: int, *, max_crashes: int, now: datetime, why: str) -> Outcome:

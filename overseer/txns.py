@@ -11,11 +11,28 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import factstore
-from factstore import TransactError, quoted
+from factstore import Keyword, TransactError, quoted
 from overseer import lookup
 from overseer.errors import GraphError
 from overseer.graph import Attributes, Graph, TypeGraph, job_graph, new_id, new_job
-from overseer.job import ABORTED, LIVE, STARTED, UNSTARTED, Failure, Forms, Lease, Outcome, Reason, Status, as_keyword
+from overseer.job import (
+    ABORTED,
+    CRASHES,
+    DOOMED,
+    FAILED,
+    LIVE,
+    MOST,
+    STARTED,
+    UNSTARTED,
+    Failure,
+    Forms,
+    Lease,
+    Outcome,
+    Reason,
+    Status,
+    as_keyword,
+    is_adrift,
+)
 
 if TYPE_CHECKING:
     from factstore import Database, Datom
@@ -38,6 +55,9 @@ def job_txn(
     timeout: timedelta | None = None,
 ) -> dict[str, Any]:
     """Return the assertion of one job that has not run, to be transacted with whatever it is about.
+
+    A transaction that asserts a job whose id is known is rejected with `:db.error/already-inserted`, whatever became of that job:
+    only `retry` and `revert` let a job run again. See `once` for an assertion that may be repeated.
 
     Args:
         type: chooses the handler.
@@ -78,11 +98,38 @@ def unique(key: str, job: Mapping[str, Any], *, period: timedelta | None = None,
         refuse: reject the whole transaction with `:job.error/duplicate` instead of leaving the job out.
     Raises: GraphError(:job.error/invalid-job) for an assertion that names no job of its own.
     """
+    _check_job(job)
+    within = None if period is None else period.total_seconds()
+    return [_INSERT_UNIQUE, key, dict(job), within, refuse]
+
+
+def _check_job(job: Any) -> None:
     if not isinstance(job, Mapping) or ":db/id" not in job or ":job/id" not in job:
         why = f"expected the assertion of one job, as from job_txn, with :db/id and :job/id, got {quoted(job)}"
         raise GraphError(":job.error/invalid-job", why, job=job)
-    within = None if period is None else period.total_seconds()
-    return [_INSERT_UNIQUE, key, dict(job), within, refuse]
+
+
+def once(job: Mapping[str, Any]) -> list[Any]:
+    """Return the form that inserts a job unless a job of its id is known, whatever became of that one; then the known job stays as it is.
+
+    The rest of the transaction is made in either case, and may refer to the job by its tempid.
+
+    Args:
+        job: the job's assertion, as from `job_txn` with an `id`.
+    Raises: GraphError(:job.error/invalid-job) for an assertion that names no job of its own.
+    """
+    _check_job(job)
+    return [_INSERT_NEW, dict(job)]
+
+
+_INSERT_NEW: Final = "overseer/insert-new"
+
+
+@factstore.register(_INSERT_NEW)  # type: ignore[untyped-decorator]
+def _insert_new(db: Database, job: dict[str, Any]) -> Forms:
+    """Transaction function: insert a job, or name the known one."""
+    is_known = db.entid([":job/id", job[":job/id"]]) is not None
+    return [{attribute: job[attribute] for attribute in (":db/id", ":job/id")} if is_known else job]
 
 
 DUPLICATE: Final = ":job.error/duplicate"
@@ -210,15 +257,18 @@ def _expired(db: Database, job: int, seen: datetime) -> Forms:
     return [[CAS, job, ":job/lease-expires", seen, seen]]
 
 
-def settle(lease: Lease, outcome: Outcome, *, count: int = 0, fallout: Iterable[int] = ()) -> Forms:
+def settle(lease: Lease, outcome: Outcome, *, count: int = 0, crashes: int | None = None, fallout: Iterable[int] = ()) -> Forms:
     """started → what the attempt came to, with the facts it brings and the jobs it takes down.
 
     Args:
         count: what the outcome's counter stood at before.
+        crashes: the number of crashes that this end of an attempt makes forgotten: only crashes in a row count.
         fallout: the unstarted jobs that can no longer run after this.
     """
     moved = [CAS, lease.job, ":job/status", STARTED, outcome.status]
-    return [moved, *fence(lease), *_particulars(lease.job, outcome, count), *give_up(fallout, cause=lease.job), *outcome.facts]
+    forgotten = [] if crashes is None else [[RETRACT, lease.job, CRASHES, crashes]]
+    told = _particulars(lease.job, outcome, count)
+    return [moved, *fence(lease), *told, *forgotten, *give_up(fallout, cause=lease.job), *outcome.facts]
 
 
 def rescue(lease: Lease, *, seen: datetime, outcome: Outcome, count: int, by: str, fallout: Iterable[int] = ()) -> Forms:
@@ -233,6 +283,30 @@ def rescue(lease: Lease, *, seen: datetime, outcome: Outcome, count: int, by: st
     ]
 
 
+def take_adrift(job: int, *, by: str) -> Forms:
+    """started → unstarted, for a job that nobody holds: it was started without a lease, by hand or by an import."""
+    failure: Failure = {Keyword(":reason"): Reason.LEASE_EXPIRED, Keyword(":message"): "it was started without a lease"}
+    outcome = Outcome(UNSTARTED, reason=Reason.LEASE_EXPIRED, failure=failure)
+    return [[_ADRIFT, job], [CAS, job, ":job/status", STARTED, UNSTARTED], *_particulars(job, outcome, 0), signed(by)]
+
+
+_ADRIFT: Final = "overseer/adrift"
+
+
+@factstore.register(_ADRIFT)  # type: ignore[untyped-decorator]
+def _adrift(db: Database, job: int) -> Forms:
+    """Transaction function: refuse unless nobody holds the job."""
+    if not is_adrift(lookup.attributes(db, job)):
+        raise TransactError(NOT_EXPIRED, f"the job {job} is held by a worker", job=job)
+    return []
+
+
+def fail_unclaimable(job: int, *, by: str, failure: Failure, fallout: Iterable[int] = ()) -> Forms:
+    """unstarted → failed, for a job whose facts do not let anybody claim it."""
+    outcome = Outcome(FAILED, reason=Reason.UNCLAIMABLE, failure=failure)
+    return [[CAS, job, ":job/status", UNSTARTED, FAILED], *_particulars(job, outcome, 0), *give_up(fallout, cause=job), signed(by)]
+
+
 def _particulars(job: int, outcome: Outcome, count: int) -> Forms:
     """Assert why, when next and how often, as far as the outcome says."""
     forms: Forms = []
@@ -245,7 +319,7 @@ def _particulars(job: int, outcome: Outcome, count: int) -> Forms:
     if outcome.run_at is not None:
         forms.append([ADD, job, ":job/run-at", outcome.run_at])
     if outcome.counts is not None:
-        forms.append([ADD, job, outcome.counts, count + 1])
+        forms.append([ADD, job, outcome.counts, min(count + 1, MOST)])
     return forms
 
 
@@ -261,20 +335,21 @@ def give_up(jobs: Iterable[int], *, cause: int) -> Forms:
     return forms
 
 
-def abort_by_hand(job: int, status: Status, *, by: str, failure: Failure, fallout: Iterable[int] = ()) -> Forms:
-    """unstarted or started → aborted, on somebody's word; a running attempt finds its lease lost."""
+def abort_by_hand(job: int, status: Status | None, *, by: str, failure: Failure, fallout: Iterable[int] = ()) -> Forms:
+    """unstarted, started or of no status → aborted, on somebody's word; a running attempt finds its lease lost."""
     outcome = Outcome(ABORTED, reason=Reason.ABORT, failure=failure)
     return [[CAS, job, ":job/status", status, ABORTED], *_particulars(job, outcome, 0), *give_up(fallout, cause=job), signed(by)]
 
 
-def run_again(job: int, status: Status, *, by: str, forget: Sequence[tuple[str, Any]], revived: Iterable[int] = ()) -> Forms:
-    """failed or aborted → unstarted, on somebody's word, with the jobs that were given up on its account.
+def run_again(job: int, status: Status | None, *, by: str, forget: Sequence[tuple[str, Any]] = (), revived: Sequence[int] = ()) -> Forms:
+    """failed, aborted, of no status, or started and held by nobody → unstarted, on somebody's word, with the jobs given up on its account.
 
     Args:
         forget: attributes of the job and their values that the new life starts without.
         revived: the aborted jobs whose cause is this one.
     """
-    forms: Forms = [[CAS, job, ":job/status", status, UNSTARTED], [ADD, job, ":job/reason", Reason.BY_HAND], signed(by)]
+    forms: Forms = [[_RUN_AGAIN, job], revive([job, *revived])]
+    forms += [[CAS, job, ":job/status", status, UNSTARTED], [ADD, job, ":job/reason", Reason.BY_HAND], signed(by)]
     forms += [[RETRACT, job, attribute, value] for attribute, value in forget]
     for child in revived:
         forms += [
@@ -283,6 +358,56 @@ def run_again(job: int, status: Status, *, by: str, forget: Sequence[tuple[str, 
             [RETRACT, child, ":job/cause", job],
         ]
     return forms
+
+
+_RUN_AGAIN: Final = "overseer/run-again"
+PARENT_LOST: Final = ":job.error/parent-lost"
+
+
+@factstore.register(_RUN_AGAIN)  # type: ignore[untyped-decorator]
+def _run_again(db: Database, job: int) -> Forms:
+    """Transaction function: reject another run of a job that would be given up at once, or that a worker holds."""
+    if lookup.status(db, job) == STARTED:
+        return _adrift(db, job)  # type: ignore[no-any-return]
+    if lookup.verdict(db, job, {}) == DOOMED:
+        id, lost = lookup.value(db, job, ":job/id"), lookup.lost_parents(db, job)
+        roots = sorted({lookup.name(db, root) for _, root in lost})
+        told = "; ".join(_lost(db, id, parent, root) for parent, root in lost)
+        parents = [lookup.name(db, parent) for parent, _ in lost]
+        raise TransactError(PARENT_LOST, f"{told}: retry {' and '.join(roots)}", job=id, parents=parents, retry=roots)
+    return []
+
+
+def _lost(db: Database, id: str, parent: int, root: int) -> str:
+    ended = "failed" if lookup.status(db, parent) == FAILED else "was aborted"
+    because = "" if parent == root else f" on account of {lookup.name(db, root)}"
+    return f"{id} waits for {lookup.name(db, parent)}, which {ended}{because}"
+
+
+def revive(jobs: Sequence[int]) -> list[Any]:
+    """Return the form by which jobs that become live again take back their unique keys, or are rejected with `:job.error/duplicate`."""
+    return [_REVIVE, *jobs]
+
+
+_REVIVE: Final = "overseer/revive"
+
+
+@factstore.register(_REVIVE)  # type: ignore[untyped-decorator]
+def _revive(db: Database, *jobs: int) -> Forms:
+    """Transaction function: let each job have its unique keys again, if no other live job has them.
+
+    The key is written in any case, so that two jobs which take it in one transaction contradict each other.
+    """
+    taken: dict[int, int] = {}
+    for job in jobs:
+        for key in lookup.unique_keys(db, job):
+            holder = lookup.key_holder(db, key)
+            other = taken.setdefault(key, job) if holder is None or holder == job else holder
+            if other != job:
+                name, id, live = lookup.value(db, key, ":unique/key"), lookup.name(db, job), lookup.name(db, other)
+                why = f"{id} cannot run again: the live job {live} has its unique key {quoted(name)}"
+                raise TransactError(DUPLICATE, why, key=name, known=live, job=id)
+    return [[ADD, key, ":unique/job", job] for key, job in taken.items()]
 
 
 def signed(by: str) -> list[Any]:

@@ -21,7 +21,9 @@ class ModelJob:
     attempt: int = 0
     expires: float = 0.0
     not_before: float = 0.0
-    crashes: int = 0
+    crashes: int = 0  # in a row
+    is_held: bool = True  # False for a started job that no worker claimed
+    keys: set[str] = field(default_factory=set)  # unique keys that it has, or had
     cause: str | None = None
     result: str | None = None
     effects: list[str] = field(default_factory=list)
@@ -58,11 +60,11 @@ class Reference:
         job = self.jobs[id]
         if job.status != UNSTARTED or not self.admits(id):
             return False
-        job.status, job.attempt, job.expires = STARTED, job.attempt + 1, self.now + LEASE
+        job.status, job.attempt, job.expires, job.is_held = STARTED, job.attempt + 1, self.now + LEASE, True
         return True
 
     def holds(self, id, attempt):
-        return self.jobs[id].status == STARTED and self.jobs[id].attempt == attempt
+        return self.jobs[id].status == STARTED and self.jobs[id].is_held and self.jobs[id].attempt == attempt
 
     def beat(self, id, attempt):
         if not self.holds(id, attempt):
@@ -76,6 +78,7 @@ class Reference:
         job = self.jobs[id]
         job.result = result if result is not None else job.result
         job.not_before = self.now + pause if pause is not None else job.not_before
+        job.crashes = 0 if to == UNSTARTED else job.crashes
         self.end(id, to, effect)
         return True
 
@@ -95,12 +98,15 @@ class Reference:
     # -- others
 
     def dead(self):
-        return [id for id, job in self.jobs.items() if job.status == STARTED and job.expires < self.now]
+        return [id for id, job in self.jobs.items() if job.status == STARTED and (not job.is_held or job.expires < self.now)]
 
     def rescue(self, id):
         job = self.jobs[id]
-        if job.status != STARTED or job.expires >= self.now:
+        if id not in self.dead():
             return False
+        if not job.is_held:
+            job.status = UNSTARTED
+            return True
         job.crashes += 1
         if job.crashes >= MAX_CRASHES:
             self.end(id, FAILED)
@@ -109,20 +115,37 @@ class Reference:
         return True
 
     def abort(self, id):
-        if self.jobs[id].status not in (UNSTARTED, STARTED):
+        if self.jobs[id].status in (FINISHED, FAILED, ABORTED):
             return False
         self.end(id, ABORTED)
         return True
 
     def retry(self, id):
+        """Return whether the job runs again, or the code of the error that says why it cannot."""
         job = self.jobs[id]
-        if job.status not in (FAILED, ABORTED):
+        nobody_moves = job.status not in (UNSTARTED, STARTED, FINISHED) or (job.status == STARTED and not job.is_held)
+        if not nobody_moves:
             return False
-        job.status, job.crashes, job.not_before, job.cause = UNSTARTED, 0, 0.0, None
-        for other in self.jobs.values():
-            if other.cause == id and other.status == ABORTED:
-                other.status, other.cause = UNSTARTED, None
+        if job.status != STARTED and any(self.jobs[dep].status in (FAILED, ABORTED) for dep in job.deps):
+            return ":job.error/parent-lost"
+        if not self.has_its_keys(id):
+            return ":job.error/duplicate"
+        self.revive(id)
+        job.crashes, job.not_before = 0, 0.0
+        given_up = [other for other, known in self.jobs.items() if known.cause == id and known.status == ABORTED]
+        # Of two that had one key, the one that had it last runs again.
+        for other in sorted(given_up, key=lambda other: not all(self.keys[key] == other for key in self.jobs[other].keys)):
+            if self.has_its_keys(other):
+                self.revive(other)
         return True
+
+    def has_its_keys(self, id):
+        holders = {self.keys[key] for key in self.jobs[id].keys} - {id}
+        return all(self.jobs[holder].status not in (UNSTARTED, STARTED) for holder in holders)
+
+    def revive(self, id):
+        self.jobs[id].status, self.jobs[id].cause = UNSTARTED, None
+        self.keys.update(dict.fromkeys(self.jobs[id].keys, id))
 
     def give_up_the_doomed(self):
         for id in sorted(self.jobs, key=lambda id: int(id[1:])):
@@ -137,4 +160,5 @@ class Reference:
         if held is not None and self.jobs[held].status in (UNSTARTED, STARTED):
             return False
         self.jobs[id], self.keys[key] = job, id
+        job.keys.add(key)
         return True

@@ -13,17 +13,19 @@ from datetime import timedelta
 from itertools import count
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import factstore
+from factstore import Keyword, TransactError
 from factstore.conn import Connection
 from factstore.errors import StorageError
 from factstore.storage.memory import MemoryStorage
-from overseer import JobStore, install, job_txn, queue, status, unique
+from overseer import JobStore, install, job_txn, once, queue, status, unique
 from overseer.errors import LeaseLost
-from overseer.job import ABORTED, FAILED, FINISHED, MOVES, STARTED, UNSTARTED, Outcome, Reason
+from overseer.job import ABORTED, FAILED, FINISHED, LIVE, MOVES, STARTED, UNSTARTED, Outcome, Reason
 from overseer.queues import allowance
 from overseer.ready import ReadySet
 from overseer.testing import FakeClock
@@ -178,14 +180,36 @@ class Lifecycle(RuleBasedStateMachine):
         for _ in range(most):
             self.insert_one([], queue, 0)
 
-    @rule(key=st.sampled_from(["k0", "k1"]))
-    def insert_unique(self, key):
+    @rule(key=st.sampled_from(["k0", "k1"]), below=st.lists(WHICH, max_size=1))
+    def insert_unique(self, key, below):
         """A live job of the same key, whatever became of those before it, leaves this one out."""
-        id, job, known = self.new([], None, 0)
+        possible = [id for id, job in self.model.jobs.items() if job.status not in (FAILED, ABORTED)]
+        id, job, known = self.new([possible[which % len(possible)] for which in below if possible], None, 0)
         self.conn.transact([unique(key, job)])
         won = self.model.insert_unique(key, id, known)
         self.left_out += not won
         assert won == (self.eid(id) is not None)
+
+    @rule(status=st.sampled_from([STARTED, STARTED, Keyword(":job.status/none-such")]))
+    def import_a_job_that_nobody_holds(self, status):
+        """Started without a lease, as a dump or somebody's hand may leave it; or of a status that is none, which only an operator ends."""
+        id, job, known = self.new([], None, 0)
+        self.conn.transact([{**job, ":job/status": status}])
+        known.status, known.is_held = status, False
+        self.model.jobs[id] = known
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(which=WHICH, type=st.sampled_from([":work", ":other"]), form=st.sampled_from(["job", "once", "unique"]))
+    def assert_again(self, which, type, form):
+        """A known job is left as it is, whatever its status: only `once` may name it at all."""
+        id = self.one_of(which, [], list(self.model.jobs))
+        job = job_txn(type, {":job/priority": 9}, id=id)
+        if form == "once":
+            self.conn.transact([once(job)])
+            return
+        with pytest.raises(TransactError) as error:
+            self.conn.transact([job if form == "job" else unique("a key of its own", job)])
+        assert ":db.error/already-inserted" == error.value.code
 
     # -- attempts
 
@@ -338,10 +362,21 @@ class Lifecycle(RuleBasedStateMachine):
     @precondition(lambda self: self.model.jobs)
     @rule(which=WHICH, worker=WORKERS, fault=FAULT)
     def operator_retries(self, which, worker, fault):
-        lost = [id for id, job in self.model.jobs.items() if job.status in (FAILED, ABORTED)]
-        id = self.one_of(which, lost, list(self.model.jobs))
-        made = self.move(worker, fault, lambda store: store.retry(id), [id], Reference.retry)
-        assert made is None or made[0] == bool(made[1])
+        lost = [id for id, job in self.model.jobs.items() if job.status in (FAILED, ABORTED) or not job.is_held]
+        id, expected = self.one_of(which, lost, list(self.model.jobs)), []
+
+        def retry(store):
+            try:
+                return store.retry(id)
+            except TransactError as error:
+                return error.code
+
+        def apply(model, id):
+            expected.append(model.retry(id))
+            return expected[-1]
+
+        made = self.move(worker, fault, retry, [id], apply)
+        assert made is None or made[0] == expected[0]
 
     @rule(name=st.sampled_from(QUEUES), limit=st.integers(1, 2), paused=st.sampled_from([False, False, True]))
     def a_queue_is_set(self, name, limit, paused):
@@ -414,7 +449,16 @@ class Lifecycle(RuleBasedStateMachine):
         effects = sorted(factstore.q("[:find [?e ...] :with ?x :where [?x :effect/of ?e]]", db))
         assert sorted(effect for job in self.model.jobs.values() for effect in job.effects) == effects
         moves = factstore.q("[:find ?old ?new ?j ?tx :where [?j :job/status ?old ?tx false] [?j :job/status ?new ?tx true]]", db.history())
-        assert [] == [(old, new) for old, new, _, _ in moves if new not in MOVES[old]]
+        assert [] == [(old, new) for old, new, _, _ in moves if old in MOVES and new not in MOVES[old]]
+
+    @invariant()
+    def a_unique_key_has_one_live_job(self):
+        if not hasattr(self, "conn"):
+            return
+        live = [key for job in self.model.jobs.values() if job.status in LIVE for key in job.keys]
+        assert len(set(live)) == len(live)
+        held = factstore.q("[:find ?key ?id :where [?k :unique/key ?key] [?k :unique/job ?j] [?j :job/id ?id]]", self.conn.db())
+        assert set(self.model.keys.items()) == held
 
 
 TestLifecycle = Lifecycle.TestCase
