@@ -28,7 +28,7 @@ from factstore.forks import FORKED
 from factstore.index.cache import Cache
 from factstore.index.column import Rows
 from factstore.index.directory import Index
-from factstore.indexing import LEAST_ROWS, Indexing, opened
+from factstore.indexing import LEAST_ROWS, Indexing, is_same_log, newest
 from factstore.quoting import quoted
 from factstore.storage import Storage
 from factstore.transact import TxReport, prepare, report
@@ -121,10 +121,8 @@ class Committer:
         self._wake = Event()
         self._closing = False
         self._contended = 0  # how many commits are still to take the turn first, since another process committed in between
-        self._now = opened(storage, Cache(cache_bytes))
+        self._now = newest(storage, Cache(cache_bytes))
         self._indexing = Indexing(self)
-        with self._turn:
-            self._catch_up()
 
     # -- reading
 
@@ -146,22 +144,32 @@ class Committer:
         return self._now.database
 
     def _catch_up(self) -> None:
-        excised = False
-        for transaction in log.read(self.storage, self._now.t):
-            before = self._now
-            self._now = self._with(before, transaction)
-            excised = excised or transaction.is_excision
-            if self.listeners:
-                self._tell(report(before, self._now, transaction.all_facts(), {}))
-        if excised:
-            self._begin_anew()
+        while transactions := log.batch(self.storage, self._now.t):
+            # A look at the log sees it as it is at one moment. If no excision is among what came since, and none comes after
+            # it, then what was read goes with what is in memory.
+            is_last = self.storage.head() == transactions[-1].t
+            is_same = not any(transaction.is_excision for transaction in transactions)
+            if not is_same or not (is_last or is_same_log(self.storage, self._now.index)):
+                self._begin_anew()
+                continue
+            for transaction in transactions:
+                before = self._now
+                self._now = self._with(before, transaction)
+                if self.listeners:
+                    self._tell(report(before, self._now, transaction.all_facts(), {}))
+            if is_last:
+                return
 
     def _begin_anew(self) -> None:
         """Go on from what the storage has now, and from nothing that is remembered: facts were taken out of it."""
-        upto, now = self._now.t, opened(self.storage, Cache(self._now.cache.limit_bytes))
-        for transaction in log.read(self.storage, now.t, upto):
-            now = self._with(now, transaction)
-        self._now = now
+        before = self._now.t
+        self._now = newest(self.storage, Cache(self._now.cache.limit_bytes))
+        if self.listeners:
+            db = self._now.database
+            for transaction in log.read(self.storage, before, db.basis_t):
+                t = transaction.t
+                after = db if t == db.basis_t else db.as_of(t)
+                self._tell(report(db.as_of(t - 1), after, transaction.all_facts(), {}))
 
     def _with(self, before: Snapshot, transaction: log.Transaction) -> Snapshot:
         before.novelty.append(transaction.t, transaction.facts, transaction.columns)
@@ -190,20 +198,17 @@ class Committer:
         self._check_not_alone()
         return self._enqueue(Request(tx_data)).result()
 
-    def apply(self, preparation: Preparation, *, exclusive: bool = False, anew: bool = False) -> TxReport:
+    def apply(self, preparation: Preparation, *, exclusive: bool = False) -> TxReport:
         """Commit a prepared change and return its report; raises what the preparation and the storage raise.
 
         Args:
             exclusive: take the writer's turn before preparing, for a change that takes long to prepare.
-            anew: afterwards go on from what the storage has then; the preparation changed that too.
         """
         self._check_not_alone()
         if exclusive:
             with self._turn, self.storage.turn():
                 self._catch_up()
                 done = self._commit_alone(preparation)
-                if anew:
-                    self._begin_anew()
         elif not self._queue and self._turn.acquire(blocking=False):
             try:
                 done = self._racing(lambda: self._commit_alone(preparation))
@@ -308,7 +313,11 @@ class Committer:
         with self._turn:
             self._catch_up()
             now = self._now
-            if index.version > now.index.version:
+            if index.version <= now.index.version:
+                return
+            if index.excised_t != now.index.excised_t:
+                self._begin_anew()
+            else:
                 novelty = now.novelty.after(index.basis_t)
                 self._now = Snapshot(index, novelty, now.schema, now.cache, now.t, now.next_n, now.instant, now.store)
 

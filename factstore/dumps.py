@@ -31,6 +31,7 @@ from factstore.conn import Connection
 from factstore.datom import N_MASK, SCHEMA_PARTITION, TX_PARTITION, USER_PARTITION, Fact, partition_of, tx_of
 from factstore.db import Database
 from factstore.errors import Corrupt, DatabaseError, FactStoreError, ReadError, StorageError, TransactError, Unavailable
+from factstore.indexing import is_same_log
 from factstore.quoting import described, quoted
 from factstore.schema import bootstrap
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
@@ -73,8 +74,12 @@ def dump(
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a directory")
         try:
-            with _opened(unfinished, "wb", compressed=target.suffix == ".gz") as file:
-                written = _write(file, conn._storage, db, kept, last)
+            while True:
+                with _opened(unfinished, "wb", compressed=target.suffix == ".gz") as file:
+                    written = _write(file, conn._storage, db, kept, last)
+                if is_same_log(conn._storage, db.view.index):
+                    break
+                db = conn.db()  # facts were excised meanwhile, and may have been written
             unfinished.replace(target)
         finally:
             unfinished.unlink(missing_ok=True)

@@ -1,32 +1,39 @@
 """Excision: facts that must not be kept are taken out of the log and the index, and a record stays that it was done.
 
-    log rewritten ──► index pruned, and published ──► record appended      all of it in the writer's turn
+    records without the facts ──┐
+    index without the facts   ──┼──► one write of the storage, in the writer's turn
+    record of the excision    ──┘
 
-The record comes last. Another process that wants to append meanwhile waits for the turn, finds the record before it, and goes
-on from the pruned index: what it still remembers never comes back. A process that dies in between leaves a store without the
-facts in its log; excising again finishes the index and leaves the record.
+A process that dies before this write leaves the store as it was, but for blocks that no root names; afterwards all is done.
+Every other process finds the record before it appends anything, and goes on from the pruned index: what it still remembers
+never comes back. An index that was built of the old log is not published any more, for the root has moved on.
 Law: log and index are those of a store that was never told these facts; t, instants, transaction keys and schema stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from factstore import indexing, log
-from factstore.commit import Change
-from factstore.datom import Fact, partition_of, tx_of
-from factstore.errors import DatabaseError, StorageError
-from factstore.index.build import Built, build
+from factstore.datom import Fact, partition_of
+from factstore.errors import DatabaseError, UnknownOutcome
+from factstore.index.build import build
 from factstore.index.cache import Cache
+from factstore.index.directory import Blocks, Index
+from factstore.index.novelty import Novelty
 from factstore.index.prune import Doomed, prune
 from factstore.quoting import quoted
+from factstore.schema import bootstrap
 from factstore.schema.attribute import EXCISE, EXCISE_BEFORE, FIRST_FREE_ID, NO_HISTORY, TX_INSTANT, Attribute, Schema
 from factstore.storage import Record, Storage
+from factstore.storage.protocol import TXID_BYTES
 
 if TYPE_CHECKING:
     from factstore.commit import Committer
-    from factstore.db import Database, Snapshot
+    from factstore.db import Database
     from factstore.index.view import View
 
 _SCAN_PAYS = 8  # where one record in so many is touched, reading all of them costs no more than finding those
@@ -42,23 +49,36 @@ class Excision(NamedTuple):
 
 def excise(committer: Committer, target: Any, before_t: int | None) -> Excision:
     """Take an entity or the values of an attribute out of a store; see `Connection.excise`."""
-    done: list[tuple[int, int]] = []
+    done = _excise(committer, target, before_t)
+    committer.caught_up()
+    indexing.collect(committer.storage)
+    return done
 
-    def preparation(before: Snapshot, now: int) -> Change:
-        db = before.database
+
+def _excise(committer: Committer, target: Any, before_t: int | None) -> Excision:
+    storage = committer.storage
+    with committer.alone() as db:
         eid = _target(db, target)
         doomed = _doomed(db, eid, db.basis_t + 1 if before_t is None else before_t)
-        done.append(_rewrite(committer.storage, db, doomed))
-        _prune(committer.storage, db, doomed)
-        t, instant = db.basis_t + 1, max(now, db.last_instant)
-        facts: list[Fact] = [(tx_of(t), TX_INSTANT, instant, t, True), (tx_of(t), EXCISE, eid, t, True)]
-        if before_t is not None:
-            facts.append((tx_of(t), EXCISE_BEFORE, before_t, t, True))
-        return Change(facts, {}, db.next_n, instant)
+        rewritten, erased = _rest_of_log(storage, db, doomed)
+        index = indexing.newest_index(storage, Index(Blocks(storage, Cache(64 << 20))))
+        pruned = replace(_pruned(index, rewritten, db, doomed), excised_t=db.next_t)
+        record = _record(db, eid, before_t, committer.time())
+        try:
+            storage.rewrite(rewritten, appended=[record], expected_t=db.basis_t, root=pruned.encode(), expected_version=index.version)
+        except UnknownOutcome:
+            if storage.resolve(record[0]) is None:
+                raise
+        return Excision(db.next_t, erased, len(rewritten))
 
-    t = committer.apply(preparation, exclusive=True, anew=True).t
-    indexing.collect(committer.storage)
-    return Excision(t, *done[-1])
+
+def _record(db: Database, eid: int, before_t: int | None, instant: int) -> tuple[bytes, bytes]:
+    """Return the name and the body of the record that says what was excised."""
+    t, tx = db.next_t, db.next_tx
+    facts: list[Fact] = [(tx, TX_INSTANT, instant, t, True), (tx, EXCISE, eid, t, True)]
+    if before_t is not None:
+        facts.append((tx, EXCISE_BEFORE, before_t, t, True))
+    return os.urandom(TXID_BYTES), log.Encoder().encode(t, instant, db.next_n, facts)
 
 
 def _target(db: Database, target: Any) -> int:
@@ -104,8 +124,8 @@ def _wholes(view: View, components: list[int], part: int) -> set[int]:
 # -- the log
 
 
-def _rewrite(storage: Storage, db: Database, doomed: Doomed) -> tuple[int, int]:
-    """Take the facts out of the log's records; return how many, and of how many records."""
+def _rest_of_log(storage: Storage, db: Database, doomed: Doomed) -> tuple[list[Record], int]:
+    """Return the records that have such facts without them, and how many facts those were."""
     encode = log.Encoder().encode
     eraser = _Eraser(doomed, db.schema)
     rewritten, erased = [], 0
@@ -116,8 +136,7 @@ def _rewrite(storage: Storage, db: Database, doomed: Doomed) -> tuple[int, int]:
         if gone:
             rewritten.append(Record(record.t, record.txid, encode(was.t, was.instant, was.next_n, facts, columns)))
             erased += gone
-    storage.rewrite(rewritten)
-    return erased, len(rewritten)
+    return rewritten, erased
 
 
 def _records(storage: Storage, db: Database, doomed: Doomed) -> Iterator[Record]:
@@ -181,13 +200,12 @@ class _Eraser:
 # -- the index
 
 
-def _prune(storage: Storage, db: Database, doomed: Doomed) -> None:
-    """Publish the index of what the log says now, as far as the log goes."""
-    found = indexing.opened(storage, Cache(64 << 20))
-    pruned = prune(found.index, doomed, db.schema)
-    for transaction in log.read(storage, found.t, db.basis_t):
-        found.novelty.append(transaction.t, transaction.facts, transaction.columns)
-    built = build(pruned.root, found.novelty, db.schema, upto_t=db.basis_t, next_n=db.next_n, instant=db.last_instant)
-    needed = set(built.root.reachable()) & (pruned.written | built.written)
-    if db.basis_t and indexing.publish(storage, Built(built.root, frozenset(needed)), expected_version=found.index.version) is None:
-        raise StorageError(":db.error/storage-conflict", "the index was moved on while facts were excised; excise again")
+def _pruned(index: Index, rewritten: Sequence[Record], db: Database, doomed: Doomed) -> Index:
+    """Return the index of what the log will hold, as far as the log goes; its blocks are written, its root is not."""
+    changed = {record.t: record for record in rewritten if record.t > index.basis_t}
+    novelty = Novelty(() if index.basis_t >= 0 else bootstrap.FACTS)
+    for transaction in log.read(index.blocks.storage, max(index.basis_t, 0), db.basis_t):
+        kept = log.decode(changed[transaction.t]) if transaction.t in changed else transaction
+        novelty.append(kept.t, kept.facts, kept.columns)
+    pruned = prune(index, doomed, db.schema).root
+    return build(pruned, novelty, db.schema, upto_t=db.basis_t, next_n=db.next_n, instant=db.last_instant).root

@@ -118,6 +118,14 @@ def _rows(body: bytes, t: int) -> Rows:
     return Rows(e, v, np.full(len(e), t, np.int64))
 
 
+def batch(storage: Storage, after_t: int) -> list[Transaction]:
+    """Return the transactions after a t in one look, as many as one look gives; none at the head. Raises: Corrupt, as `read` does."""
+    records = storage.read_log(after_t)
+    if records and records[0].t != after_t + 1:
+        raise _damaged(after_t + 1, f"it is missing; the next is {records[0].t}")
+    return [decode(record) for record in records]
+
+
 def read(storage: Storage, after_t: int, upto_t: int | None = None) -> Iterator[Transaction]:
     """Yield the transactions after one t, as far as another or the head. Raises: Corrupt, where a record is damaged or missing."""
     upto = storage.head() if upto_t is None else upto_t

@@ -1,11 +1,12 @@
 """The index: for each attribute and order a directory of blocks, and a root that names the directories.
 
-    root      msgpack [format, t, next-n, instant µs, attribute sets, [[a, rows, past rows, EV, VE, past EV, past VE] …]]
+    root      msgpack [format, t, next-n, instant µs, attribute sets, [[a, rows, past rows, EV, VE, past EV, past VE] …], excised t]
     directory a block with a row for each of its blocks: first entity, first value, id, rows
     EV, VE    live rows (e, v, t) in either order        past    retracted ones (e, v, t, t1)
 
 An attribute of its own, `ATTRIBUTES_OF`, holds for each entity the number of a set of attributes: all it ever had one of.
-The index answers as of its own t; what came later is novelty's.
+The index answers as of its own t; what came later is novelty's. The excised t is that of the newest excision of the log that the
+index was built from, 0 where there was none: it tells an index of the log as it is from one of the log before it was rewritten.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ class Index:
 
     blocks: Blocks
     version: int = 0  # of the root
-    basis_t: int = -1
+    basis_t: int = -1  # -1: nothing is in it, not even what every store begins with
+    excised_t: int = 0
     next_n: int = 0
     instant: int = 0
     sets: tuple[tuple[int, ...], ...] = ()
@@ -246,23 +248,31 @@ class Index:
                 *(FORMAT, self.basis_t, self.next_n, self.instant),
                 [list(one) for one in self.sets],
                 [[a, *entry] for a, entry in sorted(self.entries.items())],
+                self.excised_t,
             ]
         )
 
     def decode(self, body: bytes, version: int) -> Index:
         """Return the index that a root's bytes describe. Raises: NotAStore, for a newer format."""
-        found, basis_t, next_n, instant, sets, entries = unpack(body)
+        found, basis_t, next_n, instant, sets, entries, *excised = unpack(body)
         if found != FORMAT:
             raise NotAStore(":db.error/not-a-store", f"the index has format {found}, this version reads {FORMAT}", format=found)
         return replace(
             self,
             version=version,
             basis_t=basis_t,
+            # Roots made by earlier versions do not tell; an excision came at the latest with the transaction after their t.
+            excised_t=excised[0] if excised else basis_t + 1,
             next_n=next_n,
             instant=instant,
             sets=sets,
             entries={a: Entry(*entry) for a, *entry in entries},
         )
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """What never decreases from a root to the next one: the excisions it knows of, then how much of the log is in it."""
+        return self.excised_t, self.basis_t
 
     def reachable(self) -> Iterable[bytes]:
         """Yield the ids of all directories and blocks that this index needs."""

@@ -103,7 +103,7 @@ class LmdbStorage:
                 with file.turn:
                     head = file.write(_append, file, records, expected_t)
         except UnknownOutcome as error:
-            raise UnknownOutcome(error.code, error.message, **error.data, txids=[txid for txid, _ in records]) from error
+            raise _naming(error, records) from error
         file.wakeup.tell()
         return head
 
@@ -118,10 +118,18 @@ class LmdbStorage:
     def read_log(self, after_t: int, upto_t: int | None = None, *, max_bytes: int = 8 << 20) -> list[Record]:
         return self._file.read(_read_log, after_t, upto_t, max_bytes)  # type: ignore[no-any-return]
 
-    def rewrite(self, records: Sequence[Record]) -> None:
+    def rewrite(
+        self, records: Sequence[Record], *, appended: Sequence[tuple[bytes, bytes]], expected_t: int, root: bytes, expected_version: int
+    ) -> Root:
         file = self._writable
-        with file.turn:
-            file.write(_rewrite, records)
+        check_txids(appended)
+        try:
+            with file.turn:
+                swapped = file.write(_rewrite, file, records, appended, expected_t, root, expected_version)
+        except UnknownOutcome as error:
+            raise _naming(error, appended) from error
+        file.wakeup.tell()
+        return swapped
 
     def wait(self, after_t: int, timeout: float) -> int:
         deadline = monotonic() + timeout
@@ -243,11 +251,21 @@ def _append(txn: Txn, file: Environment, records: Sequence[tuple[bytes, bytes]],
     return head
 
 
-def _rewrite(txn: Txn, records: Sequence[Record]) -> None:
+def _naming(error: UnknownOutcome, records: Sequence[tuple[bytes, bytes]]) -> UnknownOutcome:
+    """Return the error with the names of the records whose fate is unknown."""
+    return UnknownOutcome(error.code, error.message, **error.data, txids=[txid for txid, _ in records])
+
+
+def _rewrite(
+    txn: Txn, file: Environment, records: Sequence[Record], appended: Sequence[tuple[bytes, bytes]], t: int, root: bytes, version: int
+) -> Root:
+    swapped = _swap_root(txn, file, root, version)
     for record in records:
         known = txn.get(_key(_LOG + record.t))
         check_same(record, None if known is None else known[:TXID_BYTES])
         txn.put(_key(_LOG + record.t), record.txid + record.body)
+    _append(txn, file, appended, t)
+    return swapped
 
 
 def _head(txn: Txn) -> int:

@@ -28,12 +28,11 @@ class _Shelf:
         self.handles = 0
         self.lock = RLock()  # also the writer's turn: who holds it is alone
         self.changed = Condition(self.lock)
-        self.log: list[tuple[int, bytes, bytes]] = []  # t, txid, body
-        self.waiters = 0
+        self.newest: tuple[list[tuple[int, bytes, bytes]], int] = ([], 0)  # (t, txid, body) …, and the version of the root: readers
+        self.waiters = 0  # take no lock, so what changes together is one value
         self.t_of: dict[bytes, int] = {}
         self.blocks: dict[bytes, bytes] = {}
         self.roots: dict[int, Root] = {}
-        self.version = 0
         self.holds: Counter[int] = Counter()
         watch(self)
 
@@ -111,18 +110,19 @@ class MemoryStorage:
     # the log
 
     def head(self) -> int:
-        return len(self._shelf.log)
+        return len(self._shelf.newest[0])
 
     def append(self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int) -> int:
         shelf = self._writable
         check_txids(records)
         with shelf.lock:
-            head = len(shelf.log)
+            log = shelf.newest[0]
+            head = len(log)
             check_head(head, expected_t)
             for txid, body in records:
                 head += 1
                 # Plain tuples: the garbage collector does not walk them for ever, as it does named ones.
-                shelf.log.append((head, txid, bytes(body)))
+                log.append((head, txid, bytes(body)))
                 shelf.t_of[txid] = head
             if shelf.waiters:
                 shelf.changed.notify_all()
@@ -134,21 +134,32 @@ class MemoryStorage:
     def read_log(self, after_t: int, upto_t: int | None = None, *, max_bytes: int = 8 << 20) -> list[Record]:
         found: list[Record] = []
         size = 0
-        for entry in self._shelf.log[after_t:upto_t]:
+        for entry in self._shelf.newest[0][after_t:upto_t]:
             found.append(Record(*entry))
             size += len(entry[2])
             if size >= max_bytes:
                 break
         return found
 
-    def rewrite(self, records: Sequence[Record]) -> None:
+    def rewrite(
+        self, records: Sequence[Record], *, appended: Sequence[tuple[bytes, bytes]], expected_t: int, root: bytes, expected_version: int
+    ) -> Root:
         shelf = self._writable
+        check_txids(appended)
         with shelf.lock:
-            log = shelf.log.copy()
+            known, version = shelf.newest
+            check_version(version, expected_version)
+            check_head(len(known), expected_t)
+            log = known.copy()
             for record in records:
                 check_same(record, log[record.t - 1][1] if 0 < record.t <= len(log) else None)
                 log[record.t - 1] = (record.t, record.txid, record.body)
-            shelf.log = log
+            for t, (txid, body) in enumerate(appended, len(log) + 1):
+                log.append((t, txid, bytes(body)))
+                shelf.t_of[txid] = t
+            swapped = self._swap(shelf, log, root, version)
+            shelf.changed.notify_all()
+            return swapped
 
     def wait(self, after_t: int, timeout: float) -> int:
         deadline = monotonic() + timeout
@@ -194,23 +205,27 @@ class MemoryStorage:
 
     def read_root(self, version: int | None = None) -> Root | None:
         shelf = self._shelf
-        return shelf.roots.get(shelf.version if version is None else version)
+        return shelf.roots.get(shelf.newest[1] if version is None else version)
 
     def swap_root(self, body: bytes, *, expected_version: int) -> Root:
         shelf = self._writable
         with shelf.lock:
-            check_version(shelf.version, expected_version)
-            root = shelf.roots[shelf.version + 1] = Root(shelf.version + 1, bytes(body))
-            shelf.version = root.version
-            for version in set(shelf.roots) - self.held() - {root.version, expected_version}:
-                del shelf.roots[version]
-            return root
+            log, version = shelf.newest
+            check_version(version, expected_version)
+            return self._swap(shelf, log, body, version)
+
+    def _swap(self, shelf: _Shelf, log: list[tuple[int, bytes, bytes]], body: bytes, before: int) -> Root:
+        root = shelf.roots[before + 1] = Root(before + 1, bytes(body))
+        shelf.newest = (log, root.version)
+        for version in set(shelf.roots) - self.held() - {root.version, before}:
+            del shelf.roots[version]
+        return root
 
     def hold(self, version: int) -> MemoryHold:
         shelf = self._shelf
         with shelf.lock:
             if version and not shelf.holds[version]:
-                check_version(shelf.version, version)
+                check_version(shelf.newest[1], version)
             shelf.holds[version] += 1
         return MemoryHold(shelf, version)
 
@@ -222,8 +237,9 @@ class MemoryStorage:
     def usage(self) -> dict[str, Any]:
         shelf = self._shelf
         with shelf.lock:
-            size = sum(len(body) for _, _, body in shelf.log) + sum(map(len, shelf.blocks.values()))
-            return {"bytes": size, "map_size": size, "records": len(shelf.log), "blocks": len(shelf.blocks), "readers": shelf.handles}
+            log = shelf.newest[0]
+            size = sum(len(body) for _, _, body in log) + sum(map(len, shelf.blocks.values()))
+            return {"bytes": size, "map_size": size, "records": len(log), "blocks": len(shelf.blocks), "readers": shelf.handles}
 
     def sync(self) -> None:
         _ = self._shelf  # nothing to do, but a closed store says so

@@ -1,6 +1,6 @@
 """The verbs of a storage: what the layers above may ask of a place that keeps bytes.
 
-    log      records numbered t = 1, 2, 3, …; appended to on condition of the head, and rewritten only to take out what must go
+    log      records numbered t = 1, 2, 3, …; appended to on condition of the head, and rewritten only together with the root
     blocks   immutable bytes under an id of the caller's choice, usually their hash
     root     the one mutable cell; every change is a new version, moved by compare-and-swap
 
@@ -78,10 +78,16 @@ class Storage(Protocol):
         Raises: Corrupt for a hole.
         """
 
-    def rewrite(self, records: Sequence[Record]) -> None:
-        """Put these in the place of the records of the same t and txid, all or none; for what must not be kept any longer.
+    def rewrite(
+        self, records: Sequence[Record], *, appended: Sequence[tuple[bytes, bytes]], expected_t: int, root: bytes, expected_version: int
+    ) -> Root:
+        """Replace records by these of the same t and txid, append others, and make this the newest root: all of it or nothing.
 
-        Raises: Conflict for a record that is not there, and nothing was changed; StoreFull, ReadOnly.
+        For data that must not be kept any longer. The three change together, so a reader that finds the same newest root before
+        and after it reads the log has read one and the same log.
+
+        Returns: the new root.
+        Raises: Conflict, with `t`, `head` or `version`, StoreFull, ReadOnly: nothing was changed. UnknownOutcome(txids=…): ask `resolve`.
         """
 
     def wait(self, after_t: int, timeout: float) -> int:

@@ -180,6 +180,7 @@ class StorageContract:
             lambda: reader.put_blocks([(b"a", b"1")]),
             lambda: reader.delete_blocks([b"a"]),
             lambda: reader.swap_root(b"root", expected_version=0),
+            lambda: reader.rewrite([], appended=records(1), expected_t=0, root=b"root", expected_version=0),
             lambda: reader.turn(),
         ]
         for write in writes:
@@ -253,23 +254,37 @@ class StorageContract:
         store.append(records(*range(1, 51)), expected_t=0)
         assert [store.resolve(txid(n)) for n in (1, 25, 50, 51)] == [1, 25, 50, None]
 
-    def test_rewritten_records_take_the_place_of_those_of_the_same_t_and_txid(self, store: Storage, other: Storage) -> None:
+    def test_a_rewrite_replaces_records_appends_others_and_swaps_the_root(self, store: Storage, other: Storage) -> None:
         store.append(records(*range(1, 6)), expected_t=0)
+        store.swap_root(b"before", expected_version=0)
+        changed = [Record(2, txid(2), b""), Record(4, txid(4), long := b"longer than it was" * 1000)]
         with store.turn():
-            store.rewrite([Record(2, txid(2), b""), Record(4, txid(4), b"longer than it was" * 1000)])
-        assert [record.body for record in other.read_log(0)] == [b"body 1", b"", b"body 3", b"longer than it was" * 1000, b"body 5"]
-        assert [other.resolve(txid(n)) for n in (2, 4)] == [2, 4]
-        assert other.append(records(6), expected_t=5) == 6
+            root = store.rewrite(changed, appended=records(6, 7), expected_t=5, root=b"after", expected_version=1)
+        assert root == other.read_root() == Root(2, b"after")
+        assert [record.body for record in other.read_log(0)] == [b"body 1", b"", b"body 3", long, b"body 5", b"body 6", b"body 7"]
+        assert [other.resolve(txid(n)) for n in (2, 4, 7)] == [2, 4, 7]
+        assert other.append(records(8), expected_t=7) == 8
 
     @pytest.mark.parametrize(
         "stranger", [Record(2, txid(9), b"x"), Record(0, txid(1), b"x"), Record(6, txid(6), b"x"), Record(-1, txid(5), b"x")]
     )
     def test_a_record_that_is_not_there_is_not_rewritten_nor_any_with_it(self, store: Storage, stranger: Record) -> None:
         store.append(records(*range(1, 6)), expected_t=0)
-        with pytest.raises(Conflict):
-            store.rewrite([Record(1, txid(1), b"new"), stranger])
-        assert store.read_log(0, 1) == [Record(1, txid(1), b"body 1")]
-        assert store.head() == 5
+        self.refuse_to_rewrite(store, [Record(1, txid(1), b"new"), stranger], 5, 0)
+
+    @pytest.mark.parametrize(("t", "version", "named"), [(4, 1, "head"), (6, 1, "head"), (5, 0, "version"), (5, 2, "version")])
+    def test_a_rewrite_of_another_log_or_root_changes_nothing(self, store: Storage, t: int, version: int, named: str) -> None:
+        store.append(records(*range(1, 6)), expected_t=0)
+        store.swap_root(b"root", expected_version=0)
+        refused = self.refuse_to_rewrite(store, [Record(1, txid(1), b"new")], t, version)
+        assert getattr(refused, named) == {"head": 5, "version": 1}[named]
+
+    def refuse_to_rewrite(self, store: Storage, changed: list[Record], expected_t: int, expected_version: int) -> Conflict:
+        before = (store.read_log(0), store.read_root(), store.resolve(txid(7)))
+        with pytest.raises(Conflict) as refused:
+            store.rewrite(changed, appended=records(7), expected_t=expected_t, root=b"new", expected_version=expected_version)
+        assert (store.read_log(0), store.read_root(), store.resolve(txid(7))) == before
+        return refused.value
 
     def test_nobody_ever_reads_half_of_a_rewriting(self, store: Storage, other: Storage) -> None:
         store.append([(txid(n), b"0") for n in range(1, 51)], expected_t=0)
@@ -278,13 +293,17 @@ class StorageContract:
         def rewrite() -> None:
             try:
                 for i in range(20):
-                    store.rewrite([Record(n, txid(n), b"%d" % i) for n in range(1, 51)])
+                    changed = [Record(n, txid(n), b"%d" % i) for n in range(1, 51)]
+                    store.rewrite(changed, appended=[(txid(51 + i), b"%d" % i)], expected_t=50 + i, root=b"%d" % i, expected_version=i)
             finally:
                 over.set()
 
         def read() -> None:
             while not over.is_set():
-                assert len({record.body for record in other.read_log(0)}) == 1
+                before, log, after = other.read_root(), other.read_log(0), other.read_root()
+                assert len({record.body for record in log[:50]}) == 1
+                if before == after:
+                    assert (len(log) - 50, log[0].body) == ((before.version, before.body) if before else (0, b"0"))
 
         together(rewrite, read)
 
@@ -296,13 +315,16 @@ class StorageContract:
         store.append(records(1), expected_t=0)
         assert store.wait(1, 0.01) == 1
 
-    def test_wait_is_ended_by_an_append_through_another_handle(self, store: Storage, other: Storage) -> None:
+    def test_wait_is_ended_by_an_append_or_a_rewrite_through_another_handle(self, store: Storage, other: Storage) -> None:
         answers: list[int] = []
-        waiter = Thread(target=lambda: answers.append(store.wait(0, 10 * LONG)), daemon=True)
-        waiter.start()
+        waiters = [Thread(target=lambda t=t: answers.append(store.wait(t, 10 * LONG)), daemon=True) for t in (0, 1)]
+        for waiter in waiters:
+            waiter.start()
         other.append(records(1), expected_t=0)
-        waiter.join(LONG)
-        assert answers == [1]
+        waiters[0].join(LONG)
+        other.rewrite([], appended=records(2), expected_t=1, root=b"root", expected_version=0)
+        waiters[1].join(LONG)
+        assert answers == [1, 2]
 
     def test_threads_that_append_by_compare_and_swap_neither_lose_nor_double(self, store: Storage, other: Storage) -> None:
         acknowledged: dict[int, bytes] = {}

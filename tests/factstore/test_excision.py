@@ -10,6 +10,7 @@ import pytest
 
 import factstore
 from factstore import DatabaseError, TransactError, maintain, q
+from factstore.errors import UnknownOutcome
 from factstore.index.block import decode
 from factstore.storage import open_storage
 from tests.factstore.tx import ANN, BEN, PEOPLE, world
@@ -206,21 +207,36 @@ def test_a_store_whose_index_is_built_anew_has_forgotten() -> None:
         assert [] == list(conn.db().history().datoms("aevt", ":u/name"))
 
 
-@pytest.mark.parametrize("step", ["opened", "publish"])
-def test_an_excision_cut_short_is_finished_by_doing_it_again(conn: factstore.Connection, monkeypatch: Any, step: str) -> None:
+@pytest.mark.parametrize("verb", ["put_blocks", "rewrite"])
+def test_an_excision_cut_short_before_its_one_write_has_done_nothing(conn: factstore.Connection, monkeypatch: Any, verb: str) -> None:
     conn._committer.index()
+    before = (conn._storage.read_log(0), conn._storage.read_root())
 
     def died(*_args: Any, **_options: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(f"factstore.indexing.{step}", died)
+        patch.setattr(type(conn._storage), verb, died)
         conn.excise(ANN)
-    assert 0 < len(maintain.check(conn).problems)
+    assert before == (conn._storage.read_log(0), conn._storage.read_root())
+    assert [] == maintain.check(conn).problems
+    assert conn.db().entid(ANN) is not None
     conn.excise(ANN)
     assert not holds_secret(conn._storage)
     assert [] == maintain.check(conn).problems
-    assert conn.db().entid(ANN) is None
+
+
+def test_an_excision_whose_answer_is_lost_is_done_if_its_record_is_there(conn: factstore.Connection, monkeypatch: Any) -> None:
+    rewrite = type(conn._storage).rewrite
+
+    def lost(*args: Any, **options: Any) -> None:
+        rewrite(*args, **options)
+        raise UnknownOutcome(":db.error/storage-unknown-outcome", "the answer was lost", txids=[])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(conn._storage), "rewrite", lost)
+        assert conn.excise(ANN).t == conn.db().basis_t
+    assert not holds_secret(conn._storage)
 
 
 def test_an_entity_that_was_excised_and_told_of_again_can_be_retracted(conn: factstore.Connection) -> None:
