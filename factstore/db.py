@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from factstore.datom import N_MASK, TX_PARTITION, USER_PARTITION, Datom, Fact, partition_of, t_of, tx_of
@@ -18,7 +17,17 @@ from factstore.errors import DatabaseError
 from factstore.quoting import described, quoted
 from factstore.rendering import html_table, text_table
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
-from factstore.values import Keyword, Stored, instant_to_micros, micros_to_instant
+from factstore.values import (
+    INSTANT,
+    LONG_MAX,
+    LONG_MIN,
+    Keyword,
+    Stored,
+    instant_to_micros,
+    is_naive,
+    micros_to_instant,
+    plain,
+)
 
 if TYPE_CHECKING:
     from factstore.index.cache import Cache
@@ -163,8 +172,9 @@ class Database:
 
     def t_at(self, point: Point) -> int:
         """Return the t that a point in time means: of an instant, the last transaction at or before it, 0 when there is none."""
+        point = point if type(point) is int else plain(point)
         if isinstance(point, datetime):
-            if point.tzinfo is None:
+            if is_naive(point):
                 raise DatabaseError(":db.error/invalid-point", f"expected an aware datetime, got the naive {point}", point=point)
             rows = self.view.cut(after=-1, keep=None, is_history=False).between(TX_INSTANT, None, instant_to_micros(point))
             return t_of(int(rows.e.max())) if rows.size else 0
@@ -185,12 +195,18 @@ class Database:
         """Return the entity id that an id, an ident or a lookup ref stands for; None when there is no such entity, and for None.
 
         Args:
-            name: an int is returned as it is; a Keyword or str such as ":color/red"; a list or tuple `[attribute, value]`.
-        Raises: DatabaseError(:db.error/lookup-ref-attr-not-unique, :db.error/invalid-lookup-ref, :db.error/not-an-attribute).
+            name: an int is returned as it is; a Keyword or str such as ":color/red"; a list or tuple `[attribute, value]`; an
+                entity that was read.
+        Raises: DatabaseError(:db.error/invalid-entity-id) for an int outside 64 bits; DatabaseError
+            (:db.error/lookup-ref-attr-not-unique, :db.error/invalid-lookup-ref, :db.error/not-an-attribute).
         Source: Datomic API, entid.
         """
-        if type(name) is int or name is None:
-            return name
+        if name is None:
+            return None
+        if type(name) is int:
+            if LONG_MIN <= name <= LONG_MAX:
+                return name
+            raise DatabaseError(":db.error/invalid-entity-id", "expected an entity id, got a number outside 64 bits", got=name)
         if isinstance(name, str):
             return self.schema.entid(name)
         if isinstance(name, list | tuple) and len(name) == 2:
@@ -198,6 +214,9 @@ class Database:
         eid = getattr(name, "eid", None)
         if type(eid) is int:
             return eid
+        same = plain(name)
+        if type(same) is int:
+            return self.entid(same)
         raise DatabaseError(
             ":db.error/invalid-lookup-ref", f"expected an entity id, an ident or [attribute, value], got {quoted(name)}", name=name
         )
@@ -218,30 +237,30 @@ class Database:
         return holders[0] if holders else None
 
     def stored(self, attribute: Attribute, value: object) -> Stored | None:
-        """Return what a value is kept as, or None when no datom of this attribute could have it."""
-        if value is None:
-            return None
-        if attribute.is_ref:
-            return self.entid(value)
+        """Return what a value is kept as, or None when no datom of this attribute could have it.
+
+        A tuple may also be the beginning of one.
+        Raises: DatabaseError(:db.error/wrong-type-for-attribute) for a naive datetime: which instant it means nobody can tell.
+        """
         try:
-            return self._stored_tuple(attribute, value) if attribute.is_tuple else attribute.value_type.store(value)
-        except ValueError:
+            return None if value is None else attribute.store(value, self.entid)
+        except ValueError as why:
+            if attribute.value_type is INSTANT and is_naive(value):
+                raise self._wrong_type(attribute, value, str(why)) from None
             return None
 
-    def _stored_tuple(self, attribute: Attribute, value: object) -> Stored | None:
-        """Return a tuple, or the beginning of one, with each slot as it is kept; None when a reference in it is to nothing."""
-        types = attribute.tuple_slot_types
-        slots = attribute.value_type.store(value)
-        if not types:
-            return slots  # of the schema's own
-        stored = [
-            None if slot is None else self.entid(slot) if kind.name == "ref" else kind.store(slot)
-            for slot, kind in zip(slots, cycle(types), strict=False)
-        ]
-        return tuple(stored) if [x is None for x in stored] == [x is None for x in slots] else None
+    @staticmethod
+    def _wrong_type(attribute: Attribute, value: object, why: str) -> DatabaseError:
+        return DatabaseError(
+            ":db.error/wrong-type-for-attribute",
+            f"{attribute.ident} takes {attribute.value_type.wants}, got {described(value)}{why and ': '}{why}",
+            attribute=attribute.ident,
+            value=value,
+        )
 
     def attribute(self, key: object) -> Attribute:
         """Return the attribute of this id or ident. Raises: DatabaseError(:db.error/not-an-attribute)."""
+        key = key if isinstance(key, int | str) else plain(key)
         if not isinstance(key, int | str):
             raise DatabaseError(":db.error/not-an-attribute", f"expected an attribute's ident or id, got {quoted(key)}", attribute=key)
         return self.schema.attribute(key)
@@ -314,12 +333,7 @@ class Database:
     def _bound(self, attribute: Attribute, value: object) -> Stored | None:
         stored = self.stored(attribute, value)
         if stored is None and value is not None:
-            raise DatabaseError(
-                ":db.error/wrong-type-for-attribute",
-                f"{attribute.ident} takes {attribute.value_type.wants}, got {described(value)} as a bound",
-                attribute=attribute.ident,
-                value=value,
-            )
+            raise self._wrong_type(attribute, value, "so it is no bound")
         return stored
 
     def _indexed(self, attribute: Attribute) -> Attribute:

@@ -4,14 +4,18 @@ All knowledge of a value type is one row of `VALUE_TYPES`: what users write, how
 novelty, columns, log and query engine work with, and the way back. The stored form is ordered and hashable, plain
 numbers where numpy has a type for them (an instant is its microseconds since 1970), the Python value otherwise.
 
-Law: for each type, `load(store(x)) == x`, and the order of stored values is the order of the values.
+What Python programs hold instead of our own types (numpy's scalars, enumerations, subclasses) becomes the same value of our
+type in one place, `plain`, which every entrance goes through: tx-data, inputs of queries, tables, arguments of reads.
+
+Law: for each type, `load(store(x)) == x`, and the order of stored values is the order of the values. A value is stored as
+exactly what it is, or rejected with a ValueError that says why.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import struct
+import sys
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -94,9 +98,125 @@ def instant_to_micros(instant: datetime) -> int:
     return (instant - EPOCH) // _MICROSECOND
 
 
+# Beyond these lie datetimes near the ends of the calendar whose zone is not UTC: in UTC Python has no datetime for them.
+INSTANT_MIN: Final = instant_to_micros(datetime.min.replace(tzinfo=UTC))
+INSTANT_MAX: Final = instant_to_micros(datetime.max.replace(tzinfo=UTC))
+
+
 def micros_to_instant(micros: int) -> datetime:
     """Return the aware UTC datetime of these microseconds since 1970."""
     return EPOCH + timedelta(microseconds=micros)
+
+
+# -- what users write
+
+ANOTHER_TYPE: Final = "of another type"
+# The types that values have in the store, in queries and in answers.
+OWN_TYPES: Final = frozenset((int, float, bool, datetime, str, Keyword, Symbol, Uri, bytes, Decimal, uuid.UUID, type(None)))
+
+
+def plain(value: Any) -> Any:
+    """Return a value as one of our own types where it is exactly such a value by another name; any other value as it is.
+
+    Scalars of numpy and pyarrow, members of IntEnum and StrEnum, bytearrays and memoryviews, and instances of subclasses are the
+    value that they hold. A marker of a missing value (pandas.NA, NaT, a null of pyarrow) is None. A datetime of a subclass
+    stays as it is: its zone, and nanoseconds, are its own.
+
+    >>> from enum import IntEnum
+    >>> plain(IntEnum("Size", {"BIG": 7}).BIG), plain(bytearray(b"a")), plain(1.5)
+    (7, b'a', 1.5)
+    """
+    if type(value) in OWN_TYPES:
+        return value
+    if is_missing(value):
+        return None
+    if _is_of("numpy", "generic", value):
+        return _from_numpy(value)
+    if _is_of("pyarrow", "Scalar", value):
+        return _from_arrow(value)
+    for base, convert in _SUBCLASSES:
+        if isinstance(value, base):
+            return convert(value)
+    return value
+
+
+def is_missing(value: Any) -> bool:
+    """Tell whether a value says that there is none: None, pandas.NA, pandas.NaT, numpy's NaT, a null of pyarrow. NaN is a number."""
+    if value is None:
+        return True
+    kind = type(value)
+    if kind in OWN_TYPES:
+        return False
+    if kind.__name__ in ("NAType", "NaTType"):
+        return kind.__module__.partition(".")[0] == "pandas"
+    if _is_of("pyarrow", "Scalar", value):
+        return not value.is_valid
+    return _is_of("numpy", "generic", value) and value.dtype.kind in "mM" and bool(value != value)
+
+
+def is_nan(value: Any) -> bool:
+    """Tell whether a value is a number that equals nothing: a NaN of whatever type."""
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    return (isinstance(value, float) or _is_of("numpy", "floating", value)) and bool(value != value)
+
+
+def is_naive(value: Any) -> bool:
+    """Tell whether a value is a datetime that names no instant, for it says no time zone."""
+    kind = type(value)
+    if kind in OWN_TYPES and kind is not datetime:
+        return False
+    if isinstance(value, datetime):
+        return not is_missing(value) and _offset(value) is None
+    return _is_of("numpy", "datetime64", value) and not is_missing(value)
+
+
+def _offset(value: datetime) -> timedelta | None:
+    try:
+        return value.utcoffset()
+    except NotImplementedError:  # of a `tzinfo` that was left unfinished
+        return None
+
+
+def _is_of(package: str, name: str, value: Any) -> bool:
+    """Tell whether a value is of a class of a package; where nobody has imported the package, none is, and we do not either."""
+    module = sys.modules.get(package)
+    kind = getattr(module, name, None)
+    return kind is not None and isinstance(value, kind)
+
+
+def _from_numpy(value: Any) -> Any:
+    kind = value.dtype.kind
+    if kind == "b":
+        return bool(value)
+    if kind in "iu":
+        return int(value)
+    if kind == "f":
+        number = float(value)
+        return number if number == value or number != number else value  # a longdouble may say more than a float can
+    if kind in "US":
+        return str.__str__(value) if kind == "U" else memoryview(value).tobytes()
+    return value
+
+
+def _from_arrow(value: Any) -> Any:
+    try:
+        return plain(value.as_py())
+    except ValueError:
+        return value  # nanoseconds, which Python's datetime cannot hold
+
+
+_SUBCLASSES: Final[tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...]] = (
+    (int, int.__int__),
+    (float, float.__float__),
+    (Keyword, lambda value: Keyword(str.__str__(value))),
+    (Symbol, lambda value: Symbol(str.__str__(value))),
+    (Uri, lambda value: Uri(str.__str__(value))),
+    (str, str.__str__),
+    ((bytes, bytearray, memoryview), lambda value: memoryview(value).tobytes()),
+    (Decimal, lambda value: Decimal(value)),
+    (uuid.UUID, lambda value: uuid.UUID(int=value.int)),
+)
 
 
 Stored: TypeAlias = Any  # int, float, bool, str, bytes, Keyword, Symbol, Uri, UUID, Decimal or a tuple of such
@@ -121,25 +241,31 @@ class ValueType:
 
 def _exactly(kind: type) -> Callable[[Any], Any]:
     def store(value: Any) -> Any:
-        if type(value) is not kind:
-            raise ValueError("of another type")
-        return value
+        return value if type(value) is kind else _as(kind, value)
 
     return store
 
 
+def _as(kind: type, value: Any) -> Any:
+    """Return a value as one of a type, where it is one by another name; ValueError where it is not."""
+    same = plain(value)
+    if type(same) is not kind:
+        if is_missing(value):
+            raise ValueError("it marks a missing value; leave the fact out")
+        raise ValueError(ANOTHER_TYPE)
+    return same
+
+
 def _store_long(value: Any) -> int:
     if type(value) is not int:
-        raise ValueError("of another type")
+        value = _as(int, value)
     if not LONG_MIN <= value <= LONG_MAX:
         raise ValueError("outside 64 bits; a :db.type/bigint holds it")
-    return value
+    return value  # type: ignore[no-any-return]
 
 
 def _store_string(value: Any) -> str:
-    if type(value) is not str:
-        raise ValueError("of another type")
-    return _encodable(value)
+    return _encodable(value if type(value) is str else _as(str, value))
 
 
 T = TypeVar("T", bound=str)
@@ -156,64 +282,72 @@ def _encodable(text: T) -> T:
 
 def _store_double(value: Any) -> float:
     if type(value) is not float:
-        raise ValueError("of another type")
-    return value
+        value = _as(float, value)
+    if value != value:
+        # NaN equals nothing: it could never be found, replaced or retracted again.
+        raise ValueError("not a number; leave the fact out")
+    return value  # type: ignore[no-any-return]
 
 
 def _store_float(value: Any) -> float:
-    if type(value) is not float:
-        raise ValueError("of another type")
     try:
-        return float(struct.unpack("<f", struct.pack("<f", value))[0])
+        return float(struct.unpack("<f", struct.pack("<f", _store_double(value)))[0])
     except OverflowError:
         raise ValueError("outside the range of a 32-bit float") from None
 
 
 def _store_instant(value: Any) -> int:
-    if not isinstance(value, datetime):
-        raise ValueError("of another type")
-    if value.tzinfo is None:
-        raise ValueError("a naive datetime; say its time zone, as in datetime.now(UTC)")
-    return instant_to_micros(value)
+    if type(value) is not datetime:
+        value = _datetime(value)
+    if _offset(value) is None:
+        raise ValueError(_NAIVE)
+    micros = instant_to_micros(value)
+    if not INSTANT_MIN <= micros <= INSTANT_MAX:
+        raise ValueError("in UTC it lies outside of the years 1 to 9999")
+    return micros
+
+
+_NAIVE: Final = "a naive datetime; say its time zone, as in datetime.now(UTC)"
+
+
+def _datetime(value: Any) -> datetime:
+    same = plain(value)
+    if isinstance(same, datetime):
+        if getattr(same, "nanosecond", 0):
+            raise ValueError("an instant has microseconds, and this one has nanoseconds; round it first")
+        return same
+    if is_naive(value):
+        raise ValueError(_NAIVE)
+    return _as(datetime, value)  # type: ignore[no-any-return]  # which raises: it is none
 
 
 def _store_keyword(value: Any) -> Keyword:
     if type(value) is Keyword:
         return _encodable(value)
-    if type(value) is str and value.startswith(":"):
-        return _encodable(Keyword(value))
-    raise ValueError("of another type")
+    same = plain(value)
+    if type(same) is str and same.startswith(":"):
+        same = Keyword(same)
+    return _encodable(same if type(same) is Keyword else _as(Keyword, value))
 
 
-def _store_symbol(value: Any) -> Symbol:
-    if type(value) is Symbol:
-        return _encodable(value)
-    raise ValueError("of another type")
+def _named(kind: type[T]) -> Callable[[Any], T]:
+    def store(value: Any) -> T:
+        return _encodable(value if type(value) is kind else _as(kind, value))
 
-
-def _store_uri(value: Any) -> Uri:
-    if type(value) is Uri:
-        return _encodable(value)
-    raise ValueError("of another type")
-
-
-def _store_bytes(value: Any) -> bytes:
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)
-    raise ValueError("of another type")
+    return store
 
 
 def _store_bigdec(value: Any) -> Decimal:
     if type(value) is not Decimal:
-        raise ValueError("of another type")
+        value = _as(Decimal, value)
     if not value.is_finite():
         raise ValueError("not a finite number")
-    return value
+    return value  # type: ignore[no-any-return]
 
 
 def _store_tuple(value: Any) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        raise ValueError("of another type")
+        raise ValueError(ANOTHER_TYPE)
     return tuple(value)
 
 
@@ -231,10 +365,10 @@ BOOLEAN: Final = _row("boolean", bool, "a bool", "?", _exactly(bool))
 INSTANT: Final = _row("instant", int, "an aware datetime", "i8", _store_instant, micros_to_instant)
 STRING: Final = _row("string", str, "a str", "O", _store_string)
 KEYWORD: Final = _row("keyword", Keyword, 'a Keyword, or a str such as ":red"', "O", _store_keyword)
-SYMBOL: Final = _row("symbol", Symbol, "a Symbol", "O", _store_symbol)
-URI: Final = _row("uri", Uri, "a Uri", "O", _store_uri)
+SYMBOL: Final = _row("symbol", Symbol, "a Symbol", "O", _named(Symbol))
+URI: Final = _row("uri", Uri, "a Uri", "O", _named(Uri))
 UUID: Final = _row("uuid", uuid.UUID, "a uuid.UUID", "O", _exactly(uuid.UUID))
-BYTES: Final = _row("bytes", bytes, "bytes", "O", _store_bytes)
+BYTES: Final = _row("bytes", bytes, "bytes", "O", _exactly(bytes))
 TUPLE: Final = _row("tuple", tuple, "a tuple or list of 2 to 8 values", "O", _store_tuple)
 
 VALUE_TYPES: Final[Mapping[Keyword, ValueType]] = {
@@ -254,8 +388,3 @@ def order_key(value: Stored) -> Any:
     if type(value) is tuple:
         return tuple((slot is not None, order_key(slot)) for slot in value)
     return value
-
-
-def is_nan(value: Stored) -> bool:
-    """Tell whether a stored value is the float that equals nothing."""
-    return type(value) is float and math.isnan(value)

@@ -20,7 +20,7 @@ from factstore.edn.read import MAX_KEY_DEPTH, is_symbol
 from factstore.errors import FactStoreError
 from factstore.numerals import to_digits
 from factstore.quoting import described
-from factstore.values import Keyword, Symbol, Uri
+from factstore.values import Keyword, Symbol, Uri, plain
 
 MAX_DEPTH: Final = 100_000  # levels of nesting
 LONGEST: Final = 1 << 30  # characters
@@ -144,11 +144,11 @@ def _limited(text: str, length: int, longest: int) -> str:
 
 def _atom(value: Any) -> str | None:
     """Return the text of a value that holds no others; None for any other value."""
-    kind = type(value)
-    for base in (kind,) if kind in _ATOMS else kind.__mro__:
-        if base in _ATOMS:
-            return _ATOMS[base](value)
-    return None
+    text = _ATOMS.get(type(value))
+    if text is not None:
+        return text(value)
+    value = plain(value)  # numpy's numbers and the like
+    return next((_ATOMS[base](value) for base in type(value).__mro__ if base in _ATOMS), None)
 
 
 def _sequence(opener: str, items: Any, closer: str, inner: type[_Nested]) -> Iterator[str | _Nested]:
@@ -198,6 +198,8 @@ def _decimal(value: Decimal) -> str:
 def _instant(value: datetime) -> str:
     if value.utcoffset() is None:
         raise _unwritable(value, "an aware datetime")
+    if getattr(value, "nanosecond", 0):
+        raise _unwritable(value, "a datetime of whole microseconds")
     try:
         moment = value.astimezone(UTC)
     except OverflowError:

@@ -5,15 +5,18 @@ Knows neither clauses nor databases. A vector that is too short for its binding,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from factstore.query.ast import BindEach, Binding, BindTuple, Blank, Variable, bound_by
 from factstore.query.forms import shown
 from factstore.query.frames import columns_in
-from factstore.query.relation import Column, Relation, column_of, relation_of, strict
+from factstore.query.relation import Column, Relation, column_of, given, input_of, relation_of, strict
 from factstore.query.tuples import rows_of
+from factstore.values import is_missing
 
 
 class Parts(NamedTuple):
@@ -23,13 +26,17 @@ class Parts(NamedTuple):
     at: list[int]
 
 
-def take_apart(binding: Binding, values: Sequence[Any]) -> Parts:
-    """Return the rows that a binding makes of values; None, and the rest of a row that has it, gives none."""
+def take_apart(binding: Binding, values: Sequence[Any], column: Callable[[Iterable[Any]], Column] = column_of) -> Parts:
+    """Return the rows that a binding makes of values; None, and the rest of a row that has it, gives none.
+
+    Args:
+        column: makes a column of values.
+    """
     names = bound_by(binding)
     at: list[int] = []
     rows: list[tuple[Any, ...]] = []
     for i, value in enumerate(values):
-        if value is None:
+        if is_missing(value):
             continue
         for row in _rows(binding, value):
             rows.append(row)
@@ -38,7 +45,7 @@ def take_apart(binding: Binding, values: Sequence[Any]) -> Parts:
         same = [_is_consistent(names, row) for row in rows]
         rows = [row for row, kept in zip(rows, same, strict=True) if kept]
         at = [i for i, kept in zip(at, same, strict=True) if kept]
-    return Parts({name: column_of([row[i] for row in rows]) for i, name in enumerate(names)}, at)
+    return Parts({name: column([row[i] for row in rows]) for i, name in enumerate(names)}, at)
 
 
 def _is_consistent(names: tuple[str, ...], row: tuple[Any, ...]) -> bool:
@@ -69,6 +76,8 @@ def _elements(value: Any) -> list[Any]:
 
 
 def _slots(binding: BindTuple, value: Any) -> Sequence[Any]:
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        value = list(value)
     if not isinstance(value, list | tuple):
         raise ValueError(f"expected a vector of {len(binding.parts)}, got {shown(value)}")
     if len(value) < len(binding.parts):
@@ -89,19 +98,20 @@ def binding_text(binding: Binding) -> str:
 def relation_from(binding: Binding, value: Any) -> Relation:
     """Return the relation that an input is by its binding."""
     if isinstance(binding, Variable):
-        return Relation(1, {}, {binding.name: value}, distinct=True)
+        return Relation(1, {}, {binding.name: given(value)}, distinct=True)
     names = bound_by(binding)
     if isinstance(binding, BindEach) and isinstance(binding.part, Variable):
         elements = _elements(value)
-        return relation_of({binding.part.name: column_of(elements)}, len(elements))
+        return relation_of({binding.part.name: input_of(elements)}, len(elements))
     if isinstance(binding, BindEach) and isinstance(binding.part, BindTuple) and len(set(names)) == len(names):
         parts = binding.part.parts
         if all(isinstance(part, Variable | Blank) for part in parts):
             framed = columns_in(value)
             if framed is not None and framed and len(framed) >= len(parts):
-                return relation_of({part.name: framed[i] for i, part in enumerate(parts) if isinstance(part, Variable)}, framed[0].size)
+                inputs = [column._replace(is_input=True) for column in framed]
+                return relation_of({part.name: inputs[i] for i, part in enumerate(parts) if isinstance(part, Variable)}, inputs[0].size)
             rows = [_slots(binding.part, row) for row in _elements(value)]
-            columns = {part.name: column_of([row[i] for row in rows]) for i, part in enumerate(parts) if isinstance(part, Variable)}
+            columns = {part.name: input_of([row[i] for row in rows]) for i, part in enumerate(parts) if isinstance(part, Variable)}
             return relation_of(columns, len(rows))
-    found = take_apart(binding, [value])
+    found = take_apart(binding, [value], input_of)
     return relation_of(found.columns, len(found.at))

@@ -20,7 +20,7 @@ from factstore.query.ast import Aggregate, Call, Query, RulesInput, SourceInput,
 from factstore.query.clauses import Rules
 from factstore.query.functions import FUNCTIONS
 from factstore.query.lookups import LOOKUPS
-from factstore.query.relation import PLAIN, strict
+from factstore.query.relation import PLAIN, written
 from factstore.quoting import quoted
 
 _CHANCE: Final = frozenset(("rand", "rand-int", "sample"))
@@ -104,12 +104,12 @@ def key_of(text: Any, query: Query, inputs: tuple[Any, ...], rules: Rules) -> An
     """
     if query.pulls or len(inputs) != len(query.inputs) or not _is_settled(query, rules):
         return None
-    parts = [text if type(text) is str else strict(text)]
+    parts = [text if type(text) is str else written(text)]
     for part, value in zip(query.inputs, inputs, strict=True):
         key = _database_key(value) if isinstance(part, SourceInput) and hasattr(value, "view") else _value_key(value)
         if key is None and not isinstance(part, RulesInput):
             return None
-        parts.append(strict(value) if isinstance(part, RulesInput) else key)
+        parts.append(written(value) if isinstance(part, RulesInput) else key)
     return tuple(parts)
 
 
@@ -132,7 +132,7 @@ def _database_key(db: Any) -> Any:
 
 
 def _value_key(value: Any) -> Any:
-    return (strict(value),) if _is_plain(value) else None
+    return (written(value),) if _is_plain(value) else None
 
 
 def _is_plain(value: Any) -> bool:

@@ -42,7 +42,7 @@ from factstore.query.ast import (
 )
 from factstore.query.forms import Dialect, invalid, is_quoted, is_sequence, read_text, shown, unquoted, without_quotes
 from factstore.query.functions import FUNCTIONS, plain_name
-from factstore.values import Symbol
+from factstore.values import Symbol, plain
 
 DEFAULT_SOURCE: Final = "$"
 _SIGNS: Final = frozenset(("%", ".", "...", "?"))  # symbols that stand for no value
@@ -102,7 +102,7 @@ def _place(place: Any, dialect: Dialect, form: Any) -> Term:
 
 
 def _plain_constant(value: Any) -> Any:
-    return tuple(_plain_constant(part) for part in value) if isinstance(value, list) else value
+    return tuple(_plain_constant(part) for part in value) if isinstance(value, list) else plain(value)
 
 
 def _argument(form: Any, dialect: Dialect, clause: Any) -> Term:

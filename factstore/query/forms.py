@@ -18,7 +18,7 @@ from factstore import edn
 from factstore.errors import FactStoreError, QueryError, ReadError
 from factstore.query.ast import BLANK, Blank, SourceName, Variable
 from factstore.quoting import quoted
-from factstore.values import Keyword, Symbol
+from factstore.values import Keyword, Symbol, plain
 
 _SYMBOL_LIKE: Final = re.compile(r"[?$]\S*|%|_|\.\.\.|\.")
 _SEQUENCE: Final = (list, tuple)
@@ -146,7 +146,9 @@ class Dialect:
     def constant(self, form: Any) -> Any:
         """Return the value that an argument is: in Python data a str that reads as a keyword is one, in collections too."""
         if not self.plain:
-            return form
+            return plain(form)
+        if type(form) not in _COLLECTIONS:
+            form = plain(form)
         if type(form) is str and form.startswith(":"):
             try:
                 return Keyword(form)

@@ -16,7 +16,7 @@ from uuid import UUID
 import numpy as np
 
 from factstore.errors import FactStoreError, QueryError
-from factstore.query.relation import DTYPES, Array, Column, column_of
+from factstore.query.relation import DTYPES, Array, Column, column_of, given
 from factstore.values import Keyword, Symbol, Uri
 
 if TYPE_CHECKING:
@@ -144,10 +144,14 @@ def to_polars(columns: Iterable[tuple[str, Column]]) -> polars.DataFrame:
 
 
 def columns_in(frame: Any) -> list[Column] | None:
-    """Return the columns of a data frame of pandas or polars, or of a table of pyarrow; None for anything else.
+    """Return the columns of a data frame of pandas or polars, a table of pyarrow, or an array of two dimensions or of records.
 
-    What is missing is None.
+    What is missing is None. None for anything else.
     """
+    if isinstance(frame, np.ndarray):
+        return _in_array(frame)
+    if hasattr(frame, "collect_schema") and hasattr(frame, "collect"):  # a lazy frame of polars
+        frame = frame.collect()
     if hasattr(frame, "to_pylist") and hasattr(frame, "itercolumns"):  # pyarrow
         return [_read(each, each.null_count, str(each.type), each.to_pylist) for each in frame.itercolumns()]
     if hasattr(frame, "iter_rows") and hasattr(frame, "iter_columns"):  # polars
@@ -157,16 +161,28 @@ def columns_in(frame: Any) -> list[Column] | None:
     return None
 
 
+def _in_array(array: Array) -> list[Column] | None:
+    if array.dtype.names is not None and array.ndim == 1:
+        return [_read_array(array[name]) for name in array.dtype.names]
+    return [_read_array(array[:, i]) for i in range(array.shape[1])] if array.ndim == 2 else None
+
+
+def _read_array(array: Array) -> Column:
+    if array.dtype.kind in "ifb" and array.dtype.itemsize <= 8:
+        return _numbers(array)
+    return column_of(list(array), given)
+
+
 def _read(series: Any, missing: int, kind: str, listed: Callable[[], list[Any]]) -> Column:
     array = series.to_numpy() if not missing and kind.lower().startswith(("int", "float", "double", "bool")) else None
-    return column_of(listed()) if array is None else _numbers(array)
+    return column_of(listed(), given) if array is None else _numbers(array)
 
 
 def _read_series(series: Any) -> Column:
     missing = series.isna()
     if isinstance(series.dtype, np.dtype) and series.dtype.kind in "ifb":
         return _numbers(series.to_numpy())
-    return column_of(None if absent else value for value, absent in zip(series.tolist(), missing.tolist(), strict=True))
+    return column_of((None if absent else value for value, absent in zip(series.tolist(), missing.tolist(), strict=True)), given)
 
 
 def _numbers(array: Array) -> Column:

@@ -20,7 +20,7 @@ from typing import Any, Final
 from factstore import edn
 from factstore.query.relation import frozen, strict
 from factstore.quoting import described, quoted
-from factstore.values import Keyword, Symbol
+from factstore.values import Keyword, Symbol, plain
 
 _NUMBERS: Final = frozenset((int, float, Decimal, Fraction))
 _VECTORS: Final = frozenset((tuple, list))
@@ -35,7 +35,10 @@ def plain_name(name: str) -> str:
 
 def truthy(value: Any) -> bool:
     """Tell whether a value counts as true: everything but nil and false."""
-    return value is not None and value is not False
+    if value is True or value is False:
+        return value
+    same = plain(value)  # numpy's False is false
+    return same is not None and same is not False
 
 
 # -- comparing

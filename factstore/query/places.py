@@ -14,7 +14,7 @@ from factstore.query import algebra
 from factstore.query.ast import Constant, Pattern, Term, Variable
 from factstore.query.forms import invalid
 from factstore.query.relation import Array, Column, Relation, concatenated, empty, strict
-from factstore.values import Symbol
+from factstore.values import Symbol, is_naive
 
 UNKNOWN: Final = object()
 PLACES: Final = 5
@@ -129,7 +129,9 @@ def both(keep: Any, other: Any) -> Any:
 
 
 def check_terms(pattern: Pattern, *, takes_symbols: bool) -> None:
-    """Refuse more places than a fact has, and a symbol where no fact can have one: most likely a variable without its question mark.
+    """Refuse more places than a fact has, a naive datetime, and a symbol where no fact can have one.
+
+    Such a symbol is most likely a variable without its question mark.
 
     Args:
         takes_symbols: whether the pattern's attribute, as far as it is known, has symbols for values.
@@ -141,6 +143,8 @@ def check_terms(pattern: Pattern, *, takes_symbols: bool) -> None:
         if isinstance(term, Constant) and type(term.value) is Symbol and not (place == _VALUE and takes_symbols):
             message = f"no fact can have the symbol {term.value} in this place; a variable begins with a question mark"
             raise invalid(message, pattern.form)
+        if isinstance(term, Constant) and is_naive(term.value):
+            raise invalid("a naive datetime names no instant; say its time zone, as in datetime.now(UTC)", pattern.form)
 
 
 def all_of(keep: list[bool] | Array) -> bool:

@@ -17,12 +17,14 @@ from factstore.query.builder.built import Built
 from factstore.query.calls import check_call
 from factstore.query.clauses import DEFAULT_SOURCE, Rules
 from factstore.query.context import Context, source_of
+from factstore.query.facts import Facts
 from factstore.query.find import check_find
 from factstore.query.guard import Guard
 from factstore.query.parse import parse_query
 from factstore.query.program import Program, compile_rules
-from factstore.query.relation import UNIT, Relation, strict
+from factstore.query.relation import UNIT, Relation, written
 from factstore.query.tables import Tables
+from factstore.values import is_missing, is_naive
 
 _CACHED: Final = 256  # parsed queries, and as many sets of rules
 _queries: dict[Any, Query] = {}
@@ -35,7 +37,7 @@ def parsed(query: Any) -> Query:
         return _queries.get(query) or _remember(_queries, query, parse_query(query))
     if isinstance(query, Built):
         return query.ast
-    key = strict(query)
+    key = written(query)
     return _queries.get(key) or _remember(_queries, key, parse_query(query))
 
 
@@ -51,7 +53,7 @@ def rules_among(query: Query, inputs: tuple[Any, ...]) -> Rules:
 
 
 def _compiled(rules: Any) -> Program:
-    key = rules if type(rules) is str else strict(rules)
+    key = rules if type(rules) is str else written(rules)
     found = _programs.get(key)
     if found is None:
         found = _remember(_programs, key, compile_rules(rules))
@@ -93,6 +95,8 @@ def prepared(
         elif not isinstance(part, Blank):
             relation = join(relation, _input(part, value))
     _check(query, context, relation)
+    if any(isinstance(source, Facts) for source in context.sources.values()):
+        _check_instants(relation)
     return context, relation
 
 
@@ -106,12 +110,22 @@ def _reads_sources(query: Query) -> bool:
 
 
 def _input(part: Any, value: Any) -> Relation:
-    if value is None:
+    if is_missing(value):
         raise QueryError(":db.error/invalid-inputs", f"the input for {_name(part)} is nil", input=_name(part))
     try:
         return relation_from(part, value)
     except ValueError as error:
         raise QueryError(":db.error/invalid-inputs", f"the input for {_name(part)} does not fit: {error}", input=_name(part)) from error
+
+
+def _check_instants(relation: Relation) -> None:
+    """Refuse naive datetimes among the inputs of a query over facts: nobody can tell which instants they mean."""
+    columns = ((name, column.values()) for name, column in relation.columns.items() if column.kind is object)
+    for name, values in (*((name, (value,)) for name, value in relation.constants.items()), *columns):
+        for value in values:
+            if is_naive(value):
+                text = f"the input for {name} has a naive datetime, {value!r}; say its time zone, as in datetime.now(UTC)"
+                raise QueryError(":db.error/invalid-inputs", text, input=name, value=value)
 
 
 def _name(part: Any) -> str:

@@ -9,7 +9,6 @@ Law: two values are one exactly if their types and their values are; 1, 1.0 and 
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +18,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from factstore.values import LONG_MAX, LONG_MIN, Keyword, Symbol, Uri, instant_to_micros, micros_to_instant
+from factstore.values import INSTANT, LONG_MAX, LONG_MIN, OWN_TYPES, micros_to_instant, plain
 
 Array: TypeAlias = NDArray[Any]
 Ints: TypeAlias = NDArray[np.int64]
@@ -27,12 +26,11 @@ Data: TypeAlias = "list[Any] | Array"
 Which: TypeAlias = "list[int] | Array | slice"
 
 DTYPES: Final[Mapping[type, Any]] = {int: np.int64, datetime: np.int64, float: np.float64, bool: np.bool_}
-# Kinds whose equality, within one column, is Python's own.
-PLAIN: Final = frozenset((int, float, bool, datetime, str, Keyword, Symbol, Uri, bytes, Decimal, uuid.UUID, type(None)))
+PLAIN: Final = OWN_TYPES  # kinds whose equality, within one column, is Python's own
 
 
 def frozen(value: Any) -> Any:
-    """Return a value as relations hold it: vectors as tuples, sets as frozensets, numpy's scalars as Python's."""
+    """Return a value as relations hold it: vectors as tuples, sets as frozensets, and our own types for what is one by another name."""
     kind = type(value)
     if kind in PLAIN:
         return value
@@ -40,7 +38,24 @@ def frozen(value: Any) -> Any:
         return tuple(map(frozen, value))
     if kind is set or kind is frozenset:
         return frozenset(map(frozen, value))
-    return value.item() if isinstance(value, np.generic) else value
+    return plain(value)
+
+
+def given(value: Any) -> Any:
+    """Return an input as relations hold it: as `frozen`, arrays and named tuples as tuples, and an entity as its id.
+
+    What a function returns is not read like this: it may be handed to another function, which knows what it is.
+    """
+    if type(value) in PLAIN:
+        return value
+    if isinstance(value, list | tuple):
+        return tuple(map(given, value))
+    if isinstance(value, set | frozenset):
+        return frozenset(map(given, value))
+    if isinstance(value, np.ndarray):
+        return tuple(map(given, value)) if value.ndim else given(value[()])
+    eid = getattr(value, "eid", None)
+    return eid if type(eid) is int else plain(value)
 
 
 def strict(value: Any) -> Any:
@@ -61,6 +76,23 @@ def strict(value: Any) -> Any:
     return kind, value
 
 
+def written(value: Any) -> Any:
+    """Return a key that is equal for two values exactly if they are written alike: 1.0M and 1M are not, nor are 0.0 and -0.0.
+
+    Such values are one for every comparison; but an answer, or a query with one in it, gives back what it was given.
+    """
+    kind = type(value)
+    if kind is float or kind is Decimal or isinstance(value, datetime):
+        return kind, repr(value)
+    if kind is tuple or kind is list:
+        return tuple, tuple(map(written, value))
+    if isinstance(value, Mapping):
+        return dict, frozenset((written(key), written(part)) for key, part in value.items())
+    if kind is frozenset or kind is set:
+        return frozenset, frozenset(map(written, value))
+    return strict(value)
+
+
 class Dictionary:
     """The distinct values of a column that is kept as numbers."""
 
@@ -73,22 +105,27 @@ class Dictionary:
 
 
 class Column(NamedTuple):
-    """Values of one kind, numbers and datetimes in machine form; with a dictionary, `data` are the numbers of its values."""
+    """Values of one kind, numbers and datetimes in machine form; with a dictionary, `data` are the numbers of its values.
+
+    An input is the same as constants in its place. Where an attribute keeps less of a value than was written, as one of 32-bit
+    floats does, an input is rounded like a constant, while values that were found elsewhere are compared as they are.
+    """
 
     kind: type
     data: Data
     dictionary: Dictionary | None = None
+    is_input: bool = False
 
     def take(self, which: Which) -> Column:
         """Return the values at these positions, under this mask or in this slice."""
         data = self.data
         if isinstance(data, list):
             if isinstance(which, slice):
-                return Column(self.kind, data[which])
+                return Column(self.kind, data[which], None, self.is_input)
             if isinstance(which, np.ndarray):
                 which = (which.nonzero()[0] if which.dtype == np.bool_ else which).tolist()
-            return Column(self.kind, [data[i] for i in which])
-        return Column(self.kind, data[which], self.dictionary)
+            return Column(self.kind, [data[i] for i in which], None, self.is_input)
+        return Column(self.kind, data[which], self.dictionary, self.is_input)
 
     @property
     def size(self) -> int:
@@ -134,17 +171,31 @@ def machine_value(value: Any) -> tuple[type, Any]:
     value = frozen(value)
     if type(value) is int:
         return (int if LONG_MIN <= value <= LONG_MAX else object), value
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return datetime, instant_to_micros(value)
-    return (type(value) if type(value) in PLAIN and not isinstance(value, datetime) else object), value
+    if isinstance(value, datetime):
+        micros = instant_of(value)
+        return (object, value) if micros is None else (datetime, micros)
+    return (type(value) if type(value) in PLAIN else object), value
 
 
-def column_of(values: Iterable[Any]) -> Column:
-    """Return a column of values as users and functions give them."""
+def instant_of(value: datetime) -> int | None:
+    """Return the microseconds since 1970 of a datetime; None for one that is no instant of ours, such as a naive one."""
+    try:
+        return INSTANT.store(value)  # type: ignore[no-any-return]
+    except ValueError:
+        return None
+
+
+def input_of(values: Iterable[Any]) -> Column:
+    """Return a column of values as users give them to a query."""
+    return column_of(values, given)._replace(is_input=True)
+
+
+def column_of(values: Iterable[Any], freeze: Callable[[Any], Any] = frozen) -> Column:
+    """Return a column of values as functions give them."""
     values = list(values)
     kinds = set(map(type, values))
     if not kinds <= PLAIN:
-        values = list(map(frozen, values))
+        values = list(map(freeze, values))
         kinds = set(map(type, values))
     if len(kinds) != 1:
         return Column(object, values)
@@ -152,9 +203,11 @@ def column_of(values: Iterable[Any]) -> Column:
     if kind is int and not (LONG_MIN <= min(values) and max(values) <= LONG_MAX):
         return Column(object, values)
     if issubclass(kind, datetime):
-        if any(value.tzinfo is None for value in values):
-            return Column(object, values)
-        return Column(datetime, list(map(instant_to_micros, values)))
+        micros = list(map(instant_of, values))
+        return Column(object, values) if None in micros else Column(datetime, micros)
+    if kind is Decimal:
+        # A signalling NaN cannot even be hashed; a quiet one equals as little.
+        values = [Decimal("NaN") if value.is_snan() else value for value in values]
     return Column(kind if kind in PLAIN else object, values)
 
 

@@ -10,13 +10,14 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from factstore.datom import tx_of
 from factstore.query.relation import PLAIN, Array, Column
-from factstore.values import Keyword, Symbol, Uri, ValueType
+from factstore.values import FLOAT, LONG_MAX, LONG_MIN, Keyword, Symbol, Uri, ValueType
 
 if TYPE_CHECKING:
     from factstore.db import Database
@@ -72,12 +73,13 @@ def _load_slots(value: tuple[Any, ...], loads: list[Any]) -> tuple[Any, ...]:
 def entity(db: Database, value: Any) -> int | None:
     """Return the entity that a value in an entity's place stands for; None when it stands for none."""
     if type(value) is int:
-        return value
+        return value if LONG_MIN <= value <= LONG_MAX else None
     if isinstance(value, str):
         return db.schema.entid(value)
     if isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str | int):
         return db.entid(value)
-    return None
+    eid = getattr(value, "eid", None)  # an entity as `factstore.entity` returns it
+    return eid if type(eid) is int else None
 
 
 def stored(db: Database, attribute: Attribute, value: Any) -> Any:
@@ -85,26 +87,9 @@ def stored(db: Database, attribute: Attribute, value: Any) -> Any:
     if attribute.is_ref:
         return entity(db, value)
     try:
-        if attribute.is_tuple:
-            return _store_slots(db, attribute, value)
-        return attribute.value_type.store(value)
+        return attribute.store(value, partial(entity, db)) if attribute.is_tuple else attribute.value_type.store(value)
     except ValueError:
         return None
-
-
-def _store_slots(db: Database, attribute: Attribute, value: Any) -> Any:
-    if not isinstance(value, list | tuple):
-        return None
-    types = slot_types(db.schema, attribute)
-    slots: list[Any] = []
-    for i, slot in enumerate(value):
-        value_type = types[i % len(types)] if types else None
-        if slot is not None and value_type is not None:
-            slot = entity(db, slot) if value_type.name == "ref" else value_type.store(slot)
-            if slot is None:
-                return None
-        slots.append(slot)
-    return tuple(slots)
 
 
 def transaction(db: Database, value: Any) -> int | None:
@@ -131,9 +116,9 @@ def as_values(db: Database, attribute: Attribute, column: Column) -> tuple[Colum
     if attribute.is_ref:
         return as_entities(db, column)
     kind = kind_of(attribute)
-    if column.kind is kind and kind in PLAIN:
+    if column.kind is kind and kind in PLAIN and not (column.is_input and attribute.value_type is FLOAT):
         return column, None
-    if column.kind in PLAIN and kind in PLAIN and not (column.kind is str and kind is Keyword):
+    if column.kind is not kind and column.kind in PLAIN and kind in PLAIN and not (column.kind is str and kind is Keyword):
         return Column(kind, []), [False] * column.size
     return _masked(kind, [stored(db, attribute, value) for value in column.values()])
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
+import numpy as np
+
 from factstore.errors import QueryError
 from factstore.query import algebra
 from factstore.query.ast import Constant, Pattern, Variable
 from factstore.query.forms import shown
 from factstore.query.frames import columns_in
 from factstore.query.places import Limits, Match
-from factstore.query.relation import Column, Relation, column_of, empty, relation_of
+from factstore.query.relation import Column, Relation, column_of, empty, given, relation_of
 from factstore.values import Keyword
 
 
@@ -22,6 +24,8 @@ def rows_of(value: Any) -> list[Any] | None:
     """Return the rows of a collection, a map or a data frame; None for what has none."""
     if isinstance(value, Mapping):
         return list(value.items())
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.names is None:
+        return list(value)
     columns = columns_in(value)
     if columns is not None:
         return list(zip(*(column.values() for column in columns), strict=True))
@@ -59,7 +63,7 @@ class Tuples:
     def check(self, pattern: Pattern) -> None:
         """Raise QueryError when some element is no tuple."""
         for row in self._rows:
-            if not isinstance(row, list | tuple):
+            if not (isinstance(row, list | tuple) or (isinstance(row, np.ndarray) and row.ndim == 1)):
                 raise QueryError(
                     ":db.error/invalid-inputs",
                     f"a source is a database or a collection of tuples, but holds {shown(row)}; asked by {shown(pattern.form)}",
@@ -110,7 +114,7 @@ class Tuples:
             found = self._by_width[width] = self._framed(width, self._columns)
         elif found is None:
             rows = [row for row in self._rows if len(row) >= width]
-            columns = {str(i): column_of([row[i] for row in rows]) for i in range(width)}
+            columns = {str(i): column_of([row[i] for row in rows], given) for i in range(width)}
             found = self._by_width[width] = relation_of(columns, len(rows))
         return found
 

@@ -7,7 +7,7 @@ It is never time-travelled: every view of a database reads with the newest schem
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from pyrsistent import PMap, pmap
 
 from factstore.datom import Fact
 from factstore.errors import DatabaseError
-from factstore.values import TUPLE, VALUE_TYPES, Keyword, Stored, ValueType, order_key
+from factstore.values import REF, TUPLE, VALUE_TYPES, Keyword, Stored, ValueType, order_key
 
 # Entity ids of the system attributes; a store's format depends on them, so they never change.
 IDENT: Final = 10
@@ -117,6 +117,28 @@ class Attribute:
                 for i, slot in enumerate(stored)
             )
         return stored
+
+    def store(self, value: Any, entid: Callable[[Any], int | None]) -> Stored | None:
+        """Return what a value is kept as; None for a reference, or a tuple with one, that leads to no entity.
+
+        Args:
+            entid: returns the entity that a reference stands for.
+        Raises: ValueError for what is no value of the attribute's type.
+        """
+        if self.is_ref:
+            return entid(value)
+        stored = self.value_type.store(value)
+        types = self.tuple_slot_types if self.is_tuple else ()
+        if not types:
+            return stored
+        slots: list[Stored] = []
+        for i, slot in enumerate(stored):
+            kind = types[i % len(types)]
+            kept = None if slot is None else entid(slot) if kind is REF else kind.store(slot)
+            if kept is None and slot is not None:
+                return None
+            slots.append(kept)
+        return tuple(slots)
 
     @property
     def tuple_slot_types(self) -> tuple[ValueType, ...]:

@@ -20,7 +20,7 @@ from factstore.transact.forms import Place, shown
 from factstore.transact.functions import Cancelled, Functions
 from factstore.transact.holders import BULK
 from factstore.transact.settled import Changes, Settled
-from factstore.values import Stored, micros_to_instant
+from factstore.values import Stored, micros_to_instant, plain
 
 
 def check_before(claims: Claims, settled: Settled, functions: Functions, now: int) -> int:
@@ -98,7 +98,7 @@ def _ask(functions: Functions, name: str, *arguments: Any) -> tuple[Any, str]:
     if function is None:
         return None, "is not registered and so cannot be asked"
     try:
-        answer = function(*arguments)
+        answer = plain(function(*arguments))  # numpy's True is true
     except Cancelled:
         raise
     except Exception as error:

@@ -114,7 +114,8 @@ class Claims(Terms):
         e = self.entity(term, place)
         attribute = self.find(key) if type(key) in NAMES else None
         if attribute is None:
-            self.attribute(key, value, place)
+            attribute = self.attribute(key, value, place)
+        if attribute is None:
             return None
         if e < 0:
             self.subjects.add(e)
@@ -225,7 +226,7 @@ class Claims(Terms):
     def _attributes(self, e: int, form: Mapping[Any, Any], place: Place) -> None:
         find, is_subject = self.find, False
         for key, value in form.items():
-            attribute = find(key) if type(key) in NAMES else None
+            attribute = find(key) if type(key) in NAMES else self.named_otherwise(key)
             if attribute is None:
                 if key != ID:
                     self._reverse(e, key, value, place)

@@ -18,7 +18,7 @@ from factstore.errors import TransactError
 from factstore.registry import lookup
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
 from factstore.transact.functions import at_instant, forms_of
-from factstore.values import LONG_MAX, LONG_MIN, Keyword, instant_to_micros
+from factstore.values import INSTANT, LONG_MAX, LONG_MIN, Keyword
 
 Simple = tuple[list[Fact], Mapping[str | int, int], int, int]  # as in `Prepared`
 
@@ -160,7 +160,11 @@ def _expected(known: _Plain, value: Any) -> Any:
         return None
     if type(value) is not known.kind:
         return _UNSURE
-    return _checked(known.kind, value) if known.checks else value
+    if not known.checks:
+        return value
+    stored = _checked(known.kind, value)
+    # What cannot be stored is no expectation that there is nothing: the whole way says what is wrong with it.
+    return _UNSURE if stored is None else stored
 
 
 def _retract_entity(before: Snapshot, form: list[Any], t: int, facts: list[Fact]) -> bool:
@@ -235,7 +239,10 @@ def _checked(kind: type, v: Any) -> Any:
         return v if v.isascii() or v.isprintable() else None
     if kind is float:
         return v if v == v else None
-    return None if v.tzinfo is None else instant_to_micros(v)
+    try:
+        return INSTANT.store(v)
+    except ValueError:
+        return None
 
 
 def _is_held(before: Snapshot, a: int, v: Any) -> bool:

@@ -34,7 +34,7 @@ from factstore.schema.bootstrap import ENUM_IDS
 from factstore.transact.forms import Place, Problems, shown
 from factstore.transact.hints import declaration_of, hint_for
 from factstore.transact.holders import Holders
-from factstore.values import Keyword, Stored, Symbol, ValueType
+from factstore.values import ANOTHER_TYPE, Keyword, Stored, Symbol, ValueType, plain
 
 NAMES: Final = frozenset({str, Keyword, int})  # the exact types that can name an attribute
 TRANSACTION: Final = "datomic.tx"
@@ -48,7 +48,6 @@ _ENUMS: Final = {
 }
 _CALLED_BY_NAME: Final = frozenset({ATTR_PREDS, ENTITY_PREDS})
 _SHAPES: Final = frozenset({TUPLE_ATTRS, TUPLE_TYPES, TUPLE_TYPE})
-_ANOTHER_TYPE: Final = "of another type"
 
 
 class Terms:
@@ -135,6 +134,9 @@ class Terms:
         eid = getattr(term, "eid", None)  # an entity as `factstore.entity` returns it
         if type(eid) is int:
             return eid
+        same = plain(term)
+        if type(same) in NAMES:
+            return self.entity(same, place, attribute, must_exist=must_exist)
         return self._no_entity(term, place, attribute)
 
     def _numbered(self, term: int, place: Place, attribute: Attribute | None, must_exist: bool) -> int:
@@ -216,7 +218,7 @@ class Terms:
 
     def lookup(self, ref: Sequence[Any], place: Place, attribute: Attribute | None = None) -> int:
         """Return the entity of a lookup ref, as the database before the transaction has it."""
-        if len(ref) != 2 or type(ref[0]) not in NAMES or ref[1] is None:
+        if len(ref) != 2 or type(plain(ref[0])) not in NAMES or ref[1] is None:
             return self._problem(
                 ":db.error/invalid-lookup-ref", f"expected a lookup ref [unique-attribute value], got {shown(ref)}", place, attribute,
                 got=ref,
@@ -262,10 +264,15 @@ class Terms:
         Args:
             value: what was given for it, to suggest a declaration.
         """
-        found = self.find(key) if type(key) in NAMES else None
+        found = self.find(key) if type(key) in NAMES else self.named_otherwise(key)
         if found is None:
             self._unknown_attribute(key, value, place)
         return found
+
+    def named_otherwise(self, key: Any) -> Attribute | None:
+        """Return the attribute that a key names which is neither a str nor an int, but a member of an enumeration or the like."""
+        same = plain(key)
+        return self.find(same) if type(same) in NAMES else None
 
     def _unknown_attribute(self, key: Any, value: Any, place: Place) -> None:
         if type(key) not in NAMES:
@@ -294,17 +301,12 @@ class Terms:
         if attribute.is_tuple:
             return self._tuple(attribute, value, place)
         try:
-            stored = attribute.value_type.store(value)
-        except ValueError as why:
             if attribute.id in _CALLED_BY_NAME and type(value) is str:
-                return Symbol(value)
+                return attribute.value_type.store(Symbol(value))
+            return attribute.value_type.store(value)
+        except ValueError as why:
             self.wrong_type(attribute, value, place, str(why))
             return None
-        # NaN equals nothing: it could never be found, replaced or retracted again.
-        if stored != stored:
-            self.wrong_type(attribute, value, place, "not a number; leave the fact out")
-            return None
-        return stored
 
     def reference(self, attribute: Attribute, value: Any, place: Place) -> int | None:
         """Return the entity or slot that a reference points at; None when it is none, with the problem noted."""
@@ -320,7 +322,8 @@ class Terms:
     def _enum(self, attribute: Attribute, value: Any, place: Place) -> int | None:
         """Return the id of one of the enumerations of :db/valueType, :db/cardinality, :db/unique or :db/stamp."""
         allowed = _ENUMS[attribute.id]
-        name = self.schema.ident(value) if type(value) is int else value
+        named = plain(value)
+        name = self.schema.ident(named) if type(named) is int else named
         if isinstance(name, str) and name in allowed:
             return allowed[name]
         self.problems.add(
@@ -335,7 +338,7 @@ class Terms:
         return None
 
     def _tuple(self, attribute: Attribute, value: Any, place: Place) -> tuple[Any, ...] | None:
-        if value.__class__ is not list and value.__class__ is not tuple:
+        if not isinstance(value, list | tuple):
             self.wrong_type(attribute, value, place)
             return None
         types = self._slot_types(attribute)
@@ -348,8 +351,9 @@ class Terms:
             slot_type = types[i % len(types)]
             try:
                 found.append(None if slot is None else self._tuple_slot(slot_type, slot, attribute, place))
-            except ValueError:
-                self._invalid_tuple(attribute, value, place, f"{slot_type.wants} in slot {i}", shown(slot))
+            except ValueError as why:
+                reason = "" if str(why) == ANOTHER_TYPE else f": {why}"
+                self._invalid_tuple(attribute, value, place, f"{slot_type.wants} in slot {i}", f"{shown(slot)}{reason}")
                 return None
         return tuple(found)
 
@@ -360,17 +364,14 @@ class Terms:
 
     def _tuple_slot(self, slot_type: ValueType, slot: Any, attribute: Attribute, place: Place) -> Stored:
         if slot_type.name != "ref":
-            stored = slot_type.store(slot)
-            if stored != stored:
-                raise ValueError("not a number")
-            return stored
+            return slot_type.store(slot)
         if isinstance(slot, str) and slot[:1] == ":":
             eid = self.schema.entid(slot)
             if eid is None:
                 self.unknown_ident(slot, place, attribute)
             return eid
         eid = self.entity(slot, place, attribute)
-        if slot.__class__ in (str, int) and eid < 0:
+        if type(plain(slot)) in (str, int) and eid < 0:
             raise ValueError("a tempid")
         return eid
 
@@ -381,7 +382,7 @@ class Terms:
         more = {} if kind is None else {"kind": kind}
         self.problems.add(code, f"{attribute.ident} takes {expected}, got {got}", place, attribute, expected=expected, got=value, **more)
 
-    def wrong_type(self, attribute: Attribute, value: Any, place: Place, why: str = _ANOTHER_TYPE) -> None:
+    def wrong_type(self, attribute: Attribute, value: Any, place: Place, why: str = ANOTHER_TYPE) -> None:
         """Note that an attribute cannot have a value."""
         expected = attribute.value_type.wants
         if value is None:
@@ -394,7 +395,7 @@ class Terms:
                 got=None,
             )
             return
-        reason = "" if why == _ANOTHER_TYPE else f": {why}"
+        reason = "" if why == ANOTHER_TYPE else f": {why}"
         self.problems.add(
             ":db.error/wrong-type-for-attribute",
             f"{attribute.ident} takes {expected}, got {shown(value)}{reason}",
