@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from factstore.squuids import squuid
     from factstore.timeline import EntityEvent, EntityHistory, entity_history
     from factstore.transact import TxReport, set_exactly, tx_instant, with_
+    from factstore.transaction_files import Committed, transact_file
     from factstore.values import Keyword, Symbol, Uri
 
 _HOMES: Final = {
@@ -81,6 +82,7 @@ _HOMES: Final = {
     "squuid": "factstore.squuids",
     **dict.fromkeys(("EntityEvent", "EntityHistory", "entity_history"), "factstore.timeline"),
     **dict.fromkeys(("TxReport", "set_exactly", "tx_instant", "with_"), "factstore.transact"),
+    **dict.fromkeys(("Committed", "transact_file"), "factstore.transaction_files"),
     **dict.fromkeys(("Keyword", "Symbol", "Uri"), "factstore.values"),
 }
 
@@ -88,6 +90,7 @@ __all__ = [
     "AnswerCache",
     "Attr",
     "CasFailed",
+    "Committed",
     "Connection",
     "Database",
     "DatabaseError",
@@ -149,6 +152,7 @@ __all__ = [
     "squuid",
     "t_to_tx",
     "tempid",
+    "transact_file",
     "tx_instant",
     "tx_to_t",
     "with_",

@@ -151,6 +151,21 @@ def _print_migrations(found: factstore.MigrationReport) -> None:
 
 
 @main.command()
+@click.argument("path", metavar="FILE")
+@_store
+@click.option("--import", "modules", multiple=True, metavar="MODULE", help="Import it first: it registers functions that the file calls.")
+def load(path: str, store: str, modules: tuple[str, ...]) -> None:
+    """Commit the transactions of an EDN file: one, a vector of them, or one after the other. A store that is not there yet is made."""
+    for module in modules:
+        import_module(module)
+    if not Path(path).is_file():
+        raise click.ClickException(f"{path} is no file")
+    with _told(), factstore.connect(store) as conn:
+        done = factstore.transact_file(conn, path, progress=_progress() if sys.stderr.isatty() else None)
+    click.echo(f"{done.transactions:,} transactions, {done.datoms:,} datoms")
+
+
+@main.command()
 @_store
 @click.argument("target")
 def backup(store: str, target: str) -> None:

@@ -19,6 +19,7 @@ from factstore.errors import TransactError, UniqueConflict
 from factstore.fields import is_instance, map_of
 from factstore.transact import with_
 from factstore.transact.forms import read_forms
+from factstore.transact.text import read_text
 
 if TYPE_CHECKING:
     from factstore.conn import Connection
@@ -69,7 +70,7 @@ def migrations_in(folder: str | PathLike[str]) -> list[Migration]:
         raise TransactError(":db.error/invalid-migration", f"expected a folder of .edn files, {path} is none", path=str(path))
     found = [Migration(file.stem, file.read_text(encoding="utf-8")) for file in sorted(path.glob("*.edn"))]
     for migration in found:
-        if not isinstance(edn.read(migration.tx_data), list):
+        if not isinstance(read_text(migration.tx_data), list):
             text = f"expected a vector of forms in {migration.name}.edn, got something else"
             raise TransactError(":db.error/invalid-migration", text, name=migration.name)
     return found

@@ -16,7 +16,8 @@ Law: `read(write(x)) == x` with equal types, and whatever is wrong with a text i
 
 from __future__ import annotations
 
+from factstore.edn.places import place_of
 from factstore.edn.read import read, read_all
 from factstore.edn.write import write
 
-__all__ = ["read", "read_all", "write"]
+__all__ = ["place_of", "read", "read_all", "write"]

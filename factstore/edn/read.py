@@ -31,7 +31,7 @@ from factstore.values import Keyword, Symbol, Uri
 Tags: TypeAlias = Mapping[str, Callable[[Any], Any]]
 
 # Possessive throughout: no text makes it backtrack. The last two alternatives are a string that never ends, and the end.
-_TOKEN: Final = re.compile(
+TOKEN: Final = re.compile(
     r"""[\s,]*+(?:;[^\n]*+[\s,]*+)*+
     ( [()\[\]{}] | \#[{_] | [^\s,()\[\]{}";\\]++ | "[^"\\]*+(?:\\.[^"\\]*+)*+" | \\(?:\S[^\s,()\[\]{}";\\]*+)? | " | \Z )""",
     re.VERBOSE | re.DOTALL,
@@ -113,7 +113,7 @@ class _Reader:
         # An atom is read once however often it stands in the text: its token is the key.
         atoms: dict[str, Any] = dict(_CONSTANTS)
         top = frame = _Frame("", 0, None)
-        for at, token in enumerate(_TOKEN.findall(self.text)):
+        for at, token in enumerate(TOKEN.findall(self.text)):
             value = atoms.get(token, _UNSEEN)
             if value is _UNSEEN:
                 if token in _CLOSERS or (token[:1] == "#" and token[:2] != "##"):
@@ -272,7 +272,7 @@ class _Reader:
 
     def refuse(self, message: str, at: int) -> NoReturn:
         """Raise a ReadError for the token of this number. Tokens are counted again here, so that no other text pays for it."""
-        start = next(match.start(1) for n, match in enumerate(_TOKEN.finditer(self.text)) if n == at)
+        start = next(match.start(1) for n, match in enumerate(TOKEN.finditer(self.text)) if n == at)
         line = self.text.count("\n", 0, start) + 1
         column = start - self.text.rfind("\n", 0, start)
         message = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"  # it may quote a long token

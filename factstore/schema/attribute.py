@@ -57,6 +57,7 @@ INSERT_ONLY: Final = "db/insert-only"
 
 # System attributes of transactions: what they say is no part of the schema.
 OF_TRANSACTIONS: Final = frozenset({TX_INSTANT, TX_KEY, EXCISE, EXCISE_BEFORE, MIGRATION_NAME, MIGRATION_CHECKSUM})
+_RESERVED: Final = (":db/", ":db.")
 _MANY_VALUED: Final = frozenset({ATTR_PREDS, ENTITY_ATTRS, ENTITY_PREDS, INSTALL_ATTRIBUTE})
 
 
@@ -193,7 +194,8 @@ class Schema:
     def nearest(self, key: object, *, of_entities: bool = False) -> list[str]:
         """Return up to three declared attributes whose idents look most like `key`; or idents of any entities, enumerations too."""
         known = self._ident_of.values() if of_entities else [a.ident for a in self.attributes]
-        return difflib.get_close_matches(str(key), [name for name in known if not name.startswith(":db")], n=3, cutoff=0.6)
+        own = str(key).startswith(_RESERVED)  # then the store's own names can be meant, and else they cannot
+        return difflib.get_close_matches(str(key), [name for name in known if name.startswith(_RESERVED) == own], n=3, cutoff=0.6)
 
     @property
     def attributes(self) -> list[Attribute]:

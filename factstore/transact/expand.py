@@ -112,9 +112,7 @@ class Claims(Terms):
             return self._misshapen(form, place, "[:db/add entity attribute value]")
         _, term, key, value = form
         e = self.entity(term, place)
-        attribute = self.find(key) if type(key) in NAMES else None
-        if attribute is None:
-            attribute = self.attribute(key, value, place)
+        attribute = (self.find(key) if type(key) in NAMES else None) or self.attribute(key, value, place)
         if attribute is None:
             return None
         if e < 0:
@@ -302,9 +300,11 @@ class Claims(Terms):
     def _reverse(self, e: int, key: Any, value: Any, place: Place) -> None:
         """Assert references to this entity: `{:order/_lines 5}` of entity 7 is `[5 :order/lines 7]`."""
         forward = forward_of(key) if isinstance(key, str) else None
-        attribute = None if forward is None else self.find(forward)
+        attribute = None if forward is None else self.find(forward) or self.implied(forward)
         if attribute is None:
-            self.attribute(key, value, (*steps_of(place), key))
+            attribute = self.attribute(key, value, (*steps_of(place), key))
+            if attribute is not None:
+                self._structured(e, attribute, key, value, place)
             return
         inside = (*steps_of(place), key)
         if not attribute.is_ref:

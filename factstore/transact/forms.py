@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
-from factstore import edn
 from factstore.errors import TransactError
 from factstore.fields import is_instance, map_of
 from factstore.quoting import described, quoted
 from factstore.schema.attribute import Attribute, Schema
+from factstore.transact.text import read_text
 
 Place: TypeAlias = int | tuple[Any, ...]
 
@@ -35,7 +35,7 @@ def steps_of(place: Place) -> tuple[Any, ...]:
 
 def read_forms(tx_data: Any) -> list[Any]:
     """Return the forms of a transaction. Raises: TransactError(:db.error/invalid-tx-data), ReadError for text that is not EDN."""
-    forms = edn.read(tx_data) if isinstance(tx_data, str) else tx_data
+    forms = read_text(tx_data) if isinstance(tx_data, str) else tx_data
     if type(forms) is list:
         return forms
     if isinstance(forms, str | bytes | Mapping) or not isinstance(forms, Iterable):

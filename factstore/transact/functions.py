@@ -12,11 +12,11 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-from factstore import edn
 from factstore.db import Database
 from factstore.errors import DatabaseError, TransactError
 from factstore.quoting import quoted
 from factstore.transact.forms import shown
+from factstore.transact.text import read_text
 from factstore.values import micros_to_instant
 
 Functions: TypeAlias = Callable[[str], Callable[..., Any] | None]
@@ -92,7 +92,7 @@ def forms_of(db: Database, name: str, function: Callable[..., Any], arguments: S
         raise _failed(name, f"raised {type(error).__name__}: {error}", arguments) from error
     if result is None:
         return ()
-    forms = edn.read(result) if isinstance(result, str) else result
+    forms = read_text(result) if isinstance(result, str) else result
     if isinstance(forms, str | bytes | Mapping) or not isinstance(forms, Iterable):
         raise _failed(name, f"returned {shown(forms)}, expected a list of forms", arguments)
     return list(forms)

@@ -22,6 +22,7 @@ from factstore.schema.attribute import (
     CARDINALITY,
     ENSURE,
     ENTITY_PREDS,
+    INSTALL_ATTRIBUTE,
     STAMP,
     TUPLE_ATTRS,
     TUPLE_TYPE,
@@ -32,7 +33,7 @@ from factstore.schema.attribute import (
 )
 from factstore.schema.bootstrap import ENUM_IDS
 from factstore.transact.forms import Place, Problems, shown
-from factstore.transact.hints import declaration_of, hint_for
+from factstore.transact.hints import NO_FUNCTIONS, declaration_of, hint_for
 from factstore.transact.holders import Holders
 from factstore.values import ANOTHER_TYPE, Keyword, Stored, Symbol, ValueType, plain
 
@@ -46,6 +47,7 @@ _ENUMS: Final = {
     a: {name: eid for name, eid in ENUM_IDS.items() if name.startswith(prefix)}
     for a, prefix in ((VALUE_TYPE, ":db.type/"), (CARDINALITY, ":db.cardinality/"), (UNIQUE, ":db.unique/"), (STAMP, ":db.stamp/"))
 }
+_IMPLIED: Final = frozenset({":db.alter/attribute", ":db.install/partition"})
 _CALLED_BY_NAME: Final = frozenset({ATTR_PREDS, ENTITY_PREDS})
 _SHAPES: Final = frozenset({TUPLE_ATTRS, TUPLE_TYPES, TUPLE_TYPE})
 
@@ -264,7 +266,7 @@ class Terms:
         Args:
             value: what was given for it, to suggest a declaration.
         """
-        found = self.find(key) if type(key) in NAMES else self.named_otherwise(key)
+        found = self.find(key) or self.implied(key) if type(key) in NAMES else self.named_otherwise(key)
         if found is None:
             self._unknown_attribute(key, value, place)
         return found
@@ -273,6 +275,10 @@ class Terms:
         """Return the attribute that a key names which is neither a str nor an int, but a member of an enumeration or the like."""
         same = plain(key)
         return self.find(same) if type(same) in NAMES else None
+
+    def implied(self, key: Any) -> Attribute | None:
+        """Return what stands for an attribute of Datomic's that only asks for what happens anyway, and leaves no datom."""
+        return self.find(INSTALL_ATTRIBUTE) if key in _IMPLIED else None
 
     def _unknown_attribute(self, key: Any, value: Any, place: Place) -> None:
         if type(key) not in NAMES:
@@ -328,7 +334,7 @@ class Terms:
             return allowed[name]
         self.problems.add(
             ":db.error/invalid-install-attribute",
-            f"{attribute.ident} takes one of {', '.join(allowed)}; got {shown(value)}",
+            f"{attribute.ident} takes one of {', '.join(allowed)}; got {shown(value)}" + f"; {NO_FUNCTIONS}" * (name == ":db.type/fn"),
             place,
             attribute,
             SchemaError,
