@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from factstore.reports import TxReports
     from factstore.squuids import squuid
     from factstore.timeline import EntityEvent, EntityHistory, entity_history
-    from factstore.transact import TxReport, set_exactly, tx_instant, with_
+    from factstore.transact import TxReport, set_exactly, tx_clock, tx_instant, with_
     from factstore.transaction_files import Committed, transact_file
     from factstore.values import Keyword, Symbol, Uri
 
@@ -81,7 +81,7 @@ _HOMES: Final = {
     "TxReports": "factstore.reports",
     "squuid": "factstore.squuids",
     **dict.fromkeys(("EntityEvent", "EntityHistory", "entity_history"), "factstore.timeline"),
-    **dict.fromkeys(("TxReport", "set_exactly", "tx_instant", "with_"), "factstore.transact"),
+    **dict.fromkeys(("TxReport", "set_exactly", "tx_clock", "tx_instant", "with_"), "factstore.transact"),
     **dict.fromkeys(("Committed", "transact_file"), "factstore.transaction_files"),
     **dict.fromkeys(("Keyword", "Symbol", "Uri"), "factstore.values"),
 }
@@ -153,6 +153,7 @@ __all__ = [
     "t_to_tx",
     "tempid",
     "transact_file",
+    "tx_clock",
     "tx_instant",
     "tx_to_t",
     "with_",

@@ -11,29 +11,26 @@ own report, and a failure of one never touches the others.
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from datetime import datetime
 from threading import Event, Lock, Thread, current_thread
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from factstore import log
+from factstore.clocks import Ahead, machine_clock
 from factstore.datom import Fact
 from factstore.db import Database, Snapshot
-from factstore.errors import Closed, Conflict, DatabaseError, TransactError, UnknownOutcome
+from factstore.errors import Closed, Conflict, TransactError, UnknownOutcome
 from factstore.forks import FORKED
 from factstore.index.cache import Cache
 from factstore.index.column import Rows
 from factstore.index.directory import Index
 from factstore.indexing import LEAST_ROWS, Indexing, is_same_log, newest
-from factstore.quoting import quoted
 from factstore.storage import Storage
 from factstore.transact import TxReport, prepare, report
 from factstore.transact.simple import prepare_simple
-from factstore.values import instant_to_micros
 
 T = TypeVar("T")
 
@@ -81,34 +78,14 @@ class Request:
 Outcome: TypeAlias = tuple[Future[TxReport], TxReport | BaseException]  # what a future is to be told
 
 
-def machine_clock() -> int:
-    """Return the microseconds since 1970."""
-    return time.time_ns() // 1000
-
-
-def in_micros(clock: Callable[[], datetime]) -> Callable[[], int]:
-    """Return a clock of aware datetimes as one of microseconds since 1970.
-
-    Raises: DatabaseError(:db.error/invalid-clock), here and whenever it is asked, for what tells anything else.
-    """
-
-    def micros() -> int:
-        now = clock() if callable(clock) else clock
-        if not isinstance(now, datetime) or now.tzinfo is None:
-            raise DatabaseError(":db.error/invalid-clock", f"expected a clock to tell aware datetimes, it told {quoted(now)}", got=now)
-        return instant_to_micros(now)
-
-    micros()
-    return micros
-
-
 class Committer:
     """The newest database of one store, and the one place of this process that moves it on."""
 
     def __init__(self, storage: Storage, *, cache_bytes: int, clock: Callable[[], int] = machine_clock) -> None:
         self.storage = storage
         self.listeners: list[Callable[[TxReport], None]] = []
-        self._clock = clock
+        self.clock = clock  # microseconds since 1970
+        self._ahead = Ahead(storage.description)
         self._turn = Lock()
         self._starting = Lock()
         self._queue: deque[Request] = deque()
@@ -130,10 +107,6 @@ class Committer:
     def newest(self) -> Snapshot:
         """The newest database this process knows of."""
         return self._now
-
-    def time(self) -> int:
-        """Return the microseconds since 1970 that a transaction committed now would be stamped with."""
-        return max(self._clock(), self._now.instant)
 
     def caught_up(self) -> Database:
         """Return the newest database there is, commits of other processes included."""
@@ -358,7 +331,10 @@ class Committer:
         The same as `_commit_alone`, said in one breath: this is the path that a stream of small transactions takes.
         """
         before = self._now
-        simple = prepare_simple(before, tx_data, self._clock())
+        now = self.clock()
+        if now < before.instant:
+            self._ahead.look(before.instant, now)
+        simple = prepare_simple(before, tx_data, now)
         if simple is None:
             return None
         facts, tempids, next_n, instant = simple
@@ -431,7 +407,10 @@ class Committer:
     def _prepared(self, before: Snapshot, preparation: Preparation) -> tuple[Snapshot, TxReport, tuple[bytes, bytes]]:
         """Prepare one transaction on top of a database and put its facts into novelty, where only what comes after sees them."""
         t = before.t + 1
-        facts, tempids, next_n, instant, columns = preparation(before, self._clock())
+        now = self.clock()
+        if now < before.instant:
+            self._ahead.look(before.instant, now)
+        facts, tempids, next_n, instant, columns = preparation(before, now)
         record = self._encode(t, instant, next_n, facts, columns)
         after = self._after(before, facts, instant, next_n)
         self._id += 1

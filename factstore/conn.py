@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from factstore import log
 from factstore.annotations import annotating, annotations_of, in_force, named
-from factstore.commit import Committer, in_micros, machine_clock
+from factstore.clocks import in_micros, machine_clock
+from factstore.commit import Committer
 from factstore.conditions import Conditional
 from factstore.datom import TX_PARTITION, Datom, partition_of, t_of
 from factstore.db import Database, Point
@@ -138,8 +139,11 @@ class Connection:
         return self._storage.description
 
     def now(self) -> datetime:
-        """Return the time that a transaction committed now would have: the clock's, and never earlier than the newest transaction's."""
-        return micros_to_instant(self._committer.time())
+        """Return the time by the connection's clock: the instant of a transaction committed now, unless the newest one's is later.
+
+        Decide by this, not by the newest instant, whether a time has come: that one stands still while it is ahead of the clock.
+        """
+        return micros_to_instant(self._committer.clock())
 
     def db(self) -> Database:
         """Return the newest database, with what other processes have committed."""

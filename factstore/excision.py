@@ -63,7 +63,7 @@ def _excise(committer: Committer, target: Any, before_t: int | None) -> Excision
         rewritten, erased = _rest_of_log(storage, db, doomed)
         index = indexing.newest_index(storage, Index(Blocks(storage, Cache(64 << 20))))
         pruned = replace(_pruned(index, rewritten, db, doomed), excised_t=db.next_t)
-        record = _record(db, eid, before_t, committer.time())
+        record = _record(db, eid, before_t, max(committer.clock(), db.last_instant))
         try:
             storage.rewrite(rewritten, appended=[record], expected_t=db.basis_t, root=pruned.encode(), expected_version=index.version)
         except UnknownOutcome:

@@ -27,12 +27,12 @@ _OVER: Final = "this transaction is over; nothing more can be said in it"
 class Transaction:
     """A transaction in the making: what `Connection.transaction` gives to its block."""
 
-    __slots__ = ("_before", "_chosen", "_is_open", "_net", "_now", "_said", "db", "report", "tempids")
+    __slots__ = ("_before", "_chosen", "_instant", "_is_open", "_net", "_now", "_said", "db", "report", "tempids")
 
     def __init__(self, before: Database, said: Sequence[Any], now: int) -> None:
         self._before = before
-        self._now = now
-        self._chosen = self._now  # its instant
+        self._now = now  # by the clock
+        self._chosen = self._instant = max(now, before.last_instant)
         self._net: dict[Key, bool] = {}
         self._said = said  # of the transaction itself, by the blocks around
         self._is_open = True
@@ -52,7 +52,7 @@ class Transaction:
         before, start = self.db, self._before
         prepared = prepare(replace(before, basis_t=start.basis_t, last_instant=start.last_instant), tx_data, now=self._now, none=none)
         self._check_declared(prepared.facts)
-        if prepared.instant != self._now:
+        if prepared.instant != self._instant:
             self._chosen = prepared.instant
         self._fold(prepared.facts)
         self.db = start.plus(self._facts(), instant=self._chosen, next_n=prepared.next_n)
@@ -104,7 +104,7 @@ def _retractions_first(fact: Fact) -> bool:
 def transacting(committer: Committer, said: Sequence[Any]) -> Iterator[Transaction]:
     """Open a block that commits what is said in it; see `Connection.transaction`."""
     with committer.alone() as before:
-        made = Transaction(before, said, committer.time())
+        made = Transaction(before, said, committer.clock())
         try:
             yield made
             if made._is_open and made.db is not before:

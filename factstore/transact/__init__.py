@@ -23,13 +23,13 @@ from factstore.transact.check import check_after, check_before, check_outcome
 from factstore.transact.datoms import datoms
 from factstore.transact.expand import ENSURED, REQUIRED, expand
 from factstore.transact.forms import read_forms, set_exactly
-from factstore.transact.functions import Cancelled, Functions, at_instant, cancel, tx_instant
+from factstore.transact.functions import Cancelled, Functions, at_instant, cancel, tx_clock, tx_instant
 from factstore.transact.report import TxReport, report
 from factstore.transact.resolve import resolve, settle
 from factstore.transact.stamps import stamp
 from factstore.transact.unchanged import check_unchanged
 
-__all__ = ["Cancelled", "Nones", "Prepared", "TxReport", "cancel", "prepare", "report", "set_exactly", "tx_instant", "with_"]
+__all__ = ["Cancelled", "Nones", "Prepared", "TxReport", "cancel", "prepare", "report", "set_exactly", "tx_clock", "tx_instant", "with_"]
 
 Nones: TypeAlias = Literal["reject", "retract"]  # what None in a map form means
 
@@ -55,7 +55,7 @@ def prepare(
         if_unchanged_since: refuse when an entity that this is about has newer facts.
     Raises: TransactError; its data says where in the tx-data, and when there were several problems, all of them.
     """
-    with at_instant(max(now, db.last_instant)):
+    with at_instant(max(now, db.last_instant), now):
         claims = expand(db, read_forms(tx_data), functions, none_retracts=none == "retract")
     ids, fresh, next_n = resolve(claims)
     settled = settle(claims, ids)

@@ -24,31 +24,46 @@ Functions: TypeAlias = Callable[[str], Callable[..., Any] | None]
 MAX_DEPTH: Final = 100  # calls within calls; no use of composition comes near, an endless one gets there at once
 _CANCELLABLE: Final = ("incorrect", "conflict")
 
-_now: ContextVar[int] = ContextVar("now")  # microseconds; set while a transaction is prepared
+_times: ContextVar[tuple[int, int]] = ContextVar("times")  # instant and clock, in microseconds; set while a transaction is prepared
 
 
 @contextmanager
-def at_instant(now: int) -> Iterator[None]:
-    """Let the functions that are called in a block know the time of their transaction, in microseconds."""
-    token = _now.set(now)
+def at_instant(instant: int, clock: int) -> Iterator[None]:
+    """Let the functions that are called in a block know the instant of their transaction and the clock, in microseconds."""
+    token = _times.set((instant, clock))
     try:
         yield
     finally:
-        _now.reset(token)
+        _times.reset(token)
 
 
 def tx_instant() -> datetime:
-    """Return the time of the transaction that is being prepared: for transaction functions that must judge by the store's clock.
+    """Return the instant of the transaction that is being prepared: for transaction functions.
 
-    It is what `:db/txInstant` will say, unless the transaction sets that itself: the clock of the connection, and never
-    earlier than the transaction before.
+    It is the value of `:db/txInstant`, unless the transaction sets that itself: the clock of the connection, or the instant of
+    the newest transaction where that is later. While the newest instant is ahead of the clock, it stands still: a function
+    that decides how much time has passed asks `tx_clock`.
 
     Raises: DatabaseError(:db.error/no-transaction) anywhere but in a transaction function.
     """
-    now = _now.get(None)
-    if now is None:
-        raise DatabaseError(":db.error/no-transaction", "tx_instant is for transaction functions: no transaction is being prepared")
-    return micros_to_instant(now)
+    return micros_to_instant(_asked("tx_instant")[0])
+
+
+def tx_clock() -> datetime:
+    """Return the time by the connection's clock at the transaction that is being prepared: for transaction functions.
+
+    An instant that another process, or a clock set back, left ahead in the store does not hold it up, as it holds up `tx_instant`.
+
+    Raises: DatabaseError(:db.error/no-transaction) anywhere but in a transaction function.
+    """
+    return micros_to_instant(_asked("tx_clock")[1])
+
+
+def _asked(name: str) -> tuple[int, int]:
+    times = _times.get(None)
+    if times is None:
+        raise DatabaseError(":db.error/no-transaction", f"{name} is for transaction functions: no transaction is being prepared")
+    return times
 
 
 class Cancelled(TransactError):

@@ -59,7 +59,7 @@ def prepare_simple(before: Snapshot, tx_data: Any, now: int) -> Simple | None:
         done = _write(before, plain, form, t, facts) if len(form) != 2 else _retract_entity(before, form, t, facts)
         return (facts, _NO_TEMPIDS, before.next_n, instant) if done else None
     if tx_data and type(tx_data[0]) is list:
-        done = _writes(before, plain, tx_data, instant, facts, set(), may_call=True)
+        done = _writes(before, plain, tx_data, (instant, now), facts, set(), may_call=True)
         return (facts, _NO_TEMPIDS, before.next_n, instant) if done else None
     tempids: dict[str | int, int] = {}
     n = _maps(before, plain, tx_data, t, facts, tempids)
@@ -101,7 +101,7 @@ def _writes(
     before: Snapshot,
     plain: dict[str, _Plain],
     forms: list[Any],
-    instant: int,
+    times: tuple[int, int],  # instant and clock
     facts: list[Fact],
     seen: set[tuple[int, int]],
     *,
@@ -114,8 +114,8 @@ def _writes(
             return False
         written = _write(before, plain, form, t, facts)
         if written is None:
-            returned = _returned(before, form, instant) if may_call else None
-            if returned is None or not _writes(before, plain, returned, instant, facts, seen, may_call=False):
+            returned = _returned(before, form, times) if may_call else None
+            if returned is None or not _writes(before, plain, returned, times, facts, seen, may_call=False):
                 return False
         elif written in seen:
             return False
@@ -124,7 +124,7 @@ def _writes(
     return True
 
 
-def _returned(before: Snapshot, call: list[Any], instant: int) -> list[Any] | None:
+def _returned(before: Snapshot, call: list[Any], times: tuple[int, int]) -> list[Any] | None:
     """Return the forms that the call of a transaction function stands for; None when it is no such call, or fails."""
     name = call[0] if call else None
     if type(name) is not str or "/" not in name:
@@ -133,7 +133,7 @@ def _returned(before: Snapshot, call: list[Any], instant: int) -> list[Any] | No
     if function is None:
         return None
     try:
-        with at_instant(instant):
+        with at_instant(*times):
             return list(forms_of(before.database, name, function, call[1:]))
     except TransactError:
         return None  # the whole way will say where

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -42,12 +44,84 @@ def test_transactions_are_stamped_by_the_clock_that_was_given(conn, clock):
     assert [NOON, NOON + timedelta(hours=1)] == instants(conn)[-2:]
 
 
-def test_now_is_the_time_that_a_transaction_would_have_and_never_goes_back(conn, clock):
+def test_instants_never_go_back_and_now_goes_by_the_clock(conn, clock):
     assert conn.now() == NOON
     clock.now -= timedelta(days=1)
-    assert conn.now() == NOON
+    assert conn.now() == NOON - timedelta(days=1)
     conn.transact([{":db/doc": "not earlier"}])
-    assert NOON == instants(conn)[-1]
+    conn.transact_async([{":db/doc": "nor in the background"}]).result(10)
+    with conn.transaction() as tx:
+        tx.transact([{":db/doc": "nor in steps"}])
+    assert [NOON] * 3 == instants(conn)[-3:]
+    clock.now += timedelta(days=1, seconds=1)
+    conn.transact([{":db/doc": "later"}])
+    assert NOON + timedelta(seconds=1) == instants(conn)[-1]
+
+
+def commits(conn):
+    """Give each way to commit tx-data."""
+
+    def in_steps(tx_data):
+        with conn.transaction() as tx:
+            tx.transact(tx_data)
+        return tx.report
+
+    return {"transact": conn.transact, "transact_async": lambda tx_data: conn.transact_async(tx_data).result(10), "steps": in_steps}
+
+
+@pytest.mark.parametrize("way", ["transact", "transact_async", "steps"])
+@pytest.mark.parametrize("simple", [True, False], ids=["short way", "whole way"])
+def test_an_instant_ahead_of_the_clock_holds_up_the_instant_of_a_transaction_and_not_its_clock(conn, clock, way, simple):
+    asked = []
+    e = conn.transact([{":db/id": "e", ":at": NOON}]).tempids["e"]
+    factstore.register(
+        "clock-test/ask", lambda db: [asked.append((factstore.tx_instant(), factstore.tx_clock())), [":db/add", e, ":at", NOON]][1:]
+    )
+    clock.now -= timedelta(hours=1)
+    more = [] if simple else [{":db/id": "x", ":db/doc": "a map"}]
+    for n in range(2):
+        clock.now += timedelta(seconds=n)
+        report = commits(conn)[way]([["clock-test/ask"], [":db/add", e, ":db/doc", f"{way} {n}"], *more])
+        assert [NOON] == [datom.v for datom in report.datoms_of(":db/txInstant")]
+    hour_ago = NOON - timedelta(hours=1)
+    assert {(NOON, hour_ago), (NOON, hour_ago + timedelta(seconds=1))} == set(asked)
+
+
+def test_that_the_newest_instant_is_ahead_is_logged_once_until_the_clock_has_caught_up(conn, clock, caplog):
+    def said():
+        return [record.getMessage() for record in caplog.records if "ahead of this process's clock" in record.getMessage()]
+
+    clock.now -= timedelta(milliseconds=900)
+    conn.transact([{":db/doc": "clocks of processes differ by as much"}])
+    assert [] == said()
+    clock.now -= timedelta(hours=2)
+    for way in commits(conn).values():
+        way([{":db/doc": "once"}])
+    assert ["by 2:00:00.900000" in text for text in said()] == [True]
+    clock.now += timedelta(hours=5)
+    conn.transact([{":db/doc": "right again"}])
+    clock.now -= timedelta(hours=1)
+    conn.transact([{":db/doc": "wrong again"}])
+    assert "by 1:00:00:" in said()[1]
+
+
+OTHER = """
+import sys
+from datetime import UTC, datetime, timedelta
+import factstore
+with factstore.connect(sys.argv[1], clock=lambda: datetime.now(UTC) + timedelta(seconds=float(sys.argv[2]))) as conn:
+    conn.transact([{":db/doc": "by a clock that is ahead"}])
+"""
+
+
+def test_a_process_whose_clock_is_a_year_ahead_does_not_stop_the_clock_of_the_others(tmp_path):
+    path, year = tmp_path / "s.facts", timedelta(days=365)
+    with factstore.connect(path) as conn:
+        subprocess.run([sys.executable, "-c", OTHER, path, str(year.total_seconds())], check=True, timeout=60)
+        before = datetime.now(UTC)
+        assert before <= conn.now() <= datetime.now(UTC)
+        first, second = (conn.transact([{":db/doc": f"{n}"}]).db_after for n in range(2))
+        assert first.instant_of(first.basis_t) == second.instant_of(second.basis_t) > before + year - timedelta(days=1)
 
 
 def test_now_is_the_machines_where_no_clock_was_given():
