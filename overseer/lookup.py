@@ -5,7 +5,8 @@ Knows no connection and writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import factstore
@@ -128,9 +129,13 @@ def verdict(db: Database, job: int, assumed: dict[int, Status]) -> str:
     return rules.verdict(value(db, job, ":job/rule"), statuses)
 
 
-def fallout(db: Database, ended: dict[int, Status]) -> list[int]:
-    """Return the unstarted jobs that could never run once these jobs have ended so, those that depend on them included."""
-    assumed = dict(ended)
+def fallout(db: Database, ended: Mapping[int, Status], known: Mapping[int, Status] = MappingProxyType({})) -> list[int]:
+    """Return the unstarted jobs that could never run once these jobs have ended so, those that depend on them included.
+
+    Args:
+        known: what other jobs will have come to by then; those that this dooms are not returned again.
+    """
+    assumed = {**known, **ended}
     doomed: list[int] = []
     front: Iterable[int] = list(ended)
     while front:

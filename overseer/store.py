@@ -6,10 +6,11 @@ Losing a race is no error here: what was lost is simply not returned. Only an at
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from itertools import islice
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from factstore import CasFailed, Keyword, StorageError, TransactError
@@ -34,6 +35,7 @@ from overseer.job import (
     Status,
     is_adrift,
 )
+from overseer.leases import Standing, expired, new_token, standing_of
 from overseer.retry import CRASH_BACKOFF
 from overseer.schema import ATTRIBUTES
 
@@ -42,10 +44,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("overseer")
 
-# How a transaction says that somebody else was faster, or that it is too early: no error, only nothing won.
-_NOT_WON: Final = frozenset({":db.error/cas-failed", queues.FULL, txns.NOT_EXPIRED})
+# How a transaction says that somebody else was faster: no error, only nothing won.
+_NOT_WON: Final = frozenset({":db.error/cas-failed", queues.FULL, txns.HELD})
 
 _RACE_LOST: Final = ":db.error/cas-failed"
+_NOT_APPLIED: Final = ":db.error/storage-conflict"
+_PORTION: Final = 500  # jobs rescued in one transaction; beats of others come in between
 _RACES: Final = 8  # lost one after the other, after which the jobs are left to the others
 
 Rejected = list[tuple[Lease, Exception]]  # a LeaseLost, or why the facts that an attempt brought cannot be written
@@ -115,7 +119,7 @@ class JobStore:
             known = [about for about in lookup.attributes_of(db, jobs) if _is_claimable(about)]
             if not known:
                 break
-            leases = [self._lease(about) for about in known]
+            leases = [self._lease(about, lease) for about in known]
             limits = queues.admitted([(about.get(":job/queue"), about.get(":job/partition")) for about in known])
             forms = [*txns.claim(leases, [about.get(":job/attempt") for about in known], lasts=lease), *limits]
             try:
@@ -154,9 +158,9 @@ class JobStore:
         held = [Lease(won.job, won.id, won.type, won.attempt, won.token, won.worker, t) for won in leases]
         return [Job(own, {**about, **txns.claimed(own)}, conn=self.conn, db=after) for own, about in zip(held, known, strict=True)]
 
-    def _lease(self, about: Mapping[str, Any]) -> Lease:
+    def _lease(self, about: Mapping[str, Any], lasts: timedelta) -> Lease:
         attempt: int = about.get(":job/attempt", 0) + 1
-        return Lease(about[":db/id"], about[":job/id"], about[":job/type"], attempt, os.urandom(16).hex(), self.worker)
+        return Lease(about[":db/id"], about[":job/id"], about[":job/type"], attempt, new_token(lasts), self.worker)
 
     def settle(self, outcomes: Sequence[tuple[Lease, Outcome]]) -> Rejected:
         """Commit what attempts came to and return those that were rejected, each with the reason.
@@ -239,37 +243,63 @@ class JobStore:
         interrupted = Outcome(UNSTARTED, reason=Reason.INTERRUPTED)
         return [lease for lease, _ in self.settle([(lease, interrupted) for lease in leases])]
 
-    def rescue(self, jobs: Iterable[int] | None = None, *, max_crashes: int) -> list[tuple[Lease, Status]]:
-        """Take the jobs whose lease has run out from their silent workers; return what we took, and what became of each.
+    def rescue(
+        self, seen: Mapping[int, Standing] | None = None, *, max_crashes: int, within: float = float("inf")
+    ) -> list[tuple[Lease, Status]] | None:
+        """Take jobs from silent workers; return those we took, with the status that each has now.
 
         Args:
-            jobs: look at these only; None is at all of them.
+            seen: the leases that were seen without a renewal for as long as they last; each is taken if it still stands so.
+                None: those that have run out by the connection's clock, for tests that move it, and for people.
             max_crashes: a job that has taken this many workers with it is failed instead of tried again.
+            within: seconds; take nothing if the writer's turn did not come within these, for no worker could have renewed meanwhile.
+        Returns: None when the turn came too late.
         """
-        looked = expired(self.conn.db(), self.conn.now()) if jobs is None else jobs
-        return [taken for job in looked if (taken := self._rescue(job, max_crashes)) is not None]
-
-    def _rescue(self, job: int, max_crashes: int) -> tuple[Lease, Status] | None:
-        """Take one job; the comparison in the transaction decides, and a dependent that moved meanwhile only costs another try."""
-        while has_expired(db := self.conn.db(), job, now := self.conn.now()):
-            about = lookup.attributes(db, job)
-            if is_adrift(about):
-                if self._won(txns.take_adrift(job, by=self.worker)):
-                    return self._adrift(job, about), UNSTARTED
+        waiting = dict(expired(self.conn.db(), self.conn.now()) if seen is None else seen)
+        rescued: list[tuple[Lease, Status]] = []
+        while True:
+            portion = dict(islice(waiting.items(), _PORTION))
+            asked = monotonic()
+            try:
+                with self.conn.transaction() as tx:  # nobody else commits from here on, so that what is read stands
+                    if monotonic() - asked > within:
+                        return rescued or None
+                    taken, forms = self._silent(tx.db, portion, max_crashes)
+                    if forms:
+                        tx.transact([*forms, txns.signed(self.worker)])
+            except StorageError as error:
+                if error.code != _NOT_APPLIED:
+                    raise
                 continue
-            crashes, seen, worker = about.get(CRASHES, 0) + 1, about[":job/lease-expires"], about.get(":job/worker", "its worker")
-            outcome = crash_outcome(crashes, max_crashes=max_crashes, now=now, why=f"its worker {worker} went silent")
-            down = lookup.fallout(db, {job: outcome.status}) if outcome.status not in LIVE else ()
-            lease = Lease(job, about[":job/id"], about[":job/type"], about[":job/attempt"], about[":job/token"], worker)
-            if self._won(txns.rescue(lease, seen=seen, outcome=outcome, count=crashes - 1, by=self.worker, fallout=down)):
-                return lease, outcome.status
-        return None
+            rescued += taken
+            for job in portion:
+                del waiting[job]
+            if not waiting:
+                return rescued
 
-    @staticmethod
-    def _adrift(job: int, about: Mapping[str, Any]) -> Lease:
-        """Return the lease that a job which was started without one would have had."""
-        attempt, token, worker = about.get(":job/attempt", 0), about.get(":job/token", ""), about.get(":job/worker", "nobody")
-        return Lease(job, about[":job/id"], about[":job/type"], attempt, token, worker)
+    def _silent(self, db: Database, seen: Mapping[int, Standing], max_crashes: int) -> tuple[list[tuple[Lease, Status]], Forms]:
+        """Return the jobs whose lease still stands as it was seen, with the status each shall have, and the forms for that."""
+        taken: list[tuple[Lease, Status]] = []
+        forms: Forms = []
+        ended: dict[int, Status] = {}
+        now = self.conn.now()
+        for (job, standing), about in zip(seen.items(), lookup.attributes_of(db, list(seen)), strict=True):
+            if about.get(":job/status") != STARTED or standing_of(about) != standing:
+                continue
+            worker, count = about.get(":job/worker", "nobody"), about.get(CRASHES, 0)
+            lease = Lease(job, about[":job/id"], about[":job/type"], standing.attempt or 0, standing.token or "", worker)
+            if is_adrift(about):
+                forms += txns.take_adrift(job)
+                taken.append((lease, UNSTARTED))
+                continue
+            outcome = crash_outcome(count + 1, max_crashes=max_crashes, now=now, why=f"its worker {worker} went silent")
+            down: list[int] = []
+            if outcome.status not in LIVE:
+                down = lookup.fallout(db, {job: outcome.status}, ended)
+                ended |= {job: outcome.status, **dict.fromkeys(down, ABORTED)}
+            forms += txns.rescue(job, outcome, count=count, fallout=down)
+            taken.append((lease, outcome.status))
+        return taken, forms
 
     def give_up(self, jobs: Iterable[int]) -> int:
         """Abort unstarted jobs that can never run because of how their parents ended; return how many we aborted."""
@@ -346,25 +376,6 @@ def _halves(leases: Sequence[Lease]) -> tuple[Sequence[Lease], Sequence[Lease]]:
 
 def _is_claimable(about: Mapping[str, Any]) -> bool:
     return about.get(":job/status") == UNSTARTED and ":job/id" in about and ":job/type" in about
-
-
-_NEVER: Final = datetime.min.replace(tzinfo=UTC)  # when a lease ran out that was never given
-
-
-def expired(db: Database, now: datetime) -> dict[int, datetime]:
-    """Return the started jobs whose lease has run out, and when it did; one that was started without a lease never had one."""
-    started = ((datom.e, _runs_out(db, datom.e)) for datom in db.datoms("avet", ":job/status", STARTED))
-    return {job: until for job, until in started if until < now}
-
-
-def has_expired(db: Database, job: int, now: datetime) -> bool:
-    """Tell whether a job is started, and its lease has run out."""
-    return lookup.status(db, job) == STARTED and _runs_out(db, job) < now
-
-
-def _runs_out(db: Database, job: int) -> datetime:
-    until: datetime = lookup.value(db, job, ":job/lease-expires", _NEVER)
-    return until
 
 
 def crash_outcome(crashes: int, *, max_crashes: int, now: datetime, why: str) -> Outcome:

@@ -238,23 +238,14 @@ def _lease_until(leases: Sequence[Lease], lasts: timedelta) -> list[Any]:
 
 
 _LEASE: Final = "overseer/lease"
-_EXPIRED: Final = "overseer/expired"
-NOT_EXPIRED: Final = ":job.error/not-expired"
 
 
 @factstore.register(_LEASE)  # type: ignore[untyped-decorator]
 def _lease(db: Database, milliseconds: float, *jobs: int) -> Forms:
-    """Transaction function: let leases end so much later than the transaction. The store's clock sets what the store's clock judges."""
-    expires = factstore.tx_instant() + timedelta(milliseconds=milliseconds)
-    return [[ADD, job, ":job/lease-expires", expires] for job in jobs]
-
-
-@factstore.register(_EXPIRED)  # type: ignore[untyped-decorator]
-def _expired(db: Database, job: int, seen: datetime) -> Forms:
-    """Transaction function: refuse unless the lease is the one that was seen, and has run out by the store's clock."""
-    if factstore.tx_instant() <= seen:
-        raise TransactError(NOT_EXPIRED, f"the lease of job {job} lasts until {seen.isoformat()}", job=job, expires=seen)
-    return [[CAS, job, ":job/lease-expires", seen, seen]]
+    """Transaction function: let leases end that much later than now, by the clock; a renewal always changes the fact, for others to see."""
+    expires = factstore.tx_clock() + timedelta(milliseconds=milliseconds)
+    later = expires + timedelta.resolution  # on a clock that stands still
+    return [[ADD, job, ":job/lease-expires", later if lookup.value(db, job, ":job/lease-expires") == expires else expires] for job in jobs]
 
 
 def settle(lease: Lease, outcome: Outcome, *, count: int = 0, crashes: int | None = None, fallout: Iterable[int] = ()) -> Forms:
@@ -271,34 +262,20 @@ def settle(lease: Lease, outcome: Outcome, *, count: int = 0, crashes: int | Non
     return [moved, *fence(lease), *told, *forgotten, *give_up(fallout, cause=lease.job), *outcome.facts]
 
 
-def rescue(lease: Lease, *, seen: datetime, outcome: Outcome, count: int, by: str, fallout: Iterable[int] = ()) -> Forms:
-    """started → what becomes of a job whose worker went silent, if its lease is still the one that was seen to expire."""
+def rescue(job: int, outcome: Outcome, *, count: int, fallout: Iterable[int] = ()) -> Forms:
+    """started → what becomes of a job whose worker went silent; the caller has made sure that its lease was not renewed."""
     return [
-        [_EXPIRED, lease.job, seen],
-        [CAS, lease.job, ":job/status", STARTED, outcome.status],
-        *fence(lease),
-        *_particulars(lease.job, outcome, count),
-        *give_up(fallout, cause=lease.job),
-        signed(by),
+        [CAS, job, ":job/status", STARTED, outcome.status],
+        *_particulars(job, outcome, count),
+        *give_up(fallout, cause=job),
     ]
 
 
-def take_adrift(job: int, *, by: str) -> Forms:
+def take_adrift(job: int) -> Forms:
     """started → unstarted, for a job that nobody holds: it was started without a lease, by hand or by an import."""
     failure: Failure = {Keyword(":reason"): Reason.LEASE_EXPIRED, Keyword(":message"): "it was started without a lease"}
     outcome = Outcome(UNSTARTED, reason=Reason.LEASE_EXPIRED, failure=failure)
-    return [[_ADRIFT, job], [CAS, job, ":job/status", STARTED, UNSTARTED], *_particulars(job, outcome, 0), signed(by)]
-
-
-_ADRIFT: Final = "overseer/adrift"
-
-
-@factstore.register(_ADRIFT)  # type: ignore[untyped-decorator]
-def _adrift(db: Database, job: int) -> Forms:
-    """Transaction function: refuse unless nobody holds the job."""
-    if not is_adrift(lookup.attributes(db, job)):
-        raise TransactError(NOT_EXPIRED, f"the job {job} is held by a worker", job=job)
-    return []
+    return [[CAS, job, ":job/status", STARTED, UNSTARTED], *_particulars(job, outcome, 0)]
 
 
 def fail_unclaimable(job: int, *, by: str, failure: Failure, fallout: Iterable[int] = ()) -> Forms:
@@ -361,6 +338,7 @@ def run_again(job: int, status: Status | None, *, by: str, forget: Sequence[tupl
 
 
 _RUN_AGAIN: Final = "overseer/run-again"
+HELD: Final = ":job.error/held"
 PARENT_LOST: Final = ":job.error/parent-lost"
 
 
@@ -368,7 +346,9 @@ PARENT_LOST: Final = ":job.error/parent-lost"
 def _run_again(db: Database, job: int) -> Forms:
     """Transaction function: reject another run of a job that would be given up at once, or that a worker holds."""
     if lookup.status(db, job) == STARTED:
-        return _adrift(db, job)  # type: ignore[no-any-return]
+        if not is_adrift(lookup.attributes(db, job)):
+            raise TransactError(HELD, f"the job {job} is held by a worker", job=job)
+        return []
     if lookup.verdict(db, job, {}) == DOOMED:
         id, lost = lookup.value(db, job, ":job/id"), lookup.lost_parents(db, job)
         roots = sorted({lookup.name(db, root) for _, root in lost})

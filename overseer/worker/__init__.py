@@ -96,7 +96,6 @@ class Worker:
         self._monitor = Monitor(
             store,
             lease=config.lease.total_seconds(),
-            every=config.heartbeat_sleep_time / 1000,
             max_crashes=config.max_crashes,
             random=Random(random.random()),
             listeners=listeners,

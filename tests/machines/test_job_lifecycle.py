@@ -26,6 +26,7 @@ from factstore.storage.memory import MemoryStorage
 from overseer import JobStore, install, job_txn, once, queue, status, unique
 from overseer.errors import LeaseLost
 from overseer.job import ABORTED, FAILED, FINISHED, LIVE, MOVES, STARTED, UNSTARTED, Outcome, Reason
+from overseer.leases import expired
 from overseer.queues import allowance
 from overseer.ready import ReadySet
 from overseer.testing import FakeClock
@@ -102,7 +103,7 @@ class Lifecycle(RuleBasedStateMachine):
         return self.conn.db().entid([":job/id", id])
 
     def tick(self):
-        """Tell the model the time of the store, which goes on even when the clock is set back."""
+        """Tell the model the time, which may go back."""
         self.conn.db()
         self.model.now = self.conn.now().timestamp()
 
@@ -313,15 +314,15 @@ class Lifecycle(RuleBasedStateMachine):
     @precondition(lambda self: self.leases)
     @rule(which=WHICH, worker=WORKERS, other=st.integers(1, 2))
     def rescue_while_its_worker_wakes_and_beats(self, which, worker, other):
-        """Between the look and the write of the rescue; it saw an older lease than there is."""
+        """Between the look and the rescue, which saw an older lease than there is."""
         self.clock.advance(31)
         self.tick()
         lease, beats = self.lease(which), self.workers[(worker + other) % 3].store
         dead = sorted(self.model.dead(), key=self.eid)
-        move = lambda store: store.rescue(max_crashes=MAX_CRASHES)  # noqa: E731
-        rescued, _ = self.workers[worker].run(move, None, before=lambda: beats.beat([lease], lease=LASTS))
-        if dead:
-            self.model.beat(lease.id, lease.attempt)
+        seen = expired(self.conn.db(), self.conn.now())
+        beats.beat([lease], lease=LASTS)
+        self.model.beat(lease.id, lease.attempt)
+        rescued, _ = self.workers[worker].run(lambda store: store.rescue(seen, max_crashes=MAX_CRASHES), None)
         assert sorted(id for id in dead if self.model.rescue(id)) == sorted(taken.id for taken, _ in rescued)
 
     @precondition(lambda self: self.leases)

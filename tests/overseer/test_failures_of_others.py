@@ -23,7 +23,7 @@ from factstore.storage.memory import MemoryStorage
 from overseer import Config, JobStore, LeaseLost, Worker, install, job_txn, status
 from overseer.events import Listeners
 from overseer.handler import MAX_MESSAGE, failure_info
-from overseer.job import CRASHES, FAILED, FINISHED, STARTED, UNSTARTED, Outcome
+from overseer.job import ABORTED, CRASHES, FAILED, FINISHED, STARTED, UNSTARTED, Outcome
 from overseer.ready import ReadySet
 from overseer.testing import FakeClock, drain
 from overseer.worker import worker_name
@@ -132,6 +132,16 @@ def test_a_lease_that_ends_this_very_instant_is_not_taken(conn, clock):
     assert 1 == len(JobStore(conn, worker="rescuer").rescue(max_crashes=3))
 
 
+def test_two_jobs_that_are_taken_together_for_the_last_time_take_their_common_child_down_once(conn, clock):
+    conn.transact([job_txn(":a", id="a"), job_txn(":a", id="b")])
+    conn.transact([job_txn(":c", {":job/dep": [eid(conn, "a"), eid(conn, "b")]}, id="both")])
+    conn.transact([job_txn(":c", {":job/dep": [eid(conn, "a"), eid(conn, "b")], ":job/rule": ":job.rule/any"}, id="either")])
+    claimed(conn, "a", "b")
+    clock.advance(31)
+    assert [FAILED, FAILED] == [became for _, became in JobStore(conn, worker="rescuer").rescue(max_crashes=1)]
+    assert {FAILED: 2, ABORTED: 2} == counts(conn)
+
+
 def test_a_handler_that_never_lets_go_of_its_interpreter_keeps_its_lease_where_it_has_a_process(tmp_path):
     with factstore.connect(str(tmp_path / "jobs.facts"), sync="none") as conn:
         install(conn)
@@ -141,19 +151,23 @@ def test_a_handler_that_never_lets_go_of_its_interpreter_keeps_its_lease_where_i
         assert (FINISHED, 1) == (value(conn, "j", ":job/status"), value(conn, "j", ":job/attempt"))
 
 
-def test_a_jump_of_the_clock_takes_no_job_from_a_worker_that_lives():
-    """An hour forward, all leases have run out at once; who lives renews his before anybody may take it."""
-    clock = FakeClock()
+def monitor(conn, **settings):
+    return Monitor(JobStore(conn, worker="other"), max_crashes=3, random=Random(0), listeners=Listeners(), **settings)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_jump_of_the_clock_takes_no_job_from_a_worker_that_lives_and_keeps_none_from_being_taken(hours):
+    clock, lease = FakeClock(), timedelta(seconds=0.4)
     with factstore.connect("memory:", clock=clock) as conn:
         install(conn)
         conn.transact([job_txn(":a", id="alive"), job_txn(":a", id="dead")])
-        alive, _ = claimed(conn, "alive", "dead")
-        monitor = Monitor(JobStore(conn, worker="other"), lease=0.4, every=0.1, max_crashes=3, random=Random(0), listeners=Listeners())
-        clock.advance(3600)
-        assert 0 == monitor.look()
-        assert [] == JobStore(conn, worker="w").beat([alive.lease], lease=LEASE)
+        alive, _ = JobStore(conn, worker="w").claim([eid(conn, "alive"), eid(conn, "dead")], lease=lease)
+        looks = monitor(conn, lease=0.4)
+        clock.advance(hours * 3600)
+        assert 0 == looks.look()
         until_ripe = time.monotonic() + 10
-        while not (taken := monitor.look()):
+        while not (taken := looks.look()):
+            assert [] == JobStore(conn, worker="w").beat([alive.lease], lease=lease)
             assert time.monotonic() < until_ripe
             threading.Event().wait(0.01)
         assert (1, STARTED, UNSTARTED) == (taken, value(conn, "alive", ":job/status"), value(conn, "dead", ":job/status"))
@@ -161,20 +175,20 @@ def test_a_jump_of_the_clock_takes_no_job_from_a_worker_that_lives():
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_worker_whose_clock_is_an_hour_off_takes_no_job_from_one_that_beats(hours):
-    """Two clocks on one store: its time never goes back, and who is behind goes by it too."""
     slow, fast = FakeClock(), FakeClock(FakeClock().now + timedelta(hours=hours))
     name = f"skew{hours}"
     ours, theirs = Connection(MemoryStorage(name), clock=slow), Connection(MemoryStorage(name), clock=fast)
+    lease = timedelta(seconds=0.2)
     try:
         install(ours)
         ours.transact([job_txn(":a", id="j")])
-        [job] = claimed(ours, "j")
         store = JobStore(ours, worker="w")
-        monitor = Monitor(JobStore(theirs, worker="other"), lease=0.2, every=0.05, max_crashes=3, random=Random(0), listeners=Listeners())
-        for _ in range(30):
-            theirs.transact([[":db/add", "datomic.tx", ":db/doc", "the clock of the store goes on"]])
-            assert [] == store.beat([job.lease], lease=LEASE)
-            assert 0 == monitor.look()
+        [job] = store.claim([eid(ours, "j")], lease=lease)
+        looks = monitor(theirs, lease=0.2)
+        for _ in range(40):
+            theirs.transact([[":db/add", "datomic.tx", ":db/doc", "others go on"]])
+            assert [] == store.beat([job.lease], lease=lease)
+            assert 0 == looks.look()
             threading.Event().wait(0.01)
         assert STARTED == value(ours, "j", ":job/status")
     finally:
@@ -258,7 +272,7 @@ def test_a_dependency_on_a_job_that_is_not_there_is_refused(conn):
 
 def test_monitors_that_were_started_together_do_not_look_together(conn):
     store = JobStore(conn, worker="w")
-    monitors = [Monitor(store, lease=30, every=10, max_crashes=3, random=Random(n), listeners=Listeners()) for n in range(20)]
+    monitors = [Monitor(store, lease=30, max_crashes=3, random=Random(n), listeners=Listeners()) for n in range(20)]
     pauses = [monitor.pause() for monitor in monitors]
     assert 20 == len(set(pauses))
     assert all(3 < pause <= 7.5 for pause in pauses)

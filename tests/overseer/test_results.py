@@ -222,8 +222,7 @@ def test_a_job_is_not_started_before_its_time(conn, clock):
 # -- one clock
 
 
-def test_leases_are_set_and_judged_by_the_clock_of_the_store(conn, clock):
-    """Whatever the clocks of the workers say: they have none."""
+def test_the_end_of_a_lease_as_people_are_shown_it_is_set_and_judged_by_the_clock(conn, clock):
     conn.transact([job_txn(":a", id="j")])
     [job] = JobStore(conn, worker="w1").claim([conn.db().entid([":job/id", "j"])], lease=LEASE)
     assert [clock() + LEASE] == told(conn, ":job/lease-expires")
@@ -240,17 +239,6 @@ def test_a_clock_that_is_set_back_does_not_end_a_lease(conn, clock):
     JobStore(conn, worker="w1").claim([conn.db().entid([":job/id", "j"])], lease=LEASE)
     clock.advance(-86400)
     assert [] == JobStore(conn, worker="w2").rescue(max_crashes=3)
-
-
-def test_a_rescue_that_is_too_early_by_the_clock_of_its_own_transaction_is_a_no_op(conn, clock, monkeypatch):
-    """The rescuer's look at the time is only a hint; the transaction judges."""
-    conn.transact([job_txn(":a", id="j")])
-    JobStore(conn, worker="w1").claim([conn.db().entid([":job/id", "j"])], lease=LEASE)
-    looks = iter([clock() + timedelta(hours=1)] * 2)
-    rescuer = JobStore(conn, worker="w2")
-    monkeypatch.setattr(conn, "now", lambda: next(looks, clock()))
-    assert [] == rescuer.rescue(max_crashes=3)
-    assert {"started"} == {step.name for step in told(conn, ":job/status")}
 
 
 def test_timeouts_come_from_the_job_the_handler_or_the_settings(conn):

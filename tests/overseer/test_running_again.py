@@ -285,7 +285,10 @@ ADRIFT = {
     "started, and nothing else": {":job/status": STARTED},
     **{
         f"started, without {missing}": {
-            **{":job/attempt": 3, ":job/token": "t", ":job/lease-expires": factstore.edn.read('#inst "2020"'), ":job/status": STARTED},
+            ":job/attempt": 3,
+            ":job/token": "t",
+            ":job/lease-expires": factstore.edn.read('#inst "2020"'),
+            ":job/status": STARTED,
             missing: None,
         }
         for missing in LEASE
