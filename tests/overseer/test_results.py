@@ -57,7 +57,7 @@ def test_a_parent_without_a_result_is_missed_where_one_is_expected(conn):
     assert "expected one result" in told(conn, ":job/failure")[0]
 
 
-@pytest.mark.parametrize(("value", "says"), [(object(), "cannot be written as EDN"), ("x" * (1 << 21), "the most that is kept")])
+@pytest.mark.parametrize(("value", "says"), [(object(), "expected a value of EDN"), ("x" * (1 << 21), "at most 1,048,576 characters")])
 def test_a_result_that_cannot_be_kept_fails_its_job_with_its_name(conn, value, says):
     conn.transact([job_txn(":a", id="j")])
     drain(conn, {":a": lambda job: Result(value)})
