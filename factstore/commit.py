@@ -1,11 +1,16 @@
 """Commits: how transactions become part of the log, and how the newest database moves on.
 
-    queue ──► prepare each against its predecessors ──► one append for all ──► reports
-                            ▲                              │ somebody else was first
-                            └────── catch up from the log ◄┘
+    transact ──────────────────────────► prepare ──► append to the log ──► novelty, newest database, listeners
+    transact_async ──► background.py ──► prepare each against its predecessors ──► one append for all ──► the same
+                                            ▲                              │ another process was first
+                                            └────── catch up from the log ◄┘
 
 Transactions that arrive while a commit is under way go into the next append together; each still gets its own t and its
 own report, and a failure of one never touches the others.
+
+The append is the one step that counts. An exception that comes after it, of a signal handler for instance, becomes an
+`UnknownOutcome` that says so, and whoever has the turn next brings memory in line with the log (newest.py).
+Law: after any exception anywhere, the transaction is in the log once or not at all, and memory agrees with the log.
 """
 
 from __future__ import annotations
@@ -13,21 +18,22 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
-from threading import Event, Lock, Thread, current_thread
+from concurrent.futures import CancelledError, Future, wait
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from factstore import log
-from factstore.clocks import Ahead, machine_clock
+from factstore.background import Background, Report, Request
+from factstore.clocks import machine_clock
 from factstore.datom import Fact
 from factstore.db import Database, Snapshot
-from factstore.errors import Closed, Conflict, TransactError, UnknownOutcome
+from factstore.errors import Closed, Conflict, FactStoreError, Interrupted, StorageError, TransactError, UnknownOutcome
 from factstore.forks import FORKED
-from factstore.index.cache import Cache
 from factstore.index.column import Rows
-from factstore.index.directory import Index
-from factstore.indexing import LEAST_ROWS, Indexing, is_same_log, newest
+from factstore.indexing import LEAST_ROWS
+from factstore.locks import Block
+from factstore.newest import Newest, transaction_open
 from factstore.storage import Storage
 from factstore.transact import TxReport, prepare, report
 from factstore.transact.simple import prepare_simple
@@ -37,6 +43,10 @@ T = TypeVar("T")
 MAX_GROUP: Final = 1000  # transactions in one append
 _RACES_BEFORE_TURN: Final = 2  # lost races after which we ask for the writer's turn instead of trying again
 _CONTENDED: Final = 8  # commits in a row, none of another process between them, after which the turn is no longer taken first
+_SETTLE_SECONDS: Final = 10.0  # how long an interrupted call waits for a commit that another thread makes for it
+
+Record: TypeAlias = tuple[bytes, bytes]  # txid, body
+Sent: TypeAlias = list[tuple[bytes, int]]  # the txid of an append that may have been applied, and the t after which; or nothing
 
 
 class Change(NamedTuple):
@@ -52,124 +62,59 @@ class Change(NamedTuple):
 Preparation: TypeAlias = Callable[[Snapshot, int], Change]  # given what is before and the clock, in microseconds
 
 
-def preparation_of(tx_data: Any) -> Preparation:
-    """Return the preparation of tx-data in whatever form."""
-    return lambda before, now: Change(*prepare(before.database, tx_data, now=now))
+class Plain:
+    """The preparation of tx-data that was given without any conditions."""
 
+    __slots__ = ("is_simple", "tx_data")
 
-class Request:
-    """A transaction on its way: tx-data or a preparation, and where the report goes."""
-
-    __slots__ = ("future", "preparation", "tx_data")
-
-    def __init__(self, tx_data: Any, preparation: Preparation | None = None) -> None:
+    def __init__(self, tx_data: Any, *, is_simple: bool = True) -> None:
         self.tx_data = tx_data
-        self.preparation = preparation
-        self.future: Future[TxReport] = Future()
+        self.is_simple = is_simple  # whether it may be of a form that the short cut knows
 
-    def change(self, before: Snapshot, now: int) -> Change:
-        """Prepare the change on top of a database."""
-        if self.preparation is not None:
-            return self.preparation(before, now)
-        simple = prepare_simple(before, self.tx_data, now)
+    def __call__(self, before: Snapshot, now: int) -> Change:
+        """Prepare the tx-data on top of a database."""
+        if type(self.tx_data) is not list and isinstance(self.tx_data, Iterator):
+            self.tx_data = list(self.tx_data)  # it gives its forms once, and a lost race makes another attempt
+        simple = prepare_simple(before, self.tx_data, now) if self.is_simple else None
         return Change(*simple) if simple is not None else Change(*prepare(before.database, self.tx_data, now=now))
 
 
-Outcome: TypeAlias = tuple[Future[TxReport], TxReport | BaseException]  # what a future is to be told
-
-
-class Committer:
+class Committer(Newest):
     """The newest database of one store, and the one place of this process that moves it on."""
 
-    def __init__(self, storage: Storage, *, cache_bytes: int, clock: Callable[[], int] = machine_clock) -> None:
-        self.storage = storage
-        self.listeners: list[Callable[[TxReport], None]] = []
-        self.clock = clock  # microseconds since 1970
-        self._ahead = Ahead(storage.description)
-        self._turn = Lock()
-        self._starting = Lock()
-        self._queue: deque[Request] = deque()
-        self._taken: Sequence[Request] = ()  # what was taken from the queue last
+    def __init__(
+        self, storage: Storage, *, cache_bytes: int, clock: Callable[[], int] = machine_clock, busy_timeout: float | None = None
+    ) -> None:
+        super().__init__(storage, cache_bytes=cache_bytes, clock=clock, busy_timeout=busy_timeout)
         self._encode = log.Encoder().encode
         self._ids = os.urandom(10)
         self._id = 0
-        self._alone: Thread | None = None  # the thread that holds the turn for as long as it likes
-        self._background: Thread | None = None
-        self._wake = Event()
-        self._closing = False
+        self._turn_of_block: AbstractContextManager[None] = nullcontext()
         self._contended = 0  # how many commits are still to take the turn first, since another process committed in between
-        self._now = newest(storage, Cache(cache_bytes))
-        self._indexing = Indexing(self)
-
-    # -- reading
-
-    @property
-    def newest(self) -> Snapshot:
-        """The newest database this process knows of."""
-        return self._now
-
-    def caught_up(self) -> Database:
-        """Return the newest database there is, commits of other processes included."""
-        if self.storage.head() > self._now.t:
-            with self._turn:
-                self._catch_up()
-            self._indexing.consider(self._now)
-        return self._now.database
-
-    def _catch_up(self) -> None:
-        while transactions := log.batch(self.storage, self._now.t):
-            # A look at the log sees it as it is at one moment. If no excision is among what came since, and none comes after
-            # it, then what was read goes with what is in memory.
-            is_last = self.storage.head() == transactions[-1].t
-            is_same = not any(transaction.is_excision for transaction in transactions)
-            if not is_same or not (is_last or is_same_log(self.storage, self._now.index)):
-                self._begin_anew()
-                continue
-            for transaction in transactions:
-                before = self._now
-                self._now = self._with(before, transaction)
-                if self.listeners:
-                    self._tell(report(before, self._now, transaction.all_facts(), {}))
-            if is_last:
-                return
-
-    def _begin_anew(self) -> None:
-        """Go on from what the storage has now, and from nothing that is remembered: facts were taken out of it."""
-        before = self._now.t
-        self._now = newest(self.storage, Cache(self._now.cache.limit_bytes))
-        if self.listeners:
-            db = self._now.database
-            for transaction in log.read(self.storage, before, db.basis_t):
-                t = transaction.t
-                after = db if t == db.basis_t else db.as_of(t)
-                self._tell(report(db.as_of(t - 1), after, transaction.all_facts(), {}))
-
-    def _with(self, before: Snapshot, transaction: log.Transaction) -> Snapshot:
-        before.novelty.append(transaction.t, transaction.facts, transaction.columns)
-        return self._after(before, transaction.facts, transaction.instant, transaction.next_n)
-
-    def _after(self, before: Snapshot, facts: Sequence[Fact], instant: int, next_n: int) -> Snapshot:
-        """Return what is after facts that go into novelty too."""
-        schema = before.schema.plus(facts)
-        return Snapshot(before.index, before.novelty, schema, before.cache, before.t + 1, next_n, instant, before.store)
+        self._background = Background(self._turn, self._commit_waiting)
+        self._waiting = self._background.waiting
 
     # -- writing
 
     def transact(self, tx_data: Any) -> TxReport:
         """Commit tx-data and return the report; raises what `prepare` and the storage raise."""
-        if self._contended:
-            self._check_not_alone()
-            return self.apply(Request(tx_data).change)
-        if not self._queue and self._turn.acquire(blocking=False):
-            try:
-                done = self._commit_simple(tx_data)
-            finally:
-                self._turn.release()
-            if done is not None:
-                return done
-            return self.apply(Request(tx_data).change if self._contended else preparation_of(tx_data))
-        self._check_not_alone()
-        return self._enqueue(Request(tx_data)).result()
+        sent: Sent = []
+        try:
+            if not (self._contended or self._waiting) and self._turn.enter_at_once():
+                try:
+                    if self._unsettled:
+                        self._settle()
+                    done = self._commit_simple(tx_data, sent)
+                finally:
+                    self._turn.leave()
+                if done is not None:
+                    return done
+                # It is of no simple form, or it has lost a race.
+                return self._apply(Plain(tx_data, is_simple=bool(self._contended)), sent)
+            return self._apply(Plain(tx_data), sent)
+        except BaseException as error:
+            self.ended(error, sent)
+            raise
 
     def apply(self, preparation: Preparation, *, exclusive: bool = False) -> TxReport:
         """Commit a prepared change and return its report; raises what the preparation and the storage raise.
@@ -177,159 +122,131 @@ class Committer:
         Args:
             exclusive: take the writer's turn before preparing, for a change that takes long to prepare.
         """
-        self._check_not_alone()
-        if exclusive:
-            with self._turn, self.storage.turn():
-                self._catch_up()
-                done = self._commit_alone(preparation)
-        elif not self._queue and self._turn.acquire(blocking=False):
-            try:
-                done = self._racing(lambda: self._commit_alone(preparation))
-            finally:
-                self._turn.release()
-        else:
-            done = self._enqueue(Request(None, preparation)).result()
-        self._indexing.consider(self._now)
+        sent: Sent = []
+        try:
+            if exclusive:
+                return self._apply_exclusively(preparation, sent)
+            return self._apply(preparation, sent)
+        except BaseException as error:
+            self.ended(error, sent)
+            raise
+
+    def _apply(self, preparation: Preparation, sent: Sent) -> TxReport:
+        if self._waiting or not self._turn.enter_at_once():
+            return self._answer(Request(preparation, Future()), sent)
+        try:
+            if self._unsettled:
+                self._settle()
+            done = self._racing(lambda: self._commit_one(preparation, sent))
+        finally:
+            self._turn.leave()
+        self._consider_indexing()
         return done
 
-    @contextmanager
-    def alone(self) -> Iterator[Database]:
-        """Hold the turn of all processes for a block, and give it the newest database; only `commit_alone` commits meanwhile."""
-        self._check_not_alone()
-        with self._turn, self.storage.turn():
-            self._catch_up()
-            self._alone = current_thread()
-            try:
-                yield self._now.database
-            finally:
-                self._alone = None
-        self._indexing.consider(self._now)
+    def _apply_exclusively(self, preparation: Preparation, sent: Sent) -> TxReport:
+        with self._turn, self.storage.turn(may_pass=True, doing="a batch of a load"):
+            self._settle()
+            done = self._commit_one(preparation, sent)
+        self._consider_indexing()
+        return done
 
-    def commit_alone(self, preparation: Preparation) -> TxReport:
-        """Commit a prepared change from within `alone`."""
-        return self._commit_alone(preparation)
-
-    def _check_not_alone(self) -> None:
-        if self._alone is not None and self._alone is current_thread():
-            text = "this thread has a transaction open, which nothing can be committed beside; say it in that transaction"
-            raise TransactError(":db.error/transaction-open", text)
+    def _answer(self, request: Request, sent: Sent) -> TxReport:
+        """Leave a request to the background, and wait for its outcome."""
+        if self._turn.is_mine:
+            raise transaction_open()
+        future = self._background.add(request)
+        try:
+            return future.result()
+        except BaseException as error:
+            if future.done() and not future.cancelled() and future.exception() is error:
+                raise
+            # This thread was interrupted. The request may still be withdrawn, or else will soon have ended.
+            if not future.cancel():
+                wait([future], _SETTLE_SECONDS)
+            sent += request.sent
+            raise
 
     def transact_async(self, tx_data: Any) -> Future[TxReport]:
         """Commit tx-data some time soon; the future gives its report."""
-        return self._enqueue(Request(tx_data))
+        return self.apply_async(Plain(tx_data))
 
     def apply_async(self, preparation: Preparation) -> Future[TxReport]:
         """Commit a prepared change some time soon."""
-        return self._enqueue(Request(None, preparation))
+        request = Request(preparation, self.future())
+        try:
+            return self._background.add(request)
+        except BaseException as error:
+            if request.future.cancel():
+                raise
+            text = f"the transaction was handed over, and may be committed, but then came {error!r}"
+            raise UnknownOutcome(":db.error/storage-unknown-outcome", text, txids=request.sent) from error
 
-    def _enqueue(self, request: Request) -> Future[TxReport]:
-        """Leave a change to the background thread: whatever comes while it commits goes into its next commit."""
-        self._queue.append(request)
-        if self._background is None:
-            self._start_background()
-        if not self._wake.is_set():
-            self._wake.set()
-        if self._closing or current_thread() is self._background:
-            self._drain()  # the thread that would is gone or going, or this very one, called back by a future
-        return request.future
+    def future(self) -> Report:
+        """Return a future for the report of a commit."""
+        future = Report()
+        future.turn = self._turn
+        return future
 
-    def _start_background(self) -> None:
-        with self._starting:
-            if self._background is None:
-                self._background = Thread(target=self._commit_in_background, name="factstore-commit", daemon=True)
-                self._background.start()
+    # -- blocks of several steps
 
-    def _commit_in_background(self) -> None:
-        while not self._closing:
-            self._wake.wait()
-            self._wake.clear()
-            self._drain()
+    def hold(self, block: Block) -> Database:
+        """Take the turn of all processes for a block, and return the newest database; only `commit_in` commits until `release`."""
+        if not self._turn.take(block, timeout=self._turn.timeout):
+            raise transaction_open()
+        self._turn_of_block = self.storage.turn(owner=block, may_pass=True, doing="a block of conn.transaction()")
+        self._turn_of_block.__enter__()
+        self._settle()
+        return self._now.database
 
-    def _drain(self) -> None:
-        while self._queue:
-            with self._turn:
-                outcomes = self._commit_waiting()
-            # After the turn: a future calls back, and who is called may transact.
-            for future, outcome in outcomes:
-                if isinstance(outcome, TxReport):
-                    future.set_result(outcome)
-                else:
-                    future.set_exception(outcome)
-            self._indexing.consider(self._now)
+    def commit_in(self, block: Block, preparation: Preparation, sent: Sent) -> TxReport:
+        """Commit a prepared change from within a block. Raises: Conflict, if others had to pass the block and have committed."""
+        if not self._turn.is_held_by(block):
+            raise _passed()
+        try:
+            return self._commit_one(preparation, sent)
+        except Conflict:
+            raise _passed() from None
+
+    def release(self, block: Block) -> None:
+        """Give back the turn of a block; a second call does nothing."""
+        if self._turn.is_held_by(block):
+            self._turn_of_block.__exit__(None, None, None)
+            self._turn.give(block)
 
     def close(self) -> None:
         """Commit all that is waiting, and let indexing finish."""
-        self._closing = True
-        if self._background is not None:
-            self._wake.set()
-            self._background.join()
-        self._drain()
+        if self._turn.is_mine:
+            raise transaction_open()
+        self._background.close()
         self._indexing.close()
 
     def after_fork(self) -> None:
-        """End, in a forked child, the futures that only a thread of the parent would end."""
-        for future in [request.future for request in (*self._queue, *self._taken)]:
-            if future._state != "FINISHED":  # not `done()`, which would wait for a thread that is not here
-                future.__init__()  # type: ignore[misc]  # with a lock that nobody holds, and without the parent's callbacks
-                future.set_exception(Closed(":db.error/storage-closed", f"{self.storage.description} {FORKED}"))
-        self._queue.clear()
-
-    # -- the index
-
-    def index(self) -> None:
-        """Bring the index up to the newest database, now."""
-        self.caught_up()
-        self._indexing.index_now()
-
-    def adopt(self, index: Index) -> None:
-        """Go on from a newer index; databases handed out before keep the one they have."""
-        with self._turn:
-            self._catch_up()
-            now = self._now
-            if index.version <= now.index.version:
-                return
-            if index.excised_t != now.index.excised_t:
-                self._begin_anew()
-            else:
-                novelty = now.novelty.after(index.basis_t)
-                self._now = Snapshot(index, novelty, now.schema, now.cache, now.t, now.next_n, now.instant, now.store)
+        """End, in a forked child, what only a thread of the parent would end."""
+        self._background.after_fork(Closed(":db.error/storage-closed", f"{self.storage.description} {FORKED}"))
 
     # -- in the turn
 
-    def _commit_waiting(self) -> list[Outcome]:
-        self._taken = waiting = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP))]
-        # From here on nobody can cancel them.
-        group = [request for request in waiting if request.future.set_running_or_notify_cancel()]
-        try:
-            return self._racing(lambda: self._commit_group(group))
-        except BaseException as error:
-            if isinstance(error, Exception):
-                return [(request.future, error) for request in group]
-            for request in group:
-                request.future.set_exception(error)
-            raise
-
     def _racing(self, attempt: Callable[[], T]) -> T:
-        """Try until no other process was first; while others commit too, take the writer's turn before the work is done for nothing."""
+        """Try until no other process was first; while others commit too, take the writer's turn before the work is done for nothing.
+
+        Requires the turn among threads.
+        """
         for _ in range(0 if self._contended else _RACES_BEFORE_TURN):
             try:
                 return attempt()
             except Conflict:
                 self._contended = _CONTENDED
-                self._catch_up()
-        with self.storage.turn():
+                self._settle()
+        with self.storage.turn(may_pass=True, doing="a transaction"):
             if self.storage.head() == self._now.t:
                 self._contended = max(0, self._contended - 1)
             else:
                 self._contended = _CONTENDED
-                self._catch_up()
+                self._settle()
             return attempt()
 
-    def _commit_simple(self, tx_data: Any) -> TxReport | None:
-        """Commit a transaction of plain forms that nobody else waits with; None when it is not one, or when it lost a race.
-
-        The same as `_commit_alone`, said in one breath: this is the path that a stream of small transactions takes.
-        """
+    def _commit_simple(self, tx_data: Any, sent: Sent) -> TxReport | None:
+        """Commit a transaction of plain forms; None when it is not one, or when it lost a race. Requires the turn."""
         before = self._now
         now = self.clock()
         if now < before.instant:
@@ -339,110 +256,227 @@ class Committer:
             return None
         facts, tempids, next_n, instant = simple
         t = before.t + 1
-        self._id += 1
-        record = (self._ids + self._id.to_bytes(6, "big"), self._encode(t, instant, next_n, facts))
+        after = Snapshot(before.index, before.novelty, before.schema, before.cache, t, next_n, instant, before.store)
         try:
-            self._append((record,), before.t)
+            done = TxReport(before, after, facts, tempids)
+            self._put(before, done, facts, None, self._encode(t, instant, next_n, facts), sent)
         except Conflict:
             self._contended = _CONTENDED
             return None
-        before.novelty.append(t, facts)
-        after = Snapshot(before.index, before.novelty, before.schema, before.cache, t, next_n, instant, before.store)
-        self._now = after
-        done = TxReport(before, after, facts, tempids)
-        if self.listeners:
-            self._tell(done)
         if before.novelty.count > LEAST_ROWS:
-            self._indexing.consider(after)
+            self._consider_indexing()
         return done
 
-    def _commit_alone(self, preparation: Preparation) -> TxReport:
-        """Commit one transaction that nobody else waits with."""
+    def _commit_one(self, preparation: Preparation, sent: Sent) -> TxReport:
+        """Commit one transaction that nobody else waits with. Requires the turn."""
         before = self._now
         try:
-            after, done, record = self._prepared(before, preparation)
+            change, done, record = self._prepared(before, preparation)
         except TransactError:
             self._require_newest(before)
             raise
+        self._put(before, done, change.facts, change.columns, record, sent)
+        return done
+
+    def _put(
+        self,
+        before: Snapshot,
+        done: TxReport,
+        facts: Sequence[Fact],
+        columns: Mapping[int, Rows] | None,
+        record: bytes,
+        sent: Sent,
+    ) -> None:
+        """Append one transaction to the log, and go on from there. Requires the turn. Raises: Conflict; memory is as it was."""
+        after = done.after
+        self._id += 1
+        txid = self._ids + self._id.to_bytes(6, "big")
+        sent.append((txid, before.t))
         try:
-            self._append([record], before.t)
-        except BaseException:
-            before.novelty.truncate(before.t)
-            raise
+            self.storage.append(((txid, record),), expected_t=before.t)
+        except StorageError as error:
+            self._refused(error, sent)
+        self._unsettled = True  # until here memory is behind the log at most, which the next look at the head shows
+        before.novelty.append(after.t, facts, columns)
         self._now = after
         if self.listeners:
             self._tell(done)
-        return done
+        self._unsettled = False
 
-    def _commit_group(self, group: list[Request]) -> list[Outcome]:
-        """Prepare each transaction on top of the one before it, append them all, and tell the listeners."""
-        start = tip = self._now
-        done: list[Outcome] = []
-        rejected: list[Outcome] = []
-        records, told = [], []
-        try:
-            for request in group:
-                try:
-                    tip, tx_report, record = self._prepared(tip, request.change)
-                except Exception as error:
-                    rejected.append((request.future, error))
-                    continue
-                done.append((request.future, tx_report))
-                told.append(tx_report)
-                records.append(record)
-            if records:
-                self._append(records, start.t)
-            else:
-                self._require_newest(start)
-        except BaseException:
-            start.novelty.truncate(start.t)
-            raise
-        # Nobody may see a database before its facts are in the log.
-        self._now = tip
-        if self.listeners:
-            for tx_report in told:
-                self._tell(tx_report)
-        return rejected + done
-
-    def _prepared(self, before: Snapshot, preparation: Preparation) -> tuple[Snapshot, TxReport, tuple[bytes, bytes]]:
-        """Prepare one transaction on top of a database and put its facts into novelty, where only what comes after sees them."""
-        t = before.t + 1
+    def _prepared(self, before: Snapshot, preparation: Preparation) -> tuple[Change, TxReport, bytes]:
         now = self.clock()
         if now < before.instant:
             self._ahead.look(before.instant, now)
-        facts, tempids, next_n, instant, columns = preparation(before, now)
-        record = self._encode(t, instant, next_n, facts, columns)
+        change = preparation(before, now)
+        facts, _, next_n, instant, columns = change
+        record = self._encode(before.t + 1, instant, next_n, facts, columns)
         after = self._after(before, facts, instant, next_n)
-        self._id += 1
         told = facts if columns is None else log.AllFacts(facts, columns)
-        before.novelty.append(t, facts, columns)  # last: nothing that fails may leave facts behind
-        return after, report(before, after, told, tempids), (self._ids + self._id.to_bytes(6, "big"), record)
+        return change, report(before, after, told, change.tempids), record
+
+    def _txid(self) -> bytes:
+        self._id += 1
+        return self._ids + self._id.to_bytes(6, "big")
+
+    def _refused(self, error: StorageError, sent: Sent) -> None:
+        """Raise the error of an append, unless the append was applied all the same. `sent` is empty then: certainly nothing was."""
+        if not isinstance(error, UnknownOutcome):
+            sent.clear()
+            raise error
+        if self._applied(sent) is None:
+            sent.clear()
+            raise Conflict(":db.error/storage-conflict", "the append turned out not to have been applied") from error
+
+    def _applied(self, sent: Sequence[tuple[bytes, int]]) -> int | None:
+        """Return the t under which an append was applied, None if it was not."""
+        for txid, after_t in sent:
+            while records := self.storage.read_log(after_t):
+                for record in records:
+                    if record.txid == txid:
+                        return record.t
+                after_t = records[-1].t
+        return None
 
     def _require_newest(self, start: Snapshot) -> None:
         """Raise a Conflict when others have committed since: what was rejected on top of an older database may well be accepted now."""
         if self.storage.head() > start.t:
             raise Conflict(":db.error/storage-conflict", f"others have committed since t={start.t}")
 
-    def _append(self, records: Sequence[tuple[bytes, bytes]], expected_t: int) -> None:
+    # -- many at once
+
+    def _commit_waiting(self, waiting: deque[Request], answered: deque[Request]) -> None:
+        """Commit what waits in the background's queue; what has an outcome then moves to the other queue."""
         try:
-            self.storage.append(records, expected_t=expected_t)
-        except UnknownOutcome:
-            # All records or none are there: the last one tells.
-            if self.storage.resolve(records[-1][0]) is None:
-                raise Conflict(":db.error/storage-conflict", "the append turned out not to have been applied") from None
+            with self._turn:
+                group = list(islice(waiting, MAX_GROUP))
+                self._commit_requests(group)
+                _move(waiting, answered)
+        except BaseException as error:
+            self._turn.give_left_over()
+            self.storage.release_turn()
+            with self._turn:
+                for request in list(islice(waiting, MAX_GROUP)):
+                    self._conclude(request, error)
+                _move(waiting, answered)
+            if not isinstance(error, Exception):
+                raise
+        self._consider_indexing()
 
-    def listen(self, listener: Callable[[TxReport], None]) -> int:
-        """Tell a listener of every commit from now on; return the t after which that is."""
-        self._check_not_alone()
-        with self._turn:
-            self.listeners.append(listener)
-            return self._now.t
+    def _commit_requests(self, group: Sequence[Request]) -> None:
+        """Give each request an outcome. Requires the turn."""
+        if self._unsettled:
+            self._settle()
+        for request in group:
+            if request.outcome is None and not request.begin():
+                request.outcome = CancelledError()  # nobody is told: its future has ended
+            elif request.outcome is None and request.sent:
+                self._conclude(request, None)  # an earlier attempt was interrupted
+        wanted = [request for request in group if request.outcome is None]
+        try:
+            self._racing(lambda: self._commit_group(wanted))
+        except Exception as error:
+            self._settle()
+            for request in wanted:
+                self._conclude(request, error)
 
-    def all_told(self) -> None:
-        """Return when the listeners have been told of all that `newest` had when this was called."""
-        with self._turn:
-            pass
+    def _conclude(self, request: Request, error: BaseException | None) -> None:
+        """Give a request that was interrupted its outcome: its report if its append was applied, else the error; None: try again."""
+        if request.outcome is not None:
+            return
+        try:
+            applied = self._applied(request.sent) is not None
+        except StorageError as unanswered:
+            request.outcome = _unknown(error, request.sent, unanswered)
+            return
+        request.sent = ()
+        if applied:
+            request.outcome = request.report
+        elif error is not None:
+            request.outcome = error
 
-    def _tell(self, tx_report: TxReport) -> None:
-        for listener in tuple(self.listeners):
-            listener(tx_report)
+    def _commit_group(self, group: list[Request]) -> None:
+        """Prepare each transaction on top of the one before it, append them all, and tell the listeners. Requires the turn."""
+        start = tip = self._now
+        rejected: dict[Request, Exception] = {}
+        made: list[tuple[Request, TxReport]] = []
+        records: list[Record] = []
+        self._unsettled = True
+        for request in group:
+            try:
+                change, done, record = self._prepared(tip, request.preparation)
+            except Exception as error:
+                rejected[request] = error
+                continue
+            tip.novelty.append(done.after.t, change.facts, change.columns)  # for those that come after it
+            tip = done.after
+            made.append((request, done))
+            records.append((self._txid(), record))
+        try:
+            self._append_group(start, made, records)
+        except StorageError:
+            start.novelty.repair(start.t)
+            self._unsettled = False
+            raise
+        self._now = tip  # nobody may see a database before its facts are in the log
+        for _, done in made if self.listeners else ():
+            self._tell(done)
+        self._unsettled = False
+        for request, done in made:
+            request.outcome = done
+        for request, rejection in rejected.items():
+            request.outcome = rejection
+
+    def _append_group(self, start: Snapshot, made: Sequence[tuple[Request, TxReport]], records: Sequence[Record]) -> None:
+        if not records:
+            self._require_newest(start)
+            return
+        sent: Sent = [(records[-1][0], start.t)]  # all are applied or none is: the last one tells
+        for request, done in made:
+            request.report = done
+            request.sent = sent
+        try:
+            self.storage.append(records, expected_t=start.t)
+        except StorageError as error:
+            self._refused(error, sent)
+
+    # -- after an exception
+
+    def ended(self, error: BaseException, sent: Sent) -> None:
+        """Give back what an interrupted call still held; raise `UnknownOutcome` if its transaction was committed all the same.
+
+        So any other exception says for certain that nothing was committed.
+        """
+        if isinstance(error, FactStoreError) and not sent:
+            return
+        self._turn.give_left_over()
+        self.storage.release_turn()
+        if not sent or isinstance(error, UnknownOutcome):
+            return
+        try:
+            t = self._applied(sent)
+        except StorageError as unanswered:
+            raise _unknown(error, sent, unanswered) from error
+        if t is not None and isinstance(error, SystemExit | GeneratorExit):
+            error.add_note(f"the transaction was committed as t={t}")  # the program ends, which nothing may replace
+        elif t is not None:
+            kind = Interrupted if isinstance(error, KeyboardInterrupt) else UnknownOutcome
+            text = f"the transaction was committed as t={t}; its report was lost to {error!r}, which came after that"
+            raise kind(":db.error/storage-unknown-outcome", text, t=t, txids=[txid for txid, _ in sent]) from error
+
+
+def _move(waiting: deque[Request], answered: deque[Request]) -> None:
+    while waiting and waiting[0].outcome is not None:
+        answered.append(waiting[0])  # an exception between the two steps delivers an outcome twice, which does nothing
+        waiting.popleft()
+
+
+def _unknown(error: BaseException | None, sent: Sequence[tuple[bytes, int]], unanswered: StorageError) -> UnknownOutcome:
+    text = f"the commit was interrupted by {error!r}, and the log cannot be read to see whether it was applied: {unanswered}"
+    return UnknownOutcome(":db.error/storage-unknown-outcome", text, txids=[txid for txid, _ in sent])
+
+
+def _passed() -> Conflict:
+    text = (
+        "others have committed while this block was open, since it took longer than their busy_timeout; nothing was committed, run it again"
+    )
+    return Conflict(":db.error/storage-conflict", text)

@@ -63,7 +63,7 @@ class Conditional:
 
     def commit_async(self, committer: Committer) -> Future[TxReport]:
         """Commit it some time soon."""
-        done: Future[TxReport] = Future()
+        done = committer.future()
 
         def hand_on(made: Future[TxReport]) -> None:
             error = made.exception()
@@ -74,7 +74,7 @@ class Conditional:
                     done.set_exception(error)
                 else:
                     done.set_result(made.result())
-            except FactStoreError as unreadable:
+            except Exception as unreadable:
                 done.set_exception(unreadable)
 
         done.set_running_or_notify_cancel()

@@ -20,7 +20,7 @@ from factstore.db import Database, Point
 from factstore.errors import Closed, DatabaseError, TransactError
 from factstore.forks import FORKED, watch
 from factstore.inference import inferred
-from factstore.interactive import Transaction, transacting
+from factstore.interactive import Transaction, TransactionBlock
 from factstore.quoting import quoted
 from factstore.reports import Listener, TxReports
 from factstore.storage import Storage, Sync, open_storage
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from factstore.load import Into, LoadReport
 
 DEFAULT_CACHE_BYTES = 256 << 20
+DEFAULT_BUSY_TIMEOUT = 60.0
 
 
 def connect(
@@ -42,6 +43,7 @@ def connect(
     read_only: bool = False,
     sync: Sync = "full",
     cache_bytes: int = DEFAULT_CACHE_BYTES,
+    busy_timeout: float | None = DEFAULT_BUSY_TIMEOUT,
     infer_schema: bool = False,
     clock: Callable[[], datetime] | None = None,
 ) -> Connection:
@@ -53,6 +55,8 @@ def connect(
         read_only: refuse transactions.
         sync: "full": what `transact` returned from survives the machine; "none": it survives this process only.
         cache_bytes: what blocks and columns in memory may take.
+        busy_timeout: seconds that a write waits while another writer has the turn, before it raises `StoreBusy`; None: as long as it
+            takes. A block of `conn.transaction()` that has the turn is passed then: it commits nothing when others have committed.
         infer_schema: let `transact` declare attributes that nobody has declared, by the values that come for them.
         clock: tells the time of transactions, as an aware datetime; None is the machine's. Tests bring their own.
     Raises: NotAStore, StorageError; DatabaseError(:db.error/invalid-clock) for a clock that tells anything else.
@@ -61,9 +65,10 @@ def connect(
     ...     conn.db().basis_t
     0
     """
-    storage = open_storage(uri, create=create, read_only=read_only, sync=sync)
+    storage = open_storage(uri, create=create, read_only=read_only, sync=sync, busy_timeout=busy_timeout)
     try:
-        return (Inferring if infer_schema else Connection)(storage, cache_bytes=cache_bytes, clock=clock)
+        kind = Inferring if infer_schema else Connection
+        return kind(storage, cache_bytes=cache_bytes, busy_timeout=busy_timeout, clock=clock)
     except BaseException:
         storage.close()
         raise
@@ -115,10 +120,18 @@ class Log:
 class Connection:
     """A store that is open: hands out databases, takes transactions. Threads may share it; `with` closes it."""
 
-    def __init__(self, storage: Storage, *, cache_bytes: int = DEFAULT_CACHE_BYTES, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        busy_timeout: float | None = DEFAULT_BUSY_TIMEOUT,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
         self.clock = clock  # as it was given; None is the machine's
         self._storage = storage
-        self._committer = Committer(storage, cache_bytes=cache_bytes, clock=machine_clock if clock is None else in_micros(clock))
+        micros = machine_clock if clock is None else in_micros(clock)
+        self._committer = Committer(storage, cache_bytes=cache_bytes, clock=micros, busy_timeout=busy_timeout)
         self._closed = False
         self._forked = False
         self._listeners: dict[object, Listener] = {}
@@ -187,8 +200,9 @@ class Connection:
 
         `tx.transact(…)` says something, `tx.db` is the database with all that was said, `tx.rollback()` forgets it. At the end of
         the block its difference is committed as one transaction, `tx.report`; a block that raises, or says nothing, commits nothing.
-        Nobody else commits while a block is open, so keep it short; within it `transact` of the connection is refused, and to wait
-        there for a future of `transact_async` is to wait for ever. A step costs
+        Nobody else commits while a block is open, so keep it short. Others wait for it up to their `busy_timeout`; then they go on, and
+        the block raises `Conflict` at its end if they have committed. Within a block, `transact` of the connection, and waiting for a
+        future of `transact_async`, are refused (`:db.error/transaction-open`). A step costs
         what was said so far. An attribute that a step declares can be used from the next transaction on.
 
         >>> with connect("memory:") as conn:
@@ -200,7 +214,7 @@ class Connection:
         """
         self._check_open()
         said = annotations_of(self)
-        return transacting(self._committer, [{":db/id": "datomic.tx", **said}] if said else [])
+        return TransactionBlock(self._committer, [{":db/id": "datomic.tx", **said}] if said else [])
 
     def annotate(self, mapping: Mapping[str, Any] | None = None, /, **words: Any) -> AbstractContextManager[None]:
         """Say something of every transaction made with this connection in a block, such as who made it and why.

@@ -14,7 +14,9 @@
         ├── Conflict         certainly not applied: somebody else was first
         ├── Fenced           certainly not applied: a newer writer took over
         ├── Unavailable      certainly not applied: not sent, or refused
-        ├── UnknownOutcome   may or may not have been applied: ask by `txid`
+        │   └── StoreBusy    certainly not applied: another writer has held the turn for too long
+        ├── UnknownOutcome   may or may not have been applied: ask by `txid`; with `t` it was
+        │   └── Interrupted  Ctrl-C came after the commit; also a KeyboardInterrupt
         ├── Corrupt          a checksum that does not match
         ├── NotAStore        a file that is none of ours, or of a newer format
         ├── StoreFull        no room on the disk or in the map
@@ -44,6 +46,7 @@ CATEGORIES: Final[Mapping[str, str]] = {
     ":db.error/storage-fenced": "conflict",
     ":db.error/file-unavailable": "unavailable",
     ":db.error/storage-unavailable": "unavailable",
+    ":db.error/store-busy": "busy",
     ":db.error/storage-unknown-outcome": "interrupted",
     ":db.error/storage-corrupt": "fault",
     ":db.error/storage-full": "unavailable",
@@ -148,8 +151,16 @@ class Unavailable(StorageError):
     """Certainly not applied: the request was not sent, or was refused."""
 
 
+class StoreBusy(Unavailable):
+    """Certainly not applied: another writer has held the turn for longer than `busy_timeout`; `pid`, `host`, `doing` tell who."""
+
+
 class UnknownOutcome(StorageError):
-    """May or may not have been applied; `txid` tells which once the storage answers again."""
+    """May or may not have been applied; `txids` tell which once the storage answers again. With `t` it was applied as that t."""
+
+
+class Interrupted(UnknownOutcome, KeyboardInterrupt):
+    """Ctrl-C arrived after the transaction was committed as `t`, and before its report could be returned."""
 
 
 class Corrupt(StorageError):

@@ -32,7 +32,7 @@ from factstore.storage import Record, Storage
 from factstore.storage.protocol import TXID_BYTES
 
 if TYPE_CHECKING:
-    from factstore.commit import Committer
+    from factstore.commit import Committer, Sent
     from factstore.db import Database
     from factstore.index.view import View
 
@@ -49,21 +49,27 @@ class Excision(NamedTuple):
 
 def excise(committer: Committer, target: Any, before_t: int | None) -> Excision:
     """Take an entity or the values of an attribute out of a store; see `Connection.excise`."""
-    done = _excise(committer, target, before_t)
-    committer.caught_up()
-    indexing.collect(committer.storage)
-    return done
+    sent: Sent = []
+    try:
+        done = _excise(committer, target, before_t, sent)
+        committer.caught_up()
+        indexing.collect(committer.storage)
+        return done
+    except BaseException as error:
+        committer.ended(error, sent)
+        raise
 
 
-def _excise(committer: Committer, target: Any, before_t: int | None) -> Excision:
+def _excise(committer: Committer, target: Any, before_t: int | None, sent: Sent) -> Excision:
     storage = committer.storage
-    with committer.alone() as db:
+    with committer.alone("an excision") as db:
         eid = _target(db, target)
         doomed = _doomed(db, eid, db.basis_t + 1 if before_t is None else before_t)
         rewritten, erased = _rest_of_log(storage, db, doomed)
         index = indexing.newest_index(storage, Index(Blocks(storage, Cache(64 << 20))))
         pruned = replace(_pruned(index, rewritten, db, doomed), excised_t=db.next_t)
         record = _record(db, eid, before_t, max(committer.clock(), db.last_instant))
+        sent.append((record[0], db.basis_t))
         try:
             storage.rewrite(rewritten, appended=[record], expected_t=db.basis_t, root=pruned.encode(), expected_version=index.version)
         except UnknownOutcome:

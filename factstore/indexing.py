@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import Lock, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from factstore import log
@@ -25,12 +25,13 @@ from factstore.index.cache import Cache
 from factstore.index.directory import Blocks, Index
 from factstore.index.novelty import Novelty
 from factstore.index.open import schema_of
+from factstore.locks import CallLock
 from factstore.schema import bootstrap
 from factstore.schema.attribute import FIRST_FREE_ID, Schema
 from factstore.storage import Storage
 
 if TYPE_CHECKING:
-    from factstore.commit import Committer
+    from factstore.newest import Newest
 
 logger = logging.getLogger("factstore")
 
@@ -196,35 +197,34 @@ def collect(storage: Storage) -> int:
 class Indexing:
     """Decides when to index, and does it on a thread of its own."""
 
-    def __init__(self, committer: Committer) -> None:
+    def __init__(self, committer: Newest) -> None:
         self._committer = committer
-        self._busy = Lock()
+        self._busy = CallLock()
         self._thread: Thread | None = None
         self._not_before = 0  # rows of novelty before which another look is not worth it
 
     def consider(self, now: Snapshot) -> None:
         """Start indexing if there is enough novelty, or take up the index of somebody who was quicker."""
         count = now.novelty.weight
-        if count < max(LEAST_ROWS, self._not_before) or self._busy.locked():
+        if count < max(LEAST_ROWS, self._not_before) or self._busy.is_taken:
             return
         rows = sum(entry.rows + entry.past_rows for entry in now.index.entries.values())
-        if count >= min(max(LEAST_ROWS, rows // SHARE), MOST_ROWS) and self._busy.acquire(blocking=False):
+        if count >= min(max(LEAST_ROWS, rows // SHARE), MOST_ROWS):
             self._not_before = count + LEAST_ROWS // 8
-            self._thread = Thread(target=self._run, name="factstore-index", daemon=True)
-            try:
-                self._thread.start()
-            except BaseException:
-                self._busy.release()
-                raise
+            thread = Thread(target=self._run, name="factstore-index", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def _run(self) -> None:
+        if not self._busy.enter_at_once():
+            return  # another thread was quicker
         try:
             self._bring_up(wait=False)
         except FactStoreError:
             # The log has everything; whoever passes the threshold next tries again.
             logger.exception("indexing %s failed", self._committer.storage.description)
         finally:
-            self._busy.release()  # taken for this thread by who started it
+            self._busy.leave()
 
     def index_now(self) -> None:
         """Bring the index up to the newest database."""
@@ -264,5 +264,4 @@ class Indexing:
         if self._thread is not None:
             self._thread.join()
         if self._committer.newest.novelty.weight >= LEAST_ROWS_AT_CLOSE and not self._committer.storage.read_only:
-            self._busy.acquire()
             self._run()

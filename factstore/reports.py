@@ -36,7 +36,7 @@ class TxReports:
         self._conn = conn
         self._waiting: SimpleQueue[TxReport] = SimpleQueue()
         self._newest = 0  # the t of the newest report that is in the queue, or was
-        self._since = conn._committer.listen(self._put)
+        self._given = self._since = conn._committer.listen(self._put)  # the newest one that was read from the queue
         self._looked = self._since  # the t that the queue reached when it was last looked into
         self._earlier = None if first_t is None else self._from_log(first_t)
         self._reading = Lock()
@@ -70,9 +70,13 @@ class TxReports:
             self._earlier = None
         self._looked = max(self._since, self._newest)
         try:
-            return self._waiting.get_nowait()
+            # One may come twice: telling of it was interrupted the first time.
+            while (report := self._waiting.get_nowait()).t <= self._given:
+                pass
         except Empty:
             return None
+        self._given = report.t
+        return report
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until more was committed than had come when the queue was found empty; False if that took too long."""

@@ -64,7 +64,7 @@ def key_holder(db: Database, key: int) -> int | None:
 
 
 def revivable(db: Database, jobs: Iterable[int]) -> list[int]:
-    """Return those of these ended jobs that can be live together: of a unique key, the job that had it last, if no other live job has it."""
+    """Return those of these ended jobs that can be live together: of a unique key, the last holder, if no live job has the key."""
     taken: set[int] = set()
     found = []
     for job in sorted(jobs, key=lambda job: all(value(db, key, ":unique/job") == job for key in unique_keys(db, job)), reverse=True):

@@ -9,21 +9,19 @@ Law: in one transaction a retraction stands before the assertion that takes its 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from threading import RLock
 from typing import Any, Final, NamedTuple
 
 from factstore.datom import Fact
 from factstore.index.column import Entities, Region, Rows, ints
 from factstore.index.run import Run, extend_runs, joined
+from factstore.locks import CallLock
 
 # Newest first; a chain never changes, so a reader that holds one is safe from later appends.
 Chain = tuple[Fact, "Chain"] | None
 
-# Reentrant: whoever forks waits for it, so that a child never inherits a strand that another thread is halfway through.
-_catch_up = RLock()
-os.register_at_fork(before=_catch_up.acquire, after_in_parent=_catch_up.release, after_in_child=_catch_up.release)
+_catch_up = CallLock()
+_UNSURE: Final = -1  # how many facts are in chains whose last extension did not end
 _FEW: Final = 64  # events that are sooner counted one by one than by making sorted runs
 
 
@@ -46,8 +44,11 @@ class Strand:
         chains = self._by_e  # before the look: what `truncate` puts in its place meanwhile is empty
         if self._in_by_e != len(self.facts):
             with _catch_up:
-                chains = self._by_e
-                self._in_by_e = _extend(chains, self.facts, self._in_by_e, 0)
+                if self._in_by_e == _UNSURE:
+                    self._by_e, self._in_by_e = {}, 0
+                chains, start = self._by_e, self._in_by_e
+                self._in_by_e = _UNSURE
+                self._in_by_e = _extend(chains, self.facts, start, 0)
         return chains.get(e)
 
     def with_value(self, v: Any) -> Chain:
@@ -55,8 +56,11 @@ class Strand:
         chains = self._by_v
         if self._in_by_v != len(self.facts):
             with _catch_up:
-                chains = self._by_v
-                self._in_by_v = _extend(chains, self.facts, self._in_by_v, 2)
+                if self._in_by_v == _UNSURE:
+                    self._by_v, self._in_by_v = {}, 0
+                chains, start = self._by_v, self._in_by_v
+                self._in_by_v = _UNSURE
+                self._in_by_v = _extend(chains, self.facts, start, 2)
         return chains.get(v)
 
     @property
@@ -180,20 +184,19 @@ class Novelty:
             self._bulk += rows.size
             strand.loaded = joined(strand.loaded, Run.loaded(rows))
 
-    def truncate(self, t: int) -> None:
-        """Take back the transactions after t, which no database value has seen yet."""
+    def repair(self, t: int) -> None:
+        """Take back what came after t, which no database value has seen yet, and whatever an interrupted `append` left behind."""
         self.truncations += 1
-        touched: set[int] = set()
         while self._log and self._log[-1][0] > t:
-            gone = Transaction(*self._log.pop())
-            self.count -= gone.size
-            self._bulk -= gone.size - len(gone.facts)
-            touched.update(gone.columns or (), (fact[1] for fact in gone.facts))
-        for a in touched:
-            self.strands[a].truncate(t)
-            if not self.strands[a].count:
+            self._log.pop()
+        for a, strand in list(self.strands.items()):
+            if strand.last_t > t:
+                strand.truncate(t)
+            if not strand.count:
                 del self.strands[a]
-        self._loaded = frozenset(a for a in self._loaded if a in self.strands and self.strands[a].loaded)
+        self._loaded = frozenset(a for a, strand in self.strands.items() if strand.loaded)
+        self._bulk = sum(run.size for strand in self.strands.values() for run in strand.loaded)
+        self.count = self._bulk + sum(len(strand.facts) for strand in self.strands.values())
         if self._in_attributes_of > len(self._log):
             with _catch_up:
                 self._attributes_of, self._in_attributes_of = {}, 0

@@ -28,7 +28,7 @@ def _open_lmdb(path: str, **options: Any) -> Storage:
 def _open_memory(name: str, **options: Any) -> Storage:
     from factstore.storage.memory import MemoryStorage
 
-    return MemoryStorage(name, create=options["create"], read_only=options["read_only"])
+    return MemoryStorage(name, create=options["create"], read_only=options["read_only"], busy_timeout=options.get("busy_timeout"))
 
 
 ENGINES: Final[Mapping[str, Callable[..., Storage]]] = {"lmdb": _open_lmdb, "memory": _open_memory}
@@ -43,6 +43,7 @@ def open_storage(
     read_only: bool = False,
     sync: Sync = "full",
     map_size: int | None = None,
+    busy_timeout: float | None = None,
     **options: Any,
 ) -> Storage:
     """Open the store that a uri names.
@@ -52,15 +53,19 @@ def open_storage(
             its last handle).
         create: make the store when there is none; a store opened `read_only` is never made.
         sync: "full" makes each append durable before it returns; "none" survives the death of the process but not of the machine.
+        busy_timeout: seconds that a write waits while another writer has the turn; None: as long as it takes.
         map_size: bytes of address space to begin with (LMDB); grows by itself.
         options: of the engine; LMDB has `allow_network_fs` and `max_map_size`.
-    Raises: NotAStore, Unavailable; StorageError(:db.error/unknown-scheme).
+    Raises: NotAStore, Unavailable; StorageError(:db.error/unknown-scheme); StorageError(:db.error/invalid-option).
     """
     text = os.fspath(uri)
     match = _SCHEME.fullmatch(text)
     scheme, rest = match.groups() if match else ("lmdb", text)
     if sync not in ("full", "none"):
         raise StorageError(":db.error/invalid-option", f'sync is "full" or "none", got {quoted(sync)}', option="sync", value=sync)
+    if busy_timeout is not None and not (isinstance(busy_timeout, int | float) and busy_timeout >= 0):
+        message = f"busy_timeout is a number of seconds from 0 on, or None, got {quoted(busy_timeout)}"
+        raise StorageError(":db.error/invalid-option", message, option="busy_timeout", value=busy_timeout)
     if scheme not in ENGINES:
         known = ", ".join(f"{name}:" for name in sorted(ENGINES))
         raise StorageError(
@@ -70,4 +75,4 @@ def open_storage(
             scheme=scheme,
             known=sorted(ENGINES),
         )
-    return ENGINES[scheme](rest, create=create, read_only=read_only, sync=sync, map_size=map_size, **options)
+    return ENGINES[scheme](rest, create=create, read_only=read_only, sync=sync, map_size=map_size, busy_timeout=busy_timeout, **options)

@@ -13,17 +13,21 @@ import errno
 import mmap
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from threading import Condition, Lock, RLock
+from sys import _getframe
+from threading import Lock, RLock, get_ident
+from types import FrameType
 from typing import Any, Final, Never, TypeAlias, TypeVar, TypeVarTuple
+from weakref import ref
 
 import lmdb
 from lmdb import _envid
 
 from factstore.errors import Corrupt, FactStoreError, StorageError, StoreFull, Unavailable, UnknownOutcome
 from factstore.forks import FORKED, keep_for_ever, watch
+from factstore.locks import CallLock, is_running
 from factstore.storage.peers import Holds, Turn
 from factstore.storage.protocol import Sync
 from factstore.storage.refusals import closed
@@ -36,44 +40,75 @@ Args = TypeVarTuple("Args")
 
 DEFAULT_MAP_SIZE: Final = 16 << 30  # of address space; the file takes what is written
 MAX_READERS: Final = 1024
+_LOOK_SECONDS: Final = 0.002  # how often who shuts the gate looks whether those inside are still at work
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM})
 _DAMAGED: Final = (lmdb.CorruptedError, lmdb.PageNotFoundError)
 
 
 class Gate:
-    """Many may be inside at once; who shuts it waits until they have left, and nobody enters meanwhile."""
+    """Many calls may be inside at once; who shuts the gate waits until they have left, and nobody enters meanwhile.
+
+    Like the holder of a `CallLock`, a call that was interrupted on its way out is no longer inside once it has ended.
+    """
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._changed = Condition(self._lock)
-        self._inside = 0
-        self._shut = False
+        self._inside: dict[int, FrameType] = {}  # by thread
+        self._shut = CallLock()
+        self._left = Lock()  # rung by those who leave while the gate is to be shut
+        self._left.acquire()
 
     def __enter__(self) -> None:
-        with self._lock:
-            while self._shut:
-                self._changed.wait()
-            self._inside += 1
+        me = get_ident()
+        self._inside[me] = _getframe(1)
+        while self._shut.is_taken:
+            self._inside.pop(me, None)
+            with self._shut:
+                pass  # it is open again, or who shut it has ended
+            self._inside[me] = _getframe(1)
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._shut:
-                self._changed.notify_all()
+        self._inside.pop(get_ident(), None)
+        if self._shut.is_taken:
+            self._ring()
 
-    @contextmanager
-    def shut(self) -> Iterator[None]:
-        """Be alone. Only for one who is not inside and holds the lock of writers."""
-        with self._lock:
-            self._shut = True
-            while self._inside:
-                self._changed.wait()
+    def _ring(self) -> None:
         try:
-            yield
-        finally:
-            with self._lock:
-                self._shut = False
-                self._changed.notify_all()
+            self._left.release()
+        except RuntimeError:
+            return  # it rings already
+
+    def shut(self) -> ShutGate:
+        """Be alone, in a `with` block. Only for one who is not inside and holds the lock of writers."""
+        return ShutGate(self)
+
+    def close(self, owner: FrameType) -> None:
+        """Shut the gate for a call, and wait until nobody is inside."""
+        self._shut.take(owner)
+        try:
+            while any(is_running(frame) for frame in list(self._inside.values())):
+                self._left.acquire(timeout=_LOOK_SECONDS)
+        except BaseException:
+            self._shut.give(owner)
+            raise
+
+    def open(self, owner: FrameType) -> None:
+        """Open the gate that a call has shut."""
+        self._shut.give(owner)
+
+
+class ShutGate:
+    """A gate that is shut for a `with` block."""
+
+    __slots__ = ("_gate",)
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def __enter__(self) -> None:
+        self._gate.close(_getframe(1))
+
+    def __exit__(self, *_: object) -> None:
+        self._gate.open(_getframe(1))
 
 
 class Gone:
@@ -116,7 +151,8 @@ class Environment:
         watch(self)
 
     def _renew_locks(self) -> None:
-        self._writing = Lock()
+        self._writing = CallLock()
+        self._transaction: Callable[[], Txn | None] = _none
         self.gate = Gate()
 
     def _open(self, map_size: int) -> None:
@@ -165,14 +201,14 @@ class Environment:
             committing = False
             try:
                 with self._writing:
-                    txn = (env := self.env).begin(write=True)
+                    if self._transaction() is not None:
+                        self.end_left_over()
+                    self._transaction = ref(txn := (env := self.env).begin(write=True))
                     try:
                         result = work(txn, *args)
                     except BaseException:
                         if self.env is env:
-                            # An abort waits for a moment in which no other thread reads, which under load may never come.
-                            with self.gate.shut():
-                                txn.abort()
+                            self._abort(txn)
                         raise
                     if self.env is not env:
                         raise closed(self.uri, FORKED)
@@ -184,7 +220,28 @@ class Environment:
             except lmdb.MapResizedError:
                 self._adopt(size)
             except lmdb.Error as error:
+                self._transaction = _none  # LMDB has ended it
                 raise self._failed(error, committing) from error
+
+    def _abort(self, txn: Txn) -> None:
+        # An abort waits for a moment in which no other thread reads, which under load may never come.
+        with self.gate.shut():
+            txn.abort()
+
+    def end_left_over(self) -> None:
+        """End a write transaction that an interrupted call left open. It lives on in the traceback, and LMDB waits for it."""
+        if (left := self._transaction()) is not None:
+            with suppress(lmdb.Error):  # it had ended
+                self._abort(left)
+            self._transaction = _none
+
+    def release_turn(self) -> None:
+        """Give back what interrupted calls of this process left taken."""
+        if self._writing.has_left_over:
+            with self._writing:
+                self.end_left_over()
+        if self.turn is not None:
+            self.turn.give_left_over()
 
     def read(self, work: Callable[[Txn, *Args], T], *args: *Args) -> T:
         """Run `work` on a snapshot; it must not keep the transaction, nor take long."""
@@ -225,7 +282,7 @@ class Environment:
             with self.gate:
                 self.env.begin().abort()
         except lmdb.PanicError:
-            with self._alone():
+            with self._writing, self.gate.shut():
                 self._reopen()
             return True
         except lmdb.Error:
@@ -234,14 +291,9 @@ class Environment:
 
     # the map
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        with self._writing, self.gate.shut():
-            yield
-
     def _grow(self, seen: int) -> None:
         """Double the map, unless somebody did so since its size was `seen`."""
-        with self._alone():
+        with self._writing, self.gate.shut():
             if self.map_size == seen:
                 wanted = seen * 2 if self.max_map_size is None else min(seen * 2, self.max_map_size)
                 if wanted <= seen:
@@ -252,7 +304,7 @@ class Environment:
 
     def _adopt(self, seen: int) -> None:
         """Make the map at least as large as the file, which another process let grow beyond the size `seen`."""
-        with self._alone():
+        with self._writing, self.gate.shut():
             if self.map_size == seen:
                 self._map(max(seen * 2, self.path.stat().st_size))
 
@@ -292,7 +344,7 @@ class Environment:
         """Sync as the strictest of the handles asks."""
         wanted: Sync = "full" if self._handles["full"] else "none"
         if wanted != self._sync and (self._handles["full"] or self._handles["none"]):
-            with self._alone():
+            with self._writing, self.gate.shut():
                 self.flush()
                 self._sync = wanted
                 self._reopen()
@@ -310,7 +362,7 @@ class Environment:
                 self._flushed = last
 
     def _close(self) -> None:
-        with self._alone():
+        with self._writing, self.gate.shut():
             try:
                 self.flush()
             finally:
@@ -336,6 +388,10 @@ class Environment:
         self._renew_locks()
         self._let_go(FORKED)
         self.turn = self.holds = self.env
+
+
+def _none() -> None:
+    return None
 
 
 def _nothing(txn: Txn) -> None:

@@ -24,6 +24,7 @@ from typing import Any, Final, Never
 import lmdb
 
 from factstore.errors import Corrupt, NotAStore, ReadOnly, UnknownOutcome
+from factstore.locks import Owner
 from factstore.storage.environment import Environment, Gone, Txn, shared, translated
 from factstore.storage.opening import look_at, refuse_network, refused, sync_directory
 from factstore.storage.peers import Held
@@ -46,6 +47,7 @@ class LmdbStorage:
         path: of the one data file; `path-lock` and `path-turn` beside it may be deleted when no process has the store open.
         create, read_only, sync, map_size: see `open_storage`.
         max_map_size: bytes at which the map stops growing and writes raise `StoreFull`; None for no limit.
+        busy_timeout: seconds that a write waits for another writer's turn before it raises `StoreBusy`; None: as long as it takes.
         allow_network_fs: open a file on a network filesystem all the same, where LMDB is not safe.
     """
 
@@ -58,8 +60,10 @@ class LmdbStorage:
         sync: Sync = "full",
         map_size: int | None = None,
         max_map_size: int | None = None,
+        busy_timeout: float | None = None,
         allow_network_fs: bool = False,
     ) -> None:
+        self._busy_timeout = busy_timeout
         full_path = Path(path).expanduser().absolute()
         self.read_only = read_only
         self.description = f"lmdb:{full_path}"
@@ -100,7 +104,7 @@ class LmdbStorage:
         try:
             head = file.write(_append, file, records, expected_t)
             if head < 0:
-                with file.turn:
+                with file.turn.held(may_pass=True, doing="a transaction", timeout=self._busy_timeout):
                     head = file.write(_append, file, records, expected_t)
         except UnknownOutcome as error:
             raise _naming(error, records) from error
@@ -124,7 +128,7 @@ class LmdbStorage:
         file = self._writable
         check_txids(appended)
         try:
-            with file.turn:
+            with file.turn.held(doing="an excision", timeout=self._busy_timeout):
                 swapped = file.write(_rewrite, file, records, appended, expected_t, root, expected_version)
         except UnknownOutcome as error:
             raise _naming(error, appended) from error
@@ -140,8 +144,12 @@ class LmdbStorage:
                 return head
             self._file.wakeup.wait(seen, left)
 
-    def turn(self) -> AbstractContextManager[None]:
-        return self._writable.turn  # type: ignore[no-any-return]
+    def turn(self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = "") -> AbstractContextManager[None]:
+        return self._writable.turn.held(owner=owner, may_pass=may_pass, doing=doing, timeout=self._busy_timeout)  # type: ignore[no-any-return]
+
+    def release_turn(self) -> None:
+        if not isinstance(self._file, Gone):
+            self._file.release_turn()
 
     # blocks
 

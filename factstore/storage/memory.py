@@ -8,15 +8,48 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from threading import Condition, Lock, RLock
+from contextlib import AbstractContextManager
+from socket import gethostname
+from sys import _getframe
+from threading import Condition, Lock
 from time import monotonic
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from factstore.errors import NotAStore
+from factstore.errors import NotAStore, StoreBusy
 from factstore.forks import FORKED, watch
+from factstore.locks import CallLock, Owner
 from factstore.storage.protocol import Record, Root
 from factstore.storage.refusals import check_found, check_head, check_same, check_txids, check_version, closed, read_only
+
+# Who appends and is interrupted before it wakes anybody up leaves them asleep; they look for themselves this often.
+_LONGEST: Final = 0.1
+
+
+class _Turn(CallLock):
+    """The writer's turn of a memory store; a thread that has it may take it again."""
+
+    __slots__ = ()
+
+    def timed_out(self) -> Exception:
+        message = "another thread of this process has had the writer's turn for too long; nothing was written"
+        return StoreBusy(":db.error/store-busy", message, pid=os.getpid(), host=gethostname(), since=None, doing="a write")
+
+
+class _HeldTurn:
+    """The turn, held for a `with` block: by the call that enters, or by an owner that was named."""
+
+    __slots__ = ("_owner", "_timeout", "_turn")
+
+    def __init__(self, turn: _Turn, owner: Owner | None, timeout: float | None) -> None:
+        self._turn = turn
+        self._owner = owner
+        self._timeout = timeout
+
+    def __enter__(self) -> None:
+        self._turn.take(self._owner or _getframe(1), timeout=self._timeout)
+
+    def __exit__(self, *_: object) -> None:
+        self._turn.give(self._owner or _getframe(1))
 
 
 class _Shelf:
@@ -26,8 +59,8 @@ class _Shelf:
         self.name = name
         self.pid = os.getpid()
         self.handles = 0
-        self.lock = RLock()  # also the writer's turn: who holds it is alone
-        self.changed = Condition(self.lock)
+        self.turn = _Turn()  # who holds it is alone
+        self.changed = Condition()
         self.newest: tuple[list[tuple[int, bytes, bytes]], int] = ([], 0)  # (t, txid, body) …, and the version of the root: readers
         self.waiters = 0  # take no lock, so what changes together is one value
         self.t_of: dict[bytes, int] = {}
@@ -38,8 +71,9 @@ class _Shelf:
 
     def _after_fork(self) -> None:
         """Leave the locks to the parent, whose threads may have held them."""
-        self.lock = RLock()
-        self.changed = Condition(self.lock)
+        self.turn = _Turn()
+        self.changed = Condition()
+        self.waiters = 0
 
 
 _named: dict[str, _Shelf] = {}
@@ -66,7 +100,7 @@ class MemoryHold:
     def release(self) -> None:
         shelf, self._shelf = self._shelf, None
         if shelf is not None:
-            with shelf.lock:
+            with _HeldTurn(shelf.turn, None, None):
                 shelf.holds[self.version] -= 1
 
     def __enter__(self) -> Self:
@@ -79,8 +113,9 @@ class MemoryHold:
 class MemoryStorage:
     """A handle on a store in memory."""
 
-    def __init__(self, name: str = "", *, create: bool = True, read_only: bool = False) -> None:
+    def __init__(self, name: str = "", *, create: bool = True, read_only: bool = False, busy_timeout: float | None = None) -> None:
         self.read_only = read_only
+        self._busy_timeout = busy_timeout
         self.description = f"memory:{name}"
         with _naming:
             shelf = _named.get(name) if name else None
@@ -115,21 +150,37 @@ class MemoryStorage:
     def append(self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int) -> int:
         shelf = self._writable
         check_txids(records)
-        with shelf.lock:
-            log = shelf.newest[0]
-            head = len(log)
-            check_head(head, expected_t)
-            for txid, body in records:
-                head += 1
-                # Plain tuples: the garbage collector does not walk them for ever, as it does named ones.
-                log.append((head, txid, bytes(body)))
-                shelf.t_of[txid] = head
-            if shelf.waiters:
+        if shelf.turn.enter_at_once():
+            try:
+                head = self._append(shelf, records, expected_t)
+            finally:
+                shelf.turn.leave()
+        else:
+            with self._hold(shelf):
+                head = self._append(shelf, records, expected_t)
+        if shelf.waiters:
+            with shelf.changed:
                 shelf.changed.notify_all()
-            return head
+        return head
+
+    def _append(self, shelf: _Shelf, records: Sequence[tuple[bytes, bytes]], expected_t: int) -> int:
+        log = shelf.newest[0]
+        head = len(log)
+        if head != expected_t:
+            check_head(head, expected_t)
+        # Plain tuples: the garbage collector does not walk them for ever, as it does named ones.
+        entries = []
+        for txid, body in records:
+            head += 1
+            entries.append((head, txid, bytes(body)))
+            shelf.t_of[txid] = head
+        log += entries  # the one step that counts
+        return head
 
     def resolve(self, txid: bytes) -> int | None:
-        return self._shelf.t_of.get(txid)
+        shelf = self._shelf
+        t, log = shelf.t_of.get(txid), shelf.newest[0]
+        return t if t is not None and t <= len(log) and log[t - 1][1] == txid else None
 
     def read_log(self, after_t: int, upto_t: int | None = None, *, max_bytes: int = 8 << 20) -> list[Record]:
         found: list[Record] = []
@@ -146,7 +197,7 @@ class MemoryStorage:
     ) -> Root:
         shelf = self._writable
         check_txids(appended)
-        with shelf.lock:
+        with self._hold(shelf):
             known, version = shelf.newest
             check_version(version, expected_version)
             check_head(len(known), expected_t)
@@ -158,28 +209,31 @@ class MemoryStorage:
                 log.append((t, txid, bytes(body)))
                 shelf.t_of[txid] = t
             swapped = self._swap(shelf, log, root, version)
+        with shelf.changed:
             shelf.changed.notify_all()
-            return swapped
+        return swapped
 
     def wait(self, after_t: int, timeout: float) -> int:
         deadline = monotonic() + timeout
         shelf = self._shelf
-        with shelf.lock:
+        with shelf.changed:
             shelf.waiters += 1
             try:
                 while self.head() <= after_t and (left := deadline - monotonic()) > 0:
-                    shelf.changed.wait(left)
+                    shelf.changed.wait(min(left, _LONGEST))
                 return self.head()
             finally:
                 shelf.waiters -= 1
 
-    @contextmanager
-    def _hold_turn(self, shelf: _Shelf) -> Iterator[None]:
-        with shelf.lock:
-            yield
+    def _hold(self, shelf: _Shelf) -> _HeldTurn:
+        return _HeldTurn(shelf.turn, None, self._busy_timeout)
 
-    def turn(self) -> AbstractContextManager[None]:
-        return self._hold_turn(self._writable)
+    def turn(self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = "") -> AbstractContextManager[None]:
+        return _HeldTurn(self._writable.turn, owner, self._busy_timeout)
+
+    def release_turn(self) -> None:
+        if self._open is not None:
+            self._open.turn.give_left_over()
 
     # blocks
 
@@ -209,7 +263,7 @@ class MemoryStorage:
 
     def swap_root(self, body: bytes, *, expected_version: int) -> Root:
         shelf = self._writable
-        with shelf.lock:
+        with self._hold(shelf):
             log, version = shelf.newest
             check_version(version, expected_version)
             return self._swap(shelf, log, body, version)
@@ -223,7 +277,7 @@ class MemoryStorage:
 
     def hold(self, version: int) -> MemoryHold:
         shelf = self._shelf
-        with shelf.lock:
+        with self._hold(shelf):
             if version and not shelf.holds[version]:
                 check_version(shelf.newest[1], version)
             shelf.holds[version] += 1
@@ -236,7 +290,7 @@ class MemoryStorage:
 
     def usage(self) -> dict[str, Any]:
         shelf = self._shelf
-        with shelf.lock:
+        with self._hold(shelf):
             log = shelf.newest[0]
             size = sum(len(body) for _, _, body in log) + sum(map(len, shelf.blocks.values()))
             return {"bytes": size, "map_size": size, "records": len(log), "blocks": len(shelf.blocks), "readers": shelf.handles}
@@ -252,5 +306,5 @@ class MemoryStorage:
             shelf.handles -= 1
             if not shelf.handles and shelf.name:
                 del _named[shelf.name]
-        with shelf.lock:
+        with shelf.changed:
             shelf.changed.notify_all()

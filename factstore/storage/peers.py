@@ -16,28 +16,42 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from threading import RLock, get_ident
+from datetime import UTC, datetime
+from socket import gethostname
+from sys import _getframe
+from threading import RLock
+from time import monotonic, time
+from types import FrameType
 from typing import Final, Self
 
+from factstore.errors import StoreBusy
+from factstore.locks import CallLock, Owner
 from factstore.storage.refusals import closed
-from factstore.storage.wakeup import MEMORY
+from factstore.storage.wakeup import MEMORY, TURN_WORDS, wakeup
 
 # Locks of the open file, where there are such, are not lost when somebody else in this process closes the same file.
 _SET: Final[int] = getattr(fcntl, "F_OFD_SETLK", fcntl.F_SETLK)
 _GET: Final[int] = getattr(fcntl, "F_OFD_GETLK", fcntl.F_GETLK)
 _LAST: Final = (1 << 62) - 1
 
+EXCLUSIVE, BLOCK = 1, 2  # what the flag says: a call has the turn, or a block of a user, which others may pass
+_ABOUT: Final = 64  # where the shared memory says who has the turn
+_LOOK_SECONDS: Final = 0.02  # a holder that was killed wakes nobody up
+
 
 class Turn:
-    """The writer's turn of one file; reentrant for the thread that has it. Its flag is the first byte of memory that processes share."""
+    """The writer's turn of one file; reentrant for the thread that has it.
+
+    The shared memory: a flag (0: free, EXCLUSIVE, or BLOCK), and from `_ABOUT` on who holds it.
+    """
 
     def __init__(self, fd: int, flag_path: str, barrier: Callable[[], None]) -> None:
         self._fd: int | None = fd
         self._gone = "was closed"
         self._barrier = barrier  # returns once every append that did not see the flag is over
-        self._thread = RLock()
-        self._depth = 0
-        self._holder = 0
+        self._lock = CallLock()
+        self._passed = b""  # a block of another process that we have waited for once, and do not wait for again
+        self._is_passing = False  # whether the holder goes on beside such a block, without the lock of the file
         flag = os.open(flag_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             if os.fstat(flag).st_size < MEMORY:
@@ -45,49 +59,115 @@ class Turn:
             self.flag = mmap.mmap(flag, MEMORY)
         finally:
             os.close(flag)
+        self.freed = wakeup(self.flag, TURN_WORDS)
 
     def elsewhere(self) -> bool:
         """Return whether somebody other than this thread has, or had at its death, the turn."""
-        return self.flag[0] != 0 and self._holder != get_ident()
+        return self.flag[0] != 0 and not self._lock.is_mine
 
-    def __enter__(self) -> None:
+    def held(self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = "", timeout: float | None = None) -> HeldTurn:
+        """Return the turn as something to hold by `with`; see `Storage.turn`."""
+        return HeldTurn(self, owner, may_pass, doing, timeout)
+
+    def take(self, owner: Owner, *, may_pass: bool, doing: str, timeout: float | None) -> None:
+        """Take the turn for an owner, unless this thread has it already. Raises: StoreBusy."""
         if self._fd is None:
             raise closed("the store whose turn this is", self._gone)
-        self._thread.acquire()
+        deadline = None if timeout is None else monotonic() + timeout
         try:
-            if not self._depth:
-                self._take()
-            self._depth += 1
+            if not self._lock.take(owner, timeout=timeout):
+                return
+        except TimeoutError:
+            raise self._busy(timeout) from None
+        try:
+            self._is_passing = not self._flock(deadline, may_pass)
+            if not self._is_passing:
+                self._mark(EXCLUSIVE if isinstance(owner, FrameType) else BLOCK, doing)
+                self._barrier()
+            elif not (may_pass and self.flag[0] == BLOCK):
+                raise self._busy(timeout)
+            else:
+                self._passed = self._about()
         except BaseException:
-            self._thread.release()
+            self.give(owner)
             raise
 
-    def _take(self) -> None:
+    def _flock(self, deadline: float | None, may_pass: bool) -> bool:
+        """Wait for the lock of the file; return False when that took too long, or need not be done again."""
         assert self._fd is not None
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-        try:
-            self.flag[0] = 1
-            self._holder = get_ident()
-            self._barrier()
-        except BaseException:
-            self._give()
-            raise
+        while True:
+            seen = self.freed.seen()
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                left = _LOOK_SECONDS if deadline is None else deadline - monotonic()
+            if left <= 0 or (may_pass and self._passed and self._passed == self._about()):
+                return False
+            self.freed.wait(seen, min(left, _LOOK_SECONDS))
 
-    def _give(self) -> None:
-        self._holder = 0
-        if self._fd is not None:
+    def _mark(self, flag: int, doing: str) -> None:
+        about = f"{os.getpid()}\n{gethostname()}\n{time():.6f}\n{doing}".encode()[: MEMORY - _ABOUT - 1]
+        self.flag[_ABOUT : _ABOUT + len(about) + 1] = about + b"\0"
+        self.flag[0] = flag
+
+    def _about(self) -> bytes:
+        return self.flag[_ABOUT:MEMORY].split(b"\0", 1)[0]
+
+    def _busy(self, waited: float | None) -> StoreBusy:
+        pid, host, since, doing = (self._about().decode(errors="replace").split("\n", 3) + [""] * 4)[:4]
+        data = {
+            "pid": int(pid) if pid else None,
+            "host": host,
+            "since": datetime.fromtimestamp(float(since), UTC) if since else None,
+            "doing": doing or "a write",
+        }
+        message = (
+            f"process {pid} of {host} has had the writer's turn since {data['since']}, for {data['doing']};"
+            f" this writer has waited for {waited} seconds, and nothing was written"
+        )
+        return StoreBusy(":db.error/store-busy", message, **data)
+
+    def give(self, owner: Owner) -> None:
+        """Give back the turn if this owner has it still."""
+        if self._lock.is_held_by(owner):
+            self._free()
+            self._lock.give(owner)
+
+    def give_left_over(self) -> None:
+        """Give back the turn if the call that took it has ended without doing so."""
+        if self._lock.has_left_over:
+            self._free()
+            self._lock.give_left_over()
+
+    def _free(self) -> None:
+        if self._fd is not None and not self._is_passing:
             self.flag[0] = 0
             fcntl.flock(self._fd, fcntl.LOCK_UN)
-
-    def __exit__(self, *_: object) -> None:
-        self._depth -= 1
-        if not self._depth:
-            self._give()
-        self._thread.release()
+            self.freed.tell()
 
     def abandon(self, why: str) -> None:
         """Forget the file and the flag without giving back the turn: in a forked child it is the parent's."""
         self._fd, self._gone, self.flag = None, why, mmap.mmap(-1, MEMORY)
+
+
+class HeldTurn:
+    """The turn, held for a `with` block: by the call that enters, or by an owner that was named."""
+
+    __slots__ = ("_doing", "_may_pass", "_owner", "_timeout", "_turn")
+
+    def __init__(self, turn: Turn, owner: Owner | None, may_pass: bool, doing: str, timeout: float | None) -> None:
+        self._turn = turn
+        self._owner = owner
+        self._may_pass = may_pass
+        self._doing = doing
+        self._timeout = timeout
+
+    def __enter__(self) -> None:
+        self._turn.take(self._owner or _getframe(1), may_pass=self._may_pass, doing=self._doing, timeout=self._timeout)
+
+    def __exit__(self, *_: object) -> None:
+        self._turn.give(self._owner or _getframe(1))
 
 
 class Holds:

@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+from factstore.locks import Owner
+
 Sync: TypeAlias = Literal["full", "none"]
 
 TXID_BYTES = 16
@@ -93,11 +95,21 @@ class Storage(Protocol):
     def wait(self, after_t: int, timeout: float) -> int:
         """Return the head as soon as it is beyond `after_t`, or what it is when `timeout` seconds have passed."""
 
-    def turn(self) -> AbstractContextManager[None]:
+    def turn(self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = "") -> AbstractContextManager[None]:
         """Return the writer's turn, to be held by `with`: meanwhile no other thread or process appends.
 
         The thread that holds it appends as usual and may take it again inside. It ends with its process, however that dies.
+
+        Args:
+            owner: who holds the turn, a call or a user's `with` block; None: the call that enters.
+            may_pass: for who only appends, and so finds out by `Conflict` if it was not alone: after waiting for as long as the
+                handle waits, go on without the turn if a user's block has it, whose process may have been stopped.
+            doing: what the turn is for, as `StoreBusy` tells others.
+        Raises: StoreBusy(pid=…, host=…, since=…, doing=…), on entering.
         """
+
+    def release_turn(self) -> None:
+        """Give back a turn that a call of this process has left taken when it was interrupted; do nothing while the call runs."""
 
     def put_blocks(self, blocks: Iterable[tuple[bytes, bytes]]) -> None:
         """Keep these (id, bytes); an id that is known already keeps its bytes. Repeat freely.

@@ -15,8 +15,10 @@ import sys
 from threading import Condition, Lock
 from typing import Final, Protocol
 
-MEMORY: Final = 16  # bytes of the shared file; byte 0 is the flag of the writer's turn
-_WAITING, _WORD = 4, 8  # where the two words of this module lie
+MEMORY: Final = 512  # bytes of the shared file; byte 0 is the flag of the writer's turn, peers.py has the rest
+# Where two words lie that a wake-up needs: whether anybody waits, and the word that changes.
+LOG_WORDS: Final = (4, 8)
+TURN_WORDS: Final = (12, 16)
 
 _POLL: Final = 0.003  # seconds between two looks at what other processes appended
 # Who appends and dies before it wakes anybody leaves them asleep; they look for themselves this often.
@@ -46,10 +48,9 @@ class _TimeSpec(ctypes.Structure):
 class Futex:
     """A wake-up over a word in shared memory (futex(2))."""
 
-    def __init__(self, memory: mmap.mmap) -> None:
+    def __init__(self, memory: mmap.mmap, words: tuple[int, int] = LOG_WORDS) -> None:
         self._memory = memory
-        self._waiting = ctypes.c_uint32.from_buffer(memory, _WAITING)
-        self._word = ctypes.c_uint32.from_buffer(memory, _WORD)
+        self._waiting, self._word = (ctypes.c_uint32.from_buffer(memory, at) for at in words)
         self._syscall = ctypes.CDLL(None).syscall
 
     def seen(self) -> int:
@@ -94,12 +95,13 @@ class Polling:
             self._told.notify_all()
 
 
-def wakeup(memory: mmap.mmap | None) -> Wakeup:
+def wakeup(memory: mmap.mmap | None, words: tuple[int, int] = LOG_WORDS) -> Wakeup:
     """Return the best wake-up there is on this machine.
 
     Args:
         memory: of a file that all processes with the store open share; None where it cannot be written to.
+        words: where in it the wake-up keeps its two words.
     """
     if memory is None or _SYSCALL is None or sys.platform != "linux":
         return Polling()
-    return Futex(memory)
+    return Futex(memory, words)

@@ -39,6 +39,12 @@ class TxReport:
         return self._after.database if type(self._after) is Snapshot else self._after  # type: ignore[return-value]
 
     @property
+    def after(self) -> Snapshot:
+        """The newest database with the transaction in it, in the form that a committer keeps; only for what it prepared itself."""
+        assert type(self._after) is Snapshot
+        return self._after
+
+    @property
     def tempids(self) -> Mapping[str | int, int]:
         """What the transaction's tempids became."""
         return self._tempids

@@ -300,12 +300,12 @@ def is_turn_free(path: str) -> bool:
 @case
 def a_fork_within_a_transaction(path: str) -> None:
     conn = opened(path)
-    with conn.transaction() as tx:
+    with (block := conn.transaction()) as tx:
         tx.transact([{":k/n": 1}])
         child = os.fork()
         if not child:
             try:
-                with_closed_end(conn, tx)
+                with_closed_end(conn, block, tx)
             except BaseException:
                 os._exit(1)
             os._exit(0)
@@ -315,9 +315,9 @@ def a_fork_within_a_transaction(path: str) -> None:
     goes_on(conn)
 
 
-def with_closed_end(conn: factstore.Connection, tx: Any) -> None:
+def with_closed_end(conn: factstore.Connection, block: Any, tx: Any) -> None:
     tx.transact([{":k/n": 2}])
-    raises_closed(lambda: conn._committer.commit_alone(lambda _before, _now: tx._change()))
+    raises_closed(lambda: block.__exit__(None, None, None))
     is_closed(conn)
 
 
@@ -446,7 +446,7 @@ def what_another_thread_had_locked(path: str) -> None:
 
     def hold() -> None:
         cache = conn.db().view.cache
-        with memory._naming, named._storage._shelf.lock, fulltext._knowing, cache._lock, answers._lock, conn._committer._turn:
+        with memory._naming, named._storage._shelf.turn, fulltext._knowing, cache._lock, answers._lock, conn._committer._turn:
             inside.set()
             over.wait()
 
