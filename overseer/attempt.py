@@ -6,6 +6,7 @@ are opened again at the other end, the database as of the same transaction.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -71,7 +72,7 @@ class Job(Mapping[str, Any]):
     def conn(self) -> Connection:
         """A connection to the store, for reading what is new and for writes that no lease shall guard."""
         if self._conn is None:
-            self._conn = _connection(self._uri)
+            self._conn = _connection(self._uri, os.getpid())
         return self._conn
 
     @property
@@ -181,8 +182,12 @@ def _elsewhere(lease: Lease, attributes: Mapping[str, Any], uri: str | None) -> 
 
 
 @cache
-def _connection(uri: str | None) -> Connection:
-    """Return this process's one connection to a store, for attempts whose worker is another process."""
+def _connection(uri: str | None, process: int) -> Connection:
+    """Return this process's one connection to a store, for attempts whose worker is another process.
+
+    Args:
+        process: the id of this process: one that is forked from it has its own.
+    """
     if uri is None or uri.startswith("memory:"):
         why = f"{uri or 'the store'} lives in the memory of another process: handlers that run elsewhere need a store in a file"
         raise OverseerError(":job.error/no-connection", why, store=uri)

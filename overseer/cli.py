@@ -26,6 +26,7 @@ from overseer.queues import queue as settings_of
 from overseer.store import JobStore, install
 from overseer.worker import Config, Worker, worker_name
 from overseer.worker.pools import KINDS
+from overseer.worker.signals import handle_here
 
 STORE = click.option("--store", "uri", required=True, envvar="OVERSEER_STORE", help="Path or uri of the store.")
 
@@ -80,6 +81,10 @@ def worker(
                 logging.shutdown()
                 os._exit(1)  # threads cannot be ended but with their process, which would wait for them
             raise
+        if running.busy:  # a handler that has outlived its timeout may never end
+            logging.getLogger("overseer").warning("worker %s ends, and leaves the handlers that still run", running.name)
+            logging.shutdown()
+            os._exit(0)
 
 
 def _settings(path: str | None, lease: float | None, given: dict[str, Any]) -> Config:
@@ -123,8 +128,7 @@ def _drain_on_signals(running: Worker) -> None:
         else:
             running.abandon(128 + number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)
+    handle_here(handle, signal.SIGTERM, signal.SIGINT)
 
 
 def _point(ctx: click.Context, param: click.Parameter, text: str | None) -> int | datetime | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, ParamSpec, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from factstore import Keyword
 from overseer.job import Lease, Status
@@ -171,12 +171,26 @@ class Listener(Protocol):
         """Take note of an event."""
 
 
+Around: TypeAlias = Callable[[Attempt], AbstractContextManager[Any]]
+
+
 @runtime_checkable
 class Surrounding(Protocol):
-    """What a listener may offer besides: a context in which the handler runs, in the handler's own thread or task."""
+    """What a listener may offer besides: a context in which the handler runs, in the handler's own thread or task.
+
+    Around a handler that runs in another process the context is entered in the worker's process, and left when the handler has ended.
+    """
 
     def around(self, job: Attempt, /) -> AbstractContextManager[Any]:
         """Return the context of one attempt's handler."""
+
+
+@runtime_checkable
+class Sending(Protocol):
+    """What a listener with a context may offer besides: a context for the other process, where the handler runs in one."""
+
+    def elsewhere(self, job: Attempt, /) -> Around:
+        """Return a function that can be pickled, and gives the context there; called inside of this listener's own context."""
 
 
 @runtime_checkable
@@ -217,9 +231,9 @@ def carried(function: Callable[P, T]) -> Callable[P, T]:
 class Listeners:
     """Those who are told. False when there is nobody, so that a worker need not make events for no one."""
 
-    def __init__(self, listeners: Iterable[Listener] = ()) -> None:
+    def __init__(self, listeners: Iterable[Listener] = (), *, around: Iterable[Around] = ()) -> None:
         self._listeners = tuple(listeners)
-        self._around = tuple(listener.around for listener in self._listeners if isinstance(listener, Surrounding))
+        self._around = (*(listener.around for listener in self._listeners if isinstance(listener, Surrounding)), *around)
 
     def __bool__(self) -> bool:
         return bool(self._listeners)
@@ -245,12 +259,48 @@ class Listeners:
         """Return the context of a handler: `current_lease` tells of its attempt, and the contexts of the listeners surround it."""
         return self._surrounded(job) if self._around else _Current(job.lease)
 
+    def elsewhere(self, job: Attempt) -> Elsewhere | None:
+        """Enter the contexts of the listeners around a handler that will run in another process; None where there are none."""
+        sending = [listener.elsewhere for listener in self._listeners if isinstance(listener, Sending)]
+        return Elsewhere(self._around, sending, job) if self._around else None
+
     @contextmanager
     def _surrounded(self, job: Attempt) -> Iterator[None]:
         with _Current(job.lease), ExitStack() as stack:
             for around in self._around:
                 stack.enter_context(_Harmless(partial(around, job)))
             yield
+
+
+class Elsewhere:
+    """The contexts of the listeners around a handler in another process. They are entered, and left, on whatever thread it is.
+
+    Args:
+        around: the contexts for this process.
+        sending: makes those for the other one, which are then in `around`.
+    """
+
+    def __init__(self, around: Iterable[Around], sending: Iterable[Callable[[Attempt], Around]], job: Attempt) -> None:
+        self._context = copy_context()
+        self._stack = ExitStack()
+        self.around: list[Around] = []
+        self._context.run(self._enter, around, sending, job)
+
+    def _enter(self, around: Iterable[Around], sending: Iterable[Callable[[Attempt], Around]], job: Attempt) -> None:
+        for one in around:
+            self._stack.enter_context(_Harmless(partial(one, job)))
+        for listener in sending:
+            try:
+                self.around.append(listener(job))
+            except Exception:
+                log.exception("a listener has no context for the other process")
+
+    def leave(self, error: BaseException | None) -> None:
+        """Leave the contexts, which see the error that the handler raised."""
+        if error is None:
+            self._context.run(self._stack.__exit__, None, None, None)
+        else:
+            self._context.run(self._stack.__exit__, type(error), error, error.__traceback__)
 
 
 class _Current(AbstractContextManager[None]):

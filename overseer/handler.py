@@ -2,16 +2,20 @@
 
 A handler is a function of the job, or a mapping of stages: `pre_process(job)`, `process(job)`, `post_process(job, result)`; plain
 functions or coroutine functions. A list or tuple that it returns is tx-data and commits with the status; a `Result` leaves a value
-to the jobs that depend on this one; any other value it returns is not kept, as in Overseer.
+to the jobs that depend on this one. A single value, such as a number or a text, is not kept, as in Overseer. Any other collection,
+a dict or a generator for instance, was meant to be kept and cannot be: it fails the job.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
+import os
+import sys
 import traceback
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import timedelta
@@ -59,21 +63,29 @@ def snooze(pause: float, message: str = "snoozed") -> NoReturn:
 
 
 def check_handlers(handlers: Handlers) -> dict[Keyword, Handler]:
-    """Return the handlers by type; refuse, all at once, those that could not be called.
+    """Return the handlers by type; reject, all at once, those that could not be called.
 
     Raises: HandlerError naming each of them and what is wrong with it.
     """
-    wrong = {key: fault for key, handler in handlers.items() if (fault := _fault_of(handler))}
+    if not isinstance(handlers, Mapping):
+        given = f"{type(handlers).__name__}: {quoted(handlers)}"
+        why = f'expected a mapping from job type to handler, such as {{"mail/send": send}}, got {given}'
+        raise HandlerError(":job.error/bad-handler", why, handlers=handlers)
+    wrong = {key: fault for key, handler in handlers.items() if (fault := _fault_of_key(key) or _fault_of(handler))}
     if wrong:
         list_ = "; ".join(f"{key}: {fault}" for key, fault in wrong.items())
         raise HandlerError(":job.error/bad-handler", f"these handlers cannot be called: {list_}", handlers=wrong)
     return {as_keyword(key): handler for key, handler in handlers.items()}
 
 
+def _fault_of_key(key: Any) -> str | None:
+    return None if isinstance(key, str) and key.strip(":") else f"a job type is a keyword or a text, got {quoted(key)}"
+
+
 def _fault_of(handler: Any) -> str | None:
     """Say why a handler could not be called; None when it can."""
     if not isinstance(handler, Mapping):
-        return None if callable(handler) else f"handlers must be either a function or a mapping, got {quoted(handler)}"
+        return _fault_of_stage(handler) if callable(handler) else f"handlers must be either a function or a mapping, got {quoted(handler)}"
     if not callable(handler.get("process")):
         return "expected the handler mapping to define a 'process' function"
     unknown = sorted(map(str, set(handler) - _KEYS))
@@ -83,7 +95,29 @@ def _fault_of(handler: Any) -> str | None:
         return f"its retry is a Retry, got {quoted(handler['retry'])}"
     if "timeout" in handler and (not isinstance(handler["timeout"], timedelta) or handler["timeout"] <= timedelta(0)):
         return f"its timeout is a timedelta above 0, got {quoted(handler['timeout'])}"
-    return next((f"{stage} is not a function" for stage in STAGES if stage in handler and not callable(handler[stage])), None)
+    return next((f"{stage} {fault}" for stage in STAGES if stage in handler and (fault := _fault_of_stage(handler[stage]))), None)
+
+
+def _fault_of_stage(stage: Any) -> str | None:
+    if not callable(stage):
+        return "is not a function"
+    if any(inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function) for function in _functions_of(stage)):
+        return "is a generator function: calling it runs nothing of its body; return a list instead of using yield"
+    return None
+
+
+def _functions_of(stage: Any) -> tuple[Any, ...]:
+    """Return what runs when a stage is called: the stage itself, or the `__call__` of its class."""
+    while isinstance(stage, functools.partial):
+        stage = stage.func
+    if isinstance(stage, type):  # called, it makes an object
+        return (stage,)
+    return stage, getattr(stage, "__call__", None)  # noqa: B004 - of an object whose class defines it
+
+
+def stages_of(handler: Handler) -> Handler:
+    """Return what of a handler runs, which is all that has to travel to another process: its retry policy and its timeout do not."""
+    return {name: handler[name] for name in STAGES if name in handler} if isinstance(handler, Mapping) else handler
 
 
 def retry_of(handler: Handler) -> Retry:
@@ -110,14 +144,17 @@ def invoke(handler: Handler, job: Job) -> Any:
             return end.value
 
 
-async def ainvoke(handler: Handler, job: Job) -> Any:
+OnThread: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+async def ainvoke(handler: Handler, job: Job, on_thread: OnThread = asyncio.to_thread) -> Any:
     """Run a handler as `invoke` does, on the event loop: coroutines here, plain functions on a thread, for they would hold up the loop."""
     steps = _stages(handler, job)
     stage = next(steps)
     while True:
-        made = await asyncio.to_thread(stage) if not _is_coroutine(stage) else stage()
+        made = stage() if _is_coroutine(stage) else await on_thread(stage)
         try:
-            stage = steps.send(await made if inspect.isawaitable(made) else made)
+            stage = steps.send(await _awaited(made) if inspect.isawaitable(made) else made)
         except StopIteration as end:
             return end.value
 
@@ -132,7 +169,30 @@ class _Call:
         self.arguments = arguments
 
     def __call__(self) -> Any:
-        return self.function(*self.arguments)
+        process = os.getpid()
+        try:
+            made = self.function(*self.arguments)
+        except BaseException as error:
+            if os.getpid() != process:
+                _end_fork(error)
+            raise
+        if os.getpid() != process:
+            _end_fork(None)
+        return made
+
+
+def _end_fork(error: BaseException | None) -> NoReturn:
+    """End a process that a handler forked and that came back from the handler: the job is the parent's, and so is all that follows."""
+    status = 0
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+    elif error is not None:
+        traceback.print_exception(error)
+        status = 1
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(status & 0xFF)
 
 
 def _stages(handler: Handler, job: Job) -> Generator[_Call, Any, Any]:
@@ -140,14 +200,17 @@ def _stages(handler: Handler, job: Job) -> Generator[_Call, Any, Any]:
     if not isinstance(handler, Mapping):
         return (yield _Call(handler, job))
     if "pre_process" in handler:
-        yield _Call(handler["pre_process"], job)
+        ignored = yield _Call(handler["pre_process"], job)
+        if isinstance(ignored, Generator | AsyncGenerator):
+            raise HandlerError(
+                ":job.error/bad-return", f"pre_process of {job.type} returned a generator, of which nothing has run", job=job.id
+            )
     result = yield _Call(handler["process"], job)
     return (yield _Call(handler["post_process"], job, result)) if "post_process" in handler else result
 
 
 def _is_coroutine(stage: _Call) -> bool:
-    call = getattr(stage.function, "__call__", None)  # noqa: B004 - of an object whose class defines a coroutine
-    return inspect.iscoroutinefunction(stage.function) or inspect.iscoroutinefunction(call)
+    return any(map(inspect.iscoroutinefunction, _functions_of(stage.function)))
 
 
 def _run_to_end(made: Awaitable[Any]) -> Any:
@@ -162,17 +225,40 @@ def _run_to_end(made: Awaitable[Any]) -> Any:
 
 
 async def _awaited(made: Awaitable[Any]) -> Any:
-    return await made
+    process = os.getpid()
+    try:
+        value = await made
+    except BaseException as error:
+        if os.getpid() != process:
+            _end_fork(error)
+        raise
+    if os.getpid() != process:
+        _end_fork(None)
+    return value
+
+
+# Values that a handler returns only in order to have them kept, or run.
+_NOT_KEPT: Final = (Mapping, Set, Generator, AsyncGenerator, Coroutine, map, filter, zip)
 
 
 def facts_of(returned: Any, job: Job) -> list[Any]:
-    """Return the tx-data of a run: what the handler returned, if that is a list or a tuple, and what it asserted on the way."""
+    """Return the tx-data of a run: what the handler returned, if that is a list or a tuple, and what it asserted on the way.
+
+    Raises: HandlerError(:job.error/bad-return) for a collection that is no tx-data, and for a generator, of which nothing has run.
+    """
     if isinstance(returned, list | tuple):
         return [*job.asserted, *returned]
     if isinstance(returned, Result):
         return [*job.asserted, *returned.facts]
-    if returned is not None and not isinstance(returned, Job):
-        log.debug("handler of %s returned %s, which is no tx-data and is not kept", job.type, type(returned).__name__)
+    if returned is None or isinstance(returned, Job):
+        return list(job.asserted)
+    if isinstance(returned, _NOT_KEPT):
+        why = (
+            f"the handler of {job.type} {job.id} returned a {type(returned).__name__}, which would not be kept: return a list of tx-data, "
+            "or a Result to leave a value to other jobs"
+        )
+        raise HandlerError(":job.error/bad-return", why, job=job.id, returned=type(returned).__name__)
+    log.debug("handler of %s returned %s, which is no tx-data and is not kept", job.type, type(returned).__name__)
     return list(job.asserted)
 
 
@@ -185,56 +271,117 @@ def result_of(returned: Any, job: Job) -> str | None:
         return None
     try:
         return factstore.edn.write(returned.value, longest=MAX_RESULT)
-    except FactStoreError as error:
-        why = f"the result of {job.type} {job.id} cannot be kept as EDN: {error.message}"
+    except Exception as error:  # whatever the value's own methods raise
+        why = f"the result of {job.type} {job.id} cannot be kept as EDN: {message_of(error)}"
         raise HandlerError(":job.error/bad-result", why, job=job.id) from error
 
 
 MAX_MESSAGE: Final = 10_000  # characters of an error's message that are kept; it may quote a whole document
+MAX_DATA: Final = 100_000  # characters of EDN of an error's data that are kept
 MAX_RESULT: Final = 1 << 20  # characters: a result is read by every job that depends on it
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an error that was raised in another process, as text; it is the error's cause here.
+
+    Args:
+        text: the traceback.
+        at: where the error was raised, as in `:job/failure`.
+    """
+
+    def __init__(self, text: str, at: str | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.at = at
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+class RemoteError(Exception):
+    """Stands in for an error of another process that cannot be sent from there.
+
+    Args:
+        kind: the class of the error, with its module.
+        message: its message.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(kind, message)
+        self.kind = kind
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
 
 
 def failure_info(error: BaseException) -> dict[Keyword, Any]:
     """Return what is kept of an error in `:job/failure`: its class, its message, where it was raised, and its data if it has any."""
-    kind = type(error)
     info: dict[Keyword, Any] = {
         Keyword(":reason"): Keyword(":system/exception"),
-        Keyword(":exception"): kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}",
-        Keyword(":message"): _text(error),
+        Keyword(":exception"): error.kind if isinstance(error, RemoteError) else class_of(error),
+        Keyword(":message"): error.message[:MAX_MESSAGE] if isinstance(error, RemoteError) else message_of(error),
     }
-    frames = traceback.extract_tb(error.__traceback__)
-    if frames:
-        info[Keyword(":at")] = f"{frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}"
+    at = place_of(error)
+    if at is not None:
+        info[Keyword(":at")] = at
     data = error.data if isinstance(error, FactStoreError) else getattr(error, "data", None)
     if isinstance(data, Mapping) and (kept := serializable(data)):
         info[Keyword(":data")] = kept
     return info
 
 
+def class_of(error: BaseException) -> str:
+    """Return the name of an error's class, with its module unless that is builtins."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def place_of(error: BaseException) -> str | None:
+    """Return where an error was raised: file, line and function; None for one that was raised nowhere."""
+    if isinstance(error.__cause__, RemoteTraceback):
+        return error.__cause__.at
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else None
+
+
 def serializable(data: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the entries of a mapping whose key and value can be written as EDN; the others are left out."""
-    return {key: value for key, value in data.items() if _writes(key) and _writes(value)}
+    """Return the entries of a mapping whose key and value can be written as EDN; the others are left out.
+
+    Of an entry that is long, the beginning of its EDN is kept, as of a message.
+    """
+    kept: dict[Any, Any] = {}
+    left = MAX_DATA
+    for key, value in data.items():
+        text = _edn(value) if _edn(key) is not None else None
+        if text is not None and left > 0:
+            kept[key] = value if len(text) <= min(left, MAX_MESSAGE) else text[: min(left, MAX_MESSAGE)]
+            left -= len(text)
+    return kept
 
 
-def _writes(value: Any) -> bool:
+def _edn(value: Any) -> str | None:
     try:
-        factstore.edn.write(value, longest=MAX_RESULT)
-    except FactStoreError:
-        return False
-    return True
+        return factstore.edn.write(value, longest=MAX_RESULT)
+    except Exception:  # whatever the value's own methods raise
+        return None
 
 
-def _text(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """Return the message of an error, even of one whose own `__str__` fails or that no UTF-8 text can hold; not all of a long one."""
     try:
         return str(error)[:MAX_MESSAGE].encode("utf-8", "replace").decode()
-    except Exception as broken:
+    except BaseException as broken:
         return f"(its message could not be had: {type(broken).__name__})"
 
 
+# The statuses that a handler may choose for its job.
+CHOSEN: Final = (ABORTED, FAILED, UNSTARTED)
+
+
 def status_of(error: BaseException) -> Keyword:
-    """Return the status that an error gives its job."""
-    return error.status if isinstance(error, Verdict) else FAILED
+    """Return the status that an error gives its job; a Verdict that names none of CHOSEN fails it."""
+    return error.status if isinstance(error, Verdict) and error.status in CHOSEN else FAILED
 
 
 # What a stage that a handler lacks does. The identity of post_process keeps the result: with the job in its place,

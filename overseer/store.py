@@ -238,7 +238,13 @@ class JobStore:
             return []
         return list(leases) if len(leases) == 1 else [gone for half in _halves(leases) for gone in self.beat(half, lease=lease)]
 
-    def release(self, leases: Sequence[Lease]) -> list[Lease]:
+    def held(self) -> list[Lease]:
+        """Return the leases of this worker, as the store knows them."""
+        db = self.conn.db()
+        started = (datom.e for datom in db.datoms("avet", ":job/status", STARTED))
+        return [_lease_of(job, lookup.attributes(db, job)) for job in started if lookup.value(db, job, ":job/worker") == self.worker]
+
+    def release(self, leases: Iterable[Lease]) -> list[Lease]:
         """Give jobs back before their handlers have ended, and return the leases that were lost before."""
         interrupted = Outcome(UNSTARTED, reason=Reason.INTERRUPTED)
         return [lease for lease, _ in self.settle([(lease, interrupted) for lease in leases])]
@@ -367,6 +373,11 @@ class JobStore:
         given_up = [datom.e for datom in db.datoms("vaet", job, ":job/cause") if lookup.status(db, datom.e) == ABORTED]
         revived = [other for other in lookup.revivable(db, [job, *given_up]) if other != job]
         return txns.run_again(job, about.get(":job/status"), by=self.worker, forget=forget, revived=revived)
+
+
+def _lease_of(job: int, about: Mapping[str, Any]) -> Lease:
+    """Return the lease of a started job, by its attributes."""
+    return Lease(job, *(about[f":job/{name}"] for name in ("id", "type", "attempt", "token", "worker")))
 
 
 def _halves(leases: Sequence[Lease]) -> tuple[Sequence[Lease], Sequence[Lease]]:

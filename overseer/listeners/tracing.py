@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 from overseer import lookup
 from overseer.errors import OverseerError, Verdict
-from overseer.events import Attempt, Event
+from overseer.events import Around, Attempt, Event
 
 TRACE: Final = ":job/trace"  # the span of the attempt that finished the job
 ENQUEUED_IN: Final = ":job/trace-parent"  # the span in which the job was enqueued
@@ -69,6 +70,21 @@ class Tracing:
                 raise
             if span.is_recording():
                 job.assert_([":db/add", lease.job, TRACE, as_text(span.get_span_context())])
+
+    def elsewhere(self, job: Attempt, /) -> Around:
+        """Return what makes the attempt's span the current one in the other process."""
+        return partial(_continued, as_text(self._trace.get_current_span().get_span_context()))
+
+
+@contextmanager
+def _continued(text: str, job: Attempt) -> Iterator[None]:
+    """Let what the handler traces here lie within a span of the worker's process."""
+    trace, context = _api(), from_text(text)
+    if context is None:
+        yield
+        return
+    with trace.use_span(trace.NonRecordingSpan(context), record_exception=False, set_status_on_exception=False):
+        yield
 
 
 def trace_parent() -> dict[str, str]:

@@ -13,6 +13,7 @@ understand ends it, and others take its jobs when their leases run out.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import socket
@@ -20,7 +21,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from random import Random
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import factstore
@@ -41,6 +42,7 @@ from overseer.worker.heartbeat import Heartbeat
 from overseer.worker.monitor import Monitor
 from overseer.worker.pools import pool
 from overseer.worker.settler import Settler
+from overseer.worker.signals import interruptible
 
 if TYPE_CHECKING:
     from factstore import Connection, Datom, TxReports
@@ -78,9 +80,15 @@ class Worker:
         self._store = store = JobStore(conn, worker=self.name)
         self._listeners = listeners = Listeners([*config.listeners, *chosen(conn, **config.watching)])
         self._ready = ReadySet(by_type, queues=None if config.queues is None else map(as_keyword, config.queues))
-        self._pool = pool(config.executor or ("inline" if config.concurrency == 1 else "threads"), config.concurrency, listeners)
+        kind = config.executor or ("inline" if config.concurrency == 1 else "threads")
+        self._pool = pool(kind, config.concurrency, listeners, start_method=config.start_method)
+        self._handlers = by_type
         self._heartbeat = Heartbeat(
-            store, every=config.heartbeat_sleep_time / 1000, lease=config.lease, time_out=lambda lease: self._executor.time_out(lease)
+            store,
+            every=config.heartbeat_sleep_time / 1000,
+            lease=config.lease,
+            time_out=lambda lease: self._executor.time_out(lease),
+            look=self._look,
         )
         self._settler = Settler(
             store,
@@ -103,8 +111,12 @@ class Worker:
         self._cron = Cron(conn, clock=conn.now, random=Random(random.random()))
         self._parts = (self._heartbeat, self._monitor, self._cron, self._settler)
         # Each a thread of its own; but what runs on the loop's thread is settled there too.
-        self._threads = self._parts if self._pool.run is None else self._parts[:-1]
+        self._threads = self._parts[:-1] if self._pool.is_inline else self._parts
         self._ran = False
+        self._is_ready = False  # whether the pool was found fit for the handlers
+        self._leaving = False  # whether the jobs under way are given back instead of waited for
+        self._gone = Event()  # nothing of this worker is left to do
+        self._process = os.getpid()
 
     @property
     def lost(self) -> int:
@@ -146,30 +158,76 @@ class Worker:
     def _give_back(self) -> None:
         """Settle what has ended, and let others have what has not."""
         self._settler.flush()
-        self._store.release(self._heartbeat.held)
+        self._executor.abandon()
+        # Those too that were claimed in the moment in which the worker was interrupted, before it could take note of them.
+        held = {(lease.job, lease.attempt): lease for lease in (*self._heartbeat.held, *self._store.held())}
+        self._store.release(list(held.values()))
+
+    def prepare(self) -> None:
+        """Find out whether the handlers can run where the settings say; `run` does it before it claims anything.
+
+        Raises: HandlerError, ConfigError.
+        """
+        if not self._is_ready:
+            try:
+                self._pool.prepare(self._handlers)
+            except BaseException:
+                self._pool.shutdown()
+                raise
+            self._is_ready = True
 
     def run(self, *, until_idle: bool = False) -> None:
         """Work until `stop` is called.
 
+        `KeyboardInterrupt` and `SystemExit`, raised by a signal, end it too, and so does the end of the program: the jobs under way are
+        given back then, as they are when something in the worker fails.
+
         Args:
             until_idle: return, too, when no job of the handled types is unstarted or started any more, anywhere.
+
+        Raises: HandlerError or ConfigError, before any job is claimed, for handlers that cannot run where the settings say.
         """
         if self._ran:
             raise OverseerError(":job.error/worker-ran", f"a worker runs once, and {self.name} has: make another", worker=self.name)
         self._ran = True
+        atexit.register(self._leave_with_program)
         try:
-            self._run(until_idle)
-        except KeyboardInterrupt:
-            self._give_back()
+            with interruptible(self.stop):
+                self.prepare()
+                self._run(until_idle)
+        except (KeyboardInterrupt, SystemExit):
+            self._give_back_if_possible()
             raise
         except BaseException as error:
             self._listeners.tell(Fatal(at=datetime.now(UTC), worker=self.name, error=error))
+            self._give_back_if_possible()
             raise
         finally:
             self._stopping = True  # handlers that end from here on are followed by no others
-            if self._pool.executor is not None:
-                self._pool.executor.shutdown(wait=False, cancel_futures=True)
+            self._pool.shutdown()
             self._listeners.close()
+            self._gone.set()
+            atexit.unregister(self._leave_with_program)
+
+    def _give_back_if_possible(self) -> None:
+        """Let others have the jobs under way at once. If that fails too, they are free when their leases run out."""
+        try:
+            self._give_back()
+        except Exception:
+            log.exception("worker %s could not give its jobs back; they are free when their leases run out", self.name)
+
+    def _leave_with_program(self) -> None:
+        """Give the jobs under way back, and end what runs them, because the program ends while the worker is at work in the background."""
+        if os.getpid() == self._process:  # and not one that was forked from it
+            self._stopping = self._leaving = True
+            self._gone.wait(_LEAVING)
+
+    def _look(self) -> float:
+        """Look after the attempts, on the heartbeat's thread, which no handler can hold up."""
+        if self._leaving and self._pool.is_inline and not self._gone.is_set():
+            self._give_back_if_possible()
+            self._gone.set()
+        return self._executor.look()
 
     def _run(self, until_idle: bool) -> None:
         started: list[Heartbeat | Monitor | Cron | Settler] = []
@@ -193,6 +251,8 @@ class Worker:
                     part.stop()
                 if self._settler not in started:
                     self._settler.flush()
+                if self._leaving:
+                    self._give_back()
         self._check_threads()  # once more: the settler may have failed on the last of its outcomes
 
     def _work_or_wait(self, reports: TxReports) -> None:
@@ -200,21 +260,23 @@ class Worker:
         doomed = self._ready.take_doomed()
         if doomed:
             self._store.give_up(doomed)
-        free = self.config.holds - self._executor.occupied
-        if free <= 0 or (self._settler in self._threads and self._settler.pending > _MOST_PENDING):
+        room = self._executor.room
+        if room <= 0 or (self._settler in self._threads and self._settler.pending > _MOST_PENDING):
+            if self._pool.is_inline:
+                self._settler.end()
             # Not as long as until the next job is due: it may be due already, and would be waited for without end.
             self._absorb(reports, wait=_ATTENTION)
             return
-        picked = self._pick(free)
+        picked = self._pick(room)
         claimed = self._claim(picked) if picked else []
-        settled = self._pool.run is not None and self._settler.end()
+        settled = self._pool.is_inline and self._settler.end()
         if not picked and not settled:
             self._absorb(reports, wait=self._patience())
         self._executor.add(claimed)
 
     def _claim(self, picked: list[int]) -> list[Job]:
         """Claim jobs, and look anew at those that somebody else has now."""
-        behind = self._settler.begin if self._pool.run is not None and self._settler.pending else None
+        behind = self._settler.begin if self._pool.is_inline and self._settler.pending else None
         claimed = self._store.claim(picked, lease=self.config.lease, behind=behind)
         lost = set(picked) - {job.eid for job in claimed}
         if lost:
@@ -253,7 +315,7 @@ class Worker:
     def _finish(self, reports: TxReports) -> None:
         """Let the jobs under way end. They keep their leases meanwhile, and one that is aborted is stopped as ever."""
         self._executor.stop()
-        while not self._executor.wait(_ATTENTION):
+        while not self._executor.wait(_ATTENTION) and not self._leaving:
             self._check_threads()
             self._absorb(reports, wait=0.0)
 
@@ -308,10 +370,18 @@ def start(config: Config | Mapping[str, Any], handlers: Handlers) -> Running:
     Args:
         config: settings; `store` is required.
         handlers: by job type.
+
+    Raises: HandlerError or ConfigError for handlers that cannot run where the settings say.
     """
     settings = Config.of(config)
     if not settings.store:
         raise ConfigError(":job.error/bad-config", "the setting store is required: the path or uri of the store", setting="store")
     conn = factstore.connect(settings.store)
-    install(conn)  # here too, not only on the worker's thread: the caller may insert jobs as soon as this returns
-    return Running(Worker(conn, handlers, settings), conn)
+    try:
+        install(conn)  # here too, not only on the worker's thread: the caller may insert jobs as soon as this returns
+        worker = Worker(conn, handlers, settings)
+        worker.prepare()
+    except BaseException:
+        conn.close()
+        raise
+    return Running(worker, conn)

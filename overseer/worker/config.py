@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from multiprocessing import get_all_start_methods
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class Config:
         concurrency: how many handlers may run at a time.
         executor: where they run: "inline", on the worker's own thread; "threads"; "asyncio", for coroutine functions; "processes"; or
             a `concurrent.futures.Executor`, such as a Dask cluster's. None is inline for one at a time, and threads for more.
+        start_method: how the processes of executor="processes" are started: "spawn", "fork" or "forkserver", as in `multiprocessing`.
         batch: how many jobs to hold at a time, if that is more than can run: those claimed ahead wait for a slot.
         flush: how long a finished job may wait for others to be written with in one transaction; only while others run.
         queues: the queues to work on; None is all of them, and jobs of no queue.
@@ -48,6 +50,7 @@ class Config:
     sleep_time: float = 10_000
     concurrency: int = 1
     executor: str | Executor | None = None
+    start_method: str = "spawn"
     batch: int = 1
     flush: float = 2
     queues: Sequence[str] | None = None
@@ -66,6 +69,7 @@ class Config:
             self._require(getattr(self, name) > 0, name, "more than 0")
         for name in ("concurrency", "batch", "max_crashes"):
             self._require(type(getattr(self, name)) is int, name, "a whole number")
+        self._require(self.start_method in get_all_start_methods(), "start_method", f"one of {', '.join(get_all_start_methods())}")
         self._require(self.flush >= 0, "flush", "0 or more")
         # Text is a sequence too, of letters, and no queue is called like one by accident.
         self._require(not isinstance(self.queues, str), "queues", "a list of names")

@@ -2,32 +2,39 @@
 
     claimed ──► hold lease ──► pool ──► outcome ──► settler          also: timeouts, and jobs that were taken from us
 
-Law: of each attempt one outcome at most is handed on, whatever comes first: its handler's end, its timeout, or the loss of its lease.
-What fails here on a thread of a pool would be swallowed by its future; it is kept in `error`, and ends the worker.
+Laws: of each attempt one outcome at most is handed on, whatever comes first: its handler's end, its timeout, or the loss of its lease.
+A slot is taken until its handler has ended, and a job that cannot begin is not kept. What fails here on a thread of a pool would be
+swallowed by its future; it is kept in `error`, and ends the worker.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import BrokenExecutor, CancelledError, Future
-from datetime import datetime, timedelta
+from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import CancelledError as Cancelled
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from random import Random
 from threading import Condition, local
-from typing import Any, Final
+from typing import Final
 
 from factstore import Keyword
 from overseer.attempt import Job
-from overseer.errors import Verdict
-from overseer.events import Claimed, Started
-from overseer.handler import Handler, failure_info, retry_of, status_of, timeout_of
-from overseer.job import ABORTED, CRASHES, FAILED, FAILURES, FAULTS, FINISHED, UNSTARTED, Lease, Outcome, Reason, as_keyword
-from overseer.retry import FAULT_BACKOFF, NEVER, Retry
+from overseer.errors import OverseerError
+from overseer.events import Claimed, Elsewhere, Started
+from overseer.handler import Handler, failure_info, retry_of, timeout_of
+from overseer.job import CRASHES, FAILED, FAILURES, FINISHED, UNSTARTED, Lease, Outcome, Reason, as_keyword
+from overseer.retry import NEVER
 from overseer.store import JobStore, crash_outcome
+from overseer.worker.announced import BeganBefore
 from overseer.worker.config import Config
 from overseer.worker.heartbeat import Heartbeat
-from overseer.worker.perform import Performed
+from overseer.worker.judge import TimedOut, outcome_of
+from overseer.worker.perform import Performed, arrived
 from overseer.worker.pools import Pool
 from overseer.worker.processes import ProcessDied
 from overseer.worker.settler import Ended, Settler
@@ -35,34 +42,26 @@ from overseer.worker.settler import Ended, Settler
 log = logging.getLogger("overseer")
 
 # What an executor says when the process that ran a handler is gone. Dask's own is known by its name: dask may not be installed.
-_CRASHES: Final = (ProcessDied, BrokenExecutor)
+_CRASHES: Final = (ProcessDied, BrokenExecutor, BeganBefore)
 _DASK: Final = frozenset({"KilledWorker"})
+_INTERRUPTED: Final = Outcome(UNSTARTED, reason=Reason.INTERRUPTED)
+_OFTEN: Final = 0.05  # seconds between two looks at executors that do not tell when a handler begins
+_SHORTLY: Final = 0.25  # seconds between two looks at handlers; so long one may take to end when it is stopped, until its slot hangs
 
 
-class TimedOut(TimeoutError):
-    """The handler took longer than an attempt may."""
+class ExecutorFailed(OverseerError):
+    """What handlers run in has broken, or hangs: the worker ends, and its jobs go to others."""
 
 
-def outcome_of(error: BaseException, job: Job, policy: Retry, *, now: datetime, random: Random) -> Outcome:
-    """Return what an error makes of its job: aborted, put back, tried again or failed."""
-    failure, status = failure_info(error), status_of(error)
-    if status == ABORTED:
-        return Outcome(ABORTED, reason=Reason.ABORT, failure=failure)
-    if status == UNSTARTED:
-        return _put_back(error, job, failure, now)
-    again = policy.pause(error, failed=job.get(FAILURES, 0) + 1, random=random)
-    if again is None:
-        reason = Reason.TIMEOUT if isinstance(error, TimedOut) else Reason.EXCEPTION
-        return Outcome(status, reason=reason, failure=failure, counts=FAILURES)
-    return Outcome(UNSTARTED, reason=Reason.RETRY, failure=failure, run_at=now + timedelta(seconds=again), counts=FAILURES)
+@dataclass(eq=False, slots=True)
+class Slot:
+    """A job whose handler was submitted, or runs."""
 
-
-def _put_back(error: BaseException, job: Job, failure: Mapping[Keyword, Any], now: datetime) -> Outcome:
-    wished = error.pause if isinstance(error, Verdict) else None
-    if isinstance(error, Verdict) and not error.counts:
-        return Outcome(UNSTARTED, reason=Reason.SNOOZE, run_at=now + timedelta(seconds=wished or 0))
-    pause = FAULT_BACKOFF(job.get(FAULTS, 0) + 1) if wished is None else wished
-    return Outcome(UNSTARTED, reason=Reason.FAULT, failure=failure, run_at=now + timedelta(seconds=pause), counts=FAULTS)
+    job: Job
+    future: Future[Performed] | None = None
+    surround: Elsewhere | None = None
+    began: bool = False
+    over_since: float | None = None  # when its attempt ended, if the handler goes on; on the monotonic clock
 
 
 class Executor:
@@ -95,12 +94,18 @@ class Executor:
         self._settler = settler
         self._heartbeat = heartbeat
         self._random = random
+        self._lease = config.lease.total_seconds()
+        self._ahead = max(0, config.batch - pool.slots)  # how many jobs may wait for a slot
         self._retries = {as_keyword(key): policy for key, policy in config.retries.items()}
         self._timeouts = {as_keyword(key): timedelta(milliseconds=timeout) for key, timeout in config.timeouts.items()}
         self._turn = Condition()  # guards what follows
         self._open: dict[Lease, Job] = {}  # attempts of which no outcome was handed on
+        self._handing = 0  # outcomes that are being handed on
         self._backlog: deque[Job] = deque()
-        self._running: dict[Lease, Future[Performed] | None] = {}  # handlers whose outcome has not been handed on
+        self._running: dict[Lease, Slot] = {}  # slots that are taken
+        self._over = 0  # how many of them are taken by a handler whose attempt has ended
+        self._moved = time.monotonic()  # when a handler last began or ended
+        self._begun_at_break: int | None = None  # how many handlers ran when the executor broke
         self._here = local()  # whether this thread is filling slots
         self.error: BaseException | None = None  # what failed outside of handlers
 
@@ -108,6 +113,18 @@ class Executor:
     def occupied(self) -> int:
         """How many jobs wait for a slot or take one up; a handler that outlived its timeout still does."""
         return len(self._backlog) + len(self._running)
+
+    @property
+    def room(self) -> int:
+        """How many jobs may be claimed now: those that can begin, and some ahead of that unless the slots have stood still for a lease."""
+        usable = self._pool.slots - self._over
+        free = usable - (len(self._running) - self._over) - len(self._backlog)
+        if usable <= 0 or not self._ahead or self._stands_still():
+            return max(0, free) if usable > 0 else 0
+        return max(0, free + self._ahead)
+
+    def _stands_still(self) -> bool:
+        return len(self._running) >= self._pool.slots and time.monotonic() - self._moved >= self._lease
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Keep the leases of claimed jobs, and run them as slots come free; inline, all to their end."""
@@ -127,48 +144,72 @@ class Executor:
         self._here.filling = True
         try:
             while (following := self._next()) is not None:
-                if self._heartbeat.is_held(following.lease):
+                if self._heartbeat.is_held(following.job.lease):
                     self._begin(following)
                 else:
                     self._skip(following)
-                if self._pool.run is not None and self._settler.is_due:
+                if self._pool.is_inline and self._settler.is_due:
                     self._settler.flush()
         finally:
             self._here.filling = False
 
-    def _next(self) -> Job | None:
+    def _next(self) -> Slot | None:
         """Take a slot for the next job of the backlog, if one is free."""
         with self._turn:
-            if not self._backlog or len(self._running) >= self._config.concurrency or self._stopping():
+            if not self._backlog or len(self._running) >= self._pool.slots or self._stopping():
                 return None
-            job = self._backlog.popleft()
-            self._running[job.lease] = None
-            return job
+            slot = Slot(self._backlog.popleft())
+            self._running[slot.job.lease] = slot
+            self._moved = time.monotonic()
+            return slot
 
-    def _skip(self, job: Job) -> None:
+    def _skip(self, slot: Slot) -> None:
         """Leave out a job that was taken from us before it began."""
-        if self._close(job.lease):
-            self._settler.drop(job)
-        self._leave(job)
+        self._drop(slot.job)
+        self._leave(slot)
 
-    def _begin(self, job: Job) -> None:
-        timeout = self._timeout(job)
-        if timeout is not None:
-            self._heartbeat.limit(job.lease, timeout)
-        self._settler.tell(Started, job)
-        handler, pool = self._handlers[job.type], self._pool
-        if pool.run is not None:
-            self._end(self._ended(job, pool.run(handler, job)))
-            self._leave(job)
+    def _begin(self, slot: Slot) -> None:
+        job, pool = slot.job, self._pool
+        if pool.is_inline and (self._timeout(job) is None or not self._heartbeat.beats):  # nobody to watch the time
+            slot.began = True
+            self._settler.tell(Started, job)
+            self._end(self._ended(job, pool.run(self._handlers[job.type], job)))
+            self._leave(slot)
             return
-        assert pool.submit is not None, "a pool runs handlers, or takes them"
-        future = pool.submit(handler, job)
+        self._submit(slot)
         with self._turn:
-            self._running[job.lease] = future
             unwanted = job.lease not in self._open or not self._heartbeat.is_held(job.lease)
-        future.add_done_callback(lambda done: self._done(job, done))
-        if unwanted:  # timed out or taken from us before there was a future to cancel
-            future.cancel()
+        if unwanted:  # it was taken from us before there was a future to cancel
+            self._drop(job)
+            self._give_up(slot)
+        if pool.is_inline:  # the handler is on another thread only so that this one can leave it when its time is over
+            with self._turn:
+                self._turn.wait_for(lambda: job.lease not in self._running or slot.over_since is not None)
+
+    def _submit(self, slot: Slot) -> None:
+        job = slot.job
+        try:
+            slot.surround = self._pool.surround(job)
+            slot.future = self._pool.submit(self._handlers[job.type], job, lambda: self._began(slot), slot.surround)
+        except Exception as error:
+            self._end(Ended(job, _INTERRUPTED))
+            self._leave(slot)
+            raise _failed(f"what handlers run in takes no more of them: {error}") from error
+        slot.future.add_done_callback(lambda done: self._done(slot, done))
+
+    def _began(self, slot: Slot) -> None:
+        """Take note that a handler begins, on whatever thread: its time runs from now on."""
+        try:
+            with self._turn:
+                slot.began, self._moved = True, time.monotonic()
+                is_open = slot.job.lease in self._open
+            if is_open:
+                timeout = self._timeout(slot.job)
+                if timeout is not None:
+                    self._heartbeat.limit(slot.job.lease, timeout)
+                self._settler.tell(Started, slot.job)
+        except BaseException as error:
+            self._fail(slot.job, error)
 
     def _timeout(self, job: Job) -> timedelta | None:
         own = job.attributes.get(":job/timeout")
@@ -178,82 +219,148 @@ class Executor:
         return self._timeouts.get(job.type) if timeout is None else timeout
 
     def stop(self) -> None:
-        """Give jobs back that have not begun, for the worker stops."""
+        """Give jobs back that have not begun, for the worker stops, or its slots do not come free."""
         with self._turn:
             backlog, self._backlog = list(self._backlog), deque()
+            submitted = [slot for slot in self._running.values() if not slot.began and slot.future is not None]
         for job in backlog:
-            self._end(Ended(job, Outcome(UNSTARTED, reason=Reason.INTERRUPTED)))
+            self._end(Ended(job, _INTERRUPTED))
+        for slot in submitted:
+            if self._pool.withdraw(slot.job):
+                self._end(Ended(slot.job, _INTERRUPTED))
+                self._give_up(slot)
+        if self._pool.is_inline:
+            self._settler.flush()  # the thread that would settle it may be the one that hangs
+
+    def abandon(self) -> None:
+        """Hand on no outcome any more, for all jobs are given back."""
+        with self._turn:
+            self._backlog.clear()
+            self._open.clear()
+            self._turn.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until no handler runs any more, up to `timeout` seconds, and tell whether that is so."""
+        """Wait until no attempt is under way any more, up to `timeout` seconds, and tell whether that is so.
+
+        A handler that goes on although its attempt has ended, or its job is somebody else's, is not waited for.
+        """
         with self._turn:
-            return self._turn.wait_for(lambda: not self.occupied, timeout)
+            return self._turn.wait_for(lambda: not self._handing and not any(map(self._heartbeat.is_held, self._open)), timeout)
 
     def time_out(self, lease: Lease) -> None:
         """End an attempt that took too long. Its handler is stopped where the pool can stop it, and otherwise left to itself."""
         with self._turn:
-            job, future = self._open.get(lease), self._running.get(lease)
+            job, slot = self._open.get(lease), self._running.get(lease)
         if job is None:
             return
         self._end(self._failed(job, TimedOut(f"{job.type} {job.id} took longer than {self._timeout(job)}")))
-        if future is not None:
-            future.cancel()
-        if self._pool.run is not None:
-            self._settler.flush()  # whoever else would settle it is the one that hangs
+        if slot is not None:
+            self._give_up(slot)
+        if self._pool.is_inline:
+            self._settler.flush()
 
     def overtaken(self, jobs: Iterable[int]) -> None:
         """Stop the handlers of jobs that somebody aborted, or took from us, as far as the pool can stop them."""
         gone = set(jobs)
         with self._turn:
-            leases = [lease for lease in self._open if lease.job in gone]
-            futures = [self._running.get(lease) for lease in leases]
-        for lease, future in zip(leases, futures, strict=True):
-            self._heartbeat.let_go(lease)
-            if future is not None:
-                future.cancel()
+            taken = [(job, self._running.get(lease)) for lease, job in self._open.items() if lease.job in gone]
+        for job, slot in taken:
+            self._heartbeat.let_go(job.lease)
+            self._drop(job)
+            if slot is not None:
+                self._give_up(slot)
 
     def holds(self, job: int) -> bool:
         """Tell whether an attempt at a job is under way here."""
         return self._heartbeat.holds(job)
 
-    def _done(self, job: Job, future: Future[Performed]) -> None:
+    def look(self) -> float:
+        """Notice what no handler tells: that it began elsewhere, that slots hang, that jobs cannot begin. Called by the heartbeat.
+
+        Returns: the seconds until the next look.
+        """
+        expecting = self._pool.look()
+        if (self._backlog or expecting) and (self._stopping() or self._hang(_SHORTLY) or self._stands_still()):
+            self.stop()
+        if self.error is None:
+            self.error = self._pool.error or self._hung()
+        return _OFTEN if expecting else _SHORTLY
+
+    def _hang(self, seconds: float) -> bool:
+        """Tell whether every slot is taken by a handler whose attempt ended that long ago."""
+        if self._over < self._pool.slots:
+            return False
+        limit = time.monotonic() - seconds
+        with self._turn:
+            return all(slot.over_since is not None and slot.over_since <= limit for slot in self._running.values())
+
+    def _hung(self) -> ExecutorFailed | None:
+        """Return what there is to be said when handlers that cannot be stopped let no other run, for longer than a lease."""
+        if not self._over or not (self._hang(self._lease) or self._pool.silent_for() >= self._lease):
+            return None
+        with self._turn:
+            hanging = ", ".join(f"{slot.job.type} {slot.job.id}" for slot in self._running.values() if slot.over_since is not None)
+        return _failed(f"handlers that outlived their timeouts, and cannot be stopped, let no other run for {self._lease:g} s: {hanging}")
+
+    def _done(self, slot: Slot, future: Future[Performed]) -> None:
         """Take what a handler came to, on whatever thread it ended, and let the next job have its slot."""
         try:
-            ended = self._came_of(job, future)
-            if ended is not None:
-                self._end(ended)
-            elif self._close(job.lease):
-                self._settler.drop(job)
-            self._leave(job)
-            self._fill()
+            came = self._came_of(slot, future)
+            if self._heartbeat.is_held(slot.job.lease):
+                self._end(came)
+            else:
+                self._drop(slot.job)
+            self._leave(slot)
+            if not self._pool.is_inline:
+                self._fill()
         except BaseException as error:
-            log.exception("what came of %s %s could not be taken up; the worker will stop", job.type, job.id)
-            self.error = error
+            self._fail(slot.job, error)
 
-    def _leave(self, job: Job) -> None:
+    def _fail(self, job: Job, error: BaseException) -> None:
+        log.exception("what came of %s %s could not be taken up; the worker will stop", job.type, job.id)
+        self.error = error
+
+    def _leave(self, slot: Slot) -> None:
         """Give a slot back. Only once the outcome was handed on, for whoever waits for the slots then lets the settler end."""
+        self._pool.leave(slot.job)
         with self._turn:
-            del self._running[job.lease]
+            if self._running.pop(slot.job.lease, None) is not None and slot.over_since is not None:
+                self._over -= 1
+            self._moved = time.monotonic()
             self._turn.notify_all()
+
+    def _give_up(self, slot: Slot) -> None:
+        """Stop a handler whose attempt has ended, if it can be stopped; its slot is taken until it has."""
+        with self._turn:
+            if slot.over_since is None and slot.job.lease in self._running:
+                slot.over_since = time.monotonic()
+                self._over += 1
+                self._turn.notify_all()
+        if slot.future is not None:
+            slot.future.cancel()
 
     def _ended(self, job: Job, performed: Performed) -> Ended:
         if performed.error is not None:
             return self._failed(job, performed.error, performed.seconds)
         return Ended(job, Outcome(FINISHED, facts=performed.facts, result=performed.result), None, performed.seconds)
 
-    def _came_of(self, job: Job, future: Future[Performed]) -> Ended | None:
-        """Return what a handler came to; None when it was stopped because the job is no longer ours."""
-        if future.cancelled():
-            # Some task of the handler's own may have been cancelled, and the handler with it.
-            return self._failed(job, CancelledError("the handler was cancelled")) if self._heartbeat.is_held(job.lease) else None
-        error = future.exception()
-        if error is None:
-            return self._ended(job, future.result())
-        if isinstance(error, CancelledError):
-            return None
-        if isinstance(error, _CRASHES) or type(error).__name__ in _DASK:
-            return self._crashed(job, error)
-        return self._failed(job, error)
+    def _came_of(self, slot: Slot, future: Future[Performed]) -> Ended:
+        """Return what a handler came to."""
+        job = slot.job
+        error = Cancelled() if future.cancelled() else future.exception()
+        performed = Performed(error=error) if error is not None else arrived(future.result())
+        if slot.surround is not None:
+            slot.surround.leave(performed.error)
+            if performed.error is None:
+                performed = replace(performed, facts=[*job.asserted, *performed.facts])
+        if performed.error is not None and (isinstance(performed.error, _CRASHES) or type(performed.error).__name__ in _DASK):
+            return self._crashed(slot, performed.error)
+        if isinstance(error, Cancelled | asyncio.CancelledError):
+            # Not by us, who close an attempt before its handler is cancelled.
+            if job.lease in self._open:
+                self.error = self.error or _failed(f"what handlers run in has cancelled {job.type} {job.id}, which had not ended")
+            return Ended(job, _INTERRUPTED)
+        return self._ended(job, performed)
 
     def _failed(self, job: Job, error: BaseException, seconds: float = 0.0) -> Ended:
         return Ended(job, self.judge(job, error), error, seconds)
@@ -268,16 +375,46 @@ class Executor:
             log.exception("what %s %s raised cannot be judged", job.type, job.id)
             return Outcome(FAILED, reason=Reason.EXCEPTION, failure=failure_info(broken), counts=FAILURES)
 
-    def _crashed(self, job: Job, error: BaseException) -> Ended:
+    def _crashed(self, slot: Slot, error: BaseException) -> Ended:
+        """Return what becomes of a job whose process died. An executor that breaks as a whole has taken other jobs with it."""
+        job, alone = slot.job, True
+        self._pool.look()
+        if isinstance(error, ProcessDied) and not slot.began and job.lease in self._open:
+            self.error = self.error or _failed(f"no process for handlers can be started: {error}")
+        if isinstance(error, BrokenExecutor):
+            if self._begun_at_break is None:
+                with self._turn:
+                    self._begun_at_break = sum(slot.began and slot.over_since is None for slot in self._running.values())
+            self.error = self.error or _failed(f"what handlers run in is broken: {error}")
+            alone = self._begun_at_break == 1
+        if not slot.began or not alone:
+            return Ended(job, _INTERRUPTED)
         crashes = job.get(CRASHES, 0) + 1
         now = self._store.conn.now()
         return Ended(job, crash_outcome(crashes, max_crashes=self._config.max_crashes, now=now, why=str(error)), error)
 
     def _end(self, ended: Ended) -> None:
         """Hand an outcome on, unless the attempt has ended otherwise already."""
-        if self._close(ended.job.lease):
-            self._settler.put(ended, at_once=not self._open)
-
-    def _close(self, lease: Lease) -> bool:
         with self._turn:
-            return self._open.pop(lease, None) is not None
+            if self._open.pop(ended.job.lease, None) is None:
+                return
+            self._handing += 1
+            is_last = not self._open
+        try:
+            self._settler.put(ended, at_once=is_last)
+        finally:
+            with self._turn:
+                self._handing -= 1
+                self._turn.notify_all()
+
+    def _drop(self, job: Job) -> None:
+        """Close an attempt whose job is somebody else's by now, unless it has ended already."""
+        with self._turn:
+            is_open = self._open.pop(job.lease, None) is not None
+            self._turn.notify_all()
+        if is_open:
+            self._settler.drop(job)
+
+
+def _failed(why: str) -> ExecutorFailed:
+    return ExecutorFailed(":job.error/executor-failed", why)

@@ -24,13 +24,24 @@ class Heartbeat:
         every: seconds between two beats.
         lease: how long each beat makes a lease last.
         time_out: is called with the lease of each attempt that takes longer than it may.
+        look: is called now and then, and returns the seconds until it wants to be called again.
     """
 
-    def __init__(self, store: JobStore, *, every: float, lease: timedelta, time_out: Callable[[Lease], None] = lambda lease: None) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        *,
+        every: float,
+        lease: timedelta,
+        time_out: Callable[[Lease], None] = lambda lease: None,
+        look: Callable[[], float] = lambda: 3600.0,
+    ) -> None:
         self._store = store
         self._every = every
         self._lease = lease
         self._time_out = time_out
+        self._look = look
+        self._next_look = 0.0  # on the monotonic clock
         self._turn = Condition()  # guards what follows
         self._held: dict[int, Lease] = {}
         self._deadlines: dict[Lease, float] = {}  # on the monotonic clock
@@ -48,6 +59,11 @@ class Heartbeat:
             self._stopped = True
             self._turn.notify_all()
         self._thread.join()
+
+    @property
+    def beats(self) -> bool:
+        """Whether it was started."""
+        return self._thread.ident is not None
 
     def hold(self, *leases: Lease) -> None:
         """Renew these leases from now on."""
@@ -99,6 +115,8 @@ class Heartbeat:
             while self._wait(next_beat):
                 for lease in self._overdue():
                     self._time_out(lease)
+                if time.monotonic() >= self._next_look:
+                    self._next_look = time.monotonic() + self._look()
                 if time.monotonic() >= next_beat:
                     self.beat()
                     next_beat = time.monotonic() + self._every
@@ -110,7 +128,7 @@ class Heartbeat:
         """Wait until the next beat or the next deadline, whichever comes first; False when there is to be no more of either."""
         with self._turn:
             while not self._stopped:
-                until = min(next_beat, *self._deadlines.values()) if self._deadlines else next_beat
+                until = min(next_beat, self._next_look, *self._deadlines.values())
                 left = until - time.monotonic()
                 if left <= 0:
                     return True

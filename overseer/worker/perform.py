@@ -1,22 +1,34 @@
 """Running one handler, on whatever thread or process it is: what goes in and what comes out can travel.
 
-Nothing a handler raises gets past this module, except what is meant for the worker itself.
+Whatever a handler raises is an error of its job, in every place where handlers run. The one exception is what a signal raises on the
+main thread in order to end the worker.
 """
 
 from __future__ import annotations
 
 import pickle
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from overseer.attempt import Job
-from overseer.events import Listeners
-from overseer.handler import Handler, ainvoke, facts_of, invoke, result_of
-
-# SystemExit is a handler's sys.exit(), which is an error of the job. KeyboardInterrupt is meant for the worker.
-CAUGHT: Final = (Exception, SystemExit)
+from overseer.events import Around, Listeners
+from overseer.handler import (
+    Handler,
+    OnThread,
+    RemoteError,
+    RemoteTraceback,
+    ainvoke,
+    class_of,
+    facts_of,
+    invoke,
+    message_of,
+    place_of,
+    result_of,
+)
+from overseer.worker.signals import is_from_signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +39,7 @@ class Performed:
     result: str | None = None  # EDN
     error: BaseException | None = None
     seconds: float = 0.0
-
-
-class RemoteError(Exception):
-    """Stands in for an error of a handler in another process that cannot travel from there; its message names the error."""
+    trace: tuple[str, str | None] | None = None  # of an error in another process: its traceback, and where it was raised
 
 
 def perform(handler: Handler, job: Job, listeners: Listeners) -> Performed:
@@ -40,31 +49,48 @@ def perform(handler: Handler, job: Job, listeners: Listeners) -> Performed:
         with listeners.around(job):
             returned = invoke(handler, job)
         return Performed(facts_of(returned, job), result_of(returned, job), None, time.perf_counter() - started)
-    except CAUGHT as error:
+    except BaseException as error:
+        if is_from_signal(error):
+            raise
         return Performed(error=error, seconds=time.perf_counter() - started)
 
 
-async def aperform(handler: Handler, job: Job, listeners: Listeners) -> Performed:
-    """Run a handler on the event loop; a cancelled one is left to whoever cancelled it."""
+async def aperform(handler: Handler, job: Job, listeners: Listeners, on_thread: OnThread) -> Performed:
+    """Run a handler on the event loop."""
     started = time.perf_counter()
     try:
         with listeners.around(job):
-            returned = await ainvoke(handler, job)
+            returned = await ainvoke(handler, job, on_thread)
         return Performed(facts_of(returned, job), result_of(returned, job), None, time.perf_counter() - started)
-    except CAUGHT as error:
+    except BaseException as error:
         return Performed(error=error, seconds=time.perf_counter() - started)
 
 
-def perform_elsewhere(handler: Handler, job: Job) -> Performed:
-    """Run a handler in a process that is not the worker's, and return what can travel back from there."""
-    performed = perform(handler, job, Listeners())
-    return performed if performed.error is None else Performed(error=_travelling(performed.error), seconds=performed.seconds)
+def perform_elsewhere(handler: Handler, job: Job, around: Sequence[Around] = ()) -> Performed:
+    """Run a handler in a process that is not the worker's, and return what can travel back from there.
+
+    Args:
+        around: contexts for the handler here, from the worker's listeners.
+    """
+    performed = perform(handler, job, Listeners(around=around))
+    error = performed.error
+    if error is None:
+        return performed
+    text = "".join(traceback.format_exception(error))
+    return Performed(error=_travelling(error), seconds=performed.seconds, trace=(text, place_of(error)))
+
+
+def arrived(performed: Performed) -> Performed:
+    """Return what came from another process with the error as it was there: its traceback is its cause."""
+    if performed.error is not None and performed.trace is not None:
+        performed.error.__cause__ = RemoteTraceback(*performed.trace)
+    return performed
 
 
 def _travelling(error: BaseException) -> BaseException:
-    """Return an error that survives the way back, with where it was raised as a note, for its traceback does not."""
+    """Return the error if it survives the way back, or one that stands in for it."""
     try:
-        pickle.loads(pickle.dumps(error))
+        survives = isinstance(pickle.loads(pickle.dumps(error)), BaseException)
     except Exception:
-        return RemoteError(f"{type(error).__module__}.{type(error).__qualname__}: {error}")
-    return error
+        survives = False
+    return error if survives else RemoteError(class_of(error), message_of(error))

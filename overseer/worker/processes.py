@@ -1,7 +1,7 @@
 """An executor of processes of which each can be ended by itself.
 
 The executor of the standard library breaks as a whole when one of its processes dies, and cannot stop what runs. Here a process that
-dies takes only its own call with it, and cancelling a call that runs ends its process.
+dies takes only its own call with it, and cancelling a call that runs ends its process, with whatever the call has started.
 """
 
 from __future__ import annotations
@@ -10,20 +10,24 @@ import multiprocessing
 import os
 import pickle
 import signal
+import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from functools import partial
-from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+
+from overseer.worker.channel import Channel, Gone
+from overseer.worker.child import ANSWER, BEGAN, CALL, END, LogLevels, log_here, serve
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_END: Final = b""
+_GRACE: Final = 5.0  # seconds: how long a process may take to end when it is told to, before it is killed
 
 
 class ProcessDied(Exception):
@@ -35,17 +39,25 @@ class ProcessExecutor(Executor):
 
     Args:
         processes: how many calls may run at a time.
+        start_method: how processes are started: "spawn", "fork" or "forkserver", as in `multiprocessing`.
     """
 
-    def __init__(self, processes: int) -> None:
-        # Not fork: the worker has threads, and an open LMDB environment must not be inherited.
-        self._context = multiprocessing.get_context("spawn")
+    def __init__(self, processes: int, *, start_method: str = "spawn") -> None:
         self._calls: SimpleQueue[tuple[ProcessFuture[Any], bytes] | None] = SimpleQueue()
-        self._slots = [_Slot(self._context, self._calls, f"overseer-process-{n}") for n in range(processes)]
+        context = multiprocessing.get_context(start_method)
+        self._slots = [_Slot(context, self._calls, f"overseer-process-{n}") for n in range(processes)]
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call a function in a process; all of it must be picklable."""
-        future: ProcessFuture[T] = ProcessFuture()
+        return self.start(None, fn, *args, **kwargs)
+
+    def start(self, began: Callable[[], None] | None, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call a function in a process as `submit` does.
+
+        Args:
+            began: called when the process is there and the function begins.
+        """
+        future: ProcessFuture[T] = ProcessFuture(began)
         try:
             call = pickle.dumps((fn, args, kwargs))
         except Exception as error:
@@ -75,10 +87,18 @@ class ProcessExecutor(Executor):
 class ProcessFuture(Future[T]):
     """A future whose `cancel` ends the process, if the call runs already."""
 
-    def __init__(self) -> None:
+    def __init__(self, began: Callable[[], None] | None = None) -> None:
         super().__init__()
+        self._began = began
+        self.has_begun = False
         self.end: Callable[[], None] | None = None
         self.ended = False
+
+    def begin(self) -> None:
+        """Take note that the function begins."""
+        self.has_begun = True
+        if self._began is not None:
+            self._began()
 
     def cancel(self) -> bool:
         """Keep the call from running; one that runs is ended, and its future gives ProcessDied."""
@@ -90,14 +110,40 @@ class ProcessFuture(Future[T]):
         return False
 
 
+class _Child(NamedTuple):
+    """A process, and the channel to it."""
+
+    process: Any  # multiprocessing has a class of processes for each way to start them
+    channel: Channel
+
+    def kill(self) -> None:
+        """End the process, and what it has started, as far as it stands on its own already."""
+        if self.process.exitcode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                if hasattr(os, "killpg"):
+                    os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.kill()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the process has ended, and tell whether it has.
+
+        Not by `join` with a timeout, which waits for the end of a pipe that a process left behind may hold open.
+        """
+        deadline = time.monotonic() + seconds
+        while self.process.is_alive():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+        return True
+
+
 class _Slot:
     """One process, and the thread that feeds it; the process is started when it is first needed, and again when it has died."""
 
     def __init__(self, context: BaseContext, calls: SimpleQueue[tuple[ProcessFuture[Any], bytes] | None], name: str) -> None:
         self._context = context
         self._calls = calls
-        self._process: Any = None
-        self._pipe: Connection | None = None
+        self._child: _Child | None = None
         self._lock = Lock()
         self._current: ProcessFuture[Any] | None = None
         self.thread = Thread(target=self._run, name=name, daemon=True)
@@ -108,11 +154,11 @@ class _Slot:
             future, arguments = call
             if future.set_running_or_notify_cancel():
                 self._answer(future, arguments)
-        if self._pipe is not None:
-            with suppress(OSError):  # it has died meanwhile
-                self._pipe.send_bytes(_END)
-            self._process.join()
-            self._pipe.close()
+        if self._child is not None:
+            with suppress(Gone):  # it has died meanwhile
+                self._child.channel.send(END)
+            self._child.wait(_GRACE)
+            self._bury(self._child)
 
     def cancel(self) -> None:
         """End the call under way, if there is one."""
@@ -121,14 +167,9 @@ class _Slot:
             current.cancel()
 
     def _answer(self, future: ProcessFuture[Any], arguments: bytes) -> None:
-        try:
-            pipe = self._ready_pipe(future)
-            pipe.send_bytes(arguments)
-            worked, value = pickle.loads(pipe.recv_bytes())
-        except (EOFError, OSError) as error:
-            worked, value = False, self._death(error)
-        except Exception as error:
-            worked, value = False, error
+        worked, value = self._outcome(future, arguments)
+        if isinstance(value, ProcessDied) and not future.has_begun and not future.ended:
+            worked, value = self._outcome(future, arguments)  # it may have died of something else, right before the call
         with self._lock:
             self._current = None
         if worked:
@@ -136,81 +177,67 @@ class _Slot:
         else:
             future.set_exception(value)
 
-    def _death(self, error: Exception) -> Exception:
-        """Clear away a process that gave no answer, and return what there is to be said of it."""
-        if self._pipe is None:
-            return ProcessDied(f"no process could be started for it: {error}")
-        self._process.kill()  # it may live, and have closed its pipe
-        self._process.join()
-        self._pipe.close()
-        self._pipe = None
-        return ProcessDied(f"the process that ran it ended with exit code {self._process.exitcode}")
-
-    def _start(self) -> Connection:
-        ours, theirs = self._context.Pipe()
-        self._process = self._context.Process(target=_serve, args=(theirs,), name=self.thread.name, daemon=True)  # type: ignore[attr-defined]
+    def _outcome(self, future: ProcessFuture[Any], arguments: bytes) -> tuple[bool, Any]:
+        """Return whether a call has worked, and its answer or its error."""
         try:
-            self._process.start()
-        except BaseException:
+            return self._ask(self._ready_child(future), future, arguments)
+        except Gone:
+            return False, self._death()
+        except BaseException as error:
+            return False, error
+
+    def _ask(self, child: _Child, future: ProcessFuture[Any], arguments: bytes) -> tuple[bool, Any]:
+        """Send a call, and wait for its answer; what the process logs meanwhile is logged here."""
+        child.channel.send(CALL, arguments)
+        while (message := child.channel.receive())[0] != ANSWER:
+            if message[0] == BEGAN:
+                future.begin()
+            else:
+                log_here(message[1])
+        worked, value = pickle.loads(message[1])
+        return worked, value
+
+    def _death(self) -> Exception:
+        """Clear away a process that gave no answer, and return what there is to be said of it."""
+        child, self._child = self._child, None
+        assert child is not None, "it was asked"
+        self._bury(child)
+        return ProcessDied(f"the process that ran it ended with exit code {child.process.exitcode}")
+
+    def _bury(self, child: _Child) -> None:
+        """End a process that may live, and have closed its end of the channel."""
+        child.kill()
+        child.wait(_GRACE)
+        child.channel.close()
+
+    def _start(self) -> _Child:
+        ours, theirs = socket.socketpair()
+        words = {"target": serve, "args": (theirs, os.getpid(), LogLevels.here()), "name": self.thread.name, "daemon": True}
+        process = self._context.Process(**words)  # type: ignore[attr-defined]
+        try:
+            process.start()
+        except BaseException as error:
             ours.close()
-            raise
+            raise ProcessDied(f"no process could be started for it: {error}") from error
         finally:
             theirs.close()
-        return ours
+        return _Child(process, Channel(ours, process.pid, process.is_alive))
 
-    def _ready_pipe(self, future: ProcessFuture[Any]) -> Connection:
-        if self._pipe is not None and not self._process.is_alive():
-            self._pipe.close()
-            self._pipe = None
-        if self._pipe is None:
-            self._pipe = self._start()
+    def _ready_child(self, future: ProcessFuture[Any]) -> _Child:
+        if self._child is not None and not self._child.process.is_alive():
+            self._bury(self._child)
+            self._child = None
+        if self._child is None:
+            self._child = self._start()
         with self._lock:
             self._current = future
         future.end = partial(self._kill, future)
         if future.ended:  # cancelled before there was anything to end
             future.end()
-        return self._pipe
+        return self._child
 
     def _kill(self, future: ProcessFuture[Any]) -> None:
         """End the process, if it still runs that call and not the next."""
         with self._lock:
-            if self._current is future:
-                self._process.kill()
-
-
-def _serve(pipe: Connection) -> None:
-    """Answer calls until told to end, or until the worker is gone."""
-    # Signals are sent to the whole group of a terminal; the worker decides what becomes of its handlers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    Thread(target=_end_with_worker, name="overseer-orphan", daemon=True).start()
-    try:
-        while (call := pipe.recv_bytes()) != _END:
-            pipe.send_bytes(_answer_to(call))
-    except (EOFError, ConnectionError):
-        os._exit(0)
-
-
-def _end_with_worker() -> None:
-    """End this process when its worker is gone, in the middle of whatever it runs: others will be given the job."""
-    worker = multiprocessing.parent_process()
-    assert worker is not None, "it was started by a worker"
-    worker.join()
-    os._exit(1)
-
-
-def _answer_to(call: bytes) -> bytes:
-    try:
-        function, arguments, words = pickle.loads(call)
-        return pickle.dumps((True, function(*arguments, **words)))
-    except BaseException as error:
-        return _packed(error)
-
-
-def _packed(error: BaseException) -> bytes:
-    try:
-        packed = pickle.dumps((False, error))
-        pickle.loads(packed)
-    except Exception:
-        return pickle.dumps((False, RuntimeError(f"{type(error).__qualname__}: {error}")))
-    return packed
+            if self._current is future and self._child is not None:
+                self._child.kill()

@@ -175,9 +175,20 @@ def test_a_list_that_is_returned_is_tx_data_after_what_was_asserted_on_the_way()
     assert [[":db/add", "a", ":n", 1], {":n": 2}, {":n": 3}] == facts_of([{":n": 3}], job)
 
 
-@pytest.mark.parametrize("result", [None, 5, "text", {":a": 1}, {1, 2}])
-def test_any_other_value_that_is_returned_is_not_kept(result):
+@pytest.mark.parametrize("result", [None, 5, "text", True, 2.5, b"bytes", a_job()])
+def test_a_single_value_that_is_returned_is_not_kept(result):
     assert [] == facts_of(result, a_job())
+
+
+@pytest.mark.parametrize(
+    "result",
+    [{":a": 1}, {1, 2}, frozenset(), (n for n in ()), map(len, []), zip([]), filter(None, [])],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_collection_that_is_no_tx_data_is_rejected_for_it_would_be_lost(result):
+    with pytest.raises(HandlerError) as caught:
+        facts_of(result, a_job())
+    assert (":job.error/bad-return", "j", type(result).__name__) == (caught.value.code, caught.value.job, caught.value.returned)
 
 
 def test_a_job_reads_like_a_mapping_of_its_attributes():

@@ -269,13 +269,6 @@ def test_handlers_elsewhere_cannot_reach_a_store_in_memory_and_say_so(conn):
     assert "a store in a file" in failure
 
 
-def test_a_handler_that_cannot_travel_fails_its_job_with_the_reason(stored):
-    stored.transact([job_txn(":a")])
-    run(stored, {":a": lambda job: None}, executor="processes")
-    [failure] = told(stored, ":job/failure")
-    assert "pickle" in failure
-
-
 def test_a_handler_in_another_process_sees_that_its_lease_is_lost(stored):
     began = threading.Event()
     stored.transact([job_txn(":a", id="j"), job_txn(":b")])

@@ -67,10 +67,10 @@ def test_a_result_that_cannot_be_kept_fails_its_job_with_its_name(conn, value, s
     assert ":a j" in failure
 
 
-def test_other_values_that_a_handler_returns_are_not_kept(conn):
+def test_a_number_that_a_handler_returns_is_not_kept_and_a_dict_fails_its_job(conn):
     conn.transact([job_txn(":a"), job_txn(":b")])
     drain(conn, {":a": lambda job: 42, ":b": lambda job: {"rows": 1}})
-    assert {":a": FINISHED, ":b": FINISHED} == statuses(conn)
+    assert {":a": FINISHED, ":b": FAILED} == statuses(conn)
     assert [] == told(conn, ":job/result")
 
 

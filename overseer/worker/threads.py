@@ -1,0 +1,84 @@
+"""Threads for handlers, which hold up neither the end of the worker nor that of the program.
+
+The threads of the standard library's executor are waited for when the interpreter ends, even those whose function hangs. A worker gives
+the job of such a handler back, or has failed it already, so nobody waits for its thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_Call = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+
+class DaemonThreads(ThreadPoolExecutor):
+    """Runs calls on up to so many daemon threads. It is a ThreadPoolExecutor only because event loops take nothing else.
+
+    Args:
+        threads: how many calls may run at a time; a thread is started when there is a call for it.
+        name: of the threads.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        super().__init__(threads)  # starts no thread
+        self._name = name
+        self._most = threads
+        self._begun = 0
+        self._idle = 0
+        self._growing = Lock()  # guards the two counts
+        self._queue: SimpleQueue[_Call | None] = SimpleQueue()
+        self._is_down = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call a function on a thread."""
+        if self._is_down:
+            raise RuntimeError("the threads were told to end")
+        future: Future[T] = Future()
+        with self._growing:
+            grows = not self._idle and self._begun < self._most
+            if grows:
+                self._begun += 1
+            elif self._idle:
+                self._idle -= 1
+        self._queue.put((future, fn, args, kwargs))
+        if grows:
+            Thread(target=self._work, name=f"{self._name}-{self._begun}", daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the threads end after their calls; nobody waits for them.
+
+        Args:
+            wait: without effect.
+        """
+        self._is_down = True
+        if cancel_futures:
+            with suppress(Empty):
+                while True:
+                    call = self._queue.get_nowait()
+                    if call is not None:
+                        call[0].cancel()
+        for _ in range(self._begun):
+            self._queue.put(None)
+
+    def _work(self) -> None:
+        while (call := self._queue.get()) is not None:
+            future, function, arguments, words = call
+            if future.set_running_or_notify_cancel():
+                try:
+                    value = function(*arguments, **words)
+                except BaseException as error:
+                    future.set_exception(error)
+                else:
+                    future.set_result(value)
+            del call, future, function, arguments, words  # what they hold may be large, and the next call may be long in coming
+            with self._growing:
+                self._idle += 1
