@@ -17,6 +17,7 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Final, NoReturn, TypeAlias
@@ -24,6 +25,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 from pyrsistent import PMap, pmap
 
 from factstore.errors import ReadError
+from factstore.exact import set_of, strict
 from factstore.numerals import MAX_DIGITS, from_digits
 from factstore.quoting import described, quoted
 from factstore.values import Keyword, Symbol, Uri
@@ -178,12 +180,14 @@ class _Reader:
             self.refuse(f"expected values that Python can hash in {opener} … }}, got: {error}", frame.at)
 
     def hashed(self, frame: _Frame) -> Any:
-        """Return the set or map of a frame; two keys that Python cannot tell apart are refused."""
+        """Return the set or map of a frame; two keys of a map that Python cannot tell apart are refused."""
         items = frame.items
         if frame.opener == "#{":
-            elements = frozenset(items)
+            elements: AbstractSet[Any] = frozenset(items)
+            if len(elements) != len(items):  # twice the same, or alike to Python only
+                elements = set_of(items)
             if len(elements) != len(items):
-                self.refuse(_twice("a set", items), frame.at)
+                self.refuse(_twice("a set", items, strict), frame.at)
             return elements
         if len(items) % 2:
             self.refuse(f"expected a value for every key of a map, got an odd number of forms, {len(items)}", frame.at)
@@ -291,15 +295,15 @@ def _unfinished(frame: _Frame, found: str) -> str:
     return f"expected {_CLOSERS[frame.opener]} to close {frame.opener}, got {found}"
 
 
-def _twice(kind: str, items: list[Hashable]) -> str:
+def _twice(kind: str, items: list[Hashable], key: Callable[[Any], Any] = lambda item: item) -> str:
     seen: dict[Hashable, Any] = {}
     for item in items:
-        if item in seen:
-            first = seen[item]
+        if key(item) in seen:
+            first = seen[key(item)]
             if type(first) is type(item):
                 return f"{kind} holds {quoted(item)} twice"
             return f"{kind} holds {described(first)} and {described(item)}, which are equal in Python"
-        seen[item] = item
+        seen[key(item)] = item
     raise AssertionError("called only when two items are equal")
 
 

@@ -72,8 +72,9 @@ def q(
         max_rows: more rows than this at any step, the last included, stop the query.
         cancel: a `threading.Event` or its like; once it is set, by any thread, the query is stopped.
         cache: where answers are kept and looked for.
-    Returns: for `:find ?a ?b` a set of tuples, with `:order-by` a list of them; for `[?a ...]` a list, for `[?a ?b]` a tuple
-        or None, for `?a .` the value or None; with `:keys`, `:strs` or `:syms` dicts in the place of tuples.
+    Returns: for `:find ?a ?b` a set of tuples; with `:order-by`, or with `:with` and no aggregate, a list of them. Rows that only their
+        types tell apart, (0,) and (0.0,), are both there, as tuples that compare by type (`factstore.exact`). For `[?a ...]` a list, for
+        `[?a ?b]` a tuple or None, for `?a .` the value or None; with `:keys`, `:strs` or `:syms` dicts in the place of tuples.
     Raises: QueryError(:db.error/invalid-query, :db.error/insufficient-binding, :db.error/invalid-inputs,
         :db.error/unknown-attribute, :db.error/unknown-function, :db.error/unknown-rule, :db.error/unknown-source,
         :db.error/function-failed); QueryStopped(:db.error/query-timeout, :db.error/query-too-large, :db.error/query-cancelled).

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from factstore.exact import set_of
 from factstore.query import algebra
 from factstore.query.functions import FUNCTIONS, compare
 from factstore.query.orders import order_of
@@ -50,10 +51,6 @@ def _median(values: list[Any]) -> Any:
         return ordered[middle]
     total = _add(ordered[middle - 1], ordered[middle])
     return total // 2 if type(total) is int and total % 2 == 0 else total / 2
-
-
-def _distinct(values: list[Any]) -> frozenset[Any]:
-    return frozenset(values)
 
 
 def _unique(values: list[Any]) -> list[Any]:
@@ -101,8 +98,8 @@ AGGREGATES: Final[Mapping[str, Callable[..., Any]]] = {
     "stddev": _deviation,
     "min": _least,
     "max": _greatest,
-    "distinct": _distinct,
-    "set": _distinct,
+    "distinct": set_of,
+    "set": set_of,
     "rand": _random,
     "sample": _sample,
 }

@@ -233,11 +233,13 @@ class Query:
     names: frozenset[str] = field(init=False)  # the variables that the answer is made of
     side_names: frozenset[str] = field(init=False)  # those that aggregates, pulls and :having take besides, from inputs
     aggregates: bool = field(init=False)  # whether any element is one
+    is_bag: bool = field(init=False)  # whether rows may be equal: `:with` tells them apart, and no aggregate takes them together
     pulls: bool = field(init=False)  # whether the answer holds pulled maps, which Python cannot hash
     memo: dict[str, Any] = field(default_factory=dict, repr=False)  # what later stages worked out of this query
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "aggregates", any(isinstance(element, Aggregate) for element in self.elements))
+        object.__setattr__(self, "is_bag", bool(self.with_names) and not self.aggregates)
         object.__setattr__(self, "pulls", any(isinstance(element, PullExpression) for element in self.elements))
         object.__setattr__(self, "names", frozenset(element.name for element in self.elements) | frozenset(self.with_names))
         object.__setattr__(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -403,7 +404,7 @@ class Facts:
     def _value_column(self, attribute: Attribute, values: Array) -> Column:
         """Return the values of a whole column, as numbers of a dictionary where that pays."""
         kind = kind_of(attribute)
-        if values.dtype == object and kind in PLAIN:
+        if values.dtype == object and kind in PLAIN and kind is not Decimal:  # 1.0M and 1.00M are equal, and each stays as it is
             coded = derived.dictionary_of(values)
             if coded is not None:
                 return Column(kind, *coded)

@@ -2,7 +2,8 @@
 
     rows, each once → groups and their aggregates → having → order, offset and limit → pulled maps → the shape that was asked for
 
-A relation is a set of tuples; a list of them when it is ordered or holds pulled maps, which Python cannot hash.
+A relation is a set of tuples; a list of them when it is ordered, when `:with` keeps equal rows apart, and when it holds pulled maps,
+which Python cannot hash.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def answer(query: Query, relation: Relation, context: Context, solve: Solve) -> 
     columns = found(query, relation, context, solve)
     if query.pulls:
         columns = pulled(query, columns, relation.constants, context)
-    elif query.shape == RELATION and query.keys is None and not query.order:
+    elif query.shape == RELATION and query.keys is None and not query.order and not query.is_bag:
         return _hashed(columns)
     return shaped(query, [column.values() for column in columns])
 
@@ -223,7 +224,7 @@ def shaped(query: Query, columns: list[list[Any]]) -> Any:
         return columns[0][0] if columns[0] else None
     if query.shape == TUPLE:
         return tuple(column[0] for column in columns) if columns[0] else None
-    return list(zip(*columns, strict=True)) if query.order or columns[0] else set()
+    return list(zip(*columns, strict=True)) if query.order or query.is_bag or columns[0] else set()
 
 
 def _hashed(columns: list[Column]) -> Any:

@@ -10,7 +10,7 @@ import operator
 import random
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -18,7 +18,8 @@ from itertools import pairwise
 from typing import Any, Final
 
 from factstore import edn
-from factstore.query.relation import frozen, strict
+from factstore.exact import set_of, strict
+from factstore.query.relation import frozen
 from factstore.quoting import described, quoted
 from factstore.values import Keyword, Symbol, plain
 
@@ -298,18 +299,32 @@ def _index_of(text: str, part: str) -> int | None:
 # -- collections
 
 
+def _elements(value: Any) -> Collection[Any]:
+    """Return the elements of a collection: of nil none, of a map its pairs."""
+    if value is None:
+        return ()
+    return tuple(value.items()) if isinstance(value, Mapping) else value
+
+
 def _count(value: Any) -> int:
     return 0 if value is None else len(value)
 
 
 def _get(holder: Any, key: Any, default: Any = None) -> Any:
     if isinstance(holder, Mapping):
-        return holder.get(key, default)
+        return holder.get(key, default) if _is_key(holder, key) else default
     if isinstance(holder, Set):
         return key if contains(holder, key) else default
     if isinstance(holder, Sequence) and type(key) is int and 0 <= key < len(holder):
         return holder[key]
     return default
+
+
+def _is_key(holder: Mapping[Any, Any], key: Any) -> bool:
+    """Tell whether a map has a key: a number of the same type, and a keyword also where the map has the text of it."""
+    if type(key) not in _NUMBERS and type(key) is not bool:
+        return key in holder
+    return key in holder and any(strict(each) == strict(key) for each in holder)
 
 
 def get_by_keyword(key: str, holder: Any, default: Any = None) -> Any:
@@ -320,7 +335,7 @@ def get_by_keyword(key: str, holder: Any, default: Any = None) -> Any:
 def contains(holder: Any, key: Any) -> bool:
     """Tell whether a map has a key, a set an element, or a vector or string a place."""
     if isinstance(holder, Mapping):
-        return key in holder
+        return _is_key(holder, key)
     if isinstance(holder, Set):
         # Python takes 1, 1.0 and true for one element, and "a" for :a; only where that can be does the set have to be looked through.
         doubtful = type(key) in (int, float, bool) or (isinstance(key, str) and key.startswith(":"))
@@ -331,7 +346,7 @@ def contains(holder: Any, key: Any) -> bool:
 
 
 def _in(value: Any, holder: Any) -> bool:
-    return contains(holder if isinstance(holder, Set) else frozenset(map(frozen, holder)), frozen(value))
+    return contains(holder if isinstance(holder, Set) else set_of(map(frozen, holder)), frozen(value))
 
 
 def _tuple(*values: Any) -> tuple[Any, ...]:
@@ -420,15 +435,15 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "get": _get,
     "contains?": contains,
     "vector": lambda *values: values,
-    "vec": lambda x: tuple(x or ()),
+    "vec": lambda x: tuple(_elements(x)),
     "list": lambda *values: values,
-    "set": lambda x: frozenset(x or ()),
+    "set": lambda x: set_of(map(frozen, _elements(x))),
     "hash-map": _hash_map,
     "range": lambda *bounds: tuple(range(*bounds)),
-    "first": lambda x: next(iter(x or ()), None),
-    "second": lambda x: _get(tuple(x or ()), 1),
-    "last": lambda x: tuple(x or (None,))[-1],
-    "rest": lambda x: tuple(x or ())[1:],
+    "first": lambda x: next(iter(_elements(x)), None),
+    "second": lambda x: _get(tuple(_elements(x)), 1),
+    "last": lambda x: next(reversed(tuple(_elements(x))), None),
+    "rest": lambda x: tuple(_elements(x))[1:],
     "nth": lambda x, i: x[i],
     "keys": lambda x: tuple(x),
     "vals": lambda x: tuple(x.values()),

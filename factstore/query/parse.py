@@ -39,7 +39,7 @@ def parse_query(form: Any) -> Query:
         shape=find.shape,
         elements=find.elements,
         columns=find.columns,
-        with_names=tuple(_variable(part, dialect, ":with") for part in sections.get(":with", ())),
+        with_names=_with_names(sections, find, dialect),
         inputs=_inputs(sections.get(":in"), dialect, find),
         clauses=parse_clauses(sections.get(":where", []), dialect),
         keys=parse_keys(sections, find, dialect),
@@ -90,6 +90,15 @@ def _variable(form: Any, dialect: Dialect, where: str) -> str:
     if name is None:
         raise invalid(f"{where} holds variables only, got {shown(form)}", form)
     return name
+
+
+def _with_names(sections: dict[str, Any], find: Find, dialect: Dialect) -> tuple[str, ...]:
+    names = tuple(_variable(part, dialect, ":with") for part in sections.get(":with", ()))
+    known = {element.name for element in find.elements}
+    repeated = [name for i, name in enumerate(names) if name in known or name in names[:i]]
+    if repeated:
+        raise invalid(f":with adds variables to those of :find, and {repeated[0]} is there already", sections[":with"])
+    return names
 
 
 def _inputs(parts: list[Any] | None, dialect: Dialect, find: Find) -> tuple[Input, ...]:

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from factstore.exact import strict as strict
 from factstore.values import INSTANT, LONG_MAX, LONG_MIN, OWN_TYPES, micros_to_instant, plain
 
 Array: TypeAlias = NDArray[Any]
@@ -56,24 +57,6 @@ def given(value: Any) -> Any:
         return tuple(map(given, value)) if value.ndim else given(value[()])
     eid = getattr(value, "eid", None)
     return eid if type(eid) is int else plain(value)
-
-
-def strict(value: Any) -> Any:
-    """Return a key that is equal for two values exactly if they are the same value of the same type."""
-    kind = type(value)
-    if kind is tuple or kind is list:
-        return tuple, tuple(map(strict, value))
-    if isinstance(value, Mapping):
-        return dict, frozenset((strict(key), strict(part)) for key, part in value.items())
-    if kind is frozenset or kind is set:
-        return frozenset, frozenset(map(strict, value))
-    if isinstance(value, datetime):
-        return datetime, value
-    try:
-        hash(value)
-    except TypeError:
-        return kind, id(value)
-    return kind, value
 
 
 def written(value: Any) -> Any:

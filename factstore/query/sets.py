@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from factstore.exact import rows_apart
 from factstore.query.relation import Array, Column
 
 _COLLECTING_COSTS: Final = 4_096  # rows from which the collector would look at tuples while they are made
@@ -27,10 +28,18 @@ _LENGTH_SALT: Final = _FIFTH ^ np.uint64(3527539)
 
 
 def set_of_rows(columns: Sequence[Column]) -> set[tuple[Any, ...]]:
-    """Return the rows of columns of one length as a set.
+    """Return the rows of columns of one length, no two of which are the same row, as a set.
 
+    Rows that Python takes for one although their types differ are kept apart, as `ExactRow`s.
     Raises: TypeError for a value that Python cannot hash.
     """
+    found = _set_of_rows(columns)
+    if len(found) < columns[0].size:
+        return rows_apart(zip(*(column.values() for column in columns), strict=True))
+    return found
+
+
+def _set_of_rows(columns: Sequence[Column]) -> set[tuple[Any, ...]]:
     size = columns[0].size
     if size < _COLLECTING_COSTS:
         return set(zip(*(column.values() for column in columns), strict=True))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Set
 from typing import Any, Final
 
 from tests.conformance.case import CaseError, Outcome, World
@@ -109,7 +109,7 @@ def canonical(value: Any, of_vector: Callable[[list[Hashable]], Hashable]) -> Ha
         return "map", frozenset((exact(key), canonical(item, of_vector)) for key, item in value.items())
     if isinstance(value, list | tuple):
         return "vector", of_vector([canonical(item, of_vector) for item in value])
-    if isinstance(value, set | frozenset):
+    if isinstance(value, Set):
         return "set", frozenset(canonical(item, of_vector) for item in value)
     if isinstance(value, float):
         return type(value).__name__, "nan" if math.isnan(value) else value
@@ -117,7 +117,7 @@ def canonical(value: Any, of_vector: Callable[[list[Hashable]], Hashable]) -> Ha
 
 
 def frozenset_of(value: Any) -> frozenset[Any]:
-    if not isinstance(value, frozenset):
+    if not isinstance(value, Set):
         raise CaseError(f"expected a set, got {value!r}")
     return value
 

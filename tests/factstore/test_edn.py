@@ -13,6 +13,7 @@ import pytest
 from factstore import edn
 from factstore.edn.write import MAX_DEPTH
 from factstore.errors import FactStoreError, ReadError
+from factstore.exact import ExactSet
 from factstore.numerals import MAX_DIGITS
 from factstore.values import Keyword, Symbol, Uri
 
@@ -72,6 +73,9 @@ IDENTITIES: list[tuple[str, Any]] = [
 
 # text, its value; written differently
 READINGS: list[tuple[str, Any]] = [
+    ("#{1 true 1.0}", ExactSet([1, True, 1.0])),
+    ('#{:a ":a" #{a "a"}}', ExactSet([K(":a"), ":a", ExactSet([S("a"), "a"])])),
+    ("{#{0 0.0} 1}", {ExactSet([0, 0.0]): 1}),
     (" , 1 ,, ", 1),
     ("; a comment\n1 ; another", 1),
     ("[1,2\n,3]", [1, 2, 3]),
@@ -121,9 +125,10 @@ REFUSALS: list[tuple[str, int, int, str]] = [
     ("{:a 1 :b}", 1, 1, "a value for every key"),
     ("{:a 1 :a 2}", 1, 1, "a map holds :a twice"),
     ("[#{1 2 1}]", 1, 2, "a set holds 1 twice"),
-    ("#{1 true}", 1, 1, "1 (int) and True (bool), which are equal in Python"),
+    ("#{1 true 1}", 1, 1, "a set holds 1 twice"),
+    ("{1 :a true :b}", 1, 1, "1 (int) and True (bool), which are equal in Python"),
     ("{1 :a 1.0 :b}", 1, 1, "1 (int) and 1.0 (float)"),
-    ('#{:a ":a"}', 1, 1, "(Keyword) and ':a' (str)"),
+    ('{:a 1 ":a" 2}', 1, 1, "(Keyword) and ':a' (str)"),
     ("#:a{:b 1 :a/b 2}", 1, 1, "two keys become the same"),
     ("#:a [1]", 1, 1, "expected a map"),
     ("007", 1, 1, "expected a number"),

@@ -174,8 +174,13 @@ CASES: list[tuple[Built[Any], str, Any]] = [
     ),
     (
         find(P.city.name, count(P), sum_(P.year_born)).with_(P).order_by(desc(count(P))),
-        "[:find ?p-city-name (count ?p) (sum ?p-year-born) :with ?p :where [?p :person/city ?p-city] [?p-city :city/name ?p-city-name] [?p :person/year-born ?p-year-born] :order-by (count ?p) :desc]",
+        "[:find ?p-city-name (count ?p) (sum ?p-year-born) :where [?p :person/city ?p-city] [?p-city :city/name ?p-city-name] [?p :person/year-born ?p-year-born] :order-by (count ?p) :desc]",
         [("Rome", 2, 3960), ("Oslo", 1, 1985)],
+    ),
+    (
+        find(P.city.name, sum_(P.year_born)).with_(P, P).order_by(P.city.name),
+        "[:find ?p-city-name (sum ?p-year-born) :with ?p :where [?p :person/city ?p-city] [?p-city :city/name ?p-city-name] [?p :person/year-born ?p-year-born] :order-by ?p-city-name :asc]",
+        [("Oslo", 1985), ("Rome", 3960)],
     ),
     (
         find(P.city.name, named(count(P), "size")).having(named(count(P), "size") > 1),

@@ -169,7 +169,6 @@ def test_a_keyword_is_called_as_a_function(call: str, holder: Any, expected: Any
 
 def test_a_keyword_that_is_called_is_told_from_a_lookup_ref(db: Database) -> None:
     assert {(1,)} == q("[:find ?x :in ?x ?m :where [(:a ?m)]]", 1, {":a": 1})
-    assert "Ann" == q("[:find ?n . :in $ ?e :where [(:x/name ?e) ?n]]", db, factstore.entity(db, [":x/id", 1]))
     assert 1 == q([":find", "?v", ".", ":in", "?m", ":where", [(":a", "?m"), "?v"]], {":a": 1})
     assert "Ann" == q([":find", "?n", ".", ":where", [(":x/id", 1), ":x/name", "?n"]], db)
 

@@ -43,7 +43,7 @@ def slow(value: Any) -> bool:
         (CROSS, (MANY, MANY, MANY)),
         ("[:find ?n :in % :where (from ?n)]", (COUNTING,)),
         ("[:find ?x :in [?x ...] ?slow :where [(?slow ?x)]]", (range(100_000), slow)),
-        ("[:find (?slow ?x) . :with ?x :in [?x ...] ?slow :where [(?slow ?x)]]", (range(100_000), slow)),
+        ("[:find (?slow ?x) . :in [?x ...] ?slow :where [(?slow ?x)]]", (range(100_000), slow)),
         ("[:find ?n :in $ % [?q ...] :where [(q ?q $) [[?n]]]]", (MANY, [], ["[:find ?a :where [?a] [?b] [?c] [(> ?a ?b ?c)]]"])),
     ],
     ids=["join", "rule", "function", "aggregate", "subquery"],

@@ -49,7 +49,7 @@ class Built(Generic[R]):
         return replace(self, inputs=(*self.inputs, *inputs))
 
     def with_(self, *terms: Any) -> Self:
-        """Return the query with what else tells rows apart before aggregates see them."""
+        """Return the query with what else tells rows apart, for aggregates; without any, the answer is a list with equal rows in it."""
         return replace(self, withs=(*self.withs, *terms))
 
     def having(self, *conditions: bool) -> Self:
@@ -109,7 +109,8 @@ class Built(Generic[R]):
     def _write(self, given: Given) -> list[Any]:
         writer = Writer(given)
         elements = [writer.element(each) for each in self.elements]
-        withs = [writer.term(each) for each in self.withs]
+        told_apart = variables_in(elements)  # by what is found
+        withs = [term for term in dict.fromkeys(writer.term(each) for each in self.withs) if term not in told_apart]
         inputs = [writer.input(each) for each in self.inputs]
         writer.conditions(self.conditions)
         after = HavingWriter(given, writer)

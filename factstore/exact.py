@@ -1,0 +1,115 @@
+"""Values told apart by their types. To Python 0, 0.0 and False are one value, and so are "a" and the symbol a; to a store they are not.
+
+Collections stay Python's own as long as Python's equality does them no harm. Only where two elements are equal to Python and of
+different types does an `ExactRow` take the place of a tuple, or an `ExactSet` that of a frozenset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from typing import Any
+
+
+def strict(value: Any) -> Any:
+    """Return a key that is equal for two values exactly if they are the same value of the same type."""
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return tuple, tuple(map(strict, value))
+    if isinstance(value, Mapping):
+        return dict, frozenset((strict(key), strict(part)) for key, part in value.items())
+    if kind is frozenset or kind is set or kind is ExactSet:
+        return frozenset, frozenset(map(strict, value))
+    if isinstance(value, datetime):
+        return datetime, value
+    if kind is ExactRow:
+        return tuple, tuple(map(strict, value))
+    try:
+        hash(value)
+    except TypeError:
+        return kind, id(value)
+    return kind, value
+
+
+class ExactRow(tuple[Any, ...]):
+    """A row of an answer that equals other tuples only if the types of all values are the same too.
+
+    >>> ExactRow((0, "a")) == (0, "a"), ExactRow((0, "a")) == (0.0, "a"), (False, "a") in {ExactRow((0, "a"))}
+    (True, False, False)
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, tuple) and strict(tuple(self)) == strict(tuple(other))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = tuple.__hash__  # that of an equal tuple, so that either finds the other in a set
+
+
+class ExactSet(AbstractSet[Any]):
+    """An immutable set whose elements are told apart by their types too.
+
+    >>> found = ExactSet([0, 0.0, False, 0])
+    >>> found, len(found), True in found, 0.0 in found
+    (ExactSet([0, 0.0, False]), 3, False, True)
+    """
+
+    __slots__ = ("_elements",)
+
+    def __init__(self, elements: Iterable[Any] = ()) -> None:
+        self._elements: dict[Any, Any] = {}
+        for element in elements:
+            self._elements.setdefault(strict(element), element)
+
+    def __contains__(self, element: object) -> bool:
+        return strict(element) in self._elements
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._elements.values())
+
+    def __len__(self) -> int:
+        return len(self._elements)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AbstractSet) and len(self) == len(other) and self._elements.keys() == set(map(strict, other))
+
+    def __le__(self, other: AbstractSet[Any]) -> bool:
+        return self._elements.keys() <= ExactSet(other)._elements.keys() if isinstance(other, AbstractSet) else NotImplemented
+
+    def __sub__(self, other: AbstractSet[Any]) -> ExactSet:
+        left_out = ExactSet(other)
+        return ExactSet(element for element in self if element not in left_out)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._elements))
+
+    def __repr__(self) -> str:
+        return f"ExactSet({list(self)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ExactSet, (list(self),)
+
+
+def set_of(elements: Iterable[Any]) -> AbstractSet[Any]:
+    """Return elements as a frozenset; as an ExactSet where Python would take two of them for one, or can hash one of them not at all."""
+    elements = list(elements)
+    try:
+        found = frozenset(elements)
+    except TypeError:
+        return ExactSet(elements)
+    if len(found) == len(elements):
+        return found
+    exact = ExactSet(elements)
+    return found if len(exact) == len(found) else exact
+
+
+def rows_apart(rows: Iterable[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
+    """Return rows as a set, those that Python would take for one as ExactRows."""
+    alike: dict[tuple[Any, ...], dict[Any, tuple[Any, ...]]] = {}
+    for row in rows:
+        alike.setdefault(row, {}).setdefault(strict(row), row)
+    return {row if len(same) == 1 else ExactRow(row) for same in alike.values() for row in same.values()}
