@@ -17,7 +17,7 @@ import click
 
 import factstore
 from factstore import quoted
-from overseer import operators
+from overseer import cron, operators, queues
 from overseer import status as ask
 from overseer.errors import HandlerError
 from overseer.job import STATUSES
@@ -63,14 +63,23 @@ operators.add_to(main)
 @click.option("--batch", type=int, help="Jobs to hold at a time, if more than can run.")
 @click.option("-v", "--verbose", is_flag=True, help="Log each job.")
 @click.option("--log-json", is_flag=True, help="Log lines of JSON.")
+@click.option("--create", is_flag=True, help="Make the store if it is not there; without it, a path where there is none is an error.")
 def worker(
-    handlers: str, uri: str | None, path: str | None, until_idle: bool, lease: float | None, verbose: bool, log_json: bool, **given: Any
+    handlers: str,
+    uri: str | None,
+    path: str | None,
+    until_idle: bool,
+    lease: float | None,
+    verbose: bool,
+    log_json: bool,
+    create: bool,
+    **given: Any,
 ) -> None:
     """Work on jobs with HANDLERS, given as module:name of a mapping from job type to handler."""
     logs.set_up(logging.DEBUG if verbose else logging.INFO, as_json=log_json)
     config = _settings(path, lease, {"store": uri, **given})
     found = load_handlers(handlers)
-    with factstore.connect(config.store) as conn:
+    with factstore.connect(config.store, create=create) as conn:
         running = Worker(conn, found, config)
         _drain_on_signals(running)
         try:
@@ -153,12 +162,11 @@ def status(uri: str, point: int | datetime | None) -> None:
             click.echo(" ".join([f"{type:{width}}", *(f"{row[status]:9,}" for status in STATUSES)]))
         total = ask.counts(db)
         click.echo(" ".join([f"{'total':{width}}", *(f"{total[status]:9,}" for status in STATUSES)]))
-        _show_backlog(ask.backlog(db, at=_time_of(db, point)), _time_of(db, point))
-
-
-def _time_of(db: factstore.Database, point: int | datetime | None) -> datetime:
-    at = db.instant_of(point) if isinstance(point, int) else point
-    return at or datetime.now(UTC)
+        _show_backlog(ask.backlog(db), db.moment or datetime.now(UTC))
+        for name, why in queues.problems(db).items():
+            click.echo(f"queue {name}: {why}")
+        for id, why in cron.problems(db).items():
+            click.echo(f"schedule {id} cannot be enqueued: {why}")
 
 
 def _show_backlog(queues: Mapping[Any, ask.Backlog], now: datetime) -> None:
@@ -190,10 +198,11 @@ def history(uri: str, job: str) -> None:
 @main.command()
 @STORE
 @click.argument("job")
-def explain(uri: str, job: str) -> None:
+@click.option("--as-of", "point", callback=_point, help="A time (ISO 8601 with zone) or a t: explain the job as it was then.")
+def explain(uri: str, job: str, point: int | datetime | None) -> None:
     """Show why JOB is not running, or ran twice, and what it waits for."""
     with factstore.connect(uri, create=False) as conn:
-        found = ask.explain(conn.db(), job)
+        found = ask.explain(conn.db() if point is None else conn.db().as_of(point), job)
         click.echo(f"{found.status.name}: {found.why}")
         for name, jobs in (("jobs", found.jobs), ("in the end", found.roots)):
             if jobs:
@@ -207,7 +216,9 @@ def retry(uri: str, job: str) -> None:
     """Put a failed or aborted JOB back, and the jobs given up on its account."""
     with factstore.connect(uri, create=False) as conn:
         done = JobStore(conn, worker=f"cli {worker_name()}").retry(job)
-        click.echo(f"{job} will run again" if done else f"{job} neither failed nor was aborted")
+        if not done:
+            raise click.ClickException(f"{job} neither failed nor was aborted")
+        click.echo(f"{job} will run again")
 
 
 @main.command()
@@ -218,7 +229,9 @@ def abort(uri: str, job: str, message: str) -> None:
     """Abort a JOB that has not ended, and the jobs that wait for it."""
     with factstore.connect(uri, create=False) as conn:
         done = JobStore(conn, worker=f"cli {worker_name()}").abort(job, message)
-        click.echo(f"{job} is aborted" if done else f"{job} had ended already")
+        if not done:
+            raise click.ClickException(f"{job} had ended already")
+        click.echo(f"{job} is aborted")
 
 
 @main.command()
@@ -227,7 +240,6 @@ def abort(uri: str, job: str, message: str) -> None:
 def pause(uri: str, queue: str) -> None:
     """Let no job of QUEUE start; those that run go on."""
     _set_paused(uri, queue, True)
-    click.echo(f"{queue} is paused")
 
 
 @main.command()
@@ -236,13 +248,19 @@ def pause(uri: str, queue: str) -> None:
 def resume(uri: str, queue: str) -> None:
     """Let the jobs of QUEUE start again."""
     _set_paused(uri, queue, False)
-    click.echo(f"{queue} goes on")
 
 
 def _set_paused(uri: str, name: str, paused: bool) -> None:
     with factstore.connect(uri, create=False) as conn:
         install(conn)
-        conn.transact([settings_of(name, paused=paused), [":db/add", "datomic.tx", ":overseer/by", f"cli {worker_name()}"]])
+        settings, db = settings_of(name, paused=paused), conn.db()
+        known = queues.queues(db).get(settings[":queue/name"])
+        if not paused and (known is None or not known.paused):
+            raise click.ClickException(f"{name} was not paused")
+        conn.transact([settings, [":db/add", "datomic.tx", ":overseer/by", f"cli {worker_name()}"]])
+        click.echo(f"{name} is paused" if paused else f"{name} goes on")
+        if known is None and settings[":queue/name"] not in (named := queues.named(db)):
+            click.echo(f"no job names it; the queues that jobs name are: {', '.join(sorted(named)) or 'none'}", err=True)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice, takewhile
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import factstore
-from factstore import CasFailed, Keyword, ReadError, TransactError, quoted
-from overseer import lookup, txns
+from factstore import CasFailed, Keyword, TransactError, quoted
+from overseer import arguments, lookup, txns
 from overseer.errors import OverseerError
+from overseer.graph import new_id
 from overseer.job import Forms, as_keyword
 from overseer.lookout import Lookout
 
@@ -34,6 +36,8 @@ ALL: Final = Keyword(":schedule.missed/all")  # every one is made up for
 MISSED: Final = (SKIP, LAST, ALL)
 
 _GRACE: Final = timedelta(minutes=1)
+_MOST_GRACE: Final = timedelta(days=36_525)  # a century
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _AT_ONCE: Final = 1000  # occurrences of one schedule to enqueue in one transaction
 # What says when a schedule is due: it counts from the latest change of any of these.
 _TIMING: Final = (":schedule/cron", ":schedule/timezone", ":schedule/paused")
@@ -47,7 +51,7 @@ class Schedule(NamedTuple):
     cron: str
     type: Keyword
     timezone: str
-    args: str  # EDN
+    args: Mapping[str, Any]  # of its jobs
     missed: Keyword
     grace: timedelta
     paused: bool
@@ -92,8 +96,12 @@ def schedule(
     policy = as_keyword(missed, "schedule.missed")
     if policy not in MISSED:
         known = ", ".join(one.name for one in MISSED)
-        raise OverseerError(":job.error/bad-schedule", f"what is missed is treated by one of {known}; got {quoted(missed)}", schedule=id)
+        raise _bad(f"what is missed is treated by one of {known}; got {quoted(missed)}", schedule=id)
+    if not isinstance(id, str) or not id:
+        raise _bad(f"a schedule's id is a text that is not empty, got {quoted(id)}", schedule=id)
     next(iter(nominal_times(cron, timezone, after=datetime(2000, 1, 1, tzinfo=UTC))), None)
+    _check_grace(grace, id)
+    arguments.check(args or {}, of=f"the schedule {id}")
     told = {
         ":schedule/id": id,
         ":schedule/cron": cron,
@@ -101,9 +109,19 @@ def schedule(
         ":schedule/timezone": timezone,
         ":schedule/args": factstore.edn.write({Keyword(key): value for key, value in (args or {}).items()}),
         ":schedule/missed": policy,
-        ":schedule/grace": round(grace / timedelta(milliseconds=1)),
+        ":schedule/grace": round(grace / _MILLISECOND),
     }
     return told if paused is None else {**told, ":schedule/paused": paused}
+
+
+def _bad(why: str, **data: Any) -> OverseerError:
+    return OverseerError(":job.error/bad-schedule", why, **data)
+
+
+def _check_grace(grace: timedelta, id: str) -> timedelta:
+    if not timedelta(0) <= grace <= _MOST_GRACE:
+        raise _bad(f"the grace of the schedule {id} is 0 to {_MOST_GRACE.days:,} days, got {grace}", schedule=id, grace=grace)
+    return grace
 
 
 def nominal_times(cron: str, timezone: str, *, after: datetime) -> Iterator[datetime]:
@@ -114,12 +132,16 @@ def nominal_times(cron: str, timezone: str, *, after: datetime) -> Iterator[date
     Raises: OverseerError(:job.error/bad-schedule) for an expression or a zone that is none.
     """
     # As UTC: two times of one zone compare by what the clock on the wall shows, which goes back once a year.
-    previous = after.astimezone(UTC)
-    for found in _walk(cron, timezone, after):
-        nominal = found.astimezone(UTC)
-        if nominal > previous:  # several local times in the gap are made up for at the same moment
-            yield nominal
-            previous = nominal
+    try:
+        previous = after.astimezone(UTC)
+        for found in _walk(cron, timezone, after):
+            nominal = found.astimezone(UTC)
+            if nominal > previous:  # several local times in the gap are made up for at the same moment
+                yield nominal
+                previous = nominal
+    except ArithmeticError as error:
+        why = f"{quoted(cron)} in the zone {quoted(timezone)} says no times after {after.isoformat()}: {error}"
+        raise _bad(why, cron=cron, timezone=timezone) from error
 
 
 def _walk(cron: str, timezone: str, after: datetime) -> Iterator[datetime]:
@@ -132,9 +154,9 @@ def _walk(cron: str, timezone: str, after: datetime) -> Iterator[datetime]:
         # The same zone is handed back for "UTC" always, which the walk then takes the short way through.
         zone = UTC if timezone == "UTC" else ZoneInfo(timezone)
         return CronSim(cron, after.astimezone(zone))
-    except (CronSimError, ValueError, KeyError, OSError) as error:
+    except (CronSimError, ValueError, LookupError, TypeError, OSError) as error:
         why = f"{quoted(cron)} in the zone {quoted(timezone)} says no times: {error}"
-        raise OverseerError(":job.error/bad-schedule", why, cron=cron, timezone=timezone) from error
+        raise _bad(why, cron=cron, timezone=timezone) from error
 
 
 @lru_cache(maxsize=4096)
@@ -143,31 +165,70 @@ def _next(cron: str, timezone: str, after: datetime) -> datetime | None:
 
 
 def schedules(db: Database) -> list[Schedule]:
-    """Return the schedules of a database, in order of id."""
-    if db.entid(":schedule/id") is None:
-        return []
-    return [found for datom in db.datoms("avet", ":schedule/id") if (found := _read(db, datom.e)) is not None]
+    """Return the schedules of a database, in order of id; those whose facts cannot mean anything are left to `problems`."""
+    found: list[Schedule] = []
+    for eid in _entities(db).values():
+        with suppress(OverseerError):
+            found.extend(filter(None, [_read(db, eid)]))
+    return found
+
+
+def problems(db: Database) -> dict[str, str]:
+    """Return the schedules for which nothing can be enqueued, each with the reason, in order of id."""
+    found: dict[str, str] = {}
+    for id, eid in _entities(db).items():
+        try:
+            schedule = _read(db, eid)
+            if schedule is not None and not schedule.paused:
+                _try(db, schedule)
+        except (OverseerError, TransactError) as error:
+            found[id] = error.message
+    return found
+
+
+def _try(db: Database, schedule: Schedule) -> None:
+    """Raise what would keep the schedule's next job from being enqueued."""
+    nominal = next_time(schedule)
+    if nominal is not None:
+        factstore.with_(db, [_job(schedule, nominal, id=new_id())])
+
+
+def _entities(db: Database) -> dict[str, int]:
+    return {} if db.entid(":schedule/id") is None else {datom.v: datom.e for datom in db.datoms("avet", ":schedule/id")}
 
 
 def _read(db: Database, eid: int) -> Schedule | None:
+    """Return a schedule; None for one that was asserted in part. Raises: OverseerError for facts that cannot mean anything."""
     known = lookup.attributes(db, eid)
-    if ":schedule/cron" not in known or ":schedule/type" not in known:
-        return None  # said only in part
+    if not {":schedule/id", ":schedule/cron", ":schedule/type"} <= known.keys():
+        return None
+    id, missed = known[":schedule/id"], known.get(":schedule/missed", LAST)
+    if missed not in MISSED:
+        raise _bad(f"the schedule {id} treats what is missed by {missed}, which does not exist", schedule=id, missed=missed)
+    args = arguments.read(known.get(":schedule/args", "{}"), of=f"the schedule {id}")
     told = [db.t_at(datom.tx) for attribute in _TIMING for datom in db.datoms("eavt", eid, attribute)]
     since = db.instant_of(max(told))
     return Schedule(
         eid=eid,
-        id=known[":schedule/id"],
+        id=id,
         cron=known[":schedule/cron"],
         type=known[":schedule/type"],
         timezone=known.get(":schedule/timezone", "UTC"),
-        args=known.get(":schedule/args", "{}"),
-        missed=known.get(":schedule/missed", LAST),
-        grace=timedelta(milliseconds=known[":schedule/grace"]) if ":schedule/grace" in known else _GRACE,
+        args=args,
+        missed=missed,
+        grace=_grace(known, id),
         paused=known.get(":schedule/paused", False),
         since=since or datetime.min.replace(tzinfo=UTC),
         last=known.get(":schedule/last"),
     )
+
+
+def _grace(known: Mapping[str, Any], id: str) -> timedelta:
+    milliseconds = known.get(":schedule/grace", _GRACE // _MILLISECOND)
+    if abs(milliseconds) > _MOST_GRACE // _MILLISECOND:
+        why = f"the grace of the schedule {id} is 0 to {_MOST_GRACE.days:,} days, got {milliseconds:,} milliseconds"
+        raise _bad(why, schedule=id, grace=milliseconds)
+    return _check_grace(milliseconds * _MILLISECOND, id)
 
 
 def next_time(schedule: Schedule) -> datetime | None:
@@ -212,15 +273,18 @@ def _enqueue(db: Database, schedule: Schedule, times: Iterable[datetime]) -> For
     nominals = list(times)
     if not nominals:
         return []
-    args = factstore.edn.read(schedule.args)
     forms: Forms = [[txns.CAS, schedule.eid, ":schedule/last", schedule.last, nominals[-1]]]
     for nominal in nominals:
         id = schedule.occurrence(nominal)
         if db.entid([":job/id", id]) is None:
-            # Not before its time: the scheduler's clock may be ahead of the worker's.
-            when = {":job/run-at": nominal, **args, ":job/schedule": schedule.eid, ":job/nominal": nominal}
-            forms.append(txns.job_txn(schedule.type, when, id=id))
+            forms.append(_job(schedule, nominal, id=id))
     return forms
+
+
+def _job(schedule: Schedule, nominal: datetime, *, id: str) -> dict[str, Any]:
+    # Not before its time: the scheduler's clock may be ahead of the worker's.
+    about = {":job/run-at": nominal, **schedule.args, ":job/schedule": schedule.eid, ":job/nominal": nominal}
+    return txns.job_txn(schedule.type, about, id=id)
 
 
 class Ticked(NamedTuple):
@@ -233,11 +297,11 @@ class Ticked(NamedTuple):
 def tick(conn: Connection, now: datetime) -> Ticked:
     """Enqueue whatever is due by `now`, a schedule a transaction, so that one which cannot be enqueued holds up no other."""
     done = Ticked([], {})
-    for schedule in schedules(conn.db()):
+    for id, eid in _entities(conn.db()).items():
         try:
-            done.enqueued.extend(_tick(conn, schedule.eid, now))
-        except (OverseerError, ReadError, TransactError) as error:
-            done.refused[schedule.id] = error.message
+            done.enqueued.extend(_tick(conn, eid, now))
+        except (OverseerError, TransactError) as error:
+            done.refused[id] = error.message
     return done
 
 
@@ -270,14 +334,19 @@ class Cron(Lookout):
         self._clock = clock
         self._random = random
         self._every = every
-        self._told: set[tuple[str, str]] = set()
+        self._told: dict[str, int] = {}  # schedule → the t of its facts of which it was logged that they enqueue nothing
 
     def look(self) -> list[str]:
-        """Enqueue what is due now, and return the ids of those jobs; what is wrong with a schedule is logged once."""
+        """Enqueue what is due now, and return the ids of those jobs; a schedule that cannot be enqueued is logged once as it stands."""
         ticked = tick(self._conn, self._clock())
-        for complaint in ticked.refused.items() - self._told:
-            log.error("nothing is enqueued for the schedule %s: %s", *complaint)
-            self._told.add(complaint)
+        for id, why in ticked.refused.items():
+            db = self._conn.db()
+            eid = db.entid([":schedule/id", id])
+            changed = max((datom.tx for datom in db.datoms("eavt", eid)), default=0) if eid is not None else 0
+            # Not by the reason, which names the time of an occurrence and so differs each time.
+            if self._told.get(id) != changed:
+                log.error("nothing is enqueued for the schedule %s: %s (entity %s)", id, why, eid)
+                self._told[id] = changed
         return ticked.enqueued
 
     def pause(self) -> float:

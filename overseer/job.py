@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from factstore import Keyword
@@ -96,6 +96,14 @@ RULES: Final[Mapping[Keyword, Callable[[frozenset[Status]], str]]] = {
 def verdict(rule: Keyword | None, parents: Iterable[Status]) -> str:
     """Return what a rule says of the statuses of a job's parents; by a rule that does not exist, a job waits for ever."""
     return RULES.get(rule or ALL_SUCCESS, _never)(frozenset(parents))
+
+
+_LONGEST: Final = timedelta(days=36_525)  # a century: more is no limit
+
+
+def time_limit(milliseconds: int) -> timedelta:
+    """Return the time that a job's `:job/timeout` gives an attempt; anybody may have asserted a number that no time holds."""
+    return timedelta(milliseconds=min(max(0, milliseconds), _LONGEST // timedelta(milliseconds=1)))
 
 
 def as_keyword(text: str, namespace: str | None = None) -> Keyword:

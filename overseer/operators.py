@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import click
 
 import factstore
 from factstore import quoted
-from overseer import cron, planning, retention, reverting
-from overseer.errors import OverseerError
+from overseer import cron, planning, queues, retention, reverting
+from overseer.store import install
 from overseer.worker import worker_name
 
 STORE = click.option("--store", "uri", required=True, envvar="OVERSEER_STORE", help="Path or uri of the store.")
@@ -17,26 +18,69 @@ STORE = click.option("--store", "uri", required=True, envvar="OVERSEER_STORE", h
 
 def add_to(group: click.Group) -> None:
     """Make the commands of this module commands of a group."""
-    for command in (schedules, prune, revert, plan):
+    for command in (schedules, queue, prune, revert, plan):
         group.add_command(command)
 
 
 @click.command()
 @STORE
 def schedules(uri: str) -> None:
-    """Show when jobs are due by the clock: each schedule, its last time and its next."""
+    """Show when jobs are due by the clock: each schedule, its last time and its next, or why no job can be made by it."""
     with factstore.connect(uri, create=False) as conn:
-        for found in cron.schedules(conn.db()):
+        db = conn.db()
+        problems = cron.problems(db)
+        for found in cron.schedules(db):
             last = found.last.isoformat() if found.last else "never"
-            click.echo(f"{found.id}  {found.type}  {quoted(found.cron)} {found.timezone}  last {last}  {_next_of(found)}")
+            next = f"cannot be enqueued: {problems.pop(found.id)}" if found.id in problems else _next_of(found)
+            click.echo(f"{found.id}  {found.type}  {quoted(found.cron)} {found.timezone}  last {last}  {next}")
+        for id, why in problems.items():
+            click.echo(f"{id}  cannot be enqueued: {why}")
 
 
 def _next_of(schedule: cron.Schedule) -> str:
-    try:
-        time = cron.next_time(schedule)
-    except OverseerError as error:
-        return error.message
+    time = cron.next_time(schedule)
     return "paused" if schedule.paused else f"next {time.isoformat()}" if time else "never again"
+
+
+def _number(ctx: click.Context, param: click.Parameter, text: str | None) -> int | queues.Unchanged | None:
+    """Return the limit that a text means: a number, or none; a limit that is not given stays as it is."""
+    if text is None:
+        return queues.UNCHANGED
+    if text == "none":
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise click.BadParameter(f"{quoted(text)} is neither a whole number from 1 on nor none")
+    return int(text)
+
+
+def _period(ctx: click.Context, param: click.Parameter, text: str | None) -> timedelta | queues.Unchanged:
+    return queues.UNCHANGED if text is None else _duration(ctx, param, text)
+
+
+@click.command()
+@STORE
+@click.argument("name")
+@click.option("--limit", callback=_number, help="How many of its jobs may run at a time.")
+@click.option("--partition-limit", callback=_number, help="How many jobs of one partition may run at a time.")
+@click.option("--rate", callback=_number, help="How many of its jobs may start in a period.")
+@click.option("--period", callback=_period, help="What the rate is about: 1s, 5m, 1h.")
+def queue(uri: str, name: str, **settings: Any) -> None:
+    """Set the limits of the queue NAME, or take them away with `none`; show the settings it has then."""
+    with factstore.connect(uri, create=False) as conn:
+        given = queues.queue(name, **settings)
+        if len(given) > 1:
+            install(conn)
+            conn.transact([given, [":db/add", "datomic.tx", ":overseer/by", f"cli {worker_name()}"]])
+        found = queues.queues(conn.db()).get(given[":queue/name"])
+    click.echo(f"{name} {_settings_of(found)}" if found else f"{name} has no settings")
+
+
+def _settings_of(found: queues.Queue) -> str:
+    told = ["is paused" if found.paused else "goes on"]
+    told += [f"limit {found.limit:,}"] if found.limit is not None else []
+    told += [f"partition limit {found.partition_limit:,}"] if found.partition_limit is not None else []
+    told += [f"rate {found.rate:,} in {found.period.total_seconds():g} s"] if found.rate is not None else []
+    return ", ".join(told)
 
 
 def _duration(ctx: click.Context, param: click.Parameter, text: str) -> timedelta:

@@ -20,6 +20,7 @@ from factstore import Keyword
 from overseer import lookup, timing
 from overseer.errors import OverseerError
 from overseer.job import DOOMED, LIVE, READY, STARTED, UNSTARTED
+from overseer.queues import is_paused
 
 if TYPE_CHECKING:
     from factstore import Database
@@ -106,7 +107,8 @@ def _task(db: Database, job: int, about: Mapping[str, Any], seconds: Mapping[Key
     parents = {parent: lookup.status(db, parent) for parent in lookup.parents(db, job)}
     waits_for = frozenset(parent for parent, status in parents.items() if status is None or status in LIVE)
     verdict = READY if about[":job/status"] == STARTED else lookup.verdict(db, job, {})
-    if _is_paused(db, about.get(":job/queue")) and about[":job/status"] == UNSTARTED:
+    queue = about.get(":job/queue")
+    if queue is not None and is_paused(db, queue) and about[":job/status"] == UNSTARTED:
         verdict = DOOMED
     needs = 0 if verdict == READY else -1 if verdict == DOOMED else 1 if about.get(":job/rule") == _ANY else len(waits_for) or -1
     return _Task(
@@ -120,11 +122,6 @@ def _task(db: Database, job: int, about: Mapping[str, Any], seconds: Mapping[Key
         waits_for=waits_for,
         needs=needs,
     )
-
-
-def _is_paused(db: Database, queue: Keyword | None) -> bool:
-    eid = None if queue is None or db.entid(":queue/name") is None else db.entid([":queue/name", queue])
-    return eid is not None and lookup.value(db, eid, ":queue/paused", False) is True
 
 
 def _simulate(tasks: Mapping[int, _Task], now: datetime, workers: int) -> list[Step]:

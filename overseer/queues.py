@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import factstore
@@ -25,6 +26,28 @@ SETTINGS: Final = (":queue/paused", ":queue/limit", ":queue/partition-limit", ":
 FULL: Final = ":job.error/queue-full"
 
 _SHORTEST: Final = timedelta(milliseconds=1)  # period of a rate
+_LONGEST: Final = timedelta(days=36_525)  # of the same: a century
+_MICROSECOND: Final = timedelta(microseconds=1)
+_UNLIMITED: Final = -1  # the value of a limit or a rate that was taken away
+# The values of each setting that mean something; any other limits nothing.
+_MEANINGFUL: Final[Mapping[str, range]] = {
+    ":queue/limit": range(2**63),  # 0 by hand lets nothing start
+    ":queue/partition-limit": range(2**63),
+    ":queue/rate": range(1, 2**63),
+    ":queue/period": range(1, _LONGEST // _SHORTEST + 1),
+}
+
+
+class Unchanged(Enum):
+    """The default of a setting: it stays as it is."""
+
+    UNCHANGED = "unchanged"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+UNCHANGED: Final = Unchanged.UNCHANGED
 
 _ALL: Final = "[:find [?q ...] :where [?q :queue/name _]]"
 _RUNNING: Final = """[:find ?queue ?partition (count ?j)
@@ -56,7 +79,8 @@ class Queue(NamedTuple):
         if not self.rate:
             return None
         ahead = max((self.earliest or now) - now, timedelta(0))
-        return max(0, (self.period - ahead) * self.rate // self.period)
+        # As whole numbers: a timedelta would not hold the product with a large rate.
+        return max(0, (self.period - ahead) // _MICROSECOND * self.rate // (self.period // _MICROSECOND))
 
     def startable_at(self, now: datetime) -> datetime | None:
         """Return when the next job may start by the rate, where that is later than now."""
@@ -69,41 +93,50 @@ def queue(
     name: str,
     *,
     paused: bool | None = None,
-    limit: int | None = None,
-    partition_limit: int | None = None,
-    rate: int | None = None,
-    period: timedelta | None = None,
+    limit: int | Unchanged | None = UNCHANGED,
+    partition_limit: int | Unchanged | None = UNCHANGED,
+    rate: int | Unchanged | None = UNCHANGED,
+    period: timedelta | Unchanged | None = UNCHANGED,
 ) -> dict[str, Any]:
     """Return the assertion of a queue's settings, to be transacted; what is left out stays as it is.
 
     Args:
         name: the queue, as jobs name it in `:job/queue`.
         paused: True lets none of its jobs start; those that run go on.
-        limit: how many of its jobs may run at a time, on all workers together.
-        partition_limit: how many jobs of the same `:job/partition` may run at a time.
-        rate: how many of its jobs may start in a period.
-        period: what `rate` is about; a second unless said.
+        limit: how many of its jobs may run at a time, on all workers together; None: any number.
+        partition_limit: how many jobs of the same `:job/partition` may run at a time; None: any number.
+        rate: how many of its jobs may start in a period; None: any number.
+        period: what `rate` is about; None: a second.
+    Raises: ConfigError(:job.error/bad-queue) for a value that means nothing.
 
     >>> queue("mail", limit=5, paused=False)
     {':queue/name': :mail, ':queue/paused': False, ':queue/limit': 5}
+    >>> queue("mail", limit=None)  # no limit
+    {':queue/name': :mail, ':queue/limit': -1}
     """
-    for setting, value in (("limit", limit), ("partition_limit", partition_limit), ("rate", rate)):
-        if value is not None and value < 1:
+    if paused is not None and type(paused) is not bool:
+        why = f"whether a queue is paused is True or False, got {quoted(paused)}"
+        raise ConfigError(":job.error/bad-queue", why, setting="paused", queue=name)
+    counts = {"limit": limit, "partition_limit": partition_limit, "rate": rate}
+    for setting, value in counts.items():
+        if value is not None and value is not UNCHANGED and not _is_count(value):
             why = f"a queue's {setting} is at least 1, got {quoted(value)}; to let nothing start, pause it"
             raise ConfigError(":job.error/bad-queue", why, setting=setting, queue=name)
-    if period is not None and period < _SHORTEST:
-        raise ConfigError(
-            ":job.error/bad-queue", f"a queue's period is a millisecond at least, got {quoted(period)}", setting="period", queue=name
-        )
+    is_time = isinstance(period, timedelta) and _SHORTEST <= period <= _LONGEST
+    if not (is_time or period is None or period is UNCHANGED):
+        why = f"a queue's period is a millisecond at least and {_LONGEST.days:,} days at most, got {quoted(period)}"
+        raise ConfigError(":job.error/bad-queue", why, setting="period", queue=name)
     told = {
         ":queue/name": as_keyword(name),
-        ":queue/paused": paused,
-        ":queue/limit": limit,
-        ":queue/partition-limit": partition_limit,
-        ":queue/rate": rate,
-        ":queue/period": None if period is None else round(period / _SHORTEST),
+        ":queue/paused": UNCHANGED if paused is None else paused,
+        **{f":queue/{setting.replace('_', '-')}": _UNLIMITED if value is None else value for setting, value in counts.items()},
+        ":queue/period": UNCHANGED if isinstance(period, Unchanged) else round((period or timedelta(seconds=1)) / _SHORTEST),
     }
-    return {attribute: value for attribute, value in told.items() if value is not None}
+    return {attribute: value for attribute, value in told.items() if value is not UNCHANGED}
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**63
 
 
 def queues(db: Database) -> dict[Keyword, Queue]:
@@ -113,17 +146,54 @@ def queues(db: Database) -> dict[Keyword, Queue]:
 
 def _read(db: Database, eid: int) -> Queue:
     """Read a queue's settings. What somebody asserted by hand and cannot mean anything limits nothing: it must not end the workers."""
-    known: dict[str, Any] = {db.schema.attribute(datom.a).ident: datom.v for datom in db.datoms("eavt", eid)}
+    known = _facts(db, eid)
+    limit, partition_limit, rate, period = (
+        value if (value := known.get(attribute, _UNLIMITED)) in meaningful else None for attribute, meaningful in _MEANINGFUL.items()
+    )
+    earliest = known.get(":queue/earliest")
     return Queue(
         eid,
         known[":queue/name"],
         known.get(":queue/paused", False),
-        known.get(":queue/limit"),
-        known.get(":queue/partition-limit"),
-        rate if (rate := known.get(":queue/rate", 0)) > 0 else None,
-        max(_SHORTEST, timedelta(milliseconds=known.get(":queue/period", 1000))),
-        known.get(":queue/earliest"),
+        limit,
+        partition_limit,
+        rate,
+        timedelta(seconds=1) if period is None else period * _SHORTEST,
+        earliest if earliest is not None and earliest > _EPOCH else None,
     )
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _facts(db: Database, eid: int) -> dict[str, Any]:
+    return {db.schema.attribute(datom.a).ident: datom.v for datom in db.datoms("eavt", eid)}
+
+
+def problems(db: Database) -> dict[Keyword, str]:
+    """Return the queues with settings that cannot mean anything, and so limit nothing; each with the reason."""
+    found: dict[Keyword, str] = {}
+    for eid in factstore.q(_ALL, db):
+        known = _facts(db, eid)
+        wrong = [
+            f"{name} is {meaningful.start} to {meaningful.stop - 1:,}, got {known[name]:,}"
+            for name, meaningful in _MEANINGFUL.items()
+            if known.get(name, _UNLIMITED) != _UNLIMITED and known[name] not in meaningful
+        ]
+        if wrong:
+            found[known[":queue/name"]] = f"{'; '.join(wrong)}, which limits nothing"
+    return found
+
+
+def named(db: Database) -> set[Keyword]:
+    """Return the queues that jobs name, whether they have settings or not."""
+    return set(factstore.q("[:find [?queue ...] :where [_ :job/queue ?queue]]", db))
+
+
+def is_paused(db: Database, name: Keyword) -> bool:
+    """Tell whether a queue lets no job start."""
+    eid = db.entid([":queue/name", name]) if db.entid(":queue/name") is not None else None
+    return eid is not None and any(datom.v for datom in db.datoms("eavt", eid, ":queue/paused"))
 
 
 def running(db: Database) -> Counter[Lane]:

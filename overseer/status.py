@@ -14,7 +14,7 @@ import factstore
 from factstore import FactStoreError, Keyword
 from overseer import lookup
 from overseer.job import ABORTED, FAILED, FINISHED, STARTED, STATUSES, UNSTARTED, Status, as_keyword
-from overseer.job import RULES as known_rules
+from overseer.obstacles import obstacle
 from overseer.queues import allowance, queues
 
 if TYPE_CHECKING:
@@ -73,14 +73,23 @@ def jobs_unstarted(db: Database) -> set[str]:
     return jobs_with_status(db, UNSTARTED)
 
 
+def _time(db: Database, at: datetime | None) -> datetime:
+    """Return the time that a question is about: the one given, or that which the database is as of, or now."""
+    return at or db.moment or datetime.now(UTC)
+
+
 def jobs_ready(db: Database, *, at: datetime | None = None) -> set[str]:
-    """Return the ids of the jobs that could start: unstarted, due at `at` (None: now), their parents ended as their rule wants."""
-    return set(factstore.q(_READY, db, RULES, at or datetime.now(UTC)))
+    """Return the ids of the jobs that could start: unstarted, due at `at`, their parents ended as their rule wants.
+
+    Args:
+        at: None is the time that the database is as of, or now.
+    """
+    return set(factstore.q(_READY, db, RULES, _time(db, at)))
 
 
 def jobs_dead(db: Database, *, at: datetime | None = None) -> set[str]:
-    """Return the ids of the started jobs whose lease had run out at `at` (None: now)."""
-    return set(factstore.q(_DEAD, db, at or datetime.now(UTC)))
+    """Return the ids of the started jobs whose lease had run out at `at`; None is the time that the database is as of, or now."""
+    return set(factstore.q(_DEAD, db, _time(db, at)))
 
 
 def dependents(db: Database, job: int | str) -> set[str]:
@@ -200,8 +209,12 @@ class Backlog(NamedTuple):
 
 
 def backlog(db: Database, *, at: datetime | None = None) -> dict[Keyword | None, Backlog]:
-    """Return what there is to do at `at` (None: now), by queue; None is for the jobs of no queue."""
-    now = at or datetime.now(UTC)
+    """Return what there is to do, by queue; the queue None has the jobs of no queue.
+
+    Args:
+        at: the time; None is the one that the database is as of, or now.
+    """
+    now = _time(db, at)
     ready, silent = jobs_ready(db, at=now), jobs_dead(db, at=now)
     due_some_day = set(factstore.q(_READY, db, RULES, datetime.max.replace(tzinfo=UTC)))
     ready_since = _ready_since(db, ready)
@@ -244,10 +257,17 @@ class Explanation(NamedTuple):
 
 
 def explain(db: Database, job: int | str, *, at: datetime | None = None) -> Explanation:
-    """Return why a job is not running, since when it is, or why it ran twice, as of a database and a time (None: now)."""
-    eid, now = lookup.named(db, job), at or datetime.now(UTC)
-    status, attempt = lookup.status(db, eid) or UNSTARTED, lookup.value(db, eid, ":job/attempt", 0)
-    found = _EXPLAIN.get(status, _explain_ended)(db, eid, now)
+    """Return why a job is not running, since when it is, or why it ran twice.
+
+    Args:
+        at: the time; None is the one that the database is as of, or now.
+    """
+    eid, now = lookup.named(db, job), _time(db, at)
+    status, attempt = lookup.status(db, eid), lookup.value(db, eid, ":job/attempt", 0)
+    if status not in STATUSES:
+        stands = "it has no status" if status is None else f"its status {status} is none that there is"
+        return Explanation(status or UNSTARTED, f"{stands}, so no worker takes it; retry it, or abort it")
+    found = _EXPLAIN[status](db, eid, now)
     if attempt < 1 or (attempt == 1 and status != UNSTARTED):
         return found
     told = attempts(db, eid)
@@ -257,14 +277,18 @@ def explain(db: Database, job: int | str, *, at: datetime | None = None) -> Expl
 
 def _explain_unstarted(db: Database, job: int, now: datetime) -> Explanation:
     parents = {parent: lookup.status(db, parent) for parent in lookup.parents(db, job)}
-    verdict, rule = lookup.verdict(db, job, {}), lookup.value(db, job, ":job/rule")
+    verdict = lookup.verdict(db, job, {})
+    if lookup.value(db, job, ":job/type") is None:
+        return Explanation(UNSTARTED, "it has no :job/type, so no worker takes it")
     if verdict == "doomed":
         lost = [parent for parent, status in parents.items() if status in (FAILED, ABORTED)]
         return Explanation(UNSTARTED, "it will be given up: of its dependencies ended badly", _ids(db, lost))
     if verdict == "waiting":
         unended = [parent for parent, status in parents.items() if status in (UNSTARTED, STARTED)]
-        if rule is not None and rule not in known_rules:
-            return Explanation(UNSTARTED, f"it waits by the rule {rule}, which does not exist")
+        stuck = obstacle(db, job)
+        if stuck is not None:
+            why, about = stuck
+            return Explanation(UNSTARTED, why, _ids(db, unended), _ids(db, about))
         roots = tuple(sorted(blockers(db, job)))
         return Explanation(UNSTARTED, f"it waits for {len(unended)} of its {len(parents)} dependencies", _ids(db, unended), roots)
     due = lookup.value(db, job, ":job/run-at")
@@ -280,15 +304,18 @@ def _explain_unstarted(db: Database, job: int, now: datetime) -> Explanation:
 def _explain_started(db: Database, job: int, now: datetime) -> Explanation:
     worker, until = lookup.value(db, job, ":job/worker"), lookup.value(db, job, ":job/lease-expires")
     attempt = lookup.value(db, job, ":job/attempt")
-    if until is not None and until < now:
+    if until is None:
+        return Explanation(STARTED, "it was started without a lease, so nobody holds it; a worker will take it, or retry it")
+    if until < now:
         return Explanation(STARTED, f"{worker} went silent in attempt {attempt}; any worker will take the job from it")
-    return Explanation(STARTED, f"{worker} runs attempt {attempt} under a lease until {until.isoformat() if until else '?'}")
+    return Explanation(STARTED, f"{worker} runs attempt {attempt} under a lease until {until.isoformat()}")
 
 
 def _explain_ended(db: Database, job: int, now: datetime) -> Explanation:
     status, reason = lookup.status(db, job) or FINISHED, lookup.value(db, job, ":job/reason")
     if status == FINISHED:
-        return Explanation(FINISHED, f"it finished in attempt {lookup.value(db, job, ':job/attempt')}")
+        attempt = lookup.value(db, job, ":job/attempt")
+        return Explanation(FINISHED, "it was asserted as finished" if attempt is None else f"it finished in attempt {attempt}")
     cause = lookup.value(db, job, ":job/cause")
     if cause is not None:
         return Explanation(status, "it was given up on account of a job it depends on", _ids(db, [cause]))
@@ -316,4 +343,4 @@ _EXPLAIN: Final = {
 
 
 def _ids(db: Database, jobs: list[int]) -> tuple[str, ...]:
-    return tuple(lookup.value(db, job, ":job/id") for job in jobs)
+    return tuple(lookup.name(db, job) for job in jobs)

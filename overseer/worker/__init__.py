@@ -17,15 +17,16 @@ import atexit
 import logging
 import os
 import socket
+import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from random import Random
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import factstore
-from overseer import lookup
+from overseer import lookup, obstacles
 from overseer.attempt import Job
 from overseer.cron import Cron
 from overseer.errors import ConfigError, OverseerError
@@ -53,6 +54,7 @@ log = logging.getLogger("overseer")
 
 _ATTENTION: Final = 0.25  # seconds: how often a waiting worker looks whether it was told to stop
 _MOST_PENDING: Final = 1000  # outcomes not yet written, from which on the disk is given time to catch up
+_STANDSTILL: Final = 1.0  # seconds without any commit after which a worker that shall become idle reports what it waits for
 _LEAVING: Final = 5.0  # seconds: how long each step of leaving in a hurry may take
 _ENDS: Final = frozenset(STATUSES) - {STARTED}
 
@@ -112,6 +114,7 @@ class Worker:
         self._parts = (self._heartbeat, self._monitor, self._cron, self._settler)
         # Each a thread of its own; but what runs on the loop's thread is settled there too.
         self._threads = self._parts[:-1] if self._pool.is_inline else self._parts
+        self._standstill = _Standstill()
         self._ran = False
         self._is_ready = False  # whether the pool was found fit for the handlers
         self._leaving = False  # whether the jobs under way are given back instead of waited for
@@ -244,6 +247,8 @@ class Worker:
                     if until_idle and not self._ready.live:
                         break
                     self._work_or_wait(reports)
+                    if until_idle:
+                        self._report_why_not_idle()
                 self._finish(reports)
             finally:
                 self._stopping = True
@@ -254,6 +259,17 @@ class Worker:
                 if self._leaving:
                     self._give_back()
         self._check_threads()  # once more: the settler may have failed on the last of its outcomes
+
+    def _report_why_not_idle(self) -> None:
+        """Log what keeps the jobs that are left from running, once they and the reasons for it stay the same for a while."""
+        db, now = self._conn.db(), time.monotonic()
+        if self._executor.occupied or self._settler.pending or db.basis_t != self._standstill.t:
+            self._standstill = _Standstill(db.basis_t, now, self._standstill.told)
+        elif now - self._standstill.since >= _STANDSTILL:
+            told = tuple(obstacles.reasons(db, self._ready.live, self._handlers, self._conn.now()))
+            if told and told != self._standstill.told:
+                log.warning("worker %s waits, and is not idle; %s", self.name, "; ".join(told))
+            self._standstill = _Standstill(db.basis_t, float("inf"), told)
 
     def _work_or_wait(self, reports: TxReports) -> None:
         """Claim ready jobs and let them run, or wait for what changes next."""
@@ -325,6 +341,14 @@ class Worker:
                 raise part.error
 
 
+class _Standstill(NamedTuple):
+    """Since when nothing has happened in the store, and what was last reported of that."""
+
+    t: int = -1
+    since: float = 0.0  # on the monotonic clock
+    told: tuple[str, ...] = ()
+
+
 class Running:
     """A worker at work on a thread of its own: what `start` returns."""
 
@@ -377,6 +401,8 @@ def start(config: Config | Mapping[str, Any], handlers: Handlers) -> Running:
     if not settings.store:
         raise ConfigError(":job.error/bad-config", "the setting store is required: the path or uri of the store", setting="store")
     conn = factstore.connect(settings.store)
+    if not conn.db().basis_t and not settings.store.startswith("memory:"):
+        log.warning("the store %s is new and empty: is that where the jobs are?", settings.store)
     try:
         install(conn)  # here too, not only on the worker's thread: the caller may insert jobs as soon as this returns
         worker = Worker(conn, handlers, settings)
