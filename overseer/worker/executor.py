@@ -27,7 +27,8 @@ from overseer.attempt import Job
 from overseer.errors import OverseerError
 from overseer.events import Claimed, Elsewhere, Started
 from overseer.handler import Handler, failure_info, retry_of, timeout_of
-from overseer.job import CRASHES, FAILED, FAILURES, FINISHED, UNSTARTED, Lease, Outcome, Reason, as_keyword
+from overseer.job import CRASHES, FAILED, FAILURES, FINISHED, UNSTARTED, Lease, Outcome, Reason, as_keyword, time_limit
+from overseer.queues import is_paused
 from overseer.retry import NEVER
 from overseer.store import JobStore, crash_outcome
 from overseer.worker.announced import BeganBefore
@@ -144,7 +145,10 @@ class Executor:
         self._here.filling = True
         try:
             while (following := self._next()) is not None:
-                if self._heartbeat.is_held(following.job.lease):
+                if self._is_paused(following.job):
+                    self._end(Ended(following.job, _INTERRUPTED))
+                    self._leave(following)
+                elif self._heartbeat.is_held(following.job.lease):
                     self._begin(following)
                 else:
                     self._skip(following)
@@ -214,16 +218,30 @@ class Executor:
     def _timeout(self, job: Job) -> timedelta | None:
         own = job.attributes.get(":job/timeout")
         if own is not None:
-            return timedelta(milliseconds=own)
+            return time_limit(own)
         timeout = timeout_of(self._handlers[job.type])
         return self._timeouts.get(job.type) if timeout is None else timeout
 
+    def _is_paused(self, job: Job) -> bool:
+        """Tell whether a job's queue was paused after the job was claimed."""
+        queue = job.get(":job/queue")
+        return queue is not None and is_paused(self._store.conn.db(), queue)
+
     def stop(self) -> None:
         """Give jobs back that have not begun, for the worker stops, or its slots do not come free."""
+        self._give_back(lambda job: True)
+
+    def _give_back(self, unwanted: Callable[[Job], bool]) -> None:
+        """Give those jobs back that have not begun, and are not wanted now."""
         with self._turn:
-            backlog, self._backlog = list(self._backlog), deque()
+            waiting = list(self._backlog)
             submitted = [slot for slot in self._running.values() if not slot.began and slot.future is not None]
-        for job in backlog:
+        gone = {job.lease for job in waiting if unwanted(job)}  # not within the lock: it may read the store
+        submitted = [slot for slot in submitted if unwanted(slot.job)]
+        with self._turn:
+            given = [job for job in self._backlog if job.lease in gone]
+            self._backlog = deque(job for job in self._backlog if job.lease not in gone)
+        for job in given:
             self._end(Ended(job, _INTERRUPTED))
         for slot in submitted:
             if self._pool.withdraw(slot.job):
@@ -282,6 +300,8 @@ class Executor:
         expecting = self._pool.look()
         if (self._backlog or expecting) and (self._stopping() or self._hang(_SHORTLY) or self._stands_still()):
             self.stop()
+        elif self._backlog or expecting:
+            self._give_back(self._is_paused)
         if self.error is None:
             self.error = self._pool.error or self._hung()
         return _OFTEN if expecting else _SHORTLY

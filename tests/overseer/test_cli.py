@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 import factstore
-from overseer import graph_txns, install, job_txn
+from overseer import graph_txns, install, job_txn, start
 from overseer.cli import load_handlers, main
 from overseer.errors import HandlerError
 
@@ -158,3 +158,62 @@ def test_explain_names_what_a_job_waits_for(store):
     output = run("explain", known[":after"], "--store", store).output
     assert "unstarted: it waits for 1 of its 1 dependencies" in output
     assert f"in the end: {known[':bad']}" in output
+
+
+def test_a_worker_on_a_store_that_is_not_there_says_so_and_makes_none(tmp_path, store):
+    wrong = str(tmp_path / "jobs.fcats")
+    result = run("worker", "pipeline_of_a_test:handlers", "--store", wrong, "--until-idle")
+    assert 1 == result.exit_code
+    assert wrong in result.output
+    assert not (tmp_path / "jobs.fcats").exists()
+    assert 0 == run("worker", "pipeline_of_a_test:handlers", "--store", wrong, "--until-idle", "--create").exit_code
+
+
+def test_a_worker_that_is_started_on_a_new_store_warns(tmp_path, caplog):
+    start({"store": str(tmp_path / "new.facts")}, {":a": print}).stop()
+    start({"store": str(tmp_path / "new.facts")}, {":a": print}).stop()
+    assert 1 == len([record for record in caplog.records if "new and empty" in record.getMessage()])
+
+
+def test_the_limits_of_a_queue_are_set_and_taken_away(store):
+    assert "mail has no settings" in run("queue", "mail", "--store", store).output
+    told = run("queue", "mail", "--store", store, "--limit", "3", "--rate", "5", "--period", "1m").output
+    assert "mail goes on, limit 3, rate 5 in 60 s" in told
+    assert "mail goes on, rate 5 in 60 s" in run("queue", "mail", "--store", store, "--limit", "none").output
+    assert "mail goes on, partition limit 2" in run("queue", "mail", "--store", store, "--rate", "none", "--partition-limit", "2").output
+
+
+@pytest.mark.parametrize("wrong", [["--limit", "0"], ["--limit", "many"], ["--rate", "-1"], ["--rate", "١"], ["--period", "soon"]])
+def test_a_limit_that_is_none_is_a_wrong_use_and_sets_nothing(store, wrong):
+    assert 2 == run("queue", "mail", "--store", store, *wrong).exit_code
+    assert "has no settings" in run("queue", "mail", "--store", store).output
+
+
+@pytest.mark.parametrize("command", [["retry"], ["abort"]])
+def test_a_command_that_had_no_effect_does_not_succeed(store, command):
+    run("worker", "pipeline_of_a_test:handlers", "--store", store, "--until-idle")
+    result = run(*command, "--store", store, ids(store)[":load"])
+    assert 1 == result.exit_code
+    assert "Error: " in result.output
+
+
+def test_a_retry_that_would_be_undone_is_rejected_and_names_the_job_to_retry(store):
+    run("worker", "pipeline_of_a_test:handlers", "--store", store, "--until-idle")
+    known = ids(store)
+    result = run("retry", "--store", store, known[":after"])
+    assert 1 == result.exit_code
+    assert f"{known[':after']} waits for {known[':bad']}, which failed: retry {known[':bad']}" in result.output
+
+
+def test_resuming_what_was_not_paused_is_no_success_and_makes_no_queue(store):
+    assert 1 == run("resume", "mial", "--store", store).exit_code
+    assert "has no settings" in run("queue", "mial", "--store", store).output
+
+
+def test_pausing_a_queue_that_no_job_names_says_so(store):
+    with factstore.connect(store) as conn:
+        conn.transact([job_txn(":load", queue="mail")])
+    result = run("pause", "mial", "--store", store)
+    assert 0 == result.exit_code
+    assert "no job names it; the queues that jobs name are: :mail" in result.output
+    assert "no job names it" not in run("pause", "mail", "--store", store).output

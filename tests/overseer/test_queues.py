@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import Counter
 from datetime import timedelta
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 import factstore
 from overseer import Config, ConfigError, JobStore, Worker, install, job_txn, queue, status
 from overseer.choice import Choice
-from overseer.job import FINISHED, STARTED, Outcome
+from overseer.job import FINISHED, STARTED, Outcome, Reason
 from overseer.queues import Allowance, allowance, queues, running
 from overseer.ready import ReadySet
 from overseer.testing import FakeClock, drain
@@ -299,3 +300,52 @@ def test_started_jobs_are_counted_by_queue_and_partition(conn):
     q = factstore.Keyword(":q")
     assert Counter({(q, None): 2, (q, "x"): 1}) == running(conn.db())
     assert 3 == status.counts(conn.db())[STARTED]
+
+
+# -- pauses
+
+
+@pytest.mark.parametrize("executor", ["inline", "threads", "asyncio"])
+def test_jobs_that_were_claimed_ahead_are_given_back_when_their_queue_is_paused(conn, executor):
+    """The first job pauses the queue and waits until those behind it are back; jobs of other queues go on."""
+    began, given_back = [], threading.Event()
+
+    def handler(job):
+        began.append(job.id)
+        if len(began) == 1:
+            conn.transact([queue("q", paused=True)])
+            for _ in range(200):
+                if len(status.jobs_with_status(conn.db(), "unstarted")) == 4:
+                    given_back.set()
+                    break
+                threading.Event().wait(0.05)
+
+    async def coroutine(job):
+        await asyncio.to_thread(handler, job)
+
+    conn.transact([job_txn(":a", queue="q", id=f"q{n}") for n in range(5)])
+    worker = Worker(conn, {":a": coroutine if executor == "asyncio" else handler}, Config(batch=5, executor=executor))
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        assert given_back.wait(30)
+    finally:
+        worker.stop()
+        thread.join()
+    assert 1 == len(began)
+    reasons = factstore.q("[:find [?r ...] :with ?j :where [?j :job/reason ?r]]", conn.db())
+    assert [Reason.INTERRUPTED] * 4 == list(reasons)
+
+
+def test_a_job_claimed_ahead_does_not_begin_once_its_queue_is_paused(conn):
+    """Inline, the jobs of a batch follow each other at once."""
+    began = []
+
+    def handler(job):
+        began.append(job.id)
+        conn.transact([queue("q", paused=True)])
+
+    conn.transact([*(job_txn(":a", queue="q", priority=1) for _ in range(4)), job_txn(":b", queue="free", id="other")])
+    worker = Worker(conn, {":a": handler, ":b": lambda job: worker.stop()}, Config(batch=5, seed=1))
+    worker.run()
+    assert (1, 3, 2) == (len(began), len(status.jobs_unstarted(conn.db())), len(status.jobs_with_status(conn.db(), "finished")))
