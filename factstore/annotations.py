@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
+from factstore.errors import TransactError
 from factstore.fields import name_of
+from factstore.quoting import described
 from factstore.transact import with_
 
 if TYPE_CHECKING:
@@ -48,4 +50,7 @@ def named(mapping: Annotations | None, words: Mapping[str, Any]) -> dict[str, An
     >>> named({":audit/source": "import"}, {"ticket_no": 7})
     {':audit/source': 'import', ':tx/ticket-no': 7}
     """
+    if mapping is not None and not isinstance(mapping, Mapping):
+        text = f"expected a mapping from attributes to values, got {described(mapping)}"
+        raise TransactError(":db.error/invalid-tx-form", text, expected="a mapping", got=mapping)
     return {**(mapping or {}), **{f":tx/{name_of(word)}": value for word, value in words.items()}}

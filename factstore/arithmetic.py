@@ -23,17 +23,28 @@ _tempids: Final = count(1)
 
 
 def t_to_tx(t: int) -> int:
-    """Return the entity id of transaction t. Source: Datomic API, t->tx.
+    """Return the entity id of transaction t.
+
+    Raises: DatabaseError(:db.error/invalid-point) for what can be no t. Source: Datomic API, t->tx.
 
     >>> tx_to_t(t_to_tx(7))
     7
     """
-    return tx_of(t)
+    return tx_of(_whole(t))
 
 
 def tx_to_t(tx: int) -> int:
-    """Return the t of a transaction's entity id. Source: Datomic API, tx->t."""
-    return t_of(tx)
+    """Return the t of a transaction's entity id.
+
+    Raises: DatabaseError(:db.error/invalid-point). Source: Datomic API, tx->t.
+    """
+    return t_of(_whole(tx))
+
+
+def _whole(point: int) -> int:
+    if type(point) is not int or point < 0 or partition_of(point) not in (SCHEMA_PARTITION, TX_PARTITION):
+        raise DatabaseError(":db.error/invalid-point", f"expected t or a transaction's id, got {quoted(point)}", point=point)
+    return point
 
 
 def part(eid: int) -> Keyword:

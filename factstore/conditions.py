@@ -18,10 +18,10 @@ from factstore import log
 from factstore.commit import Change, Committer
 from factstore.datom import t_of, tx_of
 from factstore.db import Database, Point
-from factstore.errors import FactStoreError
+from factstore.errors import FactStoreError, TransactError
 from factstore.quoting import quoted
 from factstore.schema.attribute import FIRST_FREE_ID, TX_KEY
-from factstore.transact import Nones, TxReport, prepare, report
+from factstore.transact import Nones, TxReport, check_nones, prepare, report
 from factstore.transact.forms import read_forms
 
 if TYPE_CHECKING:
@@ -49,10 +49,11 @@ class Conditional:
     said: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        if self.none not in ("reject", "retract"):
-            raise ValueError(f'none is "reject" or "retract", got {quoted(self.none)}')
+        check_nones(self.none)
         if self.key is not None and not (isinstance(self.key, str) and self.key):
-            raise ValueError(f"a key is a string that is not empty, got {quoted(self.key)}")
+            raise TransactError(
+                ":db.error/invalid-option", f"a key is a string that is not empty, got {quoted(self.key)}", option="key", value=self.key
+            )
 
     def commit(self, committer: Committer) -> TxReport:
         """Commit it, or return the report of the transaction that has its key."""

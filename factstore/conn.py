@@ -21,9 +21,9 @@ from factstore.errors import Closed, DatabaseError, TransactError
 from factstore.forks import FORKED, watch
 from factstore.inference import inferred
 from factstore.interactive import Transaction, TransactionBlock
-from factstore.quoting import quoted
+from factstore.quoting import described, quoted
 from factstore.reports import Listener, TxReports
-from factstore.storage import Storage, Sync, open_storage
+from factstore.storage import Storage, Sync, check_option, open_storage
 from factstore.transact import Nones, TxReport
 from factstore.transact.forms import read_forms
 from factstore.values import instant_to_micros, micros_to_instant
@@ -59,12 +59,15 @@ def connect(
             takes. A block of `conn.transaction()` that has the turn is passed then: it commits nothing when others have committed.
         infer_schema: let `transact` declare attributes that nobody has declared, by the values that come for them.
         clock: tells the time of transactions, as an aware datetime; None is the machine's. Tests bring their own.
-    Raises: NotAStore, StorageError; DatabaseError(:db.error/invalid-clock) for a clock that tells anything else.
+    Raises: NotAStore, StorageError, also for an option that cannot mean anything; DatabaseError(:db.error/invalid-clock) for a clock that
+        tells anything else.
 
     >>> with connect("memory:") as conn:
     ...     conn.db().basis_t
     0
     """
+    check_option("cache_bytes", cache_bytes, "a number of bytes from 0", type(cache_bytes) is int and cache_bytes >= 0)
+    check_option("infer_schema", infer_schema, "True or False", isinstance(infer_schema, bool))
     storage = open_storage(uri, create=create, read_only=read_only, sync=sync, busy_timeout=busy_timeout)
     try:
         kind = Inferring if infer_schema else Connection
@@ -323,7 +326,10 @@ class Connection:
         Args:
             key: a name to stop it by; another listener of that name is stopped.
             from_t: where to begin, as in `tx_reports`; None: from now on.
+        Raises: DatabaseError(:db.error/invalid-listener, :db.error/invalid-range).
         """
+        if not callable(listener):
+            raise DatabaseError(":db.error/invalid-listener", f"expected a function of a report, got {described(listener)}")
         key = listener if key is None else key
         self.unlisten(key)
         self._listeners[key] = Listener(listener, self.tx_reports(from_t=from_t))

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
+from operator import index
+from sys import maxsize
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from factstore import edn
 from factstore.datom import Datom, Fact, tx_of
+from factstore.quoting import quoted
 from factstore.rendering import html_table, text_table
 
 if TYPE_CHECKING:
@@ -65,9 +68,11 @@ class Datoms(Iterator[Datom]):
     def __getitem__(self, at: int | slice) -> Datom | list[Datom]:
         if isinstance(at, slice):
             return list(self._datoms(self._slice(at)))
-        for fact in self._slice(slice(at, at + 1 or None)):
-            return datom_of(self._schema, fact)
-        raise IndexError(f"there is no datom {at}")
+        place = index(at)  # TypeError, as of any sequence
+        if abs(place) < maxsize:
+            for fact in self._slice(slice(place, place + 1 or None)):
+                return datom_of(self._schema, fact)
+        raise IndexError(f"there is no datom {quoted(at)}")
 
     def _slice(self, at: slice) -> Iterator[Fact]:
         """Return a part of the facts; those passed over are not made into datoms, and none after it are read."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from factstore.datom import N_MASK, TX_PARTITION, USER_PARTITION, Datom, Fact, partition_of, t_of, tx_of
 from factstore.datoms import Datoms, datom_of
 from factstore.errors import DatabaseError
-from factstore.quoting import described, quoted
+from factstore.quoting import as_name, described, quoted
 from factstore.rendering import html_table, text_table
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
 from factstore.values import (
@@ -155,6 +155,8 @@ class Database:
 
         Source: Datomic API, filter.
         """
+        if not callable(predicate):
+            raise DatabaseError(":db.error/invalid-filter", f"expected a function of a database and a datom, got {described(predicate)}")
         return self.filtered_by((*self.predicates, predicate))
 
     def filtered_by(self, predicates: tuple[Predicate, ...]) -> Database:
@@ -195,6 +197,8 @@ class Database:
 
     def instant_of(self, t: int) -> datetime | None:
         """Return when transaction t, or the one with this entity id, was made; None when there is no such transaction."""
+        if type(t) is not int:
+            raise DatabaseError(":db.error/invalid-point", f"expected t or a transaction's id, got {described(t)}", point=t)
         found = self.view.cut(after=-1, keep=None, is_history=False).values_of(tx_of(t), TX_INSTANT)
         return micros_to_instant(found[0]) if found else None
 
@@ -239,7 +243,10 @@ class Database:
                 attribute=attribute.ident,
                 ref=ref,
             )
-        stored = self.stored(attribute, value)
+        try:
+            stored = self.stored(attribute, value)
+        except RecursionError:
+            raise DatabaseError(":db.error/invalid-lookup-ref", f"a lookup ref is nested too deep, got {quoted(ref)}", ref=ref) from None
         if stored is None:
             return None
         holders = self.view.holders_of(attribute.id, stored)
@@ -369,7 +376,7 @@ class Database:
         """Resolve what stands for entities, attributes and values; a None among them: nothing can match."""
         from factstore.index.scan import ORDERS
 
-        name = str(index).removeprefix(":")
+        name = as_name(index).removeprefix(":")
         if name not in ORDERS:
             raise DatabaseError(":db.error/unknown-index", f"expected one of {', '.join(ORDERS)}, got {quoted(index)}", index=index)
         if len(components) > 4:

@@ -67,13 +67,13 @@ def schema_of(*classes: type) -> list[dict[str, Any]]:
 
 
 def type_of_value(value: Any) -> str | None:
-    """Return the value type that a value by itself is of; None when it says none. Text that begins with a colon is a keyword.
+    """Return the value type that a value by itself is of; None when it says none. Text that reads as a keyword is one.
 
     >>> type_of_value(":red"), type_of_value(1), type_of_value(1 << 80), type_of_value(None)
     ('keyword', 'long', 'bigint', None)
     """
     if type(value) is str and value.startswith(":"):
-        return "keyword"
+        return "keyword" if Keyword.is_one(value) else "string"
     if type(value) is int and not LONG_MIN <= value <= LONG_MAX:
         return "bigint"
     return _TYPES.get(type(value))

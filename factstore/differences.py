@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from factstore.datom import Datom, Fact, t_of
 from factstore.errors import DatabaseError
+from factstore.quoting import described
 from factstore.rendering import html_table, text_table
 from factstore.schema.attribute import NO_HISTORY, Attribute
 
@@ -65,6 +66,8 @@ def diff(first: Database, second: Database) -> Difference:
     Cost: what happened between the two, if they are of one store and neither is filtered; else all facts of both.
     """
     for db in (first, second):
+        if not hasattr(db, "is_history"):
+            raise DatabaseError(":db.error/not-a-database", f"a difference is between two databases, got {described(db)}")
         if db.is_history:
             raise DatabaseError(
                 ":db.error/history-not-supported", f"a difference is between what is true at two times; {db!r} has every time at once"

@@ -58,6 +58,9 @@ CATEGORIES: Final[Mapping[str, str]] = {
 }
 
 
+LONGEST_MESSAGE: Final = 4000  # characters
+
+
 class FactStoreError(Exception):
     """What every error of this package is.
 
@@ -68,6 +71,7 @@ class FactStoreError(Exception):
     """
 
     def __init__(self, code: str, message: str, /, **data: Any) -> None:
+        message = message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 1]}…"  # it may quote a long name
         super().__init__(message)
         self.code = code
         self.message = message

@@ -89,7 +89,7 @@ def _record(db: Database, eid: int, before_t: int | None, instant: int) -> tuple
 
 def _target(db: Database, target: Any) -> int:
     eid = db.entid(target)
-    if eid is None:
+    if eid is None or not db.was_minted(eid):
         raise DatabaseError(
             ":db.error/invalid-excision", f"expected an entity or an attribute to excise, got {quoted(target)}", target=target
         )

@@ -11,18 +11,13 @@ Law: what is inferred is declared in a transaction of its own, and only if the t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from factstore.db import Database
-from factstore.declarations import type_of_value
 from factstore.errors import SchemaError, TransactError
-from factstore.fields import is_instance
 from factstore.schema.reverse import forward_of
 from factstore.transact import Nones, with_
-
-_COLLECTIONS: Final = (list, tuple, set, frozenset)
-_PART: Final = "part"
+from factstore.transact.hints import Reference, declaration, kinds_of
 
 
 def inferred(db: Database, tx_data: Any, error: TransactError, *, none: Nones = "reject") -> list[dict[str, Any]]:
@@ -36,7 +31,7 @@ def inferred(db: Database, tx_data: Any, error: TransactError, *, none: Nones = 
         wanted = {ident: values for ident, values in _unknown(error).items() if ident not in declared}
         if not wanted:
             raise error
-        declared.update((ident, _declaration(ident, values)) for ident, values in wanted.items())
+        declared.update((ident, _declared(ident, values)) for ident, values in wanted.items())
         try:
             with_(with_(db, list(declared.values())).db_after, tx_data, none=none)
         except TransactError as other:
@@ -52,45 +47,14 @@ def _unknown(error: TransactError) -> dict[str, list[Any]]:
         ident = problem.get("got")
         if problem.get("what") == "attribute" and "value" in problem and isinstance(ident, str) and ident.startswith(":"):
             forward = forward_of(ident)
-            found.setdefault(forward or str(ident), []).append(_Reverse() if forward else problem["value"])
+            found.setdefault(forward or str(ident), []).append(Reference() if forward else problem["value"])
     return found
 
 
-class _Reverse:
-    """Stands for a value of which only that it is a reference is known."""
-
-    eid = 0
-
-
-def _declaration(ident: str, values: list[Any]) -> dict[str, Any]:
-    many = any(_is_many(value) for value in values)
-    kinds = {kind for value in values for kind in _kinds(value)}
-    if kinds == {"long", "bigint"}:
-        kinds = {"bigint"}
-    if kinds == {"ref", _PART}:
-        kinds = {_PART}
-    if len(kinds) != 1:
+def _declared(ident: str, values: list[Any]) -> dict[str, Any]:
+    form = declaration(ident, values)
+    if form is None:
+        kinds = kinds_of(values)
         said = f"values of {' and '.join(sorted(kinds))}" if kinds else "no value that has a type"
         raise SchemaError(":db.error/cannot-infer", f"{ident} is not declared, and this transaction has {said} for it", attribute=ident)
-    (kind,) = kinds
-    form = {
-        ":db/ident": ident,
-        ":db/valueType": f":db.type/{'ref' if kind == _PART else kind}",
-        ":db/cardinality": f":db.cardinality/{'many' if many else 'one'}",
-    }
-    return form | {":db/isComponent": True} if kind == _PART else form
-
-
-def _is_many(value: Any) -> bool:
-    return isinstance(value, _COLLECTIONS)
-
-
-def _kinds(value: Any) -> Iterable[str]:
-    if _is_many(value):
-        return [kind for item in value for kind in ([] if _is_many(item) else _kinds(item))]
-    if isinstance(getattr(value, "eid", None), int):
-        return ["ref"]
-    if isinstance(value, Mapping) or is_instance(value):
-        return [_PART]
-    found = type_of_value(value)
-    return [] if found is None else [found]
+    return form

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from os import PathLike
+from os.path import isdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from factstore import edn
 from factstore.datom import Datom, t_of
-from factstore.errors import TransactError, UniqueConflict
+from factstore.errors import ReadError, TransactError, UniqueConflict
 from factstore.fields import is_instance, map_of
+from factstore.quoting import described, quoted
 from factstore.transact import with_
 from factstore.transact.forms import read_forms
 from factstore.transact.text import read_text
@@ -38,7 +40,11 @@ class Migration(NamedTuple):
     @property
     def checksum(self) -> str:
         """A digest of what the forms say; comments, layout and the order of keys are no part of it."""
-        return sha256(repr(_told(read_forms(self.tx_data))).encode()).hexdigest()
+        try:
+            return sha256(repr(_told(read_forms(self.tx_data))).encode("utf-8", "surrogatepass")).hexdigest()
+        except RecursionError as error:
+            text = f"the forms of {quoted(self.name)} are nested too deep, or contain themselves"
+            raise TransactError(":db.error/invalid-migration", text, name=self.name) from error
 
 
 class Migrated(NamedTuple):
@@ -65,15 +71,25 @@ def migrations_in(folder: str | PathLike[str]) -> list[Migration]:
 
     Raises: TransactError(:db.error/invalid-migration) for a folder that is not there or a file without tx-data; ReadError.
     """
-    path = Path(folder)
-    if not path.is_dir():
-        raise TransactError(":db.error/invalid-migration", f"expected a folder of .edn files, {path} is none", path=str(path))
-    found = [Migration(file.stem, file.read_text(encoding="utf-8")) for file in sorted(path.glob("*.edn"))]
-    for migration in found:
-        if not isinstance(read_text(migration.tx_data), list):
-            text = f"expected a vector of forms in {migration.name}.edn, got something else"
-            raise TransactError(":db.error/invalid-migration", text, name=migration.name)
-    return found
+    path = Path(folder) if isinstance(folder, str | PathLike) else None
+    if path is None or not isdir(path):  # noqa: PTH112 -- `Path.is_dir` raises for a name that is too long
+        raise TransactError(":db.error/invalid-migration", f"expected a folder of .edn files, {quoted(folder)} is none", path=folder)
+    return [_read(file) for file in sorted(path.glob("*.edn"))]
+
+
+def _read(file: Path) -> Migration:
+    try:
+        text = file.read_text(encoding="utf-8")
+        forms = read_text(text)
+    except ReadError as error:
+        raise ReadError(error.code, f"{file}: {error.message}", **error.data, path=str(file)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TransactError(":db.error/invalid-migration", f"{file} cannot be read: {error}", path=str(file)) from error
+    if not isinstance(forms, list):
+        raise TransactError(
+            ":db.error/invalid-migration", f"expected a vector of forms in {file.name}, got {described(forms)}", name=file.stem
+        )
+    return Migration(file.stem, text)
 
 
 def migrate(conn: Connection, migrations: Sequence[Migration], *, dry_run: bool = False) -> MigrationReport:
@@ -91,6 +107,7 @@ def migrate(conn: Connection, migrations: Sequence[Migration], *, dry_run: bool 
     ...     [len(migrate(conn, steps).applied), migrate(conn, steps).already]
     [1, ('001-colors',)]
     """
+    _check(migrations)
     already = tuple(_applied(conn.db()))
     if dry_run:
         return _rehearsed(conn.db(), migrations, already)
@@ -98,12 +115,19 @@ def migrate(conn: Connection, migrations: Sequence[Migration], *, dry_run: bool 
     while waiting := _waiting(conn.db(), migrations):
         try:
             done = conn.transact(_forms(waiting[0]))
-        except UniqueConflict as conflict:
-            if conflict.data.get("attribute") != _NAME:
-                raise
-            continue  # another process has applied it: look again
+        except TransactError as error:
+            if isinstance(error, UniqueConflict) and error.data.get("attribute") == _NAME:
+                continue  # another process has applied it: look again
+            raise type(error)(error.code, f"migration {waiting[0].name}: {error.message}", **error.data) from error
         applied.append(Migrated(waiting[0].name, done.t, done.tx_data))
     return MigrationReport(tuple(applied), already, db=conn.db())
+
+
+def _check(migrations: Any) -> None:
+    is_list = isinstance(migrations, list | tuple) and not isinstance(migrations, Migration)
+    for each in migrations if is_list else [migrations]:
+        if not is_list or not isinstance(each, Migration) or not isinstance(each.name, str):
+            raise TransactError(":db.error/invalid-migration", f"expected a list of migrations, got {described(each)}")
 
 
 def _rehearsed(db: Database, migrations: Sequence[Migration], already: tuple[str, ...]) -> MigrationReport:

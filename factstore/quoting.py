@@ -38,6 +38,11 @@ def quoted(value: object, limit: int = LONGEST) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def as_name(value: object, limit: int = LONGEST) -> str:
+    """Return what stands for a name as it is where it is text, without quotes, and as `quoted` otherwise."""
+    return str.__str__(value)[:limit] if isinstance(value, str) else quoted(value, limit)
+
+
 def described(value: object, limit: int = LONGEST) -> str:
     """Return a value as `quoted` does, with its type."""
     return f"{quoted(value, limit)} ({type(value).__name__})"

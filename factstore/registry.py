@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
+from factstore.errors import FactStoreError
 from factstore.quoting import quoted
 
 _callables: dict[str, Callable[..., Any]] = {}
@@ -21,16 +22,19 @@ def register(name: str, function: Callable[..., Any] | None = None, /) -> Any:
         name: as it stands in the text, with a namespace: "orders/total".
         function: the callable; without it this is a decorator.
     Returns: the function, or the decorator.
+    Raises: FactStoreError(:db.error/invalid-function).
 
     >>> register("doc/double", lambda x: 2 * x)(21)
     42
     """
     if not isinstance(name, str) or "/" not in name.strip("/"):
-        raise ValueError(f"a registered name has a namespace, as in 'orders/total'; got {quoted(name)}")
+        raise FactStoreError(
+            ":db.error/invalid-function", f"a registered name has a namespace, as in 'orders/total'; got {quoted(name)}", name=name
+        )
 
     def keep(function: Callable[..., Any]) -> Callable[..., Any]:
         if not callable(function):
-            raise TypeError(f"{name} needs a callable, got {quoted(function)}")
+            raise FactStoreError(":db.error/invalid-function", f"{name} needs a callable, got {quoted(function)}", name=name)
         _callables[name] = function
         return function
 

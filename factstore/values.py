@@ -48,6 +48,11 @@ class Keyword(str):
             found = cls._interned.setdefault(text, super().__new__(cls, text))
         return found  # type: ignore[return-value]
 
+    @staticmethod
+    def is_one(text: str) -> bool:
+        """Tell whether a text reads as a keyword."""
+        return bool(_KEYWORD.fullmatch(text))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Keyword, (str(self),)
 

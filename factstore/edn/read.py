@@ -48,7 +48,7 @@ _CHARACTERS: Final = {"newline": "\n", "return": "\r", "space": " ", "tab": "\t"
 _CONSTANTS: Final = {"nil": None, "true": True, "false": False, "##Inf": math.inf, "##-Inf": -math.inf, "##NaN": math.nan}
 _CLOSERS: Final = {"(": ")", "[": "]", "{": "}", "#{": "}"}
 _UNSEEN: Final = object()
-LONGEST_MESSAGE: Final = 500  # characters
+_LONGEST_MESSAGE: Final = 500  # characters
 _QUOTE: Final = Symbol("quote")
 # What Clojure's reader knows and EDN does not: how each begins, and what it is.
 _SOURCE: Final = re.compile(r"\#(?:\?|\Z|'|\^|=)")
@@ -279,7 +279,7 @@ class _Reader:
         start = next(match.start(1) for n, match in enumerate(TOKEN.finditer(self.text)) if n == at)
         line = self.text.count("\n", 0, start) + 1
         column = start - self.text.rfind("\n", 0, start)
-        message = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"  # it may quote a long token
+        message = message if len(message) <= _LONGEST_MESSAGE else message[: _LONGEST_MESSAGE - 1] + "…"  # it may quote a long token
         raise ReadError(":db.error/invalid-edn", f"{message} (line {line}, column {column})", line=line, column=column)
 
 

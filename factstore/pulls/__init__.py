@@ -6,7 +6,7 @@ Law: a pull finds nothing that `datoms` would not, and a pattern read from text 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from operator import countOf
@@ -17,6 +17,7 @@ from uuid import UUID
 from factstore.errors import DatabaseError
 from factstore.pulls.parse import MAX_PATH, Pattern, parse
 from factstore.pulls.run import run_pattern
+from factstore.quoting import described
 from factstore.values import Keyword, Symbol
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def pull_many(db: Database, pattern: Any, eids: Iterable[Any]) -> Any:
 
 def pull_compiled(db: Database, pattern: Pattern, eids: Iterable[Any]) -> list[dict[Any, Any] | None]:
     """Return what a compiled pattern finds of each of these entities."""
+    if isinstance(eids, str | bytes | Mapping) or not isinstance(eids, Iterable):
+        raise DatabaseError(":db.error/invalid-lookup-ref", f"expected a list of entities to pull, got {described(eids)}", name=eids)
     asked = list(eids)
     if countOf(map(type, asked), int) == len(asked):
         return [out or None for out in run_pattern(db, pattern, asked)]
@@ -130,7 +133,7 @@ def _key(form: Any, depth: int = 0) -> Any:
     if kind is dict:
         return (kind, *((_key(key, depth + 1), _key(value, depth + 1)) for key, value in form.items()))
     if kind in _TOLD_BY_TEXT:
-        return kind, repr(form)
+        return kind, form if kind is int else repr(form)
     if kind is FunctionType:
         return kind, form
     raise _Untold

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from sys import maxsize
 from typing import TYPE_CHECKING, Any, Final
 
 from factstore.errors import PullError
 from factstore.pulls import PatternForm, compiled_for, pull_compiled
-from factstore.quoting import quoted
+from factstore.quoting import as_name, described, quoted
 
 if TYPE_CHECKING:
     from factstore.datom import Datom
@@ -39,11 +40,14 @@ def index_pull(
     Raises: PullError; DatabaseError for a read that the index does not offer.
     Source: Datomic API, index-pull.
     """
-    name = str(index).removeprefix(":")
-    if name not in ("avet", "aevt") or not start:
+    name = as_name(index).removeprefix(":")
+    if name not in ("avet", "aevt") or not isinstance(start, list | tuple) or not start:
         raise PullError(
             ":db.error/invalid-index-pull", f"expected index avet or aevt and a start, got {quoted(index)} and {quoted(start)}", index=index
         )
+    for option, value in (("offset", offset), ("limit", limit)):
+        if (type(value) is not int or value < 0) and not (option == "limit" and value is None):
+            raise PullError(":db.error/invalid-index-pull", f"{option} is a whole number from 0, got {described(value)}", index=index)
     attribute = db.attribute(start[0])
     if name == "aevt" and not (attribute.is_ref and attribute.many):
         raise PullError(
@@ -54,7 +58,7 @@ def index_pull(
     pattern = compiled_for(db, selector)
     datoms = (db.rseek_datoms if reverse else db.seek_datoms)(name, *start)
     eids = _entities(datoms, attribute.id, name)
-    page = islice(eids, offset, None if limit is None else offset + limit)
+    page = islice(eids, min(offset, maxsize), None if limit is None else min(offset + limit, maxsize))
     return (found for chunk in _chunks(page) for found in pull_compiled(db, pattern, chunk))
 
 

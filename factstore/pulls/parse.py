@@ -24,7 +24,7 @@ from factstore import registry
 from factstore.edn import read
 from factstore.errors import PullError
 from factstore.pulls.xforms import built_in
-from factstore.quoting import quoted
+from factstore.quoting import as_name, quoted
 from factstore.schema.attribute import Attribute, Schema
 from factstore.schema.reverse import forward_of
 from factstore.values import Keyword
@@ -199,14 +199,29 @@ class _Parser:
 
     def option(self, step: Step, name: Any, value: Any, at: Path) -> Step:
         if name == ":as":
-            return replace(step, key=_as_key(value))
+            return replace(step, key=self.as_key(value, at))
         if name == ":limit":
             return self.limited(step, value, at)
         if name == ":default":
-            return replace(step, default=deepcopy(value))  # the plan outlives the form, which its owner may change
+            return replace(step, default=self.copied(value, at))
         if name == ":xform":
             return replace(step, xform=self.xform(value, at))
         raise self.wrong(f"expected one of the options {', '.join(_OPTIONS)}", name, at)
+
+    def as_key(self, value: Any, at: Path) -> Any:
+        key = _as_key(value)
+        try:
+            hash(key)
+        except (TypeError, RecursionError):
+            raise self.wrong("the key of :as can be one of a dict", value, at) from None
+        return key
+
+    def copied(self, default: Any, at: Path) -> Any:
+        """Return a copy of a default: the plan outlives the form, which its owner may change."""
+        try:
+            return deepcopy(default)
+        except Exception as error:  # of the value's own code
+            raise self.wrong(f"a :default can be copied, and copying raised {type(error).__name__}", default, at) from error
 
     def limited(self, step: Step, limit: Any, at: Path) -> Step:
         if limit is not None and (type(limit) is not int or limit < 1):
@@ -219,9 +234,9 @@ class _Parser:
         if callable(name):
             return name  # type: ignore[no-any-return]
         if not isinstance(name, str) or not (registry.lookup(name) or built_in(name)):
-            near = registry.nearest(str(name))
+            near = registry.nearest(as_name(name))
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise self.wrong(f"no function {name} is registered for :xform{hint}", name, at)
+            raise self.wrong(f"no function {as_name(name)} is registered for :xform{hint}", name, at)
         return str(name)
 
     def unknown(self, name: Keyword, at: Path) -> PullError:

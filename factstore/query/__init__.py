@@ -11,8 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias, TypeVar, overload
+from functools import wraps
+from typing import Any, ParamSpec, TypeAlias, TypeVar, overload
 
+from factstore.errors import QueryError
 from factstore.query.answers import Rows, RowSeq, names_of
 from factstore.query.ast import SCALAR, TUPLE, Query
 from factstore.query.builder.built import Built
@@ -20,15 +22,18 @@ from factstore.query.cache import AnswerCache, key_of
 from factstore.query.context import Context
 from factstore.query.explained import Explanation, explained
 from factstore.query.find import answer, found, needs_set, pulled
+from factstore.query.forms import too_deep
 from factstore.query.guard import Event, Guard, guard_of
 from factstore.query.prepare import inputs_of, kept, parsed, prepared, rules_among
 from factstore.query.relation import Relation
 from factstore.query.run import solve
 from factstore.query.stream import streamed
+from factstore.quoting import described
 
 __all__ = ["AnswerCache", "Explanation", "RowSeq", "Rows", "explain", "q", "qseq", "rows"]
 
 R = TypeVar("R")
+P = ParamSpec("P")
 Written: TypeAlias = str | Sequence[Any] | Mapping[Any, Any]  # a query as text or data
 
 
@@ -82,17 +87,22 @@ def q(
     >>> q("[:find ?b . :in [[?a ?b]] ?a]", [[1, "one"], [2, "two"]], 2)
     'two'
     """
-    known = parsed(query)
-    if type(query) is not str:
-        inputs = inputs_of(query, inputs)
-    guard = guard_of(known.timeout, timeout, max_rows, cancel)
-    if cache is not None:
-        return _cached(query, known, inputs, guard, cache)
-    context, relation = prepared(known, inputs, q if guard is None else _within(guard), guard)
-    return answer(known, solve(context, known.clauses, relation, kept(known, relation), is_set=needs_set(known)), context, solve)
+    try:
+        known = parsed(query)
+        if type(query) is not str:
+            inputs = inputs_of(query, inputs)
+        guard = guard_of(known.timeout, timeout, max_rows, cancel)
+        if cache is not None:
+            return _cached(query, known, inputs, guard, cache)
+        context, relation = prepared(known, inputs, q if guard is None else _within(guard), guard)
+        return answer(known, solve(context, known.clauses, relation, kept(known, relation), is_set=needs_set(known)), context, solve)
+    except RecursionError as error:
+        raise too_deep(error) from error
 
 
 def _cached(written: Any, query: Query, inputs: tuple[Any, ...], guard: Guard | None, cache: AnswerCache) -> Any:
+    if not isinstance(cache, AnswerCache):
+        raise QueryError(":db.error/invalid-inputs", f"cache is an AnswerCache, got {described(cache)}", cache=cache)
     key = key_of(written.form if isinstance(written, Built) else written, query, inputs, rules_among(query, inputs))
     if key is None:
         cache.passed += 1
@@ -116,6 +126,20 @@ def _within(guard: Guard) -> Callable[..., Any]:
     return subquery
 
 
+def _within_stack(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function turn a query that is nested too deep for Python's stack into an error of the family."""
+
+    @wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except RecursionError as error:
+            raise too_deep(error) from error
+
+    return guarded
+
+
+@_within_stack
 def rows(
     query: Any,
     /,
@@ -156,6 +180,7 @@ def _table(query: Query, relation: Relation, context: Context) -> Rows:
     return Rows(names_of(query), pulled(query, found(query, relation, context, solve), relation.constants, context))
 
 
+@_within_stack
 def qseq(
     query: Any,
     /,
@@ -178,10 +203,19 @@ def qseq(
     >>> next(qseq("[:find ?x ?y :in [?x ...] [?y ...] :where [(< ?x ?y)]]", range(1000), range(1000)))
     (0, 1)
     """
+    if type(block) is not int or block < 1:
+        raise QueryError(":db.error/invalid-inputs", f"block is a whole number from 1, got {described(block)}", block=block)
     known = _single(parsed(query))
     guard = guard_of(known.timeout, timeout, max_rows, cancel)
     context, relation = prepared(known, inputs_of(query, inputs), q if guard is None else _within(guard), guard)
-    return RowSeq(names_of(known), _blocks(known, relation, context, max(1, block)))
+    return RowSeq(names_of(known), _deep_enough(_blocks(known, relation, context, block)))
+
+
+def _deep_enough(blocks: Iterator[Rows]) -> Iterator[Rows]:
+    try:
+        yield from blocks
+    except RecursionError as error:
+        raise too_deep(error) from error
 
 
 def _blocks(query: Query, relation: Relation, context: Context, block: int) -> Iterator[Rows]:

@@ -40,7 +40,7 @@ from factstore.query.ast import (
     bound_by,
     shared,
 )
-from factstore.query.forms import Dialect, invalid, is_quoted, is_sequence, read_text, shown, unquoted, without_quotes
+from factstore.query.forms import Dialect, check_nesting, invalid, is_quoted, is_sequence, read_text, shown, unquoted, without_quotes
 from factstore.query.functions import FUNCTIONS, plain_name
 from factstore.values import Symbol, plain
 
@@ -260,6 +260,7 @@ def parse_rules(form: Any) -> Rules:
     form = unquoted(read_text(form, "the rules") if isinstance(form, str) else form)
     if not is_sequence(form):
         raise QueryError(":db.error/invalid-query", f"expected a vector of rules, got {shown(form)}", form=form)
+    check_nesting(form, "a vector of rules")
     dialect = Dialect.of(form)
     found: dict[str, list[tuple[int, Branch]]] = {}
     for definition in form:

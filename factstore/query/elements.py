@@ -82,7 +82,7 @@ def _named(form: Any, dialect: Dialect) -> tuple[Element, str | None]:
 
 def is_expression(form: Any, dialect: Dialect) -> bool:
     """Tell whether a form begins like an aggregate or a pull expression."""
-    return dialect.name(form[0]) is not None and dialect.variable(form[0]) is None
+    return bool(form) and dialect.name(form[0]) is not None and dialect.variable(form[0]) is None
 
 
 def parse_element(form: Any, dialect: Dialect) -> Element:

@@ -23,8 +23,38 @@ from factstore.values import Keyword, Symbol, plain
 _SYMBOL_LIKE: Final = re.compile(r"[?$]\S*|%|_|\.\.\.|\.")
 _SEQUENCE: Final = (list, tuple)
 _COLLECTIONS: Final = (list, tuple, set, frozenset)
+_NESTING: Final = (dict, *_COLLECTIONS)
 _LONGEST_SHOWN: Final = 200
 _LONGEST_WRITTEN: Final = 10_000  # a form that is longer is shown as Python data, without being written whole
+
+
+MAX_NESTING: Final = 100  # levels of brackets; the parser, the planner and the run go down on Python's stack
+_MOST_NESTED: Final = 1_000_000  # brackets; what holds the same part over and over has many more than it takes to write it
+
+
+def check_nesting(form: Any, what: str) -> None:
+    """Raise QueryError(:db.error/invalid-query) for a form that is nested too deep, such as one that contains itself."""
+    level = [form]
+    for _ in range(MAX_NESTING):
+        level = [part for each in level for part in _parts_of(each) if isinstance(part, _NESTING)]
+        if not level:
+            return
+        if len(level) > _MOST_NESTED:
+            break
+    raise QueryError(
+        ":db.error/invalid-query", f"{what} is nested at most {MAX_NESTING} levels deep, got more, in {quoted(form)}", form=form
+    )
+
+
+def _parts_of(form: Any) -> Iterable[Any]:
+    if isinstance(form, dict):
+        return (*form, *form.values())
+    return form if isinstance(form, _COLLECTIONS) else ()
+
+
+def too_deep(error: RecursionError) -> QueryError:
+    """Return the error of a query, or of a value in it, that is nested deeper than Python's stack allows."""
+    return QueryError(":db.error/invalid-query", f"the query, or a value in it, is nested too deep or contains itself: {error}")
 
 
 def is_sequence(form: Any) -> bool:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from math import inf
+from typing import Any, Final, Protocol
 
 from factstore.errors import QueryError, QueryStopped
 from factstore.quoting import quoted
+
+_LONGEST: Final = 1e15  # seconds; what Python's clocks count exactly
 
 
 class Event(Protocol):
@@ -75,7 +78,9 @@ def guard_of(
     """
     if milliseconds is None and timeout is None and max_rows is None and cancel is None:
         return outer
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
+    if timeout is not None and (
+        isinstance(timeout, bool) or not isinstance(timeout, int | float) or not (0 <= timeout <= _LONGEST or timeout == inf)
+    ):
         raise QueryError(":db.error/invalid-inputs", f"timeout is a number of seconds from 0, got {quoted(timeout)}", timeout=timeout)
     if max_rows is not None and (type(max_rows) is not int or max_rows < 0):
         raise QueryError(":db.error/invalid-inputs", f"max_rows is a whole number from 0, got {quoted(max_rows)}", max_rows=max_rows)
@@ -84,5 +89,6 @@ def guard_of(
             ":db.error/invalid-inputs", f"cancel has a method is_set, like threading.Event, got {quoted(cancel)}", cancel=cancel
         )
     if milliseconds is not None:
-        timeout = milliseconds / 1e3 if timeout is None else min(timeout, milliseconds / 1e3)
+        seconds = min(milliseconds, _LONGEST) / 1e3
+        timeout = seconds if timeout is None else min(timeout, seconds)
     return Guard(timeout, max_rows, cancel, outer)

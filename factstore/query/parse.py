@@ -11,12 +11,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from sys import maxsize
 from typing import Any, Final
 
 from factstore.query.ast import Input, PullExpression, Query, RulesInput, SourceInput, Variable
 from factstore.query.clauses import DEFAULT_SOURCE, parse_binding, parse_clauses
 from factstore.query.elements import Find, parse_find
-from factstore.query.forms import Dialect, hint, invalid, is_sequence, nearest, read_text, shown, unquoted
+from factstore.query.forms import Dialect, check_nesting, hint, invalid, is_sequence, nearest, read_text, shown, unquoted
 from factstore.query.sections import DIRECTIONS, parse_having, parse_keys, parse_orders
 
 _SECTIONS: Final = frozenset(
@@ -30,6 +31,7 @@ def parse_query(form: Any) -> Query:
     Raises: QueryError(:db.error/invalid-query), pointing at the part that is wrong.
     """
     form = unquoted(read_text(form, "the query") if isinstance(form, str) else form)
+    check_nesting(form, "a query")
     dialect = Dialect.of(form)
     sections = _sections(form, dialect)
     if not sections.get(":find"):
@@ -130,4 +132,4 @@ def _number(sections: dict[str, Any], key: str, form: Any) -> int | None:
         return None
     if len(parts) != 1 or type(parts[0]) is not int or parts[0] < 0:
         raise invalid(f"{key} takes one number from 0", form)
-    return int(parts[0])
+    return min(int(parts[0]), maxsize)

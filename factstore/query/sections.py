@@ -40,7 +40,10 @@ def parse_keys(sections: dict[str, Any], find: Find, dialect: Dialect) -> tuple[
     texts = [dialect.name(name) or dialect.keyword(name) for name in names]
     if None in texts:
         raise invalid(f"{kind} holds symbols only", names)
-    return tuple(_KEY_MAKERS[kind](text) for text in texts if text is not None)
+    try:
+        return tuple(_KEY_MAKERS[kind](text) for text in texts if text is not None)
+    except ValueError as error:
+        raise invalid(f"{kind} holds names: {error}", names) from error
 
 
 def parse_orders(parts: list[Any], find: Find, dialect: Dialect) -> tuple[Order, ...]:
@@ -99,7 +102,7 @@ def parse_having(parts: Any, find: Find, dialect: Dialect) -> tuple[Clause, ...]
 
 
 def _condition(form: Any, find: Find, dialect: Dialect) -> Any:
-    if not is_sequence(form) or not form:
+    if not is_sequence(form) or not form or (is_sequence(form[0]) and not form[0]):
         raise invalid("expected a condition such as [(> (count ?e) 3)]", form)
     head = dialect.name(form[0])
     if head == "or":

@@ -15,6 +15,7 @@ from pyrsistent import PMap, pmap
 
 from factstore.datom import Fact
 from factstore.errors import DatabaseError
+from factstore.quoting import as_name
 from factstore.values import REF, TUPLE, VALUE_TYPES, Keyword, Stored, ValueType, order_key
 
 # Entity ids of the system attributes; a store's format depends on them, so they never change.
@@ -188,14 +189,17 @@ class Schema:
         if found is None:
             near = self.nearest(key)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise DatabaseError(":db.error/not-an-attribute", f"no attribute {key} is declared{hint}", attribute=key, nearest=near)
+            raise DatabaseError(":db.error/not-an-attribute", f"no attribute {as_name(key)} is declared{hint}", attribute=key, nearest=near)
         return found
 
     def nearest(self, key: object, *, of_entities: bool = False) -> list[str]:
         """Return up to three declared attributes whose idents look most like `key`; or idents of any entities, enumerations too."""
+        name = as_name(key)
+        if f":{name}" in (self._idents if of_entities else self._by_key) or name == "db/id":
+            return [f":{name}"]
         known = self._ident_of.values() if of_entities else [a.ident for a in self.attributes]
-        own = str(key).startswith(_RESERVED)  # then the store's own names can be meant, and else they cannot
-        return difflib.get_close_matches(str(key), [name for name in known if name.startswith(_RESERVED) == own], n=3, cutoff=0.6)
+        own = name.startswith((*_RESERVED, "db/", "db."))  # then the store's own names can be meant, and else they cannot
+        return difflib.get_close_matches(name, [ident for ident in known if ident.startswith(_RESERVED) == own], n=3, cutoff=0.6)
 
     @property
     def attributes(self) -> list[Attribute]:

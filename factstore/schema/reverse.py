@@ -17,4 +17,7 @@ def forward_of(name: str) -> Keyword | None:
     head, slash, tail = name.rpartition("/")
     if not slash:
         head, tail = ":", name[1:]
-    return Keyword(f"{head}{slash}{tail[1:]}") if tail.startswith("_") and len(tail) > 1 else None
+    try:
+        return Keyword(f"{head}{slash}{tail[1:]}") if tail.startswith("_") and len(tail) > 1 else None
+    except ValueError:
+        return None  # not a name at all

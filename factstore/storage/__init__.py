@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from factstore.errors import StorageError
-from factstore.quoting import quoted
+from factstore.quoting import described, quoted
 from factstore.storage.protocol import Hold, Record, Root, Storage, Sync
 
-__all__ = ["Hold", "Record", "Root", "Storage", "Sync", "open_storage"]
+__all__ = ["Hold", "Record", "Root", "Storage", "Sync", "check_option", "open_storage"]
 
 
 def _open_lmdb(path: str, **options: Any) -> Storage:
@@ -56,16 +56,17 @@ def open_storage(
         busy_timeout: seconds that a write waits while another writer has the turn; None: as long as it takes.
         map_size: bytes of address space to begin with (LMDB); grows by itself.
         options: of the engine; LMDB has `allow_network_fs` and `max_map_size`.
-    Raises: NotAStore, Unavailable; StorageError(:db.error/unknown-scheme); StorageError(:db.error/invalid-option).
+    Raises: NotAStore, Unavailable; StorageError(:db.error/unknown-scheme, :db.error/invalid-uri, :db.error/invalid-option).
     """
-    text = os.fspath(uri)
+    text = _text_of(uri)
     match = _SCHEME.fullmatch(text)
     scheme, rest = match.groups() if match else ("lmdb", text)
-    if sync not in ("full", "none"):
-        raise StorageError(":db.error/invalid-option", f'sync is "full" or "none", got {quoted(sync)}', option="sync", value=sync)
-    if busy_timeout is not None and not (isinstance(busy_timeout, int | float) and busy_timeout >= 0):
-        message = f"busy_timeout is a number of seconds from 0 on, or None, got {quoted(busy_timeout)}"
-        raise StorageError(":db.error/invalid-option", message, option="busy_timeout", value=busy_timeout)
+    check_option("sync", sync, '"full" or "none"', isinstance(sync, str) and sync in ("full", "none"))
+    check_option("create", create, "True or False", isinstance(create, bool))
+    check_option("read_only", read_only, "True or False", isinstance(read_only, bool))
+    check_option("map_size", map_size, "a number of bytes above 0, or None", map_size is None or (type(map_size) is int and map_size > 0))
+    is_time = isinstance(busy_timeout, int | float) and not isinstance(busy_timeout, bool) and busy_timeout >= 0
+    check_option("busy_timeout", busy_timeout, "a number of seconds from 0 on, or None", busy_timeout is None or is_time)
     if scheme not in ENGINES:
         known = ", ".join(f"{name}:" for name in sorted(ENGINES))
         raise StorageError(
@@ -76,3 +77,18 @@ def open_storage(
             known=sorted(ENGINES),
         )
     return ENGINES[scheme](rest, create=create, read_only=read_only, sync=sync, map_size=map_size, busy_timeout=busy_timeout, **options)
+
+
+def _text_of(uri: Any) -> str:
+    text = os.fspath(uri) if isinstance(uri, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise StorageError(
+            ":db.error/invalid-uri", f"expected the path of a store, or a uri such as memory:, got {described(uri)}", uri=uri
+        )
+    return text
+
+
+def check_option(name: str, value: Any, wanted: str, holds: bool) -> None:
+    """Raise StorageError(:db.error/invalid-option) unless a condition on an option's value holds."""
+    if not holds:
+        raise StorageError(":db.error/invalid-option", f"{name} is {wanted}, got {described(value)}", option=name, value=value)

@@ -26,7 +26,7 @@ import lmdb
 from factstore.errors import Corrupt, NotAStore, ReadOnly, UnknownOutcome
 from factstore.locks import Owner
 from factstore.storage.environment import Environment, Gone, Txn, shared, translated
-from factstore.storage.opening import look_at, refuse_network, refused, sync_directory
+from factstore.storage.opening import expanded, look_at, refuse_network, refused, sync_directory
 from factstore.storage.peers import Held
 from factstore.storage.protocol import TXID_BYTES, Record, Root, Sync
 from factstore.storage.refusals import check_found, check_head, check_same, check_txids, check_version, read_only
@@ -64,7 +64,7 @@ class LmdbStorage:
         allow_network_fs: bool = False,
     ) -> None:
         self._busy_timeout = busy_timeout
-        full_path = Path(path).expanduser().absolute()
+        full_path = expanded(path)
         self.read_only = read_only
         self.description = f"lmdb:{full_path}"
         self._mode: Sync | None = None if read_only else sync

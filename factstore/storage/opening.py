@@ -16,6 +16,14 @@ _META: Final = struct.Struct("=16xII")  # the first page of an LMDB 0.9 file: it
 _MAGIC: Final = 0xBEEFC0DE
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path that a path means; `~` and `~user` are home directories. Raises: NotAStore, for a user that there is not."""
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise NotAStore(":db.error/not-a-store", f"{path} cannot be a store: {error}", path=str(path)) from error
+
+
 def look_at(path: Path, create: bool) -> bool:
     """Return whether the file is yet to be made; refuse one that is not an LMDB file of ours to open."""
     if path.is_dir():

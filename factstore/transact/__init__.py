@@ -17,7 +17,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from factstore.datom import Fact
 from factstore.db import Database, Point
-from factstore.errors import DatabaseError
+from factstore.errors import DatabaseError, TransactError
+from factstore.quoting import quoted
 from factstore.registry import lookup
 from factstore.transact.check import check_after, check_before, check_outcome
 from factstore.transact.datoms import datoms
@@ -29,7 +30,20 @@ from factstore.transact.resolve import resolve, settle
 from factstore.transact.stamps import stamp
 from factstore.transact.unchanged import check_unchanged
 
-__all__ = ["Cancelled", "Nones", "Prepared", "TxReport", "cancel", "prepare", "report", "set_exactly", "tx_clock", "tx_instant", "with_"]
+__all__ = [
+    "Cancelled",
+    "Nones",
+    "Prepared",
+    "TxReport",
+    "cancel",
+    "check_nones",
+    "prepare",
+    "report",
+    "set_exactly",
+    "tx_clock",
+    "tx_instant",
+    "with_",
+]
 
 Nones: TypeAlias = Literal["reject", "retract"]  # what None in a map form means
 
@@ -56,7 +70,11 @@ def prepare(
     Raises: TransactError; its data says where in the tx-data, and when there were several problems, all of them.
     """
     with at_instant(max(now, db.last_instant), now):
-        claims = expand(db, read_forms(tx_data), functions, none_retracts=none == "retract")
+        try:
+            claims = expand(db, read_forms(tx_data), functions, none_retracts=none == "retract")
+        except RecursionError as error:
+            text = "expected tx-data that is not nested too deep for Python's stack, and does not contain itself"
+            raise TransactError(":db.error/invalid-tx-data", text, path="tx-data") from error
     ids, fresh, next_n = resolve(claims)
     settled = settle(claims, ids)
     instant = check_before(claims, settled, functions, now)
@@ -69,6 +87,12 @@ def prepare(
     if ENSURED in settled.special or REQUIRED in claims.special:
         check_outcome(claims, settled, db.plus(changes.facts, instant=instant, next_n=next_n), functions)
     return Prepared(changes.facts, {name: ids[~slot] for name, slot in claims.named.items()}, next_n, instant)
+
+
+def check_nones(none: object) -> None:
+    """Raise TransactError(:db.error/invalid-option) for what says nothing about None in a map form."""
+    if not isinstance(none, str) or none not in ("reject", "retract"):
+        raise TransactError(":db.error/invalid-option", f'none is "reject" or "retract", got {quoted(none)}', option="none", value=none)
 
 
 def with_(db: Database, tx_data: Any, *, none: Nones = "reject") -> TxReport:
@@ -87,6 +111,7 @@ def with_(db: Database, tx_data: Any, *, none: Nones = "reject") -> TxReport:
     >>> [datom.v for datom in with_(db, [{":db/ident": ":color/red"}]).tx_data][1:]
     [:color/red]
     """
+    check_nones(none)
     if db.is_history:
         raise DatabaseError(":db.error/history-not-supported", "with_ needs a database, got the history of one: it holds what no longer is")
     before = _whole(db)

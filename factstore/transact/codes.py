@@ -8,6 +8,7 @@ from typing import Final
 CODES: Final[Mapping[str, str]] = {
     # forms
     ":db.error/invalid-tx-data": "The tx-data is no list of forms.",
+    ":db.error/invalid-option": "An option of `transact` or `with_`, such as `none` or `key`, that cannot mean anything.",
     ":db.error/invalid-tx-form": "A form, or what is nested in it, has a shape that means nothing.",
     ":db.error/unknown-tx-function": "No transaction function of this name is registered.",
     ":db.error/tx-function-failed": "A transaction function raised an error, or returned no list of forms.",

@@ -32,7 +32,7 @@ from factstore.schema.attribute import (
 from factstore.schema.reverse import forward_of
 from factstore.transact.forms import Call, Place, shown, steps_of
 from factstore.transact.functions import MAX_DEPTH, Functions, forms_of
-from factstore.transact.terms import FORETOLD, NAMES, VALUE_SLOTS, Terms
+from factstore.transact.terms import ENUMS, FORETOLD, NAMES, VALUE_SLOTS, Terms
 from factstore.values import Stored
 
 Claim: TypeAlias = tuple[int, Attribute, Stored, Place]
@@ -55,6 +55,7 @@ SETTLED: Final = frozenset({RETRACTED, SWAPS, ENSURED, INSTANTS, WRITTEN})  # cl
 ID: Final = ":db/id"
 ALL: Final = object()  # in place of a value that is retracted: every one there is
 REST: Final = object()  # the same, but for those asserted within the form
+MAX_STEPS: Final = 4000  # from a form to a map nested in it
 _COLLECTIONS: Final = (list, tuple, set, frozenset)
 _STRUCTURED: Final = frozenset({*_COLLECTIONS, dict, type(pmap())})  # exact types, for speed; a pmap is a map read inside a set
 # Changing these of an entity leaves the schema as it was.
@@ -187,6 +188,8 @@ class Claims(Terms):
     def _call(self, form: Sequence[Any], place: Place) -> None:
         """Put the forms that a transaction function returns in the place of its call."""
         op = form[0] if form else None
+        if isinstance(op, str) and f":{op}" in VERBS:
+            return self._misshapen(form, place, f"the operation :{op}, which begins with a colon")
         if not isinstance(op, str) or op.startswith((":db/", ":db.")) or "/" not in op.strip(":/"):
             return self._misshapen(form, place, f"an operation ({', '.join(VERBS)}) or the name of a transaction function first")
         name = op.removeprefix(":")
@@ -242,7 +245,7 @@ class Claims(Terms):
 
     def _structured(self, e: int, attribute: Attribute, key: Any, value: Any, place: Place) -> None:
         """Assert what a collection or a nested map says."""
-        if attribute.is_ref and _is_map(value):
+        if attribute.is_ref and attribute.id not in ENUMS and _is_map(value):
             self._nested(e, attribute, value, (*steps_of(place), key))
         elif self._is_many_values(attribute, value):
             self._each(e, attribute, value, (*steps_of(place), key))
@@ -289,6 +292,9 @@ class Claims(Terms):
         """Return the entity that a map or an instance describes, which is read later."""
         if not isinstance(inner, Mapping):
             return self._instance(inner, place)
+        if len(steps_of(place)) > MAX_STEPS:  # each level of a map that contains itself makes more of them
+            self._misshapen(inner, place, f"at most {MAX_STEPS} steps into nested maps, which do not contain themselves")
+            self.raise_any()
         e = self._subject(inner, place)
         self._pending.append((inner, place, e))
         return e
@@ -307,6 +313,9 @@ class Claims(Terms):
                 self._structured(e, attribute, key, value, place)
             return
         inside = (*steps_of(place), key)
+        if attribute.id in ENUMS:
+            self._misshapen(value, inside, f"{attribute.ident} in the map of the attribute that it is said of")
+            return
         if not attribute.is_ref:
             self._misshapen(value, inside, f"a reference attribute to go back along, {attribute.ident} is a {attribute.value_type.name}")
             return

@@ -104,7 +104,7 @@ class Problems:
             at = map_of(at)
         if attribute is not None and isinstance(at, Mapping):
             path += "".join(f"[{_step(key)}]" for key in at if self._is_named(key, attribute))
-        return path, at
+        return path if len(path) <= _LONGEST_PATH else f"{path[: _LONGEST_PATH - 1]}…", at
 
     def _is_named(self, key: object, attribute: Attribute) -> bool:
         return isinstance(key, str | int) and self._schema.find(key) is attribute
@@ -130,6 +130,7 @@ def _step(step: Any) -> str:
 
 
 _LONGEST: Final = 80
+_LONGEST_PATH: Final = 300
 
 
 def shown(value: Any) -> str:

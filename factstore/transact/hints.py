@@ -1,79 +1,112 @@
-"""Hints: what to tell somebody who used an attribute that there is not."""
+"""Hints: what to tell somebody who used an attribute that there is not.
+
+Law: who follows a hint gets further: the attribute that is suggested is there, and a declaration that is suggested can be transacted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
-from uuid import UUID
 
+from factstore.declarations import type_of_value
+from factstore.fields import is_instance
 from factstore.schema.reverse import forward_of
-from factstore.values import LONG_MAX, LONG_MIN, Keyword, Symbol, Uri
+from factstore.values import Keyword
 
-# What a value that came for an unknown attribute could be declared as.
-_GUESSES: Final[Mapping[type, str]] = {
-    bool: "boolean",
-    int: "long",
-    float: "double",
-    Decimal: "bigdec",
-    datetime: "instant",
-    UUID: "uuid",
-    bytes: "bytes",
-    Keyword: "keyword",
-    Symbol: "symbol",
-    Uri: "uri",
-    dict: "ref",
-}
-
-
+_COLLECTIONS: Final = (list, tuple, set, frozenset)
+_PART: Final = "part"
 NO_FUNCTIONS: Final = "functions are not stored: write it in Python and register it by its name, with factstore.register"
-_FUNCTIONS: Final = frozenset({":db/fn", ":db/lang", ":db/code", ":db/params", ":db.install/function"})
+_FUNCTIONS: Final = frozenset({":db/fn", ":db/lang", ":db/code", ":db/params", ":db.install/function", ":db.install/_function"})
 
 
 def hint_for(key: Any, value: Any, forms: Sequence[Any], nearest: Sequence[str]) -> str:
     """Return what could be meant by an unknown attribute, and how to declare it."""
     if any(isinstance(form, Mapping) and form.get(":db/ident") == key for form in forms):
         return "; this very transaction declares it, so it can be used from the next one on"
-    forward = _forward(key)
-    if forward in _FUNCTIONS:
+    if isinstance(key, str) and key in _FUNCTIONS:
         return f"; {NO_FUNCTIONS}"
+    if isinstance(key, str) and f":{key}" in nearest:
+        return f"; did you mean :{key}? The names of attributes begin with a colon"
+    declared = declaration_of(key, value, nearest)
     meant = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
-    declaration = declaration_of(key, value)
-    if declaration is None:
-        return "; the namespaces :db and :db.* are reserved" * forward.startswith((":db/", ":db.")) + meant
-    return f"{meant or '.'} To declare it, transact this first: {declaration}"
+    if declared is None:
+        return f"; the namespaces :db and :db.* are reserved{meant}" if _is_reserved(key) else meant or "; declare it first"
+    return f"{meant or '.'} To declare it, transact this first: {declared}"
 
 
-def declaration_of(key: Any, value: Any) -> str | None:
-    """Return a form that would declare an unknown attribute, its type guessed from the value that came for it; None when none could."""
-    name = _forward(key)
-    if not isinstance(key, str):  # an id
+def declaration_of(key: Any, value: Any, nearest: Sequence[str]) -> str | None:
+    """Return a form that declares an unknown attribute, its type by the value that came for it; None where no form is sure to."""
+    ident = _ident_of(key)
+    if ident is None or _is_reserved(ident) or ident in nearest:
+        return None
+    forward = forward_of(ident)
+    form = declaration(forward or ident, [Reference()] if forward else [value])
+    return None if form is None else _text(form)
+
+
+def _ident_of(key: Any) -> str | None:
+    if not isinstance(key, str):
         return None
     try:
-        ident = Keyword(name if name.startswith(":") else f":{name}")
+        return Keyword(key if key.startswith(":") else f":{key}")
     except ValueError:
         return None
-    if (ident.namespace or ident.name).split(".")[0] == "db":
+
+
+def _is_reserved(key: Any) -> bool:
+    namespace = str(key).removeprefix(":").partition("/")[0] if isinstance(key, str) else ""
+    return namespace == "db" or namespace.startswith("db.")
+
+
+def _text(form: Mapping[str, Any]) -> str:
+    return "{" + ", ".join(f'"{key}": {value if isinstance(value, bool) else _quoted(value)}' for key, value in form.items()) + "}"
+
+
+def _quoted(value: Any) -> str:
+    return '"' + str(value).replace('"', '\\"') + '"'
+
+
+# -- what values say of the type of their attribute
+
+
+class Reference:
+    """Stands for a value of which only that it is a reference is known."""
+
+    eid = 0
+
+
+def declaration(ident: str, values: Sequence[Any]) -> dict[str, Any] | None:
+    """Return the form that declares an attribute by values that came for it; None where these have no type, or several."""
+    kinds = kinds_of(values)
+    if len(kinds) != 1:
         return None
-    if name != key and str(key).startswith(":"):  # a reverse name
-        return _declaration(ident, "ref", many=False)
-    many = isinstance(value, list | tuple | set | frozenset)
-    return _declaration(ident, _type_of(next(iter(value), None) if many else value), many=many)
+    (kind,) = kinds
+    form = {
+        ":db/ident": str(ident),
+        ":db/valueType": f":db.type/{'ref' if kind == _PART else kind}",
+        ":db/cardinality": f":db.cardinality/{'many' if any(map(_is_many, values)) else 'one'}",
+    }
+    return form | {":db/isComponent": True} if kind == _PART else form
 
 
-def _forward(key: Any) -> str:
-    return (forward_of(key) if isinstance(key, str) and key.startswith(":") else None) or str(key)
+def kinds_of(values: Sequence[Any]) -> set[str]:
+    """Return the value types that these values are of."""
+    kinds = {kind for value in values for kind in _kinds(value)}
+    if kinds == {"long", "bigint"}:
+        return {"bigint"}
+    return {_PART} if kinds == {"ref", _PART} else kinds
 
 
-def _type_of(value: Any) -> str:
-    if isinstance(value, str) and value[:1] == ":":
-        return "keyword"
-    if type(value) is int and not LONG_MIN <= value <= LONG_MAX:
-        return "bigint"
-    return _GUESSES.get(type(value), "string")
+def _is_many(value: Any) -> bool:
+    return isinstance(value, _COLLECTIONS)
 
 
-def _declaration(ident: str, value_type: str, *, many: bool) -> str:
-    cardinality = "many" if many else "one"
-    return f'{{":db/ident": "{ident}", ":db/valueType": ":db.type/{value_type}", ":db/cardinality": ":db.cardinality/{cardinality}"}}'
+def _kinds(value: Any) -> Iterable[str]:
+    if _is_many(value):
+        return [kind for item in value for kind in ([] if _is_many(item) else _kinds(item))]
+    if isinstance(getattr(value, "eid", None), int):
+        return ["ref"]
+    if isinstance(value, Mapping) or is_instance(value):
+        return [_PART]
+    found = type_of_value(value)
+    return [] if found is None else [found]

@@ -16,7 +16,7 @@ from typing import Any, Final
 from factstore.datom import N_MASK, TX_PARTITION, USER_BASE, partition_of, tx_of
 from factstore.db import Database
 from factstore.errors import SchemaError
-from factstore.quoting import quoted
+from factstore.quoting import as_name, quoted
 from factstore.schema.attribute import (
     ATTR_PREDS,
     CARDINALITY,
@@ -43,7 +43,7 @@ _RESERVED: Final = "datomic"
 FORETOLD: Final = "foretold"  # (slot, ident, place, attribute): an ident that only this transaction can give
 VALUE_SLOTS: Final = "value slots"  # (slot, attribute, place): where a slot stands as a value
 
-_ENUMS: Final = {
+ENUMS: Final = {
     a: {name: eid for name, eid in ENUM_IDS.items() if name.startswith(prefix)}
     for a, prefix in ((VALUE_TYPE, ":db.type/"), (CARDINALITY, ":db.cardinality/"), (UNIQUE, ":db.unique/"), (STAMP, ":db.stamp/"))
 }
@@ -148,7 +148,7 @@ class Terms:
             return term
         return self._problem(
             ":db.error/invalid-entity-id",
-            f"expected the id of an entity of this database, got {term}, which was never given out; "
+            f"expected the id of an entity of this database, got {quoted(term)}, which was never given out; "
             'a new entity gets its id from a tempid: a string, or no ":db/id" at all',
             place,
             attribute,
@@ -176,7 +176,7 @@ class Terms:
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         self.problems.add(
             ":db.error/not-an-entity-spec" if is_spec else ":db.error/not-an-entity",
-            f"expected the ident of an entity{' spec' * is_spec}, got {term}, which names nothing{hint}",
+            f"expected the ident of an entity{' spec' * is_spec}, got {as_name(term)}, which names nothing{hint}",
             place,
             attribute,
             got=term,
@@ -289,13 +289,13 @@ class Terms:
         near = self.schema.nearest(key)
         self.problems.add(
             ":db.error/not-an-entity",
-            f"{key} is not an attribute of the database before this transaction{hint_for(key, value, self._forms, near)}",
+            f"{as_name(key)} is not an attribute of the database before this transaction{hint_for(key, value, self._forms, near)}",
             place,
             what="attribute",
             got=key,
             value=value,
             nearest=near,
-            declaration=declaration_of(key, value),
+            declaration=declaration_of(key, value, near),
         )
 
     # -- values
@@ -318,7 +318,7 @@ class Terms:
         """Return the entity or slot that a reference points at; None when it is none, with the problem noted."""
         if value.__class__ is int and USER_BASE <= value < self.first_fresh:
             return value
-        if attribute.id in _ENUMS:
+        if attribute.id in ENUMS:
             return self._enum(attribute, value, place)
         eid = self.entity(value, place, attribute)
         if eid < 0:
@@ -327,7 +327,7 @@ class Terms:
 
     def _enum(self, attribute: Attribute, value: Any, place: Place) -> int | None:
         """Return the id of one of the enumerations of :db/valueType, :db/cardinality, :db/unique or :db/stamp."""
-        allowed = _ENUMS[attribute.id]
+        allowed = ENUMS[attribute.id]
         named = plain(value)
         name = self.schema.ident(named) if type(named) is int else named
         if isinstance(name, str) and name in allowed:

@@ -80,8 +80,9 @@ def test_a_rejected_transaction_does_not_use_up_its_key():
 
 @pytest.mark.parametrize("key", ["", 7])
 def test_a_key_is_a_string_that_is_not_empty(key):
-    with factstore.connect("memory:") as conn, pytest.raises(ValueError, match="a key is a string"):
+    with factstore.connect("memory:") as conn, pytest.raises(factstore.TransactError, match="a key is a string") as caught:
         conn.transact([], key=key)
+    assert ":db.error/invalid-option" == caught.value.code
 
 
 def test_a_repeated_key_with_other_forms_changes_nothing_and_knows_no_tempids():

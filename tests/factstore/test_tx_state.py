@@ -100,5 +100,5 @@ def test_none_in_a_list_of_values_is_refused_still():
 
 
 def test_another_meaning_of_none_is_refused():
-    with pytest.raises(ValueError, match='"reject" or "retract"'):
+    with pytest.raises(TransactError, match='"reject" or "retract"'):
         people().transact([], none="ignore")
