@@ -6,9 +6,13 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from errno import EPIPE
 from importlib import import_module
+from io import TextIOWrapper
+from os.path import isfile
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, NoReturn
 
 import click
 
@@ -17,33 +21,54 @@ from factstore import dumps, maintain
 from factstore.errors import Corrupt, FactStoreError, StorageError
 from factstore.storage import open_storage
 
-EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_DAMAGED = 1, 3, 4
+EXIT_REFUSED, EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_DAMAGED = 1, 2, 3, 4
 
 _store = click.option("--store", "-s", envvar="FACTSTORE", required=True, metavar="URI", help="A path, or lmdb:PATH. Also from $FACTSTORE.")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group()
+class Commands(click.Group):
+    """Commands whose errors are one line on stderr and an exit code, never a trace."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # paths and values may hold what the terminal's encoding does not
+        try:
+            return super().invoke(ctx)
+        except FactStoreError as error:
+            damaged = EXIT_DAMAGED if isinstance(error, Corrupt) else EXIT_UNAVAILABLE
+            _end(str(error), damaged if isinstance(error, StorageError) else EXIT_REFUSED)
+        except OSError as error:
+            if error.errno == EPIPE:  # who reads the output has seen enough; click ends quietly
+                raise
+            _end(f"{error.filename}: {error.strerror}" if error.filename else str(error), EXIT_UNAVAILABLE)
+
+
+def _end(why: str, code: int) -> NoReturn:
+    click.echo(f"factstore: {' '.join(why.splitlines())}", err=True)
+    sys.exit(code)
+
+
+@click.group(cls=Commands)
 @click.version_option(package_name="factstore")
 def main() -> None:
     """Care for a fact store: look into it, check it, back it up."""
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Turn errors into one line on stderr and an exit code."""
-    try:
-        yield
-    except FactStoreError as error:
-        click.echo(f"factstore: {error}", err=True)
-        damaged = EXIT_DAMAGED if isinstance(error, Corrupt) else EXIT_UNAVAILABLE
-        sys.exit(damaged if isinstance(error, StorageError) else EXIT_REFUSED)
-
-
-@contextmanager
 def _opened(store: str, *, read_only: bool = True) -> Iterator[factstore.Connection]:
-    with _told(), factstore.connect(store, create=False, read_only=read_only) as conn:
+    with factstore.connect(store, create=False, read_only=read_only) as conn:
         yield conn
+
+
+def _import_all(modules: Iterable[str]) -> None:
+    for module in modules:
+        try:
+            import_module(module)
+        except Exception as error:  # of the module's own code too: it belongs to who gave the command
+            _end(f"the module {module!r} cannot be imported: {type(error).__name__}: {error}", EXIT_USAGE)
 
 
 @main.command()
@@ -84,7 +109,7 @@ def check(store: str, as_json: bool) -> None:
 @_store
 def reindex(store: str) -> None:
     """Build the index anew from the log."""
-    with _told(), closing(open_storage(store, create=False)) as storage:  # no connection: it would read the old index
+    with closing(open_storage(store, create=False)) as storage:  # no connection: it would read the old index
         click.echo(f"indexed up to t={maintain.rebuild(storage)}")
 
 
@@ -125,8 +150,7 @@ def _print_datoms(db: factstore.Database, data: Iterable[factstore.Datom]) -> No
 @_as_json
 def migrate(store: str, folder: str, dry_run: bool, modules: tuple[str, ...], as_json: bool) -> None:
     """Apply the migrations in FOLDER, one a file of EDN in order of name, that the store has not seen yet."""
-    for module in modules:
-        import_module(module)
+    _import_all(modules)
     with _opened(store, read_only=dry_run) as conn:
         found = factstore.migrate(conn, factstore.migrations_in(folder), dry_run=dry_run)
     if as_json:
@@ -156,11 +180,10 @@ def _print_migrations(found: factstore.MigrationReport) -> None:
 @click.option("--import", "modules", multiple=True, metavar="MODULE", help="Import it first: it registers functions that the file calls.")
 def load(path: str, store: str, modules: tuple[str, ...]) -> None:
     """Commit the transactions of an EDN file: one, a vector of them, or one after the other. A store that is not there yet is made."""
-    for module in modules:
-        import_module(module)
-    if not Path(path).is_file():
-        raise click.ClickException(f"{path} is no file")
-    with _told(), factstore.connect(store) as conn:
+    _import_all(modules)
+    if not isfile(path):  # noqa: PTH113 -- `Path.is_file` raises for a name that is too long
+        _end(f"{path} is no file", EXIT_UNAVAILABLE)
+    with factstore.connect(store) as conn:
         done = factstore.transact_file(conn, path, progress=_progress() if sys.stderr.isatty() else None)
     click.echo(f"{done.transactions:,} transactions, {done.datoms:,} datoms")
 
@@ -179,8 +202,10 @@ def backup(store: str, target: str) -> None:
 @click.option("--to", "upto", type=int, default=None, help="The last t; what came after is left out.")
 def restore(source: str, store: str, upto: int | None) -> None:
     """Make a new store from the backup SOURCE, and check it."""
-    _require_new(store)
-    _copied(source, store, upto)
+    if upto is not None and upto < 0:
+        raise click.UsageError(f"--to is the t of a transaction, got {upto}")
+    with _new(store) as unfinished:
+        _copied(source, unfinished, upto, name=store)
 
 
 @main.command()
@@ -201,12 +226,9 @@ def dump(store: str, path: str, upto: int | None, only: tuple[str, ...], without
 @_store
 def undump(path: str, store: str) -> None:
     """Make a new store from a dump, the same as the one that was dumped."""
-    _require_new(store)
-    with _told():
-        made = dumps.verify(path)
-        with closing(open_storage(store)) as storage:
-            dumps.undump(path, storage)
-            maintain.rebuild(storage)
+    with _new(store) as unfinished, closing(open_storage(unfinished)) as storage:
+        made = dumps.undump(path, storage)
+        maintain.rebuild(storage)
     click.echo(f"{store} holds {made.transactions:,} transactions, {made.datoms:,} datoms")
 
 
@@ -223,27 +245,32 @@ def replay(path: str, store: str, start: int | None, upto: int | None) -> None:
     click.echo(f"{done.transactions:,} transactions, {done.datoms:,} datoms{left}")
 
 
-def _require_new(store: str) -> None:
-    if Path(store.removeprefix("lmdb:")).exists():
-        raise click.ClickException(f"{store} is there already; this makes a new store")
+@contextmanager
+def _new(store: str) -> Iterator[str]:
+    """Give a path where a store can be made, which gets its own name when the block ends, and is removed when the block fails."""
+    target = Path(store.removeprefix("lmdb:")).absolute()
+    if target.name == "" or store.startswith("memory:"):
+        raise click.UsageError(f"{store} is not the path of a file; this makes a new one")
+    if target.exists():
+        _end(f"{store} is there already; this makes a new store", EXIT_REFUSED)
+    if not target.parent.is_dir():
+        _end(f"there is no directory {target.parent}; make it first", EXIT_UNAVAILABLE)
+    with TemporaryDirectory(prefix=f".{target.name[:50]}-", dir=target.parent) as folder:
+        yield f"lmdb:{Path(folder) / target.name}"
+        (Path(folder) / target.name).rename(target)
 
 
-def _copied(source: str, target: str, upto: int | None = None) -> None:
-    with _told():
-        known, here = open_storage(source, create=False, read_only=True), open_storage(target)
-        try:
-            if upto is None:
-                head = maintain.copy(known, here, _progress() if sys.stderr.isatty() else None)
-            else:
-                head = maintain.restore_to(known, here, upto)
-        finally:
-            known.close()
-            here.close()
+def _copied(source: str, target: str, upto: int | None = None, *, name: str | None = None) -> None:
+    with closing(open_storage(source, create=False, read_only=True)) as known, closing(open_storage(target)) as here:
+        if upto is None:
+            head = maintain.copy(known, here, _progress() if sys.stderr.isatty() else None)
+        else:
+            head = maintain.restore_to(known, here, upto)
     with _opened(target) as conn:
         found = maintain.check(conn)
     for problem in found.problems:
         click.echo(problem)
-    click.echo(f"{target} holds {head:,} transactions, {found.datoms:,} datoms: {'checked' if found.ok else 'damaged'}")
+    click.echo(f"{name or target} holds {head:,} transactions, {found.datoms:,} datoms: {'checked' if found.ok else 'damaged'}")
     if not found.ok:
         sys.exit(EXIT_DAMAGED)
 

@@ -14,10 +14,10 @@ from types import FunctionType, NoneType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, overload
 from uuid import UUID
 
-from factstore.errors import DatabaseError
+from factstore.errors import DatabaseError, PullError
 from factstore.pulls.parse import MAX_PATH, Pattern, parse
 from factstore.pulls.run import run_pattern
-from factstore.quoting import described
+from factstore.quoting import described, quoted
 from factstore.values import Keyword, Symbol
 
 if TYPE_CHECKING:
@@ -93,6 +93,14 @@ def compile_pattern(schema: Schema, form: PatternForm) -> Pattern:
 
     Raises: PullError; ReadError.
     """
+    try:
+        return _compiled_once(schema, form)
+    except RecursionError as error:
+        text = f"a pattern is nested less deeply, and does not contain itself; got {quoted(form)}"
+        raise PullError(":db.error/invalid-pull", text, pattern=form) from error
+
+
+def _compiled_once(schema: Schema, form: PatternForm) -> Pattern:
     try:
         key = id(schema), form if type(form) is str else _key(form)
     except _Untold:

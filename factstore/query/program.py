@@ -139,7 +139,9 @@ def _closure(rule: Rule) -> Closure | None:
 
 
 def _recursions(rule: Rule, branch: Branch) -> list[RuleCall]:
-    return [clause for clause in branch.clauses if isinstance(clause, RuleCall) and clause.name == rule.name]
+    # One with another number of arguments is no call of this rule; who calls the rule is told.
+    calls = (clause for clause in branch.clauses if isinstance(clause, RuleCall) and clause.name == rule.name)
+    return [call for call in calls if len(call.args) == rule.arity]
 
 
 def _is_double(rule: Rule, branch: Branch) -> bool:

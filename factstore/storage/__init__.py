@@ -81,11 +81,19 @@ def open_storage(
 
 def _text_of(uri: Any) -> str:
     text = os.fspath(uri) if isinstance(uri, str | os.PathLike) else None
-    if not isinstance(text, str) or not text or "\0" in text:
+    if not isinstance(text, str) or not text or not _is_utf8(text) or "\0" in text:
         raise StorageError(
             ":db.error/invalid-uri", f"expected the path of a store, or a uri such as memory:, got {described(uri)}", uri=uri
         )
     return text
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False  # a file whose name is of other bytes: LMDB's binding takes text only
+    return True
 
 
 def check_option(name: str, value: Any, wanted: str, holds: bool) -> None:

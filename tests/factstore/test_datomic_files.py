@@ -326,4 +326,4 @@ def test_the_command_tells_the_place_of_an_error(tmp_path: Path) -> None:
     assert 1 == done.exit_code
     assert f"{path}, line 2, column 2, transaction 2 of 2: :x/name takes a str" in done.output
     missing = CliRunner().invoke(main, ["load", str(tmp_path / "none.edn"), "--store", str(tmp_path / "t.facts")])
-    assert (1, False) == (missing.exit_code, (tmp_path / "t.facts").exists())
+    assert (3, False) == (missing.exit_code, (tmp_path / "t.facts").exists())
