@@ -118,7 +118,7 @@ def publish(storage: Storage, built: Built, *, over: Index) -> Index | None:
     """Make a built index the newest, if the newest is still the one that the caller knows and that ranks no higher.
 
     Args:
-        over: the newest index when the caller began to read the log: nothing was excised as long as it is the newest.
+        over: the newest index, of which the caller knows that nothing was excised since he began to read, or that ranks higher if so.
     Returns: the index as published; None when another was published since, or a block was deleted because it was damaged.
     """
     if built.root.rank < over.rank:
@@ -133,19 +133,16 @@ def publish(storage: Storage, built: Built, *, over: Index) -> Index | None:
         return _held(storage, replace(built.root, version=root.version))
 
 
-def publish_of_log(storage: Storage, built: Built, schema: Schema, *, since: Index) -> Index | None:
+def publish_of_log(storage: Storage, built: Built, schema: Schema) -> Index | None:
     """Make an index that was built from the log alone the newest, with what was committed meanwhile.
 
     Args:
         schema: as of the index.
-        since: the newest index when the caller began to read the log.
     Returns: the index as published; None where facts were excised meanwhile, or a block was deleted because it was damaged.
     """
     built, schema = _brought_up(storage, built, schema)  # before the turn, for it may take long
     with storage.turn():
         newest = newest_root(storage)
-        if newest.version != since.version and newest.excised_t != since.excised_t:
-            return None
         if newest.basis_t > built.root.basis_t:
             built, _ = _brought_up(storage, built, schema)
         return publish(storage, built, over=newest)

@@ -17,7 +17,7 @@ from factstore.index.block import block_id
 from factstore.index.build import Built, build
 from factstore.index.cache import Cache
 from factstore.index.column import BY_ENTITY, BY_VALUE, Everything, Rows
-from factstore.index.directory import Blocks, Entry, Index
+from factstore.index.directory import UNKNOWN, Blocks, Entry, Index
 from factstore.index.novelty import Novelty, Strand
 from factstore.schema import bootstrap
 from factstore.schema.attribute import NO_HISTORY, Attribute, Schema
@@ -143,8 +143,8 @@ def rebuild(storage: Storage) -> int:
         _delete_damaged(storage)
         published = None
         while published is None and storage.head():
-            since = indexing.newest_root(storage)
-            published = indexing.publish_of_log(storage, *_built_from_log(storage, since.excised_t), since=since)
+            excised_t = max(indexing.newest_root(storage).excised_t, 0)
+            published = indexing.publish_of_log(storage, *_built_from_log(storage, excised_t))
     _collect_old(storage)
     return published.basis_t if published else 0
 
@@ -246,7 +246,7 @@ def _excise_copy(source: Storage, target: Storage, index: Index, upto: int) -> b
     A target that has the record of an excision has also been rewritten: the record comes to it in no other way.
     """
     head, end = target.head(), min(index.excised_t, upto)
-    if not 0 < head < index.excised_t:
+    if not head or (head >= index.excised_t and index.excised_t != UNKNOWN):
         return True
     changed: list[Record] = []
     t = 0
@@ -258,11 +258,12 @@ def _excise_copy(source: Storage, target: Storage, index: Index, upto: int) -> b
     more = source.read_log(head, end, max_bytes=1 << 62) if head < end else []
     if not indexing.is_same_log(source, index):
         return False
-    # The target's own index has the facts; until the source's takes its place, readers do with the log alone.
-    root = target.read_root()
-    nothing = Index(index.blocks, excised_t=index.excised_t)
-    appended = [(record.txid, record.body) for record in more]
-    target.rewrite(changed, appended=appended, expected_t=head, root=nothing.encode(), expected_version=root.version if root else 0)
+    if changed or more:
+        # The target's own index has the facts; until the source's takes its place, readers do with the log alone.
+        root = target.read_root()
+        nothing = Index(index.blocks, excised_t=end)
+        appended = [(record.txid, record.body) for record in more]
+        target.rewrite(changed, appended=appended, expected_t=head, root=nothing.encode(), expected_version=root.version if root else 0)
     return True
 
 

@@ -28,6 +28,7 @@ from factstore.storage import Storage
 
 FORMAT: Final = 1
 ATTRIBUTES_OF: Final = -1
+UNKNOWN: Final = -1  # an excised t that is less than any
 NOTHING: Final = b""  # the id of a directory that holds no blocks
 
 
@@ -261,8 +262,7 @@ class Index:
             self,
             version=version,
             basis_t=basis_t,
-            # Roots made by earlier versions do not tell; an excision came at the latest with the transaction after their t.
-            excised_t=excised[0] if excised else basis_t + 1,
+            excised_t=excised[0] if excised else UNKNOWN,  # roots made by earlier versions do not tell
             next_n=next_n,
             instant=instant,
             sets=sets,

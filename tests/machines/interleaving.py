@@ -17,7 +17,22 @@ from factstore.storage.memory import MemoryStorage
 # Verbs at which a process may be interrupted. Runs of reads of blocks count as one: nothing that others do comes between them
 # that could not come before or after, as long as no block that is held is deleted, which is checked after each deletion.
 STOPS = frozenset(
-    "head append resolve read_log rewrite put_blocks get_blocks delete_blocks block_ids read_root swap_root hold held turn".split()
+    [
+        "head",
+        "append",
+        "resolve",
+        "read_log",
+        "rewrite",
+        "put_blocks",
+        "get_blocks",
+        "delete_blocks",
+        "block_ids",
+        "read_root",
+        "swap_root",
+        "hold",
+        "held",
+        "turn",
+    ]
 )
 WRITES = frozenset({"append", "rewrite"})  # what waits for the turn when another process has it
 
@@ -93,7 +108,8 @@ class Process:
 class World:
     """The scheduler, and the turns of all stores."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, bite: int) -> None:
+        self.bite = bite  # bytes of the log that are read at once; with one byte others come in between any two records
         self.back = _closed()
         self.turns: dict[str, tuple[Process, int]] = {}
         self.events: list[Event] = []
@@ -174,6 +190,8 @@ class Handle:
 
         def verb(*args: Any, **options: Any) -> Any:
             self.world.stop(self.process, self.inner.description, name)
+            if name == "read_log":
+                options.setdefault("max_bytes", self.world.bite)
             result = value(*args, **options)
             if name == "hold":
                 self._holds.append(result)
@@ -185,7 +203,7 @@ class Handle:
         return verb
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, **_options: Any) -> Iterator[None]:
         """Return the writer's turn, which the scheduler keeps."""
         store, turns, process = self.inner.description, self.world.turns, self.process
         self.world.stop(process, store, "turn")
