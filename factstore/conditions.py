@@ -1,7 +1,7 @@
 """Conditions: what a caller asks of a transaction besides its forms. They are part of its preparation, so whoever else commits
 meanwhile, they hold when it is committed.
 
-    key     the transaction is made once: the key is a fact of it, unique, and whoever comes second finds it
+    key     the transaction is made once: the key is a fact of it, unique, and whoever comes second finds it, unless with other forms
     since   what the transaction is about is as it was then
     none    what None in a map form means
     said    facts about the transaction itself
@@ -20,8 +20,9 @@ from factstore.datom import t_of, tx_of
 from factstore.db import Database, Point
 from factstore.errors import FactStoreError, TransactError
 from factstore.quoting import quoted
+from factstore.repeats import is_same, may_differ_by_now
 from factstore.schema.attribute import FIRST_FREE_ID, TX_KEY
-from factstore.transact import Nones, TxReport, check_nones, prepare, report
+from factstore.transact import Nones, Prepared, TxReport, check_nones, prepare, report
 from factstore.transact.forms import read_forms
 
 if TYPE_CHECKING:
@@ -98,22 +99,37 @@ class Conditional:
         return prepare(db, forms, now=now, none=self.none, if_unchanged_since=since)
 
     def _first_report(self, committer: Committer, t: int) -> TxReport:
-        """Return the report of the transaction that was made with the key: its databases as of then, its tempids as they were."""
+        """Return the report of the transaction that was made with the key: its databases as of then, its tempids as they were.
+
+        Raises: TransactError(:db.error/key-reused) when that one was made of other forms.
+        """
         newest = committer.newest.database
         made = next(log.read(committer.storage, t - 1, t))
         next_n, instant = FIRST_FREE_ID, 0
         for earlier in log.read(committer.storage, max(t - 2, 0), t - 1):
             next_n, instant = earlier.next_n, earlier.instant
         before, after = newest.as_of(t - 1), newest.as_of(t)
-        tempids = self._tempids(replace(before, basis_t=t - 1, next_n=next_n, last_instant=instant), made)
+        tempids = self._tempids(replace(before, basis_t=t - 1, next_n=next_n, last_instant=instant), made, newest)
         return report(before, after, made.all_facts(), tempids)
 
-    def _tempids(self, then: Database, made: log.Transaction) -> Mapping[str | int, int]:
+    def _tempids(self, then: Database, made: log.Transaction, newest: Database) -> Mapping[str | int, int]:
         """Return the tempids of these forms, if they say what was said then; the log does not keep what things were called."""
         try:
-            prepared = self._prepared(then, made.instant, None)
-        except FactStoreError:
-            return {}
+            prepared: Prepared = self._prepared(then, made.instant, None)
+        except FactStoreError as error:
+            if may_differ_by_now(newest, made.t, None):
+                return {}
+            raise self._reused(made, newest, f"; these are rejected: {error.message}") from error
         # What is said of the transaction itself, such as a reason, makes no difference.
-        own, theirs = ({fact for fact in facts if fact[0] != tx_of(made.t)} for facts in (prepared.facts, made.facts))
-        return prepared.tempids if own == theirs else {}
+        own, theirs = ({fact for fact in facts if fact[0] != tx_of(made.t)} for facts in (prepared.facts, made.all_facts()))
+        if own == theirs:
+            return prepared.tempids
+        if is_same(then, own, theirs) or may_differ_by_now(newest, made.t, {fact[1] for fact in own ^ theirs}):
+            return {}
+        raise self._reused(made, newest, "")
+
+    def _reused(self, made: log.Transaction, newest: Database, why: str) -> TransactError:
+        message = (
+            f"the key {quoted(self.key)} belongs to transaction t={made.t} since {newest.instant_of(made.t)}, made of other forms{why}"
+        )
+        return TransactError(":db.error/key-reused", message, key=self.key, t=made.t)

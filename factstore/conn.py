@@ -178,8 +178,9 @@ class Connection:
                 refused in a map, and says nothing in a field.
             if_unchanged_since: a point; refuse with `:db.error/changed-since` when an entity that the transaction is about was
                 changed after it: one it asserts or retracts something of, not one it only refers to.
-            key: made once: when a transaction was committed with this key, by any process, nothing is committed, and the report
-                is that one's: its databases are `as_of` views, its tempids are there if these forms say what those said.
+            key: idempotency key. If any process has committed a transaction with this key, nothing is committed and the report of that
+                one is returned: its databases are `as_of` views, its tempids are there if new entities get the same numbers. Other
+                forms than those are rejected with `:db.error/key-reused`.
         Returns: a report: db_before, db_after, tx_data, tempids. With sync="full" the transaction is durable by then.
         Raises: TransactError, and nothing was written; StorageError.
         Source: Datomic API, transact.

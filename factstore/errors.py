@@ -36,6 +36,7 @@ from typing import Any, Final
 # caller's to correct ("incorrect").
 CATEGORIES: Final[Mapping[str, str]] = {
     ":db.error/cas-failed": "conflict",
+    ":db.error/key-reused": "conflict",
     ":db.error/already-inserted": "conflict",
     ":db.error/changed-since": "conflict",
     ":db.error/requirement-failed": "conflict",

@@ -85,12 +85,74 @@ def test_a_key_is_a_string_that_is_not_empty(key):
     assert ":db.error/invalid-option" == caught.value.code
 
 
-def test_a_repeated_key_with_other_forms_changes_nothing_and_knows_no_tempids():
+OTHERS = {
+    "another value": [{":db/id": "new", ":u/name": "Other", ":u/nick": ["a", "b"]}],
+    "less": [{":db/id": "new", ":u/name": "New", ":u/nick": ["a"]}],
+    "more": [*FORMS, {":u/name": "Another"}],
+    "another entity": [{":db/id": ANN, ":u/name": "New", ":u/nick": ["a", "b"]}],
+    "nothing": [],
+    "forms that are rejected": [{":db/id": "x", ":no/such": 1}],
+    "no forms at all": 7,
+    "a comparison that does not hold": [[":db/cas", ANN, ":u/age", 29, 31]],
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_key_used_again_with_other_forms_is_an_error_and_changes_nothing(other):
     conn = people()
     first = conn.transact(FORMS, key="k")
-    again = conn.transact([{":db/id": "other", ":u/name": "Other"}], key="k")
-    assert (first.tx_data, {}) == (again.tx_data, again.tempids)
-    assert {} == conn.transact([{":db/id": "x", ":no/such": 1}], key="k").tempids
+    with pytest.raises(factstore.TransactError, match="the key 'k' belongs to transaction t=") as error:
+        conn.transact(OTHERS[other], key="k")
+    assert (":db.error/key-reused", "conflict", "k", first.t) == (error.value.code, error.value.category, error.value.key, error.value.t)
+    assert isinstance(conn.transact_async(OTHERS[other], key="k").exception(60), factstore.TransactError)
+    assert first.t == conn.db().basis_t
+
+
+SAME = {
+    "in another order": [{":u/name": "B", ":u/boss": "a"}, {":db/id": "a", ":u/name": "A"}],
+    "by other tempids": [{":db/id": "z", ":u/name": "A"}, {":u/name": "B", ":u/boss": "z"}],
+    "as lists": [[":db/add", "q", ":u/name", "B"], [":db/add", "q", ":u/boss", "r"], [":db/add", "r", ":u/name", "A"]],
+    "nested": [{":u/name": "B", ":u/boss": {":db/id": "a", ":u/name": "A"}}],
+}
+
+
+@pytest.mark.parametrize("same", SAME)
+def test_forms_that_say_the_same_are_the_same_forms(same):
+    conn = people()
+    first = conn.transact([{":db/id": "a", ":u/name": "A"}, {":db/id": "b", ":u/name": "B", ":u/boss": "a"}], key="k")
+    assert first.tx_data == conn.transact(SAME[same], key="k").tx_data
+
+
+def test_new_entities_that_refer_to_each_other_the_other_way_round_are_other_forms():
+    conn = people()
+    conn.transact([{":db/id": "a", ":u/name": "A"}, {":db/id": "b", ":u/name": "B", ":u/boss": "a"}], key="k")
+    with pytest.raises(factstore.TransactError, match="made of other forms"):
+        conn.transact([{":db/id": "a", ":u/name": "A", ":u/boss": "b"}, {":db/id": "b", ":u/name": "B"}], key="k")
+
+
+def test_a_uuid_that_names_a_new_entity_may_be_another_one_each_time():
+    conn = people()
+    made = lambda: conn.transact([{":u/login": str(factstore.squuid()), ":u/name": "A"}], key="k")  # noqa: E731
+    assert made().t == made().t
+    with pytest.raises(factstore.TransactError, match="made of other forms"):
+        conn.transact([{":u/login": "a name", ":u/name": "A"}], key="k")
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        lambda conn, report: conn.excise(report.tempids["new"]),
+        lambda conn, report: conn.transact([{":db/id": ":u/nick", ":db/ident": ":u/alias"}, {":db/id": ":u/name", ":db/noHistory": True}]),
+        lambda conn, report: conn.transact([{":db/ident": ":u/made", ":db/valueType": ":db.type/instant", ":db/stamp": ":db.stamp/created",
+                                             ":db/cardinality": ":db.cardinality/one"}]),
+    ],
+    ids=["an excision", "a renamed attribute", "a stamp"],
+)  # fmt: skip
+def test_what_was_done_to_the_store_since_is_not_held_against_a_repeat(meanwhile):
+    conn = people()
+    first = conn.transact(FORMS, key="k")
+    meanwhile(conn, first)
+    assert first.t == conn.transact(FORMS, key="k").t
 
 
 def test_the_very_first_transaction_may_have_a_key():
