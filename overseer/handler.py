@@ -25,7 +25,7 @@ import factstore
 from factstore import FactStoreError, Keyword, quoted
 from overseer.attempt import Job, Result
 from overseer.errors import HandlerError, Verdict
-from overseer.job import ABORTED, FAILED, UNSTARTED, as_keyword
+from overseer.job import ABORTED, FAILED, MAX_MESSAGE, UNSTARTED, as_keyword
 from overseer.retry import NEVER, Retry
 
 log = logging.getLogger("overseer")
@@ -276,7 +276,6 @@ def result_of(returned: Any, job: Job) -> str | None:
         raise HandlerError(":job.error/bad-result", why, job=job.id) from error
 
 
-MAX_MESSAGE: Final = 10_000  # characters of an error's message that are kept; it may quote a whole document
 MAX_DATA: Final = 100_000  # characters of EDN of an error's data that are kept
 MAX_RESULT: Final = 1 << 20  # characters: a result is read by every job that depends on it
 
@@ -353,10 +352,12 @@ def serializable(data: Mapping[Any, Any]) -> dict[Any, Any]:
     kept: dict[Any, Any] = {}
     left = MAX_DATA
     for key, value in data.items():
-        text = _edn(value) if _edn(key) is not None else None
-        if text is not None and left > 0:
+        name = _edn(key)
+        # Of a text only the beginning is written, however long it is.
+        text = None if name is None or len(name) > MAX_MESSAGE else _edn(value[: MAX_MESSAGE + 1] if isinstance(value, str) else value)
+        if name is not None and text is not None and left > 0:
             kept[key] = value if len(text) <= min(left, MAX_MESSAGE) else text[: min(left, MAX_MESSAGE)]
-            left -= len(text)
+            left -= len(name) + len(text)
     return kept
 
 

@@ -159,6 +159,7 @@ def is_adrift(known: Mapping[str, Any]) -> bool:
     return status not in STATUSES or (status == STARTED and not all(attribute in known for attribute in LEASE))
 
 
+MAX_MESSAGE: Final = 10_000  # characters of a message that are kept; it may quote a whole document
 MOST: Final = 2**63 - 1  # the largest :db.type/long: counters stay there
 FAILURES: Final = ":job/failures"
 FAULTS: Final = ":job/faults"

@@ -21,6 +21,7 @@ from overseer.job import (
     DOOMED,
     FAILED,
     LIVE,
+    MAX_MESSAGE,
     MOST,
     STARTED,
     UNSTARTED,
@@ -290,7 +291,8 @@ def _particulars(job: int, outcome: Outcome, count: int) -> Forms:
     if outcome.reason is not None:
         forms.append([ADD, job, ":job/reason", outcome.reason])
     if outcome.failure is not None:
-        forms.append([ADD, job, ":job/failure", factstore.edn.write(outcome.failure)])
+        kept = {key: value[:MAX_MESSAGE] if type(value) is str else value for key, value in outcome.failure.items()}
+        forms.append([ADD, job, ":job/failure", factstore.edn.write(kept)])
     if outcome.result is not None:
         forms.append([ADD, job, ":job/result", outcome.result])
     if outcome.run_at is not None:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import factstore
 from factstore import Keyword
-from overseer import ConfigError, OverseerError, Worker, cron, install, job_txn, queue, status
+from overseer import ConfigError, JobStore, OverseerError, Worker, cron, install, job_txn, queue, status
 from overseer.cli import main
 from overseer.job import FAILED, FINISHED
 from overseer.queues import problems, queues
@@ -206,3 +206,42 @@ def test_the_commands_show_which_schedules_and_queues_mean_nothing(stored):
 def test_drain_runs_what_a_queue_without_meaning_does_not_limit(conn):
     conn.transact([{":queue/name": ":q", ":queue/limit": -2}, job_txn("x", queue="q")])
     assert 1 == drain(conn, {"x": lambda job: None})
+
+
+# -- what is kept of failures
+
+
+class Telling(Exception):
+    def __init__(self, data):
+        super().__init__("x" * 1_000_000)
+        self.data = data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"text": "x" * 30_000_000},
+        {"list": ["x" * 1000] * 10_000},
+        {"nested": {"deep": {"text": "x" * 5_000_000}}},
+        {"x" * 5_000_000: 1},
+        {"x" * 900_000: 1},
+        {f"entry {n}": "x" * 9_000 for n in range(1000)},
+        {"bytes": b"x" * 5_000_000},
+    ],
+    ids=["a text", "a list", "nested", "a key", "a shorter key", "many", "bytes"],
+)
+def test_what_is_kept_of_an_error_is_cut_its_data_as_its_message(conn, data):
+    def fail(job):
+        raise Telling({"small": 1, **data})
+
+    conn.transact([job_txn("x", id="j")])
+    drain(conn, {"x": fail})
+    kept = factstore.pull(conn.db(), "[:job/failure]", [":job/id", "j"])[":job/failure"]
+    assert len(kept) < 150_000
+    assert 1 == factstore.edn.read(kept)[Keyword(":data")]["small"]
+
+
+def test_the_message_of_an_abort_by_hand_is_cut_too(conn):
+    conn.transact([job_txn("x", id="j")])
+    JobStore(conn, worker="me").abort("j", "x" * 1_000_000)
+    assert len(factstore.pull(conn.db(), "[:job/failure]", [":job/id", "j"])[":job/failure"]) < 11_000
