@@ -57,11 +57,11 @@ READY: Final = "ready"
 WAITING: Final = "waiting"
 DOOMED: Final = "doomed"  # it can never become ready
 
-_LOST: Final = frozenset({FAILED, ABORTED})
+LOST: Final = frozenset({FAILED, ABORTED})
 
 
 def _all_success(parents: frozenset[Status]) -> str:
-    if parents & _LOST:
+    if parents & LOST:
         return DOOMED
     return READY if parents <= {FINISHED} else WAITING
 
@@ -85,12 +85,16 @@ def _never(parents: frozenset[Status]) -> str:
 
 
 ALL_SUCCESS: Final = Keyword(":job.rule/all-success")
+NONE_FAILED: Final = Keyword(":job.rule/none-failed")
+ANY: Final = Keyword(":job.rule/any")
 RULES: Final[Mapping[Keyword, Callable[[frozenset[Status]], str]]] = {
     ALL_SUCCESS: _all_success,
     Keyword(":job.rule/all-done"): _all_done,
-    Keyword(":job.rule/none-failed"): _none_failed,
-    Keyword(":job.rule/any"): _any,
+    NONE_FAILED: _none_failed,
+    ANY: _any,
 }
+# The ends of one parent that doom a child by themselves, whatever the others come to; by `any`, only all of them together do.
+DOOMED_BY: Final[Mapping[Keyword, frozenset[Status]]] = {ALL_SUCCESS: LOST, NONE_FAILED: frozenset({FAILED})}
 
 
 def verdict(rule: Keyword | None, parents: Iterable[Status]) -> str:

@@ -6,6 +6,7 @@ Knows no connection and writes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,7 @@ import factstore
 from factstore import quoted
 from overseer import job as rules
 from overseer.errors import OverseerError
-from overseer.job import ABORTED, DOOMED, FAILED, LIVE, UNSTARTED, Status
+from overseer.job import ABORTED, ALL_SUCCESS, ANY, DOOMED, DOOMED_BY, FAILED, LIVE, LOST, UNSTARTED, Status
 
 if TYPE_CHECKING:
     from factstore import Database
@@ -123,7 +124,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if type(value) is list else value
 
 
-def verdict(db: Database, job: int, assumed: dict[int, Status]) -> str:
+def verdict(db: Database, job: int, assumed: Mapping[int, Status]) -> str:
     """Return what a job's rule says of its parents, of which some are assumed to have another status than the database says."""
     statuses = (assumed.get(parent) or status(db, parent) or UNSTARTED for parent in parents(db, job))
     return rules.verdict(value(db, job, ":job/rule"), statuses)
@@ -139,8 +140,26 @@ def fallout(db: Database, ended: Mapping[int, Status], known: Mapping[int, Statu
     doomed: list[int] = []
     front: Iterable[int] = list(ended)
     while front:
-        touched = dict.fromkeys(child for job in front for child in children(db, job))
-        front = [c for c in touched if c not in assumed and status(db, c) == UNSTARTED and verdict(db, c, assumed) == DOOMED]
+        pairs = [(child, assumed[job]) for job in front for child in children(db, job)]
+        front = list(dict.fromkeys(child for child, end in pairs if child not in assumed and _is_doomed(db, child, end, assumed)))
         assumed.update(dict.fromkeys(front, ABORTED))
         doomed += front
     return doomed
+
+
+_FEW: Final = 100  # parents
+
+
+def _is_doomed(db: Database, child: int, end: Status, assumed: Mapping[int, Status]) -> bool:
+    """Tell whether an unstarted job can never run now that a parent has come to an end.
+
+    The other parents are read only by the rule `any`, and only where there are few: where there are many, the end of each would read
+    all of them, and the job is left to the workers, who keep count of its parents and give it up.
+    """
+    rule = value(db, child, ":job/rule", ALL_SUCCESS)
+    if end not in (LOST if rule == ANY else DOOMED_BY.get(rule, ())) or status(db, child) != UNSTARTED:
+        return False
+    if rule != ANY:
+        return True
+    few = len(list(islice(db.datoms("eavt", child, ":job/dep"), _FEW + 1))) <= _FEW
+    return few and verdict(db, child, assumed) == DOOMED

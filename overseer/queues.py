@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 import factstore
 from factstore import Keyword, TransactError, quoted
 from overseer.errors import ConfigError
-from overseer.job import Forms, as_keyword
+from overseer.job import STARTED, Forms, as_keyword
 
 if TYPE_CHECKING:
     from factstore import Database
@@ -49,9 +49,7 @@ class Unchanged(Enum):
 
 UNCHANGED: Final = Unchanged.UNCHANGED
 
-_ALL: Final = "[:find [?q ...] :where [?q :queue/name _]]"
-_RUNNING: Final = """[:find ?queue ?partition (count ?j)
-  :where [?j :job/status :job.status/started] [?j :job/queue ?queue] [(get-else $ ?j :job/partition "") ?partition]]"""
+_LANE: Final = "[:job/queue :job/partition]"
 
 
 class Queue(NamedTuple):
@@ -141,7 +139,7 @@ def _is_count(value: object) -> bool:
 
 def queues(db: Database) -> dict[Keyword, Queue]:
     """Return the queues that have settings, by name."""
-    return {found.name: found for eid in factstore.q(_ALL, db) for found in [_read(db, eid)]}
+    return {found.name: found for datom in db.datoms("aevt", ":queue/name") for found in [_read(db, datom.e)]}
 
 
 def _read(db: Database, eid: int) -> Queue:
@@ -173,8 +171,8 @@ def _facts(db: Database, eid: int) -> dict[str, Any]:
 def problems(db: Database) -> dict[Keyword, str]:
     """Return the queues with settings that cannot mean anything, and so limit nothing; each with the reason."""
     found: dict[Keyword, str] = {}
-    for eid in factstore.q(_ALL, db):
-        known = _facts(db, eid)
+    for datom in db.datoms("aevt", ":queue/name"):
+        known = _facts(db, datom.e)
         wrong = [
             f"{name} is {meaningful.start} to {meaningful.stop - 1:,}, got {known[name]:,}"
             for name, meaningful in _MEANINGFUL.items()
@@ -198,11 +196,15 @@ def is_paused(db: Database, name: Keyword) -> bool:
 
 def running(db: Database) -> Counter[Lane]:
     """Return how many jobs run, by queue and partition; under (queue, None) those of the whole queue."""
+    # No query: it would make columns of all jobs anew after each claim, and few of them run.
+    jobs = [datom.e for datom in db.datoms("avet", ":job/status", STARTED)]
     counts: Counter[Lane] = Counter()
-    for name, partition, count in factstore.q(_RUNNING, db):
-        counts[name, None] += count
-        if partition:
-            counts[name, partition] += count
+    for lane in factstore.pull_many(db, _LANE, jobs):
+        name, partition = (lane or {}).get(":job/queue"), (lane or {}).get(":job/partition")
+        if name is not None:
+            counts[name, None] += 1
+            if partition:
+                counts[name, partition] += 1
     return counts
 
 

@@ -68,7 +68,7 @@ class ReadySet:
         self._due: list[tuple[datetime, int]] = []  # heap of them; an entry counts only while `_timed` says the same
         self.doomed: set[int] = set()
         self.live: set[int] = set()  # unstarted or started
-        self._status_id = -1
+        self._status_id = self._dep_id = -1
         self._own: frozenset[int] = frozenset()
         self._settings: frozenset[int] = frozenset()
 
@@ -89,9 +89,10 @@ class ReadySet:
         Args:
             datoms: everything asserted and retracted since the database that was known before; more does no harm.
         """
-        status_id, own, settings = self._ids(db)
+        status_id, dep_id, own, settings = self._ids(db)
         now: dict[int, Status | None] = {}
         anew: set[int] = set()
+        edges: list[tuple[int, int]] = []  # new ones, of jobs of which the others are known
         for datom in datoms:
             if datom.a == status_id:
                 if datom.added:
@@ -100,6 +101,8 @@ class ReadySet:
                     now[datom.e] = None
                 if not datom.added and datom.v not in LIVE:  # whoever counted on its end must look again
                     anew.update(lookup.children(db, datom.e))
+            elif datom.a == dep_id and datom.added and datom.e in self._unmet:
+                edges.append((datom.e, datom.v))
             elif datom.a in own:
                 anew.add(datom.e)
             elif datom.a in settings:
@@ -112,6 +115,10 @@ class ReadySet:
                 self.look(db, job)
         else:
             self._look_at_many(db, list(anew))
+        for job, parent in edges:
+            if job in self._unmet and job not in anew:
+                self._depend(job, parent, lookup.status(db, parent))
+                self._judge_anew(job)
         for job, status in now.items():
             if status is not None and status not in LIVE:
                 self._end(job, status)
@@ -194,11 +201,11 @@ class ReadySet:
         doomed, self.doomed = list(self.doomed), set()
         return doomed
 
-    def _ids(self, db: Database) -> tuple[int, frozenset[int], frozenset[int]]:
+    def _ids(self, db: Database) -> tuple[int, int, frozenset[int], frozenset[int]]:
         if self._status_id < 0:
-            self._status_id = db.schema.attribute(":job/status").id
+            self._status_id, self._dep_id = (db.schema.attribute(n).id for n in (":job/status", ":job/dep"))
             self._own, self._settings = (frozenset(db.schema.attribute(n).id for n in names) for names in (_OWN, queues.SETTINGS))
-        return self._status_id, self._own, self._settings
+        return self._status_id, self._dep_id, self._own, self._settings
 
     def _handles(self, type: Keyword | None, queue: Keyword | None) -> bool:
         return (self._types is None or type in self._types) and (self._queues is None or queue in self._queues)
@@ -231,6 +238,12 @@ class ReadySet:
             else:
                 self._timed[job] = not_before
                 heapq.heappush(self._due, (not_before, job))
+
+    def _judge_anew(self, job: int) -> None:
+        self._ready.discard(job)
+        self._timed.pop(job, None)
+        self.doomed.discard(job)
+        self._judge(job)
 
     def _forget(self, job: int) -> None:
         for parent in self._unmet.pop(job, ()):

@@ -25,6 +25,7 @@ from overseer.job import (
     DOOMED,
     FAILED,
     LIVE,
+    LOST,
     STARTED,
     STATUSES,
     UNSTARTED,
@@ -195,7 +196,7 @@ class JobStore:
         raise error
 
     def _settled(self, db: Database, lease: Lease, outcome: Outcome) -> Forms:
-        doomed = lookup.fallout(db, {lease.job: outcome.status}) if outcome.status not in LIVE else ()
+        doomed = lookup.fallout(db, {lease.job: outcome.status}) if outcome.status in LOST else ()
         count = lookup.value(db, lease.job, outcome.counts, 0) if outcome.counts else 0
         # A job that has ended needs no reset: only `retry`, which forgets all counts, and `revert` lead on from there.
         in_a_row = outcome.status != UNSTARTED or outcome.counts == CRASHES or outcome.reason == Reason.INTERRUPTED

@@ -18,7 +18,7 @@ from overseer.worker.pools import pool
 from overseer.worker.settler import Settler
 
 if TYPE_CHECKING:
-    from factstore import Connection, Keyword
+    from factstore import Connection, Keyword, TxReports
 
 _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -51,21 +51,24 @@ def drain(
     """
     by_type = check_handlers(handlers)
     install(conn)
-    bench = _Bench(conn, by_type, config or Config(), Random(seed))
     attempts = 0
-    while job := bench.next(wait=wait):
-        attempts += bench.run(job)
-        if attempts > most:
-            raise RuntimeError(f"{most} attempts were not enough to drain the jobs")
+    with conn.tx_reports() as reports:
+        bench = _Bench(conn, reports, by_type, config or Config(), Random(seed))
+        while (job := bench.next(wait=wait)) is not None:
+            attempts += bench.run(job)
+            if attempts > most:
+                raise RuntimeError(f"{most} attempts were not enough to drain the jobs")
     return attempts
 
 
 class _Bench:
     """A worker without threads: it claims, runs and settles one job at a time."""
 
-    def __init__(self, conn: Connection, by_type: dict[Keyword, Handler], config: Config, random: Random) -> None:
+    def __init__(self, conn: Connection, reports: TxReports, by_type: dict[Keyword, Handler], config: Config, random: Random) -> None:
         self._conn = conn
-        self._by_type = by_type
+        self._reports = reports
+        self._ready = ReadySet(by_type)
+        self._ready.load(conn.db())
         self._config = config
         self._random = random
         self._store = store = JobStore(conn, worker="drain")
@@ -77,15 +80,15 @@ class _Bench:
 
     def next(self, *, wait: bool) -> int | None:
         """Return a job that may start, after giving up those that never will."""
-        ready = ReadySet(self._by_type)
-        ready.load(self._conn.db())
-        doomed = ready.take_doomed()
-        if doomed:
+        self._absorb()
+        while doomed := self._ready.take_doomed():
             self._store.give_up(doomed)
+            self._absorb()
         now = self._conn.now()
         while True:
-            picked = ready.pick(1, now=now, random=self._random, allowed=allowance(self._conn.db(), now))
-            due = ready.next_due()
+            allowed = allowance(self._conn.db(), now) if self._ready.limited and len(self._ready) else None
+            picked = self._ready.pick(1, now=now, random=self._random, allowed=allowed)
+            due = self._ready.next_due()
             if picked or not wait or due is None:
                 return picked[0] if picked else None
             now = max(now, due)
@@ -97,4 +100,11 @@ class _Bench:
         claimed = self._store.claim([job], lease=self._config.lease)
         self._executor.add(claimed)
         self._settler.flush()
+        if not claimed:
+            self._ready.look(self._conn.db(), job)
         return len(claimed)
+
+    def _absorb(self) -> None:
+        self._conn.db()  # what other processes committed is reported too
+        while (report := self._reports.get(0.0)) is not None:
+            self._ready.absorb(report.db_after, report.tx_data)

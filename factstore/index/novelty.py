@@ -28,7 +28,7 @@ _FEW: Final = 64  # events that are sooner counted one by one than by making sor
 class Strand:
     """The novelty of one attribute."""
 
-    __slots__ = ("_by_e", "_by_v", "_in_by_e", "_in_by_v", "_runs", "facts", "loaded")
+    __slots__ = ("_by_e", "_by_v", "_in_by_e", "_in_by_v", "_now", "_runs", "facts", "loaded")
 
     def __init__(self) -> None:
         self.facts: list[Fact] = []
@@ -37,6 +37,7 @@ class Strand:
         self._by_v: dict[Any, Chain] = {}
         self._in_by_e = 0
         self._in_by_v = 0
+        self._now: dict[Any, tuple[Chain, dict[int, Fact], set[int]]] = {}  # value → the events seen, who has it, who has it no more
         self._runs: tuple[int, tuple[Run, ...]] = (0, ())  # how many facts are in them; both change in one step
 
     def of_entity(self, e: int) -> Chain:
@@ -62,6 +63,40 @@ class Strand:
                 self._in_by_v = _UNSURE
                 self._in_by_v = _extend(chains, self.facts, start, 2)
         return chains.get(v)
+
+    def has_many_with(self, v: Any) -> bool:
+        """Return whether so many events have a value that what they come to is better kept than found anew: a status, a flag."""
+        if v in self._now:
+            return True
+        count, chain = 0, self.with_value(v)
+        while chain is not None and count < _FEW:
+            count, chain = count + 1, chain[1]
+        return chain is not None
+
+    def now_with(self, v: Any, older: list[Fact], upto: int) -> list[Fact] | None:
+        """Return the facts with a value after all events: of the older ones, those that are still so, and the new ones.
+
+        It costs what is new, however many events there are. None if there are later ones; for strands of which nothing came in bulk.
+        """
+        chain = self.with_value(v)
+        if chain is not None and chain[0][3] > upto:
+            return None
+        with _catch_up:
+            seen, live, gone = self._now.get(v, (None, {}, set()))
+            events, rest = [], chain
+            while rest is not None and rest is not seen:
+                events.append(rest[0])
+                rest = rest[1]
+            if rest is not seen:  # facts were taken back, or another thread has seen more: from the beginning
+                live, gone = {}, set()
+            for fact in reversed(events):
+                if fact[4]:
+                    live[fact[0]] = fact
+                else:
+                    live.pop(fact[0], None)
+                    gone.add(fact[0])
+            self._now[v] = chain, live, gone
+            return [*(fact for fact in older if fact[0] not in gone and fact[0] not in live), *live.values()]
 
     @property
     def count(self) -> int:
@@ -118,7 +153,7 @@ class Strand:
             if self._in_by_e > end:
                 self._by_e, self._in_by_e = {}, 0
             if self._in_by_v > end:
-                self._by_v, self._in_by_v = {}, 0
+                self._by_v, self._in_by_v, self._now = {}, 0, {}
             if self._runs[0] > end:
                 self._runs = (0, ())
 

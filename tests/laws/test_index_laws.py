@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import factstore
 from factstore.index import block, column, scan
 from factstore.index.build import build
 from factstore.index.cache import Cache
@@ -217,3 +218,28 @@ def test_a_flipped_bit_in_a_block_is_found(values, data):
     body[data.draw(st.integers(0, len(body) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     with pytest.raises(Corrupt):
         block.decode(bytes(body))
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.booleans()), max_size=40), st.integers(0, 40))
+@settings(deadline=None)
+def test_who_has_a_value_that_comes_and_goes_is_right_in_every_database(changes, indexed):
+    """A flag that entities have and lose: more events than are counted one by one, read now and then, before and after an index."""
+    with pytest.MonkeyPatch.context() as patched, factstore.connect("memory:") as conn:
+        patched.setattr("factstore.index.novelty._FEW", 2)
+        flag = {":db/ident": ":is/on", ":db/valueType": ":db.type/boolean", ":db/cardinality": ":db.cardinality/one", ":db/index": True}
+        tempids = conn.transact([flag, *({":db/id": f"e{n}", ":db/doc": f"{n}"} for n in range(5))]).tempids
+        eids = [tempids[f"e{n}"] for n in range(5)]
+        on: set[int] = set()
+        known = [(conn.db(), frozenset(on))]
+        for n, (which, is_on, is_read) in enumerate(changes):
+            e = eids[which]
+            conn.transact([[":db/add", e, ":is/on", is_on]])
+            (on.add if is_on else on.discard)(e)
+            known.append((conn.db(), frozenset(on)))
+            if n == indexed:
+                conn._committer.index()
+            if is_read:
+                assert on == {datom.e for datom in conn.db().datoms("avet", ":is/on", True)}
+        for db, expected in known:
+            assert expected == {datom.e for datom in db.datoms("avet", ":is/on", True)}
+        assert on == {datom.e for datom in conn.db().datoms("avet", ":is/on", True)}

@@ -5,12 +5,28 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import factstore
 from factstore import CasFailed, TransactError
-from overseer import GraphError, JobStore, LeaseLost, after, graph_txns, install, job_graph, job_txn, simple_graph, status, transact_graph
-from overseer.job import ABORTED, FAILED, FINISHED, MOVES, STARTED, STATUSES, UNSTARTED, Outcome, Reason
+from overseer import (
+    GraphError,
+    JobStore,
+    LeaseLost,
+    after,
+    graph_txns,
+    install,
+    job_graph,
+    job_txn,
+    lookup,
+    simple_graph,
+    status,
+    transact_graph,
+)
+from overseer.job import ABORTED, DOOMED, FAILED, FINISHED, MOVES, READY, STARTED, STATUSES, UNSTARTED, Outcome, Reason
 from overseer.leases import standing
+from overseer.testing import drain
 
 LEASE = timedelta(seconds=30)
 CHAIN = {":a": [], ":b": [":a"], ":c": [":b"]}
@@ -402,3 +418,43 @@ def test_a_job_that_was_asserted_with_an_attempt_number_is_claimed_as_the_next(c
     [job] = store.claim([conn.db().entid([":job/id", "j"])], lease=LEASE)
     assert attempt + 1 == job.attempt
     assert [] == store.settle([(job.lease, Outcome(FINISHED))])
+
+
+RULES = [None, ":job.rule/all-done", ":job.rule/none-failed", ":job.rule/any", ":job.rule/no-such"]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(RULES), st.sets(st.integers(0, 9), max_size=4)), min_size=1, max_size=10),
+    st.lists(st.tuples(st.integers(0, 9), st.sampled_from([FINISHED, FAILED, ABORTED])), max_size=10),
+)
+@settings(deadline=None)
+def test_an_end_takes_down_exactly_the_jobs_that_can_never_run_by_their_rules(jobs, ends):
+    with factstore.connect("memory:") as conn:
+        install(conn)
+        conn.transact([job_txn(":a", {":job/rule": rule} if rule else {}, id=f"j{n}") for n, (rule, _) in enumerate(jobs)])
+        eids = [conn.db().entid([":job/id", f"j{n}"]) for n in range(len(jobs))]
+        edges = [[":db/add", eids[n], ":job/dep", eids[dep]] for n, (_, deps) in enumerate(jobs) for dep in deps if dep < n]
+        conn.transact(edges)
+        store = JobStore(conn, worker="w")
+        for which, end in ends:
+            job = eids[which % len(jobs)]
+            if lookup.status(conn.db(), job) != UNSTARTED or lookup.verdict(conn.db(), job, {}) != READY:
+                continue
+            [held] = store.claim([job], lease=LEASE)
+            assert [] == store.settle([(held.lease, Outcome(end))])
+            db = conn.db()
+            assert [] == [eid for eid in eids if lookup.status(db, eid) == UNSTARTED and lookup.verdict(db, eid, {}) == DOOMED]
+        db = conn.db()
+        aborted = [eid for eid in eids if lookup.value(db, eid, ":job/cause") is not None]
+        assert all(lookup.verdict(db, eid, {}) == DOOMED for eid in aborted)
+
+
+def test_of_more_parents_than_few_the_worker_keeps_count_and_gives_the_job_up(conn):
+    parents = [job_txn(":boom", id=f"p{n}") for n in range(150)]
+    conn.transact([*parents, job_txn(":join", {":job/dep": [f"p{n}" for n in range(150)], ":job/rule": ":job.rule/any"}, id="join")])
+
+    def boom(job):
+        raise ValueError("none of them ends well")
+
+    drain(conn, {":boom": boom, ":join": lambda job: None})
+    assert (ABORTED, Reason.PARENT) == (told(conn, "join"), told(conn, "join", ":job/reason"))
