@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from factstore.errors import DatabaseError
 from factstore.rendering import html_table, text_table
-from factstore.schema.attribute import IDENT, Attribute
+from factstore.schema.attribute import Attribute
 from factstore.schema.reverse import forward_of
 from factstore.values import Keyword, Stored, order_key
 
@@ -151,11 +151,8 @@ class Entity(Mapping[str, Any]):
         return load(values[0] if len(values) == 1 else min(values, key=order_key))
 
     def _referred(self, eid: int) -> Any:
-        """Return what a reference shows: the ident of an entity that has one, or the entity."""
-        if self.db.schema.ident(eid) is not None:
-            for ident in self.db.view.values_of(eid, IDENT):
-                return ident
-        return Entity(self.db, eid)
+        """Return what a reference shows: the ident of an entity that has one, or the entity. Names are today's, whatever the view."""
+        return self.db.schema.ident(eid) or Entity(self.db, eid)
 
 
 def _shown(value: Any) -> object:

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from factstore.errors import DatabaseError, PullError
 from factstore.pulls.parse import MAX_PATH, Pattern, parse
-from factstore.pulls.run import run_pattern
+from factstore.pulls.run import NOBODY, run_pattern
 from factstore.quoting import described, quoted
 from factstore.values import Keyword, Symbol
 
@@ -45,7 +45,8 @@ def pull(db: Database, pattern: Any, eid: Any) -> Any:
         pattern: EDN text or Python data: `"[:person/name {:person/friends ...}]"`, `[":person/name", "*"]`; or a dataclass,
             whose fields are the pattern and of which an instance is returned (`factstore.pulls.shapes`).
         eid: an entity id, ident or lookup ref.
-    Returns: a fresh dict, or None when there is no such entity or nothing of what was asked for. Many values are a list
+    Returns: a fresh dict, or None when there is nothing of what was asked for. Of an ident or a lookup ref that finds no entity,
+        `:db/id` is None, and so it is in a pull of `*`; a default is given, and a dataclass is None. Many values are a list
         in order of value, of which a pattern without `:limit` gets the first 1000. A reference is `{":db/id": n}`, with
         `:db/ident` when it has one.
     Raises: PullError; DatabaseError(:db.error/history-not-supported).
@@ -54,8 +55,12 @@ def pull(db: Database, pattern: Any, eid: Any) -> Any:
     if isinstance(pattern, type):
         return pull_many(db, pattern, (eid,))[0]
     compiled = compiled_for(db, pattern)
-    e = eid if type(eid) is int else db.entid(eid)
-    return None if e is None else run_pattern(db, compiled, [e])[0] or None
+    return run_pattern(db, compiled, [eid if type(eid) is int else _resolved(db, eid)])[0] or None
+
+
+def _resolved(db: Database, name: Any) -> int:
+    eid = db.entid(name)
+    return NOBODY if eid is None else eid
 
 
 @overload
@@ -71,21 +76,25 @@ def pull_many(db: Database, pattern: Any, eids: Iterable[Any]) -> Any:
     if isinstance(pattern, type):
         from factstore.pulls import shapes
 
-        found = pull_compiled(db, compiled_for(db, shapes.form_of(pattern)), eids)
-        return [None if each is None else shapes.build(pattern, each) for each in found]
+        names = _listed(eids)
+        found = pull_compiled(db, compiled_for(db, shapes.form_of(pattern)), names)
+        known = [type(name) is int or db.entid(name) is not None for name in names]
+        return [shapes.build(pattern, each) if each is not None and is_known else None for each, is_known in zip(found, known, strict=True)]
     return pull_compiled(db, compiled_for(db, pattern), eids)
 
 
 def pull_compiled(db: Database, pattern: Pattern, eids: Iterable[Any]) -> list[dict[Any, Any] | None]:
     """Return what a compiled pattern finds of each of these entities."""
+    asked = _listed(eids)
+    if countOf(map(type, asked), int) != len(asked):
+        asked = [eid if type(eid) is int else _resolved(db, eid) for eid in asked]
+    return [out or None for out in run_pattern(db, pattern, asked)]
+
+
+def _listed(eids: Any) -> list[Any]:
     if isinstance(eids, str | bytes | Mapping) or not isinstance(eids, Iterable):
         raise DatabaseError(":db.error/invalid-lookup-ref", f"expected a list of entities to pull, got {described(eids)}", name=eids)
-    asked = list(eids)
-    if countOf(map(type, asked), int) == len(asked):
-        return [out or None for out in run_pattern(db, pattern, asked)]
-    found = list(map(db.entid, asked))
-    outs = iter(run_pattern(db, pattern, [e for e in found if e is not None]))
-    return [None if e is None else next(outs) or None for e in found]
+    return list(eids)
 
 
 def compile_pattern(schema: Schema, form: PatternForm) -> Pattern:

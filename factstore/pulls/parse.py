@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final, TypeAlias
 
 from factstore import registry
@@ -53,7 +53,7 @@ class Step:
     recursive: bool = False  # the pattern of the entities referred to is the one this step is in
     expands: bool = False  # a component without a pattern of its own
     descends: bool = field(init=False)  # the values are entities, to be pulled in turn
-    tracks: bool = field(init=False)  # goes down by itself, so must know where it has been
+    tracks: bool = field(init=False)  # goes down by itself, or to where something does: it must be known where it has been
     single: bool = field(init=False)  # finds one value, not a list of them
     is_bare: bool = field(init=False)  # finds one plain value and puts it down as it is
     load: Callable[[Any], Any] | None = field(init=False)  # stored form → what users read; None is the identity
@@ -63,14 +63,24 @@ class Step:
         loads = attribute is not None and (attribute.value_type.load is not None or attribute.is_tuple)
         single = attribute is None or (attribute.is_component if self.reverse else not attribute.many)
         put(self, "descends", self.recursive or self.pattern is not None)
-        put(self, "tracks", self.recursive or self.expands)
+        leads_on = self.pattern is not None and any(step.recursive for step in self.pattern.steps)
+        put(self, "tracks", self.recursive or self.expands or leads_on)
         put(self, "single", single)
         bare = single and attribute is not None and not attribute.is_ref
         put(self, "is_bare", bare and self.xform is None and self.default is ABSENT)
         put(self, "load", attribute.load if loads and attribute is not None else None)
 
+    def at_end(self, ids: tuple[Step, ...]) -> Step | None:
+        """Return the step where recursions end: a recursion finds at most ids there, if the pattern asks for them."""
+        if not self.recursive:
+            return self
+        if ids:
+            return replace(self, pattern=Pattern(ids), recursive=False, depth=None)
+        shows = self.default is not ABSENT or self.xform is not None
+        return replace(self, attribute=None, recursive=False, depth=None) if shows else None
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, eq=False)
 class Pattern:
     """The steps of one level."""
 
@@ -84,6 +94,17 @@ class Pattern:
         named = (step.attribute.id for step in self.steps if step.attribute is not None and not step.reverse)
         object.__setattr__(self, "is_wild", self.everything or bool(self.namespaces))
         object.__setattr__(self, "named", frozenset(named))
+
+    @cached_property
+    def ids(self) -> tuple[Step, ...]:
+        """The steps that show an entity's id."""
+        return tuple(step for step in self.steps if step.is_id)
+
+    @cached_property
+    def at_end(self) -> Pattern:
+        """The pattern where its recursions end: they show no more than ids."""
+        steps = (step.at_end(self.ids) for step in self.steps)
+        return replace(self, steps=tuple(step for step in steps if step is not None))
 
 
 # What a component without a pattern of its own is pulled with.

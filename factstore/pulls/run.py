@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from factstore.pulls.columns import Ids
 
 DB_IDENT: Final = Keyword(":db/ident")
+NOBODY: Final = -(1 << 62)  # stands for an entity that a name does not lead to
 FEW: Final = 32  # entities; up to here, asking one by one is cheaper than numpy's fixed price
 _COLUMN_PRICE: Final = 4  # reading a column for many entities costs about what everything about four of them does
 
@@ -39,11 +40,12 @@ Found = list[Sequence[Stored]]  # the values of a step for each entity of a fram
 class Trail(NamedTuple):
     """Where an entity stands in the recursions that led to it."""
 
-    seen: PSet[int]
+    seen: PSet[int]  # entities met by recursions, and by what leads to one
+    parts: PSet[int]  # entities met as components that no pattern names
     left: Mapping[Step, int]  # levels that a bounded recursion may still go down
 
 
-START: Final = Trail(pset(), {})
+START: Final = Trail(pset(), pset(), {})
 
 
 class Frame(NamedTuple):
@@ -94,7 +96,7 @@ def _as_columns(frame: Frame) -> Frame:
 def _take(db: Database, frame: Frame, step: Step, frames: list[Frame], unsettled: list[Unsettled]) -> None:
     if step.is_id:
         for e, out in zip(frame.eids, frame.outs, strict=True):
-            _put(out, step, e)
+            _put_id(out, step, None if e == NOBODY else e)
     elif step.attribute is None:
         _place(db, frame, step, [()] * len(frame.eids), frames, unsettled)
     else:
@@ -153,9 +155,7 @@ def _columns_about(db: Database, frame: Frame) -> dict[int, Found]:
 def _place(db: Database, frame: Frame, step: Step, found: Found, frames: list[Frame], unsettled: list[Unsettled]) -> None:
     """Put the values of a step into the maps of a frame, or open the frame that will find them."""
     if step.descends:
-        below = _descend(frame, step, found, unsettled)
-        if below.eids:
-            frames.append(below)
+        frames.extend(below for below in _descend(frame, step, found, unsettled) if below.eids)
         return
     refers = step.reverse or (step.attribute is not None and step.attribute.is_ref)
     load: Callable[[Any], Any] | None = _references(db, frame, found).__getitem__ if refers else step.load
@@ -196,46 +196,67 @@ def _references(db: Database, frame: Frame, found: Found) -> _References:
     return _References(lambda e: () if db.schema.ident(e) is None else db.view.values_of(e, IDENT))
 
 
-def _descend(frame: Frame, step: Step, found: Found, unsettled: list[Unsettled]) -> Frame:
-    """Return the frame of the entities that a step refers to; the lists of their maps are noted as unsettled."""
+def _descend(frame: Frame, step: Step, found: Found, unsettled: list[Unsettled]) -> tuple[Frame, ...]:
+    """Return the frames of the entities that a step refers to; the lists of their maps are noted as unsettled."""
     trails = frame.trails or ([START] * len(frame.eids) if step.tracks else None)
-    below = Frame(frame.pattern if step.pattern is None else step.pattern, [], [], None if trails is None else [])
+    pattern = frame.pattern if step.pattern is None else step.pattern
+    below = Frame(pattern, [], [], None if trails is None else [])
+    ends = Frame(pattern.at_end, [], [], []) if step.recursive else None
     outs: list[dict[Any, Any]] = []
     most = 1 if step.single else step.limit
     for i, refs in enumerate(found):
         out = frame.outs[i]
-        if not refs:
+        is_deepest = step.recursive and trails is not None and trails[i].left.get(step, step.depth) == 0
+        if not refs or (is_deepest and not pattern.ids):
             _put_absent(out, step)
             continue
         chosen: Sequence[Any] = refs if len(refs) == 1 else sorted(refs)[:most]
-        if trails is None:
-            maps: list[dict[Any, Any]] = [{} for _ in chosen]
+        if is_deepest:
+            maps: list[dict[Any, Any]] = [_ids_of(pattern, ref) for ref in chosen]
+        elif trails is None:
+            maps = [{} for _ in chosen]
             below.eids.extend(chosen)
             below.outs.extend(maps)
         else:
-            maps = _enter(step, trails[i], chosen, below)
+            maps = _enter(step, trails[i], chosen, below, ends)
         out[step.key] = maps
         outs.append(out)
     unsettled.append(Unsettled(step, outs))
-    return below
+    return (below,) if ends is None else (below, ends)
 
 
-def _enter(step: Step, trail: Trail, refs: Sequence[int], below: Frame) -> list[dict[Any, Any]]:
-    """Go one level down, in a recursion not into what was seen on the way here, and not below its depth."""
-    assert below.trails is not None
-    left = trail.left.get(step, step.depth)
+def _ids_of(pattern: Pattern, e: int) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for step in pattern.ids:
+        _put_id(found, step, e)
+    return found
+
+
+def _enter(step: Step, trail: Trail, refs: Sequence[int], below: Frame, ends: Frame | None) -> list[dict[Any, Any]]:
+    """Go one level down. A recursion shows an entity that it has met on the way here once more, and goes no further."""
+    left = trail.left.get(step, step.depth) if step.recursive else None
     if left is not None:
         trail = trail._replace(left={**trail.left, step: left - 1})
     maps: list[dict[Any, Any]] = []
     for ref in refs:
-        if step.tracks and ref in trail.seen:
-            maps.append({DB_ID: ref})
-        elif left != 0:
-            maps.append({})
-            below.eids.append(ref)
-            below.outs.append(maps[-1])
-            below.trails.append(trail._replace(seen=trail.seen.add(ref)) if step.tracks else trail)
+        maps.append({})
+        if step.expands and ref in trail.parts:
+            maps[-1][DB_ID] = ref
+            continue
+        is_end = ends is not None and ref in trail.seen
+        entered = ends if is_end and ends is not None else below
+        entered.eids.append(ref)
+        entered.outs.append(maps[-1])
+        assert entered.trails is not None
+        entered.trails.append(_passed(step, trail, ref))
     return maps
+
+
+def _passed(step: Step, trail: Trail, ref: int) -> Trail:
+    """Return the trail of an entity that a step leads to."""
+    if step.expands:
+        return trail._replace(parts=trail.parts.add(ref))
+    return trail._replace(seen=trail.seen.add(ref)) if step.tracks else trail
 
 
 def _settle(item: Unsettled) -> None:
@@ -260,6 +281,13 @@ def _put(out: dict[Any, Any], step: Step, value: Any) -> None:
         if value is None:
             return
     out[step.key] = value
+
+
+def _put_id(out: dict[Any, Any], step: Step, e: int | None) -> None:
+    if step.xform is None:
+        out[step.key] = e  # None too: of an entity that is not there, it is what the pattern finds
+    else:
+        _put(out, step, e)
 
 
 def _put_absent(out: dict[Any, Any], step: Step) -> None:

@@ -87,7 +87,7 @@ class Attribute:
     is_ref: bool = field(init=False)
     is_tuple: bool = field(init=False)
     is_identity: bool = field(init=False)
-    has_avet: bool = field(init=False)  # may be read in order of value: indexed, unique, or a reference
+    has_avet: bool = field(init=False)  # may be read in order of value: indexed or unique
     is_plain: bool = field(init=False)  # what is claimed of it needs no look but at the type of the value
 
     def __post_init__(self) -> None:
@@ -95,7 +95,7 @@ class Attribute:
         put(self, "is_ref", self.value_type.name == "ref")
         put(self, "is_tuple", self.value_type is TUPLE)
         put(self, "is_identity", self.unique == UNIQUE_IDENTITY)
-        put(self, "has_avet", self.index or self.unique is not None or self.is_ref)
+        put(self, "has_avet", self.index or self.unique is not None)
         special = self.is_ref or self.is_tuple or self.is_identity or self.preds or self.id < FIRST_FREE_ID
         put(self, "is_plain", not special)
 

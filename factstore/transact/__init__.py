@@ -98,8 +98,9 @@ def check_nones(none: object) -> None:
 def with_(db: Database, tx_data: Any, *, none: Nones = "reject") -> TxReport:
     """Return the report that a transaction would give on top of a database, which nobody else will see.
 
-    Chains: use `db_after` for the next one. It works on all facts up to the database's basis: `as_of` is no branch from the
-    past and is dropped, filters and `since` stay.
+    Chains: use `db_after` for the next one. It works on all facts up to the database's basis, whatever the view; `as_of`, `since` and
+    filters stay. What a transaction adds lies after the time of an `as_of`, which therefore does not show it: to go on from the past,
+    use `db.branch`.
 
     Args:
         none: "retract": None in a map form retracts what the attribute has, as for `transact`.
@@ -117,6 +118,8 @@ def with_(db: Database, tx_data: Any, *, none: Nones = "reject") -> TxReport:
     before = _whole(db)
     facts, tempids, next_n, instant = prepare(before, tx_data, now=time.time_ns() // 1000, none=none)
     after = before.plus(facts, instant=instant, next_n=next_n)
+    if db.as_of_t is not None:
+        after = replace(after, view=after.view.cut(upto=db.view.upto), as_of_t=db.as_of_t)
     if db.since_t is not None:
         after = replace(after, view=after.view.cut(after=db.view.after), since_t=db.since_t)
     if db.predicates:

@@ -31,6 +31,7 @@ CODES: Final[Mapping[str, str]] = {
     ":db.error/unique-conflict": "A unique value would belong to two entities.",
     ":db.error/already-inserted": "An attribute that is asserted of new entities only, of an entity that has it already.",
     ":db.error/cas-failed": ":db/cas found another value than the one it expects.",
+    ":db.error/invalid-cas-many": ":db/cas of an attribute of cardinality many, which has no one value to compare.",
     ":db.error/changed-since": "An entity that the transaction is about has a newer fact than if_unchanged_since allows.",
     ":db.error/past-tx-instant": "A :db/txInstant before the last transaction's.",
     ":db.error/future-tx-instant": "A :db/txInstant that the clock has not reached.",

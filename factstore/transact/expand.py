@@ -15,6 +15,7 @@ from pyrsistent import pmap
 
 from factstore import registry
 from factstore.db import Database
+from factstore.errors import DatabaseError
 from factstore.fields import is_instance, map_of
 from factstore.schema.attribute import (
     DOC,
@@ -145,8 +146,23 @@ class Claims(Terms):
     def _retract_entity(self, form: Sequence[Any], place: Place) -> None:
         if len(form) != 2:
             return self._misshapen(form, place, f"[{form[0]} entity]")
+        if self._names_nobody(form[1]):
+            return None
         self.special[DOOMED].append((self.entity(form[1], place, must_exist=False), place))
         return None
+
+    def _names_nobody(self, term: Any) -> bool:
+        """Tell whether an ident, or a lookup ref that is right in all else, finds no entity: there is nothing to retract then."""
+        if isinstance(term, str) and term.startswith(":"):
+            return self.schema.entid(term) is None
+        if not isinstance(term, list | tuple) or not self.is_lookup(term):
+            return False
+        key = self.schema.attribute(term[0])
+        try:
+            value = self.db.stored(key, term[1])
+        except DatabaseError:  # a value that the lookup itself will refuse
+            return False
+        return value is not None and not self.db.view.holders_of(key.id, value)
 
     def _swap(self, form: Sequence[Any], place: Place) -> None:
         if len(form) != 5:
@@ -157,7 +173,9 @@ class Claims(Terms):
         if attribute is None:
             return None
         if attribute.many:
-            return self._misshapen(form, place, f"an attribute of cardinality one to compare and swap, {attribute.ident} has many")
+            message = f"expected an attribute of cardinality one to compare and swap, {attribute.ident} has many"
+            self.problems.add(":db.error/invalid-cas-many", message, place, attribute)
+            return None
         if e < 0:
             self.subjects.add(e)
         expected = None if old is None else self.stored(attribute, old, place)
@@ -321,11 +339,16 @@ class Claims(Terms):
             return
         if e < 0:
             self.special[VALUE_SLOTS].append((e, attribute, inside))
-        if isinstance(value, _COLLECTIONS) and not self.is_lookup(value):
+        if isinstance(value, _COLLECTIONS) and not self._looks_up(value):
             for i, item in enumerate(value):
                 self._referrer(e, attribute, item, (*inside, i))
         else:
             self._referrer(e, attribute, value, inside)
+
+    def _looks_up(self, value: Any) -> bool:
+        """Tell whether a collection under a reverse attribute is a lookup ref, also one that will be refused as not unique."""
+        is_pair = isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str)
+        return is_pair and self.find(value[0]) is not None
 
     def _referrer(self, e: int, attribute: Attribute, term: Any, place: Place) -> None:
         if _is_map(term):

@@ -157,3 +157,15 @@ def test_an_entity_sees_what_its_database_sees(people):
     filtered = people.db.filter(lambda _, datom: datom.a != ok)
     assert entity(filtered, BO).get(":p/ok") is None
     assert ":p/ok" not in set(entity(filtered, BO))
+
+
+def test_a_reference_to_an_ident_is_that_ident_in_every_view(people):
+    since = people.db.since(people.db.basis_t - 1)
+    people.conn.transact([{":db/id": BO, ":p/ok": True}])
+    bo = people.db.entid(BO)
+    assert {":sort/good", ":sort/new"} == entity(since, bo)[":p/sort"]
+    later = people.conn.db().since(people.db.basis_t)
+    people.conn.transact([[":db/add", bo, ":p/sort", people.ids["ann"]]])
+    assert {":p/ok": True} == dict(entity(later, bo))
+    people.conn.transact([{":db/id": CY, ":p/sort": ":sort/new"}])
+    assert {":sort/new"} == entity(people.conn.db().since(people.conn.db().basis_t - 1), people.ids["cy"])[":p/sort"]

@@ -41,17 +41,50 @@ def test_a_recursion_goes_down_as_many_levels_as_it_says(conn):
     assert whole == pull(db, "[:n/id {:n/next 9}]", [":n/id", 1])
 
 
-def test_a_recursion_ends_where_it_has_been_on_its_way(conn):
-    db, ids = graph(conn, (1, "next", 2), (2, "next", 3), (3, "next", 1))
-    around = {":n/id": 1, ":n/next": {":db/id": ids[2]}}
-    assert {":n/id": 1, ":n/next": {":n/id": 2, ":n/next": {":n/id": 3, ":n/next": around}}} == pull(
+def test_a_recursion_shows_what_it_has_met_on_its_way_once_more(conn):
+    db, ids = graph(conn, (1, "next", 2), (2, "next", 3), (3, "next", 2))
+    assert {":n/id": 1, ":n/next": {":n/id": 2, ":n/next": {":n/id": 3, ":n/next": {":n/id": 2}}}} == pull(
         db, "[:n/id {:n/next ...}]", [":n/id", 1]
+    )
+    two = {":n/id": 2, ":db/id": ids[2], ":n/next": {":db/id": ids[3]}}
+    assert {":n/next": {":n/next": two}} == {
+        ":n/next": {":n/next": pull(db, "[:n/id :db/id {:n/next ...}]", [":n/id", 3])[":n/next"][":n/next"][":n/next"]}
+    }
+    assert pull(db, "[{:n/next ...}]", [":n/id", 1]) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("[:n/id {:n/next 1}]", {":n/id": 1, ":n/next": {":n/id": 2}}),
+        ("[:n/id {:n/next 2}]", {":n/id": 1, ":n/next": {":n/id": 2, ":n/next": {":n/id": 3}}}),
+        ("[:n/id {:n/next 3}]", {":n/id": 1, ":n/next": {":n/id": 2, ":n/next": {":n/id": 3, ":n/next": {":n/id": 2}}}}),
+        ("[:n/id {(:n/next :as :to) 2}]", {":n/id": 1, ":to": {":n/id": 2, ":to": {":n/id": 3}}}),
+        ("[:n/id {[:n/next :default 0] 1}]", {":n/id": 1, ":n/next": {":n/id": 2, ":n/next": 0}}),
+        ("[{:n/next [:n/id {:n/next ...}]}]", {":n/next": {":n/id": 2, ":n/next": {":n/id": 3, ":n/next": {":n/id": 2}}}}),
+    ],
+)
+def test_a_limit_counts_on_a_cycle_too(conn, pattern, expected):
+    db, _ = graph(conn, (1, "next", 2), (2, "next", 3), (3, "next", 2))
+    assert expected == pull(db, pattern, [":n/id", 1])
+
+
+def test_the_last_level_shows_ids_where_the_pattern_asks_for_them(conn):
+    db, ids = graph(conn, (1, "next", 2), (2, "next", 3))
+    assert {":db/id": ids[1], ":n/next": {":db/id": ids[2], ":n/next": {":db/id": ids[3]}}} == pull(
+        db, "[:db/id {:n/next 1}]", [":n/id", 1]
     )
 
 
+def test_everything_of_a_component_is_shown_though_a_recursion_has_met_it(conn):
+    db, ids = graph(conn, (1, "part", 2), (3, "kid", 2))
+    whole = {":db/id": ids[1], ":n/id": 1, ":n/part": [{":db/id": ids[2], ":n/id": 2}]}
+    assert {":n/id": 3, ":n/kid": [{":n/id": 2, ":n/_part": whole}]} == pull(db, "[:n/id {:n/kid 1} {:n/_part [*]}]", [":n/id", 3])
+
+
 def test_a_loop_of_one_ends(conn):
-    db, ids = graph(conn, (1, "kid", 1))
-    assert {":n/id": 1, ":n/kid": [{":n/id": 1, ":n/kid": [{":db/id": ids[1]}]}]} == pull(db, "[:n/id {:n/kid ...}]", [":n/id", 1])
+    db, _ = graph(conn, (1, "kid", 1))
+    assert {":n/id": 1, ":n/kid": [{":n/id": 1, ":n/kid": [{":n/id": 1}]}]} == pull(db, "[:n/id {:n/kid ...}]", [":n/id", 1])
 
 
 def test_what_was_seen_on_another_way_is_pulled_again(conn):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 import factstore
-from factstore import Keyword, pull, pull_many, register
+from factstore import Keyword, pull, pull_many, q, register
 from factstore.errors import PullError
 
 SCHEMA = """
@@ -136,11 +136,22 @@ def test_a_wildcard_of_a_namespace_is_everything_in_that_namespace(db, ids):
 
 def test_nothing_found_is_none(db, ids):
     assert pull(db, "[:p/name]", [":p/name", "Nobody"]) is None
-    assert pull(db, "[*]", [":p/name", "Nobody"]) is None
+    assert pull(db, "[:p/name {:p/pal [:p/name]}]", [":p/name", "Nobody"]) is None
     assert pull(db, "[:p/name]", ":no/such-ident") is None
     assert pull(db, "[:p/name]", ids["blank"]) is None
     assert pull(db, "[]", ANN) is None
     assert {":db/id": 1 << 43} == pull(db, "[* :p/name]", 1 << 43)
+
+
+@pytest.mark.parametrize("nobody", [[":p/name", "Nobody"], ":no/such-ident", None])
+def test_of_a_name_that_finds_nobody_there_are_no_id_and_defaults(db, nobody):
+    assert {":db/id": None} == pull(db, "[*]", nobody)
+    assert {":db/id": None} == pull(db, "[:p/name :db/id]", nobody)
+    assert {":p/age": 7} == pull(db, "[:p/name [:p/age :default 7]]", nobody)
+    assert [{":db/id": None}, {":db/id": None}] == pull_many(db, "[:db/id]", [nobody, nobody])
+    assert [{":db/id": None}] * 50 == pull_many(db, "[*]", [nobody] * 50)
+    if nobody is not None:
+        assert [({":db/id": None},)] == q("[:find (pull ?e [*]) :in $ ?e]", db, nobody)
 
 
 def test_defaults_stand_in_for_what_is_absent_as_they_are(db):
@@ -215,7 +226,7 @@ def test_a_pull_sees_what_its_database_sees(db, ids):
     hidden = db.attribute(":p/name").id
     filtered = db.filter(lambda _, datom: datom.a != hidden)
     assert {":db/id": ids["cy"], ":p/pal": [{":db/id": ids["cy"]}]} == pull(filtered, "[*]", ids["cy"])
-    assert pull(filtered, "[*]", CY) is None
+    assert {":db/id": None} == pull(filtered, "[*]", CY)
     ident = db.attribute(":db/ident").id
     assert {":p/sort": {":db/id": db.entid(":sort/good")}} == pull(db.filter(lambda _, datom: datom.a != ident), "[:p/sort]", BO)
 

@@ -62,5 +62,5 @@ def test_a_cas_that_cannot_mean_anything_is_refused():
     refused(conn, [[":db/cas", ANN, ":u/age", 30, None]], ":db.error/nil-value")
     refused(conn, [[":db/cas", ANN, ":u/age", 30, "x"]], ":db.error/wrong-type-for-attribute")
     refused(conn, [[":db/cas", ANN, ":u/age", "x", 30]], ":db.error/wrong-type-for-attribute")
-    refused(conn, [[":db/cas", ANN, ":u/nick", "a1", "a3"]], ":db.error/invalid-tx-form")
+    refused(conn, [[":db/cas", ANN, ":u/nick", "a1", "a3"]], ":db.error/invalid-cas-many")
     refused(conn, [[":db/cas", [":u/login", "nobody"], ":u/age", None, 1]], ":db.error/not-an-entity")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.factstore.tx import ANN, BEN, people, refused, value
+import pytest
+
+from tests.factstore.tx import ANN, BEN, people, refused, value, values
 
 
 def test_a_lookup_ref_stands_for_an_entity_and_for_a_reference():
@@ -47,3 +49,20 @@ def test_a_tempid_cannot_stand_in_a_lookup_ref():
 def test_an_ident_that_names_nothing_is_refused():
     error = refused(people(), [[":db/add", ANN, ":u/boss", ":no/body"]], ":db.error/not-an-entity")
     assert ("ident", ":no/body") == (error.what, error.got)
+
+
+@pytest.mark.parametrize(
+    "ref", [[":u/name", "Ann"], [":u/name", "Nobody"], [[":u/name", "Ann"]], [[":u/login", "ann"], [":u/name", "Ann"]]]
+)
+def test_a_lookup_ref_under_a_reverse_attribute_must_be_of_a_unique_attribute(ref):
+    refused(people(), [{":db/id": "b", ":u/login": "bob", ":u/_boss": ref}], ":db.error/lookup-ref-attr-not-unique")
+
+
+def test_lookup_refs_under_a_reverse_attribute_are_entities():
+    conn = people()
+    conn.transact(
+        [{":db/id": "b", ":u/login": "bob", ":u/_pals": [[":u/login", "ann"], [":u/login", "ben"]], ":u/_boss": [":u/login", "ann"]}]
+    )
+    bob = conn.db().entid([":u/login", "bob"])
+    assert {bob} == values(conn.db(), ANN, ":u/pals") == values(conn.db(), BEN, ":u/pals")
+    assert bob == value(conn.db(), ANN, ":u/boss")

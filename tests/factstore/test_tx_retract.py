@@ -81,3 +81,26 @@ def test_a_transactions_instant_cannot_be_retracted(conn):
     tx = conn.transact([]).tx_data[0].tx
     refused(conn, [[":db/retractEntity", tx]], ":db.error/datom-cannot-be-altered")
     refused(conn, [[":db/retract", tx, ":db/txInstant"]], ":db.error/datom-cannot-be-altered")
+
+
+@pytest.mark.parametrize("nobody", [[":u/login", "nobody"], (":u/login", "nobody"), ":no/body", 8796093099999])
+def test_to_retract_an_entity_that_is_not_there_changes_nothing(nobody):
+    conn = people()
+    for verb in (":db/retractEntity", ":db.fn/retractEntity"):
+        assert 1 == conn.transact([[verb, nobody]]).size
+
+
+@pytest.mark.parametrize(
+    ("form", "code"),
+    [
+        ([":db/retractEntity", [":u/login", 5]], ":db.error/wrong-type-for-attribute"),
+        ([":db/retractEntity", [":u/name", "Ann"]], ":db.error/lookup-ref-attr-not-unique"),
+        ([":db/retractEntity", [":u/login", None]], ":db.error/invalid-lookup-ref"),
+        ([":db/retract", [":u/login", "nobody"], ":u/age", 1], ":db.error/not-an-entity"),
+        ([":db/retract", [":u/login", "nobody"], ":u/age"], ":db.error/not-an-entity"),
+        ([":db/retract", BEN, ":u/boss", [":u/login", "nobody"]], ":db.error/not-an-entity"),
+        ([":db/retract", ":no/body", ":u/age", 1], ":db.error/not-an-entity"),
+    ],
+)
+def test_to_retract_by_a_ref_that_means_nothing_is_refused(form, code):
+    refused(people(), [form], code)

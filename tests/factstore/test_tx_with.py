@@ -28,11 +28,15 @@ def test_with_chains():
     assert 49 == value(db, BEN, ":u/age")
 
 
-def test_with_on_the_past_works_on_all_facts():
+def test_with_on_the_past_works_on_all_facts_and_shows_the_past():
     conn = people()
     conn.transact([[":db/add", ANN, ":u/age", 31]])
-    report = factstore.with_(conn.db().as_of(2), [[":db/add", ANN, ":u/name", "Anna"]])
-    assert (30, 31) == (value(report.db_before, ANN, ":u/age"), value(report.db_after, ANN, ":u/age"))
+    report = factstore.with_(conn.db().as_of(2), [[":db/add", ANN, ":u/age", 32], {":db/id": "new", ":u/login": "new"}])
+    assert [31, 32] == [datom.v for datom in report.tx_data if conn.db().ident(datom.a) == ":u/age"]
+    after = report.db_after
+    assert (30, None, 2) == (value(after, ANN, ":u/age"), after.entid([":u/login", "new"]), after.as_of_t)
+    again = factstore.with_(after, [[":db/cas", ANN, ":u/age", 32, 33]])
+    assert 30 == value(again.db_after, ANN, ":u/age")
 
 
 def test_with_keeps_a_filter():

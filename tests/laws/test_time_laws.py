@@ -251,7 +251,8 @@ class Walk:
         self.db = db
         self.facts = [(d.e, str(db.ident(d.a)), d.v) for d in db.datoms("aevt")]
 
-    def pull(self, pattern: Any, e: int, seen: Any = frozenset(), left: Any = None) -> Any:
+    def pull(self, pattern: Any, e: int, seen: Any = (frozenset(), frozenset()), left: Any = None) -> Any:
+        """`seen` is what recursions met on the way here, and what was met as a component."""
         found: dict[Any, Any] = {}
         wild: set[str] = set()
         specs: dict[Any, Any] = {}
@@ -307,19 +308,41 @@ class Walk:
         forward = name.replace("/_", "/")
         if forward not in REFS:
             return v
+        met, parts = seen
         if isinstance(below, list):
-            return self.pull(below, v, seen, left)
-        if below is None and name != ":n/part":
-            return {":db/id": v}
-        if v in seen:
-            return {":db/id": v}
+            leads_on = any(
+                isinstance(part, dict) and not isinstance(sub, list) for part in below if isinstance(part, dict) for sub in part.values()
+            )
+            return self.pull(below, v, (met | {v}, parts) if leads_on else seen, left)
+        if below is None:
+            if name != ":n/part" or v in parts:
+                return {":db/id": v}
+            return self.pull(["*"], v, (met, parts | {v}), left)
         if isinstance(below, int):
             key = (id(pattern), name)
             levels = left.get(key, below)
             if levels == 0:
-                return None
+                return self.pull(ids_in(pattern), v)
             left = {**left, key: levels - 1}
-        return self.pull(["*"] if below is None else pattern, v, seen | {v}, left)
+        return self.pull(at_end(pattern) if v in met else pattern, v, (met | {v}, parts), left)
+
+
+def ids_in(pattern: Any) -> list[Any]:
+    """The parts of a pattern that show an entity's id."""
+    named = [part for part in pattern if part == ":db/id" or (isinstance(part, list) and part[0] == ":db/id")]
+    return named or ([":db/id"] if "*" in pattern else [])
+
+
+def at_end(pattern: Any) -> list[Any]:
+    """A pattern whose recursions show no more than ids."""
+    ids, parts = ids_in(pattern), []
+    for part in pattern:
+        if isinstance(part, dict):
+            kept = {name: sub if isinstance(sub, list) else ids for name, sub in part.items() if isinstance(sub, list) or ids}
+            parts += [kept] if kept else []
+        else:
+            parts.append(part)
+    return parts
 
 
 @given(GRAPHS, patterns(), st.booleans())
