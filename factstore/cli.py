@@ -118,7 +118,9 @@ def reindex(store: str) -> None:
 def gc(store: str) -> None:
     """Delete blocks that nobody needs any more."""
     with _opened(store, read_only=False) as conn:
-        click.echo(f"deleted {maintain.collect(conn):,} blocks")
+        deleted = maintain.collect(conn)
+        why = ": a process is building an index, and deletes them when it is done" if not deleted and maintain.is_building(conn) else ""
+        click.echo(f"deleted {deleted:,} blocks{why}")
 
 
 @main.command()

@@ -124,6 +124,11 @@ def collect(conn: Connection) -> int:
     return indexing.collect(conn._storage)
 
 
+def is_building(conn: Connection) -> bool:
+    """Return whether a process is building an index at this moment, so that `collect` deletes nothing."""
+    return indexing.UNDER_WAY in conn._storage.held()
+
+
 # -- the index built again
 
 
