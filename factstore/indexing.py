@@ -82,10 +82,22 @@ def newest_index(storage: Storage, index: Index) -> Index:
     """Return the index of a store's root, which garbage collection then spares while anybody has it; or the one given."""
     while (root := storage.read_root()) is not None and root.version != index.version:
         try:
-            return _held(storage, index.decode(root.body, root.version))
+            newest = _held(storage, index.decode(root.body, root.version))
         except Conflict:
             continue  # a newer root came between reading and holding
+        _check_basis(storage, newest)
+        return newest
     return index
+
+
+def _check_basis(storage: Storage, index: Index) -> None:
+    """Raise `Corrupt` when an index knows more than the log, which alone is the truth."""
+    if index.basis_t > (head := storage.head()):
+        message = (
+            f"{storage.description} is damaged: its log ends at t={head}, its index has what came up to t={index.basis_t};"
+            " restore a backup, or go on from the shorter log with `factstore reindex`"
+        )
+        raise Corrupt(":db.error/storage-corrupt", message, head=head, index_t=index.basis_t)
 
 
 def is_same_log(storage: Storage, index: Index) -> bool:

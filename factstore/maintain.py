@@ -3,117 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
-import numpy as np
-
 from factstore import indexing, log
+from factstore.checking import Check as Check
+from factstore.checking import check as check
 from factstore.conn import Connection
-from factstore.errors import Corrupt, FactStoreError, StorageError
-from factstore.index import column
+from factstore.errors import Corrupt, StorageError
 from factstore.index.block import block_id
 from factstore.index.build import Built, build
 from factstore.index.cache import Cache
-from factstore.index.column import BY_ENTITY, BY_VALUE, Everything, Rows
 from factstore.index.directory import UNKNOWN, Blocks, Entry, Index
-from factstore.index.novelty import Novelty, Strand
+from factstore.index.novelty import Novelty
 from factstore.schema import bootstrap
-from factstore.schema.attribute import NO_HISTORY, Attribute, Schema
+from factstore.schema.attribute import Schema
 from factstore.storage import Record, Storage
 
 logger = logging.getLogger("factstore")
 
 _FACTS_AT_ONCE: Final = 500_000
-
-
-@dataclass(slots=True)
-class Check:
-    """What a check of a store found."""
-
-    transactions: int = 0
-    datoms: int = 0
-    blocks: int = 0
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing was wrong."""
-        return not self.problems
-
-
-def check(conn: Connection) -> Check:
-    """Compare the index with the log, row by row, and read every block: checksums, order, counts, directories."""
-    storage = conn._storage
-    while True:
-        index = conn.db().view.index
-        found = _checked(storage, index)
-        if indexing.is_same_log(storage, index):
-            return found
-
-
-def _checked(storage: Storage, index: Index) -> Check:
-    found = Check()
-    try:
-        novelty, schema = _replayed(storage, found)
-    except FactStoreError as error:
-        found.problems.append(str(error))
-        return found
-    for name in set(index.reachable()):
-        try:
-            Blocks(storage, Cache(0)).read([name])
-            found.blocks += 1
-        except FactStoreError as error:
-            found.problems.append(str(error))
-    if found.ok:
-        forgetful = {fact[0] for fact in novelty.strands.get(NO_HISTORY, Strand()).facts}  # now, or before they were altered
-        for attribute in schema.attributes:
-            strand = novelty.strands.get(attribute.id, Strand())
-            found.problems += _compare(index, attribute, strand, with_past=attribute.id not in forgetful)
-    return found
-
-
-def _replayed(storage: Storage, found: Check) -> tuple[Novelty, Schema]:
-    novelty, schema = Novelty(bootstrap.FACTS), bootstrap.SCHEMA
-    for transaction in log.read(storage, 0):
-        novelty.append(transaction.t, transaction.facts, transaction.columns)
-        schema = schema.plus(transaction.facts)
-        found.transactions += 1
-    found.datoms = novelty.count
-    return novelty, schema
-
-
-def _compare(index: Index, attribute: Attribute, strand: Strand, *, with_past: bool) -> Iterator[str]:
-    """Say where the index differs from what the log's events up to its basis come to."""
-    dtype, key = attribute.value_type.dtype, attribute.order_key
-    events = column.concat([run.by_entity for run in strand.runs(dtype, key)], dtype)
-    if events.added is None:
-        events = events._replace(added=np.ones(events.size, bool))
-    events = column.sort(events.take(events.t <= index.basis_t), BY_ENTITY, key)
-    _, live, spans = column.spans_of(events) if events.size else (events, events, None)
-    entry = index.entries.get(attribute.id, Entry())
-    if entry.rows != live.size:
-        yield f"{attribute.ident}: the index counts {entry.rows} live rows, the log has {live.size}"
-    for order in (BY_ENTITY, BY_VALUE):
-        rows = index.live(attribute.id, Everything(order), dtype, key)
-        if not _same(rows, column.sort(live, order, key)):
-            yield f"{attribute.ident}: live rows by {'entity' if order == BY_ENTITY else 'value'} are not those of the log"
-        past = index.past(attribute.id, Everything(order), dtype, key)
-        if not with_past or spans is None:
-            continue
-        expected = spans.take(column.sort_positions(spans.rows, order, key))
-        if not _same(past.rows, expected.rows) or not np.array_equal(past.t1, expected.t1):
-            yield f"{attribute.ident}: past rows by {'entity' if order == BY_ENTITY else 'value'} are not those of the log"
-
-
-def _same(one: Rows, other: Rows) -> bool:
-    return (
-        one.size == other.size
-        and np.array_equal(one.e, other.e)
-        and np.array_equal(one.t, other.t)
-        and bool(column.equal(one.v, other.v).all())
-    )
 
 
 def collect(conn: Connection) -> int:

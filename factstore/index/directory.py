@@ -1,6 +1,7 @@
 """The index: for each attribute and order a directory of blocks, and a root that names the directories.
 
-    root      msgpack [format, t, next-n, instant µs, attribute sets, [[a, rows, past rows, EV, VE, past EV, past VE] …], excised t]
+    root      msgpack [format, t, next-n, instant µs, attribute sets, [[a, rows, past rows, EV, VE, past EV, past VE] …], excised t,
+              crc32 of all that stands before it, as 4 bytes, little-endian]
     directory a block with a row for each of its blocks: first entity, first value, id, rows
     EV, VE    live rows (e, v, t) in either order        past    retracted ones (e, v, t, t1)
 
@@ -15,11 +16,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
+from zlib import crc32
 
+import msgpack  # type: ignore[import-untyped]
 import numpy as np
 
 from factstore.datom import N_MASK, TX_PARTITION, USER_PARTITION, partition_of
-from factstore.errors import NotAStore
+from factstore.errors import Corrupt, NotAStore
 from factstore.index import block, column
 from factstore.index.cache import Cache
 from factstore.index.column import BY_ENTITY, Array, Entities, Everything, Ints, OrderKey, Range, Region, Rows, Spans
@@ -27,6 +30,8 @@ from factstore.packing import pack, unpack
 from factstore.storage import Storage
 
 FORMAT: Final = 1
+_CHECKSUM: Final = 4  # bytes, at the end of a root
+_UNCHECKED: Final = (b"\x96\x01", b"\x97\x01")  # roots without one: an array of six or seven, and the format
 ATTRIBUTES_OF: Final = -1
 UNKNOWN: Final = -1  # an excised t that is less than any
 NOTHING: Final = b""  # the id of a directory that holds no blocks
@@ -244,18 +249,20 @@ class Index:
 
     def encode(self) -> bytes:
         """Return the root's bytes."""
-        return pack(
+        body = pack(
             [
                 *(FORMAT, self.basis_t, self.next_n, self.instant),
                 [list(one) for one in self.sets],
                 [[a, *entry] for a, entry in sorted(self.entries.items())],
                 self.excised_t,
+                bytes(_CHECKSUM),
             ]
         )
+        return body[:-_CHECKSUM] + crc32(body[:-_CHECKSUM]).to_bytes(_CHECKSUM, "little")
 
     def decode(self, body: bytes, version: int) -> Index:
-        """Return the index that a root's bytes describe. Raises: NotAStore, for a newer format."""
-        found, basis_t, next_n, instant, sets, entries, *excised = unpack(body)
+        """Return the index that a root's bytes describe. Raises: NotAStore, for a newer format; Corrupt."""
+        found, basis_t, next_n, instant, sets, entries, *excised = _fields(body, self.blocks.storage.description)
         if found != FORMAT:
             raise NotAStore(":db.error/not-a-store", f"the index has format {found}, this version reads {FORMAT}", format=found)
         return replace(
@@ -281,6 +288,20 @@ class Index:
                 if name != NOTHING:
                     yield name
                     yield from self.blocks.directory(name).ids.tolist()
+
+
+def _fields(body: bytes, uri: str) -> Any:
+    """Return the fields of a root. Those made by earlier versions have no checksum, until the next index replaces them."""
+    is_whole = crc32(body[:-_CHECKSUM]) == int.from_bytes(body[-_CHECKSUM:], "little")
+    try:
+        if is_whole or body.startswith(_UNCHECKED):
+            return unpack(body)
+    except (ValueError, TypeError, KeyError, ArithmeticError, msgpack.UnpackException) as error:
+        cause: BaseException | None = error
+    else:
+        cause = None
+    message = f"{uri} is damaged: the checksum of its index's root does not match; `factstore reindex` builds the index again from the log"
+    raise Corrupt(":db.error/storage-corrupt", message, uri=uri) from cause
 
 
 def _touched(directory: Directory, region: Region, order_key: OrderKey) -> tuple[int, int]:

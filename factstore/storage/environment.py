@@ -12,25 +12,25 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from sys import _getframe
-from threading import Lock, RLock, get_ident
-from types import FrameType
+from threading import RLock
 from typing import Any, Final, Never, TypeAlias, TypeVar, TypeVarTuple
 from weakref import ref
 
 import lmdb
 from lmdb import _envid
 
-from factstore.errors import Corrupt, FactStoreError, StorageError, StoreFull, Unavailable, UnknownOutcome
+from factstore.errors import FactStoreError, StorageError, StoreFull, Unavailable, UnknownOutcome
 from factstore.forks import FORKED, keep_for_ever, watch
-from factstore.locks import CallLock, is_running
+from factstore.locks import CallLock
+from factstore.storage import pages
+from factstore.storage.gate import Gate
 from factstore.storage.peers import Holds, Turn
 from factstore.storage.protocol import Sync
-from factstore.storage.refusals import closed
+from factstore.storage.refusals import closed, damaged
 from factstore.storage.wakeup import wakeup
 
 Txn: TypeAlias = "lmdb.Transaction[bytes]"
@@ -40,75 +40,11 @@ Args = TypeVarTuple("Args")
 
 DEFAULT_MAP_SIZE: Final = 16 << 30  # of address space; the file takes what is written
 MAX_READERS: Final = 1024
-_LOOK_SECONDS: Final = 0.002  # how often who shuts the gate looks whether those inside are still at work
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM})
-_DAMAGED: Final = (lmdb.CorruptedError, lmdb.PageNotFoundError)
-
-
-class Gate:
-    """Many calls may be inside at once; who shuts the gate waits until they have left, and nobody enters meanwhile.
-
-    Like the holder of a `CallLock`, a call that was interrupted on its way out is no longer inside once it has ended.
-    """
-
-    def __init__(self) -> None:
-        self._inside: dict[int, FrameType] = {}  # by thread
-        self._shut = CallLock()
-        self._left = Lock()  # rung by those who leave while the gate is to be shut
-        self._left.acquire()
-
-    def __enter__(self) -> None:
-        me = get_ident()
-        self._inside[me] = _getframe(1)
-        while self._shut.is_taken:
-            self._inside.pop(me, None)
-            with self._shut:
-                pass  # it is open again, or who shut it has ended
-            self._inside[me] = _getframe(1)
-
-    def __exit__(self, *_: object) -> None:
-        self._inside.pop(get_ident(), None)
-        if self._shut.is_taken:
-            self._ring()
-
-    def _ring(self) -> None:
-        try:
-            self._left.release()
-        except RuntimeError:
-            return  # it rings already
-
-    def shut(self) -> ShutGate:
-        """Be alone, in a `with` block. Only for one who is not inside and holds the lock of writers."""
-        return ShutGate(self)
-
-    def close(self, owner: FrameType) -> None:
-        """Shut the gate for a call, and wait until nobody is inside."""
-        self._shut.take(owner)
-        try:
-            while any(is_running(frame) for frame in list(self._inside.values())):
-                self._left.acquire(timeout=_LOOK_SECONDS)
-        except BaseException:
-            self._shut.give(owner)
-            raise
-
-    def open(self, owner: FrameType) -> None:
-        """Open the gate that a call has shut."""
-        self._shut.give(owner)
-
-
-class ShutGate:
-    """A gate that is shut for a `with` block."""
-
-    __slots__ = ("_gate",)
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-
-    def __enter__(self) -> None:
-        self._gate.close(_getframe(1))
-
-    def __exit__(self, *_: object) -> None:
-        self._gate.open(_getframe(1))
+_DAMAGED: Final = (
+    *(lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.CursorFullError, lmdb.PageFullError),
+    *(lmdb.InvalidError, lmdb.BadTxnError, lmdb.IncompatibleError),
+)
 
 
 class Gone:
@@ -139,6 +75,7 @@ class Environment:
         self._layout = layout
         self._sync: Sync = sync
         self._handles: Counter[str] = Counter()
+        self._sound: set[str] = set()  # trees whose pages were looked at
         self._renew_locks()
         self.env: Any = None
         self._open(map_size)
@@ -289,6 +226,43 @@ class Environment:
             return False
         return False
 
+    # damage
+
+    def look_through(self, *names: str) -> None:
+        """Look at every page of some trees, once, before LMDB walks from page to page in them. Raises: Corrupt."""
+        for name in names:
+            while name not in self._sound:
+                try:
+                    if self.read(self._is_sound, name):
+                        self._sound.add(name)
+                except pages.Broken as error:
+                    raise damaged(self.uri, str(error)) from error
+
+    def _is_sound(self, txn: Txn, name: str) -> bool:
+        """Return True, or False when others commit too fast to see the state that a transaction reads. Raises: pages.Broken."""
+        assert self._fd is not None
+        header = pages.header_of(self._fd, txn.id())
+        if header is None:
+            return False
+        read = pages.reader(self._fd, header)
+        if name == "free":
+            pages.check_free(read, header)
+        else:
+            deque(pages.nodes(read, header, pages.trees(read, header)[name], name), 0)
+        return True
+
+    def problems(self) -> list[str]:
+        """Say what is wrong with the pages of the file, the first fault of each tree."""
+
+        def look(txn: Txn) -> list[str] | None:
+            assert self._fd is not None
+            header = pages.header_of(self._fd, txn.id())
+            return None if header is None else list(pages.problems(self._fd, header))
+
+        while (found := self.read(look)) is None:
+            pass
+        return found
+
     # the map
 
     def _grow(self, seen: int) -> None:
@@ -409,7 +383,7 @@ def translated(error: lmdb.Error, uri: str) -> StorageError:
     if code == errno.EIO:
         return StoreFull(":db.error/storage-full", f"the disk of {uri} is full, or fails: what LMDB wrote was cut short ({error})", uri=uri)
     if isinstance(error, _DAMAGED):
-        return Corrupt(":db.error/storage-corrupt", f"{uri} is damaged: {error}", uri=uri)
+        return damaged(uri, str(error))
     return Unavailable(":db.error/storage-unavailable", f"{uri} could not be used: {error}", uri=uri)
 
 

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final, Never
+from typing import Any, Final
 
 import lmdb
 
@@ -29,15 +29,17 @@ from factstore.storage.environment import Environment, Gone, Txn, shared, transl
 from factstore.storage.opening import expanded, look_at, refuse_network, refused, sync_directory
 from factstore.storage.peers import Held
 from factstore.storage.protocol import TXID_BYTES, Record, Root, Sync
-from factstore.storage.refusals import check_found, check_head, check_same, check_txids, check_version, read_only
+from factstore.storage.refusals import check_found, check_head, check_same, check_txids, check_version, damaged, read_only
 
 FORMAT: Final = 1
 
 _STAMP: Final = b"stamp"
 _LOG: Final = 1 << 63
+_BESIDE_THE_LOG: Final = 3  # keys of the main database: blocks, roots, stamp
 _key = struct.Struct(">Q").pack
 _BATCH_BYTES: Final = 8 << 20  # of blocks in one write transaction: how long a commit may have to wait for it
 _BATCH_KEYS: Final = 10_000
+_MOST_AT_ONCE: Final = 1_000  # records of the log in one search
 
 
 class LmdbStorage:
@@ -78,6 +80,7 @@ class LmdbStorage:
             )
             if is_new and sync == "full":
                 sync_directory(full_path.parent)
+            self._file.look_through("free", "roots")
         except lmdb.Error as error:
             raise translated(error, self.description) from error
         except OSError as error:
@@ -155,6 +158,7 @@ class LmdbStorage:
 
     def put_blocks(self, blocks: Iterable[tuple[bytes, bytes]]) -> None:
         file = self._writable
+        file.look_through("blocks")
         batch: list[tuple[bytes, bytes]] = []
         size = 0
         for item in blocks:
@@ -174,6 +178,7 @@ class LmdbStorage:
 
     def delete_blocks(self, ids: Iterable[bytes]) -> int:
         file = self._writable
+        file.look_through("blocks")
         remaining = iter(ids)
         deleted = 0
         while batch := list(islice(remaining, _BATCH_KEYS)):
@@ -181,6 +186,7 @@ class LmdbStorage:
         return deleted
 
     def block_ids(self) -> Iterator[bytes]:
+        self._file.look_through("blocks")
         last = b""
         while batch := self._file.read(_ids_after, self._file, last):
             yield from batch
@@ -222,6 +228,9 @@ class LmdbStorage:
             info = file.env.info()
         size = file.path.stat().st_blocks * 512
         return {"bytes": size, "map_size": info["map_size"], "records": records, "blocks": blocks, "readers": info["num_readers"]}
+
+    def problems(self) -> list[str]:
+        return self._file.problems()  # type: ignore[no-any-return]
 
     def sync(self) -> None:
         file = self._file
@@ -284,42 +293,36 @@ def _head(txn: Txn) -> int:
 def _read_log(txn: Txn, after_t: int, upto_t: int | None, max_bytes: int) -> list[Record]:
     records: list[Record] = []
     cursor = txn.cursor()
-    limit = None if upto_t is None else max(0, upto_t - after_t)
-    if limit == 0 or not cursor.set_range(_key(_LOG + after_t + 1)):
-        return records
-    t, size = after_t, 0
-    for value in islice(cursor.iternext(keys=False, values=True), limit):
-        t += 1
-        records.append(Record(t, value[:TXID_BYTES], value[TXID_BYTES:]))
-        size += len(value)
-        if size >= max_bytes:
-            break
-    # Keys only ever grow, so that n of them that end where they should leave no room for a hole.
-    if (cursor.key() or (cursor.last() and cursor.key())) != _key(_LOG + t):
-        _report_hole(cursor, after_t)
+    last = min(_head(txn), upto_t if upto_t is not None else 1 << 62)
+    t, size, count = after_t, 0, 1
+    while t < last and size < max_bytes:
+        for value in _values(cursor, range(t + 1, min(t + count, last) + 1)):
+            t += 1
+            records.append(Record(t, value[:TXID_BYTES], value[TXID_BYTES:]))
+            size += len(value)
+            if size >= max_bytes:
+                break
+        count = min(_MOST_AT_ONCE, (max_bytes - size) * len(records) // size + 1) if size else 1
     return records
 
 
-def _report_hole(cursor: lmdb.Cursor[bytes], after_t: int) -> Never:
-    cursor.set_range(_key(_LOG + after_t + 1))
-    for t, key in enumerate(cursor.iternext(keys=True, values=False), after_t + 1):
-        if key != _key(_LOG + t):
-            raise Corrupt(":db.error/storage-corrupt", f"the log has no record of t={t}; what follows is {key.hex()}", t=t)
-    raise Corrupt(":db.error/storage-corrupt", f"the log ends within what was read of it after t={after_t}", t=after_t)
+def _values(cursor: lmdb.Cursor[bytes], ts: range) -> list[bytes]:
+    """Return what the log has at these t. Each is searched for: stepping on to a damaged page would end the process."""
+    found = cursor.getmulti([_key(_LOG + t) for t in ts])
+    if len(found) != len(ts):
+        there = {key for key, _ in found}
+        missing = next(t for t in ts if _key(_LOG + t) not in there)
+        raise Corrupt(":db.error/storage-corrupt", f"the log has no record of t={missing}, though it goes on after that", t=missing)
+    return [value for _, value in found]
 
 
 def _seek_txid(txn: Txn, txid: bytes, below: int) -> tuple[int | None, int]:
     """Return the t of a txid if it is among the records just below t, and the t down to which was looked."""
-    cursor = txn.cursor()
-    if not cursor.set_key(_key(_LOG + below - 1)):
-        raise Corrupt(":db.error/storage-corrupt", f"the log has no record of t={below - 1}", t=below - 1)
-    for key, value in islice(cursor.iterprev(keys=True, values=True), _BATCH_KEYS):
-        below = int.from_bytes(key) - _LOG
-        if below < 1:
-            return None, 0
+    ts = range(max(1, below - _MOST_AT_ONCE), below)
+    for t, value in zip(reversed(ts), reversed(_values(txn.cursor(), ts)), strict=True):
         if value.startswith(txid):
-            return below, below
-    return None, below
+            return t, t
+    return None, ts[0]
 
 
 def _put_blocks(txn: Txn, file: Environment, blocks: Sequence[tuple[bytes, bytes]]) -> None:
@@ -383,7 +386,7 @@ def _lay_out(env: lmdb.Environment, path: Path, create: bool) -> dict[str, Any]:
             stamp = txn.get(_STAMP)
     if stamp is None:
         raise NotAStore(":db.error/not-a-store", f"{path} is an LMDB file, but not a fact store", path=str(path))
-    found = json.loads(stamp)["format"]
+    found = _format(stamp, path)
     if found > FORMAT:
         raise NotAStore(
             ":db.error/not-a-store",
@@ -392,5 +395,21 @@ def _lay_out(env: lmdb.Environment, path: Path, create: bool) -> dict[str, Any]:
             found=found,
             supported=FORMAT,
         )
+    with env.begin() as txn:
+        _check_count(txn, path)
     # A database opened inside a read transaction would be forgotten with it.
     return {name: env.open_db(name.encode(), create=False) for name in ("blocks", "roots")}
+
+
+def _format(stamp: bytes, path: Path) -> int:
+    try:
+        return int(json.loads(stamp)["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(f"lmdb:{path}", f"its stamp {stamp!r} is none") from error
+
+
+def _check_count(txn: Txn, path: Path) -> None:
+    """Raise `Corrupt` unless the log has as many records as it is long: its header may lead to an older state of it."""
+    records, head = txn.stat()["entries"] - _BESIDE_THE_LOG, _head(txn)
+    if records != head:
+        raise damaged(f"lmdb:{path}", f"the log has {records} records, and its last one is t={head}", t=head)

@@ -295,6 +295,10 @@ class MemoryStorage:
             size = sum(len(body) for _, _, body in log) + sum(map(len, shelf.blocks.values()))
             return {"bytes": size, "map_size": size, "records": len(log), "blocks": len(shelf.blocks), "readers": shelf.handles}
 
+    def problems(self) -> list[str]:
+        _ = self._shelf  # nothing can be, but a closed store says so
+        return []
+
     def sync(self) -> None:
         _ = self._shelf  # nothing to do, but a closed store says so
 

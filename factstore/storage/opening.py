@@ -6,14 +6,21 @@ Law: a file that is refused here is left as it was, and nothing is created besid
 from __future__ import annotations
 
 import os
-import struct
+import stat
 from pathlib import Path
 from typing import Final
 
 from factstore.errors import NotAStore, StorageError, Unavailable
+from factstore.storage import pages
+from factstore.storage.refusals import damaged
 
-_META: Final = struct.Struct("=16xII")  # the first page of an LMDB 0.9 file: its header, a magic number, a version
-_MAGIC: Final = 0xBEEFC0DE
+_KINDS: Final = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
@@ -25,22 +32,47 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def look_at(path: Path, create: bool) -> bool:
-    """Return whether the file is yet to be made; refuse one that is not an LMDB file of ours to open."""
-    if path.is_dir():
-        raise NotAStore(":db.error/not-a-store", f"{path} is a directory; a store is one file", path=str(path))
-    if not path.exists():
+    """Return whether the file is yet to be made; refuse one that is not an LMDB file of ours to open, or that was cut short."""
+    if (kind := _kind(path)) in _KINDS:
+        raise NotAStore(":db.error/not-a-store", f"{path} is {_KINDS[kind]}; a store is one file", path=str(path))
+    if not kind:
         if not path.parent.is_dir():
             raise NotAStore(":db.error/not-a-store", f"there is no directory {path.parent}; make it first", path=str(path))
         if not create:
             raise NotAStore(":db.error/not-a-store", f"there is no store at {path}", path=str(path))
         return True
-    with path.open("rb") as file:
-        start = file.read(_META.size)
-    if not start and create:
-        return True
-    if len(start) < _META.size or _META.unpack(start) != (_MAGIC, 1):
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _look_into(fd, path, create)
+    finally:
+        os.close(fd)
+
+
+def _kind(path: Path) -> int:
+    """Return what a path leads to, as stat(2) says it; 0 for nothing."""
+    try:
+        return stat.S_IFMT(path.stat().st_mode)
+    except FileNotFoundError:
+        return 0
+
+
+def _look_into(fd: int, path: Path, create: bool) -> bool:
+    if not os.fstat(fd).st_size:
+        if _turn_of(path).exists():
+            raise damaged(f"lmdb:{path}", f"it is empty, but {_turn_of(path)} is that of a store")
+        if create:
+            return True
+    if not pages.is_lmdb(fd):
         raise NotAStore(":db.error/not-a-store", f"{path} is not a fact store, nor an LMDB file of data version 1", path=str(path))
+    try:
+        pages.check_length(fd)
+    except pages.Broken as error:
+        raise damaged(f"lmdb:{path}", str(error)) from error
     return False
+
+
+def _turn_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-turn")
 
 
 def refuse_network(path: Path) -> None:

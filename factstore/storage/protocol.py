@@ -147,6 +147,9 @@ class Storage(Protocol):
     def usage(self) -> dict[str, Any]:
         """Return `bytes` on disk, `map_size`, `records` and `blocks` (numbers of), `readers`."""
 
+    def problems(self) -> list[str]:
+        """Look at all that is kept, and say what is wrong with how it is kept, a sentence each; what the bytes mean is the caller's."""
+
     def sync(self) -> None:
         """Make everything durable that was written until now, whatever the mode."""
 

@@ -39,6 +39,12 @@ def check_found(ids: Sequence[bytes], found: Container[bytes], uri: str) -> None
         raise Corrupt(":db.error/storage-corrupt", f"{uri} has no block {', '.join(missing)}", ids=missing)
 
 
+def damaged(uri: str, what: str, **data: object) -> Corrupt:
+    """Return the error of a file whose bytes are not what was written."""
+    message = f"{uri} is damaged: {what}; see what `factstore check` finds, and restore a backup"
+    return Corrupt(":db.error/storage-corrupt", message, uri=uri, **data)
+
+
 def read_only(uri: str) -> ReadOnly:
     """Return the error of a write to a handle that was opened for reading."""
     return ReadOnly(":db.error/read-only", f"{uri} was opened for reading only", uri=uri)
