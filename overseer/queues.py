@@ -1,14 +1,15 @@
 """Queues: settings as facts, and what they let start. Limits are derived from live leases, so there is no slot to lose or to leak.
 
 A worker asks an `Allowance` which jobs to pick; the transaction that claims them asks again, by `admit`, on the database that it
-commits on top of. Law: however many workers claim at once, a queue's limits hold in every database of the store.
+commits on top of, and compares the queue's starts with those that the worker saw. Law: however many workers claim at once, a queue's
+limits hold in every database of the store, and its rate in every window (`rates`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -16,6 +17,7 @@ import factstore
 from factstore import Keyword, TransactError, quoted
 from overseer.errors import ConfigError
 from overseer.job import STARTED, Forms, as_keyword
+from overseer.rates import Starts, window
 
 if TYPE_CHECKING:
     from factstore import Database
@@ -27,7 +29,6 @@ FULL: Final = ":job.error/queue-full"
 
 _SHORTEST: Final = timedelta(milliseconds=1)  # period of a rate
 _LONGEST: Final = timedelta(days=36_525)  # of the same: a century
-_MICROSECOND: Final = timedelta(microseconds=1)
 _UNLIMITED: Final = -1  # the value of a limit or a rate that was taken away
 # The values of each setting that mean something; any other limits nothing.
 _MEANINGFUL: Final[Mapping[str, range]] = {
@@ -53,7 +54,7 @@ _LANE: Final = "[:job/queue :job/partition]"
 
 
 class Queue(NamedTuple):
-    """The settings of a queue, and how far its starts are ahead of its rate."""
+    """The settings of a queue, and its latest starts, which its rate limits."""
 
     eid: int
     name: Keyword
@@ -62,29 +63,30 @@ class Queue(NamedTuple):
     partition_limit: int | None = None
     rate: int | None = None
     period: timedelta = timedelta(seconds=1)
-    earliest: datetime | None = None
-
-    @property
-    def interval(self) -> timedelta:
-        """The time that one start takes up, at the queue's rate."""
-        return self.period // self.rate if self.rate else timedelta(0)
+    starts: Starts = Starts()
+    told: str | None = None  # `:queue/starts` as it stands
 
     def startable(self, now: datetime) -> int | None:
-        """Return how many jobs may start now by the rate alone; None is any number.
-
-        A queue that was idle may start as many at once as it may in a period (the generic cell rate algorithm, ITU-T I.371).
-        """
+        """Return how many jobs may start now by the rate alone; None is any number."""
         if not self.rate:
             return None
-        ahead = max((self.earliest or now) - now, timedelta(0))
-        # As whole numbers: a timedelta would not hold the product with a large rate.
-        return max(0, (self.period - ahead) // _MICROSECOND * self.rate // (self.period // _MICROSECOND))
+        return max(0, self.rate - sum(count for _, count in self.starts.within(self.period, now)))
 
     def startable_at(self, now: datetime) -> datetime | None:
         """Return when the next job may start by the rate, where that is later than now."""
-        if not self.rate or self.earliest is None:
-            return None
-        return max(now, self.earliest - self.period - -self.period // self.rate)
+        counted = sorted(self.starts.within(self.period, now)) if self.rate else []
+        left = sum(count for _, count in counted)
+        for at, count in counted:
+            if self.rate and left >= self.rate:
+                left -= count
+                if left < self.rate:
+                    return at + window(self.period)
+        return None
+
+    def started(self, count: int, now: datetime) -> Forms:
+        """Return the forms that take note of starts; they fail when anybody else started a job of the queue since this was read."""
+        after = self.starts.plus(count, now, self.period).text()
+        return [[":db/cas", self.eid, ":queue/starts", self.told, after]] if self.rate else []
 
 
 def queue(
@@ -148,7 +150,6 @@ def _read(db: Database, eid: int) -> Queue:
     limit, partition_limit, rate, period = (
         value if (value := known.get(attribute, _UNLIMITED)) in meaningful else None for attribute, meaningful in _MEANINGFUL.items()
     )
-    earliest = known.get(":queue/earliest")
     return Queue(
         eid,
         known[":queue/name"],
@@ -157,11 +158,9 @@ def _read(db: Database, eid: int) -> Queue:
         partition_limit,
         rate,
         timedelta(seconds=1) if period is None else period * _SHORTEST,
-        earliest if earliest is not None and earliest > _EPOCH else None,
+        Starts.read(known.get(":queue/starts")),
+        known.get(":queue/starts"),
     )
-
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _facts(db: Database, eid: int) -> dict[str, Any]:
@@ -214,12 +213,13 @@ class Allowance:
     Args:
         known: the queues that have settings.
         occupied: what runs already.
+        now: the time, for the rates; None leaves them out.
     """
 
-    def __init__(self, known: Mapping[Keyword, Queue], occupied: Counter[Lane], now: datetime) -> None:
+    def __init__(self, known: Mapping[Keyword, Queue], occupied: Counter[Lane], now: datetime | None) -> None:
         self._known = known
         self._occupied = Counter(occupied)
-        self._startable = {name: queue.startable(now) for name, queue in known.items()}
+        self._startable = {name: None if now is None else queue.startable(now) for name, queue in known.items()}
 
     def admits(self, lane: Lane) -> bool:
         """Tell whether one more job of a lane may start."""
@@ -252,9 +252,9 @@ class Allowance:
             self._startable[name] = left - 1
 
 
-def allowance(db: Database, now: datetime) -> Allowance:
-    """Return what the queues of a database let start."""
-    known = queues(db)
+def allowance(db: Database, now: datetime, known: Mapping[Keyword, Queue] | None = None) -> Allowance:
+    """Return what the queues of a database let start; `known` are its queues with the starts as an observer saw them."""
+    known = queues(db) if known is None else known
     return Allowance(known, running(db) if known else Counter(), now)
 
 
@@ -275,21 +275,15 @@ _ADMIT: Final = "overseer/admit"
 
 @factstore.register(_ADMIT)  # type: ignore[untyped-decorator]
 def _admit(db: Database, *lanes: tuple[Keyword, str]) -> Forms:
-    """Transaction function: refuse more starts than the queues allow, by the clock of the store, and take note of the rest."""
+    """Transaction function: refuse more jobs at a time than the queues allow, or any while they are paused."""
     found = ((name, db.entid([":queue/name", name])) for name in {name for name, _ in lanes})
     known = {name: _read(db, eid) for name, eid in found if eid is not None}
     if not known:
         return []
-    now = factstore.tx_instant()
-    allowed = Allowance(known, running(db), now)
+    allowed = Allowance(known, running(db), None)
     for name, partition in lanes:
         hindrance = allowed.hindrance((name, partition or None))
         if hindrance is not None:
             raise TransactError(FULL, f"the job cannot start: {hindrance}", queue=name, partition=partition)
         allowed.take((name, partition or None))
-    starts = Counter(name for name, _ in lanes)
-    return [
-        [":db/add", queue.eid, ":queue/earliest", max(queue.earliest or now, now) + count * queue.interval]
-        for name, count in starts.items()
-        if (queue := known.get(name)) is not None and queue.rate
-    ]
+    return []

@@ -38,7 +38,12 @@ _ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ("queue/partition-limit", "long", {}, "How many jobs of one :job/partition may run at a time; -1: any number."),
     ("queue/rate", "long", {}, "How many of its jobs may start in a period, on all workers together; -1: any number."),
     ("queue/period", "long", {}, "Milliseconds that :queue/rate is about; 1000 when absent."),
-    ("queue/earliest", "instant", {"noHistory": True}, "When the queue, at its rate, will have made up for all starts so far."),
+    (
+        "queue/starts",
+        "string",
+        {"noHistory": True},
+        "How many jobs started under its rate, and when the latest did: microsecond:count.",
+    ),
     ("unique/key", "string", {"unique": ":db.unique/identity"}, "A key that one live job may have at a time."),
     ("unique/job", "ref", {}, "The job that had the key last."),
     ("overseer/by", "string", {}, "On a transaction: who made it, where that is not the job's own worker."),

@@ -6,6 +6,7 @@ Losing a race is no error here: what was lost is simply not returned. Only an at
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
@@ -37,6 +38,7 @@ from overseer.job import (
     is_adrift,
 )
 from overseer.leases import Standing, expired, new_token, standing_of
+from overseer.rates import pace
 from overseer.retry import CRASH_BACKOFF
 from overseer.schema import ATTRIBUTES
 
@@ -48,7 +50,6 @@ log = logging.getLogger("overseer")
 # How a transaction says that somebody else was faster: no error, only nothing won.
 _NOT_WON: Final = frozenset({":db.error/cas-failed", queues.FULL, txns.HELD})
 
-_RACE_LOST: Final = ":db.error/cas-failed"
 _NOT_APPLIED: Final = ":db.error/storage-conflict"
 _PORTION: Final = 500  # jobs rescued in one transaction; beats of others come in between
 _RACES: Final = 8  # lost one after the other, after which the jobs are left to the others
@@ -108,6 +109,7 @@ class JobStore:
     def __init__(self, conn: Connection, *, worker: str) -> None:
         self.conn = conn
         self.worker = worker
+        self._pace = pace(conn)
 
     def claim(self, jobs: Sequence[int], *, lease: timedelta, behind: Callable[[], Any] | None = None) -> list[Job]:
         """Claim jobs in one transaction and return those that are now ours, with the database as of the claim.
@@ -117,11 +119,10 @@ class JobStore:
         """
         for _ in range(_RACES):
             db = self.conn.db()
-            known = [about for about in lookup.attributes_of(db, jobs) if _is_claimable(about)]
+            known, limits = self._admitted(db, [about for about in lookup.attributes_of(db, jobs) if _is_claimable(about)])
             if not known:
                 break
             leases = [self._lease(about, lease) for about in known]
-            limits = queues.admitted([(about.get(":job/queue"), about.get(":job/partition")) for about in known])
             forms = [*txns.claim(leases, [about.get(":job/attempt") for about in known], lasts=lease), *limits]
             try:
                 if behind is not None:
@@ -131,17 +132,48 @@ class JobStore:
                 else:
                     after = self.conn.transact(forms).db_after
             except TransactError as error:
-                if len(leases) == 1:
-                    if error.code not in _NOT_WON:
-                        self._fail_unclaimable(leases[0], error)
-                    return []
-                if error.code != _RACE_LOST:
+                if error.code in _NOT_WON:
+                    continue  # somebody was faster with some of them: those left over are asked for together again
+                if len(leases) > 1:
                     return [job for one in leases for job in self.claim([one.job], lease=lease)]
-                continue  # somebody was faster with some of them: those left over are asked for together again
+                self._fail_unclaimable(leases[0], error)
+                return []
+            if limits:
+                self.paced_queues(after, self.conn.now())  # our own starts are of now
             return self._claimed(leases, known, after)
         if behind is not None:
             behind()
         return []
+
+    def _admitted(self, db: Database, known: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Forms]:
+        """Return the jobs that their queues let start, and the forms by which the transaction makes sure of that."""
+        lanes = [(about.get(":job/queue"), about.get(":job/partition")) for about in known]
+        if not any(name for name, _ in lanes):
+            return known, []
+        now = self.conn.now()
+        limited = self.paced_queues(db, now)
+        if not any(name in limited for name, _ in lanes):
+            return known, queues.admitted(lanes)
+        allowed, chosen = queues.allowance(db, now, limited), list[int]()
+        for n, lane in enumerate(lanes):
+            if allowed.admits(lane):
+                allowed.take(lane)
+                chosen.append(n)
+        starts = Counter(lanes[n][0] for n in chosen)
+        noted = [form for name, count in starts.items() if name in limited for form in limited[name].started(count, now)]
+        return [known[n] for n in chosen], [*queues.admitted([lanes[n] for n in chosen]), *noted]
+
+    def paced_queues(self, db: Database, now: datetime) -> dict[Keyword, queues.Queue]:
+        """Return the queues that have settings, by name, with their starts as we saw them."""
+        known = queues.queues(db)
+        for name, queue in known.items():
+            if queue.rate:
+                known[name] = queue._replace(starts=self._pace.seen(queue.eid, queue.starts, queue.period, now))
+        return known
+
+    def allowance(self, db: Database, now: datetime) -> queues.Allowance:
+        """Return what the queues of a database let start, given the starts that we saw."""
+        return queues.allowance(db, now, self.paced_queues(db, now))
 
     def _fail_unclaimable(self, lease: Lease, error: TransactError) -> None:
         """Fail a job whose facts nobody can claim it with, so that it holds up no other; raises the error when that is impossible, too."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from overseer.events import Listeners
 from overseer.handler import Handler, Handlers, check_handlers
-from overseer.queues import allowance
 from overseer.ready import ReadySet
 from overseer.store import JobStore, install
 from overseer.worker import Config
@@ -24,10 +23,15 @@ _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class FakeClock:
-    """A clock that stands still until it is moved; give it to `factstore.connect(…, clock=…)`."""
+    """A clock that stands still until it is moved; give it to `factstore.connect(…, clock=…)`.
+
+    Rates and pauses go by it too: setting it back, which `now` allows, does not make elapsed time go back.
+    """
 
     def __init__(self, now: datetime = _START) -> None:
         self.now = now
+        self._last = now
+        self._elapsed = 0.0
 
     def __call__(self) -> datetime:
         return self.now
@@ -35,6 +39,12 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         """Move the clock forward."""
         self.now += timedelta(seconds=seconds)
+
+    def elapsed(self) -> float:
+        """Return the seconds by which the clock was moved forward, as far as anybody asked in between."""
+        self._elapsed += max(0.0, (self.now - self._last).total_seconds())
+        self._last = self.now
+        return self._elapsed
 
 
 def drain(
@@ -86,7 +96,7 @@ class _Bench:
             self._absorb()
         now = self._conn.now()
         while True:
-            allowed = allowance(self._conn.db(), now) if self._ready.limited and len(self._ready) else None
+            allowed = self._store.allowance(self._conn.db(), now) if self._ready.limited and len(self._ready) else None
             picked = self._ready.pick(1, now=now, random=self._random, allowed=allowed)
             due = self._ready.next_due()
             if picked or not wait or due is None:

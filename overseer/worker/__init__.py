@@ -34,7 +34,7 @@ from overseer.events import Fatal, Listeners
 from overseer.handler import Handlers, check_handlers
 from overseer.job import STARTED, STATUSES, as_keyword
 from overseer.listeners import chosen
-from overseer.queues import allowance, next_start, queues
+from overseer.queues import allowance, next_start
 from overseer.ready import TAILED, ReadySet
 from overseer.store import JobStore, install
 from overseer.worker.config import Config
@@ -303,15 +303,20 @@ class Worker:
 
     def _pick(self, most: int) -> list[int]:
         now = self._conn.now()
-        allowed = allowance(self._conn.db(), now) if self._ready.limited and len(self._ready) else None
-        return self._ready.pick(most, now=now, random=self._random, allowed=allowed)
+        if not (self._ready.limited and len(self._ready)):
+            return self._ready.pick(most, now=now, random=self._random)
+        db = self._conn.db()
+        known = self._store.paced_queues(db, now)
+        if any(queue.rate for queue in known.values()):
+            most = min(most, self._executor.free)  # a job that is claimed ahead starts later than it was counted for
+        return self._ready.pick(most, now=now, random=self._random, allowed=allowance(db, now, known)) if most > 0 else []
 
     def _patience(self) -> float:
         """Return the seconds that may pass before there is something to do that no commit tells of."""
         now = self._conn.now()
         times = [self._ready.next_due()]
         if self._ready.limited and len(self._ready):
-            times.append(next_start(queues(self._conn.db()), now))
+            times.append(next_start(self._store.paced_queues(self._conn.db(), now), now))
         waits = [(time - now).total_seconds() for time in times if time is not None]
         return max(0.0, min(*waits, self.config.sleep_time / 1000, _ATTENTION)) if waits else min(self.config.sleep_time / 1000, _ATTENTION)
 

@@ -119,10 +119,14 @@ class Executor:
     def room(self) -> int:
         """How many jobs may be claimed now: those that can begin, and some ahead of that unless the slots have stood still for a lease."""
         usable = self._pool.slots - self._over
-        free = usable - (len(self._running) - self._over) - len(self._backlog)
         if usable <= 0 or not self._ahead or self._stands_still():
-            return max(0, free) if usable > 0 else 0
-        return max(0, free + self._ahead)
+            return self.free if usable > 0 else 0
+        return max(0, usable - (len(self._running) - self._over) - len(self._backlog) + self._ahead)
+
+    @property
+    def free(self) -> int:
+        """How many jobs could begin at once."""
+        return max(0, self._pool.slots - len(self._running) - len(self._backlog))
 
     def _stands_still(self) -> bool:
         return len(self._running) >= self._pool.slots and time.monotonic() - self._moved >= self._lease

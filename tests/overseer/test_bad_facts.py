@@ -110,7 +110,7 @@ BAD_SETTINGS = {
     "a rate below 0": {":queue/rate": -5},
     "a limit below 0": {":queue/limit": -3},
     "a partition's limit below 0": {":queue/partition-limit": -3},
-    "starts since the year 1": {":queue/earliest": datetime(1, 1, 1, tzinfo=UTC), ":queue/rate": 100},
+    "starts since the year 1": {":queue/starts": "3 -62135596800000000:3", ":queue/rate": 100},
 }
 
 
