@@ -9,7 +9,7 @@ Law: after `absorb` of every transaction up to a database, the answers are those
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -38,6 +38,9 @@ _PARENTS = """[:find ?j ?parent ?status :in $ [?j ...]
                :where [?j :job/dep ?parent] [(get-else $ ?parent :job/status :job.status/unstarted) ?status]]"""
 _RULES = "[:find ?j ?rule :in $ [?j ...] :where [?j :job/rule ?rule]]"
 _TIMES = "[:find ?j ?at :in $ [?j ...] :where [?j :job/run-at ?at]]"
+# Only a pause that came with the time for which the job waits now: somebody may have set another since.
+_PAUSES = """[:find ?j ?pause :in $ [?j ...]
+              :where [?j :job/pause ?pause] [?j :job/run-at _ ?tx] [?j :job/status :job.status/unstarted ?tx]]"""
 _PRIORITIES = "[:find ?j ?p :in $ [?j ...] :where [?j :job/priority ?p]]"
 _LANES = """[:find ?j ?queue ?partition :in $ [?j ...]
              :where [?j :job/queue ?queue] [(get-else $ ?j :job/partition "") ?partition]]"""
@@ -50,9 +53,17 @@ class ReadySet:
         types: the types that count; None is all of them.
         queues: the queues that count; None is all of them, and jobs without any.
         many: from so many jobs on, a few queries cost less than looking at each.
+        elapsed: seconds that only go on, to measure pauses by; None: only the clock ends them.
     """
 
-    def __init__(self, types: Iterable[Keyword] | None = None, *, queues: Iterable[Keyword] | None = None, many: int = 50) -> None:
+    def __init__(
+        self,
+        types: Iterable[Keyword] | None = None,
+        *,
+        queues: Iterable[Keyword] | None = None,
+        many: int = 50,
+        elapsed: Callable[[], float] | None = None,
+    ) -> None:
         self._many = many
         self._types = None if types is None else frozenset(types)
         self._queues = None if queues is None else frozenset(queues)
@@ -66,6 +77,9 @@ class ReadySet:
         self._rank: dict[int, tuple[int, Lane]] = {}  # priority and lane, where they are not the usual ones
         self._timed: dict[int, datetime] = {}  # jobs that are ready but for their time
         self._due: list[tuple[datetime, int]] = []  # heap of them; an entry counts only while `_timed` says the same
+        self._elapsed = elapsed
+        self._pause: dict[int, int] = {}  # milliseconds that a job shall wait after its last attempt
+        self._pauses: list[tuple[float, datetime, int]] = []  # heap: when, by elapsed time, the pause before that time has been waited for
         self.doomed: set[int] = set()
         self.live: set[int] = set()  # unstarted or started
         self._status_id = self._dep_id = -1
@@ -148,6 +162,8 @@ class ReadySet:
             self._rule[job] = known[":job/rule"]
         if ":job/run-at" in known:
             self._not_before[job] = known[":job/run-at"]
+        if ":job/pause" in known:
+            self._pause.update(factstore.q(_PAUSES, db, [job]))
         if queue is not None or ":job/priority" in known:
             self._rank[job] = known.get(":job/priority", 0), (queue, known.get(":job/partition"))
         for parent in known.get(":job/dep", ()):
@@ -166,6 +182,7 @@ class ReadySet:
         unstarted = [job for job in jobs if job in self._unmet]
         self._rule.update(factstore.q(_RULES, db, unstarted))
         self._not_before.update(factstore.q(_TIMES, db, unstarted))
+        self._pause.update(factstore.q(_PAUSES, db, unstarted))
         priorities = dict(factstore.q(_PRIORITIES, db, unstarted))
         self._rank.update(
             (job, (priorities.get(job, 0), lanes.get(job, NO_LANE))) for job in unstarted if job in priorities or job in lanes
@@ -188,7 +205,18 @@ class ReadySet:
             if self._timed.get(job) == at:
                 del self._timed[job]
                 self._ready.add(job, *self._rank.get(job, _USUAL))
+        while self._elapsed is not None and self._pauses and self._pauses[0][0] <= self._elapsed():
+            _, at, job = heapq.heappop(self._pauses)
+            if self._timed.get(job) == at:
+                del self._timed[job]
+                self._ready.add(job, *self._rank.get(job, _USUAL))
         return self._ready.draw(most, random, allowed)
+
+    def next_pause(self) -> float:
+        """Return the seconds until the next pause has been waited for, by elapsed time."""
+        while self._pauses and self._timed.get(self._pauses[0][2]) != self._pauses[0][1]:
+            heapq.heappop(self._pauses)
+        return self._pauses[0][0] - self._elapsed() if self._elapsed is not None and self._pauses else float("inf")
 
     def next_due(self) -> datetime | None:
         """Return when the next job that waits for its time becomes ready; None when none waits."""
@@ -238,6 +266,8 @@ class ReadySet:
             else:
                 self._timed[job] = not_before
                 heapq.heappush(self._due, (not_before, job))
+                if self._elapsed is not None and job in self._pause:
+                    heapq.heappush(self._pauses, (self._elapsed() + self._pause[job] / 1000, not_before, job))
 
     def _judge_anew(self, job: int) -> None:
         self._ready.discard(job)
@@ -254,6 +284,7 @@ class ReadySet:
         self._ended.pop(job, None)
         self._rule.pop(job, None)
         self._not_before.pop(job, None)
+        self._pause.pop(job, None)
         self._timed.pop(job, None)
         self._rank.pop(job, None)
         self._ready.discard(job)

@@ -17,6 +17,7 @@ _ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ("job/dep", "ref", {"many": True}, "The jobs that must end before this one may start."),
     ("job/rule", "keyword", {}, "Which ends of its dependencies a job accepts; :job.rule/all-success when absent."),
     ("job/run-at", "instant", {}, "Not before this time."),
+    ("job/pause", "long", {"noHistory": True}, "Milliseconds from its last attempt to :job/run-at, for those who measure elapsed time."),
     ("job/queue", "keyword", {}, "The queue whose limits it keeps to; a queue need not be declared."),
     ("job/priority", "long", {}, "Jobs of higher priority start first; 0 when absent."),
     ("job/partition", "string", {}, "What a queue's limit per partition counts by: a tenant, an account, a host."),
@@ -46,6 +47,12 @@ _ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ),
     ("unique/key", "string", {"unique": ":db.unique/identity"}, "A key that one live job may have at a time."),
     ("unique/job", "ref", {}, "The job that had the key last."),
+    (
+        "unique/inserted",
+        "instant",
+        {"noHistory": True},
+        "When that was, by the clock, where instants were ahead of it.",
+    ),
     ("overseer/by", "string", {}, "On a transaction: who made it, where that is not the job's own worker."),
 )
 

@@ -402,7 +402,9 @@ class JobStore:
                     raise
 
     def _run_again(self, db: Database, job: int, about: Mapping[str, Any]) -> Forms:
-        forget = [(attribute, about[attribute]) for attribute in (*COUNTERS, ":job/cause", ":job/run-at") if attribute in about]
+        forget = [
+            (attribute, about[attribute]) for attribute in (*COUNTERS, ":job/cause", ":job/run-at", ":job/pause") if attribute in about
+        ]
         given_up = [datom.e for datom in db.datoms("vaet", job, ":job/cause") if lookup.status(db, datom.e) == ABORTED]
         revived = [other for other in lookup.revivable(db, [job, *given_up]) if other != job]
         return txns.run_again(job, about.get(":job/status"), by=self.worker, forget=forget, revived=revived)

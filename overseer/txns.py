@@ -142,21 +142,24 @@ def _insert_unique(db: Database, key: str, job: dict[str, Any], within: float | 
     """Transaction function: insert a job, and note it as the one that has the key, if the one that had it before is done."""
     eid = db.entid([":unique/key", key])
     held = next(iter(db.datoms("eavt", eid, ":unique/job")), None) if eid is not None else None
-    if held is not None and _still_counts(db, held, within):
+    is_live = held is not None and lookup.status(db, held.v) in LIVE
+    now = factstore.tx_clock()
+    inserted = _inserted(db, held) if held is not None and not is_live and within is not None else None
+    if held is not None and (is_live or (inserted is not None and within is not None and (now - inserted).total_seconds() < within)):
         if refuse:
             id = lookup.value(db, held.v, ":job/id")
             raise TransactError(DUPLICATE, f"the job {id} has the key {quoted(key)}", key=key, known=id)
-        return []
-    return [job, {":unique/key": key, ":unique/job": job[":db/id"]}]
+        # A time that is ahead of the clock, by which the key would be kept for as long, is taken to be now.
+        return [] if inserted is None or inserted <= now else [[ADD, held.e, ":unique/inserted", now]]
+    noted = {":unique/inserted": now} if now < factstore.tx_instant() else {}
+    return [job, {":unique/key": key, ":unique/job": job[":db/id"], **noted}]
 
 
-def _still_counts(db: Database, held: Datom, within: float | None) -> bool:
-    if lookup.status(db, held.v) in LIVE:
-        return True
-    if within is None:
-        return False
-    inserted: datetime = lookup.value(db, held.tx, ":db/txInstant")
-    return (factstore.tx_instant() - inserted).total_seconds() < within
+def _inserted(db: Database, held: Datom) -> datetime:
+    """Return when the job that had a key last was inserted: as noted since then, or else the instant of the transaction."""
+    noted = next(iter(db.datoms("eavt", held.e, ":unique/inserted")), None)
+    inserted: datetime = noted.v if noted is not None and noted.tx >= held.tx else lookup.value(db, held.tx, ":db/txInstant")
+    return inserted
 
 
 def graph_txns(graph: Graph | TypeGraph, attrs: Attributes | None = None, *, ids: Callable[[], str] = new_id) -> Forms:
@@ -296,10 +299,20 @@ def _particulars(job: int, outcome: Outcome, count: int) -> Forms:
     if outcome.result is not None:
         forms.append([ADD, job, ":job/result", outcome.result])
     if outcome.run_at is not None:
-        forms.append([ADD, job, ":job/run-at", outcome.run_at])
+        forms.append([_PAUSE, job, outcome.run_at])
     if outcome.counts is not None:
         forms.append([ADD, job, outcome.counts, min(count + 1, MOST)])
     return forms
+
+
+_PAUSE: Final = "overseer/pause"
+
+
+@factstore.register(_PAUSE)  # type: ignore[untyped-decorator]
+def _pause(db: Database, job: int, until: datetime) -> Forms:
+    """Transaction function: let a job wait until a time, and note how long that is, for those who measure elapsed time."""
+    milliseconds = round((until - factstore.tx_clock()) / timedelta(milliseconds=1))
+    return [[ADD, job, ":job/run-at", until], [ADD, job, ":job/pause", max(0, milliseconds)]]
 
 
 def give_up(jobs: Iterable[int], *, cause: int) -> Forms:

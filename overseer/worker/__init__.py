@@ -35,6 +35,7 @@ from overseer.handler import Handlers, check_handlers
 from overseer.job import STARTED, STATUSES, as_keyword
 from overseer.listeners import chosen
 from overseer.queues import allowance, next_start
+from overseer.rates import stopwatch
 from overseer.ready import TAILED, ReadySet
 from overseer.store import JobStore, install
 from overseer.worker.config import Config
@@ -81,7 +82,8 @@ class Worker:
         self._stopping = False  # no Event: two signals at once would wait for each other in it
         self._store = store = JobStore(conn, worker=self.name)
         self._listeners = listeners = Listeners([*config.listeners, *chosen(conn, **config.watching)])
-        self._ready = ReadySet(by_type, queues=None if config.queues is None else map(as_keyword, config.queues))
+        only = None if config.queues is None else map(as_keyword, config.queues)
+        self._ready = ReadySet(by_type, queues=only, elapsed=stopwatch(conn))
         kind = config.executor or ("inline" if config.concurrency == 1 else "threads")
         self._pool = pool(kind, config.concurrency, listeners, start_method=config.start_method)
         self._handlers = by_type
@@ -318,7 +320,7 @@ class Worker:
         if self._ready.limited and len(self._ready):
             times.append(next_start(self._store.paced_queues(self._conn.db(), now), now))
         waits = [(time - now).total_seconds() for time in times if time is not None]
-        return max(0.0, min(*waits, self.config.sleep_time / 1000, _ATTENTION)) if waits else min(self.config.sleep_time / 1000, _ATTENTION)
+        return max(0.0, min(self._ready.next_pause(), *waits, self.config.sleep_time / 1000, _ATTENTION))
 
     def _absorb(self, reports: TxReports, *, wait: float) -> None:
         report = reports.get(wait)
