@@ -240,6 +240,8 @@ class _Reader:
         if first in _NUMBER_STARTS and _NUMERIC.match(token):
             return self.number(token, at)
         if first == "'" and self.quotes:
+            if token[1] == "'":
+                self.refuse("expected one quote before a form, got two", at)
             return (_QUOTE, self.atom(token[1:], at))
         if first in _SOURCE_STARTS:
             self.refuse(_clojure(token), at)

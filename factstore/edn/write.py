@@ -10,7 +10,7 @@ import base64
 import math
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -124,15 +124,23 @@ class _Writer:
         inner = _Hashed if key_depth else _Nested
         kind = type(value)
         if kind is dict or (kind is not list and kind is not tuple and isinstance(value, Mapping)):
+            if not _TOLD_APART.issuperset(map(type, value)):
+                self._texts(value, value, key_depth)
             return _pairs(value, inner)
         if isinstance(value, list):
             return _sequence("[", value, "]", inner)
         if isinstance(value, tuple):
             return _sequence("(", value, ")", inner)
         if isinstance(value, AbstractSet):
-            texts = [_atom(element) or self._hashed(element, key_depth + 1) for element in value]
-            return iter(("#{", " ".join(sorted(texts)), "}"))
+            return iter(("#{", " ".join(sorted(self._texts(value, value, key_depth))), "}"))
         raise _unwritable(value, "a value of EDN")
+
+    def _texts(self, keys: Iterable[Any], holder: Any, key_depth: int) -> list[str]:
+        """Return the texts of elements or keys, which the reader must tell apart: NaN, say, equals nothing and is written alike."""
+        texts = [_atom(key) or self._hashed(key, key_depth + 1) for key in keys]
+        if len(set(texts)) != len(texts):
+            raise _unwritable(holder, "elements, or keys, that are not written alike")
+        return texts
 
 
 def _limited(text: str, length: int, longest: int) -> str:
@@ -144,9 +152,12 @@ def _limited(text: str, length: int, longest: int) -> str:
 
 def _atom(value: Any) -> str | None:
     """Return the text of a value that holds no others; None for any other value."""
-    text = _ATOMS.get(type(value))
+    kind = type(value)
+    text = _ATOMS.get(kind)
     if text is not None:
         return text(value)
+    if kind in _COLLECTIONS:
+        return None
     value = plain(value)  # numpy's numbers and the like
     return next((_ATOMS[base](value) for base in type(value).__mro__ if base in _ATOMS), None)
 
@@ -171,6 +182,9 @@ def _pairs(mapping: Mapping[Any, Any], inner: type[_Nested]) -> Iterator[str | _
     yield "}" if space == ", " else "{}"
 
 
+# Types of keys that are written differently whenever they differ.
+_TOLD_APART: Final = frozenset({str, Keyword, int, bool, type(None), uuid.UUID})
+_COLLECTIONS: Final = frozenset({list, tuple, dict, set, frozenset})
 _SPECIAL: Final = re.compile(r'["\\\x00-\x1f\x7f\ud800-\udfff]')
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\b": "\\b", "\f": "\\f"}
 

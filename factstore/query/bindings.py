@@ -5,18 +5,21 @@ Knows neither clauses nor databases. A vector that is too short for its binding,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from factstore.query.ast import BindEach, Binding, BindTuple, Blank, Variable, bound_by
 from factstore.query.forms import shown
 from factstore.query.frames import columns_in
+from factstore.query.guard import Guard
 from factstore.query.relation import Column, Relation, column_of, given, input_of, relation_of, strict
 from factstore.query.tuples import rows_of
 from factstore.values import is_missing
+
+_LOOK: Final = 4096  # rows made between two looks at the guard
 
 
 class Parts(NamedTuple):
@@ -26,11 +29,14 @@ class Parts(NamedTuple):
     at: list[int]
 
 
-def take_apart(binding: Binding, values: Sequence[Any], column: Callable[[Iterable[Any]], Column] = column_of) -> Parts:
+def take_apart(
+    binding: Binding, values: Sequence[Any], column: Callable[[Iterable[Any]], Column] = column_of, guard: Guard | None = None
+) -> Parts:
     """Return the rows that a binding makes of values; None, and the rest of a row that has it, gives none.
 
     Args:
         column: makes a column of values.
+        guard: looked at while rows are made.
     """
     names = bound_by(binding)
     at: list[int] = []
@@ -38,14 +44,21 @@ def take_apart(binding: Binding, values: Sequence[Any], column: Callable[[Iterab
     for i, value in enumerate(values):
         if is_missing(value):
             continue
-        for row in _rows(binding, value):
+        for row in _rows(binding, value, guard):
             rows.append(row)
             at.append(i)
+            if guard is not None and not len(rows) % _LOOK:
+                guard.check(len(rows), "a step")
     if len(set(names)) < len(names):
         same = [_is_consistent(names, row) for row in rows]
         rows = [row for row, kept in zip(rows, same, strict=True) if kept]
         at = [i for i, kept in zip(at, same, strict=True) if kept]
-    return Parts({name: column([row[i] for row in rows]) for i, name in enumerate(names)}, at)
+    columns = {}
+    for i, name in enumerate(names):
+        columns[name] = column([row[i] for row in rows])
+        if guard is not None:
+            guard.check(len(rows), "a step")
+    return Parts(columns, at)
 
 
 def _is_consistent(names: tuple[str, ...], row: tuple[Any, ...]) -> bool:
@@ -53,18 +66,18 @@ def _is_consistent(names: tuple[str, ...], row: tuple[Any, ...]) -> bool:
     return all(strict(found.setdefault(name, value)) == strict(value) for name, value in zip(names, row, strict=True))
 
 
-def _rows(binding: Binding, value: Any) -> Iterator[tuple[Any, ...]]:
+def _rows(binding: Binding, value: Any, guard: Guard | None) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of one value, each with the parts in the order of the binding's variables."""
     if isinstance(binding, Variable):
         yield (value,)
     elif isinstance(binding, Blank):
         yield ()
     elif isinstance(binding, BindEach):
-        for each in _elements(value):
-            yield from _rows(binding.part, each)
+        for each in _elements(value) if guard is None else _elements_within(value, guard):
+            yield from _rows(binding.part, each, guard)
     else:
         parts = _slots(binding, value)
-        for combined in product(*(tuple(_rows(part, slot)) for part, slot in zip(binding.parts, parts, strict=False))):
+        for combined in product(*(tuple(_rows(part, slot, guard)) for part, slot in zip(binding.parts, parts, strict=False))):
             yield tuple(each for row in combined for each in row)
 
 
@@ -73,6 +86,13 @@ def _elements(value: Any) -> list[Any]:
     if rows is None:
         raise ValueError(f"expected a collection, got {shown(value)}")
     return rows
+
+
+def _elements_within(value: Any, guard: Guard) -> Iterable[Any]:
+    """Return the elements of a collection; of one without an end, as they come."""
+    if isinstance(value, Sized):
+        guard.check(len(value), "a step")
+    return value if isinstance(value, Iterator | range) else _elements(value)
 
 
 def _slots(binding: BindTuple, value: Any) -> Sequence[Any]:

@@ -18,6 +18,7 @@ from factstore.query.bindings import take_apart
 from factstore.query.context import Context, function_named
 from factstore.query.forms import shown
 from factstore.query.functions import truthy
+from factstore.query.guard import Guard
 from factstore.query.lookups import LOOKUPS
 from factstore.query.relation import Column, Relation, column_of, empty, repeated
 
@@ -50,8 +51,8 @@ def run_call(context: Context, call: Call, relation: Relation) -> Relation:
             return _unified(relation, {call.binding.name: column})
     results = _results(context, call, args, relation)
     if len(results) != relation.size:  # one call for all rows
-        return _bind_one(call, results[0], relation)
-    return _bind_each(call, results, relation)
+        return _bind_one(call, results[0], relation, context.guard)
+    return _bind_each(call, results, relation, context.guard)
 
 
 def _argument(context: Context, term: Any, relation: Relation, call: Call) -> Any:
@@ -131,7 +132,7 @@ def _failed(call: Call, error: Exception) -> QueryError:
     )
 
 
-def _bind_one(call: Call, result: Any, relation: Relation) -> Relation:
+def _bind_one(call: Call, result: Any, relation: Relation, guard: Guard | None) -> Relation:
     """Bind one result for all rows."""
     binding = call.binding
     if binding is None:
@@ -141,8 +142,8 @@ def _bind_one(call: Call, result: Any, relation: Relation) -> Relation:
     if binding is BLANK:
         return relation
     if isinstance(binding, Variable):
-        return algebra.join(relation, Relation(1, {}, {binding.name: result}, distinct=True))
-    parts = _apart(call, [result])
+        return algebra.join(relation, Relation(1, {}, {binding.name: tuple(result) if type(result) is range else result}, distinct=True))
+    parts = _apart(call, [result], guard)
     size = len(parts.at)
     if size == 1:
         fixed = {name: column.values()[0] for name, column in parts.columns.items()}
@@ -151,7 +152,7 @@ def _bind_one(call: Call, result: Any, relation: Relation) -> Relation:
     return algebra.join(relation, found) if size else empty(relation.names | call.variables)
 
 
-def _bind_each(call: Call, results: list[Any], relation: Relation) -> Relation:
+def _bind_each(call: Call, results: list[Any], relation: Relation, guard: Guard | None) -> Relation:
     """Bind a result for each row."""
     binding = call.binding
     if binding is None:
@@ -163,17 +164,17 @@ def _bind_each(call: Call, results: list[Any], relation: Relation) -> Relation:
         return relation
     if isinstance(binding, Variable):
         return _unified(relation, {binding.name: column_of(results)})
-    parts = _apart(call, results)
+    parts = _apart(call, results, guard)
     if len(parts.at) == relation.size and parts.at == list(range(relation.size)):
         return _unified(relation, parts.columns)
     at: Any = parts.at if relation.size <= _VECTORS_PAY else np.array(parts.at, np.int64)
     return _unified(relation.take(at, len(parts.at), distinct=False), parts.columns)
 
 
-def _apart(call: Call, results: list[Any]) -> Any:
+def _apart(call: Call, results: list[Any], guard: Guard | None) -> Any:
     try:
         assert call.binding is not None
-        return take_apart(call.binding, results)
+        return take_apart(call.binding, results, guard=guard)
     except ValueError as error:
         raise _failed(call, error) from error
 

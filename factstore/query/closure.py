@@ -23,7 +23,7 @@ _MOST_BITS: Final = 1 << 31  # a quarter of a gigabyte of sets
 _CHUNK: Final = 1 << 24  # bits unpacked at once
 
 
-def walked(starts: Iterable[Any], expand: Expand, load_all: LoadAll, edge_count: float) -> Edges:
+def walked(starts: Iterable[Any], expand: Expand, load_all: LoadAll, edge_count: float, guard: Guard | None) -> Edges:
     """Return the edges that can be reached from some nodes.
 
     Args:
@@ -35,6 +35,8 @@ def walked(starts: Iterable[Any], expand: Expand, load_all: LoadAll, edge_count:
     rounds = 0
     while frontier:
         rounds += 1
+        if guard is not None:
+            guard.check(len(seen), "a rule")
         if edge_count <= 125 * rounds and (everything := load_all()) is not None:
             return grouped(everything)
         for node in frontier:

@@ -439,7 +439,7 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "list": lambda *values: values,
     "set": lambda x: set_of(map(frozen, _elements(x))),
     "hash-map": _hash_map,
-    "range": lambda *bounds: tuple(range(*bounds)),
+    "range": range,  # taken apart as it is, or a tuple where it is bound as one value
     "first": lambda x: next(iter(_elements(x)), None),
     "second": lambda x: _get(tuple(_elements(x)), 1),
     "last": lambda x: next(reversed(tuple(_elements(x))), None),

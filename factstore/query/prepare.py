@@ -6,12 +6,12 @@ What was parsed and what was checked is remembered, for as long as it is the sam
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any, Final
 
 from factstore.errors import QueryError
 from factstore.query.algebra import join
-from factstore.query.ast import Blank, Call, Pattern, Query, RuleCall, RulesInput, SourceInput, SourceName, walk
+from factstore.query.ast import BindEach, Blank, Call, Pattern, Query, RuleCall, RulesInput, SourceInput, SourceName, walk
 from factstore.query.bindings import binding_text, relation_from
 from factstore.query.builder.built import Built
 from factstore.query.calls import check_call
@@ -93,7 +93,7 @@ def prepared(
         elif isinstance(part, RulesInput):
             context.program = _compiled(value)
         elif not isinstance(part, Blank):
-            relation = join(relation, _input(part, value))
+            relation = join(relation, _input(part, value, guard))
     _check(query, context, relation)
     if any(isinstance(source, Facts) for source in context.sources.values()):
         _check_instants(relation)
@@ -109,9 +109,11 @@ def _reads_sources(query: Query) -> bool:
     return reads or query.pulls
 
 
-def _input(part: Any, value: Any) -> Relation:
+def _input(part: Any, value: Any, guard: Guard | None) -> Relation:
     if is_missing(value):
         raise QueryError(":db.error/invalid-inputs", f"the input for {_name(part)} is nil", input=_name(part))
+    if guard is not None and isinstance(part, BindEach) and isinstance(value, Sized):
+        guard.check(len(value), "an input")
     try:
         return relation_from(part, value)
     except ValueError as error:

@@ -37,6 +37,8 @@ def frozen(value: Any) -> Any:
         return value
     if kind is tuple or kind is list:
         return tuple(map(frozen, value))
+    if kind is range:
+        return tuple(value)
     if kind is set or kind is frozenset:
         return frozenset(map(frozen, value))
     return plain(value)

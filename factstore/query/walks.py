@@ -38,7 +38,9 @@ class Walk:
         if not self._solves(back=False, seeded_=True):
             return None
         origins = seed.machine()
-        edges = closure.walked(origins, lambda nodes: self._pairs(seed.kind, nodes, back=False), self._all_pairs, self._size())
+        edges = closure.walked(
+            origins, lambda nodes: self._pairs(seed.kind, nodes, back=False), self._all_pairs, self._size(), self.context.guard
+        )
         nodes = list(dict.fromkeys([*origins, *edges, *(other for others in edges.values() for other in others)]))
         if len(origins) == 1:
             nodes = closure.reached(origins[0], edges)
@@ -55,7 +57,7 @@ class Walk:
         if starts.kind not in PLAIN:
             return None
         reverse = closure.walked(
-            starts.machine(), lambda nodes: self._pairs(starts.kind, nodes, back=True), self._all_reversed, self._size()
+            starts.machine(), lambda nodes: self._pairs(starts.kind, nodes, back=True), self._all_reversed, self._size(), self.context.guard
         )
         if len(seed.data) == 1 and seed.kind in PLAIN:
             return self._reached_backwards(starts, reverse, seed, moving)

@@ -356,6 +356,8 @@ def test_an_instant_of_another_zone_is_written_in_utc() -> None:
         (object(), "a value of EDN"),
         ([1, {2: object}], "a value of EDN"),
         (datetime(2026, 1, 1), "an aware datetime"),
+        ({math.nan: 1, float("nan"): 2}, "not written alike"),
+        ([{(float("nan"), 1), (float("nan"), 1)}], "not written alike"),
         (datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1))), "the years 1 to 9999"),
         (Decimal("NaN"), "a finite decimal"),
         (S("two words"), "a symbol"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from typing import Any
@@ -151,3 +152,49 @@ def test_a_limit_that_is_none_is_refused(option: dict[str, Any], message: str) -
     with pytest.raises(QueryError, match=message) as raised:
         q("[:find ?x :in ?x]", 1, **option)
     assert ":db.error/invalid-inputs" == raised.value.code
+
+
+ENDLESS = {
+    "closure": ("[[(up ?a ?b) [(+ ?a 1) ?b]] [(up ?a ?b) (up ?a ?c) [(+ ?c 1) ?b]]]", "[(ground 0) ?a] (up ?a ?n)"),
+    "closure at its end": ("[[(up ?a ?b) [(+ ?a 1) ?b]] [(up ?a ?b) [(+ ?a 1) ?c] (up ?c ?b)]]", "[(ground 0) ?a] (up ?a ?n)"),
+    "text": ('[[(x ?a ?b) [(identity ?a) ?b]] [(x ?a ?b) (x ?a ?c) [(str ?c "x") ?b]]]', '[(ground "") ?a] (x ?a ?n)'),
+    "question": ("[[(w [?a]) [(> ?a 0)]] [(w [?a]) [(+ ?a 1) ?b] (w ?b)]]", "[(ground 0) ?n] (w ?n)"),
+    "rounds": ("[[(from ?n) [(ground 0) ?n]] [(from ?n) (from ?m) [(+ ?m 1) ?n]]]", "(from ?n)"),
+    "two rules": ("[[(ev ?a) [(ground 0) ?a]] [(ev ?a) (od ?b) [(+ ?b 1) ?a]] [(od ?a) (ev ?b) [(+ ?b 1) ?a]]]", "(ev ?n)"),
+}
+
+
+@pytest.mark.parametrize("limits", [{"max_rows": 50}, {"timeout": 0.05}, {"cancel": After(20)}], ids=["max_rows", "timeout", "cancel"])
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_rule_that_makes_rows_without_end_stops_at_each_limit(name: str, limits: Any) -> None:
+    rules, where = ENDLESS[name]
+    limits = {**limits, "cancel": After(20)} if "cancel" in limits else limits
+    with pytest.raises(QueryStopped):
+        q(f"[:find ?n :in % :where {where}]", rules, **limits)
+
+
+COLLECTIONS = {
+    "range": ("[:find (count ?x) . :where [(range 1000000000000) [?x ...]]]", ()),
+    "function": ("[:find (count ?x) . :in ?f :where [(?f) [?x ...]]]", (lambda: range(1 << 60),)),
+    "iterator": ("[:find (count ?x) . :in ?f :where [(?f) [?x ...]]]", (itertools.count,)),
+    "relation": ("[:find (count ?x) . :in ?f :where [(?f) [[?x ?y]]]]", (lambda: ((n, n) for n in itertools.count()),)),
+    "each row": ("[:find (count ?x) . :in ?f [?z ...] :where [(?f ?z) [?x ...]]]", (itertools.count, range(3))),
+}
+
+
+@pytest.mark.parametrize("limits", [{"max_rows": 50}, {"timeout": 0.05}], ids=["max_rows", "timeout"])
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_the_elements_of_a_result_are_counted_and_timed_while_they_are_taken(name: str, limits: Any) -> None:
+    query, inputs = COLLECTIONS[name]
+    with pytest.raises(QueryStopped):
+        q(query, *inputs, **limits)
+
+
+def test_an_input_with_more_rows_than_allowed_is_not_taken_apart() -> None:
+    with pytest.raises(QueryStopped, match="an input of the query has 1000000000000 rows"):
+        q("[:find (count ?x) . :in [?x ...]]", range(1_000_000_000_000), max_rows=50)
+
+
+def test_a_range_is_a_tuple_where_it_is_bound_as_one_value() -> None:
+    assert {((0, 1, 2), 3)} == q("[:find ?r ?n :where [(range 3) ?r] [(count ?r) ?n]]")
+    assert {((0,), 1), ((0, 1), 2)} == q("[:find ?r ?n :in [?n ...] :where [(range ?n) ?r]]", [1, 2])

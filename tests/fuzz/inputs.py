@@ -164,14 +164,17 @@ def changed(rng: Random, form: Any) -> Any:
     return made
 
 
-def _changed_part(rng: Random, form: Any) -> Any:
+def _changed_part(rng: Random, form: Any, depth: int = 6) -> Any:
+    if not depth:  # the form may contain itself by now
+        return value(rng, 1)
     if isinstance(form, dict) and form and rng.random() < 0.85:
         key = rng.choice(list(form))
         if rng.random() < 0.15:
             return {(_hashable(value(rng, 1)) if each is key else each): part for each, part in form.items()}
-        return {**form, key: _changed_part(rng, form[key])}
+        return {**form, key: _changed_part(rng, form[key], depth - 1)}
     if isinstance(form, list | tuple) and len(form) and rng.random() < 0.85:
         at, kind = rng.randrange(len(form)), type(form)
-        middle = rng.choice(([_changed_part(rng, form[at])], [_changed_part(rng, form[at])], [], [form[at], form[at]], [form]))
+        changed = _changed_part(rng, form[at], depth - 1)
+        middle = rng.choice(([changed], [changed], [], [form[at], form[at]], [form]))
         return kind([*form[:at], *middle, *form[at + 1 :]])
     return value(rng)

@@ -101,14 +101,19 @@ def text_or_form(rng: Random, texts: Sequence[str]) -> Any:
 
 
 def read_edn(rng: Random) -> None:
-    found = edn.read_all(inputs.text(rng, (*QUERIES, *RULES, *PATTERNS, *FORMS)))
-    text = edn.write(found)
-    assert text == edn.write(edn.read(text)), "what was read is not written and read as the same"
+    _check_same(edn.write(edn.read_all(inputs.text(rng, (*QUERIES, *RULES, *PATTERNS, *FORMS)))))
 
 
 def write_edn(rng: Random) -> None:
-    text = edn.write(inputs.value(rng, 5), longest=1 << 22)
-    assert text == edn.write(edn.read(text)), "what was written is not read as the same"
+    _check_same(edn.write(inputs.value(rng, 5), longest=1 << 22))
+
+
+def _check_same(text: str) -> None:
+    try:
+        again = edn.write(edn.read(text))
+    except FactStoreError as error:
+        raise AssertionError(f"what was written is not read: {text[:500]}") from error
+    assert text == again, f"what was written is read as another value: {text[:500]}"
 
 
 def query(rng: Random) -> None:
