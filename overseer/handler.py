@@ -210,7 +210,7 @@ def _stages(handler: Handler, job: Job) -> Generator[_Call, Any, Any]:
 
 
 def _is_coroutine(stage: _Call) -> bool:
-    return any(map(inspect.iscoroutinefunction, _functions_of(stage.function)))
+    return inspect.iscoroutinefunction(stage.function) or any(map(inspect.iscoroutinefunction, _functions_of(stage.function)))
 
 
 def _run_to_end(made: Awaitable[Any]) -> Any:
@@ -303,12 +303,19 @@ class RemoteError(Exception):
     Args:
         kind: the class of the error, with its module.
         message: its message.
+        data: what of its data can be kept.
     """
 
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(kind, message)
+    def __init__(self, kind: str, message: str, data: Mapping[Any, Any] | None = None) -> None:
+        super().__init__(kind, message, data)
         self.kind = kind
         self.message = message
+        self.data = data
+
+    @classmethod
+    def of(cls, error: BaseException) -> RemoteError:
+        """Return the one that stands in for an error."""
+        return cls(class_of(error), message_of(error), data_of(error))
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"
@@ -324,10 +331,15 @@ def failure_info(error: BaseException) -> dict[Keyword, Any]:
     at = place_of(error)
     if at is not None:
         info[Keyword(":at")] = at
-    data = error.data if isinstance(error, FactStoreError) else getattr(error, "data", None)
-    if isinstance(data, Mapping) and (kept := serializable(data)):
+    if kept := data_of(error):
         info[Keyword(":data")] = kept
     return info
+
+
+def data_of(error: BaseException) -> dict[Any, Any]:
+    """Return what can be kept of the data that an error brings: of its attribute `data`, if that is a mapping."""
+    data = error.data if isinstance(error, FactStoreError) else getattr(error, "data", None)
+    return serializable(data) if isinstance(data, Mapping) else {}
 
 
 def class_of(error: BaseException) -> str:

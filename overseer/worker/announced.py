@@ -7,6 +7,7 @@ once, whatever the executor does with a process that has died; and an attempt th
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -41,8 +42,10 @@ def perform_announced(path: str | None, handler: Handler, job: Job, around: Sequ
     return perform_elsewhere(handler, job, around)
 
 
-def is_reached(folder: str, *handlers: Any) -> bool:
+def is_reached(folder: str, handlers: bytes | Sequence[Any]) -> bool:
     """Tell whether a folder of the worker's machine can be reached here; called in another process, with handlers that it must load."""
+    if isinstance(handlers, bytes):
+        pickle.loads(handlers)
     return Path(folder).is_dir()
 
 

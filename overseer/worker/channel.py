@@ -7,6 +7,7 @@ whoever waits here watches the other process too.
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import socket
 import struct
@@ -58,6 +59,11 @@ class Channel:
             self._watched = watch(process)
         except ProcessLookupError:
             self._watched, self._ended = None, True
+        self._poll = select.poll() if hasattr(select, "poll") else None
+        if self._poll is not None:
+            for readable in (self._end.fileno(), self._watched):
+                if readable is not None:
+                    self._poll.register(readable, select.POLLIN)
 
     def close(self) -> None:
         """Close this end."""
@@ -117,9 +123,12 @@ class Channel:
         return True
 
     def _wait_to_read(self) -> None:
-        ends: list[socket.socket | int] = [self._end] if self._watched is None else [self._end, self._watched]
-        ready = wait(ends, _LOOK if self._watched is None else None)
-        self._ended = self._watched in ready if self._watched is not None else not ready and not self._lives()
+        if self._watched is None:
+            self._ended = not wait([self._end], _LOOK) and not self._lives()
+        elif self._poll is not None:  # one that lasts: `wait` makes a selector each time
+            self._ended = any(readable == self._watched for readable, _ in self._poll.poll())
+        else:
+            self._ended = self._watched in wait([self._end, self._watched])
 
     def _wait_to_send(self) -> None:
         with selectors.DefaultSelector() as selector:

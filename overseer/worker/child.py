@@ -18,12 +18,13 @@ from contextlib import suppress
 from threading import Lock, Thread
 from typing import Any, Final, NamedTuple
 
-from overseer.handler import RemoteError, class_of, message_of
+from overseer.handler import RemoteError
 from overseer.worker.channel import Channel, Gone, wait_for_end
 from overseer.worker.signals import forget_handlers
 
 # What a worker sends, and what it is sent.
 CALL: Final = b"C"
+CALL_AND_TELL: Final = b"T"  # when the call begins
 END: Final = b"E"
 BEGAN: Final = b"B"
 LOG: Final = b"L"
@@ -58,10 +59,9 @@ def serve(end: socket.socket, worker: int, levels: LogLevels) -> None:
     logs = _set_up_logs(channel, levels)
     Thread(target=_end_with_worker, args=(worker,), name="overseer-orphan", daemon=True).start()
     try:
-        while (message := channel.receive())[0] == CALL:
-            logs.send(BEGAN)
-            answer = _answer_to(message[1])
-            logs.send(ANSWER, answer)
+        while (message := channel.receive())[0] != END:
+            logs.begin(tells=message[0] == CALL_AND_TELL)
+            logs.end(_answer_to(message[1]))
     except Gone:
         _end_group()
 
@@ -106,7 +106,7 @@ def _packed(error: BaseException) -> bytes:
         packed = pickle.dumps((False, error))
         pickle.loads(packed)
     except Exception:
-        return pickle.dumps((False, RemoteError(class_of(error), message_of(error))))
+        return pickle.dumps((False, RemoteError.of(error)))
     return packed
 
 
@@ -121,13 +121,20 @@ class _ToWorker(logging.Handler):
         self._is_read = False  # whether the worker waits for an answer
         self._kept: deque[bytes] = deque(maxlen=_MOST_KEPT)
 
-    def send(self, kind: bytes, content: bytes = b"") -> None:
-        """Send something else than a record: that a call began, or its answer."""
+    def begin(self, *, tells: bool) -> None:
+        """Let records go to the worker, for a call begins; tell the worker so if it wants to know."""
         with self._sending:
-            self._is_read = kind == BEGAN
-            self._channel.send(kind, content)
-            while self._is_read and self._kept:
+            if tells:
+                self._channel.send(BEGAN)
+            self._is_read = True
+            while self._kept:
                 self._channel.send(LOG, self._kept.popleft())
+
+    def end(self, answer: bytes) -> None:
+        """Send the answer to the call; from then on nobody reads."""
+        with self._sending:
+            self._is_read = False
+            self._channel.send(ANSWER, answer)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send a record."""

@@ -101,7 +101,6 @@ class Executor:
         self._timeouts = {as_keyword(key): timedelta(milliseconds=timeout) for key, timeout in config.timeouts.items()}
         self._turn = Condition()  # guards what follows
         self._open: dict[Lease, Job] = {}  # attempts of which no outcome was handed on
-        self._handing = 0  # outcomes that are being handed on
         self._backlog: deque[Job] = deque()
         self._running: dict[Lease, Slot] = {}  # slots that are taken
         self._over = 0  # how many of them are taken by a handler whose attempt has ended
@@ -172,7 +171,7 @@ class Executor:
             return slot
 
     def _skip(self, slot: Slot) -> None:
-        """Leave out a job that was taken from us before it began."""
+        """Leave out a job that was taken from us."""
         self._drop(slot.job)
         self._leave(slot)
 
@@ -181,8 +180,7 @@ class Executor:
         if pool.is_inline and (self._timeout(job) is None or not self._heartbeat.beats):  # nobody to watch the time
             slot.began = True
             self._settler.tell(Started, job)
-            self._end(self._ended(job, pool.run(self._handlers[job.type], job)))
-            self._leave(slot)
+            self._end(self._ended(job, pool.run(self._handlers[job.type], job)), slot)
             return
         self._submit(slot)
         with self._turn:
@@ -198,10 +196,10 @@ class Executor:
         job = slot.job
         try:
             slot.surround = self._pool.surround(job)
-            slot.future = self._pool.submit(self._handlers[job.type], job, lambda: self._began(slot), slot.surround)
+            exactly = self._timeout(job) is not None or self._settler.is_watched
+            slot.future = self._pool.submit(self._handlers[job.type], job, lambda: self._began(slot), slot.surround, exactly=exactly)
         except Exception as error:
-            self._end(Ended(job, _INTERRUPTED))
-            self._leave(slot)
+            self._end(Ended(job, _INTERRUPTED), slot)
             raise _failed(f"what handlers run in takes no more of them: {error}") from error
         slot.future.add_done_callback(lambda done: self._done(slot, done))
 
@@ -267,7 +265,7 @@ class Executor:
         A handler that goes on although its attempt has ended, or its job is somebody else's, is not waited for.
         """
         with self._turn:
-            return self._turn.wait_for(lambda: not self._handing and not any(map(self._heartbeat.is_held, self._open)), timeout)
+            return self._turn.wait_for(lambda: not any(map(self._heartbeat.is_held, self._open)), timeout)
 
     def time_out(self, lease: Lease) -> None:
         """End an attempt that took too long. Its handler is stopped where the pool can stop it, and otherwise left to itself."""
@@ -330,12 +328,13 @@ class Executor:
         """Take what a handler came to, on whatever thread it ended, and let the next job have its slot."""
         try:
             came = self._came_of(slot, future)
+            self._pool.leave(slot.job)
             if self._heartbeat.is_held(slot.job.lease):
-                self._end(came)
+                self._end(came, slot)
             else:
-                self._drop(slot.job)
-            self._leave(slot)
-            if not self._pool.is_inline:
+                self._skip(slot)
+            # Not once something has failed: whoever cancels may hold the very lock that taking another call needs.
+            if not self._pool.is_inline and self.error is None:
                 self._fill()
         except BaseException as error:
             self._fail(slot.job, error)
@@ -345,13 +344,15 @@ class Executor:
         self.error = error
 
     def _leave(self, slot: Slot) -> None:
-        """Give a slot back. Only once the outcome was handed on, for whoever waits for the slots then lets the settler end."""
-        self._pool.leave(slot.job)
+        """Give a slot back."""
         with self._turn:
-            if self._running.pop(slot.job.lease, None) is not None and slot.over_since is not None:
-                self._over -= 1
-            self._moved = time.monotonic()
-            self._turn.notify_all()
+            self._free(slot)
+
+    def _free(self, slot: Slot) -> None:
+        if self._running.pop(slot.job.lease, None) is not None and slot.over_since is not None:
+            self._over -= 1
+        self._moved = time.monotonic()
+        self._turn.notify_all()
 
     def _give_up(self, slot: Slot) -> None:
         """Stop a handler whose attempt has ended, if it can be stopped; its slot is taken until it has."""
@@ -417,18 +418,18 @@ class Executor:
         now = self._store.conn.now()
         return Ended(job, crash_outcome(crashes, max_crashes=self._config.max_crashes, now=now, why=str(error)), error)
 
-    def _end(self, ended: Ended) -> None:
-        """Hand an outcome on, unless the attempt has ended otherwise already."""
+    def _end(self, ended: Ended, slot: Slot | None = None) -> None:
+        """Hand an outcome on, unless the attempt has ended otherwise already.
+
+        Args:
+            slot: of the handler, where it has ended too; given back together with that, for whoever waits then lets the settler end.
+        """
         with self._turn:
-            if self._open.pop(ended.job.lease, None) is None:
-                return
-            self._handing += 1
-            is_last = not self._open
-        try:
-            self._settler.put(ended, at_once=is_last)
-        finally:
-            with self._turn:
-                self._handing -= 1
+            if self._open.pop(ended.job.lease, None) is not None:
+                self._settler.put(ended, at_once=not self._open)
+            if slot is not None:
+                self._free(slot)
+            else:
                 self._turn.notify_all()
 
     def _drop(self, job: Job) -> None:

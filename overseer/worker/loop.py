@@ -11,6 +11,7 @@ import time
 from asyncio import CancelledError
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from threading import Thread
@@ -89,18 +90,14 @@ class AsyncioExecutor(Executor):
 
     async def on_thread(self, call: Callable[[], T]) -> T:
         """Run a plain function beside the loop. Cancelled, it waits for the function all the same: its thread is not free before."""
-        done = asyncio.wrap_future(self._threads.submit(copy_context().run, _outcome_of, call), loop=self._loop)
-        cancelled = False
-        while not done.done():
-            try:
-                await asyncio.shield(done)
-            except CancelledError:
-                if self._closing:
-                    raise
-                cancelled = True
-        value, error = done.result()
-        if cancelled:
-            raise CancelledError
+        done = self._threads.submit(copy_context().run, _outcome_of, call)
+        try:
+            value, error = await asyncio.wrap_future(done)
+        except CancelledError:
+            while not done.done() and not self._closing:
+                with suppress(CancelledError):
+                    await asyncio.wait([asyncio.wrap_future(done)])
+            raise
         if error is not None:
             raise error
         return cast(T, value)

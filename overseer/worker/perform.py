@@ -21,10 +21,8 @@ from overseer.handler import (
     RemoteError,
     RemoteTraceback,
     ainvoke,
-    class_of,
     facts_of,
     invoke,
-    message_of,
     place_of,
     result_of,
 )
@@ -93,4 +91,4 @@ def _travelling(error: BaseException) -> BaseException:
         survives = isinstance(pickle.loads(pickle.dumps(error)), BaseException)
     except Exception:
         survives = False
-    return error if survives else RemoteError(class_of(error), message_of(error))
+    return error if survives else RemoteError.of(error)

@@ -57,12 +57,15 @@ class Pool:
         """Run a handler here and now; only inline."""
         raise NotImplementedError
 
-    def submit(self, handler: Handler, job: Job, began: Began, surround: Elsewhere | None = None) -> Future[Performed]:
+    def submit(
+        self, handler: Handler, job: Job, began: Began, surround: Elsewhere | None = None, *, exactly: bool = True
+    ) -> Future[Performed]:
         """Let a handler run.
 
         Args:
             began: called when it begins, on whatever thread.
             surround: what `surround` returned for the job.
+            exactly: whether it matters when exactly the handler begins.
         """
         raise NotImplementedError
 
@@ -103,7 +106,9 @@ class Inline(Pool):
         """Run a handler here and now."""
         return perform(handler, job, self._listeners)
 
-    def submit(self, handler: Handler, job: Job, began: Began, surround: Elsewhere | None = None) -> Future[Performed]:
+    def submit(
+        self, handler: Handler, job: Job, began: Began, surround: Elsewhere | None = None, *, exactly: bool = True
+    ) -> Future[Performed]:
         """Run a handler on the second thread."""
         return self._apart.submit(_begun, began, handler, job, self._listeners)
 
@@ -125,7 +130,9 @@ class Threads(Pool):
         if not self._own:
             _submitted(self.executor, int).cancel()
 
-    def submit(self, handler: Handler, job: Job, began: Began, surround: Elsewhere | None = None) -> Future[Performed]:
+    def submit(
+        self, handler: Handler, job: Job, began: Began, surround: Elsewhere | None = None, *, exactly: bool = True
+    ) -> Future[Performed]:
         """Let a handler run on a thread."""
         return self.executor.submit(_begun, began, handler, job, self._listeners)
 
@@ -142,7 +149,9 @@ class Loop(Pool):
         super().__init__(slots, listeners)
         self.executor = AsyncioExecutor(slots)
 
-    def submit(self, handler: Handler, job: Job, began: Began, surround: Elsewhere | None = None) -> Future[Performed]:
+    def submit(
+        self, handler: Handler, job: Job, began: Began, surround: Elsewhere | None = None, *, exactly: bool = True
+    ) -> Future[Performed]:
         """Let a handler run as a task."""
         return self.executor.submit(_abegun, began, handler, job, self._listeners, self.executor.on_thread)
 
@@ -221,10 +230,12 @@ class Processes(_Remote):
         except NoAnswer:
             raise ProcessDied(f"it did not start within {_START:.0f} seconds") from None
 
-    def submit(self, handler: Handler, job: Job, began: Began, surround: Elsewhere | None = None) -> Future[Performed]:
+    def submit(
+        self, handler: Handler, job: Job, began: Began, surround: Elsewhere | None = None, *, exactly: bool = True
+    ) -> Future[Performed]:
         """Let a handler run in a process."""
         around = [] if surround is None else surround.around
-        return self.executor.start(began, perform_elsewhere, stages_of(handler), job, around)
+        return self.executor.start(began, exactly, perform_elsewhere, stages_of(handler), job, around)
 
     def shutdown(self) -> None:
         """End the processes."""
@@ -245,13 +256,17 @@ class Foreign(_Remote):
         return b""  # it may send functions in a way of its own, as Dask does, or not send them at all
 
     def _rehearse(self, handlers: list[Handler]) -> None:
-        rehearsed = _submitted(self.executor, is_reached, self._announced.folder, *handlers)
+        # As bytes: a process of the standard library's pool that cannot load its call ends, and breaks the pool.
+        sent = pickle.dumps(handlers) if isinstance(self.executor, ProcessPoolExecutor) else handlers
+        rehearsed = _submitted(self.executor, is_reached, self._announced.folder, sent)
         try:
             self._announced.reached = rehearsed.result(_PATIENCE)
         except NoAnswer:
             rehearsed.cancel()
 
-    def submit(self, handler: Handler, job: Job, began: Began, surround: Elsewhere | None = None) -> Future[Performed]:
+    def submit(
+        self, handler: Handler, job: Job, began: Began, surround: Elsewhere | None = None, *, exactly: bool = True
+    ) -> Future[Performed]:
         """Let a handler run wherever that is."""
         around = [] if surround is None else surround.around
         announced = self._announced

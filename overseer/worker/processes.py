@@ -22,7 +22,7 @@ from threading import Lock, Thread
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from overseer.worker.channel import Channel, Gone
-from overseer.worker.child import ANSWER, BEGAN, CALL, END, LogLevels, log_here, serve
+from overseer.worker.child import ANSWER, BEGAN, CALL, CALL_AND_TELL, END, LogLevels, log_here, serve
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,15 +49,16 @@ class ProcessExecutor(Executor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call a function in a process; all of it must be picklable."""
-        return self.start(None, fn, *args, **kwargs)
+        return self.start(None, False, fn, *args, **kwargs)
 
-    def start(self, began: Callable[[], None] | None, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    def start(self, began: Callable[[], None] | None, exactly: bool, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call a function in a process as `submit` does.
 
         Args:
             began: called when the process is there and the function begins.
+            exactly: the process tells of it, which costs a message; otherwise it is when the function is sent there.
         """
-        future: ProcessFuture[T] = ProcessFuture(began)
+        future: ProcessFuture[T] = ProcessFuture(began, exactly=exactly)
         try:
             call = pickle.dumps((fn, args, kwargs))
         except Exception as error:
@@ -87,8 +88,9 @@ class ProcessExecutor(Executor):
 class ProcessFuture(Future[T]):
     """A future whose `cancel` ends the process, if the call runs already."""
 
-    def __init__(self, began: Callable[[], None] | None = None) -> None:
+    def __init__(self, began: Callable[[], None] | None = None, *, exactly: bool = False) -> None:
         super().__init__()
+        self.exactly = exactly
         self._began = began
         self.has_begun = False
         self.end: Callable[[], None] | None = None
@@ -188,7 +190,9 @@ class _Slot:
 
     def _ask(self, child: _Child, future: ProcessFuture[Any], arguments: bytes) -> tuple[bool, Any]:
         """Send a call, and wait for its answer; what the process logs meanwhile is logged here."""
-        child.channel.send(CALL, arguments)
+        child.channel.send(CALL_AND_TELL if future.exactly else CALL, arguments)
+        if not future.exactly:
+            future.begin()
         while (message := child.channel.receive())[0] != ANSWER:
             if message[0] == BEGAN:
                 future.begin()

@@ -16,6 +16,7 @@ from typing import Any
 from overseer.attempt import Job
 from overseer.errors import LeaseLost, Verdict
 from overseer.events import Failed, Finished, JobEvent, Listeners, Lost, Released, Retried
+from overseer.handler import message_of
 from overseer.job import FINISHED, UNSTARTED, Outcome, Reason
 from overseer.store import JobStore, Rejected, Settling
 from overseer.worker.heartbeat import Heartbeat
@@ -125,6 +126,11 @@ class Settler:
             waiting, self._waiting, self._hurry = self._waiting, [], False
         return waiting
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody is told of events."""
+        return bool(self._listeners)
+
     def tell(self, event: Callable[..., JobEvent], job: Job, **particulars: Any) -> None:
         """Tell the listeners, if there are any."""
         if self._listeners:
@@ -196,7 +202,7 @@ class Settler:
         if error is not None:
             level = logging.INFO if ended.suppressed else logging.WARNING if outcome.status == UNSTARTED else logging.ERROR
             trace = None if isinstance(error, Verdict) else error
-            log.log(level, "%s %s attempt %d %s: %s", job.type, job.id, job.attempt, outcome.status.name, error, exc_info=trace)
+            log.log(level, "%s %s attempt %d %s: %s", job.type, job.id, job.attempt, outcome.status.name, message_of(error), exc_info=trace)
         elif log.isEnabledFor(logging.DEBUG):
             log.debug("%s %s attempt %d: %s in %.3f s", job.type, job.id, job.attempt, outcome.status.name, ended.seconds)
         if not self._listeners:

@@ -110,10 +110,10 @@ def test_an_attempt_that_is_lost_while_it_is_being_submitted_is_stopped_all_the_
     worker = Worker(stored, {":a": forever if kind == "asyncio" else remote.sleep}, Config(executor=kind, concurrency=2))
     submit = worker._pool.submit
 
-    def losing(handler, job, *more):
+    def losing(handler, job, *more, **words):
         worker._heartbeat.let_go(job.lease)
         worker._store.abort(job.eid, "at the worst moment")
-        return submit(handler, job, *more)
+        return submit(handler, job, *more, **words)
 
     monkeypatch.setattr(worker._pool, "submit", losing)
     worker.run(until_idle=True)
