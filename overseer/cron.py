@@ -7,6 +7,7 @@ compared in the transaction that takes it: `:schedule/last` moves from the value
 
 from __future__ import annotations
 
+import heapq
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -14,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice, takewhile
 from random import Random
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -24,9 +26,10 @@ from overseer.errors import OverseerError
 from overseer.graph import new_id
 from overseer.job import Forms, as_keyword
 from overseer.lookout import Lookout
+from overseer.rates import stopwatch
 
 if TYPE_CHECKING:
-    from factstore import Connection, Database
+    from factstore import Connection, Database, TxReports
 
 log = logging.getLogger("overseer")
 
@@ -39,8 +42,14 @@ _GRACE: Final = timedelta(minutes=1)
 _MOST_GRACE: Final = timedelta(days=36_525)  # a century
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _AT_ONCE: Final = 1000  # occurrences of one schedule to enqueue in one transaction
+_PORTION: Final = 100  # the same for a scheduler beside which a worker works
+_LEAST_PAUSE: Final = 0.02  # seconds between two portions
+_AHEAD: Final = timedelta(minutes=1)  # by which a schedule's last time may be ahead of the clock: clocks of processes differ
+_SET: Final = timedelta(seconds=10)  # a clock that moves by so much more or less than elapsed time was set
 # What says when a schedule is due: it counts from the latest change of any of these.
 _TIMING: Final = (":schedule/cron", ":schedule/timezone", ":schedule/paused")
+# Whatever changes a schedule, but for `:schedule/last`, which moves with each of its jobs: it is read when the schedule is due.
+_FACTS: Final = (":schedule/id", ":schedule/type", ":schedule/args", ":schedule/missed", ":schedule/grace", *_TIMING)
 
 
 class Schedule(NamedTuple):
@@ -57,11 +66,14 @@ class Schedule(NamedTuple):
     paused: bool
     since: datetime  # when what stands here about its timing was said
     last: datetime | None  # the newest nominal time that became a job
+    goes_on: bool  # whether `last` was asserted after the timing
 
     @property
     def after(self) -> datetime:
         """The time after which nominal times count."""
-        return self.since if self.last is None else max(self.since, self.last)
+        if self.last is None:
+            return self.since
+        return self.last if self.goes_on else max(self.since, self.last)
 
     def occurrence(self, nominal: datetime) -> str:
         """Return the `:job/id` of the job for a nominal time."""
@@ -206,8 +218,8 @@ def _read(db: Database, eid: int) -> Schedule | None:
     if missed not in MISSED:
         raise _bad(f"the schedule {id} treats what is missed by {missed}, which does not exist", schedule=id, missed=missed)
     args = arguments.read(known.get(":schedule/args", "{}"), of=f"the schedule {id}")
-    told = [db.t_at(datom.tx) for attribute in _TIMING for datom in db.datoms("eavt", eid, attribute)]
-    since = db.instant_of(max(told))
+    told = max(datom.tx for attribute in _TIMING for datom in db.datoms("eavt", eid, attribute))
+    since = db.instant_of(told)
     return Schedule(
         eid=eid,
         id=id,
@@ -220,6 +232,7 @@ def _read(db: Database, eid: int) -> Schedule | None:
         paused=known.get(":schedule/paused", False),
         since=since or datetime.min.replace(tzinfo=UTC),
         last=known.get(":schedule/last"),
+        goes_on=any(datom.tx > told for datom in db.datoms("eavt", eid, ":schedule/last")),
     )
 
 
@@ -236,14 +249,14 @@ def next_time(schedule: Schedule) -> datetime | None:
     return None if schedule.paused else _next(schedule.cron, schedule.timezone, schedule.after)
 
 
-def to_enqueue(schedule: Schedule, now: datetime) -> list[datetime]:
-    """Return the nominal times up to `now` that shall become jobs, as the policy for missed ones says."""
+def to_enqueue(schedule: Schedule, now: datetime, most: int = _AT_ONCE) -> list[datetime]:
+    """Return the nominal times up to `now` that shall become jobs, as the policy for missed ones says; `most` of them, the first."""
     first = next_time(schedule)
     if first is None or first > now:
         return []
     if schedule.missed == ALL:
-        return list(islice(_between(schedule, schedule.after, now), _AT_ONCE))
-    in_time = list(islice(_between(schedule, max(schedule.after, now - schedule.grace), now), _AT_ONCE))
+        return list(islice(_between(schedule, schedule.after, now), most))
+    in_time = list(islice(_between(schedule, max(schedule.after, now - schedule.grace), now), most))
     if in_time or schedule.missed == SKIP:
         return in_time
     return [_latest(schedule, now) or first]
@@ -319,8 +332,25 @@ def _tick(conn: Connection, eid: int, now: datetime) -> Iterator[str]:
         yield from map(schedule.occurrence, times)
 
 
+def _tick_once(conn: Connection, eid: int, now: datetime) -> list[str]:
+    """Enqueue a portion of what is due by `now`, if no other scheduler does."""
+    db = conn.db()
+    schedule = _read(db, eid)
+    times = to_enqueue(schedule, now, _PORTION) if schedule is not None else []
+    if schedule is None or not times:
+        return []
+    try:
+        conn.transact(_enqueue(db, schedule, times))
+    except CasFailed:
+        return []
+    return list(map(schedule.occurrence, times))
+
+
 class Cron(Lookout):
     """Ticks until it is stopped, shortly after each nominal time.
+
+    What was missed is enqueued in portions, and jobs run meanwhile. Idle schedules cost nothing: it follows the log for their facts,
+    and looks only at those that are due.
 
     Args:
         clock: tells what is due.
@@ -335,30 +365,117 @@ class Cron(Lookout):
         self._random = random
         self._every = every
         self._told: dict[str, int] = {}  # schedule → the t of its facts of which it was logged that they enqueue nothing
+        self._reports: TxReports | None = None  # while there are schedules
+        self._times: dict[int, datetime] = {}  # schedule → its next nominal time
+        self._agenda: list[tuple[datetime, int]] = []  # heap of them; an entry counts only while `_times` says the same
+        self._elapsed = stopwatch(conn)
+        self._looked = (clock(), self._elapsed())
+        self._took = 0.0  # seconds that the last portions took; 0 when nothing is left
+
+    def stop(self) -> None:
+        """Look no more."""
+        super().stop()
+        self.close()
+
+    def close(self) -> None:
+        """Follow the log no more."""
+        if self._reports is not None:
+            self._reports.close()
 
     def look(self) -> list[str]:
         """Enqueue what is due now, and return the ids of those jobs; a schedule that cannot be enqueued is logged once as it stands."""
-        ticked = tick(self._conn, self._clock())
-        for id, why in ticked.refused.items():
-            db = self._conn.db()
-            eid = db.entid([":schedule/id", id])
-            changed = max((datom.tx for datom in db.datoms("eavt", eid)), default=0) if eid is not None else 0
-            # Not by the reason, which names the time of an occurrence and so differs each time.
-            if self._told.get(id) != changed:
-                log.error("nothing is enqueued for the schedule %s: %s (entity %s)", id, why, eid)
-                self._told[id] = changed
-        return ticked.enqueued
+        began, now = monotonic(), self._clock()
+        self._follow(now)
+        enqueued: list[str] = []
+        for eid in self._due(now):
+            if self._stopped.is_set():
+                break
+            try:
+                enqueued += _tick_once(self._conn, eid, now)
+            except (OverseerError, TransactError) as error:
+                self._complain(eid, error.message)
+                self._put(eid, now + timedelta(seconds=self._every))  # somebody may mend it without a word about the schedule
+            else:
+                self._plan(eid, now)
+        is_behind = bool(self._agenda) and self._agenda[0][0] <= now
+        self._took = monotonic() - began if is_behind else 0.0
+        return enqueued
+
+    def _follow(self, now: datetime) -> None:
+        """Take in what was said about schedules since the last look; all of them, when the clock was set."""
+        db = self._conn.db()
+        was, then = self._looked
+        self._looked = (now, self._elapsed())
+        if not _entities_exist(db):
+            return
+        is_set = abs((now - was).total_seconds() - (self._looked[1] - then)) > _SET.total_seconds()
+        if self._reports is None or is_set:
+            self._reports = self._reports or self._conn.tx_reports()
+            changed = set(_entities(self._conn.db()).values())
+        else:
+            changed = set()
+        while (report := self._reports.get(0.0)) is not None:
+            changed.update(datom.e for datom in report.datoms_of(*_FACTS))
+        for eid in changed:
+            self._plan(eid, now)
+
+    def _plan(self, eid: int, now: datetime) -> None:
+        """Put a schedule where its next time is."""
+        self._times.pop(eid, None)
+        try:
+            schedule = _read(self._conn.db(), eid)
+            if schedule is not None and not schedule.paused and schedule.after - now > _AHEAD:
+                schedule = self._go_on_from(schedule, now)
+            time = next_time(schedule) if schedule is not None else None
+        except OverseerError as error:
+            self._complain(eid, error.message)
+            return
+        if time is not None:
+            self._put(eid, time)
+
+    def _put(self, eid: int, time: datetime) -> None:
+        self._times[eid] = time
+        heapq.heappush(self._agenda, (time, eid))
+
+    def _go_on_from(self, schedule: Schedule, now: datetime) -> Schedule | None:
+        """Let a schedule whose times count from one that is ahead of the clock go on from now: a clock was wrong then, or is now.
+
+        Times that have become jobs already do not become jobs again, for these have the same ids.
+        """
+        log.warning("the schedule %s counts from %s, which is ahead of the clock; it goes on from now", schedule.id, schedule.after)
+        with suppress(CasFailed):
+            self._conn.transact([[txns.CAS, schedule.eid, ":schedule/last", schedule.last, now]])
+        return _read(self._conn.db(), schedule.eid)
+
+    def _due(self, now: datetime) -> list[int]:
+        """Take from the agenda the schedules that are due."""
+        found: list[int] = []
+        while self._agenda and self._agenda[0][0] <= now:
+            time, eid = heapq.heappop(self._agenda)
+            if self._times.get(eid) == time:
+                del self._times[eid]
+                found.append(eid)
+        return found
+
+    def _complain(self, eid: int, why: str) -> None:
+        db = self._conn.db()
+        id = lookup.value(db, eid, ":schedule/id", f"entity {eid}")
+        changed = max((datom.tx for datom in db.datoms("eavt", eid)), default=0)
+        # Not by the reason, which names the time of an occurrence and so differs each time.
+        if self._told.get(id) != changed:
+            log.error("nothing is enqueued for the schedule %s: %s (entity %s)", id, why, eid)
+            self._told[id] = changed
 
     def pause(self) -> float:
         """Return the seconds to wait before the next look; a random part keeps schedulers from looking all at once."""
+        if self._took:  # as long again, so that what is missed takes half of the time at most
+            return min(max(self._took, _LEAST_PAUSE), self._every)
         now = self._clock()
-        times = [time for found in schedules(self._conn.db()) if (time := _time_of(found)) is not None and time > now]
-        until = min(((time - now).total_seconds() for time in times), default=self._every)
-        return min(until, self._every) + self._every / 4 * self._random.random()
+        while self._agenda and self._times.get(self._agenda[0][1]) != self._agenda[0][0]:
+            heapq.heappop(self._agenda)
+        until = (self._agenda[0][0] - now).total_seconds() if self._agenda else self._every
+        return max(0.0, min(until, self._every)) + self._every / 4 * self._random.random()
 
 
-def _time_of(schedule: Schedule) -> datetime | None:
-    try:
-        return next_time(schedule)
-    except OverseerError:
-        return None  # `look` complains of it
+def _entities_exist(db: Database) -> bool:
+    return db.entid(":schedule/id") is not None and next(iter(db.datoms("aevt", ":schedule/id")), None) is not None

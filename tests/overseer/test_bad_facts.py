@@ -29,7 +29,6 @@ BAD_SCHEDULES = {
     "an entity for all jobs": ({":schedule/args": "{:db/id 100}"}, ":db/id"),
     "a grace that no time holds": ({":schedule/grace": 2**62}, "grace"),
     "a grace below 0": ({":schedule/grace": -1}, "grace"),
-    "the end of time as the last": ({":schedule/last": datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)}, "no times"),
     "a policy that does not exist": ({":schedule/missed": Keyword(":schedule.missed/maybe")}, "does not exist"),
     "an expression that is none": ({":schedule/cron": "99 99 * * *"}, "no times"),
     "an expression of no fields": ({":schedule/cron": ""}, "no times"),

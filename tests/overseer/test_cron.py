@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import factstore
 from factstore import CasFailed, Keyword
 from overseer import OverseerError, cron, install
+from overseer import cron as overseer_cron
 from overseer.cron import ALL, LAST, SKIP, Cron, due, nominal_times, schedule, schedules, tick
 
 HOUR = timedelta(hours=1)
@@ -302,3 +303,93 @@ def test_a_scheduler_on_its_thread_enqueues_soon_after_the_time(conn):
     late = report.db_after.instant_of(report.db_after.basis_t) - schedules(report.db_after)[0].last
     assert timedelta(0) <= late < timedelta(seconds=5)
     assert scheduler.error is None
+
+
+# -- the scheduler of a worker
+
+
+def scheduler(conn, clock):
+    return Cron(conn, clock=clock, random=Random(0))
+
+
+def looks(cron, clock, times, seconds):
+    """Let a scheduler look so many times, and return what it enqueued."""
+    found = []
+    for _ in range(times):
+        clock.advance(seconds)
+        found += cron.look()
+    return found
+
+
+def test_a_scheduler_follows_what_is_said_about_schedules(clock):
+    with factstore.connect("memory:", clock=clock) as conn:
+        install(conn)
+        cron = scheduler(conn, clock)
+        assert [] == looks(cron, clock, 2, 60)
+        conn.transact([schedule("a", "* * * * *", "x"), schedule("b", "0 * * * *", "x")])
+        assert ["a", "a"] == [id.partition("@")[0] for id in looks(cron, clock, 2, 60)]
+        conn.transact([schedule("a", "* * * * *", "x", paused=True), schedule("b", "* * * * *", "x")])
+        assert ["b", "b"] == [id.partition("@")[0] for id in looks(cron, clock, 2, 60)]
+        conn.transact([schedule("a", "* * * * *", "x", paused=False), [":db/retractEntity", [":schedule/id", "b"]]])
+        assert ["a", "a"] == [id.partition("@")[0] for id in looks(cron, clock, 2, 60)]
+        cron.close()
+
+
+def test_idle_schedules_are_not_read_again(clock, monkeypatch):
+    with factstore.connect("memory:", clock=clock) as conn:
+        install(conn)
+        conn.transact([schedule(f"s{n}", "0 0 1 1 *", "x") for n in range(50)] + [schedule("busy", "* * * * *", "x")])
+        cron, read = scheduler(conn, clock), []
+        cron.look()
+        before = overseer_cron._read
+        monkeypatch.setattr(overseer_cron, "_read", lambda db, eid: read.append(eid) or before(db, eid))
+        assert 5 == len(looks(cron, clock, 5, 60))
+        assert {conn.db().entid([":schedule/id", "busy"])} == set(read)
+        cron.close()
+
+
+def test_what_was_missed_is_enqueued_in_portions_whole_and_in_order(clock):
+    with factstore.connect("memory:", clock=clock) as conn:
+        install(conn)
+        conn.transact([schedule("s", "* * * * *", "x", missed="all"), schedule("other", "0 0 1 1 *", "x")])
+        cron = scheduler(conn, clock)
+        cron.look()
+        clock.advance(1000 * 60)
+        portions = [cron.look() for _ in range(12)]
+        assert [100] * 10 + [0] * 2 == [len(portion) for portion in portions]
+        assert 1000 == len({id for portion in portions for id in portion})
+        assert [id for portion in portions for id in portion] == occurrences(conn.db())
+        cron.close()
+
+
+@pytest.mark.parametrize("ahead", [3600, 365 * 86400])
+@pytest.mark.parametrize("who", ["a commit before the schedule", "a scheduler"])
+def test_a_clock_that_was_ahead_stops_no_schedule_and_repeats_no_time(clock, ahead, who, caplog):
+    """Times that became jobs by the wrong clock do not become jobs again."""
+    with factstore.connect("memory:", clock=clock) as conn:
+        install(conn)
+        if who == "a scheduler":
+            conn.transact([schedule("s", "*/10 * * * *", "x")])
+        clock.advance(ahead)
+        conn.transact([{":db/doc": "by a clock that is ahead"}])
+        done = tick(conn, clock()).enqueued
+        clock.advance(-ahead)
+        conn.transact([schedule("s", "*/10 * * * *", "x")])
+        cron = scheduler(conn, clock)
+        cron.look()
+        later = looks(cron, clock, 6, 600)
+        assert 6 == len({*done, *later} - {id for id in done if id > max(later)})
+        assert len(done) + len(later) >= 6
+        assert "ahead of the clock" in caplog.text
+        cron.close()
+
+
+def test_a_clock_that_is_set_back_beside_a_running_scheduler_stops_no_schedule(clock):
+    with factstore.connect("memory:", clock=clock) as conn:
+        install(conn)
+        conn.transact([schedule("s", "* * * * *", "x")])
+        cron = scheduler(conn, clock)
+        assert 3 == len(looks(cron, clock, 3, 60))
+        clock.advance(-86400)
+        assert 3 <= len(looks(cron, clock, 4, 60))
+        cron.close()
