@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock
+from time import monotonic
 from typing import Any, Final, Never, TypeAlias, TypeVar, TypeVarTuple
 from weakref import ref
 
@@ -26,7 +27,7 @@ from lmdb import _envid
 from factstore.errors import FactStoreError, StorageError, StoreFull, Unavailable, UnknownOutcome
 from factstore.forks import FORKED, keep_for_ever, watch
 from factstore.locks import CallLock
-from factstore.storage import pages
+from factstore.storage import names, pages
 from factstore.storage.gate import Gate
 from factstore.storage.peers import Holds, Turn
 from factstore.storage.protocol import Sync
@@ -40,6 +41,7 @@ Args = TypeVarTuple("Args")
 
 DEFAULT_MAP_SIZE: Final = 16 << 30  # of address space; the file takes what is written
 MAX_READERS: Final = 1024
+_NAME_SECONDS: Final = 0.05  # how often it is looked whether the path still leads to the file
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM})
 _DAMAGED: Final = (
     *(lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.CursorFullError, lmdb.PageFullError),
@@ -78,14 +80,39 @@ class Environment:
         self._sound: set[str] = set()  # trees whose pages were looked at
         self._renew_locks()
         self.env: Any = None
-        self._open(map_size)
-        self._fd: int | None = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.turn: Any = None
+        self._fd: int | None = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if read_only else os.O_CREAT), 0o644)
         self.holds: Any = Holds(self._fd)
-        self.turn: Any = None if read_only else Turn(self._fd, f"{path}-turn", lambda: self.write(_nothing))
-        self.wakeup = wakeup(None if self.turn is None else self.turn.flag)
         stat = os.fstat(self._fd)
         self.key = (stat.st_dev, stat.st_ino)
+        self._looked = 0.0
+        try:
+            self._begin(map_size)
+        except BaseException:
+            self._let_go("was not opened")
+            raise
         watch(self)
+
+    def _begin(self, map_size: int) -> None:
+        assert self._fd is not None
+        names.claim(self._fd, self.path)
+        self._open(map_size)
+        if not self.read_only:
+            try:
+                self.turn = Turn(self._fd, f"{self.path}-turn", lambda: self.write(_nothing))
+            except BaseException:
+                self.env.close()
+                raise
+        self.wakeup = wakeup(None if self.turn is None else self.turn.flag)
+
+    def check_name(self) -> None:
+        """Raise `Unavailable` when the path does not lead to this file any more; looks a few times a second at most."""
+        now = monotonic()
+        if now - self._looked > _NAME_SECONDS:
+            if not names.still_leads_to(self.path, self.key):
+                message = f"{self.path} was deleted, or another file took its place, while it was open; open the store again"
+                raise Unavailable(":db.error/storage-unavailable", message, path=str(self.path))
+            self._looked = now
 
     def _renew_locks(self) -> None:
         self._writing = CallLock()

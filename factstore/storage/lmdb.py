@@ -26,6 +26,7 @@ import lmdb
 from factstore.errors import Corrupt, NotAStore, ReadOnly, UnknownOutcome
 from factstore.locks import Owner
 from factstore.storage.environment import Environment, Gone, Txn, shared, translated
+from factstore.storage.names import resolved
 from factstore.storage.opening import expanded, look_at, refuse_network, refused, sync_directory
 from factstore.storage.peers import Held
 from factstore.storage.protocol import TXID_BYTES, Record, Root, Sync
@@ -73,14 +74,15 @@ class LmdbStorage:
         may_create = create and not read_only
         try:
             is_new = look_at(full_path, may_create)
+            real = resolved(full_path)
             if not allow_network_fs:
                 refuse_network(full_path)
             self._file: Any = shared(
-                full_path, lambda env: _lay_out(env, full_path, may_create), mode=self._mode, map_size=map_size, max_map_size=max_map_size
+                real, lambda env: _lay_out(env, full_path, may_create), mode=self._mode, map_size=map_size, max_map_size=max_map_size
             )
             if is_new and sync == "full":
-                sync_directory(full_path.parent)
-            self._file.look_through("free", "roots")
+                sync_directory(real.parent)
+            self._look_through()
         except lmdb.Error as error:
             raise translated(error, self.description) from error
         except OSError as error:
@@ -89,6 +91,13 @@ class LmdbStorage:
             self.close()
             message = f"{full_path} may not be written by this user; open it with read_only=True"
             raise ReadOnly(":db.error/read-only", message, path=str(full_path))
+
+    def _look_through(self) -> None:
+        try:
+            self._file.look_through("free", "roots")
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def _writable(self) -> Environment:
@@ -104,6 +113,7 @@ class LmdbStorage:
     def append(self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int) -> int:
         file = self._writable
         check_txids(records)
+        file.check_name()
         try:
             head = file.write(_append, file, records, expected_t)
             if head < 0:
@@ -145,6 +155,7 @@ class LmdbStorage:
             head, left = self.head(), deadline - monotonic()
             if head > after_t or left <= 0:
                 return head
+            self._file.check_name()
             self._file.wakeup.wait(seen, left)
 
     def turn(self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = "") -> AbstractContextManager[None]:

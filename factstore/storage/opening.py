@@ -12,6 +12,7 @@ from typing import Final
 
 from factstore.errors import NotAStore, StorageError, Unavailable
 from factstore.storage import pages
+from factstore.storage.names import resolved
 from factstore.storage.refusals import damaged
 
 _KINDS: Final = {
@@ -58,8 +59,8 @@ def _kind(path: Path) -> int:
 
 def _look_into(fd: int, path: Path, create: bool) -> bool:
     if not os.fstat(fd).st_size:
-        if _turn_of(path).exists():
-            raise damaged(f"lmdb:{path}", f"it is empty, but {_turn_of(path)} is that of a store")
+        if _turn_of(resolved(path)).exists():
+            raise damaged(f"lmdb:{path}", f"it is empty, but {_turn_of(resolved(path))} is that of a store")
         if create:
             return True
     if not pages.is_lmdb(fd):

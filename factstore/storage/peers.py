@@ -12,10 +12,8 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-import struct
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from socket import gethostname
 from sys import _getframe
@@ -26,12 +24,10 @@ from typing import Final, Self
 
 from factstore.errors import StoreBusy
 from factstore.locks import CallLock, Owner
+from factstore.storage import ranges
 from factstore.storage.refusals import closed
 from factstore.storage.wakeup import MEMORY, TURN_WORDS, wakeup
 
-# Locks of the open file, where there are such, are not lost when somebody else in this process closes the same file.
-_SET: Final[int] = getattr(fcntl, "F_OFD_SETLK", fcntl.F_SETLK)
-_GET: Final[int] = getattr(fcntl, "F_OFD_GETLK", fcntl.F_GETLK)
 _LAST: Final = (1 << 62) - 1
 
 EXCLUSIVE, BLOCK = 1, 2  # what the flag says: a call has the turn, or a block of a user, which others may pass
@@ -185,7 +181,7 @@ class Holds:
             self._mine[version] += 1
             if self._mine[version] == 1:
                 try:
-                    self._set(fcntl.F_RDLCK, version)
+                    self._set(ranges.share, version)
                     check()
                 except BaseException:
                     self.drop(version)
@@ -196,34 +192,17 @@ class Holds:
             self._mine[version] -= 1
             if not self._mine[version]:
                 del self._mine[version]
-                self._set(fcntl.F_UNLCK, version)
+                self._set(ranges.free, version)
 
     def all(self) -> set[int]:
         """Return the versions held by any living process."""
         with self._lock:
-            return set(self._mine).union(*self._of_others())
+            return set(self._mine).union(*(() if self._fd is None else ranges.of_others(self._fd, 0, _LAST)))
 
-    def _of_others(self) -> Iterator[range]:
-        spans = [(0, _LAST)]
-        while spans:
-            low, high = spans.pop()
-            found = self._blocking(low, high)
-            if found is not None:
-                start, stop = found
-                yield range(max(start, low), min(stop, high))
-                spans += [(a, b) for a, b in ((low, start), (stop, high)) if a < b]
-
-    def _blocking(self, low: int, high: int) -> tuple[int, int] | None:
-        """Return the bounds of some lock of another process within these, None when there is none."""
-        if self._fd is None:
-            return None
-        kind, start, length = _unpack(fcntl.fcntl(self._fd, _GET, _pack(fcntl.F_WRLCK, low, high - low)))
-        return None if kind == fcntl.F_UNLCK else (start, start + length if length else high)
-
-    def _set(self, kind: int, version: int) -> None:
+    def _set(self, kind: Callable[[int, int], None], version: int) -> None:
         # A finalizer may run in a forked child before `abandon` does; what it unlocked would be unlocked in the parent too.
         if self._fd is not None and self._pid == os.getpid():
-            fcntl.fcntl(self._fd, _SET, _pack(kind, version, 1))
+            kind(self._fd, version)
 
     def abandon(self) -> None:
         """Forget the file; the holds of a forked child's parent are the parent's."""
@@ -248,17 +227,3 @@ class Held:
 
     def __exit__(self, *_: object) -> None:
         self.release()
-
-
-# struct flock as the platform has it: (type, whence, start, length, pid) or (start, length, pid, type, whence)
-_TYPE_FIRST: Final = sys.platform.startswith("linux")
-_FLOCK: Final = struct.Struct("hhqqi4x" if _TYPE_FIRST else "qqihh")
-
-
-def _pack(kind: int, start: int, length: int) -> bytes:
-    return _FLOCK.pack(kind, os.SEEK_SET, start, length, 0) if _TYPE_FIRST else _FLOCK.pack(start, length, 0, kind, os.SEEK_SET)
-
-
-def _unpack(lock: bytes) -> tuple[int, int, int]:
-    fields = _FLOCK.unpack(lock)
-    return (fields[0], fields[2], fields[3]) if _TYPE_FIRST else (fields[3], fields[0], fields[1])
