@@ -247,13 +247,16 @@ class Connection:
         """Load a table in bulk: each row becomes an entity, each batch of rows a transaction.
 
         Args:
-            source: a path of a CSV file with a header, rows (mappings), a mapping of columns, or an Arrow, pandas or polars table.
+            source: a path of a CSV file with a header, rows (mappings), a mapping of columns, an array of records, or an Arrow, pandas
+                or polars table.
             mapping: column → attribute, or `Into(attribute, lookup=…, convert=…)`; other columns are left out.
             batch_rows: rows in one transaction.
-            missing: text that stands for no value, in CSV; None and NaN always do.
+            missing: text that stands for no value, in CSV; None, NaN, NaT and pandas.NA always do.
             progress: called with rows done and seconds so far; True: a line on stderr, None: the same on a terminal.
         Rows with an identity that is known already are added to that entity.
-        Raises: TransactError; batches before the one refused stay.
+        Returns: how many rows, datoms and transactions; how many rows lack a value of which column; the columns left out.
+        Raises: TransactError, with the `column` and the `row` (from 1) of the table, and in a file the `line`; Unavailable for a file
+            that cannot be read. Batches before the one refused stay.
         """
         from factstore.load import load
 

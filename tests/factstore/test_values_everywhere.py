@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import pytest
 
 import factstore
-from factstore import Attr, Connection, Database, FactStoreError, Symbol, TransactError, entity, pull, q, with_
+from factstore import Attr, Connection, Database, FactStoreError, Into, Symbol, TransactError, entity, pull, q, with_
 from tests.factstore.odd_values import ODD, TYPES, of_packages
 
 VALUES = (*ODD, *of_packages())
@@ -130,6 +130,53 @@ def test_a_value_is_stored_exactly_or_rejected_with_its_place(write: Callable[..
             assert conn.db().basis_t == t + (write is committed), (odd.name, kind)
 
 
+# -- loading
+
+
+NO_VALUES = frozenset(
+    {"nan", "numpy's nan", "decimal nan", "decimal signalling nan", "NaT of numpy", "pandas.NA", "pandas.NaT", "arrow null"}
+)  # by which a table means that there is none
+
+
+def rows(conn: Connection, kind: str, value: Any) -> None:
+    conn.load([{"v": value, "n": "x"}], {"v": f":one/{kind}", "n": ":db/doc"})
+
+
+def columns(conn: Connection, kind: str, value: Any) -> None:
+    conn.load({"v": [value]}, {"v": f":one/{kind}"})
+
+
+def converted(conn: Connection, kind: str, value: Any) -> None:
+    conn.load({"v": [0]}, {"v": Into(f":one/{kind}", convert=lambda _: value)})
+
+
+def known_rows(conn: Connection, kind: str, value: Any) -> None:
+    conn.transact([{":unique/string": "known"}])
+    conn.load([{"v": value, "n": "known"}], {"v": f":one/{kind}", "n": ":unique/string"})
+
+
+LOADERS = (rows, columns, converted, known_rows)
+
+
+@pytest.mark.parametrize("load", LOADERS, ids=lambda load: load.__name__)
+def test_a_value_is_loaded_exactly_or_rejected_with_row_and_column(load: Callable[..., None], conn: Connection) -> None:
+    for odd in VALUES:
+        for kind in TYPES:
+            before = conn.db()
+            if kind in odd.kept:
+                load(conn, kind, odd.value)
+                assert any(same(odd.kept[kind], v) for v in there(conn.db(), f":one/{kind}")), (odd.name, kind)
+                continue
+            if odd.name in NO_VALUES:
+                load(conn, kind, odd.value)
+            else:
+                with pytest.raises(TransactError) as caught:
+                    load(conn, kind, odd.value)
+                assert ("v", 1) == (caught.value.column, caught.value.row), (odd.name, kind)
+                assert "column 'v'" in str(caught.value), (odd.name, kind)
+            assert there(before, f":one/{kind}") == there(conn.db(), f":one/{kind}"), (odd.name, kind)
+
+
 # -- comparing with what is expected, and retracting
 
 
@@ -211,7 +258,7 @@ def lookup_ref(db: Database, kind: str, value: Any) -> Found:
 
 def lookup_ref_of_a_pull(db: Database, kind: str, value: Any) -> Found:
     found = pull(db, [":db/id"], [f":unique/{kind}", value])
-    return set() if found is None else {found[":db/id"]}
+    return {(found or {}).get(":db/id")} - {None}
 
 
 def lookup_ref_of_an_entity(db: Database, kind: str, value: Any) -> Found:
