@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -19,7 +18,7 @@ import factstore
 from factstore import quoted
 from overseer import cron, operators, queues
 from overseer import status as ask
-from overseer.errors import HandlerError
+from overseer.commands import Commands, import_from_here, load_handlers
 from overseer.job import STATUSES
 from overseer.listeners import logs
 from overseer.queues import queue as settings_of
@@ -29,17 +28,6 @@ from overseer.worker.pools import KINDS
 from overseer.worker.signals import handle_here
 
 STORE = click.option("--store", "uri", required=True, envvar="OVERSEER_STORE", help="Path or uri of the store.")
-
-
-class Commands(click.Group):
-    """Commands whose errors are a line for people, not a trace."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what the store or the job layer refuses is said in one sentence."""
-        try:
-            return super().invoke(ctx)
-        except factstore.FactStoreError as error:
-            raise click.ClickException(error.message) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -105,27 +93,6 @@ def _settings(path: str | None, lease: float | None, given: dict[str, Any]) -> C
     if not config.store:
         raise click.UsageError("say which store: --store, OVERSEER_STORE, or `store` in the settings' file")
     return config
-
-
-def load_handlers(name: str) -> Mapping[str, Any]:
-    """Import the mapping of handlers that "module:name" means; modules of the current directory count.
-
-    Raises: HandlerError.
-    """
-    module_name, colon, attribute = name.partition(":")
-    if not colon:
-        raise HandlerError(":job.error/bad-handler", f"handlers are given as module:name, got {quoted(name)}", name=name)
-    _import_from_here()
-    found = getattr(importlib.import_module(module_name), attribute, None)
-    if not isinstance(found, Mapping):
-        raise HandlerError(":job.error/bad-handler", f"{name} is no mapping from job types to handlers: {quoted(found)}", name=name)
-    return found
-
-
-def _import_from_here() -> None:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
 
 
 def _drain_on_signals(running: Worker) -> None:
@@ -272,7 +239,7 @@ def demo(arguments: tuple[str, ...]) -> None:
 
 def _demo_main() -> Any:
     """Return the demo's main function: installed with the package, or from the examples of a checkout."""
-    _import_from_here()
+    import_from_here()
     for name in ("overseer.demo.main", "examples.flights.main"):
         try:
             return importlib.import_module(name).main

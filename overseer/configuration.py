@@ -32,6 +32,9 @@ WITHOUT_EFFECT: Final[Mapping[str, type]] = {
 _ALIASES: Final[Mapping[str, str]] = {"datomic_uri": "store", "store_config_uri": "store", "store_uri": "store"}
 
 
+_MAX_SECTIONS: Final = 10  # within each other
+
+
 class Setting(NamedTuple):
     """One setting: as it was spelled, with the sections it stands in, and its value."""
 
@@ -49,6 +52,8 @@ def settings(given: Mapping[str, Any], of: type, *, source: str | None = None) -
         source: where it comes from, for errors.
     Raises: ConfigError for a name that does not exist or stands there twice, and for a value of another type.
     """
+    if not isinstance(given, Mapping):
+        raise _wrong(f"settings are a table, got {quoted(given)}, which is {_kind_of(given)}", source)
     kinds = get_type_hints(of)
     names = {field.name for field in fields(of)}
     found: dict[str, Any] = {}
@@ -74,13 +79,15 @@ def read(path: str | Path) -> dict[str, Any]:
 
     Raises: ConfigError naming the file, and the line of what cannot be read in it.
     """
+    if not isinstance(path, str | Path):
+        raise _wrong(f"expected the path of a file of settings, got {quoted(path)}", None, path=path)
     file = Path(path)
     parse = _PARSERS.get(file.suffix.lower())
     if parse is None:
         raise _wrong(f"{path} cannot be read: settings are kept in {', '.join(_PARSERS)}", None, path=str(path))
     try:
         found = parse(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _wrong(f"{path} cannot be read: {error}", None, path=str(path)) from error
     if not isinstance(found, Mapping):
         raise _wrong(f"{path} is no table of settings, but {_kind_of(found)}", None, path=str(path))
@@ -103,8 +110,10 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {".toml": tomllib.loads, "
 
 def _flat(given: Mapping[str, Any], names: set[str], source: str | None, above: Sequence[str] = ()) -> Iterator[Setting]:
     """Yield the settings of a mapping; one inside another is a section, unless a setting of that name takes a mapping itself."""
+    if len(above) > _MAX_SECTIONS:
+        raise _wrong(f"{'.'.join(above)[:80]}… is a section in a section, deeper than any setting", source)
     for key, value in given.items():
-        words = [*above, str(key).removeprefix(":")]
+        words = [*above, (key if isinstance(key, str) else quoted(key)).removeprefix(":")]
         name = "_".join(words).replace("-", "_").replace(".", "_")
         # `store` is a field, and in Overseer it is a section as well.
         is_section = isinstance(value, Mapping) and (name not in names or name == "store")

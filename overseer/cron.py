@@ -131,8 +131,8 @@ def _bad(why: str, **data: Any) -> OverseerError:
 
 
 def _check_grace(grace: timedelta, id: str) -> timedelta:
-    if not timedelta(0) <= grace <= _MOST_GRACE:
-        raise _bad(f"the grace of the schedule {id} is 0 to {_MOST_GRACE.days:,} days, got {grace}", schedule=id, grace=grace)
+    if not (isinstance(grace, timedelta) and timedelta(0) <= grace <= _MOST_GRACE):
+        raise _bad(f"the grace of the schedule {id} is 0 to {_MOST_GRACE.days:,} days, got {quoted(grace)}", schedule=id, grace=grace)
     return grace
 
 
@@ -166,7 +166,7 @@ def _walk(cron: str, timezone: str, after: datetime) -> Iterator[datetime]:
         # The same zone is handed back for "UTC" always, which the walk then takes the short way through.
         zone = UTC if timezone == "UTC" else ZoneInfo(timezone)
         return CronSim(cron, after.astimezone(zone))
-    except (CronSimError, ValueError, LookupError, TypeError, OSError) as error:
+    except (CronSimError, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         why = f"{quoted(cron)} in the zone {quoted(timezone)} says no times: {error}"
         raise _bad(why, cron=cron, timezone=timezone) from error
 

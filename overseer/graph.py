@@ -75,12 +75,25 @@ def job_graph(type_graph: TypeGraph, attrs: Attributes | None = None, *, ids: Ca
     Raises: GraphError for a dependency that is no key of the graph, for a cycle, and for `:job/id` among the arguments.
     """
     attrs = _arguments(attrs)
-    types = {as_keyword(key): tuple(map(as_keyword, deps or ())) for key, deps in type_graph.items()}
+    types = {as_keyword(key): tuple(map(as_keyword, deps)) for key, deps in dependencies(type_graph).items()}
     rules = {as_keyword(key): {":job/rule": deps.rule} for key, deps in type_graph.items() if isinstance(deps, After)}
     check_types(types)
     id_of = {key: ids() for key in types}
     jobs = {id: new_job(key, {**rules.get(key, {}), **attrs}, id=id) for key, id in id_of.items()}
     return Graph(jobs, {id_of[key]: tuple(id_of[dep] for dep in deps) for key, deps in types.items()})
+
+
+def dependencies(type_graph: TypeGraph) -> dict[str, Iterable[str]]:
+    """Return the types of a graph with those they depend on. Raises: GraphError for what is no mapping from types to lists of types."""
+    if not isinstance(type_graph, Mapping):
+        why = f"a graph is a mapping from each type to a list of those it depends on, got {quoted(type_graph)}"
+        raise GraphError(":job.error/bad-argument", why, graph=type_graph)
+    for key, deps in type_graph.items():
+        if isinstance(deps, str | bytes | Mapping) or not (deps is None or isinstance(deps, Iterable)):
+            meant = f"; did you mean [{quoted(deps)}]?" if isinstance(deps, str) else ""
+            why = f"what {as_keyword(key)} depends on is a list of types, got {quoted(deps)}{meant}"
+            raise GraphError(":job.error/bad-argument", why, type=key, dependencies=deps)
+    return {key: deps or () for key, deps in type_graph.items()}
 
 
 def _arguments(attrs: Attributes | None) -> Attributes:
@@ -144,7 +157,7 @@ def find_cycle(graph: Mapping[Any, Iterable[Any] | None]) -> list[Any] | None:
 
 def missing_handlers(handlers: Mapping[str, Any], graph: Graph | TypeGraph) -> list[Keyword]:
     """Return the types of the graph that no handler serves, in order of name; dependencies count too."""
-    types = graph.types if isinstance(graph, Graph) else {as_keyword(t) for key, deps in graph.items() for t in (key, *(deps or ()))}
+    types = graph.types if isinstance(graph, Graph) else {as_keyword(t) for key, deps in dependencies(graph).items() for t in (key, *deps)}
     return sorted(types - {as_keyword(key) for key in handlers})
 
 

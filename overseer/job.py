@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-from factstore import Keyword
+from factstore import Keyword, quoted
+from overseer.errors import OverseerError
 
 Status: TypeAlias = Keyword
 Forms: TypeAlias = list[Any]  # tx-data: list forms and map forms
@@ -115,8 +116,14 @@ def as_keyword(text: str, namespace: str | None = None) -> Keyword:
 
     >>> as_keyword("load"), as_keyword("finished", "job.status"), as_keyword(":job.status/failed", "job.status")
     (:load, :job.status/finished, :job.status/failed)
+
+    Raises: OverseerError(:job.error/bad-name) for what can be no keyword.
     """
-    keyword = Keyword(text if text.startswith(":") else f":{text}")
+    try:
+        keyword = Keyword(text if text.startswith(":") else f":{text}")
+    except (ValueError, TypeError, AttributeError) as error:
+        why = f"expected a name such as mail, mail/send or :mail/send, got {quoted(text)}"
+        raise OverseerError(":job.error/bad-name", why, name=text) from error
     if namespace is not None and keyword.namespace is None:
         return Keyword(f":{namespace}/{keyword.name}")
     return keyword

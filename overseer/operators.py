@@ -86,9 +86,12 @@ def _settings_of(found: queues.Queue) -> str:
 def _duration(ctx: click.Context, param: click.Parameter, text: str) -> timedelta:
     """Return the time that a text such as 30d, 12h, 15m or 90s means."""
     unit = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}.get(text[-1:])
-    if unit is None or not text[:-1].isdigit():
+    if unit is None or not (text[:-1].isdecimal() and text.isascii()):
         raise click.BadParameter(f"{quoted(text)} is no time such as 30d, 12h, 15m or 90s")
-    return timedelta(**{unit: int(text[:-1])})
+    try:
+        return timedelta(**{unit: int(text[:-1])})
+    except (OverflowError, ValueError):
+        raise click.BadParameter(f"{quoted(text)} is longer than any time") from None
 
 
 @click.command()
@@ -96,7 +99,7 @@ def _duration(ctx: click.Context, param: click.Parameter, text: str) -> timedelt
 @click.option("--older-than", required=True, callback=_duration, help="How long ago they ended at least: 30d, 12h, 15m, 90s.")
 @click.option("--status", "statuses", multiple=True, default=["finished"], help="How they ended; give it several times for several.")
 @click.option("--type", "types", multiple=True, help="Of this type only; give it several times for several.")
-@click.option("--keep-last", default=0, help="Of each type keep the newest so many.")
+@click.option("--keep-last", type=click.IntRange(min=0), default=0, help="Of each type keep the newest so many.")
 @click.option("--excise", is_flag=True, help="Take them out of history too, one by one, which takes long.")
 @click.option("--dry-run", is_flag=True, help="Only count them.")
 def prune(
@@ -126,8 +129,8 @@ def revert(uri: str, transaction: int) -> None:
 
 @click.command()
 @STORE
-@click.option("--workers", default=1, help="How many jobs run at a time.")
-@click.option("--most", default=10, help="How many jobs to show.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, help="How many jobs run at a time.")
+@click.option("--most", type=click.IntRange(min=0), default=10, help="How many jobs to show.")
 def plan(uri: str, workers: int, most: int) -> None:
     """Show what would run next, and what holds up the end, if jobs took as long as they usually do."""
     with factstore.connect(uri, create=False) as conn:

@@ -9,7 +9,7 @@ History keeps what was retracted; `excise` takes it out of there too.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import factstore
@@ -56,7 +56,7 @@ def prunable(db: Database, rule: Rule, now: datetime) -> list[int]:
 def _aged(db: Database, rule: Rule, now: datetime) -> set[int]:
     """Return the jobs that ended so, and long enough ago, but for the newest of each type."""
     types = None if rule.types is None else frozenset(map(as_keyword, rule.types))
-    last = db.t_at(now - rule.older_than)
+    last = db.t_at(_ago(rule.older_than, now))
     found: dict[Keyword, list[tuple[int, int]]] = {}
     for status in map(_end, rule.statuses):
         for job, type, tx in factstore.q(_ENDED_AS, db, status):
@@ -64,6 +64,13 @@ def _aged(db: Database, rule: Rule, now: datetime) -> set[int]:
                 found.setdefault(type, []).append((db.t_at(tx), job))
     kept = (sorted(jobs)[: max(0, len(jobs) - rule.keep_last)] for jobs in found.values())
     return {job for jobs in kept for t, job in jobs if t <= last}
+
+
+def _ago(time: timedelta, now: datetime) -> datetime:
+    try:
+        return now - time
+    except OverflowError:  # before there were datetimes
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _end(status: str) -> Keyword:

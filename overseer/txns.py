@@ -75,8 +75,8 @@ def job_txn(
     [(':db/id', 'm1'), (':job/id', 'm1'), (':job/status', :job.status/unstarted), (':job/type', :mail/send),
      (':mail/to', 'ann@example.org')]
     """
-    if timeout is not None and timeout <= timedelta(0):
-        raise GraphError(":job.error/bad-argument", f"a timeout is above 0, got {quoted(timeout)}", timeout=timeout)
+    if timeout is not None and not (isinstance(timeout, timedelta) and timedelta(0) < timeout):
+        raise GraphError(":job.error/bad-argument", f"a timeout is a timedelta above 0, got {quoted(timeout)}", timeout=timeout)
     told = {
         ":job/queue": None if queue is None else as_keyword(queue),
         ":job/priority": priority,
@@ -100,6 +100,8 @@ def unique(key: str, job: Mapping[str, Any], *, period: timedelta | None = None,
     Raises: GraphError(:job.error/invalid-job) for an assertion that names no job of its own.
     """
     _check_job(job)
+    if period is not None and not isinstance(period, timedelta):
+        raise GraphError(":job.error/bad-argument", f"a period is a timedelta, got {quoted(period)}", period=period)
     within = None if period is None else period.total_seconds()
     return [_INSERT_UNIQUE, key, dict(job), within, refuse]
 

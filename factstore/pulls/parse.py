@@ -219,6 +219,8 @@ class _Parser:
         return step
 
     def option(self, step: Step, name: Any, value: Any, at: Path) -> Step:
+        if not isinstance(name, str):
+            raise self.wrong(f"expected one of the options {', '.join(_OPTIONS)}", name, at)
         if name == ":as":
             return replace(step, key=self.as_key(value, at))
         if name == ":limit":

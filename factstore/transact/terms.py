@@ -334,7 +334,8 @@ class Terms:
             return allowed[name]
         self.problems.add(
             ":db.error/invalid-install-attribute",
-            f"{attribute.ident} takes one of {', '.join(allowed)}; got {shown(value)}" + f"; {NO_FUNCTIONS}" * (name == ":db.type/fn"),
+            f"{attribute.ident} takes one of {', '.join(allowed)}; got {shown(value)}"
+            + f"; {NO_FUNCTIONS}" * (isinstance(name, str) and name == ":db.type/fn"),
             place,
             attribute,
             SchemaError,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from overseer.errors import ConfigError
 from overseer.events import Listener
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ def chosen(
 ) -> list[Listener]:
     """Return the listeners that settings ask for.
 
-    Raises: OverseerError(:job.error/missing-package) for one whose package is not installed; OSError for a port that is taken.
+    Raises: OverseerError(:job.error/missing-package) for one whose package is not installed; ConfigError for a port that is
+        taken, and for a DSN that is none.
     """
     listeners: list[Listener] = []
     if sentry_dsn:
@@ -38,5 +40,9 @@ def chosen(
     if metrics_port is not None:
         from overseer.listeners.metrics import serve
 
-        listeners.append(serve(conn, metrics_port))
+        try:
+            listeners.append(serve(conn, metrics_port))
+        except OSError as error:
+            why = f"metrics_port {metrics_port} cannot be used: {error.strerror or error}"
+            raise ConfigError(":job.error/bad-config", why, setting="metrics_port", value=metrics_port) from error
     return listeners

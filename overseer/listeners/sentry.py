@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from factstore import FactStoreError
-from overseer.errors import OverseerError
+from overseer.errors import ConfigError, OverseerError
 from overseer.events import Event, Failed, Fatal, JobEvent, Retried
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Sentry:
     Args:
         dsn: where to.
         options: of `sentry_sdk.Client`, such as `environment`, `release`, `before_send` or `transport`.
-    Raises: OverseerError(:job.error/missing-package) without sentry-sdk.
+    Raises: OverseerError(:job.error/missing-package) without sentry-sdk; ConfigError for a DSN that is none.
     """
 
     def __init__(self, dsn: str, **options: Any) -> None:
@@ -35,7 +35,10 @@ class Sentry:
             why = "to report to Sentry, install factstore[sentry]"
             raise OverseerError(":job.error/missing-package", why, package="sentry-sdk") from None
         self._sdk = sentry_sdk
-        self._client = sentry_sdk.Client(dsn, **{"default_integrations": False, **options})
+        try:
+            self._client = sentry_sdk.Client(dsn, **{"default_integrations": False, **options})
+        except sentry_sdk.utils.BadDsn as error:
+            raise ConfigError(":job.error/bad-config", f"sentry_dsn is the DSN of a project: {error}", setting="sentry_dsn") from error
 
     def __call__(self, event: Event, /) -> None:
         """Send the error of an event, if it has one of concern: a job's as an error, one that is tried again as a warning."""

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing import get_all_start_methods
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from factstore import quoted
 from overseer import configuration
 from overseer.errors import ConfigError
 from overseer.events import Listener
+from overseer.job import as_keyword
 from overseer.retry import Retry
+
+_LONGEST: Final = 36_525 * 86_400_000  # a century, in milliseconds
+_TIME: Final = "more than 0 and less than a century, in milliseconds"
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _LONGEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +74,29 @@ class Config:
     log_events: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("heartbeat_sleep_time", "heartbeat_tolerance", "sleep_time", "concurrency", "batch", "max_crashes"):
-            self._require(getattr(self, name) > 0, name, "more than 0")
+        for name in ("heartbeat_sleep_time", "heartbeat_tolerance", "sleep_time"):
+            self._require(_is_time(getattr(self, name)), name, _TIME)
         for name in ("concurrency", "batch", "max_crashes"):
-            self._require(type(getattr(self, name)) is int, name, "a whole number")
+            value = getattr(self, name)
+            self._require(type(value) is int, name, "a whole number")
+            self._require(value > 0, name, "more than 0")
+        lease = self.heartbeat_sleep_time * self.heartbeat_tolerance
+        self._require(_is_time(lease), "heartbeat_tolerance", "a number that makes a lease of less than a century")
         self._require(self.start_method in get_all_start_methods(), "start_method", f"one of {', '.join(get_all_start_methods())}")
-        self._require(self.flush >= 0, "flush", "0 or more")
+        self._require(self.flush == 0 or _is_time(self.flush), "flush", "0 or more and less than a century, in milliseconds")
         # Text is a sequence too, of letters, and no queue is called like one by accident.
-        self._require(not isinstance(self.queues, str), "queues", "a list of names")
-        self._require(all(timeout > 0 for timeout in self.timeouts.values()), "timeouts", "by type more than 0")
+        is_list = isinstance(self.queues, Collection) and not isinstance(self.queues, str | bytes | Mapping)
+        self._require(self.queues is None or is_list, "queues", "a list of names")
+        for queue in self.queues or ():
+            as_keyword(queue)
+        for name in ("timeouts", "retries"):
+            self._require(isinstance(getattr(self, name), Mapping), name, "a table by type")
+        self._require(all(map(_is_time, self.timeouts.values())), "timeouts", f"by type {_TIME}")
+        self._require(all(isinstance(retry, Retry) for retry in self.retries.values()), "retries", "by type a Retry")
+        self._require(isinstance(self.store, str | PathLike), "store", "a path or uri")
+        self._require(isinstance(self.sentry_dsn, str), "sentry_dsn", "text")
+        port = self.metrics_port
+        self._require(port is None or (type(port) is int and 0 <= port < 1 << 16), "metrics_port", "a number from 0 to 65535")
 
     def _require(self, holds: bool, name: str, what: str) -> None:
         if not holds:
@@ -101,7 +124,8 @@ class Config:
         >>> Config.of({"store": "jobs.facts", "heartbeat": {"sleep-time": 5000}}).lease
         datetime.timedelta(seconds=15)
         """
-        return settings if isinstance(settings, Config) else cls(**configuration.settings(settings or {}, cls))
+        given = {} if settings is None else settings
+        return given if isinstance(given, Config) else cls(**configuration.settings(given, cls))
 
     @classmethod
     def read(cls, path: str | Path) -> Config:

@@ -1,0 +1,194 @@
+"""What cannot work is told in one line, on the command line and by the functions that make jobs, queues and settings."""
+
+from __future__ import annotations
+
+import socket
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import factstore
+from factstore import FactStoreError, quoted
+from overseer import Config, graph_txns, install, job_graph, job_txn, queue, unique
+from overseer.cli import main
+from overseer.commands import load_handlers
+from overseer.errors import ConfigError, GraphError, HandlerError, OverseerError
+from overseer.graph import missing_handlers
+from overseer.job import as_keyword
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a store and modules of handlers."""
+    monkeypatch.chdir(tmp_path)
+    Path("handlers_of_a_test.py").write_text("HANDLERS = {'mail': lambda job: None}\nWRONG = 5\n", encoding="utf-8")
+    Path("raising_in_a_test.py").write_text("raise RuntimeError('at import')\n", encoding="utf-8")
+    Path("leaving_in_a_test.py").write_text("raise SystemExit(0)\n", encoding="utf-8")
+    Path("typo_in_a_test.py").write_text("def (\n", encoding="utf-8")
+    Path("bad.toml").write_text("store = \n", encoding="utf-8")
+    Path("inf.toml").write_text("sleep-time = inf\n", encoding="utf-8")
+    Path("dsn.toml").write_text('sentry-dsn = "nonsense"\n', encoding="utf-8")
+    Path("circle.yaml").write_text("a: &a\n  b: *a\n", encoding="utf-8")
+    with factstore.connect("s.facts") as conn:
+        install(conn)
+    return tmp_path
+
+
+WORKER = "worker handlers_of_a_test:HANDLERS --store s.facts --until-idle"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "part"),
+    [
+        ("status --store none.facts", 1, "there is no store at"),
+        ("status --store s.facts --as-of x", 2, "'x' is neither a t nor a time"),
+        ("status --store s.facts --as-of 9999-12-31T23:59-14:00", 1, ""),
+        ("schedules --store none/s.facts", 1, "there is no directory"),
+        ("worker none_such:X --store s.facts", 1, "the module none_such cannot be imported: ModuleNotFoundError"),
+        ("worker :HANDLERS --store s.facts", 1, "handlers are given as module:name, got ':HANDLERS'"),
+        ("worker handlers_of_a_test --store s.facts", 1, "handlers are given as module:name"),
+        ("worker ./handlers_of_a_test.py:HANDLERS --store s.facts", 1, "did you mean handlers_of_a_test:HANDLERS?"),
+        ("worker handlers_of_a_test:handlers --store s.facts", 1, "has no handlers; did you mean HANDLERS?"),
+        ("worker handlers_of_a_test:WRONG --store s.facts", 1, "expected a mapping from job types to handlers, but"),
+        ("worker raising_in_a_test:X --store s.facts", 1, "RuntimeError: at import"),
+        ("worker leaving_in_a_test:X --store s.facts", 1, "SystemExit: 0"),
+        ("worker typo_in_a_test:X --store s.facts", 1, "SyntaxError"),
+        ("worker a..b:X --store s.facts", 1, "handlers are given as module:name"),
+        (f"{WORKER} --lease inf", 1, "heartbeat_sleep_time is more than 0 and less than a century"),
+        (f"{WORKER} --lease nan", 1, "heartbeat_sleep_time is more than 0"),
+        (f"{WORKER} --lease -1", 1, "heartbeat_sleep_time is more than 0"),
+        (f"{WORKER} --concurrency 0", 1, "concurrency is more than 0"),
+        (f"{WORKER} --queue a@b", 1, "expected a name such as mail"),
+        (f"{WORKER} --config none.toml", 1, "none.toml cannot be read"),
+        (f"{WORKER} --config bad.toml", 1, "bad.toml cannot be read: Invalid value (at line 1, column 9)"),
+        (f"{WORKER} --config inf.toml", 1, "sleep_time is more than 0 and less than a century"),
+        (f"{WORKER} --config circle.yaml", 1, "deeper than any setting"),
+        (f"{WORKER} --config dsn.toml", 1, "sentry_dsn is the DSN of a project"),
+        ("prune --store s.facts --older-than 9999999999d", 2, "is longer than any time"),
+        ("prune --store s.facts --older-than ٣d", 2, "is no time such as 30d"),
+        ("prune --store s.facts --older-than -1d", 2, "is no time such as 30d"),
+        ("prune --store s.facts --older-than 1d --keep-last -1", 2, "-1 is not in the range"),
+        ("prune --store s.facts --older-than 1d --status nothing", 1, "only jobs that ended are pruned"),
+        ("prune --store s.facts --older-than 1d --type a@b", 1, "expected a name such as mail"),
+        ("plan --store s.facts --workers 0", 2, "0 is not in the range"),
+        ("pause --store s.facts a@b", 1, "expected a name such as mail"),
+        ("retry --store s.facts none", 1, "there is no job 'none'"),
+        ("revert --store s.facts 99999999999999999999", 1, ""),
+    ],
+)
+def test_wrong_usage_of_a_command_is_one_line_and_an_exit_code(home: Path, line: str, code: int, part: str) -> None:
+    done = CliRunner().invoke(main, line.split())
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.output
+    assert (code, True) == (done.exit_code, part in done.output) or (not part and done.exit_code in (0, 1)), done.output
+    if done.exit_code == 1:
+        assert 1 == len(done.output.splitlines())
+    assert not (home / "none.facts").exists()
+
+
+def test_jobs_may_be_pruned_that_are_older_than_any_datetime(home: Path) -> None:
+    done = CliRunner().invoke(main, ["prune", "--store", "s.facts", "--older-than", "999999999d"])
+    assert (0, "0 jobs are gone\n") == (done.exit_code, done.output)
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(home: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        Path("port.toml").write_text(f"metrics-port = {taken.getsockname()[1]}\n", encoding="utf-8")
+        done = CliRunner().invoke(main, f"{WORKER} --config port.toml".split())
+    assert 1 == done.exit_code
+    assert "cannot be used" in done.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["", ":", "x", "x:", ":x", "a b:c", "1:x", "no.such.module:X"])
+def test_handlers_that_cannot_be_loaded_are_an_error_of_the_family(name: str) -> None:
+    with pytest.raises(HandlerError) as caught:
+        load_handlers(name)
+    assert ":job.error/bad-handler" == caught.value.code
+
+
+ODD: list[Any] = [None, 5, 1.5, True, b"x", "", ":", "a@b", "a b", [], ["x"], {}, object(), timedelta(1), "\ud800 x"]
+
+
+@pytest.mark.parametrize("name", ODD, ids=lambda name: f"{type(name).__name__} {name if isinstance(name, str) else ''}")
+def test_what_is_no_name_is_an_error_of_the_family(name: Any) -> None:
+    for use in (as_keyword, queue, job_txn):
+        with pytest.raises(OverseerError, match="expected a name such as mail") as caught:
+            use(name)
+        assert ":job.error/bad-name" == caught.value.code
+
+
+@pytest.mark.parametrize("make", [job_graph, graph_txns, lambda graph: missing_handlers({}, graph)])
+@pytest.mark.parametrize(
+    ("graph", "part"),
+    [
+        ({"load": [], "send": "load"}, "what :send depends on is a list of types, got 'load'; did you mean ['load']?"),
+        ({"load": 5}, "what :load depends on is a list of types, got 5"),
+        ({"load": {"a": 1}}, "what :load depends on is a list of types, got {'a': 1}"),
+        ("load", "a graph is a mapping from each type to a list of those it depends on, got 'load'"),
+        ([":load"], "a graph is a mapping"),
+    ],
+)
+def test_a_graph_of_another_shape_is_named(make: Any, graph: Any, part: str) -> None:
+    with pytest.raises(GraphError) as caught:
+        make(graph)
+    assert (":job.error/bad-argument", True) == (caught.value.code, part in caught.value.message)
+
+
+@pytest.mark.parametrize("timeout", [5, 1.5, "1m", timedelta(0), timedelta(-1), True])
+def test_a_timeout_is_a_positive_timedelta(timeout: Any) -> None:
+    with pytest.raises(GraphError, match="a timeout is a timedelta above 0"):
+        job_txn("mail", timeout=timeout)
+
+
+def test_a_period_of_a_key_is_a_timedelta() -> None:
+    with pytest.raises(GraphError, match="a period is a timedelta, got 5"):
+        unique("k", job_txn("mail"), period=5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, "x", -1, 0, 1e400, float("nan"), 10**5000, True, [], {}, timedelta(1), object()],
+    ids=lambda value: quoted(value, 20) if type(value) is not object else "object",
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "heartbeat_sleep_time",
+            "heartbeat_tolerance",
+            "sleep_time",
+            "concurrency",
+            "batch",
+            "flush",
+            "queues",
+            "timeouts",
+            "max_crashes",
+        ),
+        *("retries", "sentry_dsn", "metrics_port", "store"),
+    ],
+)
+def test_any_value_of_a_setting_is_taken_or_refused_by_name(name: str, value: Any) -> None:
+    try:
+        made = Config(**{name: value})
+    except ConfigError as error:
+        assert (":job.error/bad-config", name) == (error.code, error.setting)
+    else:
+        assert made.lease > timedelta(0)
+
+
+@pytest.mark.parametrize("given", [5, "x", [1], True, {"a": {"b": {"c": 1}}}, {5: 1}, {None: None}])
+def test_settings_that_are_no_table_of_settings_are_refused(given: Any) -> None:
+    with pytest.raises(FactStoreError) as caught:
+        Config.of(given)
+    assert ":job.error/bad-config" == caught.value.code
+
+
+def test_settings_that_contain_themselves_are_refused() -> None:
+    circle: dict[str, Any] = {}
+    circle["heartbeat"] = circle
+    with pytest.raises(ConfigError, match="deeper than any setting"):
+        Config.of(circle)
