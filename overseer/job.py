@@ -25,6 +25,7 @@ ABORTED: Final = Keyword(":job.status/aborted")
 
 STATUSES: Final = (UNSTARTED, STARTED, FINISHED, FAILED, ABORTED)
 LIVE: Final = frozenset({UNSTARTED, STARTED})
+ENDED: Final = frozenset({FINISHED, FAILED, ABORTED})
 
 #   unstarted ⇄ started → finished | failed      unstarted | started → aborted      failed | aborted → unstarted by hand only
 MOVES: Final[Mapping[Status, frozenset[Status]]] = {
@@ -99,8 +100,11 @@ DOOMED_BY: Final[Mapping[Keyword, frozenset[Status]]] = {ALL_SUCCESS: LOST, NONE
 
 
 def verdict(rule: Keyword | None, parents: Iterable[Status]) -> str:
-    """Return what a rule says of the statuses of a job's parents; by a rule that does not exist, a job waits for ever."""
-    return RULES.get(rule or ALL_SUCCESS, _never)(frozenset(parents))
+    """Return what a rule says of the statuses of a job's parents; by a rule that does not exist, a job waits for ever.
+
+    A parent whose status is none that there is has not ended: it counts as unstarted.
+    """
+    return RULES.get(rule or ALL_SUCCESS, _never)(frozenset(status if status in STATUSES else UNSTARTED for status in parents))
 
 
 _LONGEST: Final = timedelta(days=36_525)  # a century: more is no limit

@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from factstore import Keyword
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from factstore import Database
 
 _ANY: Final = Keyword(":job.rule/any")
+_NO_TYPE: Final = Keyword(":overseer/none")
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class Step(NamedTuple):
@@ -108,15 +110,16 @@ def _task(db: Database, job: int, about: Mapping[str, Any], seconds: Mapping[Key
     waits_for = frozenset(parent for parent, status in parents.items() if status is None or status in LIVE)
     verdict = READY if about[":job/status"] == STARTED else lookup.verdict(db, job, {})
     queue = about.get(":job/queue")
-    if queue is not None and is_paused(db, queue) and about[":job/status"] == UNSTARTED:
+    is_held_back = ":job/type" not in about or (queue is not None and is_paused(db, queue))
+    if is_held_back and about[":job/status"] == UNSTARTED:
         verdict = DOOMED
     needs = 0 if verdict == READY else -1 if verdict == DOOMED else 1 if about.get(":job/rule") == _ANY else len(waits_for) or -1
     return _Task(
         job=job,
         id=about[":job/id"],
-        type=about[":job/type"],
+        type=about.get(":job/type", _NO_TYPE),
         priority=about.get(":job/priority", 0),
-        takes=timedelta(seconds=seconds.get(about[":job/type"], unless_known)),
+        takes=timedelta(seconds=seconds.get(about.get(":job/type", _NO_TYPE), unless_known)),
         not_before=about.get(":job/run-at"),
         began=timing.started_at(db, job),
         waits_for=waits_for,
@@ -139,7 +142,8 @@ def _simulate(tasks: Mapping[int, _Task], now: datetime, workers: int) -> list[S
 
     def start(job: int, began: datetime) -> None:
         task = tasks[job]
-        end = max(began + task.takes, now)  # one that takes longer than usual could end any moment
+        # One that takes longer than usual could end any moment; one that is due at the end of time ends there.
+        end = max(began + min(task.takes, _END_OF_TIME - began), now)
         steps.append(Step(task.id, task.type, began, end, after[job]))
         heapq.heappush(running, (end, job))
 

@@ -18,7 +18,7 @@ import factstore
 from factstore import Keyword
 from overseer import lookup, queues
 from overseer.choice import NO_LANE, Choice
-from overseer.job import DOOMED, LIVE, READY, STARTED, UNSTARTED, Status, verdict
+from overseer.job import DOOMED, ENDED, LIVE, READY, STARTED, UNSTARTED, Status, verdict
 from overseer.queues import Allowance, Lane
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class ReadySet:
         self._queues = None if queues is None else frozenset(queues)
         self._ready = Choice()
         self.limited = False  # whether any queue has settings, so that a pick must ask what it lets start
+        self.settings_changed = False  # whether settings of queues have come in; whoever has looked at them sets it back
         self._unmet: dict[int, set[int]] = {}  # unstarted job → parents that have not ended
         self._ended: dict[int, set[Status]] = {}  # unstarted job → how its other parents ended
         self._waiting_for: dict[int, set[int]] = {}  # parent that has not ended → unstarted jobs
@@ -94,7 +95,7 @@ class ReadySet:
 
     def load(self, db: Database) -> None:
         """Read all live jobs of a database."""
-        self.limited = bool(queues.queues(db))
+        self.limited = self.settings_changed = bool(queues.queues(db))
         self._look_at_many(db, factstore.q(_LIVE, db))
 
     def absorb(self, db: Database, datoms: Iterable[Datom]) -> None:
@@ -120,7 +121,7 @@ class ReadySet:
             elif datom.a in own:
                 anew.add(datom.e)
             elif datom.a in settings:
-                self.limited = True
+                self.limited = self.settings_changed = True
         for job, status in now.items():
             if not self._moved_on(job, status):
                 anew.add(job)
@@ -134,7 +135,7 @@ class ReadySet:
                 self._depend(job, parent, lookup.status(db, parent))
                 self._judge_anew(job)
         for job, status in now.items():
-            if status is not None and status not in LIVE:
+            if status in ENDED:
                 self._end(job, status)
 
     def _moved_on(self, job: int, status: Status | None) -> bool:
@@ -239,8 +240,8 @@ class ReadySet:
         return (self._types is None or type in self._types) and (self._queues is None or queue in self._queues)
 
     def _depend(self, job: int, parent: int, status: Status | None) -> None:
-        """Note that a job depends on a parent; one that is no job (yet) counts as not ended."""
-        if status is None or status in LIVE:
+        """Note that a job depends on a parent; one that is no job (yet), or of a status that is none, counts as not ended."""
+        if status not in ENDED:
             self._unmet[job].add(parent)
             self._waiting_for.setdefault(parent, set()).add(job)
         else:

@@ -1,7 +1,7 @@
 """Questions about jobs, as Datalog, of any database: today's, last week's, or one that was only imagined.
 
 Each is one query and a line of Python; combine `RULES` with your own clauses to ask about jobs and business facts together.
-Rules: `(live ?status)`, `(blocked ?job)`, `(depends ?job ?ancestor)`, transitively.
+Rules: `(live ?status)`, `(ended ?job)`, `(blocked ?job)`, `(depends ?job ?ancestor)`, transitively.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ RULES: Final = """[
   [(depends ?job ?ancestor) [?job :job/dep ?parent] (depends ?parent ?ancestor)]
   [(blocked ?job) (not [?job :job/rule _]) [?job :job/dep ?p] (not [?p :job/status :job.status/finished])]
   [(blocked ?job) [?job :job/rule :job.rule/all-success] [?job :job/dep ?p] (not [?p :job/status :job.status/finished])]
-  [(blocked ?job) [?job :job/rule :job.rule/all-done] [?job :job/dep ?p] [?p :job/status ?s] (live ?s)]
-  [(blocked ?job) [?job :job/rule :job.rule/none-failed] [?job :job/dep ?p] [?p :job/status ?s] (live ?s)]
+  [(ended ?job) [?job :job/status :job.status/finished]]
+  [(ended ?job) [?job :job/status :job.status/failed]]
+  [(ended ?job) [?job :job/status :job.status/aborted]]
+  [(blocked ?job) [?job :job/rule :job.rule/all-done] [?job :job/dep ?p] (not (ended ?p))]
+  [(blocked ?job) [?job :job/rule :job.rule/none-failed] [?job :job/dep ?p] (not (ended ?p))]
   [(blocked ?job) [?job :job/rule :job.rule/none-failed] [?job :job/dep ?p] [?p :job/status :job.status/failed]]
   [(blocked ?job) [?job :job/rule :job.rule/any] [?job :job/dep _]
                   (not-join [?job] [?job :job/dep ?p] [?p :job/status :job.status/finished])]

@@ -34,7 +34,7 @@ from overseer.events import Fatal, Listeners
 from overseer.handler import Handlers, check_handlers
 from overseer.job import STARTED, STATUSES, as_keyword
 from overseer.listeners import chosen
-from overseer.queues import allowance, next_start
+from overseer.queues import allowance, next_start, problems
 from overseer.rates import stopwatch
 from overseer.ready import TAILED, ReadySet
 from overseer.store import JobStore, install
@@ -47,7 +47,7 @@ from overseer.worker.settler import Settler
 from overseer.worker.signals import interruptible
 
 if TYPE_CHECKING:
-    from factstore import Connection, Datom, TxReports
+    from factstore import Connection, Datom, Keyword, TxReports
 
 __all__ = ["Config", "Running", "Worker", "start"]
 
@@ -117,6 +117,7 @@ class Worker:
         # Each a thread of its own; but what runs on the loop's thread is settled there too.
         self._threads = self._parts[:-1] if self._pool.is_inline else self._parts
         self._standstill = _Standstill()
+        self._bad_settings: dict[Keyword, str] = {}  # those that were logged
         self._ran = False
         self._is_ready = False  # whether the pool was found fit for the handlers
         self._leaving = False  # whether the jobs under way are given back instead of waited for
@@ -305,6 +306,9 @@ class Worker:
 
     def _pick(self, most: int) -> list[int]:
         now = self._conn.now()
+        if self._ready.settings_changed:
+            self._ready.settings_changed = False
+            self._report_bad_settings()
         if not (self._ready.limited and len(self._ready)):
             return self._ready.pick(most, now=now, random=self._random)
         db = self._conn.db()
@@ -312,6 +316,13 @@ class Worker:
         if any(queue.rate for queue in known.values()):
             most = min(most, self._executor.free)  # a job that is claimed ahead starts later than it was counted for
         return self._ready.pick(most, now=now, random=self._random, allowed=allowance(db, now, known)) if most > 0 else []
+
+    def _report_bad_settings(self) -> None:
+        """Log once what stands in the settings of a queue and cannot mean anything."""
+        found = problems(self._conn.db())
+        for name in found.keys() - self._bad_settings.keys():
+            log.error("the queue %s: %s", name, found[name])
+        self._bad_settings = found
 
     def _patience(self) -> float:
         """Return the seconds that may pass before there is something to do that no commit tells of."""

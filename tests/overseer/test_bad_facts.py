@@ -127,6 +127,15 @@ def test_settings_that_mean_nothing_are_named_with_their_queue(conn):
     assert ":queue/period is 1 to" in problems(conn.db())[":bad"]
 
 
+def test_settings_that_mean_nothing_are_logged_once_by_each_worker(conn, caplog):
+    conn.transact([{":queue/name": ":q", ":queue/limit": -3}, *(job_txn("x", queue="q") for _ in range(3))])
+    worker = Worker(conn, {"x": lambda job: conn.transact([queue("q", paused=False), queue("other", limit=1)]) and None})
+    worker.run(until_idle=True)
+    assert ["the queue :q: :queue/limit is 0 to"] == [
+        record.getMessage()[:34] for record in caplog.records if record.levelno == logging.ERROR
+    ]
+
+
 @pytest.mark.parametrize("setting", ["limit", "partition_limit", "rate"])
 def test_a_limit_is_taken_away_by_none_and_kept_where_it_is_left_out(conn, setting):
     conn.transact([queue("q", **{setting: 1})])
