@@ -2,6 +2,7 @@
 
 errors.md: an error is a call whose first argument is a code such as ":db.error/cas-failed"; its sentence is the second argument.
 api.md: what `__all__` lists, with its signature as it stands in the source. cli.md: the commands as click knows them.
+functions.md: the functions of queries, as functions.edn lists them, with what their examples give.
 settings.md: the fields of `overseer.Config`, which is what files are checked against.
 """
 
@@ -70,6 +71,57 @@ def _text(node: ast.expr) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").replace("[", "\\[").split())
+
+
+def functions() -> str:
+    from factstore import edn
+
+    text = [f"# Functions of queries\n\n{MADE}", FUNCTIONS_BEFORE]
+    for entry in edn.read((HERE / "functions.edn").read_text(encoding="utf-8")):
+        if isinstance(entry, str):
+            text.append(f"\n## {entry}\n\n| function | arguments | example | gives |\n| --- | --- | --- | --- |\n")
+            continue
+        name, arguments, *calls = entry
+        example = next((call[":here"] if isinstance(call, dict) else call for call in calls), None)
+        shown = "" if example is None else f"`{_code(edn.write(example))}`"
+        text.append(f"| `{_code(name)}` | {arguments} | {shown} | {'' if example is None else f'`{_code(_given(example))}`'} |\n")
+    text.append(FUNCTIONS_AFTER)
+    return "".join(text)
+
+
+def _given(call: Any) -> str:
+    from factstore import edn, q
+    from factstore.clojure.printing import written
+
+    found = q(f"[:find ?r . :where [{edn.write(call)} ?r]]")
+    return repr(found) if isinstance(found, re.Pattern) else written(found)
+
+
+def _code(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", "\\n")
+
+
+FUNCTIONS_BEFORE = """
+What a clause `[(function arguments) binding]`, an `:xform` of one value and, by its full name, an aggregate may call: functions of
+Clojure, by name and meaning. `clojure.core/count` is `count`. Datomic was asked the examples too; where it answers otherwise,
+[datomic.md](datomic.md) gives the reason. A vector or a sequence is a tuple here, a map a dict, a set a frozenset. `nil` as a result drops
+the row. A function that refuses its arguments fails the query: `:db.error/function-failed`.
+
+Functions that read a database: `get-else`, `get-some`, `missing?`, `fulltext`, and `q` (`datomic.api/q`); the log: `tx-ids`, `tx-data`.
+A keyword is called as a function, `[(:a ?map) ?value]`. A function of Python is called by the name under which `factstore.register`
+knows it, or comes as an input: `[(?f ?x) ?y]`.
+"""
+FUNCTIONS_AFTER = """
+## Left out
+
+Of `clojure.core`: every function that takes a function (`map`, `filter`, `reduce`, `apply`, `some`, `sort-by`, `group-by`, `update`, …):
+use clauses, or a function of Python. `seq?` and `list?`, because a list and a vector are one thing here; `char`, `char?` and `int` of a
+character, because a character is a string of one; ratios; `random-uuid`, `shuffle` and `rand-nth`; state, evaluation, classes, and input
+and output. Of `clojure.string` only the functions that take a function are left out.
+
+A regular expression is written as text, `(re-find "a+" ?s)`, or comes as an input. In `replace` and `replace-first` a text stands for
+itself; an input made by `re.compile` is a pattern.
+"""
 
 
 def api() -> str:
@@ -160,7 +212,13 @@ def settings() -> str:
     return "".join(text)
 
 
-PAGES: dict[str, Callable[[], str]] = {"api.md": api, "cli.md": cli, "errors.md": errors, "settings.md": settings}
+PAGES: dict[str, Callable[[], str]] = {
+    "api.md": api,
+    "cli.md": cli,
+    "errors.md": errors,
+    "functions.md": functions,
+    "settings.md": settings,
+}
 
 
 def main() -> int:

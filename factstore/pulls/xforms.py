@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from factstore.clojure import numbers, sequences, text
 from factstore.values import Keyword, Symbol
 
 
@@ -40,22 +41,20 @@ def _truth(value: Any) -> bool:
 
 def built_in(name: str) -> Callable[[Any], Any] | None:
     """Return the function of this name, with or without the namespace of Clojure's core; None when there is none."""
-    return BUILT_IN.get(name.removeprefix("clojure.core/"))
+    plain = name.removeprefix("clojure.core/")
+    return BUILT_IN.get(plain) or numbers.FUNCTIONS.get(plain) or sequences.FUNCTIONS.get(plain) or text.FUNCTIONS.get(plain)
 
 
 BUILT_IN: Final[Mapping[str, Callable[[Any], Any]]] = {
     "identity": lambda value: value,
     "count": _count,
-    "str": _text,
     "name": _name,
     "namespace": _namespace,
-    "keyword": lambda value: value if isinstance(value, Keyword) else Keyword(f":{value}"),
     "vec": _listed,
     "vector": lambda value: [value],
     "set": lambda value: frozenset(_listed(value)),
     "first": _first,
     "last": lambda value: _first(_listed(value)[-1:]),
-    "sort": lambda value: sorted(_listed(value)),
     "inc": lambda value: value + 1,
     "dec": lambda value: value - 1,
     "-": lambda value: -value,

@@ -10,20 +10,19 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import cmp_to_key
 from typing import Any, Final
 
 import numpy as np
 
+from factstore.clojure.order import IN_ORDER as _BY_ORDER
 from factstore.exact import set_of
 from factstore.query import algebra
-from factstore.query.functions import FUNCTIONS, compare
+from factstore.query.functions import FUNCTIONS
 from factstore.query.orders import order_of
 from factstore.query.relation import Array, Column, Ints, Relation, column_of, strict
 from factstore.quoting import quoted
 
 _add: Final = FUNCTIONS["+"]
-_BY_ORDER: Final = cmp_to_key(compare)
 _SAFE: Final = 1 << 62
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import Any, Final
 
+from factstore.clojure.sequences import MAP_MAKERS
 from factstore.errors import QueryError
 from factstore.forks import watch
 from factstore.query.ast import Aggregate, Call, Query, RulesInput, SourceInput, walk
@@ -24,7 +25,7 @@ from factstore.query.relation import PLAIN, written
 from factstore.quoting import quoted
 
 _CHANCE: Final = frozenset(("rand", "rand-int", "sample"))
-_UNKEPT: Final = _CHANCE | {"hash-map"}  # of which an answer would hold what its user can change
+_UNKEPT: Final = _CHANCE | MAP_MAKERS  # of which an answer would hold what its user can change
 _WEIGHED: Final = 2048  # elements of a collection that are weighed one by one; more are weighed by as many of them
 _OVERHEAD: Final = 512  # bytes of an entry beside what it holds
 _NOTHING: Final = object()

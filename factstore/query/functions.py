@@ -9,22 +9,19 @@ from __future__ import annotations
 import operator
 import random
 import re
-import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
-from datetime import datetime
 from decimal import Decimal
-from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Final
 
-from factstore import edn
+from factstore.clojure import numbers, sequences, text
+from factstore.clojure.order import NUMBERS, comparable, compare
+from factstore.clojure.printing import text_of
 from factstore.exact import set_of, strict
 from factstore.query.relation import frozen
 from factstore.quoting import described, quoted
 from factstore.values import Keyword, Symbol, plain
 
-_NUMBERS: Final = frozenset((int, float, Decimal, Fraction))
-_VECTORS: Final = frozenset((tuple, list))
 _TEXTS: Final = (str,)
 
 
@@ -45,37 +42,10 @@ def truthy(value: Any) -> bool:
 # -- comparing
 
 
-def _comparable(x: Any, y: Any) -> tuple[Any, Any]:
-    """Return what orders two values: numbers by value, vectors slot by slot, anything else among its own type; nil comes first."""
-    a, b = type(x), type(y)
-    if a in _NUMBERS and b in _NUMBERS:
-        return x, y
-    if a in _VECTORS and b in _VECTORS:
-        return _compare_slots(x, y), 0
-    if x is None or y is None:
-        return x is not None, y is not None
-    if a is b:
-        return x, y
-    if isinstance(x, datetime) and isinstance(y, datetime):
-        return x, y
-    raise TypeError(f"{quoted(x)} and {quoted(y)} have no order between them")
-
-
-def _compare_slots(x: Sequence[Any], y: Sequence[Any]) -> int:
-    """Compare two vectors slot by slot; of two that agree as far as the shorter goes, the longer is greater."""
-    return next((found for found in map(compare, x, y) if found), compare(len(x), len(y)))
-
-
-def compare(x: Any, y: Any) -> int:
-    """Return -1, 0 or 1; nil comes first."""
-    x, y = _comparable(x, y)
-    return int(x > y) - int(x < y)
-
-
 def _ordered(holds: Callable[[Any, Any], bool]) -> Callable[..., bool]:
     def check(*values: Any) -> bool:
         _at_least(values, 1)
-        return all(holds(*_comparable(x, y)) for x, y in pairwise(values))
+        return all(holds(*comparable(x, y)) for x, y in pairwise(values))
 
     return check
 
@@ -119,7 +89,7 @@ def _greatest(*values: Any) -> Any:
 
 def _numbers(values: Sequence[Any]) -> None:
     for value in values:
-        if type(value) not in _NUMBERS:
+        if type(value) not in NUMBERS:
             raise TypeError(f"expected a number, got {described(value)}")
 
 
@@ -231,15 +201,6 @@ def _on_text(function: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def text_of(value: Any) -> str:
-    """Return the text of one value as Clojure's `str` does."""
-    if value is None:
-        return ""
-    if isinstance(value, str | uuid.UUID):
-        return str(value)
-    return edn.write(value)
-
-
 def _subs(text: Any, start: int, end: int | None = None) -> str:
     text, stop = _text(text), len(text) if end is None else end
     if not 0 <= start <= stop <= len(text):
@@ -263,13 +224,6 @@ def _namespace(value: Any) -> str | None:
     raise TypeError(f"expected a keyword or a symbol, got {quoted(value)}")
 
 
-def _keyword(*parts: Any) -> Keyword:
-    if len(parts) == 1:
-        return Keyword(":" + str(parts[0]).removeprefix(":"))
-    space, name = parts
-    return Keyword(f":{space}/{name}")
-
-
 def _pattern(value: Any) -> re.Pattern[str]:
     return value if isinstance(value, re.Pattern) else re.compile(_text(value))
 
@@ -289,11 +243,6 @@ def _like(text: Any, pattern: Any) -> bool:
 def _joined(first: Any, *rest: Any) -> str:
     separator, parts = (first, rest[0]) if rest else ("", first)
     return text_of(separator).join(map(text_of, parts))
-
-
-def _index_of(text: str, part: str) -> int | None:
-    place = text.find(_text(part))
-    return None if place < 0 else place
 
 
 # -- collections
@@ -322,7 +271,7 @@ def _get(holder: Any, key: Any, default: Any = None) -> Any:
 
 def _is_key(holder: Mapping[Any, Any], key: Any) -> bool:
     """Tell whether a map has a key: a number of the same type, and a keyword also where the map has the text of it."""
-    if type(key) not in _NUMBERS and type(key) is not bool:
+    if type(key) not in NUMBERS and type(key) is not bool:
         return key in holder
     return key in holder and any(strict(each) == strict(key) for each in holder)
 
@@ -369,6 +318,9 @@ def _hash_map(*parts: Any) -> dict[Any, Any]:
 
 
 FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
+    **numbers.FUNCTIONS,
+    **sequences.FUNCTIONS,
+    **text.FUNCTIONS,
     "=": equal,
     "not=": lambda *values: not equal(*values),
     "!=": lambda *values: not equal(*values),
@@ -411,16 +363,12 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "string?": lambda x: type(x) is str,
     "keyword?": lambda x: isinstance(x, Keyword),
     "symbol?": lambda x: isinstance(x, Symbol),
-    "number?": lambda x: type(x) in _NUMBERS,
+    "number?": lambda x: type(x) in NUMBERS,
     "integer?": lambda x: type(x) is int,
     "type": _type,
-    "str": lambda *values: "".join(map(text_of, values)),
-    "pr-str": lambda *values: " ".join(map(edn.write, values)),
     "subs": _subs,
     "name": _name,
     "namespace": _namespace,
-    "keyword": _keyword,
-    "symbol": lambda *parts: Symbol("/".join(map(_name, parts))),
     "re-pattern": _pattern,
     "re-find": lambda pattern, text: _found(_pattern(pattern).search(_text(text))),
     "re-matches": lambda pattern, text: _found(_pattern(pattern).fullmatch(_text(text))),
@@ -444,7 +392,6 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "second": lambda x: _get(tuple(_elements(x)), 1),
     "last": lambda x: next(reversed(tuple(_elements(x))), None),
     "rest": lambda x: tuple(_elements(x))[1:],
-    "nth": lambda x, i: x[i],
     "keys": lambda x: tuple(x),
     "vals": lambda x: tuple(x.values()),
     "tuple": _tuple,
@@ -460,10 +407,5 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "clojure.string/triml": _on_text(str.lstrip),
     "clojure.string/trimr": _on_text(str.rstrip),
     "clojure.string/reverse": _on_text(lambda text: text[::-1]),
-    "clojure.string/index-of": _on_text(_index_of),
     "clojure.string/join": _joined,
-    "clojure.string/split": lambda text, pattern: tuple(_pattern(pattern).split(_text(text))),
-    "clojure.string/replace": lambda text, part, new: (
-        part.sub(_text(new), _text(text)) if isinstance(part, re.Pattern) else _text(text).replace(_text(part), _text(new))
-    ),
 }

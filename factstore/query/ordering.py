@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from factstore.clojure.order import compare
 from factstore.query import derived, orders
 from factstore.query.ast import Order
-from factstore.query.functions import compare
 from factstore.query.relation import PLAIN, Array, Column, Ints, column_of
 
 _NUMBERS: Final = frozenset((int, float, bool, datetime))

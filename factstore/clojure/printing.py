@@ -1,0 +1,160 @@
+"""Values as text, as Clojure's `str` and `format` make it: `str` shows a value to people, `pr-str` so that it can be read again."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import Any, Final
+
+from factstore import edn
+from factstore.quoting import described
+
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_WIDE: Final = Context(prec=10_000, rounding=ROUND_HALF_UP)
+_LEAST_PLAIN, _MOST_PLAIN = 1e-3, 1e7  # doubles outside of these are written with an exponent
+
+
+def text_of(value: Any) -> str:
+    """Return the text of one value as Clojure's `str` does: the values inside of a collection as `pr-str` has them."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return str(value)
+    for kind, show in _SHOWN:
+        if isinstance(value, kind):
+            return show(value)
+    return edn.write(value)
+
+
+def _double(value: float) -> str:
+    """Return a double as Java writes it."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if value == 0 or _LEAST_PLAIN <= abs(value) < _MOST_PLAIN:
+        return format(Decimal(repr(value)), "f") if "e" in repr(value) else repr(value)
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    rest = "".join(map(str, digits[1:])) or "0"
+    return f"{'-' * sign}{digits[0]}.{rest}E{int(exponent) + len(digits) - 1}"
+
+
+def _instant(value: datetime) -> str:
+    moment = value.astimezone(UTC)
+    return f"{_DAYS[moment.weekday()]} {_MONTHS[moment.month - 1]} {moment:%d %H:%M:%S} UTC {moment.year}"
+
+
+def written(value: Any) -> str:
+    """Return a value as `pr-str` writes it: what comes in vectors and tuples is a vector."""
+    return edn.write(_vectors(value))
+
+
+def _vectors(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_vectors(part) for part in value]
+    return {key: _vectors(part) for key, part in value.items()} if isinstance(value, Mapping) else value
+
+
+_SHOWN: Final[tuple[tuple[Any, Callable[[Any], str]], ...]] = (
+    (bool, lambda value: "true" if value else "false"),
+    (int, str),
+    (float, _double),
+    (Decimal, str),
+    (datetime, _instant),
+    ((list, tuple, Mapping), written),
+    (AbstractSet, lambda value: "#{" + " ".join(sorted(map(written, value))) + "}"),
+    (bytes, repr),
+    (object, str),
+)
+
+# -- format
+
+_DIRECTIVE: Final = re.compile(r"%(?:(\d+)\$)?([-#+ 0,(]*)(\d+)?(?:\.(\d+))?([a-zA-Z%])")
+
+
+def formatted(pattern: str, *args: Any) -> str:
+    """Return a text with arguments put into it, as `java.util.Formatter` does.
+
+    Conversions: %d %x %o of whole numbers, %f %e of others, %s of anything, %c of a character, %b of a truth, %n and %%.
+    Raises: ValueError, TypeError for a directive or an argument that does not fit.
+    """
+    if type(pattern) is not str:
+        raise TypeError(f"expected a string, got {described(pattern)}")
+    following = iter(args)
+
+    def directive(match: re.Match[str]) -> str:
+        place, flags, width, precision, kind = match.groups()
+        if kind in ("%", "n"):
+            return _padded("%" if kind == "%" else "\n", flags, int(width or 0))
+        try:
+            value = args[int(place) - 1] if place else next(following)
+        except (StopIteration, IndexError):
+            raise ValueError(f"{match[0]} has no argument") from None
+        return _padded(_converted(kind, value, flags, precision, match[0]), flags, int(width or 0))
+
+    rest = _DIRECTIVE.sub("", pattern)
+    if "%" in rest:
+        raise ValueError(f"{pattern!r} holds a % that begins no directive")
+    return _DIRECTIVE.sub(directive, pattern)
+
+
+def _padded(text: str, flags: str, width: int) -> str:
+    if "-" in flags:
+        return text.ljust(width)
+    if "0" in flags:
+        sign = text[:1] if text[:1] in ("-", "+", "(", " ") else ""
+        return sign + text[len(sign) :].rjust(width - len(sign), "0")
+    return text.rjust(width)
+
+
+def _converted(kind: str, value: Any, flags: str, precision: str | None, directive: str) -> str:
+    lower = kind.lower()
+    if lower == "s":
+        text = "null" if value is None else text_of(value)
+        text = text if precision is None else text[: int(precision)]
+    elif lower == "b":
+        text = "true" if value is not None and value is not False else "false"
+    elif lower == "c" and type(value) is str and len(value) == 1:
+        text = value
+    elif value is None:
+        text = "null"
+    elif lower in "dxo" and type(value) is int:
+        text = _whole(lower, value, flags)
+    elif lower in "fe" and type(value) in (float, Decimal):
+        text = _fraction(lower, value, flags, 6 if precision is None else int(precision))
+    else:
+        raise TypeError(f"{directive} takes no {type(value).__name__}, got {described(value)}")
+    return text.upper() if kind.isupper() else text
+
+
+def _whole(kind: str, value: int, flags: str) -> str:
+    if kind != "d":  # as the bits of a long
+        return format(value % (1 << 64) if value < 0 else value, f"{'#' if '#' in flags else ''}{kind}")
+    return _signed(f"{abs(value):,}" if "," in flags else str(abs(value)), value < 0, flags)
+
+
+def _fraction(kind: str, value: float | Decimal, flags: str, digits: int) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return _signed("NaN" if math.isnan(value) else "Infinity", value < 0, flags)
+    exact = Decimal(repr(value)) if isinstance(value, float) else value
+    if kind == "e":
+        return _signed(_scientific(abs(exact), digits), exact < 0, flags)
+    rounded = abs(exact).quantize(Decimal(1).scaleb(-digits), context=_WIDE)
+    return _signed(format(rounded, ",f" if "," in flags else "f"), exact.is_signed(), flags)
+
+
+def _scientific(value: Decimal, digits: int) -> str:
+    exponent = value.adjusted() if value else 0
+    head = value.scaleb(-exponent, context=_WIDE).quantize(Decimal(1).scaleb(-digits), context=_WIDE)
+    if head >= 10:
+        head, exponent = head.scaleb(-1).quantize(Decimal(1).scaleb(-digits), context=_WIDE), exponent + 1
+    return f"{head:f}e{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
+
+
+def _signed(text: str, is_negative: bool, flags: str) -> str:
+    if is_negative:
+        return f"({text})" if "(" in flags else f"-{text}"
+    return f"+{text}" if "+" in flags else f" {text}" if " " in flags else text
