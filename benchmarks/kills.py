@@ -44,9 +44,9 @@ SCHEMA: Final = """
  {:db/ident :effect/of :db/valueType :db.type/string :db/cardinality :db.cardinality/one}]
 """
 BATCH: Final = 5  # entities of a transaction
-VICTIMS: Final = 12  # entities of a store that may be excised
-JOBS: Final = 30
 TRIALS: Final = 25  # on one store; then a new one is made
+VICTIMS: Final = TRIALS  # entities of a store that may be excised
+JOBS: Final = 30
 LEASE: Final = timedelta(milliseconds=1)
 SAID: Final = "[:find (count ?e) . :in $ ?v :where [?e :k/secret ?v]]"  # asked of histories: the asserted and the retracted
 
@@ -150,11 +150,10 @@ def gc(trial: Trial) -> None:
 def excise(trial: Trial) -> None:
     conn = trial.connect()
     trial.commit(conn)
-    name = f"victim {trial.chance.randrange(VICTIMS)}"
-    eid = conn.db().entid([":k/name", name])
-    if eid is not None:
-        conn.excise(eid)
-        trial.tell(name)
+    victims = factstore.q("[:find ?n ?e :where [?e :k/name ?n] [?e :k/secret]]", conn.db())
+    name, eid = trial.chance.choice(sorted(victims))
+    conn.excise(eid)
+    trial.tell(name)
 
 
 def backup(trial: Trial) -> None:
@@ -341,7 +340,7 @@ def _kill_often(folder: Path, name: str, kills: int, chance: Random, report: Rep
         if done is None:
             report.kills[name] += 1
         else:
-            report.verbs[name], where = done, f"{name} {number}, which was not killed"
+            report.verbs[name], where = max(done, verbs), f"{name} {number}, which was not killed"
         report.acknowledged[name] += len(told)
         look.note(told)
         look.look(where)

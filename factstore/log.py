@@ -25,6 +25,7 @@ from factstore.schema.attribute import EXCISE, TX_INSTANT
 from factstore.storage import Record, Storage
 
 FORMAT: Final = 1
+BITE: Final = 8 << 20  # bytes of the log that are read at once
 _HEADER_FIELDS: Final = 5
 
 
@@ -40,7 +41,7 @@ class Transaction(NamedTuple):
     @property
     def is_excision(self) -> bool:
         """Whether this records that facts were taken out of the store."""
-        return any(fact[1] == EXCISE for fact in self.facts)
+        return len(self.facts) > 1 and self.facts[1][1] == EXCISE
 
     def all_facts(self) -> Sequence[Fact]:
         """Return the facts, those that came in bulk after the others; these are made only when somebody reads them."""
@@ -118,19 +119,24 @@ def _rows(body: bytes, t: int) -> Rows:
     return Rows(e, v, np.full(len(e), t, np.int64))
 
 
-def batch(storage: Storage, after_t: int) -> list[Transaction]:
-    """Return the transactions after a t in one look, as many as one look gives; none at the head. Raises: Corrupt, as `read` does."""
-    records = storage.read_log(after_t)
+def batch(storage: Storage, after_t: int) -> tuple[list[Transaction], bool]:
+    """Return the transactions after a t in one look at the log, and whether these are all there were at that moment.
+
+    Raises: Corrupt, as `read` does.
+    """
+    records = storage.read_log(after_t, max_bytes=BITE)
     if records and records[0].t != after_t + 1:
         raise _damaged(after_t + 1, f"it is missing; the next is {records[0].t}")
-    return [decode(record) for record in records]
+    # A storage stops when it has reached the bytes asked for, and may count more than bodies.
+    is_all = 2 * sum([len(record.body) for record in records]) < BITE
+    return [decode(record) for record in records], is_all
 
 
 def read(storage: Storage, after_t: int, upto_t: int | None = None) -> Iterator[Transaction]:
     """Yield the transactions after one t, as far as another or the head. Raises: Corrupt, where a record is damaged or missing."""
     upto = storage.head() if upto_t is None else upto_t
     while after_t < upto:
-        records = storage.read_log(after_t, upto)
+        records = storage.read_log(after_t, upto, max_bytes=BITE)
         if not records:
             raise _damaged(after_t + 1, "it is missing")
         for record in records:

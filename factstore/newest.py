@@ -102,18 +102,17 @@ class Newest:
         self._unsettled = True
         if self.listeners and self._told_t < self._now.t:
             self._tell_from_log()
-        while transactions := log.batch(self.storage, self._now.t):
-            # A look at the log sees it as it is at one moment. If no excision is among what came since, and none comes after
-            # it, then what was read goes with what is in memory.
-            is_last = self.storage.head() == transactions[-1].t
-            is_same = not any(transaction.is_excision for transaction in transactions)
-            if not is_same or not (is_last or is_same_log(self.storage, self._now.index)):
+        is_all = False
+        while not is_all:
+            # One look at the log sees it as it is at one moment, and an excision leaves its record there. Where there is more
+            # than one look sees, the root has to tell whether there was an excision.
+            transactions, is_all = log.batch(self.storage, self._now.t)
+            if any(made.is_excision for made in transactions) or not (is_all or is_same_log(self.storage, self._now.index)):
                 self._begin_anew()
+                is_all = False
                 continue
             for transaction in transactions:
                 self._take_in(transaction)
-            if is_last:
-                break
         self._unsettled = False
 
     def _take_in(self, transaction: log.Transaction) -> None:

@@ -108,8 +108,7 @@ class Process:
 class World:
     """The scheduler, and the turns of all stores."""
 
-    def __init__(self, *, bite: int) -> None:
-        self.bite = bite  # bytes of the log that are read at once; with one byte others come in between any two records
+    def __init__(self) -> None:
         self.back = _closed()
         self.turns: dict[str, tuple[Process, int]] = {}
         self.events: list[Event] = []
@@ -190,8 +189,6 @@ class Handle:
 
         def verb(*args: Any, **options: Any) -> Any:
             self.world.stop(self.process, self.inner.description, name)
-            if name == "read_log":
-                options.setdefault("max_bytes", self.world.bite)
             result = value(*args, **options)
             if name == "hold":
                 self._holds.append(result)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
 from typing import Any
+from unittest.mock import patch
 
 import factstore
 from factstore import log, maintain
@@ -115,8 +116,9 @@ class Run:
     def __init__(self, actions: Sequence[str], killed_at: Sequence[int | None] = ()) -> None:
         shelf, backup, self.secret = beginnings()
         number = next(_NAMES)
-        # Where nothing rewrites the log, it makes no difference in how many bites it is read.
-        self.world = World(bite=1 if "excise" in actions else 1 << 20)
+        # Where others may rewrite the log, it is read a record at a time, so that they come in between any two.
+        self.bite = 1 if "excise" in actions else log.BITE
+        self.world = World()
         self.world.watchers.append(check_written)
         self.source = copied(shelf, f"source {number}")
         self.backup = copied(backup, f"backup {number}")
@@ -148,7 +150,8 @@ class Run:
 
     def go(self, choose: Callable[[int | None, tuple[int, ...]], int]) -> list[Step]:
         """Let the processes act, and check the laws."""
-        steps = self.world.run(self.processes, choose)
+        with patch.object(log, "BITE", self.bite):
+            steps = self.world.run(self.processes, choose)
         try:
             self.check()
         finally:
