@@ -106,6 +106,7 @@ class Executor:
         self._over = 0  # how many of them are taken by a handler whose attempt has ended
         self._moved = time.monotonic()  # when a handler last began or ended
         self._begun_at_break: int | None = None  # how many handlers ran when the executor broke
+        self._pauses: tuple[int, dict[Keyword, bool]] = (-1, {})  # t of a database → which queues were paused then, as far as was asked
         self._here = local()  # whether this thread is filling slots
         self.error: BaseException | None = None  # what failed outside of handlers
 
@@ -227,7 +228,15 @@ class Executor:
     def _is_paused(self, job: Job) -> bool:
         """Tell whether a job's queue was paused after the job was claimed."""
         queue = job.get(":job/queue")
-        return queue is not None and is_paused(self._store.conn.db(), queue)
+        if queue is None:
+            return False
+        db = self._store.conn.db()
+        t, known = self._pauses
+        if t != db.basis_t:
+            t, known = self._pauses = db.basis_t, {}
+        if queue not in known:
+            known[queue] = is_paused(db, queue)
+        return known[queue]
 
     def stop(self) -> None:
         """Give jobs back that have not begun, for the worker stops, or its slots do not come free."""
