@@ -9,7 +9,7 @@ meanwhile, they hold when it is committed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from factstore.repeats import is_same, may_differ_by_now
 from factstore.schema.attribute import FIRST_FREE_ID, TX_KEY
 from factstore.transact import Nones, Prepared, TxReport, check_nones, prepare, report
 from factstore.transact.forms import read_forms
+from factstore.values import ANOTHER_TYPE, STRING
 
 if TYPE_CHECKING:
     from factstore.db import Snapshot
@@ -39,6 +40,19 @@ class _Repeated(Exception):
         self.t = t
 
 
+def _key(key: object) -> str:
+    """Return a key as it is kept. Raises: TransactError(:db.error/invalid-option)."""
+    try:
+        kept: str = STRING.store(key)
+    except ValueError as error:
+        why = "" if str(error) == ANOTHER_TYPE else f": {error}"
+    else:
+        if kept:
+            return kept
+        why = ""
+    raise TransactError(":db.error/invalid-option", f"a key is a string that is not empty, got {quoted(key)}{why}", option="key", value=key)
+
+
 @dataclass(frozen=True, slots=True)
 class Conditional:
     """A transaction with conditions."""
@@ -51,10 +65,11 @@ class Conditional:
 
     def __post_init__(self) -> None:
         check_nones(self.none)
-        if self.key is not None and not (isinstance(self.key, str) and self.key):
-            raise TransactError(
-                ":db.error/invalid-option", f"a key is a string that is not empty, got {quoted(self.key)}", option="key", value=self.key
-            )
+        if isinstance(self.tx_data, Iterator):
+            # It gives its forms once, and a lost race makes another attempt.
+            object.__setattr__(self, "tx_data", list(self.tx_data))
+        if self.key is not None:
+            object.__setattr__(self, "key", _key(self.key))
 
     def commit(self, committer: Committer) -> TxReport:
         """Commit it, or return the report of the transaction that has its key."""

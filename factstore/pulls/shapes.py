@@ -13,12 +13,17 @@ be None is None, a collection is empty.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
+
+from pyrsistent import PSet, pset
 
 from factstore.errors import PullError
 from factstore.fields import Slot, is_shape, slots_of
 from factstore.quoting import quoted
+
+DB_ID: Final = ":db/id"
 
 
 @lru_cache(maxsize=512)
@@ -40,27 +45,70 @@ def form_of(shape: type, outer: tuple[type, ...] = ()) -> list[Any]:
             form.append(spec)
         else:
             form.append({key: "..." if slot.shape is shape else form_of(slot.shape, (*outer, shape))})
+    if _adds_ids(shape):
+        form.append(DB_ID)
     return form
 
 
-def build(shape: type, found: dict[Any, Any]) -> Any:
-    """Return the instance of a shape that a map describes.
+def _adds_ids(shape: type) -> bool:
+    """Tell whether the ids of entities are pulled although no field asks for them: a recursion may come round, and ids show it."""
+    slots = slots_of(shape)
+    return any(slot.shape is shape for slot in slots) and all(slot.attribute != DB_ID for slot in slots)
 
-    Raises: PullError(:db.error/missing-value) for a field that nothing was found for and that cannot do without.
+
+def _is_known(kind: type, part: Mapping[Any, Any]) -> bool:
+    """Tell whether anything was found but an id that no field asks for."""
+    return len(part) > 1 or DB_ID not in part or not _adds_ids(kind)
+
+
+def build(shape: type, found: dict[Any, Any]) -> Any:
+    """Return the instance of a shape that a map describes; None where nothing was found that a field asks for.
+
+    Raises: PullError(:db.error/missing-value) for a field that nothing was found for and that cannot do without;
+        PullError(:db.error/circular-value) for an entity that leads back to itself, which no finite nesting of instances can show.
     """
-    waiting, parts = [(shape, found)], []
-    while waiting:
-        kind, part = waiting.pop()
-        parts.append((kind, part))
-        for slot in slots_of(kind):
-            below = part.get(slot.attribute) if slot.shape is not None else None
-            if below is not None and slot.shape is not None:
-                waiting += [(slot.shape, each) for each in (below if isinstance(below, list) else [below])]
+    if not _is_known(shape, found):
+        return None
+    parts = _parts(shape, found)
     built: dict[int, Any] = {}
     for kind, part in reversed(parts):  # what is referred to before what refers to it
         fields = {slot.name: value for slot in slots_of(kind) if (value := _value(kind, slot, part, built)) is not dataclasses.MISSING}
         built[id(part)] = kind(**fields)
     return built[id(found)]
+
+
+def _parts(shape: type, found: dict[Any, Any]) -> list[tuple[type, dict[Any, Any]]]:
+    """Return the maps that are instances, each with its class: what refers to another before it."""
+    waiting: list[tuple[type, dict[Any, Any], PSet[int]]] = [(shape, found, pset())]
+    parts = []
+    while waiting:
+        kind, part, above = waiting.pop()
+        parts.append((kind, part))
+        eid = part.get(DB_ID)
+        for slot in slots_of(kind):
+            below = part.get(slot.attribute) if slot.shape is not None else None
+            if below is None or slot.shape is None:
+                continue
+            # A class leads back to itself only; within another one, the entity is shown by other fields.
+            around = above.add(eid) if slot.shape is kind and eid is not None else pset()
+            for each in below if isinstance(below, list) else [below]:
+                if each.get(DB_ID) in around:
+                    raise _circular(kind, slot, each[DB_ID])
+                if _is_known(slot.shape, each):
+                    waiting.append((slot.shape, each, around))
+    return parts
+
+
+def _circular(shape: type, slot: Slot, eid: int) -> PullError:
+    return PullError(
+        ":db.error/circular-value",
+        f"entity {eid} leads back to itself by {shape.__name__}.{slot.name} ({slot.attribute}); "
+        "pull such a circle as maps, or walk it with `entity`",
+        shape=shape.__name__,
+        field=slot.name,
+        attribute=slot.attribute,
+        entity=eid,
+    )
 
 
 def _value(shape: type, slot: Slot, part: dict[Any, Any], built: dict[int, Any]) -> Any:
@@ -80,7 +128,12 @@ def _value(shape: type, slot: Slot, part: dict[Any, Any], built: dict[int, Any])
             attribute=slot.attribute,
         )
     if slot.shape is not None:
-        value = [built[id(each)] for each in value] if isinstance(value, list) else built[id(value)]
+        if isinstance(value, list):
+            value = [built[id(each)] for each in value if id(each) in built]
+        elif id(value) in built:
+            value = built[id(value)]
+        else:  # an entity of which only the id is known
+            return _value(shape, slot, {**part, slot.attribute: None}, built)
     if slot.collection is None:
         return value
     return slot.collection(value if isinstance(value, list) else [value])

@@ -49,7 +49,7 @@ def _median(values: list[Any]) -> Any:
     if len(ordered) % 2:
         return ordered[middle]
     total = _add(ordered[middle - 1], ordered[middle])
-    return total // 2 if type(total) is int and total % 2 == 0 else total / 2
+    return FUNCTIONS["/"](total, 2)
 
 
 def _unique(values: list[Any]) -> list[Any]:

@@ -18,6 +18,7 @@ from factstore.clojure import numbers, sequences, text
 from factstore.clojure.order import NUMBERS, comparable, compare
 from factstore.clojure.printing import text_of
 from factstore.exact import set_of, strict
+from factstore.query import decimals
 from factstore.query.relation import frozen
 from factstore.quoting import described, quoted
 from factstore.values import Keyword, Symbol, plain
@@ -129,6 +130,9 @@ def _divide(x: Any, y: Any) -> Any:
     return x / y
 
 
+_DIVIDE: Final = decimals.divided(_divide)
+
+
 def _quot(x: Any, y: Any) -> Any:
     _numbers((x, y))
     if type(x) is int and type(y) is int:
@@ -145,7 +149,7 @@ def _rem(x: Any, y: Any) -> Any:
 def _mod(x: Any, y: Any) -> Any:
     _numbers((x, y))
     x, y = _mixed(x, y)
-    return x - y * ((x / y) // 1) if isinstance(x, Decimal) or isinstance(y, Decimal) else x % y
+    return x % y
 
 
 def _on_number(test: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -332,16 +336,16 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "compare": compare,
     "min": _least,
     "max": _greatest,
-    "+": _folded(operator.add, 0, lambda x: x),
-    "-": _folded(operator.sub, None, operator.neg),
-    "*": _folded(operator.mul, 1, lambda x: x),
-    "/": _folded(_divide, None, lambda x: _divide(1, x)),
-    "quot": _quot,
-    "rem": _rem,
-    "mod": _mod,
-    "inc": _on_number(lambda x: x + 1),
-    "dec": _on_number(lambda x: x - 1),
-    "abs": _on_number(abs),
+    "+": _folded(decimals.add, 0, lambda x: x),
+    "-": _folded(decimals.subtract, None, decimals.negate),
+    "*": _folded(decimals.multiply, 1, lambda x: x),
+    "/": _folded(_DIVIDE, None, lambda x: _DIVIDE(1, x)),
+    "quot": decimals.quotient(_quot),
+    "rem": decimals.remainder(_rem),
+    "mod": decimals.modulo(_mod),
+    "inc": _on_number(lambda x: decimals.add(x, 1)),
+    "dec": _on_number(lambda x: decimals.subtract(x, 1)),
+    "abs": _on_number(decimals.absolute),
     "zero?": _on_number(lambda x: x == 0),
     "pos?": _on_number(lambda x: x > 0),
     "neg?": _on_number(lambda x: x < 0),

@@ -86,7 +86,7 @@ def prepare(
         check_unchanged(claims, settled, changes, if_unchanged_since)
     if ENSURED in settled.special or REQUIRED in claims.special:
         check_outcome(claims, settled, db.plus(changes.facts, instant=instant, next_n=next_n), functions)
-    return Prepared(changes.facts, {name: ids[~slot] for name, slot in claims.named.items()}, next_n, instant)
+    return Prepared(changes.facts, {name: ids[~slot] for name, slot in claims.named.items() if ids[~slot] >= 0}, next_n, instant)
 
 
 def check_nones(none: object) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import pytest
 
 import factstore
-from factstore import PullError, pull, pull_many
+from factstore import Attr, PullError, connect, pull, pull_many, schema_of
 
 SCHEMA = """
 [{:db/ident :person/name       :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}
@@ -100,3 +100,57 @@ def test_a_long_chain_of_instances_is_built():
         while here.boss is not None:
             here, depth = here.boss, depth + 1
         assert (3000, "3000") == (depth, here.name)
+
+
+@dataclass
+class Node:
+    key: Annotated[str, Attr(unique="identity")]
+    next: Node | None = None
+
+
+@dataclass
+class Knot:
+    """Of a graph: many references to the same class, and its own id among the fields."""
+
+    eid: Annotated[int | None, ":db/id"] = None
+    name: Annotated[str | None, Attr(":knot/name", unique="identity")] = None
+    to: Annotated[list[Knot], ":knot/to"] = field(default_factory=list)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_a_circle_of_entities_is_refused_as_instances_and_named(size):
+    nodes = [Node(str(i)) for i in range(size)]
+    for i, node in enumerate(nodes):
+        node.next = nodes[(i + 1) % size]
+    with connect("memory:") as conn:
+        conn.transact(schema_of(Node))
+        conn.transact(nodes)
+        assert size == len(list(conn.db().datoms("aevt", ":node/next")))
+        conn.transact([{":node/key": "before", ":node/next": [":node/key", "0"]}])
+        for key in ("0", "before"):
+            with pytest.raises(PullError, match=r"leads back to itself by Node\.next \(:node/next\)") as caught:
+                pull(conn.db(), Node, [":node/key", key])
+            assert (":db.error/circular-value", ":node/next") == (caught.value.code, caught.value.attribute)
+            assert conn.db().entid([":node/key", "0"]) == caught.value.entity
+
+
+def test_what_is_reached_twice_is_no_circle():
+    with connect("memory:") as conn:
+        conn.transact(schema_of(Node, Knot))
+        last = Knot(name="d")
+        conn.transact([Knot(name="a", to=[Knot(name="b", to=[last]), Knot(name="c", to=[last])])])
+        a = next(datom.e for datom in conn.db().datoms("aevt", ":knot/name") if datom.v == "a")
+        found = pull(conn.db(), Knot, a)
+        assert {"b": ["d"], "c": ["d"]} == {each.name: [one.name for one in each.to] for each in found.to}
+        conn.transact([[":db/add", found.to[0].to[0].eid, ":knot/to", a]])
+        with pytest.raises(PullError, match=r"leads back to itself by Knot\.to"):
+            pull(conn.db(), Knot, a)
+
+
+def test_a_chain_that_ends_in_an_entity_without_the_fields_ends_before_it():
+    with connect("memory:") as conn:
+        conn.transact(schema_of(Node))
+        other = conn.transact([{":db/id": "x", ":db/doc": "no node"}]).tempids["x"]
+        conn.transact([{":node/key": "a", ":node/next": other}])
+        assert Node("a") == pull(conn.db(), Node, [":node/key", "a"])
+        assert pull(conn.db(), Node, other) is None

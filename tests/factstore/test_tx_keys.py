@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -194,3 +195,34 @@ def test_a_key_survives_indexing_and_opening_again(tmp_path):
     with factstore.connect(path) as conn:
         assert first == changes(conn.transact(FORMS, key="k"))
         assert 2 == conn.db().basis_t
+
+
+class Names(enum.StrEnum):
+    MONDAY = "monday"
+
+
+def test_a_key_is_kept_as_the_text_that_it_is():
+    with factstore.connect("memory:") as conn:
+        conn.transact(SCHEMA)
+        first = conn.transact([{":k/n": 1}], key=Names.MONDAY)
+        assert first.t == conn.transact([{":k/n": 1}], key="monday").t == conn.transact([{":k/n": 1}], key=Names.MONDAY).t
+        assert ["monday"] == [datom.v for datom in conn.db().datoms("aevt", ":db.tx/key")]
+        for key in ("\ud800", b"k", True, 1.5, ["k"], factstore.Keyword(":k")):
+            with pytest.raises(factstore.TransactError, match="a key is a string that is not empty") as caught:
+                conn.transact([], key=key)
+            assert ":db.error/invalid-option" == caught.value.code
+
+
+def test_forms_that_come_once_are_committed_also_after_a_lost_race():
+    with factstore.connect("memory:tx-key-race") as conn, factstore.connect("memory:tx-key-race") as other:
+        conn.transact(SCHEMA)
+
+        def lose(_db):
+            if not other.db().view.holders_of(other.db().attribute(":k/n").id, 99):
+                other.transact([{":k/n": 99}])
+            return []
+
+        factstore.register("race/lose", lose)
+        for key in ("a", None):
+            report = conn.transact((form for form in [["race/lose"], {":k/n": 1}]), key=key, if_unchanged_since=None)
+            assert [1] == [datom.v for datom in report.datoms_of(":k/n")]

@@ -107,3 +107,13 @@ def test_an_entity_made_in_vain_costs_no_id():
     next_n = conn.db().next_n
     conn.transact([{":db/id": "x", ":u/login": "ann", ":u/age": 31}])
     assert next_n == conn.db().next_n
+
+
+def test_a_tempid_that_names_no_entity_is_not_among_the_tempids():
+    conn = people()
+    for form in ({":db/id": "only"}, {":db/id": -7}):
+        assert {} == conn.transact([form]).tempids
+        assert {} == factstore.with_(conn.db(), [form]).tempids
+    report = conn.transact([{":db/id": "only"}, {":db/id": "new", ":u/age": 1}])
+    assert {"new"} == set(report.tempids)
+    assert {(report.tempids["new"], ":u/age", 1, True)} == changes(report)
