@@ -11,21 +11,21 @@ Law: no job of a plan starts before those it waits for have ended, and at no tim
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import factstore
 from factstore import Keyword
 from overseer import lookup, timing
 from overseer.errors import OverseerError
-from overseer.job import DOOMED, LIVE, READY, STARTED, UNSTARTED
-from overseer.queues import is_paused
+from overseer.job import ANY, DOOMED, LIVE, READY, STARTED, UNSTARTED, Status, verdict
+from overseer.queues import queues
 
 if TYPE_CHECKING:
     from factstore import Database
 
-_ANY: Final = Keyword(":job.rule/any")
 _NO_TYPE: Final = Keyword(":overseer/none")
 _END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -101,27 +101,38 @@ class _Task:
 
 
 def _tasks(db: Database, seconds: Mapping[Keyword, float], unless_known: float) -> dict[int, _Task]:
+    """Read all live jobs at once, and the statuses of the ended jobs that they depend on."""
     live = [datom.e for status in (UNSTARTED, STARTED) for datom in db.datoms("avet", ":job/status", status)]
-    return {job: _task(db, job, about, seconds, unless_known) for job in live if ":job/id" in (about := lookup.attributes(db, job))}
+    jobs = {job: about for job, about in zip(live, lookup.attributes_of(db, live), strict=True) if ":job/id" in about}
+    others = list({parent for about in jobs.values() for parent in about.get(":job/dep", ())} - jobs.keys())
+    statuses: dict[int, Status | None] = {job: about[":job/status"] for job, about in jobs.items()}
+    found = factstore.pull_many(db, "[:job/status]", others)
+    statuses.update((other, (known or {}).get(":job/status")) for other, known in zip(others, found, strict=True))
+    paused = {name for name, queue in queues(db).items() if queue.paused}
+    return {
+        job: _task(db, job, about, statuses, paused, seconds.get(about.get(":job/type", _NO_TYPE), unless_known))
+        for job, about in jobs.items()
+    }
 
 
-def _task(db: Database, job: int, about: Mapping[str, Any], seconds: Mapping[Keyword, float], unless_known: float) -> _Task:
-    parents = {parent: lookup.status(db, parent) for parent in lookup.parents(db, job)}
-    waits_for = frozenset(parent for parent, status in parents.items() if status is None or status in LIVE)
-    verdict = READY if about[":job/status"] == STARTED else lookup.verdict(db, job, {})
-    queue = about.get(":job/queue")
-    is_held_back = ":job/type" not in about or (queue is not None and is_paused(db, queue))
-    if is_held_back and about[":job/status"] == UNSTARTED:
-        verdict = DOOMED
-    needs = 0 if verdict == READY else -1 if verdict == DOOMED else 1 if about.get(":job/rule") == _ANY else len(waits_for) or -1
+def _task(
+    db: Database, job: int, about: Mapping[str, Any], statuses: Mapping[int, Status | None], paused: Collection[Keyword], takes: float
+) -> _Task:
+    parents = [statuses[parent] for parent in about.get(":job/dep", ())]
+    waits_for = frozenset(parent for parent in about.get(":job/dep", ()) if (statuses[parent] or UNSTARTED) in LIVE)
+    is_started, rule = about[":job/status"] == STARTED, about.get(":job/rule")
+    judged = READY if is_started else verdict(rule, [status or UNSTARTED for status in parents])
+    if (":job/type" not in about or about.get(":job/queue") in paused) and not is_started:
+        judged = DOOMED
+    needs = 0 if judged == READY else -1 if judged == DOOMED else 1 if rule == ANY else len(waits_for) or -1
     return _Task(
         job=job,
         id=about[":job/id"],
         type=about.get(":job/type", _NO_TYPE),
         priority=about.get(":job/priority", 0),
-        takes=timedelta(seconds=seconds.get(about.get(":job/type", _NO_TYPE), unless_known)),
+        takes=timedelta(seconds=takes),
         not_before=about.get(":job/run-at"),
-        began=timing.started_at(db, job),
+        began=timing.started_at(db, job) if is_started else None,
         waits_for=waits_for,
         needs=needs,
     )
