@@ -205,7 +205,7 @@ def claim(leases: Sequence[Lease], before: Sequence[int | None], *, lasts: timed
     Args:
         before: each job's `:job/attempt` as it was read; None and 0 are told apart, for somebody may have asserted the latter.
     """
-    forms: Forms = [_lease_until(leases, lasts)]
+    forms: Forms = [_lease_until(_LEASE, leases, lasts)]
     for lease, attempt in zip(leases, before, strict=True):
         forms += [
             [CAS, lease.job, ":job/status", UNSTARTED, STARTED],
@@ -236,22 +236,32 @@ def hold(lease: Lease) -> Forms:
 
 def beat(leases: Sequence[Lease], *, lasts: timedelta) -> Forms:
     """Hold on to started jobs for longer."""
-    return [_lease_until(leases, lasts), *(form for lease in leases for form in hold(lease))]
+    return [_lease_until(_RENEW, leases, lasts), *(form for lease in leases for form in hold(lease))]
 
 
-def _lease_until(leases: Sequence[Lease], lasts: timedelta) -> list[Any]:
-    return [_LEASE, lasts / timedelta(milliseconds=1), *(lease.job for lease in leases)]
+def _lease_until(function: str, leases: Sequence[Lease], lasts: timedelta) -> list[Any]:
+    return [function, lasts / timedelta(milliseconds=1), *(lease.job for lease in leases)]
 
 
 _LEASE: Final = "overseer/lease"
+_RENEW: Final = "overseer/renew"
 
 
 @factstore.register(_LEASE)  # type: ignore[untyped-decorator]
 def _lease(db: Database, milliseconds: float, *jobs: int) -> Forms:
-    """Transaction function: let leases end that much later than now, by the clock; a renewal always changes the fact, for others to see."""
+    """Transaction function: let leases end that much later than now, by the clock."""
     expires = factstore.tx_clock() + timedelta(milliseconds=milliseconds)
-    later = expires + timedelta.resolution  # on a clock that stands still
-    return [[ADD, job, ":job/lease-expires", later if lookup.value(db, job, ":job/lease-expires") == expires else expires] for job in jobs]
+    return [[ADD, job, ":job/lease-expires", expires] for job in jobs]
+
+
+@factstore.register(_RENEW)  # type: ignore[untyped-decorator]
+def _renew(db: Database, milliseconds: float, *jobs: int) -> Forms:
+    """Transaction function: the same for leases that have an end; the fact changes even if the clock stands still, for others to see."""
+    expires = factstore.tx_clock() + timedelta(milliseconds=milliseconds)
+    later = expires + timedelta.resolution
+    before = factstore.pull_many(db, "[:job/lease-expires]", jobs)
+    ends = (later if known and known.get(":job/lease-expires") == expires else expires for known in before)
+    return [[ADD, job, ":job/lease-expires", end] for job, end in zip(jobs, ends, strict=True)]
 
 
 def settle(lease: Lease, outcome: Outcome, *, count: int = 0, crashes: int | None = None, fallout: Iterable[int] = ()) -> Forms:
