@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import factstore
-from factstore import CasFailed, Keyword, TransactError, quoted
+from factstore import CasFailed, Keyword, StorageError, TransactError, quoted
 from overseer import arguments, lookup, txns
-from overseer.errors import OverseerError
+from overseer.errors import OverseerError, is_busy
 from overseer.graph import new_id
 from overseer.job import Forms, as_keyword
 from overseer.lookout import Lookout
@@ -392,6 +392,10 @@ class Cron(Lookout):
                 break
             try:
                 enqueued += _tick_once(self._conn, eid, now)
+            except StorageError as error:
+                if not is_busy(error):
+                    raise
+                self._put(eid, now + timedelta(seconds=self._every))
             except (OverseerError, TransactError) as error:
                 self._complain(eid, error.message)
                 self._put(eid, now + timedelta(seconds=self._every))  # somebody may mend it without a word about the schedule
@@ -443,8 +447,12 @@ class Cron(Lookout):
         Times that have become jobs already do not become jobs again, for these have the same ids.
         """
         log.warning("the schedule %s counts from %s, which is ahead of the clock; it goes on from now", schedule.id, schedule.after)
-        with suppress(CasFailed):
-            self._conn.transact([[txns.CAS, schedule.eid, ":schedule/last", schedule.last, now]])
+        try:
+            with suppress(CasFailed):  # another scheduler may be first
+                self._conn.transact([[txns.CAS, schedule.eid, ":schedule/last", schedule.last, now]])
+        except StorageError as error:
+            if not is_busy(error):
+                raise
         return _read(self._conn.db(), schedule.eid)
 
     def _due(self, now: datetime) -> list[int]:

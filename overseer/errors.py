@@ -12,9 +12,12 @@ Exception
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import Any, Final
 
 from factstore import FactStoreError, Keyword
+
+log = logging.getLogger("overseer")
 
 
 class OverseerError(FactStoreError):
@@ -62,3 +65,14 @@ class Verdict(Exception):
 
 def _verdict(message: str, status: Keyword, suppress: bool, pause: float | None, counts: bool) -> Verdict:
     return Verdict(message, status=status, suppress=suppress, pause=pause, counts=counts)
+
+
+BUSY: Final = ":db.error/store-busy"
+
+
+def is_busy(error: BaseException) -> bool:
+    """Tell whether a write failed because somebody else kept the writer's turn for too long, so that it may be tried again; log who."""
+    if getattr(error, "code", None) != BUSY:
+        return False
+    log.warning("the store is busy, and will be asked again: %s", error)
+    return True

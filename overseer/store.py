@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from factstore import CasFailed, Keyword, StorageError, TransactError
 from overseer import lookup, queues, txns
 from overseer.attempt import Job, holds, lost
-from overseer.errors import GraphError
+from overseer.errors import GraphError, is_busy
 from overseer.graph import Graph
 from overseer.job import (
     ABORTED,
@@ -131,6 +131,10 @@ class JobStore:
                     after = self.conn.transact_async(forms).result().db_after
                 else:
                     after = self.conn.transact(forms).db_after
+            except StorageError as error:
+                if not is_busy(error):
+                    raise
+                return []
             except TransactError as error:
                 if error.code in _NOT_WON:
                     continue  # somebody was faster with some of them: those left over are asked for together again
@@ -223,7 +227,7 @@ class JobStore:
 
     def _is_won(self, future: Future[TxReport]) -> bool:
         error = future.exception()
-        if error is None or (isinstance(error, TransactError) and error.code in _NOT_WON):
+        if error is None or (isinstance(error, TransactError) and error.code in _NOT_WON) or is_busy(error):
             return error is None
         raise error
 
@@ -241,7 +245,7 @@ class JobStore:
         except Exception as error:
             if self._is_of_the_facts(error, lease, outcome):
                 return error
-            if not isinstance(error, CasFailed):
+            if not isinstance(error, CasFailed) and not is_busy(error):
                 raise
             return self._settle_alone(lease, outcome)  # the lease was lost, or a dependent moved: look again
         return None
@@ -260,15 +264,20 @@ class JobStore:
             except Exception as error:
                 if self._is_of_the_facts(error, lease, outcome):
                     return error
-                if not isinstance(error, CasFailed):
+                if not isinstance(error, CasFailed) and not is_busy(error):
                     raise
                 continue
             return None
 
     def beat(self, leases: Sequence[Lease], *, lease: timedelta) -> list[Lease]:
         """Renew leases in one transaction and return those that turned out to be lost."""
-        if self._won(txns.beat(leases, lasts=lease)):
-            return []
+        try:
+            if self._won(txns.beat(leases, lasts=lease)):
+                return []
+        except StorageError as error:
+            if not is_busy(error):
+                raise
+            return []  # nobody else could write either, so nobody took them
         return list(leases) if len(leases) == 1 else [gone for half in _halves(leases) for gone in self.beat(half, lease=lease)]
 
     def held(self) -> list[Lease]:
@@ -307,6 +316,8 @@ class JobStore:
                     if forms:
                         tx.transact([*forms, txns.signed(self.worker)])
             except StorageError as error:
+                if is_busy(error):
+                    return rescued or None
                 if error.code != _NOT_APPLIED:
                     raise
                 continue
@@ -342,7 +353,16 @@ class JobStore:
 
     def give_up(self, jobs: Iterable[int]) -> int:
         """Abort unstarted jobs that can never run because of how their parents ended; return how many we aborted."""
-        return sum(self._give_up(job) for job in jobs)
+        given_up = 0
+        for job in jobs:
+            while True:
+                try:
+                    given_up += self._give_up(job)
+                    break
+                except StorageError as error:
+                    if not is_busy(error):
+                        raise
+        return given_up
 
     def _give_up(self, job: int) -> bool:
         while lookup.status(db := self.conn.db(), job) == UNSTARTED and lookup.verdict(db, job, {}) == DOOMED:

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import factstore
-from overseer import JobStore, install, job_txn, status
+from overseer import JobStore, cron, install, job_txn, status
 from overseer.events import Listeners
-from overseer.job import STARTED, UNSTARTED
+from overseer.job import FINISHED, STARTED, UNSTARTED, Outcome
 from overseer.leases import Standing, Watch, new_token, standing
 from overseer.testing import FakeClock
 from overseer.worker.monitor import Monitor
@@ -190,6 +190,62 @@ def test_a_thousand_jobs_of_a_dead_worker_are_taken_in_a_few_transactions(conn, 
     clock.advance(31)
     assert 1000 == len(JobStore(conn, worker="rescuer").rescue(max_crashes=3))
     assert 2 == conn.db().basis_t - before
+
+
+class Held:
+    """Somebody who keeps the writer's turn, in another thread, until told to give it back."""
+
+    def __init__(self, conn):
+        self._free, self._has = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._hold, args=(conn._storage,))
+
+    def _hold(self, storage):
+        with storage.turn(doing="a long write"):
+            self._has.set()
+            assert self._free.wait(60)
+
+    def __enter__(self):
+        self._thread.start()
+        assert self._has.wait(10)
+        return self
+
+    def free(self):
+        self._free.set()
+
+    def __exit__(self, *error):
+        self.free()
+        self._thread.join()
+
+
+def test_what_a_worker_writes_waits_for_a_store_that_is_busy_for_longer_than_a_write_waits(tmp_path, caplog):
+    """Beats and claims come to nothing, and are tried again later; a result is written as soon as it can be; nothing ends the worker."""
+    path = tmp_path / "s.facts"
+    with factstore.connect(path, busy_timeout=0.1) as ours, factstore.connect(path) as theirs:
+        install(ours)
+        ours.transact([{":db/ident": ":made/by", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one"}])
+        ours.transact([job_txn(":a", id=f"j{n}") for n in range(4)] + [cron.schedule("s", "* * * * *", "a")])
+        store = JobStore(ours, worker="w")
+        jobs = [job.lease for job in claimed(ours, "j0", "j1", "j2")]
+        outcomes = [(lease, Outcome(FINISHED, facts=[{":made/by": lease.id}] if n else [])) for n, lease in enumerate(jobs)]
+        scheduler = cron.Cron(ours, clock=lambda: ours.now() + timedelta(hours=1), random=Random(0))
+        with Held(theirs) as held:
+            assert [] == store.beat(jobs, lease=LEASE)
+            assert [] == store.claim([eid(ours, "j3")], lease=LEASE)
+            assert None is store.rescue({jobs[0].job: standing(ours.db())[jobs[0].job]}, max_crashes=3)
+            assert [] == scheduler.look()
+            settled = []
+            settling = threading.Thread(target=lambda: settled.append(store.settle(outcomes)))
+            settling.start()
+            deadline = time.monotonic() + 30
+            while caplog.text.count("the store is busy") < 8:
+                assert time.monotonic() < deadline
+                threading.Event().wait(0.02)
+            held.free()
+            settling.join(30)
+        assert [[]] == settled
+        assert (3, 1) == (status.counts(ours.db())[FINISHED], status.counts(ours.db())[UNSTARTED])
+        assert {"j1", "j2"} == {datom.v for datom in ours.db().datoms("aevt", ":made/by")}
+        scheduler.close()
 
 
 # -- processes with clocks of their own
