@@ -42,6 +42,9 @@ T = TypeVar("T")
 
 MAX_GROUP: Final = 1000  # transactions in one append
 _RACES_BEFORE_TURN: Final = 2  # lost races after which we ask for the writer's turn instead of trying again
+# Forms from which on a transaction takes the writer's turn first: it would lose its races, and other threads of this process cannot
+# commit while it is prepared, which others can see then.
+_LARGE: Final = 10_000
 _CONTENDED: Final = 8  # commits in a row, none of another process between them, after which the turn is no longer taken first
 _SETTLE_SECONDS: Final = 10.0  # how long an interrupted call waits for a commit that another thread makes for it
 
@@ -98,6 +101,8 @@ class Committer(Newest):
 
     def transact(self, tx_data: Any) -> TxReport:
         """Commit tx-data and return the report; raises what `prepare` and the storage raise."""
+        if type(tx_data) is list and len(tx_data) >= _LARGE:
+            return self.apply(Plain(tx_data), exclusive=True)
         sent: Sent = []
         try:
             if not (self._contended or self._waiting) and self._turn.enter_at_once():
@@ -144,7 +149,7 @@ class Committer(Newest):
         return done
 
     def _apply_exclusively(self, preparation: Preparation, sent: Sent) -> TxReport:
-        with self._turn, self.storage.turn(may_pass=True, doing="a batch of a load"):
+        with self._turn, self.storage.turn(may_pass=True, doing="a load or a large transaction"):
             self._settle()
             done = self._commit_one(preparation, sent)
         self._consider_indexing()

@@ -167,3 +167,15 @@ def test_who_is_called_back_by_a_future_may_transact(two: tuple[Connection, Conn
     ts = [done.result(10).t, answers.get(timeout=10), answers.get(timeout=10), *(future.result(10).t for future in waiting)]
     assert len(ts) == len(set(ts))
     assert [0, 1, 2, 3, *[4] * len(waiting)] == numbers(conn.db())
+
+
+def test_a_large_transaction_takes_the_writers_turn_before_it_is_prepared(tmp_path):
+    """Nobody in its process can commit meanwhile; others can see that the store is busy, and that it is no fault of that process."""
+    held = []
+    with factstore.connect(tmp_path / "s.facts") as conn, factstore.connect(tmp_path / "s.facts") as other:
+        factstore.register("races-test/held", lambda db: held.append(other._storage._file.turn.flag[0]) or [])
+        conn.transact([{":db/ident": ":n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}])
+        for count in (10, 10_000):
+            conn.transact([["races-test/held"], *({":n": n} for n in range(count))])
+        assert [0, 1] == [flag and 1 for flag in dict.fromkeys(held)]
+        assert 10_010 == len(list(other.db().datoms("aevt", ":n")))
