@@ -44,8 +44,9 @@ _READY: Final = """[:find [?id ...] :in $ % ?now
   :where [?j :job/status :job.status/unstarted] (not (blocked ?j))
          (not-join [?j ?now] [?j :job/run-at ?at] [(> ?at ?now)])
          [?j :job/id ?id]]"""
-_DEAD: Final = """[:find [?id ...] :in $ ?now
-  :where [?j :job/status :job.status/started] [?j :job/lease-expires ?until] [(< ?until ?now)] [?j :job/id ?id]]"""
+_LEASES: Final = """[:find ?id ?until ?set :in $ ?now
+  :where [?j :job/status :job.status/started] [?j :job/lease-expires ?until ?tx] [(< ?until ?now)]
+         [?tx :db/txInstant ?set] [?j :job/id ?id]]"""
 _DEPENDENTS: Final = "[:find [?id ...] :in $ % ?ancestor :where (depends ?j ?ancestor) [?j :job/id ?id]]"
 _BLOCKERS: Final = """[:find [?id ...] :in $ % ?j
   :where (depends ?j ?a) [?a :job/status ?s] (live ?s) (not (blocked ?a)) [?a :job/id ?id]]"""
@@ -92,7 +93,16 @@ def jobs_ready(db: Database, *, at: datetime | None = None) -> set[str]:
 
 def jobs_dead(db: Database, *, at: datetime | None = None) -> set[str]:
     """Return the ids of the started jobs whose lease had run out at `at`; None is the time that the database is as of, or now."""
-    return set(factstore.q(_DEAD, db, _time(db, at)))
+    now = _time(db, at)
+    return {id for id, until, set_at in factstore.q(_LEASES, db, now) if _ran_out(until, set_at, now)}
+
+
+def _ran_out(until: datetime, set_at: datetime, now: datetime) -> bool:
+    """Tell whether a lease that was set in a transaction of this instant has run out, as far as clocks tell.
+
+    One that had ended when it was set was set by a clock that is behind: its worker may well live.
+    """
+    return until < now and not until < set_at <= now
 
 
 def dependents(db: Database, job: int | str) -> set[str]:
@@ -309,7 +319,8 @@ def _explain_started(db: Database, job: int, now: datetime) -> Explanation:
     attempt = lookup.value(db, job, ":job/attempt")
     if until is None:
         return Explanation(STARTED, "it was started without a lease, so nobody holds it; a worker will take it, or retry it")
-    if until < now:
+    [set_at] = [db.instant_of(db.t_at(datom.tx)) for datom in db.datoms("eavt", job, ":job/lease-expires")]
+    if _ran_out(until, set_at or until, now):
         return Explanation(STARTED, f"{worker} went silent in attempt {attempt}; any worker will take the job from it")
     return Explanation(STARTED, f"{worker} runs attempt {attempt} under a lease until {until.isoformat()}")
 

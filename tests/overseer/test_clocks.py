@@ -122,6 +122,22 @@ def test_an_instant_that_is_a_year_ahead_holds_up_no_pause_and_no_due_time(conn,
     assert ["pauses", "due", "pauses"] == ran
 
 
+# -- what people are shown
+
+
+def test_a_worker_whose_clock_is_behind_does_not_look_dead(conn, clock):
+    """Nobody can tell by the clock whether it lives; who beats by the right clock and falls silent is shown as before."""
+    conn.transact([job_txn(":a", id="behind"), job_txn(":a", id="right")])
+    clock.advance(-3600)
+    JobStore(conn, worker="behind").claim([eid(conn, "behind")], lease=LEASE)
+    clock.advance(3600)
+    JobStore(conn, worker="right").claim([eid(conn, "right")], lease=LEASE)
+    clock.advance(60)
+    assert {"right"} == status.jobs_dead(conn.db(), at=clock())
+    assert "behind runs attempt 1" in status.explain(conn.db(), "behind", at=clock()).why
+    assert "right went silent" in status.explain(conn.db(), "right", at=clock()).why
+
+
 # -- unique keys
 
 
