@@ -45,6 +45,13 @@ def test_the_readme_shows_the_fact_store_and_jobs_in_python(tmp_path: Path, monk
     assert run_page(ROOT / "README.md") >= 2
 
 
+def test_each_of_twenty_tasks_of_datomic_is_shown_in_clojure_and_runs_in_python() -> None:
+    tasks = (ROOT / "docs/how-to/coming-from-datomic.md").read_text(encoding="utf-8").split("\n## ")[1:]
+    assert 20 == len(tasks)
+    for task in tasks:
+        assert (1, 1) == (task.count("```clojure"), task.count("```python")), task
+
+
 @pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
     words = CODE.sub("", page.read_text(encoding="utf-8"))
