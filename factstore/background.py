@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from threading import Event, Thread, current_thread
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from factstore.locks import CallLock
 from factstore.transact import TxReport
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from factstore.db import Snapshot
 
 logger = logging.getLogger("factstore")
+
+_LOOK_SECONDS: Final = 0.5  # how often the thread looks whether its connection is still there
 
 Outcome: TypeAlias = TxReport | BaseException
 Preparing: TypeAlias = Callable[["Snapshot", int], Any]
@@ -122,7 +124,7 @@ class Background:
 
     def _run(self) -> None:
         while not self._closing:
-            self._wake.wait()
+            self._wake.wait(_LOOK_SECONDS)
             self._wake.clear()
             try:
                 self.drain()
@@ -130,6 +132,11 @@ class Background:
                 # The requests were told, or wait still: the thread must live on, whatever was raised in it.
                 logger.exception("committing in the background was interrupted")
                 self._wake.set()
+        self.drain()
+
+    def retire(self) -> None:
+        """End the thread once all that waits is committed. For a finalizer, which may run at any step of any thread: it takes no lock."""
+        self._closing = True
 
     def drain(self) -> None:
         """Commit all that waits, and end its futures."""

@@ -218,6 +218,10 @@ class Committer(Newest):
             self._turn_of_block.__exit__(None, None, None)
             self._turn.give(block)
 
+    def retire(self) -> None:
+        """End the background's thread, once all that waits is committed: the connection was dropped without being closed."""
+        self._background.retire()
+
     def close(self) -> None:
         """Commit all that is waiting, and let indexing finish."""
         if self._turn.is_mine:

@@ -9,6 +9,7 @@ from datetime import datetime
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from weakref import finalize
 
 from factstore import log
 from factstore.annotations import annotating, annotations_of, in_force, named
@@ -138,6 +139,7 @@ class Connection:
         self._closed = False
         self._forked = False
         self._listeners: dict[object, Listener] = {}
+        finalize(self, self._committer.retire).atexit = False
         watch(self)
 
     def _after_fork(self) -> None:

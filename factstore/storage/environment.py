@@ -9,7 +9,6 @@ readers of dead processes, forks, the translation of its errors. Knows nothing o
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
 from collections import Counter, deque
@@ -24,7 +23,7 @@ from weakref import ref
 import lmdb
 from lmdb import _envid
 
-from factstore.errors import FactStoreError, StorageError, StoreFull, Unavailable, UnknownOutcome
+from factstore.errors import FactStoreError, StoreFull, Unavailable, UnknownOutcome
 from factstore.forks import FORKED, keep_for_ever, watch
 from factstore.locks import CallLock
 from factstore.storage import names, pages
@@ -32,6 +31,7 @@ from factstore.storage.gate import Gate
 from factstore.storage.peers import Holds, Turn
 from factstore.storage.protocol import Sync
 from factstore.storage.refusals import closed, damaged
+from factstore.storage.translation import translated
 from factstore.storage.wakeup import wakeup
 
 Txn: TypeAlias = "lmdb.Transaction[bytes]"
@@ -42,11 +42,6 @@ Args = TypeVarTuple("Args")
 DEFAULT_MAP_SIZE: Final = 16 << 30  # of address space; the file takes what is written
 MAX_READERS: Final = 1024
 _NAME_SECONDS: Final = 0.05  # how often it is looked whether the path still leads to the file
-_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM})
-_DAMAGED: Final = (
-    *(lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.CursorFullError, lmdb.PageFullError),
-    *(lmdb.InvalidError, lmdb.BadTxnError, lmdb.IncompatibleError),
-)
 
 
 class Gone:
@@ -336,10 +331,22 @@ class Environment:
             if mode is not None:
                 self._handles[mode] -= 1
             if not self._handles["all"]:
-                _open.pop(self.key, None)
-                self._close()
+                self._end()
             else:
                 self._settle()
+        close_dropped()
+
+    def drop(self, mode: Sync | None) -> None:
+        """Count a handle out that nobody closed. May be called from a finalizer, so it never waits: the last one is used by nobody."""
+        self._handles["all"] -= 1
+        if mode is not None:
+            self._handles[mode] -= 1
+        if not self._handles["all"] and not isinstance(self.env, Gone):
+            self._end()
+
+    def _end(self) -> None:
+        _open.pop(self.key, None)
+        self._close()
 
     def _settle(self) -> None:
         """Sync as the strictest of the handles asks."""
@@ -399,21 +406,6 @@ def _nothing(txn: Txn) -> None:
     """Write nothing: the transactions before this one are over."""
 
 
-def translated(error: lmdb.Error, uri: str) -> StorageError:
-    """Return the error of our family that says what an error of LMDB means."""
-    code = getattr(error, "code", 0)
-    if code in _NO_SPACE or isinstance(error, lmdb.MapFullError | lmdb.DiskError | lmdb.MemoryError):
-        return StoreFull(":db.error/storage-full", f"no room for {uri}: {error}", uri=uri)
-    if code == errno.EACCES:
-        message = f"{uri} and the -lock and -turn beside it must be writable by this user, the lock even for reading only: {error}"
-        return Unavailable(":db.error/storage-unavailable", message, uri=uri)
-    if code == errno.EIO:
-        return StoreFull(":db.error/storage-full", f"the disk of {uri} is full, or fails: what LMDB wrote was cut short ({error})", uri=uri)
-    if isinstance(error, _DAMAGED):
-        return damaged(uri, str(error))
-    return Unavailable(":db.error/storage-unavailable", f"{uri} could not be used: {error}", uri=uri)
-
-
 # The environments of this process, by the identity of their file. LMDB must not open a file twice in one process.
 _open: dict[tuple[int, int], Environment] = {}
 _registering = RLock()  # a finalizer may close one store while its thread opens another
@@ -422,6 +414,7 @@ _keys_of_files: Callable[[str, bool], tuple[Any, ...]] = _envid.env_keys
 
 def shared(path: Path, layout: Layout, *, mode: Sync | None, map_size: int | None, max_map_size: int | None) -> Environment:
     """Return the environment of this file with one more handle on it, opened now if it is not open yet."""
+    close_dropped()
     with _registering:
         environment = _open.get(_identity(path))
         if environment is None:
@@ -435,7 +428,30 @@ def shared(path: Path, layout: Layout, *, mode: Sync | None, map_size: int | Non
             )
             _open[environment.key] = environment
         environment.attach(mode)
-        return environment
+    close_dropped()
+    return environment
+
+
+# Handles that were let go of without being closed.
+_dropped: deque[tuple[Environment, Sync | None]] = deque()
+
+
+def drop_handle(environment: Environment, mode: Sync | None) -> None:
+    """Count a handle out, now or as soon as no store is being opened or closed. For finalizers, which run at any step of any thread."""
+    _dropped.append((environment, mode))
+    close_dropped()
+
+
+def close_dropped() -> None:
+    """Count out the handles that were dropped, unless a store is being opened or closed: who does that calls this at the end."""
+    if not _dropped or _registering._is_owned() or not _registering.acquire(blocking=False):  # type: ignore[attr-defined]
+        return
+    try:
+        while _dropped:
+            environment, mode = _dropped.popleft()
+            environment.drop(mode)
+    finally:
+        _registering.release()
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -448,6 +464,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def _after_fork() -> None:
     _open.clear()
+    _dropped.clear()
     _registering.release()
     _envid.env_keys = _keys_of_this_process
 

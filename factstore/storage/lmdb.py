@@ -20,17 +20,19 @@ from itertools import islice
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
+from weakref import finalize
 
 import lmdb
 
 from factstore.errors import Corrupt, NotAStore, ReadOnly, UnknownOutcome
 from factstore.locks import Owner
-from factstore.storage.environment import Environment, Gone, Txn, shared, translated
+from factstore.storage.environment import Environment, Gone, Txn, drop_handle, shared
 from factstore.storage.names import resolved
 from factstore.storage.opening import expanded, look_at, refuse_network, refused, sync_directory
 from factstore.storage.peers import Held
 from factstore.storage.protocol import TXID_BYTES, Record, Root, Sync
 from factstore.storage.refusals import check_found, check_head, check_same, check_txids, check_version, damaged, read_only
+from factstore.storage.translation import translated
 
 FORMAT: Final = 1
 
@@ -80,6 +82,8 @@ class LmdbStorage:
             self._file: Any = shared(
                 real, lambda env: _lay_out(env, full_path, may_create), mode=self._mode, map_size=map_size, max_map_size=max_map_size
             )
+            self._finalizer = finalize(self, drop_handle, self._file, self._mode)
+            self._finalizer.atexit = False
             if is_new and sync == "full":
                 sync_directory(real.parent)
             self._look_through()
@@ -250,9 +254,11 @@ class LmdbStorage:
 
     def close(self) -> None:
         file, self._file = self._file, Gone(self.description)
-        if not isinstance(file, Gone) and not isinstance(file.env, Gone):
-            file.detach(self._mode)
-            file.wakeup.tell()
+        if not isinstance(file, Gone):
+            self._finalizer.detach()
+            if not isinstance(file.env, Gone):
+                file.detach(self._mode)
+                file.wakeup.tell()
 
 
 # Work inside one transaction. Plain functions: a retry on a larger map starts them afresh.

@@ -423,6 +423,27 @@ def test_a_forked_child_is_told_to_open_the_store_itself(path: Path, start: Call
     assert child.process.wait(30) == 0
 
 
+def test_a_process_of_another_container_with_the_same_id_is_named(path: Path) -> None:
+    """LMDB marks a living process by a lock on the byte of its id; another process has that one here."""
+    with opened(path):
+        pass
+    code = (
+        "import fcntl, struct, sys; file = open(sys.argv[1], 'r+b');"
+        "fcntl.fcntl(file, fcntl.F_SETLK, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, int(sys.argv[2]), 1, 0));"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    argv = [sys.executable, "-c", code, f"{path}-lock", str(os.getpid())]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(Unavailable, match="as happens in two containers") as refused:
+            open_storage(path)
+        assert refused.value.pid == os.getpid()
+        other.communicate("")
+    with opened(path) as storage:
+        assert storage.append(records(1), expected_t=0) == 1
+
+
 # what is not ours
 
 
