@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import monotonic
@@ -40,9 +41,10 @@ _STAMP: Final = b"stamp"
 _LOG: Final = 1 << 63
 _BESIDE_THE_LOG: Final = 3  # keys of the main database: blocks, roots, stamp
 _key = struct.Struct(">Q").pack
+_record: Callable[[tuple[int, bytes, bytes]], Record] = partial(tuple.__new__, Record)  # without looking at names
 _BATCH_BYTES: Final = 8 << 20  # of blocks in one write transaction: how long a commit may have to wait for it
 _BATCH_KEYS: Final = 10_000
-_MOST_AT_ONCE: Final = 1_000  # records of the log in one search
+_MOST_AT_ONCE: Final = 32  # records of the log in one search: they may be megabytes each, whatever those before them were
 
 
 class LmdbStorage:
@@ -313,30 +315,30 @@ def _read_log(txn: Txn, after_t: int, upto_t: int | None, max_bytes: int) -> lis
     last = min(_head(txn), upto_t if upto_t is not None else 1 << 62)
     t, size, count = after_t, 0, 1
     while t < last and size < max_bytes:
-        for value in _values(cursor, range(t + 1, min(t + count, last) + 1)):
+        for _, value in _found(cursor, range(t + 1, min(t + count, last) + 1)):
             t += 1
-            records.append(Record(t, value[:TXID_BYTES], value[TXID_BYTES:]))
+            records.append(_record((t, value[:TXID_BYTES], value[TXID_BYTES:])))
             size += len(value)
             if size >= max_bytes:
                 break
-        count = min(_MOST_AT_ONCE, (max_bytes - size) * len(records) // size + 1) if size else 1
+        count = min(_MOST_AT_ONCE, (max_bytes - size) * len(records) // size + 1)
     return records
 
 
-def _values(cursor: lmdb.Cursor[bytes], ts: range) -> list[bytes]:
+def _found(cursor: lmdb.Cursor[bytes], ts: range) -> list[tuple[bytes, bytes]]:
     """Return what the log has at these t. Each is searched for: stepping on to a damaged page would end the process."""
-    found = cursor.getmulti([_key(_LOG + t) for t in ts])
+    found = cursor.getmulti(map(_key, range(_LOG + ts.start, _LOG + ts.stop)))
     if len(found) != len(ts):
         there = {key for key, _ in found}
         missing = next(t for t in ts if _key(_LOG + t) not in there)
         raise Corrupt(":db.error/storage-corrupt", f"the log has no record of t={missing}, though it goes on after that", t=missing)
-    return [value for _, value in found]
+    return found
 
 
 def _seek_txid(txn: Txn, txid: bytes, below: int) -> tuple[int | None, int]:
     """Return the t of a txid if it is among the records just below t, and the t down to which was looked."""
     ts = range(max(1, below - _MOST_AT_ONCE), below)
-    for t, value in zip(reversed(ts), reversed(_values(txn.cursor(), ts)), strict=True):
+    for t, (_, value) in zip(reversed(ts), reversed(_found(txn.cursor(), ts)), strict=True):
         if value.startswith(txid):
             return t, t
     return None, ts[0]
