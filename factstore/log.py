@@ -102,7 +102,7 @@ class Encoder:
 def decode(record: Record) -> Transaction:
     """Return the transaction of a record. Raises: Corrupt(:db.error/storage-corrupt)."""
     body = memoryview(record.body)[4:]
-    if crc32(body) != int.from_bytes(record.body[:4], "little"):
+    if crc32(body) != int.from_bytes(record.body[:4], "little") or not body:  # the checksum of nothing is that of nothing
         raise _damaged(record.t, "its checksum does not match")
     flat = unpack(body)
     version, t, instant, next_n, blocks = flat[:_HEADER_FIELDS]

@@ -59,7 +59,7 @@ def encode(columns: Sequence[Array]) -> bytes:
 def decode(body: bytes, name: bytes = b"") -> tuple[Array, ...]:
     """Return the columns of a block. Raises: Corrupt(:db.error/storage-corrupt)."""
     rest = memoryview(body)[4:]
-    if crc32(rest) != int.from_bytes(body[:4], "little"):
+    if crc32(rest) != int.from_bytes(body[:4], "little") or not rest:  # the checksum of nothing is that of nothing
         raise Corrupt(":db.error/storage-corrupt", f"block {name.hex()} is damaged: its checksum does not match", block=name.hex())
     version, count, rows = _HEAD.unpack_from(rest)
     if version != FORMAT:

@@ -14,13 +14,14 @@ import pytest
 from click.testing import CliRunner
 
 import factstore
-from factstore import maintain
+from factstore import log, maintain
 from factstore.cli import main
 from factstore.errors import Corrupt, NotAStore
+from factstore.index import block
 from factstore.index.cache import Cache
 from factstore.index.directory import Blocks, Index
 from factstore.packing import pack
-from factstore.storage import open_storage, pages
+from factstore.storage import Record, open_storage, pages
 
 SCHEMA = """
 [{:db/ident :k/name :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}
@@ -223,6 +224,18 @@ def test_check_finds_a_page_that_is_in_use_and_free_too(path: Path) -> None:
     content[at + 8 : at + 16] = struct.pack("=Q", used[-2])
     path.write_bytes(content)
     assert "in use and in the list of free pages" in " ".join(check(path).problems)
+
+
+@pytest.mark.parametrize("left", [0, 2, 4])
+def test_a_record_a_block_and_a_root_of_which_nothing_is_left_are_damaged(left: int) -> None:
+    """The checksum of no bytes is 0, which is what no bytes say."""
+    for read in (
+        lambda: log.decode(Record(1, bytes(16), bytes(left))),
+        lambda: block.decode(bytes(left), b"id"),
+        lambda: Index(Blocks(open_storage("memory:"), Cache(0))).decode(bytes(left), 1),
+    ):
+        with pytest.raises(Corrupt):
+            read()
 
 
 # the root
