@@ -3,7 +3,7 @@
 Each action is a script of one simulated process (`interleaving`). A run sets up a store with an index, novelty on top, a secret that may be
 excised and a backup made before; lets the processes act; and checks the laws of `docs/architecture.md`, "The maintenance protocol":
 what a database answered at any time is what the log says up to its t, an index that is published is that of the log, no block that somebody may read is gone,
-a copy that looked at its source after an excision has none of what was excised.
+a copy that looked at its source after an excision has none of what was excised. Two entities may be excised, one after the other.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ import factstore
 from factstore import log, maintain
 from factstore.conn import Connection
 from factstore.index import scan
-from factstore.index.block import decode
 from factstore.index.cache import Cache
 from factstore.index.column import BY_ENTITY, Everything
 from factstore.index.directory import Blocks, Index
-from factstore.schema.attribute import FIRST_FREE_ID
+from factstore.schema.attribute import EXCISE, FIRST_FREE_ID
 from factstore.storage import Storage
 from factstore.storage.memory import MemoryStorage
 from tests.machines.interleaving import Handle, Process, Step, World
@@ -74,8 +73,8 @@ def answer_of(db: factstore.Database) -> tuple[set[Any], set[Any]]:
 
 
 @cache
-def beginnings() -> tuple[Any, Any, int]:
-    """Return the store before anything is done, its backup, and the entity of the secret; made once and copied for each run."""
+def beginnings() -> tuple[Any, Any, dict[str, int]]:
+    """Return the store before anything is done, its backup, and the entities by name; made once and copied for each run."""
     source, backup = MemoryStorage(), MemoryStorage()
     conn = Connection(source)
     for tx_data in (SCHEMA, *STORY[:2]):
@@ -85,9 +84,7 @@ def beginnings() -> tuple[Any, Any, int]:
     maintain.copy(source, backup)
     for tx_data in STORY[2:]:
         conn.transact(tx_data)
-    eid = conn.db().entid([":m/name", SECRET])
-    assert eid is not None
-    return source._shelf, backup._shelf, eid
+    return source._shelf, backup._shelf, {d.v: d.e for d in conn.db().datoms("aevt", ":m/name")}
 
 
 def copied(shelf: Any, name: str) -> MemoryStorage:
@@ -107,17 +104,17 @@ class Notes:
     seen: list[tuple[factstore.Database, set[Any], set[Any]]] = field(default_factory=list)
     conns: list[Connection] = field(default_factory=list)
     copies: list[MemoryStorage] = field(default_factory=list)
-    excised: bool = False
+    excised: set[int] = field(default_factory=set)  # entities
 
 
 class Run:
     """One run: a store, its backup, and processes that act on them."""
 
     def __init__(self, actions: Sequence[str], killed_at: Sequence[int | None] = ()) -> None:
-        shelf, backup, self.secret = beginnings()
+        shelf, backup, self.entities = beginnings()
         number = next(_NAMES)
         # Where others may rewrite the log, it is read a record at a time, so that they come in between any two.
-        self.bite = 1 if "excise" in actions else log.BITE
+        self.bite = 1 if {"excise", "excise_ben"} & set(actions) else log.BITE
         self.world = World()
         self.world.watchers.append(check_written)
         self.source = copied(shelf, f"source {number}")
@@ -168,33 +165,28 @@ class Run:
         notes = [process.notes for process in self.processes]
         for t, facts in (one for each in notes for one in each.acknowledged):
             assert facts == {fact for fact in after if fact[3] == t}, "an acknowledged transaction is not in the log"
-        is_excised = any(made.is_excision for made in log.read(self.source, 0))
-        assert is_excised or not any(each.excised for each in notes)
-        assert [fact for fact in self.before if not is_excised or fact[0] != self.secret] == after[: len(after) - self.made(after)]
-        self.check_seen(notes, after)
+        excised = [fact[2] for made in log.read(self.source, 0) for fact in made.facts if fact[1] == EXCISE]
+        assert set().union(*(each.excised for each in notes)) <= set(excised), "an acknowledged excision was not recorded"
+        whole = sorted({*self.before, *after}, key=lambda fact: (fact[3], fact[4]))  # a retraction before what takes its place
+        # The log as it was before any excision, after the first, and so on.
+        logs = [[fact for fact in whole if fact[0] not in excised[:n]] for n in range(len(excised) + 1)]
+        assert set(after) == set(logs[-1]), "the log is not what was committed without what was excised"
+        self.check_seen(notes, logs)
         self.check_store(self.source)
-        self.check_copies(after, is_excised)
+        self.check_copies(logs)
 
-    def made(self, after: Facts) -> int:
-        """How many facts were committed in this run."""
-        return len([fact for fact in after if fact[3] > self.before[-1][3]])
-
-    def check_seen(self, notes: Sequence[Notes], after: Facts) -> None:
-        """What any database answered, and still answers, is what one log says up to its t: that of now, or that before the excision."""
+    def check_seen(self, notes: Sequence[Notes], logs: Sequence[Facts]) -> None:
+        """What any database answered, and still answers, is what one log says up to its t."""
         for db, live, ever in (one for each in notes for one in each.seen):
-            logs = [[fact for fact in facts if fact[3] <= db.basis_t] for facts in (after, self.whole(after))]
-            assert (live, ever) in [(live_at(facts, 99), set(facts)) for facts in logs], "a database does not answer as the log does"
+            answers = [(live_at(facts, db.basis_t), {fact for fact in facts if fact[3] <= db.basis_t}) for facts in logs]
+            assert (live, ever) in answers, "a database does not answer as the log does"
         for process in self.processes:
             if not process.is_dead:
                 for db, live, ever in process.notes.seen:
                     assert (live, ever) == answer_of(db), "a database has changed"
                 for conn in process.notes.conns:
                     if conn._storage.inner.description == self.source.description:
-                        assert answer_of(conn.db()) == (live_at(after, 99), set(after)), "a connection does not see what there is"
-
-    def whole(self, after: Facts) -> Facts:
-        """Return the facts of the log as it would be without an excision; a retraction stands before what takes its place."""
-        return sorted({*self.before, *after}, key=lambda fact: (fact[3], fact[4]))
+                        assert answer_of(conn.db()) == (live_at(logs[-1], 99), set(logs[-1])), "a connection does not see what there is"
 
     def check_store(self, storage: MemoryStorage) -> None:
         """The index, if there is one, is that of the log, and a connection that is opened now says what the log says."""
@@ -203,25 +195,22 @@ class Run:
         facts = facts_of(storage)
         assert answer_of(conn.db()) == (live_at(facts, 99), set(facts))
 
-    def check_copies(self, after: Facts, is_excised: bool) -> None:
-        """A copy has the beginning of its source's log, without what was excised if it looked after the excision."""
+    def check_copies(self, logs: Sequence[Facts]) -> None:
+        """A copy has the beginning of its source's log, without what was excised before its last look at the source."""
         for storage in (self.backup, *self.restored):
             if storage.head() and storage._shelf.newest != self.backed_up:
                 self.check_store(storage)
-                logs = [{fact for fact in facts if fact[3] <= storage.head()} for facts in (after, self.whole(after))]
-                assert set(facts_of(storage)) in logs, "a copy is not a beginning of its source"
+                assert set(facts_of(storage)) in beginnings_of(logs, storage.head()), "a copy is not a beginning of its source"
         for process in self.processes:
-            for storage in process.notes.copies:
-                if is_excised and not process.is_dead and self.looked_after_excision(process):
-                    assert not holds_secret(storage), "a copy made after an excision has what was excised"
-                    assert facts_of(storage) == [fact for fact in after if fact[3] <= storage.head()]
+            for storage in process.notes.copies if not process.is_dead else ():
+                made_after = logs[self.excisions_before_last_look(process) :]
+                assert set(facts_of(storage)) in beginnings_of(made_after, storage.head()), "a copy has what was excised before"
 
-    def looked_after_excision(self, process: Process) -> bool:
-        """Whether a process read the source's root after the excision."""
-        source = self.source.description
-        verbs = [(event.process, event.verb) for event in self.world.events if event.store == source]
-        excised = max((i for i, (_, verb) in enumerate(verbs) if verb == "rewrite"), default=len(verbs))
-        return max((i for i, (who, verb) in enumerate(verbs) if who is process and verb == "read_root"), default=-1) > excised
+    def excisions_before_last_look(self, process: Process) -> int:
+        """Return how many excisions there were when a process read the source's root for the last time."""
+        verbs = [(event.process, event.verb) for event in self.world.events if event.store == self.source.description]
+        last = max(i for i, event in enumerate(verbs) if event == (process, "read_root"))
+        return len([verb for _, verb in verbs[:last] if verb == "rewrite"])
 
     def close(self) -> None:
         for process in self.processes:
@@ -229,6 +218,11 @@ class Run:
                 handle.inner.close()
         for storage in (self.source, self.backup, *self.restored):
             storage.close()
+
+
+def beginnings_of(logs: Sequence[Facts], t: int) -> list[set[Any]]:
+    """Return the facts of each log up to a t."""
+    return [{fact for fact in facts if fact[3] <= t} for facts in logs]
 
 
 def check_written(handle: Handle, verb: str) -> None:
@@ -264,15 +258,6 @@ def beginnings_schema() -> Any:
     with factstore.connect("memory:") as conn:
         conn.transact(SCHEMA)
         return conn.db().schema
-
-
-def holds_secret(storage: MemoryStorage) -> bool:
-    """Whether a record of the log, or a block that the newest index needs, has the secret."""
-    root = storage.read_root()
-    reader = Index(Blocks(storage, Cache(1 << 20)))
-    names = list(reader.decode(root.body, root.version).reachable()) if root else []
-    columns = [part for name, body in storage.get_blocks(names).items() for part in decode(body, name)]
-    return SECRET in str(facts_of(storage)) or any(SECRET in str(v) for part in columns for v in part.tolist())
 
 
 # -- actions
@@ -321,11 +306,19 @@ def gc(process: Process) -> None:
 
 
 def excise(process: Process) -> None:
-    conn = process.notes.conns[0]
-    conn.excise(process.run.secret)  # type: ignore[attr-defined]
-    process.notes.excised = True
+    _excise(process, SECRET)
+
+
+def excise_ben(process: Process) -> None:
+    _excise(process, "ben")
+
+
+def _excise(process: Process, name: str) -> None:
+    conn, entity = process.notes.conns[0], process.run.entities[name]  # type: ignore[attr-defined]
+    conn.excise(entity)
+    process.notes.excised.add(entity)
     process.run.see(process, conn.db())  # type: ignore[attr-defined]
-    assert SECRET not in str(process.notes.seen[-1][1:])
+    assert name not in str(process.notes.seen[-1][1:])
 
 
 def backup(process: Process) -> None:
@@ -344,6 +337,7 @@ def look(process: Process) -> None:
     run, conn = process.run, process.notes.conns[0]  # type: ignore[attr-defined]
     run.see(process, conn.db())
     run.see(process, run.connect(process).db())
+    assert maintain.check(conn).problems == []
     run.see(process, conn.db())
 
 
@@ -355,5 +349,5 @@ def look_at_backup(process: Process) -> None:
 
 
 ACTIONS: dict[str, Callable[[Process], None]] = {
-    f.__name__: f for f in (commit, load, index, reindex, gc, excise, backup, restore, look, look_at_backup)
+    f.__name__: f for f in (commit, load, index, reindex, gc, excise, excise_ben, backup, restore, look, look_at_backup)
 }
