@@ -258,8 +258,12 @@ class Database:
         A tuple may also be the beginning of one.
         Raises: DatabaseError(:db.error/wrong-type-for-attribute) for a naive datetime: which instant it means nobody can tell.
         """
+        if value is None:
+            return None
+        if attribute.is_ref:
+            return self.entid(value)
         try:
-            return None if value is None else attribute.store(value, self.entid)
+            return attribute.store(value, self.entid) if attribute.is_tuple else attribute.value_type.store(value)
         except ValueError as why:
             if attribute.value_type is INSTANT and is_naive(value):
                 raise self._wrong_type(attribute, value, str(why)) from None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sized
+from datetime import datetime
 from typing import Any, Final
 
 from factstore.errors import QueryError
@@ -22,7 +23,7 @@ from factstore.query.find import check_find
 from factstore.query.guard import Guard
 from factstore.query.parse import parse_query
 from factstore.query.program import Program, compile_rules
-from factstore.query.relation import UNIT, Relation, written
+from factstore.query.relation import PLAIN, UNIT, Relation, written
 from factstore.query.tables import Tables
 from factstore.values import is_missing, is_naive
 
@@ -110,7 +111,7 @@ def _reads_sources(query: Query) -> bool:
 
 
 def _input(part: Any, value: Any, guard: Guard | None) -> Relation:
-    if is_missing(value):
+    if value is None or (type(value) not in PLAIN and is_missing(value)):
         raise QueryError(":db.error/invalid-inputs", f"the input for {_name(part)} is nil", input=_name(part))
     if guard is not None and isinstance(part, BindEach) and isinstance(value, Sized):
         guard.check(len(value), "an input")
@@ -122,12 +123,22 @@ def _input(part: Any, value: Any, guard: Guard | None) -> Relation:
 
 def _check_instants(relation: Relation) -> None:
     """Refuse naive datetimes among the inputs of a query over facts: nobody can tell which instants they mean."""
-    columns = ((name, column.values()) for name, column in relation.columns.items() if column.kind is object)
-    for name, values in (*((name, (value,)) for name, value in relation.constants.items()), *columns):
-        for value in values:
-            if is_naive(value):
-                text = f"the input for {name} has a naive datetime, {value!r}; say its time zone, as in datetime.now(UTC)"
-                raise QueryError(":db.error/invalid-inputs", text, input=name, value=value)
+    for name, value in relation.constants.items():
+        if type(value) not in _SURE and is_naive(value):
+            raise _naive(name, value)
+    for name, column in relation.columns.items():
+        if column.kind is object:
+            for value in column.values():
+                if is_naive(value):
+                    raise _naive(name, value)
+
+
+_SURE: Final = PLAIN - {datetime}  # kinds that no naive datetime is of
+
+
+def _naive(name: str, value: Any) -> QueryError:
+    text = f"the input for {name} has a naive datetime, {value!r}; say its time zone, as in datetime.now(UTC)"
+    return QueryError(":db.error/invalid-inputs", text, input=name, value=value)
 
 
 def _name(part: Any) -> str:
