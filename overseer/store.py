@@ -111,15 +111,26 @@ class JobStore:
         self.worker = worker
         self._pace = pace(conn)
 
-    def claim(self, jobs: Sequence[int], *, lease: timedelta, behind: Callable[[], Any] | None = None) -> list[Job]:
+    def claim(
+        self,
+        jobs: Sequence[int],
+        *,
+        lease: timedelta,
+        behind: Callable[[], Any] | None = None,
+        suspect_from: int | None = None,
+        alone: bool = True,
+    ) -> list[Job]:
         """Claim jobs in one transaction and return those that are now ours, with the database as of the claim.
 
         Args:
+            suspect_from: crashes from which a job may run only beside no other, so that a further one is certainly its own; None: any.
+            alone: whether the worker holds no other job, so that a suspect may be claimed.
             behind: begins other transactions of ours; called once, right before the claim, so that they share its write to the disk.
         """
         for _ in range(_RACES):
             db = self.conn.db()
-            known, limits = self._admitted(db, [about for about in lookup.attributes_of(db, jobs) if _is_claimable(about)])
+            claimable = [about for about in lookup.attributes_of(db, jobs) if _is_claimable(about)]
+            known, limits = self._admitted(db, claimable if suspect_from is None else _apart(claimable, suspect_from, alone))
             if not known:
                 break
             leases = [self._lease(about, lease) for about in known]
@@ -303,7 +314,9 @@ class JobStore:
             within: seconds; take nothing if the writer's turn did not come within these, for no worker could have renewed meanwhile.
         Returns: None when the turn came too late.
         """
-        waiting = dict(expired(self.conn.db(), self.conn.now()) if seen is None else seen)
+        before = self.conn.db()
+        waiting = dict(expired(before, self.conn.now()) if seen is None else seen)
+        holds = Counter(lookup.value(before, datom.e, ":job/worker") for datom in before.datoms("avet", ":job/status", STARTED))
         rescued: list[tuple[Lease, Status]] = []
         while True:
             portion = dict(islice(waiting.items(), _PORTION))
@@ -312,7 +325,7 @@ class JobStore:
                 with self.conn.transaction() as tx:  # nobody else commits from here on, so that what is read stands
                     if monotonic() - asked > within:
                         return rescued or None
-                    taken, forms = self._silent(tx.db, portion, max_crashes)
+                    taken, forms = self._silent(tx.db, portion, max_crashes, holds)
                     if forms:
                         tx.transact([*forms, txns.signed(self.worker)])
             except StorageError as error:
@@ -327,8 +340,14 @@ class JobStore:
             if not waiting:
                 return rescued
 
-    def _silent(self, db: Database, seen: Mapping[int, Standing], max_crashes: int) -> tuple[list[tuple[Lease, Status]], Forms]:
-        """Return the jobs whose lease still stands as it was seen, with the status each shall have, and the forms for that."""
+    def _silent(
+        self, db: Database, seen: Mapping[int, Standing], max_crashes: int, holds: Mapping[str, int]
+    ) -> tuple[list[tuple[Lease, Status]], Forms]:
+        """Return the jobs whose lease still stands as it was seen, with the status each shall have, and the forms for that.
+
+        Args:
+            holds: how many jobs each worker held: of a worker that held several nobody knows which of them ended it.
+        """
         taken: list[tuple[Lease, Status]] = []
         forms: Forms = []
         ended: dict[int, Status] = {}
@@ -342,7 +361,8 @@ class JobStore:
                 forms += txns.take_adrift(job)
                 taken.append((lease, UNSTARTED))
                 continue
-            outcome = crash_outcome(count + 1, max_crashes=max_crashes, now=now, why=f"its worker {worker} went silent")
+            why, alone = f"its worker {worker} went silent", holds.get(worker, 0) <= 1
+            outcome = crash_outcome(count + 1, max_crashes=max_crashes, now=now, why=why, alone=alone)
             down: list[int] = []
             if outcome.status not in LIVE:
                 down = lookup.fallout(db, {job: outcome.status}, ended)
@@ -444,10 +464,27 @@ def _is_claimable(about: Mapping[str, Any]) -> bool:
     return about.get(":job/status") == UNSTARTED and ":job/id" in about and ":job/type" in about
 
 
-def crash_outcome(crashes: int, *, max_crashes: int, now: datetime, why: str) -> Outcome:
-    """Return what becomes of a job for which a worker, or a worker's process, died for the `crashes`th time."""
+def suspect_from(max_crashes: int) -> int:
+    """Return the crashes from which a job runs only beside no other, for one more would fail it."""
+    return max(1, max_crashes - 1)
+
+
+def _apart(known: list[dict[str, Any]], crashes: int, alone: bool) -> list[dict[str, Any]]:
+    """Return the jobs that may run beside each other; or one suspect, where no other job is held."""
+    suspects = [about for about in known if about.get(CRASHES, 0) >= crashes]
+    if suspects and alone:
+        return suspects[:1]
+    return [about for about in known if about not in suspects] if suspects else known
+
+
+def crash_outcome(crashes: int, *, max_crashes: int, now: datetime, why: str, alone: bool = True) -> Outcome:
+    """Return what becomes of a job for which a worker, or a worker's process, died for the `crashes`th time.
+
+    Args:
+        alone: whether no other job ran there. Otherwise it may have been another one, and this one is not failed for it.
+    """
     failure = {Keyword(":reason"): Reason.WORKER_DIED, Keyword(":message"): why, Keyword(":crashes"): crashes}
-    if crashes >= max_crashes:
+    if crashes >= max_crashes and alone:
         return Outcome(FAILED, reason=Reason.WORKER_DIED, failure=failure, counts=CRASHES)
     # The first time is most likely a deploy or a lost machine, and nobody should wait for it; from then on the job is suspect.
     pause = timedelta(seconds=CRASH_BACKOFF(crashes - 1)) if crashes > 1 else timedelta(0)

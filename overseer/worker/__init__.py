@@ -32,12 +32,12 @@ from overseer.cron import Cron
 from overseer.errors import ConfigError, OverseerError
 from overseer.events import Fatal, Listeners
 from overseer.handler import Handlers, check_handlers
-from overseer.job import STARTED, STATUSES, as_keyword
+from overseer.job import CRASHES, STARTED, STATUSES, as_keyword
 from overseer.listeners import chosen
 from overseer.queues import allowance, next_start, problems
 from overseer.rates import stopwatch
 from overseer.ready import TAILED, ReadySet
-from overseer.store import JobStore, install
+from overseer.store import JobStore, install, suspect_from
 from overseer.worker.config import Config
 from overseer.worker.executor import Executor
 from overseer.worker.heartbeat import Heartbeat
@@ -119,6 +119,10 @@ class Worker:
         self._standstill = _Standstill()
         self._bad_settings: dict[Keyword, str] = {}  # those that were logged
         self._ran = False
+        # Jobs of which one more crash would fail them run alone, so that it is certainly theirs.
+        self._suspect_from = config.max_crashes if self._pool.isolates else suspect_from(config.max_crashes)
+        self._suspects: list[int] = []  # ready jobs that wait until no other runs
+        self._has_suspect = False  # whether the job that runs is one
         self._is_ready = False  # whether the pool was found fit for the handlers
         self._leaving = False  # whether the jobs under way are given back instead of waited for
         self._gone = Event()  # nothing of this worker is left to do
@@ -279,14 +283,14 @@ class Worker:
         doomed = self._ready.take_doomed()
         if doomed:
             self._store.give_up(doomed)
-        room = self._executor.room
+        room = self._room()
         if room <= 0 or (self._settler in self._threads and self._settler.pending > _MOST_PENDING):
             if self._pool.is_inline:
                 self._settler.end()
             # Not as long as until the next job is due: it may be due already, and would be waited for without end.
             self._absorb(reports, wait=_ATTENTION)
             return
-        picked = self._pick(room)
+        picked = self._suspects[:1] or self._pick(room)
         claimed = self._claim(picked) if picked else []
         settled = self._pool.is_inline and self._settler.end()
         if not picked and not settled:
@@ -296,13 +300,24 @@ class Worker:
     def _claim(self, picked: list[int]) -> list[Job]:
         """Claim jobs, and look anew at those that somebody else has now."""
         behind = self._settler.begin if self._pool.is_inline and self._settler.pending else None
-        claimed = self._store.claim(picked, lease=self.config.lease, behind=behind)
+        alone = not self._executor.occupied
+        claimed = self._store.claim(picked, lease=self.config.lease, behind=behind, suspect_from=self._suspect_from, alone=alone)
         lost = set(picked) - {job.eid for job in claimed}
         if lost:
             db = self._conn.db()
             for job in lost:
                 self._ready.look(db, job)
+                if lookup.value(db, job, CRASHES, 0) >= self._suspect_from:
+                    self._suspects.append(job)
+        self._has_suspect = len(claimed) == 1 and claimed[0].get(CRASHES, 0) >= self._suspect_from
         return claimed
+
+    def _room(self) -> int:
+        """Return how many jobs may be claimed now: none beside one that may have ended its worker, which runs when no other does."""
+        self._suspects = [job for job in self._suspects if job in self._ready]
+        if self._executor.occupied and (self._suspects or self._has_suspect):
+            return 0
+        return self._executor.room
 
     def _pick(self, most: int) -> list[int]:
         now = self._conn.now()

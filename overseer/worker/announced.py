@@ -10,16 +10,20 @@ import os
 import pickle
 import shutil
 import tempfile
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 from overseer.attempt import Job
 from overseer.events import Around
 from overseer.handler import Handler
 from overseer.worker.perform import Performed, perform_elsewhere
+
+_KEPT: Final = 3600.0  # seconds that an announcement stays after its attempt has ended
 
 
 class BeganBefore(Exception):
@@ -57,13 +61,17 @@ class Announcements:
         self.reached = True  # whether the other processes can reach the folder; otherwise an attempt is taken to begin at once
         self._turn = Lock()  # guards what follows
         self._expected: dict[str, Callable[[], None]] = {}
+        self._ended: deque[tuple[float, str]] = deque()  # when, on the monotonic clock, and its token
 
     def __bool__(self) -> bool:
         return bool(self._expected)
 
     def path(self, job: Job) -> str:
         """Return the file that announces an attempt."""
-        return os.path.join(self.folder, job.lease.token)  # noqa: PTH118 - on the path of each attempt
+        return self._path(job.lease.token)
+
+    def _path(self, token: str) -> str:
+        return os.path.join(self.folder, token)  # noqa: PTH118 - on the path of each attempt
 
     def expect(self, job: Job, began: Callable[[], None]) -> None:
         """Call `began` when the attempt is announced."""
@@ -73,9 +81,9 @@ class Announcements:
     def look(self) -> None:
         """Take note of what was announced meanwhile."""
         if self._expected:
-            announced = set(os.listdir(self.folder))  # noqa: PTH208 - names are what is wanted
             with self._turn:
-                begun = [self._expected.pop(token) for token in announced & set(self._expected)]
+                announced = [token for token in self._expected if os.path.exists(self._path(token))]  # noqa: PTH110 - often
+                begun = [self._expected.pop(token) for token in announced]
             for began in begun:
                 began()
 
@@ -84,11 +92,14 @@ class Announcements:
         return announce(self.path(job))
 
     def forget(self, job: Job) -> None:
-        """Clear away what there is of an attempt that has ended."""
+        """Expect nothing of an attempt that has ended. Its announcement stays for a while: Dask runs a task again whose result it lost."""
+        now = time.monotonic()
         with self._turn:
             self._expected.pop(job.lease.token, None)
-        with suppress(FileNotFoundError):
-            Path(self.path(job)).unlink()
+            self._ended.append((now, job.lease.token))
+            while self._ended[0][0] < now - _KEPT:
+                with suppress(FileNotFoundError):
+                    os.unlink(self._path(self._ended.popleft()[1]))  # noqa: PTH108
 
     def close(self) -> None:
         """Clear everything away: no attempt begins from now on."""

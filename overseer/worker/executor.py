@@ -421,11 +421,12 @@ class Executor:
                     self._begun_at_break = sum(slot.began and slot.over_since is None for slot in self._running.values())
             self.error = self.error or _failed(f"what handlers run in is broken: {error}")
             alone = self._begun_at_break == 1
-        if not slot.began or not alone:
+        if not slot.began:
             return Ended(job, _INTERRUPTED)
         crashes = job.get(CRASHES, 0) + 1
         now = self._store.conn.now()
-        return Ended(job, crash_outcome(crashes, max_crashes=self._config.max_crashes, now=now, why=str(error)), error)
+        outcome = crash_outcome(crashes, max_crashes=self._config.max_crashes, now=now, why=str(error), alone=alone)
+        return Ended(job, outcome, error)
 
     def _end(self, ended: Ended, slot: Slot | None = None) -> None:
         """Hand an outcome on, unless the attempt has ended otherwise already.

@@ -38,6 +38,7 @@ class Pool:
     """
 
     is_inline = False  # whether handlers run on the thread that asks for it, which settles them too
+    isolates = False  # whether each handler has a process of its own, so that one that crashes takes no other with it
 
     def __init__(self, slots: int, listeners: Listeners) -> None:
         self.slots = slots
@@ -219,6 +220,8 @@ class _Remote(Pool):
 
 class Processes(_Remote):
     """Handlers in processes of the worker's own, of which each can be ended by itself."""
+
+    isolates = True
 
     def __init__(self, slots: int, listeners: Listeners, start_method: str = "spawn") -> None:
         super().__init__(slots, listeners)

@@ -100,7 +100,8 @@ class Reference:
     def dead(self):
         return [id for id, job in self.jobs.items() if job.status == STARTED and (not job.is_held or job.expires < self.now)]
 
-    def rescue(self, id):
+    def rescue(self, id, *, alone):
+        """Take a job from its worker; `alone` says whether that held no other, so that it is known which one ended it."""
         job = self.jobs[id]
         if id not in self.dead():
             return False
@@ -108,7 +109,7 @@ class Reference:
             job.status = UNSTARTED
             return True
         job.crashes += 1
-        if job.crashes >= MAX_CRASHES:
+        if job.crashes >= MAX_CRASHES and alone:
             self.end(id, FAILED)
         else:
             job.status, job.not_before = UNSTARTED, self.now

@@ -128,6 +128,12 @@ class Lifecycle(RuleBasedStateMachine):
                 self.model = trial
         return None
 
+    def alone(self):
+        """Return the started jobs whose worker holds no other."""
+        query = "[:find ?id ?worker :where [?j :job/status :job.status/started] [?j :job/id ?id] [?j :job/worker ?worker]]"
+        holders = dict(factstore.q(query, self.conn.db()))
+        return {id for id, worker in holders.items() if list(holders.values()).count(worker) == 1}
+
     def told(self, id):
         """Return what the store says of a job."""
         db = self.conn.db()
@@ -319,11 +325,11 @@ class Lifecycle(RuleBasedStateMachine):
         self.tick()
         lease, beats = self.lease(which), self.workers[(worker + other) % 3].store
         dead = sorted(self.model.dead(), key=self.eid)
-        seen = expired(self.conn.db(), self.conn.now())
+        seen, alone = expired(self.conn.db(), self.conn.now()), self.alone()
         beats.beat([lease], lease=LASTS)
         self.model.beat(lease.id, lease.attempt)
         rescued, _ = self.workers[worker].run(lambda store: store.rescue(seen, max_crashes=MAX_CRASHES), None)
-        assert sorted(id for id in dead if self.model.rescue(id)) == sorted(taken.id for taken, _ in rescued)
+        assert sorted(id for id in dead if self.model.rescue(id, alone=id in alone)) == sorted(taken.id for taken, _ in rescued)
 
     @precondition(lambda self: self.leases)
     @rule(which=WHICH, worker=WORKERS)
@@ -348,7 +354,9 @@ class Lifecycle(RuleBasedStateMachine):
         self.clock.advance(later)
         self.tick()
         dead = sorted(self.model.dead(), key=self.eid)
-        made = self.move(worker, fault, lambda store: store.rescue(max_crashes=MAX_CRASHES), dead, Reference.rescue)
+        alone = self.alone()
+        rescue = lambda model, id: model.rescue(id, alone=id in alone)  # noqa: E731
+        made = self.move(worker, fault, lambda store: store.rescue(max_crashes=MAX_CRASHES), dead, rescue)
         if made is not None:
             rescued, won = made
             assert sorted(won) == sorted(lease.id for lease, _ in rescued)

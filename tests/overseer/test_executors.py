@@ -13,6 +13,7 @@ from datetime import timedelta
 from multiprocessing import get_context
 from typing import Any
 
+import distributed
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -70,7 +71,9 @@ IN_THIS_PROCESS = ["inline", "threads", "asyncio", "their threads"]  # where a h
 OUR_PROCESSES = ["spawn", "fork", "forkserver"]
 REMOTE = [*OUR_PROCESSES, "their processes"]
 
-every = pytest.mark.parametrize("kind", EXECUTORS)
+SLOW = {"fork", "forkserver", "their processes", "their own"}  # to start, and like another of the table
+
+every = pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.slow) if kind in SLOW else kind for kind in EXECUTORS])
 
 
 @pytest.fixture
@@ -489,3 +492,20 @@ def test_an_event_loop_that_fails_ends_the_worker_and_its_jobs_are_free(conn):
     with pytest.raises(ZeroDivisionError):
         Worker(conn, {":a": breaks}, Config(executor="asyncio", concurrency=2)).run()
     assert (UNSTARTED, Reason.INTERRUPTED) == (of(conn, "j", ":job/status"), of(conn, "j", ":job/reason"))
+
+
+@pytest.mark.slow
+def test_on_a_dask_cluster_an_attempt_runs_once_whatever_becomes_of_its_processes(stored, tmp_path):
+    """By itself Dask runs a task again when its process has died, or when its result went with the process."""
+    stored.transact([job_txn(":deadly", id="deadly", priority=9), *(job_txn(":fine", id=f"fine {n}") for n in range(4))])
+    handlers = {":deadly": remote.tell_run_and_die, ":fine": remote.tell_run}
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        config = Config(executor=client.get_executor(retries=0), concurrency=2, max_crashes=2)
+        Worker(stored, handlers, config).run(until_idle=True)
+    runs = (tmp_path / "runs").read_text().splitlines()
+    assert sorted(set(runs)) == sorted(runs)
+    assert {":deadly": FAILED, ":fine": FINISHED} == statuses(stored)
+    assert ["deadly 1", "deadly 2"] == [run for run in sorted(runs) if run.startswith("deadly")]

@@ -136,7 +136,8 @@ def test_two_jobs_that_are_taken_together_for_the_last_time_take_their_common_ch
     conn.transact([job_txn(":a", id="a"), job_txn(":a", id="b")])
     conn.transact([job_txn(":c", {":job/dep": [eid(conn, "a"), eid(conn, "b")]}, id="both")])
     conn.transact([job_txn(":c", {":job/dep": [eid(conn, "a"), eid(conn, "b")], ":job/rule": ":job.rule/any"}, id="either")])
-    claimed(conn, "a", "b")
+    claimed(conn, "a", worker="one")
+    claimed(conn, "b", worker="two")
     clock.advance(31)
     assert [FAILED, FAILED] == [became for _, became in JobStore(conn, worker="rescuer").rescue(max_crashes=1)]
     assert {FAILED: 2, ABORTED: 2} == counts(conn)
@@ -396,3 +397,41 @@ def test_every_failure_on_the_page_names_tests_that_exist():
     assert (23, 15) == tuple(len(re.findall(r"^\| \d+ \|", part, re.M)) for part in page.split("## Overseer's own"))
     assert [] == [row for row in rows if not re.findall(r"`(test_\w+|Test\w+)`", row)]
     assert set() == set(re.findall(r"`(test_\w+|Test\w+)`", page)) - there
+
+
+# -- crashes that jobs have in common
+
+
+def test_jobs_that_only_shared_a_worker_with_one_that_ends_it_are_not_failed_for_that(conn, clock):
+    """Nobody knows which of them ended it; so those that have crashed too often run alone, and then it is known."""
+    ids = ["poison", "innocent 1", "innocent 2"]
+    conn.transact([job_txn(":a", id=id) for id in ids])
+    for _ in range(3):
+        clock.advance(100)
+        claimed(conn, *ids)
+        clock.advance(31)
+        assert [UNSTARTED] * 3 == [became for _, became in JobStore(conn, worker="rescuer").rescue(max_crashes=3)]
+    assert [3, 3, 3] == [value(conn, id, CRASHES) for id in ids]
+    clock.advance(100)
+    store = JobStore(conn, worker="w")
+    jobs = [eid(conn, id) for id in ids]
+    assert [] == store.claim(jobs, lease=LEASE, suspect_from=2, alone=False)
+    [job] = store.claim(jobs, lease=LEASE, suspect_from=2)
+    clock.advance(31)
+    assert [(job.id, FAILED)] == [(lease.id, became) for lease, became in JobStore(conn, worker="rescuer").rescue(max_crashes=3)]
+
+
+@pytest.mark.parametrize("settings", [{}, {"concurrency": 3}, {"batch": 8}, {"executor": "asyncio", "concurrency": 3}])
+def test_a_worker_runs_a_job_that_may_be_ending_its_workers_beside_no_other(conn, settings):
+    running, most = Counter(), Counter()
+    conn.transact([job_txn(":suspect", {CRASHES: 2}, id=f"s{n}") for n in range(2)])
+    conn.transact([job_txn(":other", id=f"o{n}") for n in range(12)])
+
+    def handler(job):
+        running[job.type.name] += 1
+        most["suspect"] = max(most["suspect"], sum(running.values()) if running["suspect"] else 0)
+        threading.Event().wait(0.01)
+        running[job.type.name] -= 1
+
+    Worker(conn, {":suspect": handler, ":other": handler}, Config(seed=1, **settings)).run(until_idle=True)
+    assert ({FINISHED: 14}, 1) == (counts(conn), most["suspect"])
