@@ -38,7 +38,7 @@ from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Sch
 from factstore.storage import Storage
 from factstore.transact import TxReport, prepare
 from factstore.transact.report import report
-from factstore.values import Keyword, Stored, instant_to_micros, micros_to_instant
+from factstore.values import BIGINT, Keyword, Stored, ValueType, instant_to_micros, micros_to_instant
 
 FORMAT: Final = 1
 _HEAD, _END, _ATTRIBUTES = Keyword(":factstore/dump"), Keyword(":factstore/end"), Keyword(":attributes")
@@ -306,11 +306,18 @@ def _stored(schema: Schema, attribute: Attribute, value: Any, t: int, next_n: in
     types = attribute.tuple_slot_types
     if attribute.is_ref:
         return _known_id(value if type(value) is int else schema.entid(value), t, next_n)
-    stored = attribute.value_type.store(value)
+    stored = _of_type(attribute.value_type, value)
     if not types:
         return stored
     slots = zip(stored, cycle(types), strict=False)
-    return tuple(None if slot is None else _known_id(slot, t, next_n) if kind.name == "ref" else kind.store(slot) for slot, kind in slots)
+    return tuple(
+        None if slot is None else _known_id(slot, t, next_n) if kind.name == "ref" else _of_type(kind, slot) for slot, kind in slots
+    )
+
+
+def _of_type(kind: ValueType, value: Any) -> Stored:
+    # A store may hold larger numbers than are taken now.
+    return value if kind is BIGINT and type(value) is int else kind.store(value)
 
 
 # -- on top of what a store has

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from factstore.errors import DatabaseError
+from factstore.quoting import text_of
 from factstore.rendering import html_table, text_table
 from factstore.schema.attribute import Attribute
 from factstore.schema.reverse import forward_of
@@ -160,7 +161,7 @@ def _shown(value: Any) -> object:
 
 
 def _named(value: Any) -> str:
-    return repr(value) if isinstance(value, Entity) else str(value)
+    return repr(value) if isinstance(value, Entity) else text_of(value)
 
 
 def _same(left: Database, right: Database) -> bool:

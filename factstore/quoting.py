@@ -43,6 +43,14 @@ def as_name(value: object, limit: int = LONGEST) -> str:
     return str.__str__(value)[:limit] if isinstance(value, str) else quoted(value, limit)
 
 
+def text_of(value: object) -> str:
+    """Return a value as `str` does, and as `quoted` does where that fails: of a number with more digits than Python shows."""
+    try:
+        return str(value)
+    except ValueError:
+        return quoted(value)
+
+
 def described(value: object, limit: int = LONGEST) -> str:
     """Return a value as `quoted` does, with its type."""
     return f"{quoted(value, limit)} ({type(value).__name__})"

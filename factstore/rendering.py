@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
+from factstore.quoting import text_of
+
 _ADDED: Final = "color:#116329;background:#dafbe1"
 _RETRACTED: Final = "color:#82071e;background:#ffebe9"
 WIDEST: Final = 60  # characters of a cell in text
@@ -19,14 +21,14 @@ def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[obje
         lines.append("<thead><tr>" + "".join(f"<th>{escape(name)}</th>" for name in header) + "</tr></thead>")
     lines.append("<tbody>")
     for i, row in enumerate(rows):
-        cells = "".join(f"<td>{escape(str(cell))}</td>" for cell in row)
+        cells = "".join(f"<td>{escape(text_of(cell))}</td>" for cell in row)
         lines.append(f"<tr{styles[i] if styles else ''}>{cells}</tr>")
     return "\n".join([*lines, "</tbody></table>"])
 
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a table in columns of equal width, long cells cut short."""
-    cells = [list(header), *([_short(str(cell)) for cell in row] for row in rows)]
+    cells = [list(header), *([_short(text_of(cell)) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells)
 

@@ -285,6 +285,17 @@ def _encodable(text: T) -> T:
     return text
 
 
+_MOST_DIGITS: Final = 4300  # as many as Python shows
+_BEYOND: Final = 10**_MOST_DIGITS
+
+
+def _store_bigint(value: Any) -> int:
+    whole: int = value if type(value) is int else _as(int, value)
+    if not -_BEYOND < whole < _BEYOND:
+        raise ValueError(f"more than {_MOST_DIGITS:,} digits")
+    return whole
+
+
 def _store_double(value: Any) -> float:
     if type(value) is not float:
         value = _as(float, value)
@@ -362,7 +373,7 @@ def _row(name: str, kind: type, wants: str, dtype: str, store: Callable[[Any], A
 
 REF: Final = _row("ref", int, "an entity id, ident, lookup ref or tempid", "i8", _store_long)
 LONG: Final = _row("long", int, "an int within 64 bits", "i8", _store_long)
-BIGINT: Final = _row("bigint", int, "an int", "O", _exactly(int))
+BIGINT: Final = _row("bigint", int, "an int of at most 4,300 digits", "O", _store_bigint)
 DOUBLE: Final = _row("double", float, "a float", "f8", _store_double)
 FLOAT: Final = _row("float", float, "a float of 32 bits", "f8", _store_float)
 BIGDEC: Final = _row("bigdec", Decimal, "a decimal.Decimal", "O", _store_bigdec)

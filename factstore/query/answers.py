@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, overload
 from factstore.query import frames
 from factstore.query.ast import Query
 from factstore.query.relation import Array, Column
+from factstore.quoting import quoted
 from factstore.rendering import html_table, text_table
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Rows:
         return self.arrow().__arrow_c_stream__(requested_schema)
 
     def __repr__(self) -> str:
-        head = [tuple(map(repr, row)) for row in self[:_SHOWN].tuples()]
+        head = [tuple(map(quoted, row)) for row in self[:_SHOWN].tuples()]
         return "\n".join([text_table(self.columns, head), self._count()])
 
     def _repr_html_(self) -> str:
