@@ -32,7 +32,7 @@ from factstore.datom import N_MASK, SCHEMA_PARTITION, TX_PARTITION, USER_PARTITI
 from factstore.db import Database
 from factstore.errors import Corrupt, DatabaseError, FactStoreError, ReadError, StorageError, TransactError, Unavailable
 from factstore.indexing import is_same_log
-from factstore.quoting import described, quoted
+from factstore.quoting import as_name, described, quoted
 from factstore.schema import bootstrap
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
 from factstore.storage import Storage
@@ -191,7 +191,7 @@ def _manifest(path: Path, last: bytes) -> Manifest:
 
 
 def _why(error: Exception) -> str:
-    return error.message if isinstance(error, FactStoreError) else str(error)
+    return error.message if isinstance(error, FactStoreError) else ", ".join(map(as_name, error.args))
 
 
 def _damaged(path: Path, why: str) -> Corrupt:

@@ -113,13 +113,14 @@ def schedule(
         raise _bad(f"a schedule's id is a text that is not empty, got {quoted(id)}", schedule=id)
     next(iter(nominal_times(cron, timezone, after=datetime(2000, 1, 1, tzinfo=UTC))), None)
     _check_grace(grace, id)
-    arguments.check(args or {}, of=f"the schedule {id}")
+    args = {} if args is None else args
+    arguments.check(args, of=f"the schedule {id}")
     told = {
         ":schedule/id": id,
         ":schedule/cron": cron,
         ":schedule/type": as_keyword(type),
         ":schedule/timezone": timezone,
-        ":schedule/args": factstore.edn.write({Keyword(key): value for key, value in (args or {}).items()}),
+        ":schedule/args": factstore.edn.write({Keyword(key): value for key, value in args.items()}),
         ":schedule/missed": policy,
         ":schedule/grace": round(grace / _MILLISECOND),
     }

@@ -128,7 +128,7 @@ def _input(form: Any, dialect: Dialect, parts: Any, patterns: Set[str]) -> Input
 
 def _number(sections: dict[str, Any], key: str, form: Any) -> int | None:
     parts = sections.get(key)
-    if parts is None or parts == [None]:
+    if parts is None or (len(parts) == 1 and parts[0] is None):
         return None
     if len(parts) != 1 or type(parts[0]) is not int or parts[0] < 0:
         raise invalid(f"{key} takes one number from 0", form)
