@@ -10,6 +10,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -186,14 +187,15 @@ def _undecodable(path: Path, error: UnicodeDecodeError) -> TransactError:
     """Return the error of a file that is not UTF-8, with the first row and column in which it is not."""
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.reader(file)
-        header = next(reader, [])
-        for number, row in enumerate((header, *reader)):
-            for i, text in enumerate(row):
-                if any("\udc80" <= character <= "\udcff" for character in text):
-                    column = header[i] if i < len(header) else None
-                    place = f"row {number} (line {reader.line_num})" if number else "the header"
-                    text = f"expected UTF-8 in {path}, got {quoted(text)}, in column {column!r}, {place}"
-                    return invalid(text, path=str(path), column=column, row=number)
+        with suppress(csv.Error):  # such a text can have rows that are too long, and then no place is told
+            header = next(reader, [])
+            for number, row in enumerate(chain([header], reader)):
+                for i, text in enumerate(row):
+                    if any("\udc80" <= character <= "\udcff" for character in text):
+                        column = header[i] if i < len(header) else None
+                        place = f"row {number} (line {reader.line_num})" if number else "the header"
+                        text = f"expected UTF-8 in {path}, got {quoted(text)}, in column {column!r}, {place}"
+                        return invalid(text, path=str(path), column=column, row=number)
     return invalid(f"expected UTF-8 in {path}: {error}", path=str(path))
 
 

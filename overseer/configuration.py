@@ -113,7 +113,7 @@ def _flat(given: Mapping[str, Any], names: set[str], source: str | None, above: 
     if len(above) > _MAX_SECTIONS:
         raise _wrong(f"{'.'.join(above)[:80]}… is a section in a section, deeper than any setting", source)
     for key, value in given.items():
-        words = [*above, (key if isinstance(key, str) else quoted(key)).removeprefix(":")]
+        words = [*above, _named(key).removeprefix(":")]
         name = "_".join(words).replace("-", "_").replace(".", "_")
         # `store` is a field, and in Overseer it is a section as well.
         is_section = isinstance(value, Mapping) and (name not in names or name == "store")
@@ -157,7 +157,7 @@ def kind_in_words(kind: Any) -> str:
 
 def _checked(setting: Setting, kind: Any, source: str | None) -> Any:
     if get_origin(kind) is Mapping and get_args(kind)[-1] is Retry and isinstance(setting.value, Mapping):
-        return {type: _retry(f"{setting.path}.{type}", policy, source) for type, policy in setting.value.items()}
+        return {type: _retry(f"{setting.path}.{_named(type)}", policy, source) for type, policy in setting.value.items()}
     if not _is_of(setting.value, kind):
         why = f"{setting.path} is {kind_in_words(kind)}, got {quoted(setting.value)}, which is {_kind_of(setting.value)}"
         raise _wrong(why, source, setting=setting.path, value=setting.value)
@@ -173,7 +173,7 @@ def _parts(setting: Setting, kind: Any) -> Iterator[tuple[Setting, Any]]:
         of = get_args(one)[-1:] if get_origin(one) in (Mapping, Sequence) else ()
         if of and isinstance(setting.value, get_origin(one)) and not isinstance(setting.value, str):
             pairs = setting.value.items() if isinstance(setting.value, Mapping) else enumerate(setting.value)
-            yield from ((Setting(setting.name, f"{setting.path}.{key}", value), of[0]) for key, value in pairs)
+            yield from ((Setting(setting.name, f"{setting.path}.{_named(key)}", value), of[0]) for key, value in pairs)
 
 
 def _is_of(value: Any, kind: Any) -> bool:
@@ -190,6 +190,10 @@ def _is_of(value: Any, kind: Any) -> bool:
     if origin is Sequence and isinstance(value, str):
         return False
     return isinstance(value, origin) if isinstance(origin, type) else True
+
+
+def _named(key: Any) -> str:
+    return key if isinstance(key, str) else quoted(key)
 
 
 def _kind_of(value: Any) -> str:
@@ -213,13 +217,13 @@ def _retry(path: str, given: Any, source: str | None) -> Retry:
         raise _wrong(f"{path} is a table of {', '.join(_Pauses._fields)}, got {quoted(given)}", source, setting=path)
     kinds, found = get_type_hints(_Pauses), {}
     for key, value in given.items():
-        setting = Setting(str(key).replace("-", "_"), f"{path}.{key}", value)
+        setting = Setting(_named(key).replace("-", "_"), f"{path}.{_named(key)}", value)
         if setting.name not in kinds:
             raise _unknown(setting, _Pauses._fields, source)
         found[setting.name] = _checked(setting, kinds[setting.name], source)
     policy = _Pauses(**found)
-    backoff = exponential(policy.first / 1000, factor=policy.factor, longest=policy.longest / 1000)
     try:
+        backoff = exponential(policy.first / 1000, factor=policy.factor, longest=policy.longest / 1000)
         return Retry(policy.max_attempts, backoff, jitter=policy.jitter)
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise _wrong(f"{path}: {error}", source, setting=path) from error

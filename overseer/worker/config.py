@@ -81,7 +81,9 @@ class Config:
             self._require(type(value) is int, name, "a whole number")
             self._require(value > 0, name, "more than 0")
         lease = self.heartbeat_sleep_time * self.heartbeat_tolerance
-        self._require(_is_time(lease), "heartbeat_tolerance", "a number that makes a lease of less than a century")
+        self._require(
+            _is_time(lease) and lease >= 1, "heartbeat_tolerance", "such that a lease has a millisecond at least, and less than a century"
+        )
         self._require(self.start_method in get_all_start_methods(), "start_method", f"one of {', '.join(get_all_start_methods())}")
         self._require(self.flush == 0 or _is_time(self.flush), "flush", "0 or more and less than a century, in milliseconds")
         # Text is a sequence too, of letters, and no queue is called like one by accident.
