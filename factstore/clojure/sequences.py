@@ -184,6 +184,15 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "nth": nth,
     "seq": lambda x: _or_nil(elements(x)),
     "next": lambda x: _or_nil(elements(x)[1:]),
+    "fnext": lambda x: next(iter(elements(x)[1:]), None),
+    "nfirst": lambda x: _or_nil(elements(next(iter(elements(x)), None))[1:]),
+    "nnext": lambda x: _or_nil(elements(x)[2:]),
+    "nthrest": lambda x, n: elements(x)[_at_least_0(n) :],
+    "nthnext": lambda x, n: _or_nil(elements(x)[_at_least_0(n) :]),
+    "split-at": lambda n, x: (elements(x)[: _at_least_0(n)], elements(x)[_at_least_0(n) :]),
+    "rseq": lambda x: _or_nil(reversed(_vector(x))),
+    "list*": lambda *items: _or_nil((*items[:-1], *elements(items[-1]))),
+    "array-map": lambda *parts: dict(zip(parts[::2], parts[1::2], strict=True)),
     "ffirst": lambda x: next(iter(elements(next(iter(elements(x)), None))), None),
     "cons": lambda x, coll: (x, *elements(coll)),
     "conj": conj,
@@ -223,7 +232,10 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "val": lambda pair: _pair(pair)[1],
     "empty": lambda x: {} if isinstance(x, Mapping) else frozenset() if isinstance(x, Set) else () if isinstance(x, list | tuple) else None,
 }
-MAP_MAKERS: Final = frozenset(("hash-map", "conj", "into", "frequencies", "assoc", "dissoc", "merge", "select-keys", "zipmap", "empty"))
+# What returns a dict, which its user can change.
+MAP_MAKERS: Final = frozenset(
+    ("array-map", "hash-map", "conj", "into", "frequencies", "assoc", "dissoc", "merge", "select-keys", "zipmap", "empty")
+)
 
 
 def _refuse_pop(value: Any) -> Any:
