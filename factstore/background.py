@@ -11,8 +11,10 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from contextlib import suppress
 from threading import Event, Thread, current_thread
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from factstore.locks import CallLock
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("factstore")
 
-_LOOK_SECONDS: Final = 0.5  # how often the thread looks whether its connection is still there
+_LOOK_SECONDS: Final = 0.5  # how often the thread looks whether its connection is there, and who waits whether the thread is
 
 Outcome: TypeAlias = TxReport | BaseException
 Preparing: TypeAlias = Callable[["Snapshot", int], Any]
@@ -32,23 +34,27 @@ Preparing: TypeAlias = Callable[["Snapshot", int], Any]
 class Report(Future[TxReport]):
     """The future of a report. To wait for it where the waiting thread has the turn is an error: it would never come."""
 
-    turn: CallLock
+    background: Background
 
     def result(self, timeout: float | None = None) -> TxReport:
         """Return the report, or raise the error; see `concurrent.futures.Future`. Raises: TransactError(:db.error/transaction-open)."""
-        if self.turn.is_taken:
-            self._check_may_wait()
-        return super().result(timeout)
+        self._wait(timeout)
+        return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the error, None if there is a report. Raises: TransactError(:db.error/transaction-open)."""
-        if self.turn.is_taken:
-            self._check_may_wait()
-        return super().exception(timeout)
+        self._wait(timeout)
+        return super().exception(0)
 
-    def _check_may_wait(self) -> None:
-        if not self.done() and self.turn.is_mine:
-            raise self.turn.reentered()
+    def _wait(self, timeout: float | None) -> None:
+        deadline = None if timeout is None else monotonic() + timeout
+        while not self.done():
+            self.background.look_after()
+            left = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, deadline - monotonic())
+            if left <= 0:
+                return
+            with suppress(TimeoutError, CancelledError):
+                super().exception(left)
 
 
 class Request:
@@ -111,6 +117,14 @@ class Background:
             raise
         return request.future
 
+    def look_after(self) -> None:
+        """See to it that a future for which somebody waits will end. Raises: what `reentered` of the turn returns."""
+        if self._turn.is_mine:
+            raise self._turn.reentered()
+        if not (self._closing or self._is_alive):
+            self._start()  # the thread was ended by an exception at a moment in which nothing catches it
+            self._wake.set()
+
     @property
     def _is_alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
@@ -124,9 +138,9 @@ class Background:
 
     def _run(self) -> None:
         while not self._closing:
-            self._wake.wait(_LOOK_SECONDS)
-            self._wake.clear()
             try:
+                self._wake.wait(_LOOK_SECONDS)
+                self._wake.clear()
                 self.drain()
             except BaseException:
                 # The requests were told, or wait still: the thread must live on, whatever was raised in it.

@@ -138,7 +138,7 @@ class Committer(Newest):
 
     def _apply(self, preparation: Preparation, sent: Sent) -> TxReport:
         if self._waiting or not self._turn.enter_at_once():
-            return self._answer(Request(preparation, Future()), sent)
+            return self._answer(Request(preparation, self.future()), sent)
         try:
             if self._unsettled:
                 self._settle()
@@ -157,8 +157,7 @@ class Committer(Newest):
 
     def _answer(self, request: Request, sent: Sent) -> TxReport:
         """Leave a request to the background, and wait for its outcome."""
-        if self._turn.is_mine:
-            raise transaction_open()
+        self.check_outside()
         future = self._background.add(request)
         try:
             return future.result()
@@ -189,7 +188,7 @@ class Committer(Newest):
     def future(self) -> Report:
         """Return a future for the report of a commit."""
         future = Report()
-        future.turn = self._turn
+        future.background = self._background
         return future
 
     # -- blocks of several steps
@@ -224,8 +223,6 @@ class Committer(Newest):
 
     def close(self) -> None:
         """Commit all that is waiting, and let indexing finish."""
-        if self._turn.is_mine:
-            raise transaction_open()
         self._background.close()
         self._indexing.close()
 
@@ -384,6 +381,7 @@ class Committer(Newest):
         try:
             self._racing(lambda: self._commit_group(wanted))
         except Exception as error:
+            self.storage.release_turn()
             self._settle()
             for request in wanted:
                 self._conclude(request, error)

@@ -298,6 +298,7 @@ class Connection:
             point: t, a transaction's entity id, or an aware datetime.
         """
         self._check_open()
+        self._committer.check_outside()
         deadline = None if timeout is None else monotonic() + timeout
         db = self._committer.caught_up()
         while (reached := _reached(db, point)) is not None:
@@ -350,6 +351,7 @@ class Connection:
     def close(self) -> None:
         """Commit what is still waiting, tell listeners of it, and let go of the store; closing again does nothing."""
         if not self._closed:
+            self._committer.check_outside()
             self._closed = True
             try:
                 self._committer.close()

@@ -155,8 +155,9 @@ class TransactionBlock:
             before = self._committer.hold(self._hold)
             self._made = Transaction(before, self._said, self._committer.clock())
             return self._made
-        except BaseException:
+        except BaseException as error:
             self._end(self._hold)
+            self._committer.ended(error, [])
             raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

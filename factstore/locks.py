@@ -13,9 +13,11 @@ Law: at most one holder is at work; a lock whose holder has ended is taken by th
 
 from __future__ import annotations
 
+from _thread import LockType
+from collections.abc import Callable
 from sys import _current_frames, _getframe
 from threading import Lock, get_ident
-from time import monotonic
+from time import monotonic, sleep
 from types import FrameType
 from typing import Final, Protocol, TypeAlias
 
@@ -47,7 +49,7 @@ class CallLock:
     The call that enters must end when the block under the lock raises: catch the exception in a caller of it.
     """
 
-    __slots__ = ("_bell", "_holders", "_taking_over", "_waiting", "timeout")
+    __slots__ = ("_bell", "_freeing", "_holders", "_waiting", "timeout")
 
     def __init__(self, *, timeout: float | None = None) -> None:
         """Make a lock for which a caller waits up to `timeout` seconds; None: as long as it takes."""
@@ -56,7 +58,7 @@ class CallLock:
         self._bell = Lock()  # rung by who gives the lock back, to wake up one of those who wait
         self._bell.acquire()
         self._waiting: set[int] = set()  # threads
-        self._taking_over = Lock()
+        self._freeing: dict[None, FrameType] = {}  # the call that takes the lock from a holder, one at most
 
     def __enter__(self) -> None:
         mine = _getframe(1)
@@ -66,7 +68,7 @@ class CallLock:
     def __exit__(self, *_: object) -> None:
         self._holders.clear()
         if self._waiting:
-            self._ring()
+            _ring(self._bell)
 
     def enter_at_once(self) -> bool:
         """Take the lock for the calling frame if it is free, and tell whether it was; `leave` gives it back."""
@@ -77,7 +79,7 @@ class CallLock:
         """Give back a lock that the calling frame holds."""
         self._holders.clear()
         if self._waiting:
-            self._ring()
+            _ring(self._bell)
 
     def take(self, owner: Owner, *, timeout: float | None = None) -> bool:
         """Take the lock for an owner; return False if this thread holds it already.
@@ -96,7 +98,7 @@ class CallLock:
             self.leave()
         else:
             self._free(owner)  # another thread may be passing the block at this moment
-            self._ring()
+            _ring(self._bell)
 
     @property
     def is_taken(self) -> bool:
@@ -129,7 +131,7 @@ class CallLock:
         holder = self._holders.get(None)
         if holder is not None and not is_at_work(holder):
             self._free(holder)
-            self._ring()
+            _ring(self._bell)
 
     def reentered(self) -> Exception:
         """Return the error for a call that enters while its own thread holds the lock."""
@@ -167,17 +169,60 @@ class CallLock:
         finally:
             self._waiting.discard(me)
 
-    def _ring(self) -> None:
-        try:
-            self._bell.release()
-        except RuntimeError:
-            return  # it rings already
-
     def _free(self, holder: Owner) -> None:
         """Take the lock from a holder, unless somebody did so before."""
-        with self._taking_over:
-            if self._holders.get(None) is holder:
-                self._holders.clear()
+        mine = _getframe()
+        while (other := self._freeing.setdefault(None, mine)) is not mine:
+            if is_running(other):
+                sleep(0)  # it is about to end
+            else:
+                self._freeing.clear()
+        if self._holders.get(None) is holder:
+            self._holders.clear()
+        self._freeing.clear()
+
+
+class NestingLock(CallLock):
+    """A lock that a thread which has it may enter again."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        self.take(_getframe(1), timeout=self.timeout)
+
+    def __exit__(self, *_: object) -> None:
+        self.give(_getframe(1))
+
+
+class Bells:
+    """Threads of this process that wait for something to happen. Nobody can leave a lock taken: each has a bell of its own."""
+
+    __slots__ = ("_bells",)
+
+    def __init__(self) -> None:
+        self._bells: list[LockType] = []
+
+    @property
+    def anyone(self) -> bool:
+        """Whether anybody waits."""
+        return bool(self._bells)
+
+    def wait(self, has_happened: Callable[[], bool], timeout: float) -> None:
+        """Wait for a ring, up to `timeout` seconds, unless it has happened already."""
+        bell = Lock()
+        bell.acquire()
+        self._bells.append(bell)
+        try:
+            if not has_happened():
+                bell.acquire(timeout=timeout)
+        finally:
+            self._bells.remove(bell)
+
+    def ring(self) -> None:
+        """Wake up everybody who waits."""
+        for bell in tuple(self._bells):
+            if bell.locked():
+                _ring(bell)
 
 
 def is_at_work(holder: Owner) -> bool:
@@ -202,3 +247,10 @@ def _is_on_stack(frame: FrameType, newest: FrameType) -> bool:
     while running is not None and running is not frame:
         running = running.f_back
     return running is frame
+
+
+def _ring(bell: LockType) -> None:
+    try:
+        bell.release()
+    except RuntimeError:
+        return  # it rings already

@@ -190,6 +190,11 @@ class Newest:
         except (RuntimeError, MemoryError):
             logger.warning("indexing %s in the background could not be started", self.storage.description, exc_info=True)
 
+    def check_outside(self) -> None:
+        """Raise TransactError(:db.error/transaction-open) for a call that would wait for the transaction that it is made in."""
+        if self._turn.is_mine:
+            raise transaction_open()
+
     def alone(self, doing: str) -> Alone:
         """Return the turn of all processes, to be held by `with`, which gives the newest database."""
         return Alone(self, doing)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from threading import Lock
 from typing import Any
 
 from factstore.forks import watch
+from factstore.locks import CallLock
 
 
 class Cache:
@@ -19,12 +19,12 @@ class Cache:
         self.limit_bytes = limit_bytes
         self.bytes = 0
         self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-        self._lock = Lock()
+        self._lock = CallLock()
         watch(self)
 
     def _after_fork(self) -> None:
         """Have a lock that nobody holds."""
-        self._lock = Lock()
+        self._lock = CallLock()
 
     def get(self, key: Hashable) -> Any:
         """Return what is kept under a key; None when nothing is."""

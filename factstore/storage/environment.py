@@ -15,8 +15,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from threading import RLock
-from time import monotonic
+from threading import RLock, get_ident
+from time import monotonic, sleep
 from typing import Any, Final, Never, TypeAlias, TypeVar, TypeVarTuple
 from weakref import ref
 
@@ -41,6 +41,7 @@ Args = TypeVarTuple("Args")
 
 DEFAULT_MAP_SIZE: Final = 16 << 30  # of address space; the file takes what is written
 MAX_READERS: Final = 1024
+_LOOK_SECONDS: Final = 0.002  # how often a writer looks whether another thread has ended its interrupted transaction
 _NAME_SECONDS: Final = 0.05  # how often it is looked whether the path still leads to the file
 
 
@@ -112,6 +113,7 @@ class Environment:
     def _renew_locks(self) -> None:
         self._writing = CallLock()
         self._transaction: Callable[[], Txn | None] = _none
+        self._writer = 0  # the thread that began it
         self.gate = Gate()
 
     def _open(self, map_size: int) -> None:
@@ -161,7 +163,8 @@ class Environment:
             try:
                 with self._writing:
                     if self._transaction() is not None:
-                        self.end_left_over()
+                        self._end_left_over()
+                    self._writer = get_ident()
                     self._transaction = ref(txn := (env := self.env).begin(write=True))
                     try:
                         result = work(txn, *args)
@@ -181,24 +184,31 @@ class Environment:
             except lmdb.Error as error:
                 self._transaction = _none  # LMDB has ended it
                 raise self._failed(error, committing) from error
+            except BaseException:
+                if self._writer == get_ident():
+                    self._end_left_over()
+                raise
 
     def _abort(self, txn: Txn) -> None:
         # An abort waits for a moment in which no other thread reads, which under load may never come.
         with self.gate.shut():
             txn.abort()
 
-    def end_left_over(self) -> None:
-        """End a write transaction that an interrupted call left open. It lives on in the traceback, and LMDB waits for it."""
-        if (left := self._transaction()) is not None:
-            with suppress(lmdb.Error):  # it had ended
-                self._abort(left)
-            self._transaction = _none
+    def _end_left_over(self) -> None:
+        """End a write transaction that was interrupted: it lives on in the traceback, and LMDB lets no other thread end it."""
+        while (left := self._transaction()) is not None:
+            if self._writer == get_ident():
+                with suppress(lmdb.Error):  # it had ended
+                    self._abort(left)
+                self._transaction = _none
+            else:
+                del left
+                sleep(_LOOK_SECONDS)
 
     def release_turn(self) -> None:
-        """Give back what interrupted calls of this process left taken."""
-        if self._writing.has_left_over:
-            with self._writing:
-                self.end_left_over()
+        """Give back what an interrupted call of this thread has left taken."""
+        if self._writer == get_ident():
+            self._end_left_over()
         if self.turn is not None:
             self.turn.give_left_over()
 

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from socket import gethostname
 from sys import _getframe
-from threading import Condition, Lock
+from threading import Lock
 from time import monotonic
 from typing import Any, Final, Self
 
 from factstore.errors import NotAStore, StoreBusy
 from factstore.forks import FORKED, watch
-from factstore.locks import CallLock, Owner
+from factstore.locks import Bells, CallLock, Owner
 from factstore.storage.protocol import Record, Root
 from factstore.storage.refusals import check_found, check_head, check_same, check_txids, check_version, closed, read_only
 
@@ -60,9 +60,9 @@ class _Shelf:
         self.pid = os.getpid()
         self.handles = 0
         self.turn = _Turn()  # who holds it is alone
-        self.changed = Condition()
-        self.newest: tuple[list[tuple[int, bytes, bytes]], int] = ([], 0)  # (t, txid, body) …, and the version of the root: readers
-        self.waiters = 0  # take no lock, so what changes together is one value
+        self.changed = Bells()
+        # The records (t, txid, body), and the version of the root: readers take no lock, so what changes together is one value.
+        self.newest: tuple[list[tuple[int, bytes, bytes]], int] = ([], 0)
         self.t_of: dict[bytes, int] = {}
         self.blocks: dict[bytes, bytes] = {}
         self.roots: dict[int, Root] = {}
@@ -72,8 +72,7 @@ class _Shelf:
     def _after_fork(self) -> None:
         """Leave the locks to the parent, whose threads may have held them."""
         self.turn = _Turn()
-        self.changed = Condition()
-        self.waiters = 0
+        self.changed = Bells()
 
 
 _named: dict[str, _Shelf] = {}
@@ -158,9 +157,8 @@ class MemoryStorage:
         else:
             with self._hold(shelf):
                 head = self._append(shelf, records, expected_t)
-        if shelf.waiters:
-            with shelf.changed:
-                shelf.changed.notify_all()
+        if shelf.changed.anyone:
+            shelf.changed.ring()
         return head
 
     def _append(self, shelf: _Shelf, records: Sequence[tuple[bytes, bytes]], expected_t: int) -> int:
@@ -209,21 +207,15 @@ class MemoryStorage:
                 log.append((t, txid, bytes(body)))
                 shelf.t_of[txid] = t
             swapped = self._swap(shelf, log, root, version)
-        with shelf.changed:
-            shelf.changed.notify_all()
+        shelf.changed.ring()
         return swapped
 
     def wait(self, after_t: int, timeout: float) -> int:
         deadline = monotonic() + timeout
         shelf = self._shelf
-        with shelf.changed:
-            shelf.waiters += 1
-            try:
-                while self.head() <= after_t and (left := deadline - monotonic()) > 0:
-                    shelf.changed.wait(min(left, _LONGEST))
-                return self.head()
-            finally:
-                shelf.waiters -= 1
+        while (head := self.head()) <= after_t and (left := deadline - monotonic()) > 0:
+            shelf.changed.wait(lambda: self.head() > after_t, min(left, _LONGEST))
+        return head
 
     def _hold(self, shelf: _Shelf) -> _HeldTurn:
         return _HeldTurn(shelf.turn, None, self._busy_timeout)
@@ -310,5 +302,4 @@ class MemoryStorage:
             shelf.handles -= 1
             if not shelf.handles and shelf.name:
                 del _named[shelf.name]
-        with shelf.changed:
-            shelf.changed.notify_all()
+        shelf.changed.ring()

@@ -17,13 +17,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from socket import gethostname
 from sys import _getframe
-from threading import RLock
 from time import monotonic, time
 from types import FrameType
 from typing import Final, Self
 
 from factstore.errors import StoreBusy
-from factstore.locks import CallLock, Owner
+from factstore.locks import CallLock, NestingLock, Owner
 from factstore.storage import ranges
 from factstore.storage.refusals import closed
 from factstore.storage.wakeup import MEMORY, TURN_WORDS, wakeup
@@ -172,7 +171,7 @@ class Holds:
     def __init__(self, fd: int) -> None:
         self._fd: int | None = fd
         self._pid = os.getpid()
-        self._lock = RLock()  # reentrant: a finalizer may release while its own thread is in here
+        self._lock = NestingLock()  # a finalizer may release while its own thread is in here
         self._mine: Counter[int] = Counter()
 
     def take(self, version: int, check: Callable[[], None]) -> None:
@@ -207,7 +206,7 @@ class Holds:
     def abandon(self) -> None:
         """Forget the file; the holds of a forked child's parent are the parent's."""
         self._fd = None
-        self._lock = RLock()  # a thread of the parent may have had the old one
+        self._lock = NestingLock()  # a thread of the parent may have had the old one
 
 
 class Held:

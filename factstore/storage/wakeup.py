@@ -12,8 +12,9 @@ import ctypes
 import mmap
 import platform
 import sys
-from threading import Condition, Lock
 from typing import Final, Protocol
+
+from factstore.locks import Bells
 
 MEMORY: Final = 512  # bytes of the shared file; byte 0 is the flag of the writer's turn, peers.py has the rest
 # Where two words lie that a wake-up needs: whether anybody waits, and the word that changes.
@@ -76,7 +77,7 @@ class Polling:
     """A wake-up for the threads of this process; of other processes nothing is heard, so a wait is never long."""
 
     def __init__(self) -> None:
-        self._told = Condition(Lock())
+        self._bells = Bells()
         self._count = 0
 
     def seen(self) -> int:
@@ -85,14 +86,12 @@ class Polling:
 
     def wait(self, seen: int, timeout: float) -> None:
         """Sleep for a few milliseconds at most."""
-        with self._told:
-            self._told.wait_for(lambda: self._count != seen, min(timeout, _POLL))
+        self._bells.wait(lambda: self._count != seen, min(timeout, _POLL))
 
     def tell(self) -> None:
         """Wake up this process's threads."""
-        with self._told:
-            self._count += 1
-            self._told.notify_all()
+        self._count += 1
+        self._bells.ring()
 
 
 def wakeup(memory: mmap.mmap | None, words: tuple[int, int] = LOG_WORDS) -> Wakeup:
