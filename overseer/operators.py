@@ -48,7 +48,7 @@ def _number(ctx: click.Context, param: click.Parameter, text: str | None) -> int
         return queues.UNCHANGED
     if text == "none":
         return None
-    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+    if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text) > 0):
         raise click.BadParameter(f"{quoted(text)} is neither a whole number from 1 on nor none")
     return int(text)
 
