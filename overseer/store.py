@@ -14,9 +14,10 @@ from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from factstore import CasFailed, Keyword, StorageError, TransactError
+from factstore import CasFailed, FactStoreError, Interrupted, Keyword, StorageError, TransactError, UnknownOutcome
 from overseer import lookup, queues, txns
 from overseer.attempt import Job, holds, lost
+from overseer.crashes import apart, crash_outcome
 from overseer.errors import GraphError, is_busy
 from overseer.graph import Graph
 from overseer.job import (
@@ -39,7 +40,6 @@ from overseer.job import (
 )
 from overseer.leases import Standing, expired, new_token, standing_of
 from overseer.rates import pace
-from overseer.retry import CRASH_BACKOFF
 from overseer.schema import ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -126,11 +126,29 @@ class JobStore:
             suspect_from: crashes from which a job may run only beside no other, so that a further one is certainly its own; None: any.
             alone: whether the worker holds no other job, so that a suspect may be claimed.
             behind: begins other transactions of ours; called once, right before the claim, so that they share its write to the disk.
+        Raises: UnknownOutcome when an exception came after the claim was committed; `held` tells what is ours.
         """
+        made: list[TxReport] = []
+        try:
+            return self._claim(jobs, made, lease=lease, behind=behind, suspect_from=suspect_from, alone=alone)
+        except BaseException as error:
+            _raise_if_committed(error, made)
+            raise
+
+    def _claim(
+        self,
+        jobs: Sequence[int],
+        made: list[TxReport],
+        *,
+        lease: timedelta,
+        behind: Callable[[], Any] | None,
+        suspect_from: int | None,
+        alone: bool,
+    ) -> list[Job]:
         for _ in range(_RACES):
             db = self.conn.db()
             claimable = [about for about in lookup.attributes_of(db, jobs) if _is_claimable(about)]
-            known, limits = self._admitted(db, claimable if suspect_from is None else _apart(claimable, suspect_from, alone))
+            known, limits = self._admitted(db, claimable if suspect_from is None else apart(claimable, suspect_from, alone))
             if not known:
                 break
             leases = [self._lease(about, lease) for about in known]
@@ -139,9 +157,9 @@ class JobStore:
                 if behind is not None:
                     begin, behind = behind, None
                     begin()
-                    after = self.conn.transact_async(forms).result().db_after
+                    made.append(self.conn.transact_async(forms).result())
                 else:
-                    after = self.conn.transact(forms).db_after
+                    made.append(self.conn.transact(forms))
             except StorageError as error:
                 if not is_busy(error):
                     raise
@@ -153,6 +171,7 @@ class JobStore:
                     return [job for one in leases for job in self.claim([one.job], lease=lease)]
                 self._fail_unclaimable(leases[0], error)
                 return []
+            after = made[-1].db_after
             if limits:
                 self.paced_queues(after, self.conn.now())  # our own starts are of now
             return self._claimed(leases, known, after)
@@ -216,10 +235,15 @@ class JobStore:
         Attempts that bring no facts share one transaction. Those that do each have their own: their tempids are theirs alone,
         and what is wrong with the facts of one is no concern of the others. They share the write to the disk all the same.
         """
-        if len(outcomes) == 1:
-            error = self._settle_alone(*outcomes[0])
-            return [] if error is None else [(outcomes[0][0], error)]
-        return self.settled(self.settling(outcomes))
+        made: list[TxReport] = []
+        try:
+            if len(outcomes) != 1:
+                return self.settled(self.settling(outcomes))
+            rejection = self._settle_alone(*outcomes[0], made)
+            return [] if rejection is None else [(outcomes[0][0], rejection)]
+        except BaseException as error:
+            _raise_if_committed(error, made if len(outcomes) == 1 else None)
+            raise
 
     def settling(self, outcomes: Sequence[tuple[Lease, Outcome]]) -> Settling:
         """Begin to settle, and return at once; `settled` tells how it went."""
@@ -233,7 +257,7 @@ class JobStore:
         """Wait until what was begun is over, and return what was rejected."""
         rejected = [(lease, self._outcome_of(future, lease, outcome)) for lease, outcome, future in underway.others]
         if underway.together is not None and not self._is_won(underway.together):
-            rejected += [(lease, self._settle_alone(lease, outcome)) for lease, outcome in underway.plain]
+            rejected += [(lease, self._settle_alone(lease, outcome, [])) for lease, outcome in underway.plain]
         return [(lease, error) for lease, error in rejected if error is not None]
 
     def _is_won(self, future: Future[TxReport]) -> bool:
@@ -258,20 +282,20 @@ class JobStore:
                 return error
             if not isinstance(error, CasFailed) and not is_busy(error):
                 raise
-            return self._settle_alone(lease, outcome)  # the lease was lost, or a dependent moved: look again
+            return self._settle_alone(lease, outcome, [])  # the lease was lost, or a dependent moved: look again
         return None
 
     def _is_of_the_facts(self, error: Exception, lease: Lease, outcome: Outcome) -> bool:
         """Tell whether it is the handler's own facts that cannot be written: whatever is wrong with them, it is no fault of the store."""
         return bool(outcome.facts) and not isinstance(error, StorageError) and holds(self.conn.db(), lease)
 
-    def _settle_alone(self, lease: Lease, outcome: Outcome) -> Exception | None:
+    def _settle_alone(self, lease: Lease, outcome: Outcome, made: list[TxReport]) -> Exception | None:
         while True:
             db = self.conn.db()
             if not holds(db, lease):
                 return lost(lease, db)
             try:
-                self.conn.transact(self._settled(db, lease, outcome))
+                made.append(self.conn.transact(self._settled(db, lease, outcome)))
             except Exception as error:
                 if self._is_of_the_facts(error, lease, outcome):
                     return error
@@ -450,6 +474,16 @@ class JobStore:
         return txns.run_again(job, about.get(":job/status"), by=self.worker, forget=forget, revived=revived)
 
 
+def _raise_if_committed(error: BaseException, made: Sequence[TxReport] | None) -> None:
+    """Raise `UnknownOutcome` for an exception that came from outside after a commit; None: of which nobody knows whether it was made."""
+    if isinstance(error, FactStoreError | SystemExit | GeneratorExit) or (made is not None and not made):
+        return
+    kind = Interrupted if isinstance(error, KeyboardInterrupt) else UnknownOutcome
+    known = {"t": made[-1].t} if made else {}
+    text = f"the transaction was committed as t={made[-1].t}" if made else "the transactions may have been committed"
+    raise kind(":db.error/storage-unknown-outcome", f"{text}; then came {error!r}", **known) from error
+
+
 def _lease_of(job: int, about: Mapping[str, Any]) -> Lease:
     """Return the lease of a started job, by its attributes."""
     return Lease(job, *(about[f":job/{name}"] for name in ("id", "type", "attempt", "token", "worker")))
@@ -462,30 +496,3 @@ def _halves(leases: Sequence[Lease]) -> tuple[Sequence[Lease], Sequence[Lease]]:
 
 def _is_claimable(about: Mapping[str, Any]) -> bool:
     return about.get(":job/status") == UNSTARTED and ":job/id" in about and ":job/type" in about
-
-
-def suspect_from(max_crashes: int) -> int:
-    """Return the crashes from which a job runs only beside no other, for one more would fail it."""
-    return max(1, max_crashes - 1)
-
-
-def _apart(known: list[dict[str, Any]], crashes: int, alone: bool) -> list[dict[str, Any]]:
-    """Return the jobs that may run beside each other; or one suspect, where no other job is held."""
-    suspects = [about for about in known if about.get(CRASHES, 0) >= crashes]
-    if suspects and alone:
-        return suspects[:1]
-    return [about for about in known if about not in suspects] if suspects else known
-
-
-def crash_outcome(crashes: int, *, max_crashes: int, now: datetime, why: str, alone: bool = True) -> Outcome:
-    """Return what becomes of a job for which a worker, or a worker's process, died for the `crashes`th time.
-
-    Args:
-        alone: whether no other job ran there. Otherwise it may have been another one, and this one is not failed for it.
-    """
-    failure = {Keyword(":reason"): Reason.WORKER_DIED, Keyword(":message"): why, Keyword(":crashes"): crashes}
-    if crashes >= max_crashes and alone:
-        return Outcome(FAILED, reason=Reason.WORKER_DIED, failure=failure, counts=CRASHES)
-    # The first time is most likely a deploy or a lost machine, and nobody should wait for it; from then on the job is suspect.
-    pause = timedelta(seconds=CRASH_BACKOFF(crashes - 1)) if crashes > 1 else timedelta(0)
-    return Outcome(UNSTARTED, reason=Reason.LEASE_EXPIRED, failure=failure, run_at=now + pause, counts=CRASHES)

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 import factstore
 from overseer import lookup, obstacles
 from overseer.attempt import Job
+from overseer.crashes import suspect_from
 from overseer.cron import Cron
 from overseer.errors import ConfigError, OverseerError
 from overseer.events import Fatal, Listeners
@@ -37,7 +38,7 @@ from overseer.listeners import chosen
 from overseer.queues import allowance, next_start, problems
 from overseer.rates import stopwatch
 from overseer.ready import TAILED, ReadySet
-from overseer.store import JobStore, install, suspect_from
+from overseer.store import JobStore, install
 from overseer.worker.config import Config
 from overseer.worker.executor import Executor
 from overseer.worker.heartbeat import Heartbeat

@@ -24,13 +24,14 @@ from typing import Final
 
 from factstore import Keyword
 from overseer.attempt import Job
+from overseer.crashes import crash_outcome
 from overseer.errors import OverseerError
 from overseer.events import Claimed, Elsewhere, Started
 from overseer.handler import Handler, failure_info, retry_of, timeout_of
 from overseer.job import CRASHES, FAILED, FAILURES, FINISHED, UNSTARTED, Lease, Outcome, Reason, as_keyword, time_limit
 from overseer.queues import is_paused
 from overseer.retry import NEVER
-from overseer.store import JobStore, crash_outcome
+from overseer.store import JobStore
 from overseer.worker.announced import BeganBefore
 from overseer.worker.config import Config
 from overseer.worker.heartbeat import Heartbeat

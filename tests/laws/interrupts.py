@@ -11,8 +11,9 @@ from types import FrameType
 from typing import Any
 
 import factstore
+import overseer
 
-PACKAGE = str(Path(factstore.__file__).parent) + "/"
+PACKAGES = tuple(str(Path(package.__file__).parent) + "/" for package in (factstore, overseer))
 
 
 class Alarm(Exception):
@@ -27,7 +28,7 @@ RAISED: tuple[type[BaseException], ...] = (KeyboardInterrupt, Alarm, MemoryError
 
 
 class At:
-    """Raises an exception at the n-th line of our package that is run while it is in force."""
+    """Raises an exception at the n-th line of our packages that is run while it is in force."""
 
     def __init__(self, n: int, error: type[BaseException]) -> None:
         self.n = n
@@ -36,12 +37,12 @@ class At:
         self.where = ""  # where it was raised, "" if the call came to its end before
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> Any:
-        return self._line if frame.f_code.co_filename.startswith(PACKAGE) else None
+        return self._line if frame.f_code.co_filename.startswith(PACKAGES) else None
 
     def _line(self, frame: FrameType, event: str, arg: Any) -> Any:
         if event == "line" and not self.where:
             if self.lines == self.n:
-                self.where = f"{frame.f_code.co_filename.removeprefix(PACKAGE)}:{frame.f_lineno} {frame.f_code.co_name}"
+                self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {frame.f_code.co_name}"
                 raise self.error(self.where)
             self.lines += 1
         return self._line
