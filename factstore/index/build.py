@@ -100,7 +100,7 @@ def _merge_attribute(writer: Writer, entry: Entry, events: Rows, dtype: str, ord
     rows = entry.rows - left.size + live.size
     if forget:
         return entry._replace(rows=rows, ev=ev, ve=ve)
-    past = _past(left, ends_older, spans, dtype)
+    past = _past(left, ends_older, spans, dtype, order_key)
     if not past.rows.size:
         return entry._replace(rows=rows, ev=ev, ve=ve)
     past_ev = _merge_past(writer, entry.past_ev, past, BY_ENTITY, dtype, order_key)
@@ -108,12 +108,12 @@ def _merge_attribute(writer: Writer, entry: Entry, events: Rows, dtype: str, ord
     return Entry(rows, entry.past_rows + past.rows.size, ev, ve, past_ev, past_ve)
 
 
-def _past(left: Rows, ends: Rows, spans: Spans, dtype: str) -> Spans:
+def _past(left: Rows, ends: Rows, spans: Spans, dtype: str, order_key: OrderKey) -> Spans:
     """Return what has become past: the rows that left, which say when they began, and the spans within the events."""
     t1 = ends.t
     if left.size != ends.size:
         # A fact that was never there was retracted: nothing ends.
-        known = column.positions_of(ends, left, BY_ENTITY)
+        known = column.positions_of(ends, left, BY_ENTITY, order_key)
         t1 = ends.t[known]
     return Spans(column.concat([left, spans.rows], dtype), np.concatenate([t1, spans.t1]))
 

@@ -315,25 +315,35 @@ def without(rows: Rows, touched: Rows, order: str, order_key: OrderKey = None) -
 
 def positions_of(rows: Rows, wanted: Rows, order: str, order_key: OrderKey = None) -> Ints:
     """Return where each wanted fact stands among rows that hold a fact once; -1 where it does not. Both sorted in this order."""
-    if order != BY_ENTITY:
+    # Not `spread`: many rows share a value, or an entity, and looking at all of them for each of as many facts is their product.
+    if order == BY_ENTITY:
+        low, high = bounds(rows.e, wanted.e)
+        within, sought = rows.v, wanted.v
+    else:
         low, high = bounds(rows.v, wanted.v, order_key)
-        at = _bisect(rows.e, wanted.e, low, high)
-        there = at < high
-        there[there] = rows.e[at[there]] == wanted.e[there]
-        return np.where(there, at, -1)
-    at, which = spread(*bounds(rows.e, wanted.e))
-    hit = equal(rows.v[at], wanted.v[which])
-    found = np.full(wanted.size, -1, np.int64)
-    found[which[hit]] = at[hit]
-    return found
+        within, sought, order_key = rows.e, wanted.e, None
+    at = _bisect(within, sought, low, high, order_key)
+    there = at < high
+    there[there] = equal(within[at[there]], sought[there])
+    return np.where(there, at, -1)
 
 
-def _bisect(values: Ints, wanted: Ints, low: Ints, high: Ints) -> Ints:
-    """Return for each wanted number where it stands, or would, in its own sorted range [low, high) of the values."""
-    # Not `spread`: many rows share a value, and looking at all of them for each of as many facts is their product.
+def _bisect(values: Array, wanted: Array, low: Ints, high: Ints, order_key: OrderKey) -> Ints:
+    """Return for each wanted value where it stands, or would, in its own sorted range [low, high) of the values."""
     while (open_ := low < high).any():
         middle = (low + high) // 2
         less = open_.copy()
-        less[open_] = values[middle[open_]] < wanted[open_]
+        less[open_] = _less(values[middle[open_]], wanted[open_], order_key)
         low, high = np.where(less, middle + 1, low), np.where(open_ & ~less, middle, high)
     return low
+
+
+def _less(left: Array, right: Array, order_key: OrderKey) -> Array:
+    """Compare values one by one, as sorting orders them: NaN comes last."""
+    if order_key is not None:
+        pairs = zip(map(order_key, left), map(order_key, right), strict=True)
+        return np.fromiter((one < other for one, other in pairs), bool, len(left))
+    result: Array = np.asarray(left < right, dtype=bool)
+    if left.dtype == np.float64:
+        result |= np.isnan(right) & ~np.isnan(left)
+    return result
