@@ -32,6 +32,8 @@ def schema_of(index: Index) -> Schema:
     doc = [fact for fact in facts_of(view.by_entity(at.DOC), at.DOC) if schema.properties(fact[0])]
     names: list[Fact] = list(facts_of(view.cut(is_history=True)._rows(at.IDENT, Everything(BY_ENTITY)), at.IDENT))
     schema = schema.plus(doc)
-    for _, facts in groupby(sorted(names, key=lambda fact: fact[3]), key=lambda fact: fact[3]):
-        schema = schema.plus(list(facts))
-    return schema
+    return schema.plus(*(list(facts) for _, facts in groupby(sorted(names, key=_t), key=_t)))
+
+
+def _t(fact: Fact) -> int:
+    return fact[3]

@@ -7,9 +7,11 @@ It is never time-travelled: every view of a database reads with the newest schem
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, Final
+from itertools import chain
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from pyrsistent import PMap, pmap
 
@@ -148,6 +150,13 @@ class Attribute:
         return self.member_types or self.tuple_types or ((self.tuple_type,) if self.tuple_type else ())
 
 
+K = TypeVar("K")
+V = TypeVar("V")
+
+_Facts: TypeAlias = "PMap[int, Mapping[int, Any]]"  # the properties of each entity, never changed in place
+_NOTHING: Final[Mapping[int, Any]] = MappingProxyType({})
+
+
 class Schema:
     """All attributes and idents of a database; immutable. Build on `EMPTY` with `plus`."""
 
@@ -155,11 +164,12 @@ class Schema:
 
     def __init__(
         self,
-        facts: PMap[int, PMap[int, Any]],
+        facts: _Facts,
         idents: PMap[str, int],
         ident_of: PMap[int, Keyword],
         names: Names,
         by_key: dict[Any, Attribute],
+        kinds: Kinds,
     ) -> None:
         self._facts = facts
         self._idents = idents
@@ -167,14 +177,7 @@ class Schema:
         self._names = names
         # A plain dict, never written after this line: attributes are looked up for every form of every transaction.
         self._by_key = by_key
-        distinct = {id(attribute): attribute for attribute in by_key.values()}.values()
-        self.references = tuple(sorted({attribute.id for attribute in distinct if attribute.is_ref}))
-        self.stamps = tuple(sorted((attribute for attribute in distinct if attribute.stamp is not None), key=lambda found: found.id))
-        composites: dict[int, list[Attribute]] = {}
-        for attribute in distinct:
-            for member in attribute.members:
-                composites.setdefault(member, []).append(attribute)
-        self._composites = {a: tuple(found) for a, found in composites.items()}
+        self.references, self.stamps, self._composites = kinds
 
     def find(self, key: int | str) -> Attribute | None:
         """Return the attribute of this id or ident (an old ident too); None means: never declared."""
@@ -233,41 +236,95 @@ class Schema:
 
     def properties(self, eid: int) -> Mapping[int, Any]:
         """Return the system attributes asserted of an entity, by attribute id; many-valued ones as frozensets."""
-        return self._facts.get(eid, pmap())
+        return self._facts.get(eid, _NOTHING)
 
-    def plus(self, facts: Sequence[Fact]) -> Schema:
-        """Return the schema after these facts; this very object when none of them is about a system attribute."""
-        for fact in facts:
-            if fact[1] < FIRST_FREE_ID and fact[1] not in OF_TRANSACTIONS:
-                break
-        else:
+    def plus(self, *transactions: Sequence[Fact]) -> Schema:
+        """Return the schema after the facts of these transactions; this very object when none of them is about a system attribute."""
+        of_schema = [facts for facts in map(_system_facts, transactions) if facts]
+        if not of_schema:
             return self
-        system = [fact for fact in facts if fact[1] < FIRST_FREE_ID and fact[1] not in OF_TRANSACTIONS]
-        system.sort(key=lambda fact: fact[4])  # what is retracted goes before what replaces it
-        known, idents, ident_of = self._facts, self._idents, self._ident_of
-        for e, a, v, _, added in system:
-            known = known.set(e, _with_fact(known.get(e, pmap()), a, v, added))
+        changed = {fact[0] for facts in of_schema for fact in facts}
+        properties = {e: self._facts.get(e, _NOTHING) for e in changed}
+        named: dict[str, int] = {}
+        for e, a, v, _, added in chain.from_iterable(of_schema):
             if a == IDENT and added:
-                idents, ident_of = idents.set(v, e), ident_of.set(e, v)
-            elif a == IDENT and ident_of.get(e) == v:
-                ident_of = ident_of.remove(e)
-        names = self._names.plus(system)
-        changed = {fact[0] for fact in system}
+                named[v] = e
+            properties[e] = _with_fact(properties[e], a, v, added)
+        known, idents, names = _updated(self._facts, properties), _updated(self._idents, named), self._names.plus(of_schema)
+        ident_of = _updated(self._ident_of, {e: found[IDENT] for e, found in properties.items() if IDENT in found})
+        for e in [e for e, found in properties.items() if IDENT not in found and e in ident_of]:
+            ident_of = ident_of.remove(e)
         changed.update(composite.id for e in tuple(changed) for composite in self.composites_of(e))  # they show its ident
-        changed.update(names.composites_naming({fact[2] for fact in system if fact[1] == IDENT and fact[4]}))
-        return Schema(known, idents, ident_of, names, self._attributes_after(changed, known, idents, ident_of, names))
+        changed.update(names.composites_naming({v for _, a, v, _, added in chain.from_iterable(of_schema) if a == IDENT and added}))
+        # Only what changed is made again: there may be thousands of attributes, and tens of thousands of idents.
+        made = {e: _attribute(e, known, ident_of, names) for e in changed}
+        by_key = self._by_key_after(made, known, idents, names)
+        kinds = Kinds(self.references, self.stamps, self._composites)
+        if by_key is not self._by_key:
+            kinds = kinds.after([self._by_key[e] for e in made if e in self._by_key], [a for a in made.values() if a is not None])
+        return Schema(known, idents, ident_of, names, by_key, kinds)
 
-    def _attributes_after(
-        self, changed: set[int], known: PMap[int, PMap[int, Any]], idents: PMap[str, int], ident_of: PMap[int, Keyword], names: Names
+    def _by_key_after(
+        self, made: Mapping[int, Attribute | None], known: _Facts, idents: PMap[str, int], names: Names
     ) -> dict[Any, Attribute]:
-        by_id = {a.id: a for a in self._by_key.values() if a.id not in changed}
-        for eid in changed:
-            attribute = _attribute(eid, known, ident_of, names)
-            if attribute is not None:
-                by_id[eid] = attribute
-        by_key: dict[Any, Attribute] = dict(by_id)
-        by_key.update((name, by_id[eid]) for name, eid in idents.items() if eid in by_id)
+        """Return the attributes by id and by all their names where these have changed, None for what is none; maybe this very dict."""
+        entries: dict[Any, Attribute | None] = {}
+        for e, attribute in made.items():
+            entries[e] = attribute
+            given = [*names.former(e), known[e][IDENT]] if IDENT in known[e] else names.former(e)
+            entries.update((name, attribute) for name in given if idents.get(name) == e)
+        if not any(attribute is not None or key in self._by_key for key, attribute in entries.items()):
+            return self._by_key
+        by_key = self._by_key.copy()
+        for key, attribute in entries.items():
+            if attribute is None:
+                by_key.pop(key, None)
+            else:
+                by_key[key] = attribute
         return by_key
+
+
+class Kinds(NamedTuple):
+    """The few attributes of a schema that are asked for by what they are."""
+
+    references: tuple[int, ...] = ()  # ids, in order
+    stamps: tuple[Attribute, ...] = ()  # in order of id
+    composites: Mapping[int, tuple[Attribute, ...]] = MappingProxyType({})  # by member
+
+    def after(self, before: Sequence[Attribute], now: Sequence[Attribute]) -> Kinds:
+        """Return the same where some attributes have taken the place of others."""
+        references, stamps, composites = self
+        gone = {attribute.id for attribute in before}
+        if any(attribute.is_ref for attribute in (*before, *now)):
+            references = tuple(sorted({*references} - gone | {attribute.id for attribute in now if attribute.is_ref}))
+        if any(attribute.stamp is not None for attribute in (*before, *now)):
+            kept = [attribute for attribute in stamps if attribute.id not in gone]
+            stamps = tuple(sorted([*kept, *(a for a in now if a.stamp is not None)], key=lambda attribute: attribute.id))
+        members = {member for attribute in (*before, *now) for member in attribute.members}
+        if members:
+            kept_of = {m: [c for c in composites.get(m, ()) if c.id not in gone] for m in members}
+            made_of = {m: [c for c in now if m in c.members] for m in members}
+            composites = {**composites, **{m: (*kept_of[m], *made_of[m]) for m in members}}
+        return Kinds(references, stamps, composites)
+
+
+def _updated(before: PMap[K, V], changes: Mapping[K, V]) -> PMap[K, V]:
+    """Return a map with these entries; quicker than `update`, which looks each key up three times."""
+    evolver = before.evolver()
+    for key, value in changes.items():
+        evolver[key] = value
+    return evolver.persistent()
+
+
+def _system_facts(facts: Sequence[Fact]) -> list[Fact]:
+    """Return the facts about the schema, what is retracted before what replaces it."""
+    for fact in facts:
+        if fact[1] < FIRST_FREE_ID and fact[1] not in OF_TRANSACTIONS:
+            break
+    else:
+        return []
+    system = [fact for fact in facts if fact[1] < FIRST_FREE_ID and fact[1] not in OF_TRANSACTIONS]
+    return sorted(system, key=lambda fact: fact[4])
 
 
 class Names:
@@ -277,25 +334,43 @@ class Names:
     then; where none had it yet, the first that got it.
     """
 
-    __slots__ = ("_given", "_said")
+    __slots__ = ("_former", "_given", "_naming", "_said")
 
-    def __init__(self, given: PMap[str, tuple[tuple[int, int], ...]], said: PMap[tuple[int, int, Any], int]) -> None:
+    def __init__(
+        self,
+        given: PMap[str, tuple[tuple[int, int], ...]],
+        said: PMap[tuple[int, int, Any], int],
+        former: PMap[int, tuple[str, ...]],
+        naming: PMap[str, tuple[int, ...]],
+    ) -> None:
         self._given = given  # name → when it was given, and to which entity, in order of t
         self._said = said  # (e, a, v) of a fact that names others → its t
+        self._former = former  # entity → the names that were taken from it
+        self._naming = naming  # name → the composite tuples that have it among those of their members
 
-    def plus(self, facts: Sequence[Fact]) -> Names:
-        """Return the names after these facts."""
-        given, said = self._given, self._said
-        for e, a, v, t, added in facts:
+    def plus(self, transactions: Iterable[Sequence[Fact]]) -> Names:
+        """Return the names after the facts of these transactions."""
+        given: dict[str, tuple[tuple[int, int], ...]] = {}
+        said, former, naming = self._said, self._former, self._naming
+        for e, a, v, t, added in chain.from_iterable(transactions):
             if a == IDENT and added:
-                given = given.set(v, tuple(sorted({*given.get(v, ()), (t, e)})))
+                earlier = given.get(v) or self._given.get(v)
+                given[v] = tuple(sorted({*earlier, (t, e)})) if earlier else ((t, e),)
+            elif a == IDENT:
+                former = former.set(e, (*former.get(e, ()), v))
             elif a in _NAMING:
                 said = said.set((e, a, v), t) if added else said.discard((e, a, v))
-        return Names(given, said)
+                for name in v if a == TUPLE_ATTRS and added else ():
+                    naming = naming.set(name, (*naming.get(name, ()), e))
+        return Names(_updated(self._given, given), said, former, naming)
 
-    def composites_naming(self, given: Set[Any]) -> list[int]:
+    def former(self, e: int) -> tuple[str, ...]:
+        """Return the names that were taken from an entity."""
+        return self._former.get(e, ())
+
+    def composites_naming(self, given: Set[Any]) -> set[int]:
         """Return the composite tuples that have any of these names among those of their members."""
-        return [e for e, a, v in self._said if a == TUPLE_ATTRS and not given.isdisjoint(v)] if given else []
+        return {e for name in given for e in self._naming.get(name, ())}
 
     def meant(self, e: int, a: int, v: Any, name: str | None = None) -> int | None:
         """Return the entity that a fact names by its value, or by `name`, a part of it; None when no entity ever had that name."""
@@ -308,11 +383,11 @@ class Names:
 _NAMING: Final = frozenset({TUPLE_ATTRS, ENTITY_ATTRS})
 
 
-def _with_fact(properties: PMap[int, Any], a: int, v: Any, added: bool) -> PMap[int, Any]:
+def _with_fact(properties: Mapping[int, Any], a: int, v: Any, added: bool) -> Mapping[int, Any]:
     if a in _MANY_VALUED:
         values = properties.get(a, frozenset())
-        return properties.set(a, values | {v} if added else values - {v})
-    return properties.set(a, v) if added else properties.discard(a)
+        return {**properties, a: values | {v} if added else values - {v}}
+    return {**properties, a: v} if added else {key: value for key, value in properties.items() if key != a}
 
 
 def _attribute(eid: int, known: Mapping[int, Mapping[int, Any]], ident_of: Mapping[int, Keyword], names: Names) -> Attribute | None:
@@ -347,4 +422,4 @@ def _attribute(eid: int, known: Mapping[int, Mapping[int, Any]], ident_of: Mappi
     )
 
 
-EMPTY: Final = Schema(pmap(), pmap(), pmap(), Names(pmap(), pmap()), {})
+EMPTY: Final = Schema(pmap(), pmap(), pmap(), Names(pmap(), pmap(), pmap(), pmap()), {}, Kinds())

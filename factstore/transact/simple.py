@@ -66,7 +66,7 @@ def prepare_simple(before: Snapshot, tx_data: Any, now: int) -> Simple | None:
     return None if n is None else (facts, tempids, n, instant)
 
 
-def _write(before: Snapshot, plain: dict[str, _Plain], form: list[Any], t: int, facts: list[Fact]) -> tuple[int, int] | None:
+def _write(before: Snapshot, plain: PlainAttributes, form: list[Any], t: int, facts: list[Fact]) -> tuple[int, int] | None:
     """Do one `[":db/add", e, a, v]` or `[":db/cas", e, a, old, new]` of a known entity and a plain attribute, and return which two.
 
     None when it is anything else, and when the comparison fails.
@@ -77,7 +77,7 @@ def _write(before: Snapshot, plain: dict[str, _Plain], form: list[Any], t: int, 
         _, e, key, expected, v = form
     else:
         return None
-    known = plain.get(key) if isinstance(key, str) else None
+    known = plain[key] if isinstance(key, str) else None
     if known is None or type(e) is not int or not USER_BASE <= e < USER_BASE + before.next_n or known.of_maps:
         return None
     a, kind, checks, *_ = known
@@ -99,7 +99,7 @@ def _write(before: Snapshot, plain: dict[str, _Plain], form: list[Any], t: int, 
 
 def _writes(
     before: Snapshot,
-    plain: dict[str, _Plain],
+    plain: PlainAttributes,
     forms: list[Any],
     times: tuple[int, int],  # instant and clock
     facts: list[Fact],
@@ -196,7 +196,7 @@ def _may_be_referred_to(before: Snapshot, e: int) -> bool:
 
 
 def _maps(
-    before: Snapshot, plain: dict[str, _Plain], forms: list[Any], t: int, facts: list[Fact], tempids: dict[str | int, int]
+    before: Snapshot, plain: PlainAttributes, forms: list[Any], t: int, facts: list[Fact], tempids: dict[str | int, int]
 ) -> int | None:
     """Make an entity of each map; return the next n, or None when one of them is more than that."""
     n = before.next_n
@@ -207,7 +207,7 @@ def _maps(
         e = USER_BASE | n
         n += 1
         for key, v in form.items():
-            known = plain.get(key)
+            known = plain[key]
             if known is None:
                 if key != ":db/id" or type(v) is not str or v in tempids or v[:1] in ":" or v.startswith("datomic"):
                     return None
@@ -253,19 +253,38 @@ def _is_held(before: Snapshot, a: int, v: Any) -> bool:
     return bool(before.index.holders_of(a, v, None))
 
 
-_plain_of: dict[Schema, dict[str, _Plain]] = {}
+class PlainAttributes(dict[str, "_Plain | None"]):
+    """The attributes of a schema that the short cut handles, by their present ident; each is looked at when first asked for.
+
+    A schema may have thousands, and each declaration makes another schema.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__({":db/id": None})
+        self._schema = schema
+
+    def __missing__(self, key: str) -> _Plain | None:
+        """Look at an attribute, and remember it."""
+        schema = self._schema
+        attribute = schema.find(key) if isinstance(key, str) else None
+        # Where entities are stamped no transaction is that simple.
+        if attribute is None or schema.stamps:
+            return None
+        plain = self[key] = _plain(attribute) if attribute.ident == key and _is_plain(schema, attribute) else None
+        return plain
 
 
-def plain_attributes(schema: Schema) -> dict[str, _Plain]:
+_plain_of: dict[Schema, PlainAttributes] = {}
+
+
+def plain_attributes(schema: Schema) -> PlainAttributes:
     """Return the attributes of a schema that the short cut handles, by their present ident."""
     found = _plain_of.get(schema)
     if found is None:
         # The newest schema of each store is asked for again and again, older ones never: keep few.
         if len(_plain_of) > 8:
             _plain_of.clear()
-        # Where entities are stamped no transaction is that simple.
-        attributes = () if schema.stamps else schema.attributes
-        found = _plain_of[schema] = {a.ident: _plain(a) for a in attributes if _is_plain(schema, a)}
+        found = _plain_of[schema] = PlainAttributes(schema)
     return found
 
 
