@@ -164,6 +164,27 @@ class Index:
         directory = self.blocks.directory(entry.ev)
         return self._one(directory, directory.fences[0], 0, e, None)
 
+    def holds(self, a: int, e: int, v: Any, order_key: OrderKey) -> bool:
+        """Tell whether an entity has a value, after a look at one block, however many values it has."""
+        entry = self.entries.get(a)
+        if entry is None or not entry.rows:
+            return False
+        directory = self.blocks.directory(entry.ev)
+        es, vs = directory.fences
+        wanted = v if order_key is None else order_key(v)
+        # The block before the first one that begins with the entity may end with it.
+        low, high = bisect_left(es, e), bisect_right(es, e)
+        at = bisect_right(vs, wanted, low, high, key=order_key) - 1
+        if at < 0:
+            return False
+        keys, values = self.blocks.block(directory.names[at])[:2]
+        low, high = int(keys.searchsorted(e)), int(keys.searchsorted(e, "right"))
+        if values.dtype == object:
+            at = bisect_left(values, wanted, low, high, key=order_key)
+        else:
+            at = low + int(values[low:high].searchsorted(v))
+        return at < high and bool(values.item(at) == v)
+
     def holders_of(self, a: int, v: Any, order_key: OrderKey) -> list[tuple[int, int]]:
         """Return the entities that have a value, each with its t."""
         entry = self.entries.get(a)

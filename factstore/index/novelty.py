@@ -28,7 +28,7 @@ _FEW: Final = 64  # events that are sooner counted one by one than by making sor
 class Strand:
     """The novelty of one attribute."""
 
-    __slots__ = ("_by_e", "_by_v", "_in_by_e", "_in_by_v", "_now", "_runs", "facts", "loaded")
+    __slots__ = ("_by_e", "_by_fact", "_by_v", "_in_by_e", "_in_by_fact", "_in_by_v", "_now", "_runs", "facts", "loaded")
 
     def __init__(self) -> None:
         self.facts: list[Fact] = []
@@ -37,6 +37,8 @@ class Strand:
         self._by_v: dict[Any, Chain] = {}
         self._in_by_e = 0
         self._in_by_v = 0
+        self._by_fact: dict[tuple[int, Any], Chain] = {}  # made only where entities have many values
+        self._in_by_fact = 0
         self._now: dict[Any, tuple[Chain, dict[int, Fact], set[int]]] = {}  # value → the events seen, who has it, who has it no more
         self._runs: tuple[int, tuple[Run, ...]] = (0, ())  # how many facts are in them; both change in one step
 
@@ -63,6 +65,37 @@ class Strand:
                 self._in_by_v = _UNSURE
                 self._in_by_v = _extend(chains, self.facts, start, 2)
         return chains.get(v)
+
+    def newest_of(self, e: int, v: Any, upto: int) -> Fact | None:
+        """Return the newest event up to a t that says of an entity whether it has a value; of what did not come in bulk.
+
+        It costs the same however many values the entity has, and however many entities the value.
+        """
+        count, chain = 0, self.of_entity(e)
+        while chain is not None and count < _FEW:
+            if chain[0][2] == v and chain[0][3] <= upto:
+                return chain[0]
+            count, chain = count + 1, chain[1]
+        if chain is not None:
+            chain = self._of_fact(e, v)
+            while chain is not None and chain[0][3] > upto:
+                chain = chain[1]
+        return None if chain is None else chain[0]
+
+    def _of_fact(self, e: int, v: Any) -> Chain:
+        """Return the events of one entity and one value, newest first."""
+        chains = self._by_fact
+        if self._in_by_fact != len(self.facts):
+            with _catch_up:
+                if self._in_by_fact == _UNSURE:
+                    self._by_fact, self._in_by_fact = {}, 0
+                chains, start = self._by_fact, self._in_by_fact
+                self._in_by_fact = _UNSURE
+                end = len(self.facts)
+                for fact in self.facts[start:end]:
+                    chains[fact[0], fact[2]] = (fact, chains.get((fact[0], fact[2])))
+                self._in_by_fact = end
+        return chains.get((e, v))
 
     def has_many_with(self, v: Any) -> bool:
         """Return whether so many events have a value that what they come to is better kept than found anew: a status, a flag."""
@@ -154,6 +187,8 @@ class Strand:
                 self._by_e, self._in_by_e = {}, 0
             if self._in_by_v > end:
                 self._by_v, self._in_by_v, self._now = {}, 0, {}
+            if self._in_by_fact > end:
+                self._by_fact, self._in_by_fact = {}, 0
             if self._runs[0] > end:
                 self._runs = (0, ())
 

@@ -76,6 +76,14 @@ class Run:
         chosen = column.range_of(self.by_value.v, Range(v, v), self._order_key)
         return int(chosen.stop - chosen.start)
 
+    def holds(self, e: int, v: Stored, upto: int) -> bool:
+        """Tell whether a run of assertions, each fact once, has this one, of a t up to this one."""
+        rows = self.by_entity
+        none = np.zeros(1, np.int64)
+        wanted = Rows(none + e, column.array_of([v], "O" if rows.v.dtype == object else rows.v.dtype.str), none)
+        at = int(column.positions_of(rows, wanted, BY_ENTITY, self._order_key)[0])
+        return at >= 0 and int(rows.t[at]) <= upto
+
     def events(self, region: Region) -> Rows:
         """Return the events that lie in a region."""
         rows = self.by_entity if region.order == BY_ENTITY else self.by_value

@@ -113,6 +113,23 @@ class View:
         glance = self._glances.get(a)
         return partial(self.values_of, a=a) if glance is None else glance.values_of
 
+    def holds(self, e: int, a: int, v: Stored) -> bool:
+        """Tell whether an entity has a value of an attribute; what that costs does not depend on how many values it has."""
+        if not self._sees_index_as_is or self.after >= 0 or self.keep is not None:
+            return v in self.values_of(e, a)
+        for layer in reversed(self.layers):
+            strand = layer.novelty.strands.get(a)
+            if strand is None:
+                continue
+            upto = min(layer.upto, self.upto)
+            event = strand.newest_of(e, v, upto)
+            if event is not None:
+                return event[4]
+            # What comes in bulk is of new entities, so that every other event of the layer is newer.
+            if any(run.holds(e, v, upto) for run in strand.loaded):
+                return True
+        return self.index.may_hold(e, a) and self.index.holds(a, e, v, self._order_key(a))
+
     def holders_of(self, a: int, v: Stored) -> tuple[int, ...]:
         """Return the entities that have a value of an attribute."""
         return tuple(fact[0] for fact in self.facts_with(a, v) if fact[4])

@@ -26,7 +26,7 @@ _UNTOUCHED: Final = object()
 class _Datoms:
     """The facts of one transaction in the making."""
 
-    __slots__ = ("claims", "facts", "fresh", "gone", "retracted", "t", "uniques", "values_of")
+    __slots__ = ("claims", "facts", "fresh", "gone", "holds", "retracted", "t", "uniques", "values_of")
 
     def __init__(self, claims: Claims, asserted: Sequence[Claim], fresh: frozenset[int], instant: int) -> None:
         self.claims = claims
@@ -37,19 +37,20 @@ class _Datoms:
         self.gone: set[Key] = set()
         self.retracted: dict[Key, Place] = {}  # what is named in a retraction, whether it was there or not
         self.values_of: Callable[[int, int], tuple[Stored, ...]] = known_values(claims.db, asserted, claims.first_fresh)
+        self.holds = claims.db.view.holds  # for attributes of many values, of which one is all that matters
 
     def retract(self, retracted: Sequence[Claim], doomed: Sequence[tuple[int, Place]], asserted: Sequence[Claim]) -> None:
         """Retract what was named, as far as it is there."""
+        stated = _by_subject(asserted) if any(v is REST for _, _, v, _ in retracted) else {}
         for claim in retracted:
             e, attribute, v, place = claim
             a = attribute.id
             if v is REST:
-                self._retract_rest(claim, asserted)
+                self._retract_rest(claim, stated.get((e, a), ()))
                 continue
-            known = self.values_of(e, a)
-            for value in known if v is ALL else (v,):
+            for value in self.values_of(e, a) if v is ALL else (v,):
                 self.retracted[e, a, value] = place
-                if value in known:
+                if v is ALL or (self.holds(e, a, v) if attribute.many else v in self.values_of(e, a)):
                     self._remove(e, a, value)
                     self._guard(e, a, place)
         for e, place in doomed:
@@ -60,11 +61,10 @@ class _Datoms:
                     self._remove(about, a, v)
                     self._guard(about, a, place)
 
-    def _retract_rest(self, claim: Claim, asserted: Sequence[Claim]) -> None:
-        """Retract what is not among the values that were given as all there are."""
+    def _retract_rest(self, claim: Claim, stated: Sequence[Claim]) -> None:
+        """Retract what is not among the values that were given as all there are; `stated` is what is asserted of the same."""
         e, attribute, _, place = claim
         steps, a = steps_of(place), attribute.id
-        stated = [other for other in asserted if other[0] == e and other[1] is attribute]
         own = {other[2] for other in stated if steps_of(other[3])[: len(steps)] == steps}
         for other in stated:
             if other[2] not in own:
@@ -105,7 +105,7 @@ class _Datoms:
     def assert_(self, asserted: Sequence[Claim]) -> None:
         """Assert what was claimed and is not known already, and retract what that replaces."""
         first_fresh, fresh, t, retracted = self.claims.first_fresh, self.fresh, self.t, self.retracted
-        values_of, add, gone, uniques = self.values_of, self.facts.append, self.gone, self.uniques
+        values_of, holds, add, gone, uniques = self.values_of, self.holds, self.facts.append, self.gone, self.uniques
         seen: dict[tuple[Any, ...], Claim] = {}
         claim_of = seen.setdefault
         for claim in asserted:
@@ -119,7 +119,10 @@ class _Datoms:
             if retracted and (e, a, v) in retracted:
                 self._both_ways(claim)
                 continue
-            if e < first_fresh and e not in fresh:
+            if many and not attribute.insert_only:
+                if e < first_fresh and e not in fresh and holds(e, a, v):
+                    continue
+            elif e < first_fresh and e not in fresh:
                 known = values_of(e, a)
                 if known and attribute.insert_only:
                     self._inserted_before(claim, known[0])
@@ -242,6 +245,14 @@ class _Datoms:
     def _before(self, e: int, attribute: Attribute) -> str:
         facts = [] if attribute.many else self.claims.db.view.facts_of(e, attribute.id)
         return "".join(f"; it was {quoted(attribute.load(v))} since t={t}" for _, _, v, t, _ in facts)
+
+
+def _by_subject(asserted: Sequence[Claim]) -> dict[tuple[int, int], list[Claim]]:
+    """Return the claims by entity and attribute."""
+    stated: dict[tuple[int, int], list[Claim]] = {}
+    for claim in asserted:
+        stated.setdefault((claim[0], claim[1].id), []).append(claim)
+    return stated
 
 
 def datoms(claims: Claims, settled: Settled, fresh: frozenset[int], instant: int) -> Changes:

@@ -21,7 +21,7 @@ def known_values(db: Database, asserted: Sequence[Claim], first_fresh: int) -> V
         return db.view.values_of
     wanted: dict[int, set[int]] = {}
     for e, attribute, _, _ in asserted:
-        if e < first_fresh:
+        if e < first_fresh and not attribute.many:
             wanted.setdefault(attribute.id, set()).add(e)
     known: dict[tuple[int, int], tuple[Stored, ...]] = {}
     for a, es in wanted.items():

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import factstore
-from factstore.index import block, column, scan
+from factstore.index import block, column, novelty, scan
 from factstore.index.build import build
 from factstore.index.cache import Cache
 from factstore.index.directory import Blocks, Index
@@ -92,6 +92,11 @@ def views(log, index_after):
     return View(index, (Layer(novelty, len(log)),), SCHEMA_5, cache, len(log))
 
 
+def log_facts(log):
+    """Every fact that a log says anything of."""
+    return [fact for facts in log for fact in facts]
+
+
 def naive(log, upto, after, history):
     facts = [fact for transaction in log for fact in transaction if fact[3] <= upto]
     if not history:
@@ -111,6 +116,7 @@ def facts_in(rows, a):
 @pytest.fixture(autouse=True, params=[3, 8192])
 def rows_in_a_block(request, monkeypatch):
     monkeypatch.setattr(block.split, "__defaults__", (request.param,))
+    monkeypatch.setattr(novelty, "_FEW", min(request.param, 64))  # events of one entity or value from which on others ways are taken
 
 
 @given(histories(), st.data())
@@ -134,6 +140,8 @@ def test_a_view_answers_like_a_list_of_facts(case, data):
             assert sorted((f for f in mine if f[0] == e), key=repr) == sorted(view.facts_of(e, a), key=repr)
             if not history:
                 assert sorted((f[2] for f in mine if f[0] == e), key=repr) == sorted(view.values_of(e, a), key=repr)
+        for e, v in {f[::2][:2] for f in log_facts(log) if f[1] == a}:
+            assert history or view.holds(e, a, v) == any(f[0] == e and f[2] == v for f in mine)
         for v in {f[2] for f in mine}:
             assert sorted(f for f in mine if f[2] == v) == sorted(view.facts_with(a, v))
             assert view.count_with(a, v) >= len([f for f in mine if f[2] == v])
@@ -188,6 +196,35 @@ def test_speculation_on_top_answers_like_a_longer_log(case, at_t):
     for a in VALUES:
         mine = sorted((f for f in expected if f[1] == a), key=lambda f: (f[0], order_key(f[2])))
         assert mine == facts_in(view.by_entity(a), a)
+        for e, v in {f[::2][:2] for f in log_facts(log) if f[1] == a}:
+            assert view.holds(e, a, v) == any(f[0] == e and f[2] == v for f in mine)
+
+
+KINDS = {
+    "long": (st.integers(-2, 2) | st.sampled_from([-(1 << 63), (1 << 63) - 1]), "i8", None),
+    "double": (st.sampled_from([0.0, 1.5, -2.0, float("inf"), float("-inf"), float("nan")]), "f8", None),
+    "boolean": (st.booleans(), "?", None),
+    "string": (st.sampled_from(["", "a", "b", "ü"]), "O", None),
+    "tuple": (st.tuples(st.none() | st.integers(0, 2), st.none() | st.integers(0, 2)), "O", order_key),
+}
+
+
+@pytest.mark.parametrize("order", [column.BY_ENTITY, column.BY_VALUE])
+@pytest.mark.parametrize("kind", KINDS)
+@given(st.data())
+def test_facts_are_where_positions_says_they_are(kind, order, data):
+    values, dtype, key = KINDS[kind]
+    facts = st.lists(st.tuples(st.integers(0, 3), values), unique_by=repr, max_size=20)
+
+    def rows_of(drawn):
+        e, v = column.ints(e for e, _ in drawn), column.array_of([v for _, v in drawn], dtype)
+        return column.sort(column.Rows(e, v, e), order, key)
+
+    rows, wanted = rows_of(data.draw(facts)), rows_of(data.draw(facts))
+    there = [repr(fact) for fact in zip(rows.e.tolist(), rows.v.tolist(), strict=True)]
+    sought = [repr(fact) for fact in zip(wanted.e.tolist(), wanted.v.tolist(), strict=True)]
+    expected = [there.index(fact) if fact in there else -1 for fact in sought]
+    assert column.positions_of(rows, wanted, order, key).tolist() == expected
 
 
 COLUMNS = st.one_of(
