@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import AbstractContextManager, nullcontext
-from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from factstore import log
@@ -354,14 +353,14 @@ class Committer(Newest):
         """Commit what waits in the background's queue; what has an outcome then moves to the other queue."""
         try:
             with self._turn:
-                group = list(islice(waiting, MAX_GROUP))
+                group = _first(waiting)
                 self._commit_requests(group)
                 _move(waiting, answered)
         except BaseException as error:
             self._turn.give_left_over()
             self.storage.release_turn()
             with self._turn:
-                for request in list(islice(waiting, MAX_GROUP)):
+                for request in _first(waiting):
                     self._conclude(request, error)
                 _move(waiting, answered)
             if not isinstance(error, Exception):
@@ -469,6 +468,11 @@ class Committer(Newest):
             kind = Interrupted if isinstance(error, KeyboardInterrupt) else UnknownOutcome
             text = f"the transaction was committed as t={t}; its report was lost to {error!r}, which came after that"
             raise kind(":db.error/storage-unknown-outcome", text, t=t, txids=[txid for txid, _ in sent]) from error
+
+
+def _first(waiting: deque[Request]) -> list[Request]:
+    # By position: other threads add to the queue meanwhile, which an iterator does not bear.
+    return [waiting[i] for i in range(min(len(waiting), MAX_GROUP))]
 
 
 def _move(waiting: deque[Request], answered: deque[Request]) -> None:

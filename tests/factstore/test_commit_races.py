@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
 from queue import SimpleQueue
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -179,3 +183,30 @@ def test_a_large_transaction_takes_the_writers_turn_before_it_is_prepared(tmp_pa
             conn.transact([["races-test/held"], *({":n": n} for n in range(count))])
         assert [0, 1] == [flag and 1 for flag in dict.fromkeys(held)]
         assert 10_010 == len(list(other.db().datoms("aevt", ":n")))
+
+
+def test_transactions_that_come_at_any_step_of_a_commit_in_the_background_are_committed(two: tuple[Connection, Connection]) -> None:
+    conn = two[0]
+    numbered, futures = count(1), dict[int, Future[factstore.TxReport]]()
+    with ThreadPoolExecutor(1) as others:
+
+        def add() -> None:
+            number = next(numbered)
+            futures[number] = others.submit(conn.transact_async, [{":a/n": number}]).result(10)
+
+        def at_every_step(frame: FrameType, event: str, _: object) -> Any:
+            if frame.f_code.co_name in ("_commit_waiting", "_first", "_move"):
+                frame.f_trace_opcodes = True
+                if event == "opcode" and len(futures) < 300:
+                    add()
+                return at_every_step
+            return None
+
+        threading.settrace(at_every_step)  # for threads that are yet to start, such as the one that commits
+        try:
+            add()
+            futures[1].result(10)
+        finally:
+            threading.settrace(None)  # type: ignore[arg-type]
+        reports = {number: futures[number].result(10) for number in range(1, 200)}
+    assert [*reports] == [report.tx_data[1].v for report in reports.values()]
