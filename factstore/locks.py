@@ -75,6 +75,11 @@ class CallLock:
         mine = _getframe(1)
         return self._holders.setdefault(None, mine) is mine
 
+    def enter(self) -> None:
+        """Take the lock for the calling frame, as `with` does; `leave` gives it back."""
+        if not self.take(_getframe(1), timeout=self.timeout):
+            raise self.reentered()
+
     def leave(self) -> None:
         """Give back a lock that the calling frame holds."""
         self._holders.clear()

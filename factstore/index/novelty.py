@@ -46,24 +46,32 @@ class Strand:
         """Return the facts about an entity, newest first."""
         chains = self._by_e  # before the look: what `truncate` puts in its place meanwhile is empty
         if self._in_by_e != len(self.facts):
-            with _catch_up:
+            if not _catch_up.enter_at_once():  # half the cost of `with`, at every fact of an entity that exists
+                _catch_up.enter()
+            try:
                 if self._in_by_e == _UNSURE:
                     self._by_e, self._in_by_e = {}, 0
                 chains, start = self._by_e, self._in_by_e
                 self._in_by_e = _UNSURE
                 self._in_by_e = _extend(chains, self.facts, start, 0)
+            finally:
+                _catch_up.leave()
         return chains.get(e)
 
     def with_value(self, v: Any) -> Chain:
         """Return the facts with a value, newest first."""
         chains = self._by_v
         if self._in_by_v != len(self.facts):
-            with _catch_up:
+            if not _catch_up.enter_at_once():  # half the cost of `with`, at every fact of an entity that exists
+                _catch_up.enter()
+            try:
                 if self._in_by_v == _UNSURE:
                     self._by_v, self._in_by_v = {}, 0
                 chains, start = self._by_v, self._in_by_v
                 self._in_by_v = _UNSURE
                 self._in_by_v = _extend(chains, self.facts, start, 2)
+            finally:
+                _catch_up.leave()
         return chains.get(v)
 
     def newest_of(self, e: int, v: Any, upto: int) -> Fact | None:
