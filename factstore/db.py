@@ -280,9 +280,10 @@ class Database:
 
     def attribute(self, key: object) -> Attribute:
         """Return the attribute of this id or ident. Raises: DatabaseError(:db.error/not-an-attribute)."""
-        key = key if isinstance(key, int | str) else plain(key)
         if not isinstance(key, int | str):
-            raise DatabaseError(":db.error/not-an-attribute", f"expected an attribute's ident or id, got {quoted(key)}", attribute=key)
+            key = plain(key)
+            if not isinstance(key, int | str):
+                raise DatabaseError(":db.error/not-an-attribute", f"expected an attribute's ident or id, got {quoted(key)}", attribute=key)
         return self.schema.attribute(key)
 
     def ident(self, name: object) -> Keyword | None:

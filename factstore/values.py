@@ -270,7 +270,8 @@ def _store_long(value: Any) -> int:
 
 
 def _store_string(value: Any) -> str:
-    return _encodable(value if type(value) is str else _as(str, value))
+    text: str = value if type(value) is str else _as(str, value)
+    return text if text.isascii() else _encodable(text)
 
 
 T = TypeVar("T", bound=str)
@@ -315,6 +316,8 @@ def _store_float(value: Any) -> float:
 def _store_instant(value: Any) -> int:
     if type(value) is not datetime:
         value = _datetime(value)
+    if value.tzinfo is UTC:
+        return (value - EPOCH) // _MICROSECOND  # type: ignore[no-any-return]  # every such datetime is an instant of ours
     if _offset(value) is None:
         raise ValueError(_NAIVE)
     micros = instant_to_micros(value)

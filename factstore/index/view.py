@@ -160,14 +160,17 @@ class View:
                 live, past = self.index.holders_of(a, v, key), self.index.past_holders_of(a, v, key)
                 older = [(e, a, v, t, added) for e, t, added in self._then(live, past)]
         strands = list(self._strands(a))
+        if not strands:
+            return self._chosen(older)
         if len(strands) == 1 and not self.is_history:
             strand, upto = strands[0]
             if not strand.loaded and strand.has_many_with(v):
                 now = strand.now_with(v, older, upto)
                 if now is not None:
                     return self._chosen(now)
-        region = Values([v])
-        events = [(strand.with_value(v), strand.loaded_facts(a, region, upto) if strand.loaded else [], upto) for strand, upto in strands]
+        events = [
+            (strand.with_value(v), strand.loaded_facts(a, Values([v]), upto) if strand.loaded else [], upto) for strand, upto in strands
+        ]
         return self._scalar(older, events, 0)
 
     def facts_about(self, e: int) -> list[Fact]:

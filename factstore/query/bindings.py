@@ -96,10 +96,10 @@ def _elements_within(value: Any, guard: Guard) -> Iterable[Any]:
 
 
 def _slots(binding: BindTuple, value: Any) -> Sequence[Any]:
-    if isinstance(value, np.ndarray) and value.ndim == 1:
-        value = list(value)
     if not isinstance(value, list | tuple):
-        raise ValueError(f"expected a vector of {len(binding.parts)}, got {shown(value)}")
+        if not isinstance(value, np.ndarray) or value.ndim != 1:
+            raise ValueError(f"expected a vector of {len(binding.parts)}, got {shown(value)}")
+        return _slots(binding, list(value))
     if len(value) < len(binding.parts):
         raise ValueError(f"expected {len(binding.parts)} elements, got {len(value)}: {shown(value)}")
     return value

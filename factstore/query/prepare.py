@@ -96,8 +96,7 @@ def prepared(
         elif not isinstance(part, Blank):
             relation = join(relation, _input(part, value, guard))
     _check(query, context, relation)
-    if any(isinstance(source, Facts) for source in context.sources.values()):
-        _check_instants(relation)
+    _check_instants(relation, context)
     return context, relation
 
 
@@ -110,8 +109,11 @@ def _reads_sources(query: Query) -> bool:
     return reads or query.pulls
 
 
+_PRESENT: Final = PLAIN | {list, tuple}  # kinds that, but for None itself, are never a marker of a missing value
+
+
 def _input(part: Any, value: Any, guard: Guard | None) -> Relation:
-    if value is None or (type(value) not in PLAIN and is_missing(value)):
+    if value is None or (type(value) not in _PRESENT and is_missing(value)):
         raise QueryError(":db.error/invalid-inputs", f"the input for {_name(part)} is nil", input=_name(part))
     if guard is not None and isinstance(part, BindEach) and isinstance(value, Sized):
         guard.check(len(value), "an input")
@@ -121,19 +123,20 @@ def _input(part: Any, value: Any, guard: Guard | None) -> Relation:
         raise QueryError(":db.error/invalid-inputs", f"the input for {_name(part)} does not fit: {error}", input=_name(part)) from error
 
 
-def _check_instants(relation: Relation) -> None:
+def _check_instants(relation: Relation, context: Context) -> None:
     """Refuse naive datetimes among the inputs of a query over facts: nobody can tell which instants they mean."""
-    for name, value in relation.constants.items():
-        if type(value) not in _SURE and is_naive(value):
+    doubtful = [(name, value) for name, value in relation.constants.items() if type(value) not in _SURE]
+    mixed = [(name, column) for name, column in relation.columns.items() if column.kind is object]
+    if not (doubtful or mixed) or not any(isinstance(source, Facts) for source in context.sources.values()):
+        return
+    for name, column in mixed:
+        doubtful += [(name, value) for value in column.values()]
+    for name, value in doubtful:
+        if is_naive(value):
             raise _naive(name, value)
-    for name, column in relation.columns.items():
-        if column.kind is object:
-            for value in column.values():
-                if is_naive(value):
-                    raise _naive(name, value)
 
 
-_SURE: Final = PLAIN - {datetime}  # kinds that no naive datetime is of
+_SURE: Final = (PLAIN - {datetime}) | {tuple, frozenset}  # kinds that no naive datetime is of
 
 
 def _naive(name: str, value: Any) -> QueryError:

@@ -188,8 +188,10 @@ def column_of(values: Iterable[Any], freeze: Callable[[Any], Any] = frozen) -> C
     if kind is int and not (LONG_MIN <= min(values) and max(values) <= LONG_MAX):
         return Column(object, values)
     if issubclass(kind, datetime):
-        micros = list(map(instant_of, values))
-        return Column(object, values) if None in micros else Column(datetime, micros)
+        try:
+            return Column(datetime, list(map(INSTANT.store, values)))
+        except ValueError:  # one that is no instant of ours, such as a naive one
+            return Column(object, values)
     if kind is Decimal:
         # A signalling NaN cannot even be hashed; a quiet one equals as little.
         values = [Decimal("NaN") if value.is_snan() else value for value in values]
