@@ -11,7 +11,6 @@ from importlib import import_module
 from io import TextIOWrapper
 from os.path import isfile
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import click
@@ -20,6 +19,7 @@ import factstore
 from factstore import dumps, maintain
 from factstore.errors import Corrupt, FactStoreError, StorageError
 from factstore.storage import open_storage
+from factstore.whole_files import making
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_DAMAGED = 1, 2, 3, 4
 
@@ -257,9 +257,11 @@ def _new(store: str) -> Iterator[str]:
         _end(f"{store} is there already; this makes a new store", EXIT_REFUSED)
     if not target.parent.is_dir():
         _end(f"there is no directory {target.parent}; make it first", EXIT_UNAVAILABLE)
-    with TemporaryDirectory(prefix=f".{target.name[:50]}-", dir=target.parent) as folder:
-        yield f"lmdb:{Path(folder) / target.name}"
-        (Path(folder) / target.name).rename(target)
+    try:
+        with making(target) as unfinished:
+            yield f"lmdb:{unfinished}"
+    except FileExistsError:
+        _end(f"{store} was made meanwhile, and stays as it is; this makes a new store", EXIT_REFUSED)
 
 
 def _copied(source: str, target: str, upto: int | None = None, *, name: str | None = None) -> None:

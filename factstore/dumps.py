@@ -13,7 +13,6 @@ which a line cannot be a transaction; nor when any transaction of a replay is re
 
 from __future__ import annotations
 
-import errno
 import gzip
 import hashlib
 import os
@@ -39,6 +38,7 @@ from factstore.storage import Storage
 from factstore.transact import TxReport, prepare
 from factstore.transact.report import report
 from factstore.values import BIGINT, Keyword, Stored, ValueType, instant_to_micros, micros_to_instant
+from factstore.whole_files import replacing
 
 FORMAT: Final = 1
 _HEAD, _END, _ATTRIBUTES = Keyword(":factstore/dump"), Keyword(":factstore/end"), Keyword(":attributes")
@@ -57,33 +57,26 @@ class Manifest(NamedTuple):
 def dump(
     conn: Connection, path: str | os.PathLike[str], *, upto: int | None = None, only: Collection[str] = (), without: Collection[str] = ()
 ) -> Manifest:
-    """Write the history of a store to a file; it appears when it is whole.
+    """Write the history of a store to a file; it appears when it is whole, and replaces an earlier file of that name.
 
     Args:
         path: of the file, compressed if it ends in `.gz`.
         upto: the last t; None: all.
         only: of users' attributes just these; none given: all.
         without: attributes to leave out. What declares attributes is always there, and the instants of transactions.
-    Raises: DatabaseError for an attribute or a t that there is not; Unavailable(:db.error/file-unavailable), and no file is left.
+    Raises: DatabaseError for an attribute or a t that there is not; Unavailable(:db.error/file-unavailable), and no file is left: when the
+        file cannot be written, and for a path that leads to a store, to a file beside one, or to something that is no plain file.
     """
     db, target = conn.db(), _path(path)
     kept = _kept(db, only, without)
     last = db.basis_t if upto is None else min(db.t_at(upto), db.basis_t)
-    unfinished = target.with_name(f"{target.name}.part")
-    with _files(target):
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a directory")
-        try:
-            while True:
-                with _opened(unfinished, "wb", compressed=target.suffix == ".gz") as file:
-                    written = _write(file, conn._storage, db, kept, last)
-                if is_same_log(conn._storage, db.view.index):
-                    break
-                db = conn.db()  # facts were excised meanwhile, and may have been written
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    return written
+    with _files(target), replacing(target) as unfinished:
+        while True:
+            with _opened(unfinished, "wb", compressed=target.suffix == ".gz") as file:
+                written = _write(file, conn._storage, db, kept, last)
+            if is_same_log(conn._storage, db.view.index):
+                return written
+            db = conn.db()  # facts were excised meanwhile, and may have been written
 
 
 def _path(path: Any) -> Path:

@@ -23,6 +23,8 @@ _KINDS: Final = {
     stat.S_IFBLK: "a device",
 }
 
+_ENDS: Final = ("-lock", "-turn")  # of the files beside a store
+
 
 def expanded(path: str | os.PathLike[str]) -> Path:
     """Return the absolute path that a path means; `~` and `~user` are home directories. Raises: NotAStore, for a user that there is not."""
@@ -45,6 +47,30 @@ def look_at(path: Path, create: bool) -> bool:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return _look_into(fd, path, create)
+    finally:
+        os.close(fd)
+
+
+def kind_of(path: Path) -> str:
+    """Return what a path leads to that is no plain file, "a directory" for example; "" for a plain file and for nothing."""
+    return _KINDS.get(_kind(path), "")
+
+
+def belongs_to_store(path: Path) -> bool:
+    """Return whether a path leads to the file of a store, or to one that lies beside it and keeps its processes apart."""
+    for end in _ENDS:
+        # Such a file is known by its name: to close it again would end the locks that this process has on it.
+        if path.name.endswith(end) and path.name != end and _is_store(path.with_name(path.name.removesuffix(end))):
+            return True
+    return _is_store(path)
+
+
+def _is_store(path: Path) -> bool:
+    if _kind(path) != stat.S_IFREG:
+        return False
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return pages.is_lmdb(fd)
     finally:
         os.close(fd)
 
