@@ -236,11 +236,12 @@ def _found(left: Relation, right: Relation) -> list[bool] | Array:
         return [False] * left.size
     if not shared:
         return [True] * left.size if mask is None else mask
-    found = _members([left.columns[name] for name in shared], [right.columns[name] for name in shared], left.size)
+    found = members([left.columns[name] for name in shared], [right.columns[name] for name in shared], left.size)
     return found if mask is None else mask & np.asarray(found, bool)
 
 
-def _members(lefts: list[Column], rights: list[Column], size: int) -> list[bool] | Array:
+def members(lefts: list[Column], rights: list[Column], size: int) -> list[bool] | Array:
+    """Return for each of `size` rows whether some row on the right has the same in all of these columns."""
     pairs = [comparable(left, right) for left, right in zip(lefts, rights, strict=True)]
     if None in pairs:
         return [False] * size

@@ -69,21 +69,35 @@ def found(numbers: Array, wanted: Array) -> tuple[Ints, Ints | slice]:
         is answered once.
     """
     table = _derived(numbers, "table", _table)
-    if not table:
-        low = np.searchsorted(numbers, wanted, "left")
-        return _spread(low, np.searchsorted(numbers, wanted, "right") - low)
-    shifted = wanted - table.least
-    width = len(table.starts) - (not table.is_unique)
-    inside = (shifted >= 0) & (shifted < width)
-    everywhere = bool(inside.all())
-    if table.is_unique:
+    if table and table.is_unique:
+        shifted = wanted - table.least
+        inside = (shifted >= 0) & (shifted < len(table.starts))
+        everywhere = bool(inside.all())
         places = table.starts[shifted] if everywhere else np.where(inside, table.starts[np.where(inside, shifted, 0)], -1)
         hits = places >= 0
         return (places, slice(None)) if bool(hits.all()) else (places[hits], np.flatnonzero(hits))
+    return _spread(*_ranges(numbers, wanted))
+
+
+def answers(numbers: Array, wanted: Array) -> int:
+    """Return how many positions `found` finds at most."""
+    table = _derived(numbers, "table", _table)
+    return len(wanted) if table and table.is_unique else int(_ranges(numbers, wanted)[1].sum())
+
+
+def _ranges(numbers: Array, wanted: Array) -> tuple[Ints, Ints]:
+    """Return for each number where it begins in a sorted array of which some stand more than once, and how often it stands there."""
+    table = _derived(numbers, "table", _table)
+    if not table or table.is_unique:
+        low = np.searchsorted(numbers, wanted, "left")
+        return low, np.searchsorted(numbers, wanted, "right") - low
+    shifted = wanted - table.least
+    inside = (shifted >= 0) & (shifted < len(table.starts) - 1)
+    everywhere = bool(inside.all())
     shifted = shifted if everywhere else np.where(inside, shifted, 0)
     low = table.starts[shifted]
     counts = table.starts[shifted + 1] - low
-    return _spread(low, counts if everywhere else np.where(inside, counts, 0))
+    return low, counts if everywhere else np.where(inside, counts, 0)
 
 
 class Pairs(NamedTuple):

@@ -26,9 +26,11 @@ from factstore.query.places import (
     Match,
     Place,
     Read,
+    agreeing,
     all_of,
     both,
     check_terms,
+    found_one,
     is_known,
     joined,
     narrowed,
@@ -44,12 +46,13 @@ from factstore.query.stored import as_entities, as_values, entity, kind_of, load
 if TYPE_CHECKING:
     from factstore.db import Database
     from factstore.index.column import Rows
-    from factstore.schema.attribute import Attribute, Schema
+    from factstore.schema.attribute import Attribute
 
 FEW: Final = 48  # rows up to which reading one by one is faster than by column
 _WHOLE_COLUMN_PAYS: Final = 16  # reading a sixteenth of a column costs about what reading all of it does
 _SORTED_AT_ONCE: Final = 1 << 18  # rows of an attribute that are put in order for the sake of one range, for the next may come
 _SEARCHES_PER_ROW: Final = 40  # rows that can be put into a dictionary in the time of one search by value
+_PRODUCT: Final = 4  # times as many pairs as there are rows on both sides, from which on the rows are joined on what is known
 _PLACES_OF_POINT: Final = 3
 
 
@@ -198,12 +201,12 @@ class Facts:
                 entities = Column(int, self._with_value(a, v).e)
                 names = {e_term.name: entities} if isinstance(e_term, Variable) and e_term.name in keep else {}
                 return Match(Relation(entities.size if names else 1, names, relation.constants, distinct=True), "rows with the value")
-            return _found_one(e_term, list(view.holders_of(a, v)), relation, keep, None)
+            return found_one(e_term, list(view.holders_of(a, v)), relation, keep, None)
         e = e if type(e) is int else entity(self.db, e)
         values = () if e is None else view.values_of(e, a)
         if v is not UNKNOWN:
             return Match(relation if v in values else empty(relation.names), "one fact")
-        return _found_one(v_term, list(values), relation, keep, (self.db.schema, attribute))
+        return found_one(v_term, list(values), relation, keep, (self.db.schema, attribute))
 
     def _match_each(self, name: str, pattern: Pattern, relation: Relation, keep: Set[str]) -> Match:
         """Match once for each attribute that a bound variable has."""
@@ -320,6 +323,9 @@ class Facts:
         if e.column is not None:
             if not (tx.is_needed or op.is_needed or v.out):
                 return None
+            if attribute.many and v.is_known:  # joined on both: each row of an entity with each value asked of it is their product
+                rows, _ = view.of_entities(a, np.unique(e.column.array()))
+                return self._rows(attribute, rows, None, (e, v, tx, op), "rows of the entities")
             if relation.size * _WHOLE_COLUMN_PAYS > view.count(a):
                 rows = view.by_entity(a)
                 return self._gathered(attribute, rows, *derived.found(rows.e, e.column.array()), (ANY, v, tx, op), "rows of the entities")
@@ -420,14 +426,17 @@ class Facts:
             mask: Array = np.isin(es, self._with_value(a, v.value).e)
             return Match(relation.filter(mask), "entities with the value")
         which: Array | slice
-        if whole:
-            rows = view.by_entity(a)
+        if whole or attribute.many:
+            rows = view.by_entity(a) if whole else view.of_entities(a, np.unique(es))[0]
             if v.column is not None and attribute.many and kind_of(attribute) is int:
                 pairs = derived.pairs_of(rows.e, rows.v)
                 if pairs is not None:
                     return Match(relation.filter(pairs.holds(es, v.column.array())), "pairs of entity and value")
+            values = self._value_column(attribute, rows.v)
+            if attribute.many and derived.answers(rows.e, es) > _PRODUCT * (rows.size + relation.size):
+                return Match(agreeing(relation, (e, v), (Column(int, rows.e), values)), "pairs of entity and value")
             places, which = derived.found(rows.e, es)
-            values = self._value_column(attribute, rows.v).take(places)
+            values = values.take(places)
         else:
             rows, which = view.of_entities(a, es)
             values = Column(kind_of(attribute), rows.v)
@@ -486,15 +495,3 @@ class Facts:
         if self.db.view.is_history:
             return e and v and tx and op
         return (e and (v or not attribute.many)) or (v and attribute.unique is not None)
-
-
-def _found_one(term: Term, values: list[Any], relation: Relation, keep: Set[str], of: tuple[Schema, Attribute] | None) -> Match:
-    """Return one row joined with the values that a term of a pattern was found to have."""
-    if not isinstance(term, Variable) or term.name not in keep:
-        return Match(relation if values else empty(relation.names), "one fact")
-    if not values:
-        return Match(empty(relation.names | {term.name}), "one fact")
-    column = Column(int, values) if of is None else loaded(*of, values)
-    if len(values) == 1:
-        return Match(relation.fixed({term.name: column.values()[0]}), "one fact")
-    return Match(Relation(len(values), {term.name: column}, relation.constants, distinct=True), "facts of one entity or value")

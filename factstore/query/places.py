@@ -5,8 +5,8 @@ Knows relations and columns; reads nothing itself.
 
 from __future__ import annotations
 
-from collections.abc import Set
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence, Set
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,11 @@ from factstore.query import algebra
 from factstore.query.ast import Constant, Pattern, Term, Variable
 from factstore.query.forms import invalid
 from factstore.query.relation import Array, Column, Relation, concatenated, empty, strict
+from factstore.query.stored import loaded
 from factstore.values import Symbol, is_naive
+
+if TYPE_CHECKING:
+    from factstore.schema.attribute import Attribute, Schema
 
 UNKNOWN: Final = object()
 PLACES: Final = 5
@@ -160,6 +164,16 @@ def joined(relation: Relation, outs: dict[str, Column], keys: list[tuple[Column,
     return Relation(found.size, columns, found.constants, found.distinct)
 
 
+def agreeing(relation: Relation, places: Sequence[Place], columns: Sequence[Column]) -> Relation:
+    """Return the rows of a relation that agree with some row that was read, in places of which the first is a column."""
+    for place, column in zip(places, columns, strict=True):
+        if place.value is not UNKNOWN:
+            keep = np.asarray(algebra.equal_stored(column, place.value), bool)
+            columns = [each.take(keep) for each in columns]
+    pairs = [(place.column, column) for place, column in zip(places, columns, strict=True) if place.column is not None]
+    return relation.filter(algebra.members([one for one, _ in pairs], [other for _, other in pairs], relation.size))
+
+
 def paired(relation: Relation, outs: dict[str, Column], size: int, distinct: bool) -> Relation:
     """Pair every row of a relation with everything that was read; a single row becomes variables of one value."""
     if size == 1 and outs:
@@ -187,3 +201,15 @@ def stacked(parts: list[Relation], names: Set[str]) -> Relation:
         return parts[0]
     columns = {name: concatenated([part.column(name) for part in parts]) for name in parts[0].names}
     return Relation(sum(part.size for part in parts), columns, {}, all(part.distinct for part in parts))
+
+
+def found_one(term: Term, values: list[Any], relation: Relation, keep: Set[str], of: tuple[Schema, Attribute] | None) -> Match:
+    """Return one row joined with the values that a term of a pattern was found to have."""
+    if not isinstance(term, Variable) or term.name not in keep:
+        return Match(relation if values else empty(relation.names), "one fact")
+    if not values:
+        return Match(empty(relation.names | {term.name}), "one fact")
+    column = Column(int, values) if of is None else loaded(*of, values)
+    if len(values) == 1:
+        return Match(relation.fixed({term.name: column.values()[0]}), "one fact")
+    return Match(Relation(len(values), {term.name: column}, relation.constants, distinct=True), "facts of one entity or value")

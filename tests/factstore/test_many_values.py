@@ -169,3 +169,31 @@ def test_opening_grows_with_the_number_of_idents_declared_one_by_one(tmp_path):
             opened[0].close()
 
     assert cost(400) < 2.1 * cost(200)
+
+
+QUERIES = {
+    "pairs": "[:find (count ?v) . :in $ [[?e ?v]] _ :where [?e :u/many ?v]]",
+    "pairs with their transaction": "[:find (count ?v) . :in $ [[?e ?v]] _ :where [?e :u/many ?v ?t] [(> ?t 5)]]",
+    "pairs that are not there": "[:find (count ?v) . :in $ [[?e ?v]] _ :where (not [?e :u/many ?v]) [?e :u/many]]",
+    "the same pattern twice": "[:find (count ?v) . :in $ _ _ :where [?e :u/many ?v] [?e :u/many ?v]]",
+    "one value of an entity that many refer to": "[:find (count ?r) . :in $ _ ?w :where [?r :u/of ?e] [?e :u/many ?w]]",
+    "any value of an entity that many refer to": "[:find (count ?r) . :in $ _ _ :where [?r :u/of ?e] [?e :u/many]]",
+}
+
+
+@pytest.mark.parametrize("words", [False, True])
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query_about_many_values_of_one_entity_takes_memory_by_their_number(query, words):
+    n = 3_000
+    conn, e = holder(n, words=words)
+    conn.transact([{":db/ident": ":u/of", ":db/valueType": ":db.type/ref", ":db/cardinality": ":db.cardinality/one"}])
+    conn.transact([{":u/of": e} for _ in range(n)])
+    values = [d.v for d in conn.db().datoms("eavt", e, ":u/many")]
+    gone = values[0]
+    conn.transact([[":db/retract", e, ":u/many", gone]])
+    db, counts = conn.db(), []
+    pairs = [[e, v] for v in values]
+    bytes_held = peak(lambda: counts.append(factstore.q(QUERIES[query], db, pairs, values[1])))
+    expected = 1 if "not there" in query else n if "refer" in query else n - 1
+    assert counts == [expected]
+    assert bytes_held < n * 2 * BYTES_A_VALUE
