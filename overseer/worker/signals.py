@@ -62,16 +62,28 @@ def interruptible(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def handle_here(handle: Handle, *numbers: signal.Signals) -> None:
-    """Handle signals in this process, and not in those that are forked from it: there they do what they did before."""
+    """Handle signals in this process, and not in those that are forked from it: there they do what they did before.
+
+    Around a fork the signals are blocked. One that is sent to the child before it has its own handlers would be lost: Python
+    forgets in a child what has arrived and was not handled. Blocked, it waits.
+    """
     before = {number: signal.signal(number, handle) for number in numbers}
+    of_thread = threading.local()
+
+    def block() -> None:
+        of_thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, of_thread.mask)
 
     def restore() -> None:
         for number, previous in before.items():
             if signal.getsignal(number) is handle:
                 signal.signal(number, signal.SIG_DFL if previous is None else previous)
+        unblock()
 
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=restore)
+        os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=restore)
 
 
 def forget_handlers() -> None:

@@ -1,0 +1,28 @@
+"""Signals of a worker: what a process that is forked from it does with them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+FORKS = """
+import os, signal
+from overseer.worker.signals import handle_here
+
+handle_here(lambda number, frame: None, signal.SIGTERM)
+ends = []
+for _ in range(200):
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+        os._exit(0)
+    os.kill(child, signal.SIGTERM)  # the child may not have run yet
+    ends.append(os.waitpid(child, 0)[1])
+print(set(ends), signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+
+
+def test_a_signal_sent_to_a_forked_child_before_it_has_its_own_handlers_is_not_lost() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=60, check=True)
+    assert f"{ {int(signal.SIGTERM)} } set()\n" == done.stdout
