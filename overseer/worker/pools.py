@@ -25,6 +25,7 @@ from overseer.worker.threads import DaemonThreads
 
 Began = Callable[[], None]
 
+_KILLED: Final = 3  # processes that a signal killed as they loaded the handlers, after which the worker gives up
 _START: Final = 120.0  # seconds that a first process may take to start
 _PATIENCE: Final = 10.0  # seconds that somebody else's executor is waited for before the first claim; it may be busy
 
@@ -228,6 +229,16 @@ class Processes(_Remote):
         self.executor = ProcessExecutor(slots, start_method=start_method)
 
     def _rehearse(self, handlers: list[Handler]) -> None:
+        for _ in range(_KILLED - 1):
+            try:
+                return self._load(handlers)
+            except ProcessDied as died:
+                if died.exitcode is None or died.exitcode >= 0:
+                    raise
+                # A signal killed it, which says nothing about the handlers: the system was short of memory, for instance.
+        return self._load(handlers)
+
+    def _load(self, handlers: list[Handler]) -> None:
         try:
             self.executor.submit(len, handlers).result(_START)
         except NoAnswer:

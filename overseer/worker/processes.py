@@ -31,7 +31,15 @@ _GRACE: Final = 5.0  # seconds: how long a process may take to end when it is to
 
 
 class ProcessDied(Exception):
-    """The process that ran a call ended before it had an answer: killed, out of memory, or crashed."""
+    """The process that ran a call ended before it had an answer: killed, out of memory, or crashed.
+
+    Args:
+        exitcode: of the process; negative: the signal that killed it. None where there was no process.
+    """
+
+    def __init__(self, message: str, exitcode: int | None = None) -> None:
+        super().__init__(message)
+        self.exitcode = exitcode
 
 
 class ProcessExecutor(Executor):
@@ -206,7 +214,8 @@ class _Slot:
         child, self._child = self._child, None
         assert child is not None, "it was asked"
         self._bury(child)
-        return ProcessDied(f"the process that ran it ended with exit code {child.process.exitcode}")
+        exitcode = child.process.exitcode
+        return ProcessDied(f"the process that ran it ended with exit code {exitcode}", exitcode)
 
     def _bury(self, child: _Child) -> None:
         """End a process that may live, and have closed its end of the channel."""

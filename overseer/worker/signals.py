@@ -61,29 +61,38 @@ def interruptible(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_before: Final[dict[signal.Signals, Any]] = {}  # what signals did in this process before a worker handled them
+_handles: Final[list[Handle]] = []  # those of workers
+_mask = threading.local()
+
+
 def handle_here(handle: Handle, *numbers: signal.Signals) -> None:
     """Handle signals in this process, and not in those that are forked from it: there they do what they did before.
 
     Around a fork the signals are blocked. One that is sent to the child before it has its own handlers would be lost: Python
     forgets in a child what has arrived and was not handled. Blocked, it waits.
     """
-    before = {number: signal.signal(number, handle) for number in numbers}
-    of_thread = threading.local()
+    if not _before and hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_restore)
+    _handles.append(handle)
+    for number in numbers:
+        previous = signal.signal(number, handle)
+        _before.setdefault(number, signal.SIG_DFL if previous is None else previous)
 
-    def block() -> None:
-        of_thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 
-    def unblock() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, of_thread.mask)
+def _block() -> None:
+    _mask.of_thread = signal.pthread_sigmask(signal.SIG_BLOCK, _before)
 
-    def restore() -> None:
-        for number, previous in before.items():
-            if signal.getsignal(number) is handle:
-                signal.signal(number, signal.SIG_DFL if previous is None else previous)
-        unblock()
 
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=restore)
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _mask.of_thread)
+
+
+def _restore() -> None:
+    for number, previous in _before.items():
+        if signal.getsignal(number) in _handles:
+            signal.signal(number, previous)
+    _unblock()
 
 
 def forget_handlers() -> None:

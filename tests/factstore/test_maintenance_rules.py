@@ -280,7 +280,7 @@ def test_a_root_that_does_not_tell_its_excisions_is_taken_for_older_than_any(con
     storage = conn._storage
     maintain.copy(storage, target)
     root = storage.read_root()
-    *older, _excised = unpack(root.body)
+    *older, _excised, _checksum = unpack(root.body)
     reader = Index(Blocks(storage, Cache(0)))
     assert UNKNOWN == reader.decode(pack(older), 1).excised_t
     storage.swap_root(pack(older), expected_version=root.version)

@@ -89,6 +89,8 @@ def elsewhere() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+# Raised in a finalizer that runs at that moment, of a connection of an earlier test for instance, the exception reaches nobody.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_exception_at_any_line_leaves_a_transaction_committed_once_or_not_at_all(
     opened: Opening, kind: str, elsewhere: ThreadPoolExecutor

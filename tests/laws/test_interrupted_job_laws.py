@@ -15,6 +15,9 @@ from overseer import JobStore, job_txn, lookup
 from overseer.job import Outcome
 from tests.laws.interrupts import At, at_every_line
 
+# Raised in a finalizer that runs at that moment, the exception reaches nobody.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 LEASE = timedelta(hours=1)
 NUMBER = [{":db/ident": ":k/n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}]
 AT_ONCE = 25  # jobs of one store

@@ -11,6 +11,7 @@ import os, signal
 from overseer.worker.signals import handle_here
 
 handle_here(lambda number, frame: None, signal.SIGTERM)
+handle_here(lambda number, frame: None, signal.SIGTERM)  # a second worker of the same program
 ends = []
 for _ in range(200):
     child = os.fork()
