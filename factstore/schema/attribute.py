@@ -240,9 +240,14 @@ class Schema:
 
     def plus(self, *transactions: Sequence[Fact]) -> Schema:
         """Return the schema after the facts of these transactions; this very object when none of them is about a system attribute."""
-        of_schema = [facts for facts in map(_system_facts, transactions) if facts]
-        if not of_schema:
-            return self
+        for facts in transactions:  # without calls: this is done at every commit
+            for fact in facts:
+                if fact[1] < FIRST_FREE_ID and fact[1] not in OF_TRANSACTIONS:
+                    return self._after([found for found in map(_system_facts, transactions) if found])
+        return self
+
+    def _after(self, of_schema: Sequence[Sequence[Fact]]) -> Schema:
+        """Return the schema after the facts about it that each of some transactions has."""
         changed = {fact[0] for facts in of_schema for fact in facts}
         properties = {e: self._facts.get(e, _NOTHING) for e in changed}
         named: dict[str, int] = {}
@@ -318,11 +323,6 @@ def _updated(before: PMap[K, V], changes: Mapping[K, V]) -> PMap[K, V]:
 
 def _system_facts(facts: Sequence[Fact]) -> list[Fact]:
     """Return the facts about the schema, what is retracted before what replaces it."""
-    for fact in facts:
-        if fact[1] < FIRST_FREE_ID and fact[1] not in OF_TRANSACTIONS:
-            break
-    else:
-        return []
     system = [fact for fact in facts if fact[1] < FIRST_FREE_ID and fact[1] not in OF_TRANSACTIONS]
     return sorted(system, key=lambda fact: fact[4])
 
