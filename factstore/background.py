@@ -38,12 +38,14 @@ class Report(Future[TxReport]):
 
     def result(self, timeout: float | None = None) -> TxReport:
         """Return the report, or raise the error; see `concurrent.futures.Future`. Raises: TransactError(:db.error/transaction-open)."""
-        self._wait(timeout)
+        if not self.done():
+            self._wait(timeout)
         return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the error, None if there is a report. Raises: TransactError(:db.error/transaction-open)."""
-        self._wait(timeout)
+        if not self.done():
+            self._wait(timeout)
         return super().exception(0)
 
     def _wait(self, timeout: float | None) -> None:
@@ -106,7 +108,8 @@ class Background:
         """Leave a request to the thread: whatever comes while it commits goes into its next commit."""
         self.waiting.append(request)
         try:
-            if not self._is_alive:
+            thread = self._thread
+            if thread is None or not thread.is_alive():
                 self._start()
             if not self._wake.is_set():
                 self._wake.set()
