@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
-from threading import Lock, RLock, Thread
+from threading import Lock, RLock, Thread, current_thread, main_thread
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -127,7 +127,9 @@ class Listener:
             while not self._stopped and (found := self._reports.get_nowait()) is not None:
                 try:
                     self._listener(found)
-                except Exception:
+                except BaseException as error:
+                    if current_thread() is main_thread() and isinstance(error, KeyboardInterrupt | SystemExit):
+                        raise  # the program is asked to end, while it closes the connection
                     logger.exception("a listener failed on t=%d", found.t)
 
     def stop(self) -> None:

@@ -12,6 +12,7 @@ from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from threading import current_thread, main_thread
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -228,6 +229,11 @@ def carried(function: Callable[P, T]) -> Callable[P, T]:
     return run
 
 
+def _ends_program(error: BaseException) -> bool:
+    """Return whether an exception asks the program to end: the interpreter and signal handlers raise such a one in the main thread."""
+    return current_thread() is main_thread() and isinstance(error, KeyboardInterrupt | SystemExit)
+
+
 class Listeners:
     """Those who are told. False when there is nobody, so that a worker need not make events for no one."""
 
@@ -243,7 +249,9 @@ class Listeners:
         for listener in self._listeners:
             try:
                 listener(event)
-            except Exception:
+            except BaseException as error:
+                if _ends_program(error):
+                    raise
                 log.exception("the listener %r failed on %s", listener, type(event).__name__)
 
     def close(self) -> None:
@@ -252,7 +260,9 @@ class Listeners:
             if isinstance(listener, Closing):
                 try:
                     listener.close()
-                except Exception:
+                except BaseException as error:
+                    if _ends_program(error):
+                        raise
                     log.exception("the listener %r failed on closing", listener)
 
     def around(self, job: Attempt) -> AbstractContextManager[None]:

@@ -25,7 +25,7 @@ import factstore
 from factstore import FactStoreError, Keyword, quoted
 from overseer.attempt import Job, Result
 from overseer.errors import HandlerError, Verdict
-from overseer.job import ABORTED, FAILED, MAX_MESSAGE, UNSTARTED, as_keyword
+from overseer.job import ABORTED, FAILED, MAX_MESSAGE, UNSTARTED, as_keyword, said_twice
 from overseer.retry import NEVER, Retry
 
 log = logging.getLogger("overseer")
@@ -72,6 +72,8 @@ def check_handlers(handlers: Handlers) -> dict[Keyword, Handler]:
         why = f'expected a mapping from job type to handler, such as {{"mail/send": send}}, got {given}'
         raise HandlerError(":job.error/bad-handler", why, handlers=handlers)
     wrong = {key: fault for key, handler in handlers.items() if (fault := _fault_of_key(key) or _fault_of(handler))}
+    if not wrong:
+        wrong = dict.fromkeys(said_twice(handlers), "a type has one handler, and another name here means the same type")
     if wrong:
         list_ = "; ".join(f"{key}: {fault}" for key, fault in wrong.items())
         raise HandlerError(":job.error/bad-handler", f"these handlers cannot be called: {list_}", handlers=wrong)

@@ -133,6 +133,16 @@ def as_keyword(text: str, namespace: str | None = None) -> Keyword:
     return keyword
 
 
+def said_twice(names: Iterable[str]) -> list[str]:
+    """Return the names that mean a keyword which an earlier one means already: "load" after ":load".
+
+    >>> said_twice(["load", "pay", ":load"])
+    [':load']
+    """
+    first: dict[Keyword, str] = {}
+    return [name for name in names if first.setdefault(as_keyword(name), name) is not name]
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The right of one attempt to one job; every later write of the attempt names its number and token."""

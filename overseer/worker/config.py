@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,7 +15,7 @@ from factstore import quoted
 from overseer import configuration
 from overseer.errors import ConfigError
 from overseer.events import Listener
-from overseer.job import as_keyword
+from overseer.job import as_keyword, said_twice
 from overseer.retry import Retry
 
 _LONGEST: Final = 36_525 * 86_400_000  # a century, in milliseconds
@@ -93,10 +93,16 @@ class Config:
             as_keyword(queue)
         for name in ("timeouts", "retries"):
             self._require(isinstance(getattr(self, name), Mapping), name, "a table by type")
+            self._require(not said_twice(getattr(self, name)), name, "a table that names each type once")
         self._require(all(map(_is_time, self.timeouts.values())), "timeouts", f"by type {_TIME}")
         self._require(all(isinstance(retry, Retry) for retry in self.retries.values()), "retries", "by type a Retry")
         self._require(isinstance(self.store, str | PathLike), "store", "a path or uri")
         self._require(isinstance(self.sentry_dsn, str), "sentry_dsn", "text")
+        is_list = isinstance(self.listeners, Iterable) and not isinstance(self.listeners, str | bytes | Mapping)
+        self._require(is_list and all(map(callable, self.listeners)), "listeners", "a list of functions")
+        self._require(self.seed is None or isinstance(self.seed, int | float | str), "seed", "a number or a text")
+        for name in ("tracing", "log_events"):
+            self._require(isinstance(getattr(self, name), bool), name, "true or false")
         port = self.metrics_port
         self._require(port is None or (type(port) is int and 0 <= port < 1 << 16), "metrics_port", "a number from 0 to 65535")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator
 from threading import Event, Thread
 from typing import Any
@@ -177,6 +178,28 @@ def test_what_a_listener_raises_reaches_neither_the_commit_nor_other_listeners(c
         conn.transact([])
     assert [1, 2] == found
     assert 2 == sum("a listener failed" in record.message for record in caplog.records)
+
+
+@pytest.mark.parametrize("error", [SystemExit, GeneratorExit, CancelledError, KeyboardInterrupt])
+def test_a_listener_is_told_of_what_comes_after_any_exception_of_its_own(caplog: Any, error: type[BaseException]) -> None:
+    told: list[int] = []
+    all_told = Event()
+
+    def fails(report: factstore.TxReport) -> None:
+        told.append(report.t)
+        if report.t == 4:
+            all_told.set()
+        else:
+            raise error
+
+    with factstore.connect("memory:") as conn:
+        key = conn.listen(fails)
+        for _ in range(4):
+            conn.transact([])
+        assert all_told.wait(60)
+        conn.unlisten(key)
+    assert [1, 2, 3, 4] == told
+    assert [f"a listener failed on t={t}" for t in (1, 2, 3)] == [record.message for record in caplog.records]
 
 
 def test_one_that_is_not_listening_any_more_is_not_called() -> None:

@@ -37,6 +37,43 @@ def fails(event):
     raise ValueError("a listener's own")
 
 
+class Fails:
+    def __init__(self, error):
+        self.error = error
+
+    def __call__(self, event):
+        raise self.error
+
+    def close(self):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [GeneratorExit, asyncio.CancelledError, BaseException])
+def test_no_exception_of_a_listener_ends_a_worker(error, caplog):
+    told = []
+    listeners = Listeners([Fails(error), told.append])
+    listeners.tell(STARTED)
+    listeners.close()
+    assert [STARTED] == told
+    assert "failed on Started" in caplog.text
+    assert "failed on closing" in caplog.text
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_a_request_to_end_the_program_passes_through_listeners_in_the_main_thread_alone(error, caplog):
+    told = []
+    listeners = Listeners([Fails(error), told.append])
+    with pytest.raises(error):
+        listeners.tell(STARTED)
+    with pytest.raises(error):
+        listeners.close()
+    assert [] == told
+    with ThreadPoolExecutor(1) as elsewhere:
+        elsewhere.submit(listeners.tell, STARTED).result()
+        elsewhere.submit(listeners.close).result()
+    assert [STARTED] == told
+
+
 def test_an_event_tells_of_the_attempt_and_its_queue():
     assert ("j1", Keyword(":mail")) == (STARTED.lease.id, STARTED.queue)
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import factstore
 from factstore import FactStoreError, quoted
-from overseer import Config, graph_txns, install, job_graph, job_txn, queue, unique
+from overseer import Config, Retry, Worker, graph_txns, install, job_graph, job_txn, queue, unique
 from overseer.cli import main
 from overseer.commands import load_handlers
 from overseer.errors import ConfigError, GraphError, HandlerError, OverseerError
@@ -192,3 +192,24 @@ def test_settings_that_contain_themselves_are_refused() -> None:
     circle["heartbeat"] = circle
     with pytest.raises(ConfigError, match="deeper than any setting"):
         Config.of(circle)
+
+
+@pytest.mark.parametrize("names", [("mail", ":mail"), (":mail/send", "mail/send"), (factstore.Keyword(":mail"), "mail")])
+def test_a_type_that_is_named_twice_is_rejected_before_the_first_claim(names: tuple[str, str]) -> None:
+    with factstore.connect("memory:") as conn, pytest.raises(HandlerError, match="another name here means the same type") as caught:
+        Worker(conn, dict.fromkeys(names, print))
+    assert ":job.error/bad-handler" == caught.value.code
+    for setting, value in {"timeouts": 5, "retries": Retry()}.items():
+        with pytest.raises(ConfigError, match=f"{setting} is a table that names each type once") as rejected:
+            Config(**{setting: dict.fromkeys(names, value)})
+        assert ":job.error/bad-config" == rejected.value.code
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("listeners", 3), ("listeners", [3]), ("listeners", "x"), ("listeners", None), ("seed", []), ("tracing", "no"), ("log_events", 1)],
+)
+def test_a_setting_of_another_type_is_named(setting: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^:job.error/bad-config: {setting} is ") as caught:
+        Config(**{setting: value})
+    assert setting == caught.value.setting
