@@ -193,13 +193,13 @@ class Index:
         directory = self.blocks.directory(entry.ve)
         return self._one(directory, directory.fences[1], 1, v, order_key)
 
-    def past_values_of(self, a: int, e: int) -> list[tuple[Any, int, int]]:
-        """Return the values that an entity had, each with the t that asserted and the t that retracted it."""
+    def past_values_of(self, a: int, e: int, alive_at: int | None = None) -> list[tuple[Any, int, int]]:
+        """Return the values that an entity had, each with the t that asserted and the t that retracted it; at a t, if one is given."""
         entry = self.entries.get(a)
         if entry is None or not entry.past_rows:
             return []
         directory = self.blocks.directory(entry.past_ev)
-        return self._one(directory, directory.fences[0], 0, e, None)
+        return self._one(directory, directory.fences[0], 0, e, None, alive_at)
 
     def past_holders_of(self, a: int, v: Any, order_key: OrderKey) -> list[tuple[int, int, int]]:
         """Return the entities that had a value, each with the t that asserted and the t that retracted it."""
@@ -209,8 +209,14 @@ class Index:
         directory = self.blocks.directory(entry.past_ve)
         return self._one(directory, directory.fences[1], 1, v, order_key)
 
-    def _one(self, directory: Directory, fences: list[Any], place: int, key: Any, order_key: OrderKey) -> list[Any]:
-        """Return (the other column, t, of past rows t1) of the rows with one key; without numpy's price for whole regions."""
+    def _one(
+        self, directory: Directory, fences: list[Any], place: int, key: Any, order_key: OrderKey, alive_at: int | None = None
+    ) -> list[Any]:
+        """Return (the other column, t, of past rows t1) of the rows with one key; without numpy's price for whole regions.
+
+        Args:
+            alive_at: only past rows that had begun and not ended by this t; there may be many others.
+        """
         wanted = key if order_key is None else order_key(key)
         found: list[Any] = []
         # The block before the first one that begins with the key may end with it.
@@ -227,7 +233,11 @@ class Index:
             if low + 1 == high:
                 found.append(tuple([part.item(low) for part in (columns[1 - place], *columns[2:])]))
             elif low < high:
-                found += zip(*[part[low:high].tolist() for part in (columns[1 - place], *columns[2:])], strict=True)
+                parts = [part[low:high] for part in (columns[1 - place], *columns[2:])]
+                if alive_at is not None:
+                    alive = (parts[1] <= alive_at) & (parts[2] > alive_at)
+                    parts = [part[alive] for part in parts]
+                found += zip(*[part.tolist() for part in parts], strict=True)
         return found
 
     # -- rows

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from factstore.datom import Fact
 from factstore.index.column import Entities, Region, Rows, ints
 from factstore.index.run import Run, extend_runs, joined
+from factstore.index.timeline import State, Timeline
 from factstore.locks import CallLock
 
 # Newest first; a chain never changes, so a reader that holds one is safe from later appends.
@@ -28,7 +29,7 @@ _FEW: Final = 64  # events that are sooner counted one by one than by making sor
 class Strand:
     """The novelty of one attribute."""
 
-    __slots__ = ("_by_e", "_by_fact", "_by_v", "_in_by_e", "_in_by_fact", "_in_by_v", "_now", "_runs", "facts", "loaded")
+    __slots__ = ("_by_e", "_by_fact", "_by_v", "_in_by_e", "_in_by_fact", "_in_by_v", "_now", "_runs", "_timelines", "facts", "loaded")
 
     def __init__(self) -> None:
         self.facts: list[Fact] = []
@@ -40,6 +41,7 @@ class Strand:
         self._by_fact: dict[tuple[int, Any], Chain] = {}  # made only where entities have many values
         self._in_by_fact = 0
         self._now: dict[Any, tuple[Chain, dict[int, Fact], set[int]]] = {}  # value → the events seen, who has it, who has it no more
+        self._timelines: dict[int, tuple[Chain, Timeline]] = {}  # of entities with many events whose past was read
         self._runs: tuple[int, tuple[Run, ...]] = (0, ())  # how many facts are in them; both change in one step
 
     def of_entity(self, e: int) -> Chain:
@@ -104,6 +106,27 @@ class Strand:
                     chains[fact[0], fact[2]] = (fact, chains.get((fact[0], fact[2])))
                 self._in_by_fact = end
         return chains.get((e, v))
+
+    def state_of(self, e: int, upto: int) -> State | None:
+        """Return what the events of an entity up to a t came to; None when they are so few that they are sooner read one by one."""
+        count, newest = 0, self.of_entity(e)
+        chain = newest
+        while chain is not None and count < _FEW:
+            count, chain = count + 1, chain[1]
+        if chain is None:
+            return None
+        with _catch_up:
+            seen, timeline = self._timelines.get(e, (None, Timeline()))
+            events, rest = [], newest
+            while rest is not None and rest is not seen:
+                events.append(rest[0])
+                rest = rest[1]
+            if rest is not seen:  # facts were taken back, or another thread has seen more: from the beginning
+                timeline = Timeline()
+            self._timelines.pop(e, None)  # until it is whole again
+            timeline.extend(events[::-1])
+            self._timelines[e] = newest, timeline
+            return timeline.at(upto)
 
     def has_many_with(self, v: Any) -> bool:
         """Return whether so many events have a value that what they come to is better kept than found anew: a status, a flag."""
@@ -192,7 +215,7 @@ class Strand:
             end = len(self.facts)
             # Rare: an append lost its race. What was built over the facts taken back is built again when asked for.
             if self._in_by_e > end:
-                self._by_e, self._in_by_e = {}, 0
+                self._by_e, self._in_by_e, self._timelines = {}, 0, {}
             if self._in_by_v > end:
                 self._by_v, self._in_by_v, self._now = {}, 0, {}
             if self._in_by_fact > end:

@@ -197,3 +197,19 @@ def test_a_query_about_many_values_of_one_entity_takes_memory_by_their_number(qu
     expected = 1 if "not there" in query else n if "refer" in query else n - 1
     assert counts == [expected]
     assert bytes_held < n * 2 * BYTES_A_VALUE
+
+
+def test_a_read_of_the_past_costs_the_same_however_often_the_value_changed_later():
+    def cost(n):
+        conn = factstore.connect("memory:")
+        conn.transact([{":db/ident": ":u/n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}])
+        first = conn.transact([{":db/id": "e", ":u/n": 0}])
+        e = first.tempids["e"]
+        for i in range(1, n):
+            conn.transact([[":db/add", e, ":u/n", i]])
+        db = conn.db()
+        for i in (0, 99):
+            assert factstore.pull(db.as_of(first.t + i), [":u/n"], e) == {":u/n": i}
+        return steps(lambda: factstore.pull(db.as_of(first.t + 50), [":u/n"], e))
+
+    assert cost(2_000) == cost(400)

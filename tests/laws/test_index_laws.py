@@ -16,6 +16,7 @@ from factstore.index.build import build
 from factstore.index.cache import Cache
 from factstore.index.directory import Blocks, Index
 from factstore.index.novelty import Novelty
+from factstore.index.timeline import Timeline
 from factstore.index.view import Layer, View
 from factstore.schema import attribute as at
 from factstore.schema.bootstrap import ENUM_IDS, FACTS, SCHEMA
@@ -116,6 +117,7 @@ def facts_in(rows, a):
 @pytest.fixture(autouse=True, params=[3, 8192])
 def rows_in_a_block(request, monkeypatch):
     monkeypatch.setattr(block.split, "__defaults__", (request.param,))
+    monkeypatch.setattr(Timeline, "LEAST", min(request.param, 64))
     monkeypatch.setattr(novelty, "_FEW", min(request.param, 64))  # events of one entity or value from which on others ways are taken
 
 
