@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from factstore.errors import SchemaError
+
 _COLLECTIONS: Final[Mapping[Any, Callable[[Any], Any]]] = {list: list, tuple: tuple, set: set, frozenset: frozenset}
 
 
@@ -88,8 +90,12 @@ def name_of(words: str) -> str:
 
 @lru_cache(maxsize=512)
 def slots_of(shape: type) -> tuple[Slot, ...]:
-    """Return the fields of a class that its instances are made from."""
-    hints = get_type_hints(shape, include_extras=True)
+    """Return the fields of a class that its instances are made from. Raises: SchemaError, for annotations that cannot be evaluated."""
+    try:
+        hints = get_type_hints(shape, include_extras=True)
+    except Exception as error:  # an annotation that is text may be any code
+        why = f"the annotations of {shape.__name__} cannot be evaluated where the class is defined: {type(error).__name__}: {error}"
+        raise SchemaError(":db.error/invalid-install-attribute", why, got=shape) from error
     return tuple(_slot(shape, field, hints[field.name]) for field in dataclasses.fields(shape) if field.init)
 
 

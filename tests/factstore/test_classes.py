@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, make_dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -223,3 +223,19 @@ def test_a_class_declares_stamps_and_its_instances_do_not_hold_them_still():
             value(conn.db(), note.eid, ":note/made"),
             value(conn.db(), note.eid, ":note/changed"),
         )
+
+
+@pytest.mark.parametrize("annotation", ["Nowhere", "list[", "1 / 0", "Nowhere.at.all"])
+def test_a_class_whose_annotations_cannot_be_evaluated_is_named(annotation: str) -> None:
+    shape = make_dataclass("Odd", [("n", annotation)])
+    with factstore.connect("memory:") as conn:
+        for use in (
+            lambda: schema_of(shape),
+            lambda: conn.transact([shape(1)]),
+            lambda: conn.transact_async([shape(1)]).result(),
+            lambda: pull(conn.db(), shape, 1),
+        ):
+            with pytest.raises(SchemaError, match="the annotations of Odd cannot be evaluated") as caught:
+                use()
+            assert ":db.error/invalid-install-attribute" == caught.value.code
+        assert 0 == conn.db().basis_t

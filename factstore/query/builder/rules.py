@@ -49,7 +49,7 @@ class Rule:
     def _parameters(self) -> list[Variable]:
         try:
             hints = get_type_hints(self.function)
-        except NameError as error:
+        except Exception as error:  # an annotation that is text may be any code
             raise wrong(f"the types of rule {self.name}'s parameters must be known where it is defined: {error}", rule=self.name) from error
         names = inspect.signature(self.function).parameters
         return [Entity(hints[name], name_of(name), None) if is_shape(hints.get(name)) else Variable(name_of(name)) for name in names]
