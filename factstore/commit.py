@@ -264,7 +264,7 @@ class Committer(Newest):
         after = Snapshot(before.index, before.novelty, before.schema, before.cache, t, next_n, instant, before.store)
         try:
             done = TxReport(before, after, facts, tempids)
-            self._put(before, done, facts, None, self._encode(t, instant, next_n, facts), sent)
+            self._put(before, after, done, facts, None, self._encode(t, instant, next_n, facts), sent)
         except Conflict:
             self._contended = _CONTENDED
             return None
@@ -280,12 +280,13 @@ class Committer(Newest):
         except TransactError:
             self._require_newest(before)
             raise
-        self._put(before, done, change.facts, change.columns, record, sent)
+        self._put(before, done.after, done, change.facts, change.columns, record, sent)
         return done
 
     def _put(
         self,
         before: Snapshot,
+        after: Snapshot,
         done: TxReport,
         facts: Sequence[Fact],
         columns: Mapping[int, Rows] | None,
@@ -293,7 +294,6 @@ class Committer(Newest):
         sent: Sent,
     ) -> None:
         """Append one transaction to the log, and go on from there. Requires the turn. Raises: Conflict; memory is as it was."""
-        after = done.after
         self._id += 1
         txid = self._ids + self._id.to_bytes(6, "big")
         sent.append((txid, before.t))

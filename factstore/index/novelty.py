@@ -128,11 +128,15 @@ class Strand:
             self._timelines[e] = newest, timeline
             return timeline.at(upto)
 
-    def has_many_with(self, v: Any) -> bool:
-        """Return whether so many events have a value that what they come to is better kept than found anew: a status, a flag."""
+    def has_many_with(self, v: Any, chain: Chain) -> bool:
+        """Return whether so many events have a value that what they come to is better kept than found anew: a status, a flag.
+
+        Args:
+            chain: what `with_value` returns for the value.
+        """
         if v in self._now:
             return True
-        count, chain = 0, self.with_value(v)
+        count = 0
         while chain is not None and count < _FEW:
             count, chain = count + 1, chain[1]
         return chain is not None

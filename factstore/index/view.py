@@ -170,10 +170,10 @@ class View:
             return self._chosen(older)
         if len(strands) == 1 and not self.is_history:
             strand, upto = strands[0]
-            if not strand.loaded and strand.has_many_with(v):
-                now = strand.now_with(v, older, upto)
-                if now is not None:
-                    return self._chosen(now)
+            if not strand.loaded:
+                chain = strand.with_value(v)
+                now = strand.now_with(v, older, upto) if strand.has_many_with(v, chain) else None
+                return self._scalar(older, [(chain, [], upto)], 0) if now is None else self._chosen(now)
         events = [
             (strand.with_value(v), strand.loaded_facts(a, Values([v]), upto) if strand.loaded else [], upto) for strand, upto in strands
         ]

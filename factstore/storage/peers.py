@@ -45,6 +45,7 @@ class Turn:
         self._gone = "was closed"
         self._barrier = barrier  # returns once every append that did not see the flag is over
         self._lock = CallLock()
+        self._process = f"{os.getpid()}\n{gethostname()}\n"  # a forked child never takes this turn
         self._passed = b""  # a block of another process that we have waited for once, and do not wait for again
         self._is_passing = False  # whether the holder goes on beside such a block, without the lock of the file
         flag = os.open(flag_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -102,7 +103,7 @@ class Turn:
             self.freed.wait(seen, min(left, _LOOK_SECONDS))
 
     def _mark(self, flag: int, doing: str) -> None:
-        about = f"{os.getpid()}\n{gethostname()}\n{time():.6f}\n{doing}".encode()[: MEMORY - _ABOUT - 1]
+        about = f"{self._process}{time():.6f}\n{doing}".encode()[: MEMORY - _ABOUT - 1]
         self.flag[_ABOUT : _ABOUT + len(about) + 1] = about + b"\0"
         self.flag[0] = flag
 
