@@ -87,6 +87,23 @@ def test_a_loop_of_one_ends(conn):
     assert {":n/id": 1, ":n/kid": [{":n/id": 1, ":n/kid": [{":n/id": 1}]}]} == pull(db, "[:n/id {:n/kid ...}]", [":n/id", 1])
 
 
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("[{:n/_kid [:n/id]} {:n/_kid 2}]", None),
+        ("[{:n/_kid [:n/id]} {:n/_kid ...}]", None),
+        ("[[:n/id :as :up] {[:n/_kid :as :up] 2}]", None),
+        ("[[:db/id :as :x] [:n/next :as :x] {:n/_kid 2}]", None),
+        ("[:n/id :n/_kid {:n/_kid 1}]", {":n/id": 1, ":n/_kid": [{":n/id": 1}]}),
+        ("[{:n/_kid 2} {:n/_kid [:n/id]}]", {":n/_kid": [{":n/id": 1}]}),
+    ],
+)
+def test_a_spec_that_a_later_one_replaces_does_not_come_back_where_a_recursion_ends(conn, pattern, expected):
+    db, ids = graph(conn, (1, "kid", 1))
+    assert expected == pull(db, pattern, [":n/id", 1])
+    assert [expected] * 50 == pull_many(db, pattern, [ids[1]] * 50)
+
+
 def test_what_was_seen_on_another_way_is_pulled_again(conn):
     db, _ = graph(conn, (1, "kid", 2), (1, "kid", 3), (2, "kid", 4), (3, "kid", 4))
     four = {":n/kid": [{":n/id": 4}]}
