@@ -19,7 +19,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from factstore import log
@@ -357,8 +357,7 @@ class Committer(Newest):
                 self._commit_requests(group)
                 _move(waiting, answered)
         except BaseException as error:
-            self._turn.give_left_over()
-            self.storage.release_turn()
+            self._release()
             with self._turn:
                 for request in _first(waiting):
                     self._conclude(request, error)
@@ -380,7 +379,7 @@ class Committer(Newest):
         try:
             self._racing(lambda: self._commit_group(wanted))
         except Exception as error:
-            self.storage.release_turn()
+            self._release()
             self._settle()
             for request in wanted:
                 self._conclude(request, error)
@@ -447,6 +446,12 @@ class Committer(Newest):
 
     # -- after an exception
 
+    def _release(self) -> None:
+        """Give back what an interrupted call of this thread has left taken. A storage that fails here has said so before."""
+        self._turn.give_left_over()
+        with suppress(StorageError):
+            self.storage.release_turn()
+
     def ended(self, error: BaseException, sent: Sent) -> None:
         """Give back what an interrupted call still held; raise `UnknownOutcome` if its transaction was committed all the same.
 
@@ -454,8 +459,7 @@ class Committer(Newest):
         """
         if isinstance(error, FactStoreError) and not sent:
             return
-        self._turn.give_left_over()
-        self.storage.release_turn()
+        self._release()
         if not sent or isinstance(error, UnknownOutcome):
             return
         try:

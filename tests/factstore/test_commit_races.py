@@ -16,7 +16,7 @@ import pytest
 import factstore
 from factstore import CasFailed, Connection, Database, TransactError
 from factstore.commit import MAX_GROUP
-from factstore.errors import Closed
+from factstore.errors import Closed, Unavailable
 from factstore.index.novelty import Strand
 
 NUMBER = [{":db/ident": ":a/n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}]
@@ -113,6 +113,23 @@ def test_an_error_that_nobody_foresaw_reaches_the_caller_and_the_next_transactio
         with pytest.raises(ZeroDivisionError):
             conn.transact_async([{":a/n": 1}]).result(10)
     assert [0, 2] == numbers(conn.transact_async([{":a/n": 2}]).result(10).db_after)
+
+
+@pytest.mark.parametrize("verbs", [("append",), ("append", "release_turn"), ("append", "release_turn", "read_log", "head")])
+def test_a_storage_that_fails_from_now_on_ends_every_future(
+    two: tuple[Connection, Connection], monkeypatch: pytest.MonkeyPatch, verbs: tuple[str, ...]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise Unavailable(":db.error/storage-unavailable", "the storage is gone")
+
+    conn = two[0]
+    with monkeypatch.context() as patch:
+        for verb in verbs:
+            patch.setattr(type(conn._storage), verb, fail)
+        for future in [conn.transact_async([{":a/n": n}]) for n in range(3)]:
+            with pytest.raises(Unavailable):
+                future.result(10)
+    assert [0, 3] == numbers(conn.transact_async([{":a/n": 3}]).result(10).db_after)
 
 
 def test_a_transaction_that_comes_while_the_connection_closes_is_told_so(two: tuple[Connection, Connection]) -> None:
