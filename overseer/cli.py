@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -69,15 +70,15 @@ def worker(
     found = load_handlers(handlers)
     with factstore.connect(config.store, create=create) as conn:
         running = Worker(conn, found, config)
-        _drain_on_signals(running)
-        try:
-            running.run(until_idle=until_idle)
-        except Exception:
-            if running.busy:
-                logging.getLogger("overseer").exception("worker %s failed, and leaves the handlers that still run", running.name)
-                logging.shutdown()
-                os._exit(1)  # threads cannot be ended but with their process, which would wait for them
-            raise
+        with _drain_on_signals(running):
+            try:
+                running.run(until_idle=until_idle)
+            except Exception:
+                if running.busy:
+                    logging.getLogger("overseer").exception("worker %s failed, and leaves the handlers that still run", running.name)
+                    logging.shutdown()
+                    os._exit(1)  # threads cannot be ended but with their process, which would wait for them
+                raise
         if running.busy:  # a handler that has outlived its timeout may never end
             logging.getLogger("overseer").warning("worker %s ends, and leaves the handlers that still run", running.name)
             logging.shutdown()
@@ -95,7 +96,7 @@ def _settings(path: str | None, lease: float | None, given: dict[str, Any]) -> C
     return config
 
 
-def _drain_on_signals(running: Worker) -> None:
+def _drain_on_signals(running: Worker) -> AbstractContextManager[None]:
     """First signal: let the job under way end. Second: give it back and leave."""
 
     def handle(number: int, frame: object) -> None:
@@ -104,7 +105,7 @@ def _drain_on_signals(running: Worker) -> None:
         else:
             running.abandon(128 + number)
 
-    handle_here(handle, signal.SIGTERM, signal.SIGINT)
+    return handle_here(handle, signal.SIGTERM, signal.SIGINT)
 
 
 def _point(ctx: click.Context, param: click.Parameter, text: str | None) -> int | datetime | None:

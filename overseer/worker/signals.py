@@ -66,8 +66,9 @@ _handles: Final[list[Handle]] = []  # those of workers
 _mask = threading.local()
 
 
-def handle_here(handle: Handle, *numbers: signal.Signals) -> None:
-    """Handle signals in this process, and not in those that are forked from it: there they do what they did before.
+@contextmanager
+def handle_here(handle: Handle, *numbers: signal.Signals) -> Iterator[None]:
+    """Handle signals in this process for a block, and not in processes forked from it: there they do what they did before.
 
     Around a fork the signals are blocked. One that is sent to the child before it has its own handlers would be lost: Python
     forgets in a child what has arrived and was not handled. Blocked, it waits.
@@ -75,9 +76,16 @@ def handle_here(handle: Handle, *numbers: signal.Signals) -> None:
     if not _before and hasattr(os, "register_at_fork"):
         os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_restore)
     _handles.append(handle)
-    for number in numbers:
-        previous = signal.signal(number, handle)
-        _before.setdefault(number, signal.SIG_DFL if previous is None else previous)
+    previous = {number: signal.signal(number, handle) for number in numbers}
+    for number, before in previous.items():
+        _before.setdefault(number, signal.SIG_DFL if before is None else before)
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            if signal.getsignal(number) is handle:
+                signal.signal(number, signal.SIG_DFL if before is None else before)
+        _handles.remove(handle)
 
 
 def _block() -> None:

@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 
+from overseer.worker.signals import handle_here
+
 FORKS = """
 import os, signal
 from overseer.worker.signals import handle_here
 
-handle_here(lambda number, frame: None, signal.SIGTERM)
-handle_here(lambda number, frame: None, signal.SIGTERM)  # a second worker of the same program
+workers = [handle_here(lambda number, frame: None, signal.SIGTERM) for _ in range(2)]  # of one program
+for worker in workers:
+    worker.__enter__()
 ends = []
 for _ in range(200):
     child = os.fork()
@@ -27,3 +30,10 @@ print(set(ends), signal.pthread_sigmask(signal.SIG_BLOCK, []))
 def test_a_signal_sent_to_a_forked_child_before_it_has_its_own_handlers_is_not_lost() -> None:
     done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=60, check=True)
     assert f"{ {int(signal.SIGTERM)} } set()\n" == done.stdout
+
+
+def test_signals_do_what_they_did_before_once_a_worker_has_ended() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with handle_here(lambda number, frame: None, signal.SIGTERM):
+        assert before != signal.getsignal(signal.SIGTERM)
+    assert before == signal.getsignal(signal.SIGTERM)
