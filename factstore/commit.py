@@ -92,6 +92,7 @@ class Committer(Newest):
         self._ids = os.urandom(10)
         self._id = 0
         self._turn_of_block: AbstractContextManager[None] = nullcontext()
+        self._is_of_parent = False  # as it is in a forked child
         self._contended = 0  # how many commits are still to take the turn first, since another process committed in between
         self._background = Background(self._turn, self._commit_waiting)
         self._waiting = self._background.waiting
@@ -227,6 +228,7 @@ class Committer(Newest):
 
     def after_fork(self) -> None:
         """End, in a forked child, what only a thread of the parent would end."""
+        self._is_of_parent = True
         self._background.after_fork(Closed(":db.error/storage-closed", f"{self.storage.description} {FORKED}"))
 
     # -- in the turn
@@ -460,7 +462,7 @@ class Committer(Newest):
         if isinstance(error, FactStoreError) and not sent:
             return
         self._release()
-        if not sent or isinstance(error, UnknownOutcome):
+        if not sent or isinstance(error, UnknownOutcome) or self._is_of_parent:  # what becomes of it, the parent is told
             return
         try:
             t = self._applied(sent)
