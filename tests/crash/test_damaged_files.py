@@ -97,7 +97,8 @@ def in_process(work: Callable[[str], str], path: Path) -> str:
 
 
 def cut(content: bytearray, chance: random.Random) -> None:
-    del content[chance.randrange(len(content) // PAGE) * PAGE :]
+    """Leave at least one page: an empty file that no store has a turn file for is a new store."""
+    del content[chance.randrange(1, len(content) // PAGE) * PAGE :]
 
 
 def flip(content: bytearray, chance: random.Random) -> None:
