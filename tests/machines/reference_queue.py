@@ -112,7 +112,9 @@ class Reference:
         if job.crashes >= MAX_CRASHES and alone:
             self.end(id, FAILED)
         else:
-            job.status, job.not_before = UNSTARTED, self.now
+            # A job that was not alone may have many crashes without failing. Only after the first does it run at once; then later and later.
+            pause = min(2.0 ** (job.crashes - 2), 60.0) if job.crashes > 1 else 0.0
+            job.status, job.not_before = UNSTARTED, self.now + pause
         return True
 
     def abort(self, id):
