@@ -1,4 +1,4 @@
-"""Make the tables of benchmarks/README.md from results/*.json: `python -m benchmarks.tables`."""
+"""Write the tables of benchmarks/README.md from results/*.json: `python -m benchmarks.tables`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from benchmarks.harness import RESULTS
 README = Path(__file__).parent / "README.md"
 
 
-def table(found: dict[str, Any]) -> str:
-    """Return one run as a table, with what it ran on above it; each of the others has a column where there are several."""
-    others = list(dict.fromkeys(peer for row in found["rows"] for peer in row.get("peers", ())))
+def table(run: dict[str, Any]) -> str:
+    """Return one run as a table below a line about the machine; if there are several peers, each has a column."""
+    others = list(dict.fromkeys(peer for row in run["rows"] for peer in row.get("peers", ())))
     lines = [
-        f"`{found['command']}` · CPython {found['python']}, {found['machine']}, {found['cores']} cores, load {found['load']:.1f}",
+        f"`{run['command']}` · CPython {run['python']}, {run['machine']}, {run['cores']} cores, load {run['load']:.1f}",
         "",
-        line("what", "ours", "best of the others" if others else "beside", "ratio", "aim", *others),
+        line("what", "ours", "best of the others" if others else "baseline", "ratio", "goal", *others),
         line("---", *["---:"] * 3, "---", *["---:"] * len(others)),
     ]
-    for row in found["rows"]:
-        beside = "" if row["baseline"] is None else f"{row['baseline']:,.2f} {row['baseline_name']}"
+    for row in run["rows"]:
+        baseline = "" if row["baseline"] is None else f"{row['baseline']:,.2f} {row['baseline_name']}"
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
         cells = [cell(row.get("peers", {}).get(peer, "")) for peer in others]
-        lines.append(line(row["name"], f"{row['ours']:,.2f} {row['unit']}", beside, ratio, row["aim"], *cells))
+        lines.append(line(row["name"], f"{row['ours']:,.2f} {row['unit']}", baseline, ratio, row["aim"], *cells))
     return "\n".join(lines)
 
 
@@ -34,7 +34,7 @@ def line(*cells: str) -> str:
 
 
 def cell(value: float | str) -> str:
-    """Return a figure, or why there is none."""
+    """Return a number as text, or the reason why there is none."""
     return value if isinstance(value, str) else f"{value:,.2f}"
 
 
