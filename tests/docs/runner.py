@@ -1,7 +1,10 @@
 """Runs the Python in a Markdown page: the blocks of a page, top to bottom, are one program.
 
 block   = a fence whose info string is `python`, or `python raises=NAME` for one that must end in that error
-answer  = a comment `# → VALUE` after an expression, or alone on the next line: something equal, or what the value prints as
+answer  = a comment `# → VALUE` after an expression, or alone on the next line: an equal value, or the text that the value prints as
+
+As a script, `python tests/docs/runner.py PAGE…` runs pages in the current folder. It uses the packages that are installed and imports
+nothing else of this repository, so that the pages can be checked against a wheel.
 """
 
 from __future__ import annotations
@@ -73,3 +76,14 @@ def _compare(got: Any, text: str, scope: dict[str, Any], where: str) -> None:
     except (SyntaxError, NameError):
         expected = None
     assert expected == got, f"{where}: the page says {text}, it is {got!r}"
+
+
+def main() -> None:
+    for page in map(Path, sys.argv[1:]):
+        count = run_page(page)
+        assert count, f"{page}: expected blocks of Python, found none"
+        print(f"{page.name}: {count} blocks of Python ran as the page says")
+
+
+if __name__ == "__main__":
+    main()
