@@ -9,7 +9,8 @@
     depth     = a positive int | ...
 
 Vectors and lists are the same here, and so are keywords and symbols and the strings that look like them.
-Law: of two specs with one key the later wins; a spec of an attribute takes it out of the wildcard.
+Law: a spec of an attribute replaces an earlier one of that attribute with the same key, and takes the attribute out of the wildcard.
+Where several attributes share a key, an entity shows the first of them that it has: ids, then specs in their order, then the wildcard.
 """
 
 from __future__ import annotations
@@ -35,6 +36,18 @@ MAX_PATH: Final = 200  # steps from the whole form to a part of it; parsing goes
 ABSENT: Final = object()  # no default was given; None is one
 Path: TypeAlias = tuple[Any, ...]
 _OPTIONS: Final = (":as", ":limit", ":default", ":xform")
+
+
+class Fallback:
+    """The key of a step while its own key may be taken by a step before it; each is a key of its own."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+    def __str__(self) -> str:
+        return str(self.key)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,11 +102,16 @@ class Pattern:
     namespaces: frozenset[str] = frozenset()
     is_wild: bool = field(init=False)  # there are attributes to be read that no step names
     named: frozenset[int] = field(init=False)  # attributes that have steps of their own, by id
+    taken: frozenset[Any] = field(init=False)  # keys of steps that an attribute of the wildcard may be called by, too
+    falls_back: bool = field(init=False)  # two of the steps may put a value under one key
 
     def __post_init__(self) -> None:
         named = (step.attribute.id for step in self.steps if step.attribute is not None and not step.reverse)
         object.__setattr__(self, "is_wild", self.everything or bool(self.namespaces))
         object.__setattr__(self, "named", frozenset(named))
+        renamed = (step.key for step in self.steps if step.attribute is None or step.key != step.attribute.ident)
+        object.__setattr__(self, "taken", frozenset(renamed) - {DB_ID} if self.is_wild else frozenset())
+        object.__setattr__(self, "falls_back", any(type(step.key) is Fallback for step in self.steps))
 
     @cached_property
     def ids(self) -> tuple[Step, ...]:
@@ -155,11 +173,13 @@ class _Parser:
                 namespaces.add(spec[1:-2])
             else:
                 for step in self.specs(spec, (*at, i)):
-                    steps[_key_of(step.key)] = step
-        ordered = list(steps.values())
-        if everything and not any(step.is_id for step in ordered):
-            ordered.insert(0, Step(DB_ID, None, is_id=True))
-        return Pattern(tuple(ordered), everything, frozenset(namespaces))
+                    _add(steps, step)
+        if everything and not any(step.is_id for step in steps.values()):
+            found = {_key_of(DB_ID): Step(DB_ID, None, is_id=True)}
+            for step in steps.values():
+                _add(found, step)
+            steps = found
+        return Pattern(tuple(steps.values()), everything, frozenset(namespaces))
 
     def specs(self, spec: Any, at: Path) -> list[Step]:
         if isinstance(spec, Mapping):
@@ -291,5 +311,18 @@ def _as_key(key: Any) -> Any:
     return tuple(key) if isinstance(key, list) else key
 
 
-def _key_of(key: Any) -> Any:
+def _key_of(key: Any) -> tuple[Any, ...]:
     return type(key), key
+
+
+def _add(steps: dict[Any, Step], step: Step) -> None:
+    """Add a step to those of a pattern, by key."""
+    key = _key_of(step.key)
+    first = steps.get(key)
+    if first is None or (first.attribute is step.attribute and first.reverse == step.reverse):
+        steps[key] = step
+        return
+    if step.is_id:  # an entity always has its id
+        steps[key], step = step, first
+    of = None if step.attribute is None else step.attribute.id, step.reverse
+    steps[(*key, *of)] = replace(step, key=Fallback(step.key))

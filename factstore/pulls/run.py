@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pyrsistent import PSet, pset
 
 from factstore import registry
 from factstore.errors import PullError
-from factstore.pulls.parse import ABSENT, DB_ID, Pattern, Step, plain_step
+from factstore.pulls.parse import ABSENT, DB_ID, Fallback, Pattern, Step, plain_step
 from factstore.pulls.xforms import built_in
 from factstore.quoting import quoted
 from factstore.schema.attribute import IDENT
@@ -70,8 +71,10 @@ def run_pattern(db: Database, pattern: Pattern, eids: list[int]) -> list[dict[An
     outs: list[dict[Any, Any]] = [{} for _ in eids]
     frames = [Frame(pattern, eids, outs)]
     unsettled: list[Unsettled] = []
+    shared: list[dict[Any, Any]] = []  # maps with fallbacks
     while frames:
         frame = frames.pop()
+        is_shared = frame.pattern.falls_back
         if len(frame.eids) > FEW:
             frame = _as_columns(frame)
         for step in frame.pattern.steps:
@@ -81,10 +84,21 @@ def run_pattern(db: Database, pattern: Pattern, eids: list[int]) -> list[dict[An
                 _take(db, frame, step, frames, unsettled)
         if frame.pattern.is_wild:
             for step, found in _rest(db, frame):
+                is_shared = is_shared or type(step.key) is Fallback
                 _place(db, frame, step, found, frames, unsettled)
+        if is_shared:
+            shared += frame.outs
     for item in reversed(unsettled):
         _settle(item)
+    for out in shared:
+        _fall_back(out)
     return outs
+
+
+def _fall_back(out: dict[Any, Any]) -> None:
+    """Put what steps found that share a key under that key: the first of them that found anything counts."""
+    for fallback in [key for key in out if type(key) is Fallback]:
+        out.setdefault(fallback.key, out.pop(fallback))
 
 
 def _as_columns(frame: Frame) -> Frame:
@@ -131,9 +145,11 @@ def _rest(db: Database, frame: Frame) -> list[tuple[Step, Found]]:
     by_column = frame.column is not None and _COLUMN_PRICE * len(db.view.attributes()) < len(frame.eids)
     found = _columns_about(db, frame) if by_column else _facts_about(db, frame)
     steps = [(plain_step(schema.attribute(a)), values) for a, values in found.items() if a not in pattern.named]
-    if pattern.everything:
-        return steps
-    return [(step, values) for step, values in steps if step.key.namespace in pattern.namespaces]
+    if not pattern.everything:
+        steps = [(step, values) for step, values in steps if step.key.namespace in pattern.namespaces]
+    if pattern.taken:
+        steps = [(replace(step, key=Fallback(step.key)) if step.key in pattern.taken else step, values) for step, values in steps]
+    return steps
 
 
 def _facts_about(db: Database, frame: Frame) -> dict[int, Found]:

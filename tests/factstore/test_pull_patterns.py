@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import factstore
-from factstore import Keyword, Symbol, pull
+from factstore import Keyword, Symbol, pull, pull_many
 from factstore.errors import DatabaseError, PullError, ReadError
 from factstore.pulls import compile_pattern
 
@@ -121,9 +121,43 @@ def test_a_pattern_nested_without_end_is_refused_and_not_a_crash(db):
         pull(db, [spec], ANN)
 
 
-def test_of_two_specs_with_one_key_the_later_wins(db):
+def test_of_two_specs_of_one_attribute_with_one_key_the_later_wins(db):
     assert {":p/boss": {":p/name": "Bo"}} == pull(db, "[:p/boss {:p/boss [:p/name]}]", ANN)
     assert [":db/id"] == list(pull(db, "[{:p/boss [:p/name]} :p/boss]", ANN)[":p/boss"])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("[[:p/age :as :k] [:p/name :as :k]]", {":k": 30}),
+        ("[[:p/name :as :k] [:p/age :as :k]]", {":k": "Ann"}),
+        ("[[:p/home :as :k] [:p/age :as :k] [:p/name :as :k]]", {":k": 30}),
+        ("[[:p/name :as :p/age] :p/age]", {":p/age": "Ann"}),
+        ("[:p/age [:p/name :as :p/age]]", {":p/age": 30}),
+        ("[[:p/home :as :k :default 9] [:p/age :as :k]]", {":k": 9}),
+        ("[[:p/age :as :k] [:p/home :as :k :default 9]]", {":k": 30}),
+        ("[[:p/age :as :k] {[:p/boss :as :k] [:p/name]}]", {":k": 30}),
+        ("[{[:p/boss :as :k] [:p/name]} [:p/age :as :k]]", {":k": {":p/name": "Bo"}}),
+        ("[{[:p/boss :as :k] [:p/age]} [:p/age :as :k]]", {":k": 30}),
+        ("[{[:p/home :as :k] [:p/name]} [:p/nick :as :k]]", {":k": ["a", "b"]}),
+        ("[[:p/home :as :p/name] :p/*]", {":p/name": "Ann", ":p/age": 30, ":p/nick": ["a", "b"]}),
+        ("[[:p/age :as :p/name] :p/*]", {":p/name": 30, ":p/nick": ["a", "b"]}),
+    ],
+)
+def test_attributes_that_share_a_key_show_the_first_that_the_entity_has(db, pattern, expected):
+    e = db.entid(ANN)
+    for pulled in (pull(db, pattern, ANN), *pull_many(db, pattern, [e] * 50)):
+        pulled.pop(":p/boss", None)
+        assert expected == pulled
+
+
+@pytest.mark.parametrize("pattern", ["[[:p/age :as :db/id] :db/id]", "[:db/id [:p/age :as :db/id]]"])
+def test_the_id_of_an_entity_comes_before_an_attribute_under_its_key(db, pattern):
+    assert {":db/id": db.entid(ANN)} == pull(db, pattern, ANN)
+
+
+def test_the_id_that_a_wildcard_gives_comes_before_an_attribute_under_its_key(db):
+    assert db.entid(ANN) == pull(db, "[* [:p/age :as :db/id]]", ANN)[":db/id"]
 
 
 def test_one_attribute_may_be_asked_for_under_several_keys(db):
