@@ -24,6 +24,7 @@ from factstore.values import (
     Keyword,
     Stored,
     instant_to_micros,
+    is_missing,
     is_naive,
     micros_to_instant,
     plain,
@@ -39,6 +40,17 @@ Predicate: TypeAlias = Callable[["Database", Datom], Any]  # of an unfiltered da
 Point: TypeAlias = int | datetime  # t, a transaction's entity id, or an aware datetime
 _COUNTED: Final = 100_000  # datoms of an attribute that a summary counts exactly
 _SUMMARY: Final = ("attribute", "type", "datoms")
+
+
+def _is_kept(answer: Any) -> bool:
+    """Tell whether the answer of a filter's predicate is true: as Python has it, but no marker of a missing value is."""
+    if answer is True or answer is False:
+        return answer
+    try:
+        return not is_missing(answer) and bool(answer)
+    except Exception as error:  # of the answer's own code
+        text = f"the predicate of a filter answers true or false, got {described(answer)}: {error}"
+        raise DatabaseError(":db.error/invalid-filter", text, answer=answer) from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,6 +165,8 @@ class Database:
     def filter(self, predicate: Predicate) -> Database:
         """Return only the datoms for which `predicate(unfiltered database, datom)` is true; filters add up.
 
+        Raises: when the database is read, DatabaseError(:db.error/invalid-filter) for an answer that is neither true nor false, such
+            as an array of numpy, and whatever the predicate raises.
         Source: Datomic API, filter.
         """
         if not callable(predicate):
@@ -166,7 +180,7 @@ class Database:
 
         def keep(fact: Fact) -> bool:
             datom = datom_of(schema, fact)
-            return all(predicate(unfiltered, datom) for predicate in predicates)
+            return all(_is_kept(predicate(unfiltered, datom)) for predicate in predicates)
 
         return replace(self, is_filtered=True, predicates=predicates, view=self.view.cut(keep=keep))
 

@@ -18,8 +18,9 @@ from typing import IO, Any, Final, NamedTuple
 
 import numpy as np
 
-from factstore.errors import TransactError, Unavailable
+from factstore.errors import FactStoreError, TransactError, Unavailable
 from factstore.quoting import described, quoted
+from factstore.values import first_nanoseconds
 
 _MOST_NAMED: Final = 20  # columns that an error names
 
@@ -230,19 +231,29 @@ def listed(values: Any) -> Sequence[Any]:
     return list(values) if values.dtype.kind in "mM" else values.tolist()
 
 
+def _expect_microseconds(name: Any, values: Any) -> None:
+    at = first_nanoseconds(values)
+    if at is not None:
+        text = f"column {name!r} has nanoseconds in row {at + 1}; an instant has microseconds, round it first"
+        raise invalid(text, column=name, row=at + 1)
+
+
 def _values(name: Any, values: Any) -> Any:
     """Return a column of a table as an array or a list."""
     try:
         if isinstance(values, np.ndarray):
             if values.ndim == 1:
-                return values
+                return list(values) if isinstance(values, np.ma.MaskedArray) else values
         elif isinstance(values, list):
             return values
         elif not isinstance(values, str | bytes | Mapping | Set):
             for method in ("to_pylist", "to_list", "tolist"):  # Arrow, polars, pandas
                 if hasattr(values, method):
+                    _expect_microseconds(name, values)
                     return getattr(values, method)()
             return list(values)
+    except FactStoreError:
+        raise
     except Exception as error:  # of another package, which cannot say one of its values in Python
         raise invalid(f"column {name!r} cannot be read: {described(error)}", column=name) from error
     raise invalid(f"expected a sequence of values, one a row, as column {name!r}, got {described(values)}", column=name)

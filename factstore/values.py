@@ -145,15 +145,22 @@ def plain(value: Any) -> Any:
     return value
 
 
+_MARKERS: Final[Mapping[str, str]] = {"NAType": "pandas", "NaTType": "pandas", "MaskedConstant": "numpy"}
+
+
 def is_missing(value: Any) -> bool:
-    """Tell whether a value says that there is none: None, pandas.NA, pandas.NaT, numpy's NaT, a null of pyarrow. NaN is a number."""
+    """Tell whether a value says that there is none: None, pandas.NA, pandas.NaT, numpy's NaT and masked, a null of pyarrow.
+
+    NaN is a number.
+    """
     if value is None:
         return True
     kind = type(value)
     if kind in OWN_TYPES:
         return False
-    if kind.__name__ in ("NAType", "NaTType"):
-        return kind.__module__.partition(".")[0] == "pandas"
+    package = _MARKERS.get(kind.__name__)
+    if package is not None:
+        return kind.__module__.partition(".")[0] == package
     if _is_of("pyarrow", "Scalar", value):
         return not value.is_valid
     return _is_of("numpy", "generic", value) and value.dtype.kind in "mM" and bool(value != value)
@@ -209,6 +216,14 @@ def _from_arrow(value: Any) -> Any:
         return plain(value.as_py())
     except ValueError:
         return value  # nanoseconds, which Python's datetime cannot hold
+
+
+def first_nanoseconds(series: Any) -> int | None:
+    """Return the place of the first instant in a series of polars that a datetime cannot hold; polars itself would cut it off."""
+    if getattr(getattr(series, "dtype", None), "time_unit", None) != "ns" or not hasattr(series, "to_physical"):
+        return None
+    places = ((series.to_physical() % 1000).fill_null(0) != 0).arg_true()
+    return int(places[0]) if len(places) else None
 
 
 _SUBCLASSES: Final[tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...]] = (

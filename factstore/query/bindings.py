@@ -97,7 +97,7 @@ def _elements_within(value: Any, guard: Guard) -> Iterable[Any]:
 
 def _slots(binding: BindTuple, value: Any) -> Sequence[Any]:
     if not isinstance(value, list | tuple):
-        if not isinstance(value, np.ndarray) or value.ndim != 1:
+        if not isinstance(value, np.ndarray) or not value.ndim:
             raise ValueError(f"expected a vector of {len(binding.parts)}, got {shown(value)}")
         return _slots(binding, list(value))
     if len(value) < len(binding.parts):

@@ -17,11 +17,11 @@ from typing import Any, Final
 from factstore.clojure.sequences import MAP_MAKERS
 from factstore.errors import QueryError
 from factstore.forks import watch
-from factstore.query.ast import Aggregate, Call, Query, RulesInput, SourceInput, walk
+from factstore.query.ast import Aggregate, Call, Query, RulesInput, SourceInput, Variable, walk
 from factstore.query.clauses import Rules
 from factstore.query.functions import FUNCTIONS
 from factstore.query.lookups import LOOKUPS
-from factstore.query.relation import PLAIN, written
+from factstore.query.relation import PLAIN, Untold, written
 from factstore.quoting import quoted
 
 _CHANCE: Final = frozenset(("rand", "rand-int", "sample"))
@@ -105,12 +105,15 @@ def key_of(text: Any, query: Query, inputs: tuple[Any, ...], rules: Rules) -> An
     """
     if query.pulls or len(inputs) != len(query.inputs) or not _is_settled(query, rules):
         return None
-    parts = [text if type(text) is str else written(text)]
-    for part, value in zip(query.inputs, inputs, strict=True):
-        key = _database_key(value) if isinstance(part, SourceInput) and hasattr(value, "view") else _value_key(value)
-        if key is None and not isinstance(part, RulesInput):
-            return None
-        parts.append(written(value) if isinstance(part, RulesInput) else key)
+    try:
+        parts = [text if type(text) is str else written(text)]
+        for part, value in zip(query.inputs, inputs, strict=True):
+            key = _database_key(value) if isinstance(part, SourceInput) and hasattr(value, "view") else _value_key(part, value)
+            if key is None:
+                return None
+            parts.append(key)
+    except Untold:
+        return None
     return tuple(parts)
 
 
@@ -132,15 +135,20 @@ def _database_key(db: Any) -> Any:
     return db.store, db.basis_t, db.last_instant, db.as_of_t, db.since_t, db.is_history
 
 
-def _value_key(value: Any) -> Any:
-    return (written(value),) if _is_plain(value) else None
+def _value_key(part: Any, value: Any) -> Any:
+    if isinstance(part, RulesInput):
+        return written(value)
+    if type(value) is dict and not isinstance(part, Variable):  # which is taken apart
+        value_is_plain = _is_plain(list(value)) and _is_plain(list(value.values()))
+    else:
+        value_is_plain = _is_plain(value)
+    return (written(value),) if value_is_plain else None
 
 
 def _is_plain(value: Any) -> bool:
+    """Tell whether a value is one of ours, or a collection of them that an answer does not give back as it is: a dict would be shared."""
     kind = type(value)
-    if kind in (list, tuple, set, frozenset):
-        return all(map(_is_plain, value))
-    return all(map(_is_plain, value)) and all(map(_is_plain, value.values())) if kind is dict else kind in PLAIN
+    return all(map(_is_plain, value)) if kind in (list, tuple, set, frozenset) else kind in PLAIN
 
 
 def _copied(answer: Any) -> Any:

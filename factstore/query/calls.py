@@ -7,7 +7,7 @@ Whatever it raises fails the query with a code, the clause and the arguments.
 from __future__ import annotations
 
 from itertools import repeat
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -20,9 +20,11 @@ from factstore.query.forms import shown
 from factstore.query.functions import truthy
 from factstore.query.guard import Guard
 from factstore.query.lookups import LOOKUPS
-from factstore.query.relation import Column, Relation, column_of, empty, repeated
+from factstore.query.relation import PLAIN, Column, Relation, column_of, empty, repeated
+from factstore.values import is_missing
 
 _VECTORS_PAY = 64  # rows
+_ALWAYS_THERE: Final = (PLAIN - {type(None)}) | {tuple}  # kinds no value of which is a marker of a missing one
 
 
 def check_call(call: Call, context: Context) -> None:
@@ -137,7 +139,7 @@ def _bind_one(call: Call, result: Any, relation: Relation, guard: Guard | None) 
     binding = call.binding
     if binding is None:
         return relation if truthy(result) else empty(relation.names)
-    if result is None:
+    if is_missing(result):
         return empty(relation.names | call.variables)
     if binding is BLANK:
         return relation
@@ -157,9 +159,9 @@ def _bind_each(call: Call, results: list[Any], relation: Relation, guard: Guard 
     binding = call.binding
     if binding is None:
         return relation.filter(list(map(truthy, results)))
-    if None in results if binding is BLANK or isinstance(binding, Variable) else False:
-        kept = [result is not None for result in results]
-        relation, results = relation.filter(kept), [result for result in results if result is not None]
+    if (binding is BLANK or isinstance(binding, Variable)) and not _ALWAYS_THERE.issuperset(map(type, results)):
+        kept = [not is_missing(result) for result in results]
+        relation, results = relation.filter(kept), [result for result, is_there in zip(results, kept, strict=True) if is_there]
     if binding is BLANK:
         return relation
     if isinstance(binding, Variable):

@@ -17,7 +17,7 @@ import numpy as np
 
 from factstore.errors import FactStoreError, QueryError
 from factstore.query.relation import DTYPES, Array, Column, column_of, given
-from factstore.values import Keyword, Symbol, Uri
+from factstore.values import Keyword, Symbol, Uri, first_nanoseconds
 
 if TYPE_CHECKING:
     import pandas
@@ -168,12 +168,15 @@ def _in_array(array: Array) -> list[Column] | None:
 
 
 def _read_array(array: Array) -> Column:
-    if array.dtype.kind in "ifb" and array.dtype.itemsize <= 8:
+    if array.dtype.kind in "ifb" and array.dtype.itemsize <= 8 and not isinstance(array, np.ma.MaskedArray):
         return _numbers(array)
     return column_of(list(array), given)
 
 
 def _read(series: Any, missing: int, kind: str, listed: Callable[[], list[Any]]) -> Column:
+    at = first_nanoseconds(series)
+    if at is not None:
+        raise ValueError(f"row {at + 1} has an instant with nanoseconds, and ours have microseconds; round it first")
     array = series.to_numpy() if not missing and kind.lower().startswith(("int", "float", "double", "bool")) else None
     return column_of(listed(), given) if array is None else _numbers(array)
 

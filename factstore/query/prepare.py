@@ -23,7 +23,7 @@ from factstore.query.find import check_find
 from factstore.query.guard import Guard
 from factstore.query.parse import parse_query
 from factstore.query.program import Program, compile_rules
-from factstore.query.relation import PLAIN, UNIT, Relation, written
+from factstore.query.relation import PLAIN, UNIT, Relation, Untold, written
 from factstore.query.tables import Tables
 from factstore.values import is_missing, is_naive
 
@@ -38,7 +38,10 @@ def parsed(query: Any) -> Query:
         return _queries.get(query) or _remember(_queries, query, parse_query(query))
     if isinstance(query, Built):
         return query.ast
-    key = written(query)
+    try:
+        key = written(query)
+    except Untold:
+        return parse_query(query)
     return _queries.get(key) or _remember(_queries, key, parse_query(query))
 
 
@@ -54,7 +57,10 @@ def rules_among(query: Query, inputs: tuple[Any, ...]) -> Rules:
 
 
 def _compiled(rules: Any) -> Program:
-    key = rules if type(rules) is str else written(rules)
+    try:
+        key = rules if type(rules) is str else written(rules)
+    except Untold:
+        return compile_rules(rules)
     found = _programs.get(key)
     if found is None:
         found = _remember(_programs, key, compile_rules(rules))

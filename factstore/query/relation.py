@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factstore.exact import strict as strict
-from factstore.values import INSTANT, LONG_MAX, LONG_MIN, OWN_TYPES, micros_to_instant, plain
+from factstore.values import INSTANT, LONG_MAX, LONG_MIN, OWN_TYPES, is_missing, micros_to_instant, plain
 
 Array: TypeAlias = NDArray[Any]
 Ints: TypeAlias = NDArray[np.int64]
@@ -56,26 +56,45 @@ def given(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return frozenset(map(given, value))
     if isinstance(value, np.ndarray):
-        return tuple(map(given, value)) if value.ndim else given(value[()])
+        return tuple(map(given, value)) if value.ndim else None if is_missing(value) else given(np.asarray(value)[()])
     eid = getattr(value, "eid", None)
     return eid if type(eid) is int else plain(value)
 
 
-def written(value: Any) -> Any:
+_MOST_NESTED: Final = 200  # levels; on Python's stack
+
+
+class Untold(Exception):
+    """A value that no key stands for: one that may change, or equal others, in ways of its own."""
+
+
+def written(value: Any, depth: int = 0) -> Any:
     """Return a key that is equal for two values exactly if they are written alike: 1.0M and 1M are not, nor are 0.0 and -0.0.
 
-    Such values are one for every comparison; but an answer, or a query with one in it, gives back what it was given.
+    Such values are one for every comparison; but an answer, or a query with one in it, gives back what it was given. The key holds
+    what a value is now, so that what is done to a bytearray afterwards does not reach it.
+    Args:
+        depth: how many collections the value stands in.
+    Raises: Untold, for a value that is none of ours, and no collection of them; and for one that is nested deeper than a query may be.
     """
     kind = type(value)
     if kind is float or kind is Decimal or isinstance(value, datetime):
         return kind, repr(value)
-    if kind is tuple or kind is list:
-        return tuple, tuple(map(written, value))
+    if kind in PLAIN:
+        return kind, value
+    if depth > _MOST_NESTED:
+        raise Untold
+    depth += 1
+    if isinstance(value, list | tuple):
+        return kind if kind is not list else tuple, tuple([written(part, depth) for part in value])
     if isinstance(value, Mapping):
-        return dict, frozenset((written(key), written(part)) for key, part in value.items())
-    if kind is frozenset or kind is set:
-        return frozenset, frozenset(map(written, value))
-    return strict(value)
+        return dict, frozenset([(written(key, depth), written(part, depth)) for key, part in value.items()])
+    if isinstance(value, set | frozenset):
+        return frozenset, frozenset([written(part, depth) for part in value])
+    same = plain(value)
+    if type(same) in PLAIN:
+        return kind, written(same)
+    raise Untold
 
 
 class Dictionary:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import enum
 import threading
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 import factstore
-from factstore import AnswerCache, Database, Keyword, q, register, with_
+from factstore import AnswerCache, Database, Keyword, Uri, q, register, with_
 from factstore.errors import QueryError
 
 NAMES = "[:find ?n :where [?e :n ?n]]"
@@ -196,3 +199,74 @@ def test_errors_are_not_kept_and_inputs_are_checked_as_without(db: Database) -> 
         with pytest.raises(QueryError, match="takes 1 inputs, got 2"):
             q(NAMES, db, 1, cache=cache)
     assert 0 == len(cache)
+
+
+class One(enum.IntEnum):
+    ONE = 1
+
+
+class Dec(Decimal):
+    pass
+
+
+class Clause(NamedTuple):
+    e: Any
+    a: Any
+    v: Any
+
+
+ALIKE = (  # to Python, those of a row are equal, or look alike
+    (1, 1.0, True, Decimal(1), Decimal("1.0"), Dec("1.00"), One.ONE, np.int64(1), np.float32(1), np.True_, "1"),
+    (0.0, -0.0, 0, False, Decimal(0), Decimal("-0"), np.float64(-0.0), np.float64(0.0), np.False_),
+    (Keyword(":a"), ":a", Uri(":a"), b":a", bytearray(b":a"), np.str_(":a")),
+    (datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))),
+    ((1, 2), (1.0, 2), (True, 2), [1, 2], frozenset({1, 2}), frozenset({1.0, 2})),
+)
+QUERIES = (
+    lambda value, cache: q("[:find ?x . :in ?x]", value, cache=cache),
+    lambda value, cache: q("[:find [?x ...] :in [?x ...]]", [value], cache=cache),
+    lambda value, cache: q("[:find ?x . :in [[?x ?y]]]", [[value, 1]], cache=cache),
+    lambda value, cache: q("[:find ?x . :in $ :where [?x 1]]", [(value, 1)], cache=cache),
+    lambda value, cache: q("[:find ?x . :in [[?x ?y]]]", {value if isinstance(value, Hashable) else 1: 1}, cache=cache),
+    lambda value, cache: q([":find", "?x", ".", ":where", [("ground", value), "?x"]], cache=cache),
+    lambda value, cache: q("[:find ?x . :in $ % :where (r ?x)]", [], [[["r", "?x"], [("ground", value), "?x"]]], cache=cache),
+)
+
+
+def _written_alike(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and repr(one) == repr(other)
+
+
+@pytest.mark.parametrize("ask", QUERIES)
+@pytest.mark.parametrize("values", ALIKE)
+def test_inputs_that_only_python_takes_for_equal_have_answers_of_their_own(values: tuple[Any, ...], ask: Callable[..., Any]) -> None:
+    cache = AnswerCache()
+    for _ in range(2):
+        for value in values:
+            assert _written_alike(ask(value, None), ask(value, cache)), value
+
+
+def test_a_constant_that_is_changed_afterwards_is_another_query(conn: factstore.Connection) -> None:
+    held, cache = bytearray(b"ab"), AnswerCache()
+    for keep in (None, cache):
+        held[:] = b"ab"
+        query = [":find", "?x", ".", ":where", [("ground", held), "?x"]]
+        assert b"ab" == q(query, cache=keep)
+        held[:] = b"cd"
+        assert b"cd" == q(query, cache=keep)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_clauses_that_are_named_tuples_are_told_apart_by_the_types_of_their_values(conn: factstore.Connection, cached: bool) -> None:
+    db, cache = conn.db(), AnswerCache() if cached else None
+    for value, expected in ((1.0, 0), (True, 0), (1, 1)):
+        assert expected == len(q([":find", "?e", ":where", Clause("?e", ":n", value)], db, cache=cache))
+
+
+def test_what_becomes_of_an_answer_with_the_dict_of_an_input_is_not_kept() -> None:
+    cache = AnswerCache()
+    for query, given in (("[:find ?m . :in ?m]", {"a": 1}), ("[:find [?m ...] :in [?m ...]]", [{"a": 1}])):
+        answer = q(query, given, cache=cache)
+        (answer if isinstance(answer, dict) else answer[0])["b"] = 2
+        assert given == q(query, given, cache=cache)
+    assert (0, 4) == (len(cache), cache.passed)

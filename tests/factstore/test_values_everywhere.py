@@ -6,13 +6,16 @@ One table of values (`odd_values`), one of entrances, and every pair of them for
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
+from uuid import UUID
 
+import numpy as np
 import pytest
 
 import factstore
-from factstore import Attr, Connection, Database, FactStoreError, Into, Symbol, TransactError, entity, pull, q, with_
+from factstore import Attr, Connection, Database, FactStoreError, Into, Keyword, Symbol, TransactError, Uri, entity, pull, q, with_
 from tests.factstore.odd_values import ODD, TYPES, of_packages
 
 VALUES = (*ODD, *of_packages())
@@ -155,7 +158,13 @@ def known_rows(conn: Connection, kind: str, value: Any) -> None:
     conn.load([{"v": value, "n": "known"}], {"v": f":one/{kind}", "n": ":unique/string"})
 
 
-LOADERS = (rows, columns, converted, known_rows)
+def masked(conn: Connection, kind: str, value: Any) -> None:
+    values = np.ma.array(np.empty(2, object), mask=[False, True])
+    values[0] = value
+    conn.load({"v": values}, {"v": f":one/{kind}"})
+
+
+LOADERS = (rows, columns, converted, known_rows, masked)
 
 
 @pytest.mark.parametrize("load", LOADERS, ids=lambda load: load.__name__)
@@ -175,6 +184,63 @@ def test_a_value_is_loaded_exactly_or_rejected_with_row_and_column(load: Callabl
                 assert ("v", 1) == (caught.value.column, caught.value.row), (odd.name, kind)
                 assert "column 'v'" in str(caught.value), (odd.name, kind)
             assert there(before, f":one/{kind}") == there(conn.db(), f":one/{kind}"), (odd.name, kind)
+
+
+# Parquet has no such types: what it holds of them is a text.
+NOT_IN_PARQUET = (Keyword, Symbol, Uri)
+
+
+def of_arrow(file: io.BytesIO) -> Any:
+    return pytest.importorskip("pyarrow.parquet").read_table(file)
+
+
+def of_pandas(file: io.BytesIO) -> Any:
+    return pytest.importorskip("pandas").read_parquet(file)
+
+
+def of_polars(file: io.BytesIO) -> Any:
+    return pytest.importorskip("polars").read_parquet(file)
+
+
+def parquet_of(value: Any) -> io.BytesIO | None:
+    """Return a file with one column of one value; None where Parquet holds no such value."""
+    arrow, parquet, file = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet"), io.BytesIO()
+    kind = arrow.timestamp("ns", "UTC") if getattr(value, "nanosecond", 0) else None  # by itself Arrow takes microseconds
+    try:
+        parquet.write_table(arrow.table({"v": arrow.array([value], kind)}), file)
+    except (arrow.ArrowException, OverflowError, AttributeError, TypeError, ValueError, NotImplementedError):
+        return None
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize("read", [of_arrow, of_pandas, of_polars], ids=lambda read: read.__name__)
+def test_a_value_of_a_parquet_file_is_loaded_exactly_or_rejected_with_row_and_column(read: Callable[..., Any], conn: Connection) -> None:
+    loaded = 0
+    for odd in VALUES:
+        file = None if isinstance(odd.value, NOT_IN_PARQUET) else parquet_of(odd.value)
+        if file is None or (
+            read is of_polars and (isinstance(odd.value, UUID) or odd.name == "decimal of 40 digits")
+        ):  # polars has neither
+            continue
+        table = read(file)
+        for kind in TYPES:
+            before = conn.db()
+            try:
+                report = conn.load(table, {"v": f":one/{kind}"})
+            except TransactError as error:
+                assert kind not in odd.kept, (odd.name, kind)
+                assert "v" == error.column, (odd.name, kind)
+                assert 1 == error.data.get("row") or "cannot be read" in error.message, (odd.name, kind)
+                assert there(before, f":one/{kind}") == there(conn.db(), f":one/{kind}"), (odd.name, kind)
+                continue
+            if odd.name in NO_VALUES:
+                assert {"v": 1} == report.missing, (odd.name, kind)
+                continue
+            assert kind in odd.kept, (odd.name, kind)
+            assert any(same(odd.kept[kind], v) for v in there(conn.db(), f":one/{kind}")), (odd.name, kind)
+            loaded += 1
+    assert loaded > len(TYPES)
 
 
 # -- comparing with what is expected, and retracting
@@ -243,6 +309,36 @@ def in_a_relation(db: Database, kind: str, value: Any) -> Found:
     return {e for (e,) in q(FIND.format("[[?v ?x]]", f":one/{kind}"), db, [[value, 1]])}
 
 
+def in_an_array_of_rows(db: Database, kind: str, value: Any) -> Found:
+    rows = np.empty((2, 2), object)
+    for i in range(2):
+        rows[i, 0], rows[i, 1] = value, i
+    return {e for (e,) in q(FIND.format("[[?v ?x]]", f":one/{kind}"), db, rows)}
+
+
+def in_a_typed_array_of_rows(db: Database, kind: str, value: Any) -> Found:
+    if type(value) not in (int, float, bool) and not isinstance(value, np.number | np.bool_ | np.datetime64):
+        return in_an_array_of_rows(db, kind, value)
+    rows = np.array([[value], [value]])
+    return {e for (e,) in q(FIND.format("[[?v]]", f":one/{kind}"), db, rows)}
+
+
+def in_an_array_as_a_source(db: Database, kind: str, value: Any) -> Found:
+    rows = np.empty((1, 2), object)
+    rows[0, 0], rows[0, 1] = value, 1
+    return {e for (e,) in q(f"[:find ?e :in $ $r :where [$r ?v] [?e :one/{kind} ?v]]", db, rows)}
+
+
+def bound_by_a_function(db: Database, kind: str, value: Any) -> Found:
+    factstore.register("odd/give", lambda: value)
+    return {e for (e,) in q(f"[:find ?e :where [(odd/give) ?v] [?e :one/{kind} ?v]]", db)}
+
+
+def bound_by_a_function_for_each_row(db: Database, kind: str, value: Any) -> Found:
+    factstore.register("odd/give", lambda _: value)
+    return {e for (e,) in q(f"[:find ?e :in $ [?n ...] :where [(odd/give ?n) ?v] [?e :one/{kind} ?v]]", db, range(3))}
+
+
 def in_a_generator(db: Database, kind: str, value: Any) -> Found:
     return {e for (e,) in q(FIND.format("[?v ...]", f":one/{kind}"), db, (each for each in [value]))}
 
@@ -287,8 +383,12 @@ def range_from(db: Database, kind: str, value: Any) -> Found:
     return {datom.e for datom in list(db.index_range(f":one/{kind}", value))[:1]}
 
 
+# What is calculated, or taken from a source, is compared as it is: a float of 32 bits equals only what has no more of them.
+COMPARED = (in_an_array_as_a_source, bound_by_a_function, bound_by_a_function_for_each_row)
+ROUNDED = ("float that 32 bits round", "float64")
 READERS = (
     *(constant, scalar, in_a_tuple, in_a_collection, in_a_large_collection, in_a_relation, in_a_generator, through_a_rule),
+    *(in_an_array_of_rows, in_a_typed_array_of_rows),
     *(lookup_ref, lookup_ref_of_a_pull, lookup_ref_of_an_entity, lookup_ref_as_input, lookup_ref_of_a_transaction),
     *(components, sought, range_from),
 )
@@ -308,11 +408,11 @@ def stocked() -> Iterator[dict[tuple[str, str], Database]]:
         yield found
 
 
-@pytest.mark.parametrize("read", READERS, ids=lambda read: read.__name__)
+@pytest.mark.parametrize("read", (*READERS, *COMPARED), ids=lambda read: read.__name__)
 def test_a_value_is_matched_exactly_or_rejected(read: Callable[..., Found], stocked: dict[tuple[str, str], Database]) -> None:
     for odd in VALUES:
         for kind in TYPES:
-            if kind in odd.kept:
+            if kind in odd.kept and not (read in COMPARED and kind == "float" and odd.name in ROUNDED):
                 db = stocked[odd.name, kind]
                 assert {datom.e for datom in db.datoms("aevt", f":one/{kind}")} == read(db, kind, odd.value), (odd.name, kind)
             else:
