@@ -282,9 +282,11 @@ def finished(b: Bench, n: int) -> None:
     now = b.conn.now()
     for i in range(0, n, 10_000):
         ids = b.conn.transact([{**job(number), ":db/id": str(number)} for number in range(i, i + 10_000)]).tempids.values()
-        claim = {":job/status": ":job.status/started", ":job/attempt": 1, ":job/worker": "past:1:0", ":job/lease-expires": now}
-        b.conn.transact([{":db/id": e, **claim, ":job/token": f"{e:032x}"} for e in ids])
-        b.conn.transact([[":db/add", e, ":job/status", ":job.status/finished"] for e in ids])
+        started, ended = Keyword(":job.status/started"), Keyword(":job.status/finished")
+        claim = {":job/attempt": 1, ":job/worker": "past:1:0", ":job/lease-expires": now}
+        claims = [{":db/id": e, **claim, ":job/token": f"{e:032x}"} for e in ids]
+        b.conn.transact([*claims, *([":db/cas", e, ":job/status", LIVE[0], started] for e in ids)])
+        b.conn.transact([[":db/cas", e, ":job/status", started, ended] for e in ids])
 
 
 def past(_: Peers, n: int) -> Iterator[Row]:

@@ -421,7 +421,9 @@ class _Replaying:
         db, data = self._db, line[_DATA]
         tx = data[0][3] if data and len(data[0]) == 5 else tx_of(line[_T])
         said = {row[0] for row in data if row[-1] and row[1] not in _NOT_REPLAYED}  # only what something is said of can be new
-        forms = [form for row in data if row[1] not in _NOT_REPLAYED and (form := self._form(db, row, tx, said)) is not None]
+        replaced = {(row[0], row[1]): row[2] for row in data if not row[-1]}
+        told = (row for row in data if row[1] not in _NOT_REPLAYED)
+        forms = [form for row in told if (form := self._form(db, row, tx, said, replaced)) is not None]
         instant = self._instant(line)
         if instant is not None and instant_to_micros(instant) >= db.last_instant:
             forms.append([":db/add", "datomic.tx", ":db/txInstant", instant])
@@ -442,7 +444,7 @@ class _Replaying:
             return line[_INSTANT]  # type: ignore[no-any-return]
         return next((row[2] for row in line[_DATA] if row[1] == ":db/txInstant"), None)
 
-    def _form(self, db: Database, row: Sequence[Any], tx: int, said: set[int]) -> list[Any] | None:
+    def _form(self, db: Database, row: Sequence[Any], tx: int, said: set[int], replaced: Mapping[Any, Any]) -> list[Any] | None:
         e, name, value, added = row[0], row[1], row[2], row[-1]
         attribute = self._attribute(db, name)
         if attribute.tuple_attrs:
@@ -454,6 +456,8 @@ class _Replaying:
             self.left_out += 1
             return None
         self.datoms += 1
+        if added and attribute.cas_only:
+            return [":db/cas", entity, attribute.id, replaced.get((e, name)), value]
         return [":db/add" if added else ":db/retract", entity, attribute.id, value]
 
     def _entity(self, e: int, tx: int, said: set[int]) -> int | str | None:

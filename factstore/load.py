@@ -163,7 +163,7 @@ def _known_entities(db: Database, batch: Sequence[Typed]) -> Ints:
     whole = np.zeros(len(batch[0].values), np.int64)
     keys = [typed for typed in batch if typed.column.attribute.unique is not None]
     attributes = [typed.column.attribute for typed in batch]
-    simple = all(_is_plain(db, attribute) and not attribute.many and not attribute.insert_only for attribute in attributes)
+    simple = all(_is_plain(db, attribute) and _is_replaced_freely(attribute) for attribute in attributes)
     if len(keys) != 1 or not keys[0].column.attribute.is_identity or not simple or db.schema.stamps:
         return whole
     stored, present = keys[0].stored, keys[0].present
@@ -175,6 +175,11 @@ def _known_entities(db: Database, batch: Sequence[Typed]) -> Ints:
     es[np.fromiter((counts[v] > 1 for v in values), bool, len(values))] = 0
     whole[slice(None) if present is None else present] = es
     return whole
+
+
+def _is_replaced_freely(attribute: Attribute) -> bool:
+    """Tell whether a known entity simply gets a new value; the identity by which it is known is not replaced at all."""
+    return not (attribute.many or attribute.insert_only or (attribute.cas_only and not attribute.is_identity))
 
 
 def _facts_of_known(db: Database, batch: Sequence[Typed], es: Ints) -> list[Fact]:

@@ -115,8 +115,16 @@ def _inverse(db: Database, datoms: list[Datom]) -> Forms:
     """Return the assertion of what was retracted, and the retraction of what took no other value's place."""
     back = [datom for datom in datoms if not datom.added]
     replaced = {datom.a for datom in back if not db.schema.attribute(datom.a).many}
-    forms: Forms = [[txns.ADD, datom.e, _name(db, datom), UNSTARTED if datom.v == STARTED else datom.v] for datom in back]
+    forms = [_restored(db, datom) for datom in back]
     return forms + [[txns.RETRACT, d.e, _name(db, d), d.v] for d in datoms if d.added and d.a not in replaced] + _reset(db, datoms)
+
+
+def _restored(db: Database, datom: Datom) -> list[Any]:
+    """Return the form that asserts again what was retracted."""
+    name, v = _name(db, datom), UNSTARTED if datom.v == STARTED else datom.v
+    if db.schema.attribute(datom.a).cas_only:
+        return [txns.CAS, datom.e, name, lookup.value(db, datom.e, name), v]
+    return [txns.ADD, datom.e, name, v]
 
 
 def _reset(db: Database, datoms: list[Datom]) -> Forms:

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-INSERT_ONLY: Final = "db/insert-only"  # the store's own predicate: the attribute is asserted of new entities only
+# The store's own predicates.
+INSERT_ONLY: Final = "db/insert-only"  # the attribute is asserted of new entities only
+CAS_ONLY: Final = "db/cas-only"  # its value is replaced by :db/cas only, as the functions of this package do it
 
 # ident, type, properties, doc. What changes at every heartbeat, or only matters while a lease lives, keeps no history.
 _ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
-    ("job/id", "string", {"unique": ":db.unique/identity"}, "The job's name for the outside; a job is inserted once."),
-    ("job/type", "keyword", {"index": True, "insertOnly": True}, "Chooses the handler; given once, so that no assertion restarts a job."),
-    ("job/status", "keyword", {"index": True}, ":job.status/unstarted, started, finished, failed or aborted."),
+    ("job/id", "string", {"unique": ":db.unique/identity", "preds": CAS_ONLY}, "The job's name for the outside; a job is inserted once."),
+    ("job/type", "keyword", {"index": True, "preds": INSERT_ONLY}, "Chooses the handler; given once, so that no assertion restarts a job."),
+    (
+        "job/status",
+        "keyword",
+        {"index": True, "preds": CAS_ONLY},
+        ":job.status/unstarted, started, finished, failed or aborted. Workers move it; by hand, use JobStore.retry, JobStore.abort or "
+        "overseer.revert, or the commands `overseer retry`, `overseer abort` and `overseer revert`.",
+    ),
     ("job/dep", "ref", {"many": True}, "The jobs that must end before this one may start."),
     ("job/rule", "keyword", {}, "Which ends of its dependencies a job accepts; :job.rule/all-success when absent."),
     ("job/run-at", "instant", {}, "Not before this time."),
@@ -76,13 +84,13 @@ _MORE_ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
 
 def _declaration(name: str, value_type: str, properties: dict[str, Any], doc: str) -> dict[str, Any]:
     many = properties.get("many", False)
-    predicates = {":db.attr/preds": INSERT_ONLY} if properties.get("insertOnly") else {}
+    predicates = {":db.attr/preds": properties["preds"]} if "preds" in properties else {}
     return {
         ":db/ident": f":{name}",
         ":db/valueType": f":db.type/{value_type}",
         ":db/cardinality": ":db.cardinality/many" if many else ":db.cardinality/one",
         ":db/doc": doc,
-        **{f":db/{key}": value for key, value in properties.items() if key not in ("many", "insertOnly")},
+        **{f":db/{key}": value for key, value in properties.items() if key not in ("many", "preds")},
         **predicates,
     }
 

@@ -40,7 +40,7 @@ from overseer.job import (
 )
 from overseer.leases import Standing, expired, new_token, standing_of
 from overseer.rates import pace
-from overseer.schema import ATTRIBUTES
+from overseer.schema import ATTRIBUTES, CAS_ONLY, INSERT_ONLY
 
 if TYPE_CHECKING:
     from factstore import Connection, Database, TxReport
@@ -77,8 +77,10 @@ def _is_installed(db: Database, attribute: Mapping[str, Any]) -> bool:
     ident = attribute[":db/ident"]
     if db.entid(ident) is None:
         return False
-    # A store that an earlier version installed lets jobs be asserted again: it gets the predicate that rejects that.
-    return ":db.attr/preds" not in attribute or db.schema.attribute(ident).insert_only
+    # A store that an earlier version installed lets jobs be asserted again, or edited by hand: it gets the predicates that reject that.
+    known = db.schema.attribute(ident)
+    protects = {INSERT_ONLY: known.insert_only, CAS_ONLY: known.cas_only, None: True}
+    return protects[attribute.get(":db.attr/preds")]
 
 
 def transact_graph(conn: Connection, graph: Graph) -> Graph:

@@ -54,9 +54,10 @@ UNIQUE_VALUE: Final = Keyword(":db.unique/value")
 STAMP_CREATED: Final = Keyword(":db.stamp/created")
 STAMP_UPDATED: Final = Keyword(":db.stamp/updated")
 
-# The attribute predicate that the store itself knows: the attribute is asserted of new entities only. It looks at the entity,
-# not at the value, and it holds in every process, whatever that has registered.
-INSERT_ONLY: Final = "db/insert-only"
+# The attribute predicates that the store itself knows. They look at the entity, not at the value, and they hold in every process,
+# whatever that has registered.
+INSERT_ONLY: Final = "db/insert-only"  # the attribute is asserted of new entities only
+CAS_ONLY: Final = "db/cas-only"  # its value is replaced by :db/cas only, and retracted with its entity only
 
 # System attributes of transactions: what they say is no part of the schema.
 OF_TRANSACTIONS: Final = frozenset({TX_INSTANT, TX_KEY, EXCISE, EXCISE_BEFORE, MIGRATION_NAME, MIGRATION_CHECKSUM})
@@ -81,6 +82,7 @@ class Attribute:
     doc: str | None = None
     preds: tuple[str, ...] = ()  # symbols of registered predicates a value must satisfy
     insert_only: bool = False  # an entity that has a value is never given one again, not even the same
+    cas_only: bool = False  # an entity that has a value is given another by :db/cas only, and loses it with all that names it
     members: tuple[int, ...] = ()  # composite: the attributes it is made of
     tuple_attrs: tuple[Keyword, ...] = ()  # composite: the present idents of those
     member_types: tuple[ValueType, ...] = ()  # composite: the types of those
@@ -412,8 +414,9 @@ def _attribute(eid: int, known: Mapping[int, Mapping[int, Any]], ident_of: Mappi
         fulltext=bool(properties.get(FULLTEXT)),
         stamp=ident_of.get(properties.get(STAMP, -1)),
         doc=properties.get(DOC),
-        preds=tuple(sorted(properties.get(ATTR_PREDS, frozenset()) - {INSERT_ONLY})),
+        preds=tuple(sorted(properties.get(ATTR_PREDS, frozenset()) - {INSERT_ONLY, CAS_ONLY})),
         insert_only=INSERT_ONLY in properties.get(ATTR_PREDS, ()),
+        cas_only=CAS_ONLY in properties.get(ATTR_PREDS, ()),
         members=members,
         tuple_attrs=tuple(ident_of.get(member, name) for member, name in zip(members, named, strict=False)),
         member_types=tuple(VALUE_TYPES[ident_of[known[member][VALUE_TYPE]]] for member in members if VALUE_TYPE in known[member]),

@@ -88,6 +88,9 @@ class _Change:
         yield from self._predicates(e, changed)
         known, after = self._schema.find(e), self._after[e]
         yield from self._names(e, changed)
+        if at.CAS_ONLY in after.get(at.ATTR_PREDS, ()) and after.get(at.CARDINALITY) == _MANY:
+            text = f"{at.CAS_ONLY} is for attributes of cardinality one, which :db/cas can compare; {after.get(at.IDENT)} has many"
+            yield _bad(e, at.ATTR_PREDS, text)
         if known is not None:
             yield from self._altered(known, after)
         elif _DEFINING & after.keys():

@@ -30,6 +30,7 @@ CODES: Final[Mapping[str, str]] = {
     ":db.error/upsert-conflict": "Identity values of one tempid belong to two entities.",
     ":db.error/unique-conflict": "A unique value would belong to two entities.",
     ":db.error/already-inserted": "An attribute that is asserted of new entities only, of an entity that has it already.",
+    ":db.error/cas-only": "An attribute whose value only :db/cas replaces was given another, or lost it while its entity stays.",
     ":db.error/cas-failed": ":db/cas found another value than the one it expects.",
     ":db.error/invalid-cas-many": ":db/cas of an attribute of cardinality many, which has no one value to compare.",
     ":db.error/changed-since": "An entity that the transaction is about has a newer fact than if_unchanged_since allows.",

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from factstore.datom import Fact
 from factstore.quoting import quoted
-from factstore.schema.attribute import FIRST_FREE_ID, INSERT_ONLY, OF_TRANSACTIONS, TX_INSTANT, Attribute
-from factstore.transact.expand import ALL, REST, RETRACTED, Claim, Claims
+from factstore.schema.attribute import CAS_ONLY, FIRST_FREE_ID, INSERT_ONLY, OF_TRANSACTIONS, TX_INSTANT, Attribute
+from factstore.transact.expand import ALL, REST, RETRACTED, SWAPS, Claim, Claims
 from factstore.transact.forms import Place, steps_of
 from factstore.transact.known import known_values
 from factstore.transact.settled import Changes, Key, Settled
@@ -26,9 +26,9 @@ _UNTOUCHED: Final = object()
 class _Datoms:
     """The facts of one transaction in the making."""
 
-    __slots__ = ("claims", "facts", "fresh", "gone", "holds", "retracted", "t", "uniques", "values_of")
+    __slots__ = ("claims", "facts", "fresh", "gone", "holds", "judged", "retracted", "t", "uniques", "values_of")
 
-    def __init__(self, claims: Claims, asserted: Sequence[Claim], fresh: frozenset[int], instant: int) -> None:
+    def __init__(self, claims: Claims, settled: Settled, fresh: frozenset[int], instant: int) -> None:
         self.claims = claims
         self.fresh = fresh
         self.t = claims.db.basis_t + 1
@@ -36,7 +36,9 @@ class _Datoms:
         self.uniques: list[Fact] = []
         self.gone: set[Key] = set()
         self.retracted: dict[Key, Place] = {}  # what is named in a retraction, whether it was there or not
-        self.values_of: Callable[[int, int], tuple[Stored, ...]] = known_values(claims.db, asserted, claims.first_fresh)
+        self.values_of: Callable[[int, int], tuple[Stored, ...]] = known_values(claims.db, settled.asserted, claims.first_fresh)
+        # Values that only :db/cas replaces, and that it does replace, or that are noted as a problem.
+        self.judged = {(e, attribute.id) for e, attribute, _, _ in settled.special.get(SWAPS, ()) if attribute.cas_only}
         self.holds = claims.db.view.holds  # for attributes of many values, of which one is all that matters
 
     def retract(self, retracted: Sequence[Claim], doomed: Sequence[tuple[int, Place]], asserted: Sequence[Claim]) -> None:
@@ -128,6 +130,8 @@ class _Datoms:
                     self._inserted_before(claim, known[0])
                 if v in known:
                     continue
+                if known and attribute.cas_only and (e, a) not in self.judged:
+                    self._replaced(claim, known[0])
                 if known and not many and (e, a, known[0]) not in gone:
                     add((e, a, known[0], t, False))
                     if unique is not None:
@@ -232,6 +236,40 @@ class _Datoms:
             value=attribute.load(v),
         )
 
+    def _replaced(self, claim: Claim, known: Stored) -> None:
+        value = claim[1].load(claim[2])
+        self.judged.add((claim[0], claim[1].id))
+        self._cas_only(claim, known, f"got {quoted(value)}", value=value)
+
+    def check_taken(self, retracted: Sequence[Claim]) -> None:
+        """Note every value that only :db/cas replaces, and that is taken from an entity which keeps an identity or another such value."""
+        guarded = [claim for claim in retracted if claim[1].cas_only]
+        values_of, attributes = self.values_of, self.claims.schema.attributes if guarded else ()
+        lasting = [attribute for attribute in attributes if attribute.is_identity or attribute.cas_only]
+        for claim in guarded:
+            e, attribute, _, _ = claim
+            known = [v for v in values_of(e, attribute.id) if (e, attribute.id, v) in self.gone]
+            if not known or (e, attribute.id) in self.judged:
+                continue
+            held = [(other, v) for other in lasting for v in values_of(e, other.id)]
+            goes = any(other.is_identity for other, _ in held) and all((e, other.id, v) in self.gone for other, v in held)
+            if not goes:
+                self._cas_only(claim, known[0], "got its retraction; it goes with its entity, by :db/retractEntity")
+
+    def _cas_only(self, claim: Claim, known: Stored, got: str, **data: Any) -> None:
+        e, attribute, _, place = claim
+        hint = "" if attribute.doc is None else f"; about {attribute.ident}: {attribute.doc.removesuffix('.')}"
+        self.claims.problems.add(
+            ":db.error/cas-only",
+            f"{attribute.ident} of entity {e}{self._identities(e)} is replaced only by :db/cas ({CAS_ONLY}); "
+            f"it is {quoted(attribute.load(known))}{self._since(e, attribute)}, {got}{hint}",
+            place,
+            attribute,
+            entity=e,
+            known=attribute.load(known),
+            **data,
+        )
+
     def _identities(self, e: int) -> str:
         """Return the unique identities of an entity, for people."""
         view = self.claims.db.view
@@ -263,10 +301,12 @@ def datoms(claims: Claims, settled: Settled, fresh: frozenset[int], instant: int
         instant: the transaction's, in microseconds since 1970.
     Raises: TransactError(:db.error/datoms-conflict), with all conflicts.
     """
-    made = _Datoms(claims, settled.asserted, fresh, instant)
+    made = _Datoms(claims, settled, fresh, instant)
     if settled.special or settled.doomed:
         made.retract(settled.special.get(RETRACTED, ()), settled.doomed, settled.asserted)
     made.assert_(settled.asserted)
+    if settled.special:
+        made.check_taken(settled.special.get(RETRACTED, ()))
     claims.raise_any()
     if claims.schema.has_composites:
         made.compose(settled.asserted)

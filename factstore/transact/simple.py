@@ -33,6 +33,9 @@ _KINDS: Final[dict[str, type]] = {
 }
 
 
+_NONE: Final = frozenset[str]()
+_SWAPS: Final = frozenset({":db/cas"})
+_ALL: Final = frozenset({":db/add", ":db/cas"})
 _NO_TEMPIDS: Final[Mapping[str | int, int]] = MappingProxyType({})
 
 
@@ -43,7 +46,7 @@ class _Plain(NamedTuple):
     kind: type
     checks: bool  # whether the value needs more than the right Python type
     is_identity: bool
-    of_maps: bool  # whether it is left to maps: what is written of a known entity needs a look at more than the value
+    verbs: frozenset[str]  # what the short cut does with a known entity; the rest needs a look at more than the value
 
 
 def prepare_simple(before: Snapshot, tx_data: Any, now: int) -> Simple | None:
@@ -78,7 +81,7 @@ def _write(before: Snapshot, plain: PlainAttributes, form: list[Any], t: int, fa
     else:
         return None
     known = plain[key] if isinstance(key, str) else None
-    if known is None or type(e) is not int or not USER_BASE <= e < USER_BASE + before.next_n or known.of_maps:
+    if known is None or type(e) is not int or not USER_BASE <= e < USER_BASE + before.next_n or form[0] not in known.verbs:
         return None
     a, kind, checks, *_ = known
     if type(v) is not kind:
@@ -300,4 +303,5 @@ def _is_plain(schema: Schema, a: Attribute) -> bool:
 
 def _plain(a: Attribute) -> _Plain:
     name = a.value_type.name
-    return _Plain(a.id, _KINDS[name], name in ("long", "double", "string", "instant"), a.is_identity, a.is_identity or a.insert_only)
+    verbs = _NONE if a.is_identity or a.insert_only else _SWAPS if a.cas_only else _ALL
+    return _Plain(a.id, _KINDS[name], name in ("long", "double", "string", "instant"), a.is_identity, verbs)

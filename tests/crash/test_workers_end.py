@@ -13,6 +13,7 @@ import pytest
 import factstore
 from overseer import install, job_txn, status
 from overseer.job import FINISHED, STARTED, UNSTARTED
+from tests.overseer.by_hand import moved
 
 pytestmark = pytest.mark.slow
 
@@ -150,7 +151,7 @@ def test_a_command_line_worker_ends_when_idle_although_a_handler_has_outlived_it
     )
     with factstore.connect(str(store)) as conn:
         for job in factstore.q("[:find [?j ...] :where [?j :job/status :job.status/unstarted]]", conn.db())[1:]:
-            conn.transact([[":db/add", job, ":job/status", ":job.status/aborted"]])
+            conn.transact([moved(conn.db(), job, ":job.status/aborted")])
     command = [
         sys.executable,
         "-m",

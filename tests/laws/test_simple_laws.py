@@ -36,6 +36,7 @@ TYPES = {
     ":s/checked": "long",
     ":s/made": "long",
     ":s/kind": "long",
+    ":s/state": "long",
 }
 UNIQUE = {**dict.fromkeys((":s/id", ":s/no", ":s/when", ":s/real"), ":db.unique/identity"), ":s/mail": ":db.unique/value"}
 SCHEMA: list[Any] = [
@@ -47,6 +48,7 @@ SCHEMA: list[Any] = [
         **({":db/isComponent": True} if name == ":s/part" else {}),
         **({":db.attr/preds": ["laws/even?"]} if name == ":s/checked" else {}),
         **({":db.attr/preds": ["db/insert-only"]} if name == ":s/kind" else {}),
+        **({":db.attr/preds": ["db/cas-only"]} if name == ":s/state" else {}),
     }
     for name, kind in TYPES.items()
 ]

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 import factstore
 from overseer import cron, graph_txns, install, job_txn
 from overseer.cli import main
+from tests.overseer.by_hand import moved
 
 
 @pytest.fixture
@@ -68,8 +69,8 @@ def test_a_status_that_is_no_end_is_refused_in_a_line(store):
 def test_revert_takes_a_transaction_back_and_names_what_it_leaves_alone(store):
     with factstore.connect(store) as conn:
         conn.transact([job_txn("a", id=id) for id in "123"])
-        t = conn.transact([[":db/add", [":job/id", id], ":job/status", ":job.status/aborted"] for id in "123"]).db_after.basis_t
-        conn.transact([[":db/add", [":job/id", "2"], ":job/status", ":job.status/unstarted"]])
+        t = conn.transact([moved(conn.db(), id, ":job.status/aborted") for id in "123"]).db_after.basis_t
+        conn.transact([moved(conn.db(), "2", ":job.status/unstarted")])
     assert "2 jobs are as they were before\n2 moved on, and was left alone\n" == run("revert", "--store", store, str(t)).output
     assert ["total", "3", "0", "0", "0", "0"] == totals(store)
     told = run("revert", "--store", store, str(t)).output.splitlines()

@@ -13,6 +13,7 @@ from factstore import Keyword
 from overseer import OverseerError, after, graph_txns, install, job_txn, plan
 from overseer.schema import ATTRIBUTES
 from overseer.timing import ready_since, runs, started_at, typical_seconds
+from tests.overseer.by_hand import moved
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SECONDS = {Keyword(":a"): 10.0, Keyword(":b"): 20.0, Keyword(":c"): 5.0, Keyword(":d"): 1.0}
@@ -57,7 +58,7 @@ def test_jobs_wait_for_their_time(conn):
 
 def test_a_job_under_way_ends_when_its_type_usually_does_or_now(past):
     when(past, job_txn("a", id="1"), job_txn("d", {":job/dep": "1"}, id="2"), at=then(1))
-    when(past, [":db/add", [":job/id", "1"], ":job/status", ":job.status/started"], at=then(10))
+    when(past, moved(past.db(), "1", ":job.status/started"), at=then(10))
     assert then(10) == started_at(past.db(), past.db().entid([":job/id", "1"]))
     soon, late = (plan(past.db(), now=then(now), seconds=SECONDS) for now in (14, 60))
     assert [(then(10), then(20)), (then(20), then(21))] == [(step.start, step.end) for step in soon.steps]
@@ -145,8 +146,8 @@ def test_no_job_starts_before_what_it_waits_for_and_no_more_run_than_there_are_w
 def lived(conn, id, *, type="a", unstarted, started, finished, **attributes):
     job = {**job_txn(type, id=id), **attributes}
     when(conn, job, at=unstarted)
-    when(conn, [":db/add", [":job/id", id], ":job/status", ":job.status/started"], at=started)
-    when(conn, [":db/add", [":job/id", id], ":job/status", ":job.status/finished"], at=finished)
+    when(conn, moved(conn.db(), id, ":job.status/started"), at=started)
+    when(conn, moved(conn.db(), id, ":job.status/finished"), at=finished)
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_a_plan_takes_the_times_that_jobs_took_so_far(past):
 def test_of_several_attempts_only_the_one_that_finished_counts(past):
     when(past, job_txn("a", id="1"), at=then(1))
     for status, second in (("started", 2), ("unstarted", 60), ("started", 90), ("finished", 95)):
-        when(past, [":db/add", [":job/id", "1"], ":job/status", f":job.status/{status}"], at=then(second))
+        when(past, moved(past.db(), "1", f":job.status/{status}"), at=then(second))
     assert {Keyword(":a"): 5} == typical_seconds(past.db())
 
 
@@ -193,6 +194,6 @@ def test_a_job_is_ready_since_the_last_of_its_coming_its_time_and_its_parents_en
     when(past, job_txn("b", {":job/run-at": then(70)}, id="timed"), at=then(41))
     when(past, job_txn("b", id="put back"), at=then(42))
     for status, second in (("started", 43), ("unstarted", 44), ("started", 45)):
-        when(past, [":db/add", [":job/id", "put back"], ":job/status", f":job.status/{status}"], at=then(second))
+        when(past, moved(past.db(), "put back", f":job.status/{status}"), at=then(second))
     found = {id: ready_since(past.db(), past.db().entid([":job/id", id])) for id in ("late", "timed", "put back")}
     assert {"late": then(40), "timed": then(70), "put back": then(44)} == found

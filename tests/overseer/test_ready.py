@@ -15,6 +15,7 @@ from overseer import install, job_graph, job_txn, status, transact_graph
 from overseer.choice import Bag
 from overseer.job import ABORTED, FAILED, FINISHED, RULES, STARTED, STATUSES, UNSTARTED
 from overseer.ready import ReadySet
+from tests.overseer.by_hand import moved
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -69,7 +70,7 @@ def test_readiness_moves_along_a_chain_as_each_job_finishes(conn):
     ids = list(graph.jobs)
     for n, id in enumerate(ids):
         assert {id} == status.jobs_ready(conn.db()) == picked(loaded(conn.db()), conn.db())
-        conn.transact([{":job/id": id, ":job/status": FINISHED}])
+        conn.transact([moved(conn.db(), id, FINISHED)])
         assert n + 1 == status.counts(conn.db())[FINISHED]
     assert set() == status.jobs_ready(conn.db())
 
@@ -141,7 +142,7 @@ changes = st.lists(
 )
 
 
-def transaction(change, jobs):
+def transaction(db, change, jobs):
     """Turn a change into tx-data about the jobs there are; None when it is about one that there is not."""
     kind, first, second = change
     if kind == "insert":
@@ -155,7 +156,9 @@ def transaction(change, jobs):
         return [[":db/add" if kind == "depend" else ":db/retract", jobs[first], ":job/dep", jobs[second]]]
     if kind == "remove":
         return [[":db/retractEntity", jobs[first]]]
-    return [{":db/id": jobs[first], **({":job/status": second} if kind == "set" else {":job/run-at": NOW + timedelta(seconds=second)})}]
+    if kind == "set":
+        return [moved(db, jobs[first], second)]
+    return [{":db/id": jobs[first], ":job/run-at": NOW + timedelta(seconds=second)}]
 
 
 @given(changes, st.integers(1, 4), st.sampled_from([1, 2, 50]))
@@ -164,7 +167,7 @@ def test_absorbing_every_transaction_gives_what_loading_the_last_database_gives(
         install(conn)
         tailing, jobs, pending = loaded(conn.db(), many=many), [], []
         for number, change in enumerate(changes):
-            forms = transaction(change, jobs)
+            forms = transaction(conn.db(), change, jobs)
             if forms is None or any(None in form for form in forms if isinstance(form, list)):
                 continue
             report = conn.transact(forms)

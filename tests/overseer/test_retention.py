@@ -12,6 +12,7 @@ import factstore
 from overseer import OverseerError, install, job_txn
 from overseer.job import STATUSES
 from overseer.retention import ENDED, Rule, _prune, prunable, prune
+from tests.overseer.by_hand import moved
 
 AT_ONCE = Rule(timedelta(0))
 
@@ -79,7 +80,7 @@ def test_a_job_that_has_not_ended_is_never_pruned(conn, status):
 def test_a_job_stays_while_one_that_depends_on_it_does(conn):
     conn.transact([finished("parent"), {**job_txn("load", id="child"), ":job/dep": "parent"}])
     assert 0 == prune(conn, AT_ONCE, now=later(hours=1)).jobs
-    conn.transact([[":db/add", [":job/id", "child"], ":job/status", ":job.status/finished"]])
+    conn.transact([moved(conn.db(), "child", ":job.status/finished")])
     assert 2 == prune(conn, AT_ONCE, now=later(hours=1)).jobs
 
 
@@ -105,7 +106,7 @@ def test_what_changed_after_the_look_is_seen_by_the_transaction(conn):
     """Between choosing jobs and retracting them one is run again by hand, and one gets a new dependent."""
     conn.transact([finished("again"), finished("parent"), finished("free")])
     chosen = prunable(conn.db(), AT_ONCE, later(hours=1))
-    conn.transact([[":db/add", [":job/id", "again"], ":job/status", ":job.status/unstarted"]])
+    conn.transact([moved(conn.db(), "again", ":job.status/unstarted")])
     conn.transact([{**job_txn("load", id="new"), ":job/dep": [[":job/id", "parent"]]}])
     forms = _prune(conn.db(), [":job.status/finished"], *chosen)
     assert [[":db/retractEntity", conn.db().entid([":job/id", "free"])]] == forms

@@ -16,6 +16,7 @@ from overseer.retention import Rule, prune
 from overseer.reverting import moved_on
 from overseer.store import JobStore
 from overseer.testing import drain
+from tests.overseer.by_hand import moved
 
 
 def facts(db, *, of_jobs=True):
@@ -27,8 +28,7 @@ def facts(db, *, of_jobs=True):
 
 
 def abort_all(conn, *ids):
-    forms = [[":db/add", [":job/id", id], ":job/status", ":job.status/aborted"] for id in ids]
-    return conn.transact(forms).db_after.basis_t
+    return conn.transact([moved(conn.db(), id, ":job.status/aborted") for id in ids]).db_after.basis_t
 
 
 def test_a_mass_abort_is_taken_back_but_for_jobs_that_moved_on(conn):
@@ -126,10 +126,15 @@ def test_reverting_right_away_leaves_jobs_as_they_were_and_others_alone(first, s
     """Statuses, cardinality-one and -many attributes, new jobs and retracted ones, all in one transaction."""
 
     def told(db, changes):
-        is_new = lambda n: db.entid([":job/id", str(n)]) is None  # noqa: E731 - a type is given once
-        types = {n: {":job/type": ":a"} if is_new(n) else {} for n in changes}
-        maps = [{":db/id": f"e{n}", ":job/id": str(n), **types[n], **about} for n, about in changes.items()]
-        return [{**one, **({":job/dep": [":job/id", str(one[":job/dep"])]} if ":job/dep" in one else {})} for one in maps]
+        forms = []
+        for n, about in changes.items():
+            others = {key: value for key, value in about.items() if key == ":org/id"}
+            others |= {":job/dep": [":job/id", str(about[":job/dep"])]} if ":job/dep" in about else {}
+            if db.entid([":job/id", str(n)]) is None:
+                forms.append({":db/id": f"e{n}", ":job/id": str(n), ":job/type": ":a", ":job/status": about[":job/status"], **others})
+            else:
+                forms += [{":db/id": f"e{n}", ":job/id": str(n), **others}, moved(db, str(n), about[":job/status"])]
+        return forms
 
     with factstore.connect("memory:") as conn:
         install(conn)

@@ -10,6 +10,7 @@ import factstore
 from overseer import JobStore, OverseerError, Retry, constant, job_graph, job_txn, queue, status, transact_graph
 from overseer.job import ABORTED, FAILED, FINISHED, STARTED, UNSTARTED, Outcome, Reason
 from overseer.testing import drain
+from tests.overseer.by_hand import moved
 
 LEASE = timedelta(seconds=30)
 GRAPH = {":a": [], ":b": [":a"], ":c": [":b"], ":sibling": [":a"], ":alone": []}
@@ -26,7 +27,7 @@ def eid(conn, id):
 
 
 def test_jobs_are_asked_for_by_status(conn, ids):
-    conn.transact([{":job/id": ids[":a"], ":job/status": FINISHED}])
+    conn.transact([moved(conn.db(), ids[":a"], FINISHED)])
     assert {ids[":a"]} == status.jobs_with_status(conn.db(), ":job.status/finished") == status.jobs_with_status(conn.db(), "finished")
     assert {ids[t] for t in (":b", ":c", ":sibling", ":alone")} == status.jobs_unstarted(conn.db())
     assert {ids[t] for t in (":b", ":sibling", ":alone")} == status.jobs_ready(conn.db())
@@ -61,7 +62,7 @@ def test_every_question_can_be_asked_of_an_older_database(conn, ids):
 
 
 def test_every_question_can_be_asked_of_a_database_that_is_only_imagined(conn, ids):
-    imagined = factstore.with_(conn.db(), [{":job/id": ids[":a"], ":job/status": FINISHED}]).db_after
+    imagined = factstore.with_(conn.db(), [moved(conn.db(), ids[":a"], FINISHED)]).db_after
     assert {ids[t] for t in (":b", ":sibling", ":alone")} == status.jobs_ready(imagined)
     assert {ids[":a"], ids[":alone"]} == status.jobs_ready(conn.db())
 
@@ -148,7 +149,7 @@ def test_a_failed_job_says_why_and_those_below_it_name_it(conn, ids):
 
 
 def test_a_job_below_a_failed_one_says_that_it_will_be_given_up(conn, ids):
-    conn.transact([{":job/id": ids[":a"], ":job/status": FAILED}])
+    conn.transact([moved(conn.db(), ids[":a"], FAILED)])
     found = status.explain(conn.db(), ids[":b"])
     assert ("given up" in found.why, (ids[":a"],)) == (True, found.jobs)
 
@@ -240,7 +241,7 @@ def test_the_backlog_of_each_queue_tells_what_waits_for_what_and_the_oldest_read
     JobStore(conn, worker="w").settle([(job.lease, Outcome(FINISHED))])
     conn.transact([[":db/retractEntity", eid(conn, "second")]])
     assert ("child", ended) == status.backlog(conn.db(), at=clock())[":mail"][5:7]
-    imagined = factstore.with_(conn.db(), [{":job/id": "child", ":job/status": FINISHED}]).db_after
+    imagined = factstore.with_(conn.db(), [moved(conn.db(), "child", FINISHED)]).db_after
     assert ("later", start + 10 * LEASE) == status.backlog(imagined, at=start + 11 * LEASE)[":mail"][5:7]
 
 

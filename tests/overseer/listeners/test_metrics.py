@@ -18,6 +18,7 @@ from overseer.job import STATUSES
 from overseer.listeners import metrics as module
 from overseer.listeners.metrics import JobsCollector, Metrics, jobs_by_type_status_and_queue, serve
 from overseer.timing import ready_since
+from tests.overseer.by_hand import moved
 from tests.overseer.listeners import told
 
 LABELS = {"type": ":mail/send", "queue": ":mail"}
@@ -40,7 +41,7 @@ def test_attempts_are_counted_by_how_they_ended(registry):
 
 def test_how_long_a_job_waited_for_its_claim_is_told_by_the_facts(registry, conn):
     conn.transact([job_txn("mail/send", id="1")])
-    db = conn.transact([[":db/add", [":job/id", "1"], ":job/status", ":job.status/started"]]).db_after
+    db = conn.transact([moved(conn.db(), "1", ":job.status/started")]).db_after
     job = db.entid([":job/id", "1"])
     claimed_at = ready_since(db, job) + timedelta(seconds=0.3)
     Metrics(registry)(Claimed(**{**told.about(told.lease(job=job)), "at": claimed_at}, db=db))

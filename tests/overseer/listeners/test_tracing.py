@@ -18,6 +18,7 @@ from overseer.errors import Verdict
 from overseer.events import Listeners
 from overseer.job import ABORTED
 from overseer.listeners.tracing import Tracing, as_text, from_text, trace_parent
+from tests.overseer.by_hand import moved
 from tests.overseer.listeners import told
 
 
@@ -34,7 +35,7 @@ class Attempt:
         self.asserted.extend(forms)
 
     def finish(self):
-        self.conn.transact([[":db/add", self.eid, ":job/status", ":job.status/finished"], *self.asserted])
+        self.conn.transact([moved(self.conn.db(), self.eid, ":job.status/finished"), *self.asserted])
 
 
 @pytest.fixture
