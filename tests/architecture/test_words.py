@@ -1,4 +1,4 @@
-"""Habits that a reader of the source may count on."""
+"""Habits that a reader of the source and of its documentation may count on."""
 
 from __future__ import annotations
 
@@ -9,10 +9,29 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture import words
 from tests.architecture.source import ROOT, modules
 
 VAGUE = re.compile(r"(^|_)(utils?|helpers?|managers?|misc|common|stuff)(_|$)", re.IGNORECASE)
 NAKED = re.compile(r"\b(FIXME|XXX|HACK|TODO(?!\(#\d+\)))\b")
+# Written from docstrings, help texts and messages, so they are as plain as the source.
+GENERATED = {"api.md", "cli.md", "errors.md", "settings.md"}
+PAGES = [
+    *(
+        ROOT / name
+        for name in (
+            "README.md",
+            "CONTRIBUTING.md",
+            "SECURITY.md",
+            "benchmarks/README.md",
+            "tests/README.md",
+            "tests/conformance/README.md",
+        )
+    ),
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name not in GENERATED),
+    *sorted((ROOT / ".github").rglob("*.md")),
+]
+IN_SOURCE = [phrase for phrase in words.INSTEAD if phrase not in words.NOT_YET_IN_SOURCE]
 
 
 def relative(path: Path) -> str:
@@ -47,3 +66,26 @@ def test_no_error_is_swallowed_unnamed(path: Path) -> None:
     handlers = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ExceptHandler))
     broad = [node for node in handlers if node.type is None or (isinstance(node.type, ast.Name) and node.type.id.endswith("Exception"))]
     assert [] == [f"{relative(path)}:{node.lineno}" for node in broad if all(isinstance(x, ast.Pass) for x in node.body)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_a_page_uses_plain_words(page: Path) -> None:
+    text = words.of_page(page.read_text(encoding="utf-8"))
+    assert [] == [*words.phrases(text, list(words.INSTEAD)), *words.headless(text)]
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_docstrings_comments_and_messages_use_plain_words(path: Path) -> None:
+    assert [] == [found for text in words.of_source(path) for found in words.phrases(text, IN_SOURCE)]
+
+
+def test_every_phrase_that_is_left_to_the_source_still_occurs_there() -> None:
+    texts = [text for path in modules() for text in words.of_source(path)]
+    assert [] == [phrase for phrase in sorted(words.NOT_YET_IN_SOURCE) if not any(any(words.phrases(text, [phrase])) for text in texts)]
+
+
+def test_a_phrase_is_found_with_its_line_and_code_is_left_alone() -> None:
+    page = "A line.\n\n```text\nfor ever\n```\n\n`anew` is code. It is built anew.\nWhat is old is deleted. What is old?"
+    text = words.of_page(page)
+    assert ["line 7: 'anew'; instead: again, from the log"] == list(words.phrases(text, list(words.INSTEAD)))
+    assert ["line 8: 'What is old is deleted.'; instead: name the subject"] == list(words.headless(text))
