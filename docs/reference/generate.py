@@ -2,7 +2,7 @@
 
 errors.md: the errors raised in the source. A call raises an error if its first argument is a code such as ":db.error/cas-failed";
 the second argument is the sentence.
-api.md: the names in `__all__`, with their signatures in the source. cli.md: the commands as declared with click.
+api.md, api/: the names in `__all__`, with their signatures in the source. cli.md: the commands as declared with click.
 functions.md: the functions of queries that functions.edn lists, with the results of their examples.
 settings.md: the fields of `overseer.Config`. Configuration files are checked against the same fields.
 """
@@ -16,6 +16,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,26 +129,74 @@ a text is matched literally; to use a pattern, pass an input made by `re.compile
 """
 
 
+# The pages of docs/reference/api: a title, and the names of one package that belong to the task. Each public name is on one page.
+TASKS: dict[str, tuple[str, str, str]] = {
+    "store": ("Open a store and read its log", "factstore", "connect Connection Log LoggedTransaction TxReports LoadReport Into Excision"),
+    "transact": (
+        "Transact",
+        "factstore",
+        "TxReport Transaction with_ register set_exactly transact_file Committed tempid resolve_tempid tx_instant tx_clock",
+    ),
+    "schema": ("Declare a schema and migrate", "factstore", "Attr schema_of migrate Migration MigrationReport Migrated migrations_in"),
+    "query": ("Query", "factstore", "q rows Rows qseq RowSeq explain Explanation AnswerCache builder"),
+    "read": (
+        "Read entities, datoms and the past",
+        "factstore",
+        "Database pull pull_many index_pull entity Entity Datom Datoms entity_history EntityHistory EntityEvent diff Difference",
+    ),
+    "values": ("Values, ids and EDN", "factstore", "Keyword Symbol Uri edn part t_to_tx tx_to_t squuid quoted"),
+    "errors": (
+        "Errors of the store",
+        "factstore",
+        "FactStoreError TransactError CasFailed UniqueConflict SchemaError QueryError QueryStopped PullError ReadError DatabaseError "
+        "StorageError StoreBusy UnknownOutcome Interrupted errors",
+    ),
+    "jobs": (
+        "Create jobs, queues and schedules",
+        "overseer",
+        "install job_txn graph_txns transact_graph Graph job_graph simple_graph after once unique queue cron",
+    ),
+    "handlers": (
+        "Write handlers",
+        "overseer",
+        "Job Result abort abort_silent fault snooze Verdict Retry constant exponential harness validate_graph_handlers",
+    ),
+    "workers": ("Run workers", "overseer", "Worker Config start Running events"),
+    "operate": ("Inspect and correct jobs", "overseer", "status plan Plan revert retention JobStore"),
+    "job-errors": ("Errors of jobs", "overseer", "OverseerError GraphError HandlerError ConfigError LeaseLost"),
+}
+
+
 def api() -> str:
-    text = [f"# API\n\n{MADE}"]
+    """Return the index of the pages by task, with a line for each public name."""
+    text = [f"# API\n\n{MADE}\nThe public names of both packages, by task.\n"]
     for package in PACKAGES:
-        module = importlib.import_module(package)
         text.append(f"\n## {package}\n")
-        for name in module.__all__:
-            text.append(_entry(package, name, getattr(module, name)))
+        of_package = {task: names.split() for task, (_, owner, names) in TASKS.items() if owner == package}
+        listed = sorted(name for names in of_package.values() for name in names)
+        assert listed == sorted(importlib.import_module(package).__all__), f"TASKS must list each public name of {package} once"
+        for task, names in of_package.items():
+            text.append(f"\n[{TASKS[task][0]}](api/{task}.md): {', '.join(f'`{name}`' for name in names)}\n")
     return "".join(text)
+
+
+def api_page(task: str) -> str:
+    title, package, names = TASKS[task]
+    module = importlib.import_module(package)
+    entries = [_entry(package, name, getattr(module, name)) for name in names.split()]
+    return "".join([f"# API: {title}\n\n{MADE}", *entries])
 
 
 def _entry(package: str, name: str, thing: Any) -> str:
     doc = f"```text\n{inspect.getdoc(thing) or ''}\n```\n"
     if inspect.ismodule(thing):
-        return f"\n### `{package}.{name}`\n\n{doc}"
+        return f"\n## `{package}.{name}`\n\n{doc}"
     node = _node(thing)
     if isinstance(node, ast.ClassDef):
         rows = ["| `{}` | {} |\n".format(_signature(x).replace("|", "\\|"), _cell(_first_line(x))) for x in _public(node)]
         table = "".join(["\n| | |\n| --- | --- |\n", *rows]) if rows else ""
-        return f"\n### `{package}.{name}`\n\n{doc}{table}"
-    return f"\n### `{package}.{_signature(node)}`\n\n{doc}"
+        return f"\n## `{package}.{name}`\n\n{doc}{table}"
+    return f"\n## `{package}.{_signature(node)}`\n\n{doc}"
 
 
 def _node(thing: Any) -> Any:
@@ -224,6 +273,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors,
     "functions.md": functions,
     "settings.md": settings,
+    **{f"api/{task}.md": partial(api_page, task) for task in TASKS},
 }
 
 

@@ -28,7 +28,7 @@ PAGES = [
             "tests/conformance/README.md",
         )
     ),
-    *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name not in GENERATED),
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name not in GENERATED and path.parent.name != "api"),
     *sorted((ROOT / ".github").rglob("*.md")),
 ]
 IN_SOURCE = [phrase for phrase in words.INSTEAD if phrase not in words.NOT_YET_IN_SOURCE]
