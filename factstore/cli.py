@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -11,6 +12,8 @@ from importlib import import_module
 from io import TextIOWrapper
 from os.path import isfile
 from pathlib import Path
+from threading import Event, current_thread, main_thread
+from types import FrameType
 from typing import Any, NoReturn
 
 import click
@@ -18,10 +21,12 @@ import click
 import factstore
 from factstore import dumps, maintain
 from factstore.errors import Corrupt, FactStoreError, StorageError
+from factstore.quoting import text_of
 from factstore.storage import open_storage
 from factstore.whole_files import making
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_DAMAGED = 1, 2, 3, 4
+EXIT_INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
 
 _store = click.option("--store", "-s", envvar="FACTSTORE", required=True, metavar="URI", help="A path, or lmdb:PATH. Also from $FACTSTORE.")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -44,6 +49,8 @@ class Commands(click.Group):
             if error.errno == EPIPE:  # who reads the output has seen enough; click ends quietly
                 raise
             _end(f"{error.filename}: {error.strerror}" if error.filename else str(error), EXIT_UNAVAILABLE)
+        except KeyboardInterrupt:
+            _end("interrupted", EXIT_INTERRUPTED)
 
 
 def _end(why: str, code: int) -> NoReturn:
@@ -64,11 +71,35 @@ def _opened(store: str, *, read_only: bool = True) -> Iterator[factstore.Connect
 
 
 def _import_all(modules: Iterable[str]) -> None:
+    """Import modules; any exception of their code, `SystemExit` and `KeyboardInterrupt` too, is an error of the command line."""
     for module in modules:
+        interrupted = Event()
         try:
-            import_module(module)
-        except Exception as error:  # of the module's own code too: it belongs to who gave the command
-            _end(f"the module {module!r} cannot be imported: {type(error).__name__}: {error}", EXIT_USAGE)
+            with _noting_interrupts(interrupted):
+                import_module(module)
+        except BaseException as error:
+            if interrupted.is_set():
+                raise
+            _end(f"the module {module!r} cannot be imported: {type(error).__name__}: {text_of(error)}", EXIT_USAGE)
+
+
+@contextmanager
+def _noting_interrupts(interrupted: Event) -> Iterator[None]:
+    """Set an event when Ctrl-C raises `KeyboardInterrupt`, which code may raise, too."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or current_thread() is not main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @main.command()

@@ -44,10 +44,10 @@ def as_name(value: object, limit: int = LONGEST) -> str:
 
 
 def text_of(value: object) -> str:
-    """Return a value as `str` does, and as `quoted` does where that fails: of a number with more digits than Python shows."""
+    """Return a value as `str` does, and as `quoted` does where that fails: for a number of too many digits, for instance."""
     try:
         return str(value)
-    except ValueError:
+    except Exception:  # of the value's own code
         return quoted(value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -17,6 +18,7 @@ import click
 import factstore
 from factstore import quoted
 from overseer.errors import HandlerError
+from overseer.worker.signals import interruptible, is_from_signal
 
 
 class Commands(click.Group):
@@ -35,6 +37,9 @@ class Commands(click.Group):
             if error.errno == EPIPE:  # who reads the output has seen enough; click ends quietly
                 raise
             raise click.ClickException(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("Error: interrupted", err=True)
+            sys.exit(128 + signal.SIGINT)
 
 
 def load_handlers(name: str) -> Mapping[str, Any]:
@@ -48,16 +53,25 @@ def load_handlers(name: str) -> Mapping[str, Any]:
         meant = f"; did you mean {file.stem}:{attribute or 'HANDLERS'}?" if file.suffix == ".py" else ""
         raise _bad(f"handlers are given as module:name, got {quoted(name)}{meant}", name)
     import_from_here()
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # of the module's own code too
-        why = f"the module {module_name} cannot be imported: {type(error).__name__}: {error}"
-        raise _bad(why, name) from error
+    with interruptible(lambda: None):
+        try:
+            module = importlib.import_module(module_name)
+        except BaseException as error:  # of the module's own code too
+            if is_from_signal(error):
+                raise
+            raise _bad(f"the module {module_name} cannot be imported: {type(error).__name__}: {_text(error)}", name) from error
     found = getattr(module, attribute, None)
     if not isinstance(found, Mapping):
         what = f"{module_name} has no {attribute}{_hint(module, attribute)}" if found is None else f"{name} is {quoted(found)}"
         raise _bad(f"expected a mapping from job types to handlers, but {what}", name)
     return found
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # of the exception's own code
+        return quoted(error)
 
 
 def _hint(module: ModuleType, attribute: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,18 @@ from factstore.cli import main
 from factstore.dumps import dump
 from tests.factstore.tx import PEOPLE
 
-REFUSED, USAGE, UNAVAILABLE, DAMAGED = 1, 2, 3, 4
+ROOT = Path(__file__).parent.parent.parent
+OVERSEER = ["overseer", "worker", "waiting:HANDLERS", "--store", "s.facts"]
+REFUSED, USAGE, UNAVAILABLE, DAMAGED, INTERRUPTED = 1, 2, 3, 4, 130
+MODULES = {
+    "raising": "raise RuntimeError('at import')",
+    "leaving": "raise SystemExit(0)",
+    "interrupting": "raise KeyboardInterrupt('by the module')",
+    "unwinding": "class Stop(BaseException): pass\nraise Stop('everything')",
+    "unshowable": "class Odd(Exception):\n    def __str__(self): raise RuntimeError\nraise Odd",
+    "of_syntax": "def (",
+    "waiting": "import time\nprint('here', flush=True)\ntime.sleep(60)",
+}
 
 
 @pytest.fixture
@@ -31,7 +44,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Path(folder).mkdir()
         Path(folder, "1.edn").write_text(text, encoding="utf-8")
     Path("bytes", "1.edn").write_bytes(b"\xff")
-    Path("raising.py").write_text("raise RuntimeError('at import')\n", encoding="utf-8")
+    for name, code in MODULES.items():
+        Path(f"{name}.py").write_text(f"{code}\n", encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
 
@@ -80,6 +94,12 @@ def run(line: str) -> Result:
         ("migrate -s s.facts bytes", REFUSED, "bytes/1.edn cannot be read"),
         ("migrate -s s.facts rejected --import no.such", USAGE, "the module 'no.such' cannot be imported: ModuleNotFoundError"),
         ("migrate -s s.facts rejected --import raising", USAGE, "the module 'raising' cannot be imported: RuntimeError: at import"),
+        ("migrate -s s.facts rejected --import leaving", USAGE, "the module 'leaving' cannot be imported: SystemExit: 0"),
+        ("migrate -s s.facts rejected --import interrupting", USAGE, "KeyboardInterrupt: by the module"),
+        ("migrate -s s.facts rejected --import unwinding", USAGE, "Stop: everything"),
+        ("migrate -s s.facts rejected --import unshowable", USAGE, "the module 'unshowable' cannot be imported: Odd"),
+        ("load -s n.facts d.edn --import of_syntax", USAGE, "the module 'of_syntax' cannot be imported: SyntaxError"),
+        ("load -s n.facts d.edn --import unwinding", USAGE, "the module 'unwinding' cannot be imported: Stop: everything"),
         ("migrate -s s.facts rejected --import ./x.py", USAGE, "the module './x.py' cannot be imported"),
         ("load -s n.facts none.edn", UNAVAILABLE, "none.edn is no file"),
         ("load -s n.facts latin.edn", REFUSED, "line 1, column 13"),
@@ -95,6 +115,22 @@ def test_what_cannot_work_is_one_line_and_an_exit_code(home: Path, line: str, co
     made = [path.name for path in home.iterdir() if path.name not in before and not path.name.startswith(("s.facts-", "n.facts"))]
     assert [] == made
     assert line.startswith("load") or not (home / "n.facts").exists()
+
+
+@pytest.mark.parametrize("command", [["factstore", "load", "d.edn", "-s", "n.facts", "--import", "waiting"], OVERSEER])
+def test_ctrl_c_while_a_module_is_imported_interrupts_the_command(home: Path, command: list[str]) -> None:
+    path = os.pathsep.join((str(home), str(ROOT)))
+    ran = subprocess.Popen(
+        [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    with ran:
+        assert ran.stdout is not None
+        assert "here\n" == ran.stdout.readline()
+        ran.send_signal(signal.SIGINT)
+        _, errors = ran.communicate()
+    assert INTERRUPTED == ran.returncode
+    assert errors.strip().endswith("interrupted")
+    assert 1 == len(errors.strip().splitlines())
 
 
 def test_a_new_store_is_there_only_when_it_is_whole(home: Path) -> None:

@@ -27,6 +27,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("handlers_of_a_test.py").write_text("HANDLERS = {'mail': lambda job: None}\nWRONG = 5\n", encoding="utf-8")
     Path("raising_in_a_test.py").write_text("raise RuntimeError('at import')\n", encoding="utf-8")
     Path("leaving_in_a_test.py").write_text("raise SystemExit(0)\n", encoding="utf-8")
+    Path("interrupting_in_a_test.py").write_text("raise KeyboardInterrupt\n", encoding="utf-8")
+    Path("unwinding_in_a_test.py").write_text("raise BaseException('stop')\n", encoding="utf-8")
     Path("typo_in_a_test.py").write_text("def (\n", encoding="utf-8")
     Path("bad.toml").write_text("store = \n", encoding="utf-8")
     Path("inf.toml").write_text("sleep-time = inf\n", encoding="utf-8")
@@ -55,6 +57,8 @@ WORKER = "worker handlers_of_a_test:HANDLERS --store s.facts --until-idle"
         ("worker handlers_of_a_test:WRONG --store s.facts", 1, "expected a mapping from job types to handlers, but"),
         ("worker raising_in_a_test:X --store s.facts", 1, "RuntimeError: at import"),
         ("worker leaving_in_a_test:X --store s.facts", 1, "SystemExit: 0"),
+        ("worker interrupting_in_a_test:X --store s.facts", 1, "interrupting_in_a_test cannot be imported: KeyboardInterrupt"),
+        ("worker unwinding_in_a_test:X --store s.facts", 1, "unwinding_in_a_test cannot be imported: BaseException: stop"),
         ("worker typo_in_a_test:X --store s.facts", 1, "SyntaxError"),
         ("worker a..b:X --store s.facts", 1, "handlers are given as module:name"),
         (f"{WORKER} --lease inf", 1, "heartbeat_sleep_time is more than 0 and less than a century"),
