@@ -7,7 +7,7 @@ attempt names its number and its token, so that whoever lost a race, or a lease,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import factstore
@@ -243,6 +243,7 @@ def _lease_until(function: str, leases: Sequence[Lease], lasts: timedelta) -> li
     return [function, lasts / timedelta(milliseconds=1), *(lease.job for lease in leases)]
 
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LEASE: Final = "overseer/lease"
 _RENEW: Final = "overseer/renew"
 
@@ -257,7 +258,11 @@ def _lease(db: Database, milliseconds: float, *jobs: int) -> Forms:
 @factstore.register(_RENEW)  # type: ignore[untyped-decorator]
 def _renew(db: Database, milliseconds: float, *jobs: int) -> Forms:
     """Transaction function: the same for leases that have an end; the fact changes even if the clock stands still, for others to see."""
-    expires = factstore.tx_clock() + timedelta(milliseconds=milliseconds)
+    now = factstore.tx_clock()
+    expires = now + timedelta(milliseconds=milliseconds)
+    # A clock past the newest transaction is past the last renewal too, so the end is another one. Only otherwise is there a need to read.
+    if now - _EPOCH > timedelta(microseconds=db.last_instant):
+        return [[ADD, job, ":job/lease-expires", expires] for job in jobs]
     later = expires + timedelta.resolution
     before = factstore.pull_many(db, "[:job/lease-expires]", jobs)
     ends = (later if known and known.get(":job/lease-expires") == expires else expires for known in before)
