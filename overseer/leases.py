@@ -8,13 +8,13 @@ its own. Law: a lease is ripe only when it was seen again and again without a re
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import factstore
-from overseer.job import STARTED
+from overseer.job import STARTED, Lease
 
 if TYPE_CHECKING:
     from factstore import Database
@@ -36,9 +36,18 @@ class Standing(NamedTuple):
         return int(milliseconds) / 1000 if self.token and "-" in self.token and milliseconds.isdecimal() else default
 
 
-def new_token(lasts: timedelta) -> str:
-    """Return a token for an attempt: random, and with the milliseconds that its lease lasts."""
-    return f"{os.urandom(16).hex()}-{max(1, round(lasts / _MILLISECOND))}"
+def new_tokens(count: int, lasts: timedelta) -> list[str]:
+    """Return tokens for so many attempts: each random, and with the milliseconds that its lease lasts."""
+    milliseconds = max(1, round(lasts / _MILLISECOND))
+    return [f"{os.urandom(16).hex()}-{milliseconds}" for _ in range(count)]
+
+
+def next_leases(known: Sequence[Mapping[str, Any]], *, worker: str, lasts: timedelta) -> list[Lease]:
+    """Return a lease for the next attempt at each job of which these attributes are known."""
+    return [
+        Lease(about[":db/id"], about[":job/id"], about[":job/type"], about.get(":job/attempt", 0) + 1, token, worker)
+        for about, token in zip(known, new_tokens(len(known), lasts), strict=True)
+    ]
 
 
 def standing(db: Database) -> dict[int, Standing]:

@@ -38,7 +38,7 @@ from overseer.job import (
     Status,
     is_adrift,
 )
-from overseer.leases import Standing, expired, new_token, standing_of
+from overseer.leases import Standing, expired, next_leases, standing_of
 from overseer.rates import pace
 from overseer.schema import ATTRIBUTES, CAS_ONLY, INSERT_ONLY
 
@@ -153,7 +153,7 @@ class JobStore:
             known, limits = self._admitted(db, claimable if suspect_from is None else apart(claimable, suspect_from, alone))
             if not known:
                 break
-            leases = [self._lease(about, lease) for about in known]
+            leases = next_leases(known, worker=self.worker, lasts=lease)
             forms = [*txns.claim(leases, [about.get(":job/attempt") for about in known], lasts=lease), *limits]
             try:
                 if behind is not None:
@@ -183,9 +183,9 @@ class JobStore:
 
     def _admitted(self, db: Database, known: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Forms]:
         """Return the jobs that their queues let start, and the forms by which the transaction makes sure of that."""
-        lanes = [(about.get(":job/queue"), about.get(":job/partition")) for about in known]
-        if not any(name for name, _ in lanes):
+        if not any(":job/queue" in about for about in known):
             return known, []
+        lanes = [(about.get(":job/queue"), about.get(":job/partition")) for about in known]
         now = self.conn.now()
         limited = self.paced_queues(db, now)
         if not any(name in limited for name, _ in lanes):
@@ -226,10 +226,6 @@ class JobStore:
         t = after.basis_t
         held = [Lease(won.job, won.id, won.type, won.attempt, won.token, won.worker, t) for won in leases]
         return [Job(own, {**about, **txns.claimed(own)}, conn=self.conn, db=after) for own, about in zip(held, known, strict=True)]
-
-    def _lease(self, about: Mapping[str, Any], lasts: timedelta) -> Lease:
-        attempt: int = about.get(":job/attempt", 0) + 1
-        return Lease(about[":db/id"], about[":job/id"], about[":job/type"], attempt, new_token(lasts), self.worker)
 
     def settle(self, outcomes: Sequence[tuple[Lease, Outcome]]) -> Rejected:
         """Commit what attempts came to and return those that were rejected, each with the reason.

@@ -18,7 +18,7 @@ import factstore
 from overseer import JobStore, cron, install, job_txn, status
 from overseer.events import Listeners
 from overseer.job import FINISHED, STARTED, UNSTARTED, Outcome
-from overseer.leases import Standing, Watch, new_token, standing
+from overseer.leases import Standing, Watch, new_tokens, standing
 from overseer.testing import FakeClock
 from overseer.worker.monitor import Monitor
 
@@ -37,7 +37,7 @@ def claimed(conn, *ids, lease=LEASE):
 
 
 def test_a_token_names_how_long_its_lease_lasts():
-    assert (30.0, 0.2, 0.001) == tuple(Standing(1, new_token(timedelta(seconds=s)), None).seconds(9) for s in (30, 0.2, 0.0001))
+    assert (30.0, 0.2, 0.001) == tuple(Standing(1, new_tokens(1, timedelta(seconds=s))[0], None).seconds(9) for s in (30, 0.2, 0.0001))
     assert [9, 9, 9, 9] == [Standing(1, token, None).seconds(9) for token in (None, "", "f00", "f00-x")]
 
 
