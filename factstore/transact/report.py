@@ -76,6 +76,8 @@ class TxReport:
     @property
     def t(self) -> int:
         """The t of the transaction."""
+        if type(self._after) is Snapshot:  # no need to make a database of it
+            return self._after.t
         db = self.db_after
         return db.basis_t if db.as_of_t is None else db.as_of_t
 
