@@ -270,14 +270,17 @@ class Worker:
 
     def _report_why_not_idle(self) -> None:
         """Log what keeps the jobs that are left from running, once they and the reasons for it stay the same for a while."""
-        db, now = self._conn.db(), time.monotonic()
+        now = time.monotonic()
+        if now - self._standstill.since < _STANDSTILL:  # a look at the store between every two jobs would be too many
+            return
+        db = self._conn.db()
         if self._executor.occupied or self._settler.pending or db.basis_t != self._standstill.t:
             self._standstill = _Standstill(db.basis_t, now, self._standstill.told)
-        elif now - self._standstill.since >= _STANDSTILL:
+        elif not self._standstill.is_looked_into:
             told = tuple(obstacles.reasons(db, self._ready.live, self._handlers, self._conn.now()))
             if told and told != self._standstill.told:
                 log.warning("worker %s waits, and is not idle; %s", self.name, "; ".join(told))
-            self._standstill = _Standstill(db.basis_t, float("inf"), told)
+            self._standstill = _Standstill(db.basis_t, now, told, is_looked_into=True)
 
     def _work_or_wait(self, reports: TxReports) -> None:
         """Claim ready jobs and let them run, or wait for what changes next."""
@@ -310,13 +313,14 @@ class Worker:
                 self._ready.look(db, job)
                 if lookup.value(db, job, CRASHES, 0) >= self._suspect_from:
                     self._suspects.append(job)
-        self._has_suspect = len(claimed) == 1 and claimed[0].get(CRASHES, 0) >= self._suspect_from
+        self._has_suspect = len(claimed) == 1 and claimed[0].attributes.get(CRASHES, 0) >= self._suspect_from
         return claimed
 
     def _room(self) -> int:
         """Return how many jobs may be claimed now: none beside one that may have ended its worker, which runs when no other does."""
-        self._suspects = [job for job in self._suspects if job in self._ready]
-        if self._executor.occupied and (self._suspects or self._has_suspect):
+        if self._suspects:
+            self._suspects = [job for job in self._suspects if job in self._ready]
+        if (self._suspects or self._has_suspect) and self._executor.occupied:
             return 0
         return self._executor.room
 
@@ -381,6 +385,7 @@ class _Standstill(NamedTuple):
     t: int = -1
     since: float = 0.0  # on the monotonic clock
     told: tuple[str, ...] = ()
+    is_looked_into: bool = False
 
 
 class Running:

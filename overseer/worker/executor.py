@@ -60,6 +60,7 @@ class Slot:
     """A job whose handler was submitted, or runs."""
 
     job: Job
+    timeout: timedelta | None = None
     future: Future[Performed] | None = None
     surround: Elsewhere | None = None
     began: bool = False
@@ -179,42 +180,41 @@ class Executor:
 
     def _begin(self, slot: Slot) -> None:
         job, pool = slot.job, self._pool
-        if pool.is_inline and (self._timeout(job) is None or not self._heartbeat.beats):  # nobody to watch the time
+        slot.timeout = self._timeout(job)
+        if pool.is_inline and (slot.timeout is None or not self._heartbeat.beats):  # nobody to watch the time
             slot.began = True
             self._settler.tell(Started, job)
             self._end(self._ended(job, pool.run(self._handlers[job.type], job)), slot)
             return
-        self._submit(slot)
-        with self._turn:
-            unwanted = job.lease not in self._open or not self._heartbeat.is_held(job.lease)
-        if unwanted:  # it was taken from us before there was a future to cancel
+        future = self._submit(slot)
+        if not (future.done() or (job.lease in self._open and self._heartbeat.is_held(job.lease))):
+            # It was taken from us before there was a future to cancel.
             self._drop(job)
             self._give_up(slot)
         if pool.is_inline:  # the handler is on another thread only so that this one can leave it when its time is over
             with self._turn:
                 self._turn.wait_for(lambda: job.lease not in self._running or slot.over_since is not None)
 
-    def _submit(self, slot: Slot) -> None:
+    def _submit(self, slot: Slot) -> Future[Performed]:
         job = slot.job
         try:
             slot.surround = self._pool.surround(job)
-            exactly = self._timeout(job) is not None or self._settler.is_watched
-            slot.future = self._pool.submit(self._handlers[job.type], job, lambda: self._began(slot), slot.surround, exactly=exactly)
+            exactly = slot.timeout is not None or self._settler.is_watched
+            handler = self._handlers[job.type]
+            future = slot.future = self._pool.submit(handler, job, lambda: self._began(slot), slot.surround, exactly=exactly)
         except Exception as error:
             self._end(Ended(job, _INTERRUPTED), slot)
             raise _failed(f"what handlers run in takes no more of them: {error}") from error
-        slot.future.add_done_callback(lambda done: self._done(slot, done))
+        future.add_done_callback(lambda done: self._done(slot, done))
+        return future
 
     def _began(self, slot: Slot) -> None:
         """Take note that a handler begins, on whatever thread: its time runs from now on."""
         try:
-            with self._turn:
-                slot.began, self._moved = True, time.monotonic()
-                is_open = slot.job.lease in self._open
-            if is_open:
-                timeout = self._timeout(slot.job)
-                if timeout is not None:
-                    self._heartbeat.limit(slot.job.lease, timeout)
+            slot.began, self._moved = True, time.monotonic()  # no lock: whoever fills slots would wait for it, job by job
+            if slot.job.lease in self._open:
+                if slot.timeout is not None:
+                    self._heartbeat.limit(slot.job.lease, slot.timeout)
                 self._settler.tell(Started, slot.job)
         except BaseException as error:
             self._fail(slot.job, error)
@@ -228,7 +228,7 @@ class Executor:
 
     def _is_paused(self, job: Job) -> bool:
         """Tell whether a job's queue was paused after the job was claimed."""
-        queue = job.get(":job/queue")
+        queue = job.attributes.get(":job/queue")
         if queue is None:
             return False
         db = self._store.conn.db()
