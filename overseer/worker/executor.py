@@ -204,7 +204,9 @@ class Executor:
             future = slot.future = self._pool.submit(handler, job, lambda: self._began(slot), slot.surround, exactly=exactly)
         except Exception as error:
             self._end(Ended(job, _INTERRUPTED), slot)
-            raise _failed(f"what handlers run in takes no more of them: {error}") from error
+            # The thread that hears of the break first may be this one, or the one that is told what came of a handler.
+            is_broken = isinstance(error, BrokenExecutor)
+            raise (_broken(error) if is_broken else _failed(f"what handlers run in takes no more of them: {error}")) from error
         future.add_done_callback(lambda done: self._done(slot, done))
         return future
 
@@ -420,7 +422,7 @@ class Executor:
             if self._begun_at_break is None:
                 with self._turn:
                     self._begun_at_break = sum(slot.began and slot.over_since is None for slot in self._running.values())
-            self.error = self.error or _failed(f"what handlers run in is broken: {error}")
+            self.error = self.error or _broken(error)
             alone = self._begun_at_break == 1
         if not slot.began:
             return Ended(job, _INTERRUPTED)
@@ -450,6 +452,10 @@ class Executor:
             self._turn.notify_all()
         if is_open:
             self._settler.drop(job)
+
+
+def _broken(error: BaseException) -> ExecutorFailed:
+    return _failed(f"what handlers run in is broken: {error}")
 
 
 def _failed(why: str) -> ExecutorFailed:
