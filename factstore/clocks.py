@@ -8,9 +8,9 @@ instants does: whatever decides by time asks the clock (`Connection.now`, `tx_cl
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from time import time_ns
 from typing import Final
 
 from factstore.errors import DatabaseError
@@ -24,7 +24,7 @@ _TOLERATED: Final = 1_000_000  # microseconds by which clocks of processes may d
 
 def machine_clock() -> int:
     """Return the microseconds since 1970."""
-    return time.time_ns() // 1000
+    return time_ns() // 1000
 
 
 def in_micros(clock: Callable[[], datetime]) -> Callable[[], int]:

@@ -77,7 +77,8 @@ class CallLock:
 
     def enter(self) -> None:
         """Take the lock for the calling frame, as `with` does; `leave` gives it back."""
-        if not self.take(_getframe(1), timeout=self.timeout):
+        mine = _getframe(1)
+        if self._holders.setdefault(None, mine) is not mine and not self._wait(mine, self.timeout):
             raise self.reentered()
 
     def leave(self) -> None:
@@ -100,7 +101,9 @@ class CallLock:
         if self._holders.get(None) is not owner:
             return
         if isinstance(owner, FrameType):
-            self.leave()
+            self._holders.clear()
+            if self._waiting:
+                _ring(self._bell)
         else:
             self._free(owner)  # another thread may be passing the block at this moment
             _ring(self._bell)
@@ -202,30 +205,25 @@ class NestingLock(CallLock):
 class Bells:
     """Threads of this process that wait for something to happen. Nobody can leave a lock taken: each has a bell of its own."""
 
-    __slots__ = ("_bells",)
+    __slots__ = ("waiting",)
 
     def __init__(self) -> None:
-        self._bells: list[LockType] = []
-
-    @property
-    def anyone(self) -> bool:
-        """Whether anybody waits."""
-        return bool(self._bells)
+        self.waiting: list[LockType] = []  # empty: nobody has to be woken up
 
     def wait(self, has_happened: Callable[[], bool], timeout: float) -> None:
         """Wait for a ring, up to `timeout` seconds, unless it has happened already."""
         bell = Lock()
         bell.acquire()
-        self._bells.append(bell)
+        self.waiting.append(bell)
         try:
             if not has_happened():
                 bell.acquire(timeout=timeout)
         finally:
-            self._bells.remove(bell)
+            self.waiting.remove(bell)
 
     def ring(self) -> None:
         """Wake up everybody who waits."""
-        for bell in tuple(self._bells):
+        for bell in tuple(self.waiting):
             if bell.locked():
                 _ring(bell)
 

@@ -92,8 +92,7 @@ class Encoder:
         """Return the record of a transaction whose first fact is its own instant."""
         blocks = {a: block.encode((rows.e, rows.v)) for a, rows in columns.items()} if columns else None
         flat: list[Any] = [FORMAT, t, instant, next_n, blocks]
-        for i in range(1, len(facts)):
-            e, a, v, _, added = facts[i]
+        for e, a, v, _, added in facts[1:]:
             flat += (e, a, v, added)
         body: bytes = self._pack(flat)
         return crc32(body).to_bytes(4, "little") + body

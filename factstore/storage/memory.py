@@ -57,7 +57,7 @@ class _Shelf:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.pid = os.getpid()
+        self.is_of_parent = False  # as it is in a forked child
         self.handles = 0
         self.turn = _Turn()  # who holds it is alone
         self.changed = Bells()
@@ -70,7 +70,8 @@ class _Shelf:
         watch(self)
 
     def _after_fork(self) -> None:
-        """Leave the locks to the parent, whose threads may have held them."""
+        """Leave the store, and the locks that threads of the parent may have held, to the parent."""
+        self.is_of_parent = True
         self.turn = _Turn()
         self.changed = Bells()
 
@@ -129,11 +130,12 @@ class MemoryStorage:
 
     @property
     def _shelf(self) -> _Shelf:
-        if self._open is None:
+        shelf = self._open
+        if shelf is None:
             raise closed(self.description)
-        if self._open.pid != os.getpid():
+        if shelf.is_of_parent:
             raise closed(self.description, FORKED)
-        return self._open
+        return shelf
 
     @property
     def _writable(self) -> _Shelf:
@@ -149,35 +151,23 @@ class MemoryStorage:
     def append(self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int) -> int:
         shelf = self._writable
         check_txids(records)
-        if shelf.turn.enter_at_once():
-            try:
-                head = self._append(shelf, records, expected_t)
-            finally:
-                shelf.turn.leave()
-        else:
-            with self._hold(shelf):
-                head = self._append(shelf, records, expected_t)
-        if shelf.changed.anyone:
+        shelf.turn.take(_getframe(), timeout=self._busy_timeout)
+        try:
+            log = shelf.newest[0]
+            head = len(log)
+            if head != expected_t:
+                check_head(head, expected_t)
+            # Plain tuples: the garbage collector does not walk them for ever, as it does named ones.
+            entries = []
+            for txid, body in records:
+                head += 1
+                entries.append((head, txid, bytes(body)))
+                shelf.t_of[txid] = head
+            log += entries  # the one step that counts
+        finally:
+            shelf.turn.give(_getframe())
+        if shelf.changed.waiting:
             shelf.changed.ring()
-        return head
-
-    def _append(self, shelf: _Shelf, records: Sequence[tuple[bytes, bytes]], expected_t: int) -> int:
-        log = shelf.newest[0]
-        head = len(log)
-        if head != expected_t:
-            check_head(head, expected_t)
-        # Plain tuples: the garbage collector does not walk them for ever, as it does named ones.
-        if len(records) == 1:
-            txid, body = records[0]
-            shelf.t_of[txid] = head + 1
-            log.append((head + 1, txid, bytes(body)))  # the one step that counts
-            return head + 1
-        entries = []
-        for txid, body in records:
-            head += 1
-            entries.append((head, txid, bytes(body)))
-            shelf.t_of[txid] = head
-        log += entries  # the one step that counts
         return head
 
     def resolve(self, txid: bytes) -> int | None:
@@ -301,7 +291,7 @@ class MemoryStorage:
 
     def close(self) -> None:
         shelf, self._open = self._open, None
-        if shelf is None or shelf.pid != os.getpid():
+        if shelf is None or shelf.is_of_parent:
             return
         with _naming:
             shelf.handles -= 1
