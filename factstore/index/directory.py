@@ -233,11 +233,11 @@ class Index:
             if low + 1 == high:
                 found.append(tuple([part.item(low) for part in (columns[1 - place], *columns[2:])]))
             elif low < high:
-                parts = [part[low:high] for part in (columns[1 - place], *columns[2:])]
+                which: slice | Array = slice(low, high)
                 if alive_at is not None:
-                    alive = (parts[1] <= alive_at) & (parts[2] > alive_at)
-                    parts = [part[alive] for part in parts]
-                found += zip(*[part.tolist() for part in parts], strict=True)
+                    began, ended = columns[2][which], columns[3][which]
+                    which = low + ((began <= alive_at) & (ended > alive_at)).nonzero()[0]
+                found += zip(*[part[which].tolist() for part in (columns[1 - place], *columns[2:])], strict=True)
         return found
 
     # -- rows

@@ -103,21 +103,17 @@ def compile_pattern(schema: Schema, form: PatternForm) -> Pattern:
     Raises: PullError; ReadError.
     """
     try:
-        return _compiled_once(schema, form)
+        try:
+            key = id(schema), form if type(form) is str else _key(form)
+        except _Untold:
+            return parse(schema, form)
+        known = _compiled.get(key)
+        if known is not None and known[0] is schema:
+            return known[1]
+        pattern = parse(schema, form)
     except RecursionError as error:
         text = f"a pattern is nested less deeply, and does not contain itself; got {quoted(form)}"
         raise PullError(":db.error/invalid-pull", text, pattern=form) from error
-
-
-def _compiled_once(schema: Schema, form: PatternForm) -> Pattern:
-    try:
-        key = id(schema), form if type(form) is str else _key(form)
-    except _Untold:
-        return parse(schema, form)
-    known = _compiled.get(key)
-    if known is not None and known[0] is schema:
-        return known[1]
-    pattern = parse(schema, form)
     if len(_compiled) >= _CACHE_SIZE:
         _compiled.clear()
     _compiled[key] = schema, pattern

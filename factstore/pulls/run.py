@@ -171,7 +171,9 @@ def _columns_about(db: Database, frame: Frame) -> dict[int, Found]:
 def _place(db: Database, frame: Frame, step: Step, found: Found, frames: list[Frame], unsettled: list[Unsettled]) -> None:
     """Put the values of a step into the maps of a frame, or open the frame that will find them."""
     if step.descends:
-        frames.extend(below for below in _descend(frame, step, found, unsettled) if below.eids)
+        for below in _descend(frame, step, found, unsettled):
+            if below.eids:
+                frames.append(below)
         return
     refers = step.reverse or (step.attribute is not None and step.attribute.is_ref)
     load: Callable[[Any], Any] | None = _references(db, frame, found).__getitem__ if refers else step.load
@@ -218,11 +220,11 @@ def _descend(frame: Frame, step: Step, found: Found, unsettled: list[Unsettled])
     pattern = frame.pattern if step.pattern is None else step.pattern
     below = Frame(pattern, [], [], None if trails is None else [])
     ends = Frame(pattern.at_end, [], [], []) if step.recursive else None
+    recursions = trails if step.recursive else None
     outs: list[dict[Any, Any]] = []
     most = 1 if step.single else step.limit
-    for i, refs in enumerate(found):
-        out = frame.outs[i]
-        is_deepest = step.recursive and trails is not None and trails[i].left.get(step, step.depth) == 0
+    for i, (out, refs) in enumerate(zip(frame.outs, found, strict=True)):
+        is_deepest = recursions is not None and recursions[i].left.get(step, step.depth) == 0
         if not refs or (is_deepest and not pattern.ids):
             _put_absent(out, step)
             continue
