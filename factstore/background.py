@@ -100,6 +100,7 @@ class Background:
         self._answered: deque[Request] = deque()
         self._commit = commit
         self._thread: Thread | None = None
+        self._runs = False  # whether the thread takes what is added; quicker to ask than the thread itself
         self._starting = CallLock()
         self._wake = Event()
         self._closing = False
@@ -108,8 +109,7 @@ class Background:
         """Leave a request to the thread: whatever comes while it commits goes into its next commit."""
         self.waiting.append(request)
         try:
-            thread = self._thread
-            if thread is None or not thread.is_alive():
+            if not self._runs:
                 self._start()
             if not self._wake.is_set():
                 self._wake.set()
@@ -134,22 +134,26 @@ class Background:
 
     def _start(self) -> None:
         with self._starting:
-            if not self._is_alive:
+            if not (self._runs and self._is_alive):
                 thread = Thread(target=self._run, name="factstore-commit", daemon=True)
                 thread.start()
                 self._thread = thread
+                self._runs = True
 
     def _run(self) -> None:
-        while not self._closing:
-            try:
-                self._wake.wait(_LOOK_SECONDS)
-                self._wake.clear()
-                self.drain()
-            except BaseException:
-                # The requests were told, or wait still: the thread must live on, whatever was raised in it.
-                logger.exception("committing in the background was interrupted")
-                self._wake.set()
-        self.drain()
+        try:
+            while not self._closing:
+                try:
+                    self._wake.wait(_LOOK_SECONDS)
+                    self._wake.clear()
+                    self.drain()
+                except BaseException:
+                    # The requests were told, or wait still: the thread must live on, whatever was raised in it.
+                    logger.exception("committing in the background was interrupted")
+                    self._wake.set()
+            self.drain()
+        finally:
+            self._runs = False
 
     def retire(self) -> None:
         """End the thread once all that waits is committed. For a finalizer, which may run at any step of any thread: it takes no lock."""

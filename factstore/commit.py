@@ -414,8 +414,8 @@ class Committer(Newest):
             except Exception as error:
                 rejected[request] = error
                 continue
-            tip.novelty.append(done.after.t, change.facts, change.columns)  # for those that come after it
-            tip = done.after
+            before, tip = tip, done.after
+            before.novelty.append(tip.t, change.facts, change.columns)  # for those that come after it
             made.append((request, done))
             records.append((self._txid(), record))
         try:
