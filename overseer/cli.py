@@ -45,6 +45,7 @@ operators.add_to(main)
 @click.option("--store", "uri", envvar="OVERSEER_STORE", help="Path or uri of the store; overrides the settings' file.")
 @click.option("-c", "--config", "path", type=click.Path(dir_okay=False), help="A TOML or YAML file with settings.")
 @click.option("--until-idle", is_flag=True, help="Exit when no job is unstarted or started any more.")
+@click.option("--exit-code", is_flag=True, help="With --until-idle: exit with 3 when jobs failed meanwhile; without it, with 0.")
 @click.option("--lease", type=float, help="Seconds after which others take the jobs of a worker that went silent.")
 @click.option("--concurrency", type=int, help="Handlers to run at a time.")
 @click.option("--executor", type=click.Choice(KINDS), help="Where handlers run.")
@@ -58,6 +59,7 @@ def worker(
     uri: str | None,
     path: str | None,
     until_idle: bool,
+    exit_code: bool,
     lease: float | None,
     verbose: bool,
     log_json: bool,
@@ -65,6 +67,8 @@ def worker(
     **given: Any,
 ) -> None:
     """Work on jobs with HANDLERS, given as module:name of a mapping from job type to handler."""
+    if exit_code and not until_idle:
+        raise click.UsageError("--exit-code tells how a worker ended that was to run --until-idle: give both")
     logs.set_up(logging.DEBUG if verbose else logging.INFO, as_json=log_json)
     config = _settings(path, lease, {"store": uri, **given})
     found = load_handlers(handlers)
@@ -79,10 +83,26 @@ def worker(
                     logging.shutdown()
                     os._exit(1)  # threads cannot be ended but with their process, which would wait for them
                 raise
+        failed = until_idle and _report_failed(running)
+        code = _JOBS_FAILED if failed and exit_code else 0
         if running.busy:  # a handler that has outlived its timeout may never end
             logging.getLogger("overseer").warning("worker %s ends, and leaves the handlers that still run", running.name)
             logging.shutdown()
-            os._exit(0)
+            os._exit(code)
+    sys.exit(code)
+
+
+_JOBS_FAILED = 3  # the exit code of a worker that did all there was to do, where jobs failed
+_SHOWN = 5
+
+
+def _report_failed(running: Worker) -> bool:
+    """Log which jobs failed while a worker ran until it was idle, and tell whether any did."""
+    failed = running.failed
+    if failed:
+        names = ", ".join(failed[:_SHOWN]) + (f" and {len(failed) - _SHOWN:,} more" if len(failed) > _SHOWN else "")
+        logging.getLogger("overseer").warning("worker %s ends; %s jobs failed: %s", running.name, f"{len(failed):,}", names)
+    return bool(failed)
 
 
 def _settings(path: str | None, lease: float | None, given: dict[str, Any]) -> Config:

@@ -27,6 +27,7 @@ from overseer.graph import new_id
 from overseer.job import Forms, as_keyword
 from overseer.lookout import Lookout
 from overseer.rates import stopwatch
+from overseer.sources import of_connection, of_database
 
 if TYPE_CHECKING:
     from factstore import Connection, Database, TxReports
@@ -177,6 +178,7 @@ def _next(cron: str, timezone: str, after: datetime) -> datetime | None:
     return next(nominal_times(cron, timezone, after=after), None)
 
 
+@of_database
 def schedules(db: Database) -> list[Schedule]:
     """Return the schedules of a database, in order of id; those whose facts cannot mean anything are left to `problems`."""
     found: list[Schedule] = []
@@ -186,6 +188,7 @@ def schedules(db: Database) -> list[Schedule]:
     return found
 
 
+@of_database
 def problems(db: Database) -> dict[str, str]:
     """Return the schedules for which nothing can be enqueued, each with the reason, in order of id."""
     found: dict[str, str] = {}
@@ -278,6 +281,7 @@ def _latest(schedule: Schedule, now: datetime) -> datetime | None:
         width *= 8
 
 
+@of_database
 def due(db: Database, now: datetime) -> Forms:
     """Return the transaction that enqueues whatever is due by `now`; rejected when another scheduler did any of it meanwhile."""
     return [form for schedule in schedules(db) for form in _enqueue(db, schedule, to_enqueue(schedule, now))]
@@ -308,6 +312,7 @@ class Ticked(NamedTuple):
     refused: dict[str, str]  # schedule → why nothing can be enqueued for it
 
 
+@of_connection
 def tick(conn: Connection, now: datetime) -> Ticked:
     """Enqueue whatever is due by `now`, a schedule a transaction, so that one which cannot be enqueued holds up no other."""
     done = Ticked([], {})

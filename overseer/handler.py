@@ -67,9 +67,9 @@ def check_handlers(handlers: Handlers) -> dict[Keyword, Handler]:
 
     Raises: HandlerError naming each of them and what is wrong with it.
     """
-    if not isinstance(handlers, Mapping):
-        given = f"{type(handlers).__name__}: {quoted(handlers)}"
-        why = f'expected a mapping from job type to handler, such as {{"mail/send": send}}, got {given}'
+    if not isinstance(handlers, Mapping) or not handlers:
+        given = f"{type(handlers).__name__}: {quoted(handlers)}" if handlers else quoted(handlers)
+        why = f'expected a mapping from at least one job type to its handler, such as {{"mail/send": send}}, got {given}'
         raise HandlerError(":job.error/bad-handler", why, handlers=handlers)
     wrong = {key: fault for key, handler in handlers.items() if (fault := _fault_of_key(key) or _fault_of(handler))}
     if not wrong:

@@ -22,6 +22,7 @@ from overseer import lookup, timing
 from overseer.errors import OverseerError
 from overseer.job import ANY, DOOMED, LIVE, READY, STARTED, UNSTARTED, Status, verdict
 from overseer.queues import queues
+from overseer.sources import of_database
 
 if TYPE_CHECKING:
     from factstore import Database
@@ -55,6 +56,7 @@ class Plan(NamedTuple):
         return tuple(step for step in self.steps if step.start == self.steps[0].start)
 
 
+@of_database
 def plan(
     db: Database, *, now: datetime, workers: int = 1, seconds: Mapping[Keyword, float] | None = None, unless_known: float = 1.0
 ) -> Plan:

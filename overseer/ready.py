@@ -9,10 +9,10 @@ Law: after `absorb` of every transaction up to a database, the answers are those
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import factstore
 from factstore import Keyword
@@ -153,7 +153,7 @@ class ReadySet:
         known = lookup.attributes(db, job)
         status = known.get(":job/status")
         queue = known.get(":job/queue")
-        if status not in LIVE or ":job/id" not in known or not self._handles(known.get(":job/type"), queue):
+        if status not in LIVE or not self.handles(known):
             return
         self.live.add(job)
         if status == STARTED:
@@ -235,6 +235,10 @@ class ReadySet:
             self._status_id, self._dep_id = (db.schema.attribute(n).id for n in (":job/status", ":job/dep"))
             self._own, self._settings = (frozenset(db.schema.attribute(n).id for n in names) for names in (_OWN, queues.SETTINGS))
         return self._status_id, self._dep_id, self._own, self._settings
+
+    def handles(self, about: Mapping[str, Any]) -> bool:
+        """Tell whether a job, given by its attributes, is of the types and queues that count."""
+        return ":job/id" in about and self._handles(about.get(":job/type"), about.get(":job/queue"))
 
     def _handles(self, type: Keyword | None, queue: Keyword | None) -> bool:
         return (self._types is None or type in self._types) and (self._queues is None or queue in self._queues)

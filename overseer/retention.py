@@ -17,6 +17,7 @@ from factstore import Keyword, quoted
 from overseer import lookup
 from overseer.errors import OverseerError
 from overseer.job import LIVE, STATUSES, Forms, as_keyword
+from overseer.sources import of_connection, of_database
 
 if TYPE_CHECKING:
     from factstore import Connection, Database
@@ -44,6 +45,7 @@ class Rule(NamedTuple):
     keep_last: int = 0
 
 
+@of_database
 def prunable(db: Database, rule: Rule, now: datetime) -> list[int]:
     """Return the jobs that a rule lets go, dependents before what they depend on.
 
@@ -81,6 +83,7 @@ def _end(status: str) -> Keyword:
     return keyword
 
 
+@of_database
 def unreferred(db: Database, jobs: Iterable[int]) -> dict[int, set[int]]:
     """Return those of the jobs to which nobody outside refers, each with the others of them that refer to it."""
     lets_go = {db.schema.attribute(name).id for name in _LETS_GO if db.entid(name) is not None}
@@ -142,6 +145,7 @@ class Pruned(NamedTuple):
     transactions: int
 
 
+@of_connection
 def prune(
     conn: Connection,
     rule: Rule,

@@ -12,6 +12,7 @@ import factstore
 from factstore import Datom, TransactError
 from overseer import lookup, txns
 from overseer.job import CRASHES, LIVE, STARTED, UNSTARTED, Forms
+from overseer.sources import of_connection, of_database
 
 if TYPE_CHECKING:
     from factstore import Connection, Database
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 MOVED_ON: Final = ":job.error/moved-on"
 
 
+@of_database
 def revert(db: Database, t: int, *, by: str | None = None) -> Forms:
     """Return the transaction that takes back what transaction t did to jobs that nothing has touched since; empty when there are none.
 
@@ -49,6 +51,7 @@ class Reverted(NamedTuple):
     left_alone: set[str]  # for they had moved on
 
 
+@of_connection
 def revert_now(conn: Connection, t: int, *, by: str | None = None) -> Reverted:
     """Take back what transaction t did to jobs that nothing has touched since, however busy they are meanwhile."""
     while True:
@@ -66,6 +69,7 @@ def revert_now(conn: Connection, t: int, *, by: str | None = None) -> Reverted:
         return done
 
 
+@of_database
 def moved_on(db: Database, t: int) -> set[str]:
     """Return the ids of the jobs of transaction t that something has touched since, so that `revert` leaves them alone."""
     t = db.t_at(t)

@@ -5,7 +5,10 @@ There are no timestamps: every fact knows its transaction, and every transaction
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from factstore import Database
 
 # The store's own predicates.
 INSERT_ONLY: Final = "db/insert-only"  # the attribute is asserted of new entities only
@@ -96,3 +99,17 @@ def _declaration(name: str, value_type: str, properties: dict[str, Any], doc: st
 
 
 ATTRIBUTES: Final[tuple[dict[str, Any], ...]] = tuple(_declaration(*row) for row in (*_ROWS, *_MORE_ROWS))
+
+
+def missing_from(db: Database) -> list[dict[str, Any]]:
+    """Return the declarations that a store lacks, wholly or in what protects known jobs: an earlier version may have installed it."""
+    return [attribute for attribute in ATTRIBUTES if not _is_installed(db, attribute)]
+
+
+def _is_installed(db: Database, attribute: dict[str, Any]) -> bool:
+    ident = attribute[":db/ident"]
+    if db.entid(ident) is None:
+        return False
+    known = db.schema.attribute(ident)
+    protects = {INSERT_ONLY: known.insert_only, CAS_ONLY: known.cas_only, None: True}
+    return protects[attribute.get(":db.attr/preds")]

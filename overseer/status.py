@@ -16,6 +16,7 @@ from overseer import lookup
 from overseer.job import ABORTED, FAILED, FINISHED, STARTED, STATUSES, UNSTARTED, Status, as_keyword
 from overseer.obstacles import obstacle
 from overseer.queues import allowance, queues
+from overseer.sources import of_database
 
 if TYPE_CHECKING:
     from factstore import Database
@@ -67,11 +68,13 @@ _LIFE: Final = """[:find ?tx ?at ?attribute ?v ?added :in $ ?j [?attribute ...]
 _SIGNED: Final = "[:find ?tx ?by :in $ [?tx ...] :where [?tx :overseer/by ?by]]"
 
 
+@of_database
 def jobs_with_status(db: Database, status: str) -> set[str]:
     """Return the ids of the jobs with a status, given as ":job.status/failed" or "failed"."""
     return set(factstore.q(_WITH_STATUS, db, as_keyword(status, "job.status")))
 
 
+@of_database
 def jobs_unstarted(db: Database) -> set[str]:
     """Return the ids of the jobs that have not started."""
     return jobs_with_status(db, UNSTARTED)
@@ -82,6 +85,7 @@ def _time(db: Database, at: datetime | None) -> datetime:
     return at or db.moment or datetime.now(UTC)
 
 
+@of_database
 def jobs_ready(db: Database, *, at: datetime | None = None) -> set[str]:
     """Return the ids of the jobs that could start: unstarted, due at `at`, their parents ended as their rule wants.
 
@@ -91,6 +95,7 @@ def jobs_ready(db: Database, *, at: datetime | None = None) -> set[str]:
     return set(factstore.q(_READY, db, RULES, _time(db, at)))
 
 
+@of_database
 def jobs_dead(db: Database, *, at: datetime | None = None) -> set[str]:
     """Return the ids of the started jobs whose lease had run out at `at`; None is the time that the database is as of, or now."""
     now = _time(db, at)
@@ -105,17 +110,20 @@ def _ran_out(until: datetime, set_at: datetime, now: datetime) -> bool:
     return until < now and not until < set_at <= now
 
 
+@of_database
 def dependents(db: Database, job: int | str) -> set[str]:
     """Return the ids of all jobs that depend on a job, directly or through others."""
     return set(factstore.q(_DEPENDENTS, db, RULES, lookup.named(db, job)))
 
 
+@of_database
 def counts(db: Database) -> dict[Status, int]:
     """Return how many jobs there are of each status, those without any included."""
     found = dict(factstore.q(_COUNTS, db))
     return {status: found.get(status, 0) for status in STATUSES}
 
 
+@of_database
 def counts_by_type(db: Database) -> dict[Keyword, dict[Status, int]]:
     """Return how many jobs there are of each type and status; types in order of name."""
     table: dict[Keyword, dict[Status, int]] = {}
@@ -139,6 +147,7 @@ class Transition(NamedTuple):
 _TOLD: Final = (":job/status", ":job/attempt", ":job/worker", ":job/reason", ":job/failure")
 
 
+@of_database
 def history(db: Database, job: int | str) -> list[Transition]:
     """Return every status a job ever had, oldest first, from the facts: one query over their history."""
     eid = lookup.named(db, job)
@@ -191,6 +200,7 @@ class Attempt(NamedTuple):
         return f"attempt {self.number} by {self.by} ended with {end}" + (f", by {self.ended_by}" if self.ended_by else "")
 
 
+@of_database
 def attempts(db: Database, job: int | str) -> list[Attempt]:
     """Return all runs that a job ever had, oldest first: more than one is why it ran twice."""
     found: list[Attempt] = []
@@ -203,6 +213,7 @@ def attempts(db: Database, job: int | str) -> list[Attempt]:
     return found
 
 
+@of_database
 def blockers(db: Database, job: int | str) -> set[str]:
     """Return the ids of the jobs that hold a job up in the end: those it depends on, near or far, that have not ended and wait for none."""
     return set(factstore.q(_BLOCKERS, db, RULES, lookup.named(db, job)))
@@ -221,6 +232,7 @@ class Backlog(NamedTuple):
     paused: bool = False
 
 
+@of_database
 def backlog(db: Database, *, at: datetime | None = None) -> dict[Keyword | None, Backlog]:
     """Return what there is to do, by queue; the queue None has the jobs of no queue.
 
@@ -269,6 +281,7 @@ class Explanation(NamedTuple):
     before: tuple[Attempt, ...] = ()  # its earlier attempts: why it ran, or will run, more than once
 
 
+@of_database
 def explain(db: Database, job: int | str, *, at: datetime | None = None) -> Explanation:
     """Return why a job is not running, since when it is, or why it ran twice.
 

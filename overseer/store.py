@@ -40,7 +40,8 @@ from overseer.job import (
 )
 from overseer.leases import Standing, expired, next_leases, standing_of
 from overseer.rates import pace
-from overseer.schema import ATTRIBUTES, CAS_ONLY, INSERT_ONLY
+from overseer.schema import missing_from
+from overseer.sources import check_connection, of_connection
 
 if TYPE_CHECKING:
     from factstore import Connection, Database, TxReport
@@ -65,24 +66,15 @@ class Settling(NamedTuple):
     others: Sequence[tuple[Lease, Outcome, Future[TxReport]]]
 
 
+@of_connection
 def install(conn: Connection) -> None:
     """Declare the attributes of jobs in a store; those that are there already are left alone, but for what protects known jobs."""
-    db = conn.db()
-    missing = [attribute for attribute in ATTRIBUTES if not _is_installed(db, attribute)]
+    missing = missing_from(conn.db())
     if missing:
         conn.transact(missing)
 
 
-def _is_installed(db: Database, attribute: Mapping[str, Any]) -> bool:
-    ident = attribute[":db/ident"]
-    if db.entid(ident) is None:
-        return False
-    # A store that an earlier version installed lets jobs be asserted again, or edited by hand: it gets the predicates that reject that.
-    known = db.schema.attribute(ident)
-    protects = {INSERT_ONLY: known.insert_only, CAS_ONLY: known.cas_only, None: True}
-    return protects[attribute.get(":db.attr/preds")]
-
-
+@of_connection
 def transact_graph(conn: Connection, graph: Graph) -> Graph:
     """Insert the jobs of a graph, all or none, and return it; a graph that is there already is left as it is.
 
@@ -109,6 +101,7 @@ class JobStore:
     """
 
     def __init__(self, conn: Connection, *, worker: str) -> None:
+        check_connection(JobStore, conn)
         self.conn = conn
         self.worker = worker
         self._pace = pace(conn)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from overseer.events import Listeners
 from overseer.handler import Handler, Handlers, check_handlers
 from overseer.ready import ReadySet
+from overseer.sources import of_connection
 from overseer.store import JobStore, install
 from overseer.worker import Config
 from overseer.worker.executor import Executor
@@ -47,6 +48,7 @@ class FakeClock:
         return self._elapsed
 
 
+@of_connection
 def drain(
     conn: Connection, handlers: Handlers, *, seed: int | None = 0, wait: bool = False, most: int = 100_000, config: Config | None = None
 ) -> int:

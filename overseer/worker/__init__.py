@@ -33,11 +33,12 @@ from overseer.cron import Cron
 from overseer.errors import ConfigError, OverseerError
 from overseer.events import Fatal, Listeners
 from overseer.handler import Handlers, check_handlers
-from overseer.job import CRASHES, STARTED, STATUSES, as_keyword
+from overseer.job import CRASHES, FAILED, STARTED, STATUSES, as_keyword
 from overseer.listeners import chosen
 from overseer.queues import allowance, next_start, problems
 from overseer.rates import stopwatch
 from overseer.ready import TAILED, ReadySet
+from overseer.sources import check_connection
 from overseer.store import JobStore, install
 from overseer.worker.config import Config
 from overseer.worker.executor import Executor
@@ -75,6 +76,7 @@ class Worker:
     """
 
     def __init__(self, conn: Connection, handlers: Handlers, config: Config | Mapping[str, Any] | None = None) -> None:
+        check_connection(Worker, conn)
         self.config = config = Config.of(config)
         self.name = worker_name()
         by_type = check_handlers(handlers)
@@ -119,6 +121,7 @@ class Worker:
         self._threads = self._parts[:-1] if self._pool.is_inline else self._parts
         self._standstill = _Standstill()
         self._bad_settings: dict[Keyword, str] = {}  # those that were logged
+        self._failures = set[int]()  # jobs that were seen to fail since this began
         self._ran = False
         # Jobs of which one more crash would fail them run alone, so that it is certainly theirs.
         self._suspect_from = config.max_crashes if self._pool.isolates else suspect_from(config.max_crashes)
@@ -137,6 +140,15 @@ class Worker:
     def stop(self) -> None:
         """Let the jobs under way end, and claim no more; `run` then returns."""
         self._stopping = True
+
+    @property
+    def failed(self) -> list[str]:
+        """The ids of jobs of its types and queues that failed while it worked, on this worker or another, and that nobody has retried."""
+        if not self._failures:
+            return []
+        db = self._conn.db()
+        known = [lookup.attributes(db, job) for job in sorted(self._failures)]
+        return [about[":job/id"] for about in known if about.get(":job/status") == FAILED and self._ready.handles(about)]
 
     @property
     def stopping(self) -> bool:
@@ -194,7 +206,8 @@ class Worker:
         given back then, as they are when something in the worker fails.
 
         Args:
-            until_idle: return, too, when no job of the handled types is unstarted or started any more, anywhere.
+            until_idle: return, too, when no job of the handled types is unstarted or started any more, anywhere;
+                `failed` then tells which of them failed.
 
         Raises: HandlerError or ConfigError, before any job is claimed, for handlers that cannot run where the settings say.
         """
@@ -362,6 +375,7 @@ class Worker:
             report = reports.get(0.0)
         if datoms:
             self._ready.absorb(db, datoms)
+            self._failures.update(datom.e for datom in datoms if datom.added and datom.v == FAILED)
             moved = {datom.e for datom in datoms if datom.v in _ENDS and self._executor.holds(datom.e)}
             if moved:
                 self._executor.overtaken(job for job in moved if lookup.status(db, job) != STARTED)

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 import factstore
-from overseer import graph_txns, install, job_txn, start
+from overseer import JobStore, Worker, graph_txns, install, job_txn, start
 from overseer.cli import load_handlers, main
 from overseer.errors import HandlerError
 
@@ -57,6 +57,45 @@ def test_a_worker_runs_what_there_is_and_status_counts_it_then_and_before(store)
     assert ["total", "0", "0", "1", "1", "1"] == total(now)
     then = run("status", "--store", store, "--as-of", str(before)).output.splitlines()
     assert ["total", "3", "0", "0", "0", "0"] == total(then)
+
+
+WORKER = ("worker", "pipeline_of_a_test:handlers")
+
+
+def test_the_exit_code_tells_whether_jobs_failed_where_it_is_asked_to(store, caplog):
+    with factstore.connect(store) as conn:
+        conn.transact([{**job_txn(":load", id="failed before"), ":job/status": ":job.status/failed"}])
+    assert 3 == run(*WORKER, "--store", store, "--until-idle", "--exit-code").exit_code
+    assert f"1 jobs failed: {ids(store)[':bad']}" in caplog.messages[-1]
+    assert 0 == run(*WORKER, "--store", store, "--until-idle", "--exit-code").exit_code  # none failed this time
+    run("retry", "--store", store, ids(store)[":bad"])
+    assert 0 == run(*WORKER, "--store", store, "--until-idle").exit_code
+    assert "1 jobs failed" in caplog.messages[-1]
+
+
+def test_jobs_that_end_well_or_are_given_up_are_exit_code_0(store):
+    with factstore.connect(store) as conn:
+        JobStore(conn, worker="me").abort(ids(store)[":bad"], "not needed")
+    assert 0 == run(*WORKER, "--store", store, "--until-idle", "--exit-code").exit_code
+
+
+def test_an_exit_code_is_asked_for_with_until_idle_only(store):
+    done = run(*WORKER, "--store", store, "--exit-code")
+    assert (2, True) == (done.exit_code, "give both" in done.output)
+
+
+def test_a_worker_knows_which_jobs_of_its_own_types_failed_while_it_worked(store):
+    def bad(job):
+        raise ValueError("no such month")
+
+    with factstore.connect(store) as conn:
+        conn.transact([job_txn(":other", id="other"), job_txn(":bad", id="elsewhere", queue="elsewhere")])
+        mine = Worker(conn, {":load": lambda job: None, ":bad": bad, ":after": bad}, {"queues": ["mine"]})
+        conn.transact([job_txn(":bad", id="of mine", queue="mine")])
+        mine.run(until_idle=True)
+        assert ["of mine"] == mine.failed
+        JobStore(conn, worker="me").retry("of mine")
+        assert [] == mine.failed
 
 
 def test_history_shows_each_status_and_why(store):

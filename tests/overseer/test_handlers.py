@@ -6,10 +6,11 @@ import pytest
 
 import factstore
 from factstore import Keyword
-from overseer import HandlerError, Retry, Verdict, abort, abort_silent, fault, harness
+from overseer import HandlerError, Retry, Verdict, Worker, abort, abort_silent, fault, harness
 from overseer.attempt import Job
 from overseer.handler import check_handlers, facts_of, failure_info, invoke, retry_of, serializable, status_of
 from overseer.job import ABORTED, FAILED, UNSTARTED, Lease
+from overseer.testing import drain
 
 
 def a_job(**attributes):
@@ -48,6 +49,13 @@ def test_a_function_and_a_mapping_of_stages_give_the_same_result():
 
 def test_what_pre_process_returns_is_ignored():
     assert 1 == invoke({"pre_process": lambda job: 99, "process": lambda job: job[":n"]}, a_job(n=1))
+
+
+def test_no_handlers_at_all_are_refused_and_the_message_says_what_is_expected(conn):
+    for use in (check_handlers, lambda handlers: Worker(conn, handlers), lambda handlers: drain(conn, handlers)):
+        with pytest.raises(HandlerError, match=r"at least one job type to its handler, such as .*, got {}$") as caught:
+            use({})
+        assert (":job.error/bad-handler", {}) == (caught.value.code, caught.value.handlers)
 
 
 def test_handlers_that_could_not_be_called_are_refused_before_any_job_runs_all_at_once():
