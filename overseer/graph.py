@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import factstore
 from factstore import Keyword, quoted
@@ -16,6 +16,8 @@ from overseer.job import RULES, UNSTARTED, as_keyword
 
 TypeGraph: TypeAlias = Mapping[str, Iterable[str] | None]  # type → the types it depends on
 Attributes: TypeAlias = Mapping[str, Any]
+
+_LISTS: Final = (list, tuple, set, frozenset)
 
 
 def new_id() -> str:
@@ -55,7 +57,7 @@ class Graph:
         missing = missing_dependencies(self.deps)
         if missing:
             raise _missing(missing)
-        cycle = find_cycle(self.deps)
+        cycle = find_cycle(_with_attributes(self.jobs, self.deps))
         if cycle is not None:
             raise _cycle([f"{self.jobs[job][':job/type']} {job}" for job in cycle])
 
@@ -124,6 +126,24 @@ def check_types(types: Mapping[Keyword, Sequence[Keyword]]) -> None:
     cycle = find_cycle(types)
     if cycle is not None:
         raise _cycle(cycle)
+
+
+def _with_attributes(jobs: Mapping[str, Attributes], deps: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    """Return the dependencies of jobs on each other, with those that are given as attributes: ids of the same graph in `:job/dep`."""
+    given = {id: [dep for dep in named_in(job) if dep in jobs] for id, job in jobs.items() if ":job/dep" in job}
+    return {id: [*found, *given.get(id, ())] for id, found in deps.items()} if any(given.values()) else deps
+
+
+def named_in(job: Attributes) -> list[str]:
+    """Return the jobs that a job's `:job/dep` names by their tempids in the same transaction, which are their ids."""
+    named = job.get(":job/dep", ())
+    return [named] if isinstance(named, str) else [dep for dep in named if isinstance(dep, str)] if isinstance(named, _LISTS) else []
+
+
+def check_not_of_itself(job: Attributes) -> None:
+    """Raise a GraphError for a job that depends on itself."""
+    if job[":job/id"] in named_in(job):
+        raise _cycle([f"{job[':job/type']} {job[':job/id']}"] * 2)
 
 
 def missing_dependencies(graph: Mapping[Any, Iterable[Any] | None]) -> list[Any]:

@@ -14,7 +14,7 @@ import factstore
 from factstore import Keyword, TransactError, quoted
 from overseer import lookup
 from overseer.errors import GraphError
-from overseer.graph import Attributes, Graph, TypeGraph, job_graph, new_id, new_job
+from overseer.graph import Attributes, Graph, TypeGraph, check_not_of_itself, job_graph, new_id, new_job
 from overseer.job import (
     ABORTED,
     CRASHES,
@@ -69,7 +69,7 @@ def job_txn(
         partition: what the queue's limit per partition counts by.
         run_at: not before this time, aware.
         timeout: how long an attempt may take.
-    Raises: GraphError(:job.error/bad-argument) for a timeout that is none.
+    Raises: GraphError(:job.error/bad-argument) for a timeout that is none, GraphError(:job.error/cycle) for a job that depends on itself.
 
     >>> sorted(job_txn("mail/send", {":mail/to": "ann@example.org"}, id="m1").items())  # doctest: +NORMALIZE_WHITESPACE
     [(':db/id', 'm1'), (':job/id', 'm1'), (':job/status', :job.status/unstarted), (':job/type', :mail/send),
@@ -86,6 +86,7 @@ def job_txn(
     }
     options = {attribute: value for attribute, value in told.items() if value is not None}
     job = new_job(type, {**options, **(attrs or {})}, id=new_id() if id is None else id)
+    check_not_of_itself(job)
     return {":db/id": job[":job/id"], **job}
 
 
@@ -173,9 +174,11 @@ def graph_txns(graph: Graph | TypeGraph, attrs: Attributes | None = None, *, ids
         ids: makes the job ids.
     Raises: GraphError for a missing dependency or a cycle, naming it.
     """
-    whole = graph if isinstance(graph, Graph) else job_graph(graph, attrs, ids=ids)
-    extra = attrs or {} if isinstance(graph, Graph) else {}
-    jobs = [{":db/id": id, **job, **extra} for id, job in whole.jobs.items()]
+    if isinstance(graph, Graph):
+        whole = Graph({id: {**job, **attrs} for id, job in graph.jobs.items()}, graph.deps) if attrs else graph
+    else:
+        whole = job_graph(graph, attrs, ids=ids)
+    jobs = [{":db/id": id, **job} for id, job in whole.jobs.items()]
     edges = [{":db/id": job, ":job/dep": dep} for job, deps in whole.deps.items() for dep in deps]
     return [*jobs, *edges]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factstore import Keyword
-from overseer import GraphError, HandlerError, after, graph_txns, job_graph, job_txn, simple_graph, validate_graph_handlers
+from overseer import Graph, GraphError, HandlerError, after, graph_txns, job_graph, job_txn, simple_graph, status, validate_graph_handlers
 from overseer.graph import find_cycle, missing_dependencies, missing_handlers
 
 DIAMOND = {":start": [], ":left": [":start"], ":right": [":start"], ":end": [":left", ":right"]}
@@ -45,6 +45,38 @@ def test_a_cycle_is_refused_and_its_path_is_named():
 def test_a_job_that_waits_for_itself_is_a_cycle():
     with pytest.raises(GraphError, match=":a → :a"):
         job_graph({":a": [":a"]})
+
+
+CIRCLES = {
+    "in attributes": lambda: simple_graph(
+        {":job/id": "x", ":job/type": "a", ":job/dep": "y"}, {":job/id": "y", ":job/type": "b", ":job/dep": ["x"]}
+    ),
+    "half of it": lambda: Graph(
+        {id: {":job/id": id, ":job/type": f":{id}", **({":job/dep": {"y"}} if id == "x" else {})} for id in "xy"}, {"x": (), "y": ("x",)}
+    ),
+    "on all": lambda: graph_txns({"a": [], "b": []}, {":job/dep": "x"}, ids=iter("xy").__next__),
+    "on all of a graph": lambda: graph_txns(simple_graph({":job/id": "x", ":job/type": "a"}), {":job/dep": ("x",)}),
+    "of one job": lambda: job_txn("a", {":job/dep": ["other", "x"]}, id="x"),
+}
+
+
+@pytest.mark.parametrize("circle", CIRCLES)
+def test_a_cycle_through_dependencies_that_are_given_as_attributes_is_refused_too(circle):
+    with pytest.raises(GraphError, match=r":[ax] x → ") as caught:
+        CIRCLES[circle]()
+    assert (":job.error/cycle", caught.value.cycle[0]) == (caught.value.code, caught.value.cycle[-1])
+
+
+def test_dependencies_on_jobs_outside_of_a_graph_are_no_cycle(conn):
+    first = conn.transact([job_txn("a", id="first")]).tempids["first"]
+    conn.transact(
+        [
+            *graph_txns({"b": [], "c": ["b"]}, {":job/dep": [first, [":job/id", "first"]]}),
+            job_txn("d", {":job/dep": "e"}, id="d"),
+            job_txn("e", id="e"),
+        ]
+    )
+    assert {"a", "b", "c", "d", "e"} == {type.name for type in status.counts_by_type(conn.db())}
 
 
 @st.composite
