@@ -8,7 +8,7 @@ limits hold in every database of the store, and its rate in every window (`rates
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -139,9 +139,12 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**63
 
 
-def queues(db: Database) -> dict[Keyword, Queue]:
-    """Return the queues that have settings, by name."""
-    return {found.name: found for datom in db.datoms("aevt", ":queue/name") for found in [_read(db, datom.e)]}
+def queues(db: Database, names: Iterable[Keyword] | None = None) -> dict[Keyword, Queue]:
+    """Return the queues that have settings, by name; `names`: only of these."""
+    if names is None:
+        return {found.name: found for datom in db.datoms("aevt", ":queue/name") for found in [_read(db, datom.e)]}
+    eids = ((name, db.entid([":queue/name", name])) for name in names)
+    return {name: _read(db, eid) for name, eid in eids if eid is not None}
 
 
 def _read(db: Database, eid: int) -> Queue:
@@ -276,8 +279,7 @@ _ADMIT: Final = "overseer/admit"
 @factstore.register(_ADMIT)  # type: ignore[untyped-decorator]
 def _admit(db: Database, *lanes: tuple[Keyword, str]) -> Forms:
     """Transaction function: refuse more jobs at a time than the queues allow, or any while they are paused."""
-    found = ((name, db.entid([":queue/name", name])) for name in {name for name, _ in lanes})
-    known = {name: _read(db, eid) for name, eid in found if eid is not None}
+    known = queues(db, {name for name, _ in lanes})
     if not known:
         return []
     allowed = Allowance(known, running(db), None)

@@ -143,7 +143,7 @@ class JobStore:
         for _ in range(_RACES):
             db = self.conn.db()
             claimable = [about for about in lookup.attributes_of(db, jobs) if _is_claimable(about)]
-            known, limits = self._admitted(db, claimable if suspect_from is None else apart(claimable, suspect_from, alone))
+            known, limits, paced = self._admitted(db, claimable if suspect_from is None else apart(claimable, suspect_from, alone))
             if not known:
                 break
             leases = next_leases(known, worker=self.worker, lasts=lease)
@@ -167,22 +167,22 @@ class JobStore:
                 self._fail_unclaimable(leases[0], error)
                 return []
             after = made[-1].db_after
-            if limits:
-                self.paced_queues(after, self.conn.now())  # our own starts are of now
+            if paced:
+                self.paced_queues(after, self.conn.now(), paced)  # our own starts are of now
             return self._claimed(leases, known, after)
         if behind is not None:
             behind()
         return []
 
-    def _admitted(self, db: Database, known: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Forms]:
-        """Return the jobs that their queues let start, and the forms by which the transaction makes sure of that."""
+    def _admitted(self, db: Database, known: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Forms, list[Keyword]]:
+        """Return the jobs that their queues let start, the forms by which the transaction makes sure of it, and the queues with a rate."""
         if not any(":job/queue" in about for about in known):
-            return known, []
+            return known, [], []
         lanes = [(about.get(":job/queue"), about.get(":job/partition")) for about in known]
         now = self.conn.now()
-        limited = self.paced_queues(db, now)
-        if not any(name in limited for name, _ in lanes):
-            return known, queues.admitted(lanes)
+        limited = self.paced_queues(db, now, {name for name, _ in lanes if name is not None})
+        if not limited:
+            return known, queues.admitted(lanes), []
         allowed, chosen = queues.allowance(db, now, limited), list[int]()
         for n, lane in enumerate(lanes):
             if allowed.admits(lane):
@@ -190,11 +190,12 @@ class JobStore:
                 chosen.append(n)
         starts = Counter(lanes[n][0] for n in chosen)
         noted = [form for name, count in starts.items() if name in limited for form in limited[name].started(count, now)]
-        return [known[n] for n in chosen], [*queues.admitted([lanes[n] for n in chosen]), *noted]
+        forms = [*queues.admitted([lanes[n] for n in chosen]), *noted]
+        return [known[n] for n in chosen], forms, [name for name, queue in limited.items() if queue.rate]
 
-    def paced_queues(self, db: Database, now: datetime) -> dict[Keyword, queues.Queue]:
-        """Return the queues that have settings, by name, with their starts as we saw them."""
-        known = queues.queues(db)
+    def paced_queues(self, db: Database, now: datetime, names: Iterable[Keyword] | None = None) -> dict[Keyword, queues.Queue]:
+        """Return the queues that have settings, by name, with their starts as we saw them; `names`: only of these."""
+        known = queues.queues(db, names)
         for name, queue in known.items():
             if queue.rate:
                 known[name] = queue._replace(starts=self._pace.seen(queue.eid, queue.starts, queue.period, now))
