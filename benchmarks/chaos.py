@@ -24,7 +24,7 @@ from typing import Final
 
 import factstore
 from overseer import install, job_txn, status
-from overseer.job import FINISHED
+from overseer.jobs.states import FINISHED
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 LEASE: Final = 2.0  # seconds
@@ -128,7 +128,7 @@ class Monkeys:
         self._workers = [self._start(n) for n in range(len(KINDS))]
 
     def _start(self, n: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "overseer.cli", "worker", "chaos_handlers:handlers", "--until-idle"]
+        command = [sys.executable, "-m", "overseer", "worker", "chaos_handlers:handlers", "--until-idle"]
         command += ["--store", str(self._path), "--config", str(self._path.parent / f"worker{n}.toml")]
         with (self._path.parent / "log").open("ab") as log:
             environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -14,7 +14,7 @@ import factstore
 import overseer
 from benchmarks.harness import pair
 from overseer import Config, JobStore, Worker, job_txn
-from overseer.leases import standing
+from overseer.jobs.leases import standing
 from overseer.testing import drain
 
 SMALL: Final = 500

@@ -54,7 +54,7 @@ class Bench:
     @contextmanager
     def workers(self, count: int, *, batch: int = BATCH, lease: float = 30.0) -> Iterator[list[subprocess.Popen[bytes]]]:
         """Start workers, and end them."""
-        command = [sys.executable, "-m", "overseer.cli", "worker", "benchmarks.board:handlers", "--store", str(self.path)]
+        command = [sys.executable, "-m", "overseer", "worker", "benchmarks.board:handlers", "--store", str(self.path)]
         env = {**os.environ, "BOARD": str(self.folder / "board")}
         command += ["--batch", str(batch), "--lease", str(lease)]
         with self.log.open("ab") as log:

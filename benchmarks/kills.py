@@ -27,11 +27,12 @@ from random import Random
 from typing import Any, Final
 
 import factstore
-from factstore import indexing, maintain
-from factstore.conn import Connection
+from factstore import maintain
+from factstore.commit import indexing
+from factstore.connection.connection import Connection
 from factstore.storage import Storage, open_storage
 from overseer import JobStore, install, job_txn, status
-from overseer.job import FINISHED, Outcome
+from overseer.jobs.states import FINISHED, Outcome
 
 _VERBS: Final = """
 head append resolve read_log rewrite wait turn put_blocks get_blocks delete_blocks block_ids read_root swap_root hold held

@@ -21,9 +21,9 @@ import click
 import factstore
 from factstore import dumps, maintain
 from factstore.errors import Corrupt, FactStoreError, StorageError
-from factstore.quoting import text_of
 from factstore.storage import open_storage
-from factstore.whole_files import making
+from factstore.upkeep.whole_files import making
+from factstore.values.quoting import text_of
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_DAMAGED = 1, 2, 3, 4
 EXIT_INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT

@@ -16,11 +16,11 @@ from zlib import crc32
 
 import numpy as np
 
+from factstore.columns import block
+from factstore.columns.column import Rows
+from factstore.columns.packing import packer, unpack
 from factstore.datom import Fact, tx_of
 from factstore.errors import Corrupt
-from factstore.index import block
-from factstore.index.column import Rows
-from factstore.packing import packer, unpack
 from factstore.schema.attribute import EXCISE, TX_INSTANT
 from factstore.storage import Record, Storage
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from factstore.errors import FactStoreError
-from factstore.quoting import quoted
+from factstore.values.quoting import quoted
 
 _callables: dict[str, Callable[..., Any]] = {}
 

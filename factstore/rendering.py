@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
-from factstore.quoting import text_of
+from factstore.values.quoting import text_of
 
 _ADDED: Final = "color:#116329;background:#dafbe1"
 _RETRACTED: Final = "color:#82071e;background:#ffebe9"

@@ -8,16 +8,16 @@ recorded; facts that a handler returns commit with that result or not at all.
 from __future__ import annotations
 
 from overseer import cron, events, retention, status
-from overseer.attempt import Job, Result
 from overseer.errors import ConfigError, GraphError, HandlerError, LeaseLost, OverseerError, Verdict
-from overseer.graph import Graph, after, job_graph, simple_graph, validate_graph_handlers
 from overseer.handler import abort, abort_silent, fault, harness, snooze
-from overseer.planning import Plan, plan
-from overseer.queues import queue
+from overseer.jobs.graph import Graph, after, job_graph, simple_graph, validate_graph_handlers
+from overseer.jobs.job import Job, Result
+from overseer.jobs.queues import queue
+from overseer.jobs.store import JobStore, install, transact_graph
+from overseer.jobs.txns import graph_txns, job_txn, once, unique
+from overseer.planning.plan import Plan, plan
 from overseer.retry import Retry, constant, exponential
 from overseer.reverting import revert
-from overseer.store import JobStore, install, transact_graph
-from overseer.txns import graph_txns, job_txn, once, unique
 from overseer.worker import Config, Running, Worker, start
 
 __all__ = [

@@ -7,32 +7,24 @@ compared in the transaction that takes it: `:schedule/last` moves from the value
 
 from __future__ import annotations
 
-import heapq
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice, takewhile
-from random import Random
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import factstore
-from factstore import CasFailed, Keyword, StorageError, TransactError, quoted
-from overseer import arguments, lookup, txns
-from overseer.errors import OverseerError, is_busy
-from overseer.graph import new_id
-from overseer.job import Forms, as_keyword
-from overseer.lookout import Lookout
-from overseer.rates import stopwatch
+from factstore import CasFailed, Keyword, TransactError, quoted
+from overseer.errors import OverseerError
+from overseer.jobs import arguments, lookup, txns
+from overseer.jobs.graph import new_id
+from overseer.jobs.states import Forms, as_keyword
 from overseer.sources import of_connection, of_database
 
 if TYPE_CHECKING:
-    from factstore import Connection, Database, TxReports
-
-log = logging.getLogger("overseer")
+    from factstore import Connection, Database
 
 SKIP: Final = Keyword(":schedule.missed/skip")  # what was missed is not made up for
 LAST: Final = Keyword(":schedule.missed/last")  # one run makes up for all that were missed
@@ -44,13 +36,10 @@ _MOST_GRACE: Final = timedelta(days=36_525)  # a century
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _AT_ONCE: Final = 1000  # occurrences of one schedule to enqueue in one transaction
 _PORTION: Final = 100  # the same for a scheduler beside which a worker works
-_LEAST_PAUSE: Final = 0.02  # seconds between two portions
-_AHEAD: Final = timedelta(minutes=1)  # by which a schedule's last time may be ahead of the clock: clocks of processes differ
-_SET: Final = timedelta(seconds=10)  # a clock that moves by so much more or less than elapsed time was set
 # What says when a schedule is due: it counts from the latest change of any of these.
 _TIMING: Final = (":schedule/cron", ":schedule/timezone", ":schedule/paused")
 # Whatever changes a schedule, but for `:schedule/last`, which moves with each of its jobs: it is read when the schedule is due.
-_FACTS: Final = (":schedule/id", ":schedule/type", ":schedule/args", ":schedule/missed", ":schedule/grace", *_TIMING)
+FACTS: Final = (":schedule/id", ":schedule/type", ":schedule/args", ":schedule/missed", ":schedule/grace", *_TIMING)
 
 
 class Schedule(NamedTuple):
@@ -182,9 +171,9 @@ def _next(cron: str, timezone: str, after: datetime) -> datetime | None:
 def schedules(db: Database) -> list[Schedule]:
     """Return the schedules of a database, in order of id; those whose facts cannot mean anything are left to `problems`."""
     found: list[Schedule] = []
-    for eid in _entities(db).values():
+    for eid in schedule_entities(db).values():
         with suppress(OverseerError):
-            found.extend(filter(None, [_read(db, eid)]))
+            found.extend(filter(None, [read_schedule(db, eid)]))
     return found
 
 
@@ -192,9 +181,9 @@ def schedules(db: Database) -> list[Schedule]:
 def problems(db: Database) -> dict[str, str]:
     """Return the schedules for which nothing can be enqueued, each with the reason, in order of id."""
     found: dict[str, str] = {}
-    for id, eid in _entities(db).items():
+    for id, eid in schedule_entities(db).items():
         try:
-            schedule = _read(db, eid)
+            schedule = read_schedule(db, eid)
             if schedule is not None and not schedule.paused:
                 _try(db, schedule)
         except (OverseerError, TransactError) as error:
@@ -209,11 +198,11 @@ def _try(db: Database, schedule: Schedule) -> None:
         factstore.with_(db, [_job(schedule, nominal, id=new_id())])
 
 
-def _entities(db: Database) -> dict[str, int]:
+def schedule_entities(db: Database) -> dict[str, int]:
     return {} if db.entid(":schedule/id") is None else {datom.v: datom.e for datom in db.datoms("avet", ":schedule/id")}
 
 
-def _read(db: Database, eid: int) -> Schedule | None:
+def read_schedule(db: Database, eid: int) -> Schedule | None:
     """Return a schedule; None for one that was asserted in part. Raises: OverseerError for facts that cannot mean anything."""
     known = lookup.attributes(db, eid)
     if not {":schedule/id", ":schedule/cron", ":schedule/type"} <= known.keys():
@@ -316,7 +305,7 @@ class Ticked(NamedTuple):
 def tick(conn: Connection, now: datetime) -> Ticked:
     """Enqueue whatever is due by `now`, a schedule a transaction, so that one which cannot be enqueued holds up no other."""
     done = Ticked([], {})
-    for id, eid in _entities(conn.db()).items():
+    for id, eid in schedule_entities(conn.db()).items():
         try:
             done.enqueued.extend(_tick(conn, eid, now))
         except (OverseerError, TransactError) as error:
@@ -327,7 +316,7 @@ def tick(conn: Connection, now: datetime) -> Ticked:
 def _tick(conn: Connection, eid: int, now: datetime) -> Iterator[str]:
     while True:
         db = conn.db()
-        schedule = _read(db, eid)
+        schedule = read_schedule(db, eid)
         times = to_enqueue(schedule, now) if schedule is not None else []
         if schedule is None or not times:
             return
@@ -338,10 +327,10 @@ def _tick(conn: Connection, eid: int, now: datetime) -> Iterator[str]:
         yield from map(schedule.occurrence, times)
 
 
-def _tick_once(conn: Connection, eid: int, now: datetime) -> list[str]:
+def tick_portion(conn: Connection, eid: int, now: datetime) -> list[str]:
     """Enqueue a portion of what is due by `now`, if no other scheduler does."""
     db = conn.db()
-    schedule = _read(db, eid)
+    schedule = read_schedule(db, eid)
     times = to_enqueue(schedule, now, _PORTION) if schedule is not None else []
     if schedule is None or not times:
         return []
@@ -352,144 +341,5 @@ def _tick_once(conn: Connection, eid: int, now: datetime) -> list[str]:
     return list(map(schedule.occurrence, times))
 
 
-class Cron(Lookout):
-    """Ticks until it is stopped, shortly after each nominal time.
-
-    What was missed is enqueued in portions, and jobs run meanwhile. Idle schedules cost nothing: it follows the log for their facts,
-    and looks only at those that are due.
-
-    Args:
-        clock: tells what is due.
-        random: spreads the schedulers of several workers in time.
-        every: seconds after which to look again, for schedules that are new.
-    """
-
-    def __init__(self, conn: Connection, *, clock: Callable[[], datetime], random: Random, every: float = 1.0) -> None:
-        super().__init__("cron")
-        self._conn = conn
-        self._clock = clock
-        self._random = random
-        self._every = every
-        self._told: dict[str, int] = {}  # schedule → the t of its facts of which it was logged that they enqueue nothing
-        self._reports: TxReports | None = None  # while there are schedules
-        self._times: dict[int, datetime] = {}  # schedule → its next nominal time
-        self._agenda: list[tuple[datetime, int]] = []  # heap of them; an entry counts only while `_times` says the same
-        self._elapsed = stopwatch(conn)
-        self._looked = (clock(), self._elapsed())
-        self._took = 0.0  # seconds that the last portions took; 0 when nothing is left
-
-    def stop(self) -> None:
-        """Look no more."""
-        super().stop()
-        self.close()
-
-    def close(self) -> None:
-        """Follow the log no more."""
-        if self._reports is not None:
-            self._reports.close()
-
-    def look(self) -> list[str]:
-        """Enqueue what is due now, and return the ids of those jobs; a schedule that cannot be enqueued is logged once as it stands."""
-        began, now = monotonic(), self._clock()
-        self._follow(now)
-        enqueued: list[str] = []
-        for eid in self._due(now):
-            if self._stopped.is_set():
-                break
-            try:
-                enqueued += _tick_once(self._conn, eid, now)
-            except StorageError as error:
-                if not is_busy(error):
-                    raise
-                self._put(eid, now + timedelta(seconds=self._every))
-            except (OverseerError, TransactError) as error:
-                self._complain(eid, error.message)
-                self._put(eid, now + timedelta(seconds=self._every))  # somebody may mend it without a word about the schedule
-            else:
-                self._plan(eid, now)
-        is_behind = bool(self._agenda) and self._agenda[0][0] <= now
-        self._took = monotonic() - began if is_behind else 0.0
-        return enqueued
-
-    def _follow(self, now: datetime) -> None:
-        """Take in what was said about schedules since the last look; all of them, when the clock was set."""
-        db = self._conn.db()
-        was, then = self._looked
-        self._looked = (now, self._elapsed())
-        if not _entities_exist(db):
-            return
-        is_set = abs((now - was).total_seconds() - (self._looked[1] - then)) > _SET.total_seconds()
-        if self._reports is None or is_set:
-            self._reports = self._reports or self._conn.tx_reports()
-            changed = set(_entities(self._conn.db()).values())
-        else:
-            changed = set()
-        while (report := self._reports.get(0.0)) is not None:
-            changed.update(datom.e for datom in report.datoms_of(*_FACTS))
-        for eid in changed:
-            self._plan(eid, now)
-
-    def _plan(self, eid: int, now: datetime) -> None:
-        """Put a schedule where its next time is."""
-        self._times.pop(eid, None)
-        try:
-            schedule = _read(self._conn.db(), eid)
-            if schedule is not None and not schedule.paused and schedule.after - now > _AHEAD:
-                schedule = self._go_on_from(schedule, now)
-            time = next_time(schedule) if schedule is not None else None
-        except OverseerError as error:
-            self._complain(eid, error.message)
-            return
-        if time is not None:
-            self._put(eid, time)
-
-    def _put(self, eid: int, time: datetime) -> None:
-        self._times[eid] = time
-        heapq.heappush(self._agenda, (time, eid))
-
-    def _go_on_from(self, schedule: Schedule, now: datetime) -> Schedule | None:
-        """Let a schedule whose times count from one that is ahead of the clock go on from now: a clock was wrong then, or is now.
-
-        Times that have become jobs already do not become jobs again, for these have the same ids.
-        """
-        log.warning("the schedule %s counts from %s, which is ahead of the clock; it goes on from now", schedule.id, schedule.after)
-        try:
-            with suppress(CasFailed):  # another scheduler may be first
-                self._conn.transact([[txns.CAS, schedule.eid, ":schedule/last", schedule.last, now]])
-        except StorageError as error:
-            if not is_busy(error):
-                raise
-        return _read(self._conn.db(), schedule.eid)
-
-    def _due(self, now: datetime) -> list[int]:
-        """Take from the agenda the schedules that are due."""
-        found: list[int] = []
-        while self._agenda and self._agenda[0][0] <= now:
-            time, eid = heapq.heappop(self._agenda)
-            if self._times.get(eid) == time:
-                del self._times[eid]
-                found.append(eid)
-        return found
-
-    def _complain(self, eid: int, why: str) -> None:
-        db = self._conn.db()
-        id = lookup.value(db, eid, ":schedule/id", f"entity {eid}")
-        changed = max((datom.tx for datom in db.datoms("eavt", eid)), default=0)
-        # Not by the reason, which names the time of an occurrence and so differs each time.
-        if self._told.get(id) != changed:
-            log.error("nothing is enqueued for the schedule %s: %s (entity %s)", id, why, eid)
-            self._told[id] = changed
-
-    def pause(self) -> float:
-        """Return the seconds to wait before the next look; a random part keeps schedulers from looking all at once."""
-        if self._took:  # as long again, so that what is missed takes half of the time at most
-            return min(max(self._took, _LEAST_PAUSE), self._every)
-        now = self._clock()
-        while self._agenda and self._times.get(self._agenda[0][1]) != self._agenda[0][0]:
-            heapq.heappop(self._agenda)
-        until = (self._agenda[0][0] - now).total_seconds() if self._agenda else self._every
-        return max(0.0, min(until, self._every)) + self._every / 4 * self._random.random()
-
-
-def _entities_exist(db: Database) -> bool:
+def any_schedules(db: Database) -> bool:
     return db.entid(":schedule/id") is not None and next(iter(db.datoms("aevt", ":schedule/id")), None) is not None

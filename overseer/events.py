@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Final, ParamSpec, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from factstore import Keyword
-from overseer.job import Lease, Status
+from overseer.jobs.states import Lease, Status
 
 log = logging.getLogger("overseer")
 

@@ -23,9 +23,9 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 import factstore
 from factstore import FactStoreError, Keyword, quoted
-from overseer.attempt import Job, Result
 from overseer.errors import HandlerError, Verdict
-from overseer.job import ABORTED, FAILED, MAX_MESSAGE, UNSTARTED, as_keyword, said_twice
+from overseer.jobs.job import Job, Result
+from overseer.jobs.states import ABORTED, FAILED, MAX_MESSAGE, UNSTARTED, as_keyword, said_twice
 from overseer.retry import NEVER, Retry
 
 log = logging.getLogger("overseer")

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import factstore
 from factstore import Keyword, quoted
-from overseer import lookup
 from overseer.errors import OverseerError
-from overseer.job import LIVE, STATUSES, Forms, as_keyword
+from overseer.jobs import lookup
+from overseer.jobs.states import LIVE, STATUSES, Forms, as_keyword
 from overseer.sources import of_connection, of_database
 
 if TYPE_CHECKING:

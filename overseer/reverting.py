@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import factstore
 from factstore import Datom, TransactError
-from overseer import lookup, txns
-from overseer.job import CRASHES, LIVE, STARTED, UNSTARTED, Forms
+from overseer.jobs import lookup, txns
+from overseer.jobs.states import CRASHES, LIVE, STARTED, UNSTARTED, Forms
 from overseer.sources import of_connection, of_database
 
 if TYPE_CHECKING:

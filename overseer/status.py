@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import factstore
 from factstore import FactStoreError, Keyword
-from overseer import lookup
-from overseer.job import ABORTED, FAILED, FINISHED, STARTED, STATUSES, UNSTARTED, Status, as_keyword
-from overseer.obstacles import obstacle
-from overseer.queues import allowance, queues
+from overseer.jobs import lookup
+from overseer.jobs.queues import allowance, queues
+from overseer.jobs.states import ABORTED, FAILED, FINISHED, STARTED, STATUSES, UNSTARTED, Status, as_keyword
+from overseer.planning.obstacles import obstacle
 from overseer.sources import of_database
 
 if TYPE_CHECKING:

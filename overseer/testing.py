@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from overseer.events import Listeners
 from overseer.handler import Handler, Handlers, check_handlers
-from overseer.ready import ReadySet
+from overseer.jobs.store import JobStore, install
 from overseer.sources import of_connection
-from overseer.store import JobStore, install
 from overseer.worker import Config
 from overseer.worker.executor import Executor
 from overseer.worker.heartbeat import Heartbeat
-from overseer.worker.pools import pool
+from overseer.worker.pools.pools import pool
+from overseer.worker.ready import ReadySet
 from overseer.worker.settler import Settler
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import re
 import sys
 import textwrap
@@ -144,6 +145,7 @@ TASKS: dict[str, tuple[str, str, str]] = {
         "factstore",
         "Database pull pull_many index_pull entity Entity Datom Datoms entity_history EntityHistory EntityEvent diff Difference",
     ),
+    "upkeep": ("Check, back up and dump a store", "factstore", "maintain dumps"),
     "values": ("Values, ids and EDN", "factstore", "Keyword Symbol Uri edn part t_to_tx tx_to_t squuid quoted"),
     "errors": (
         "Errors of the store",
@@ -224,7 +226,7 @@ def cli() -> str:
 
     text = [f"# Command line\n\n{MADE}"]
     for package in PACKAGES:
-        if (ROOT / package / "cli.py").exists():
+        if (ROOT / package / "cli.py").exists() or (ROOT / package / "cli").is_dir():
             main = importlib.import_module(f"{package}.cli").main
             text.append(f"\n## {package}\n\n{inspect.cleandoc(main.help or '')}\n")
             for name, command in sorted(main.commands.items()):
@@ -241,8 +243,8 @@ def settings() -> str:
     from dataclasses import MISSING, fields
     from typing import get_type_hints
 
-    from overseer.configuration import WITHOUT_EFFECT, kind_in_words
     from overseer.worker.config import Config
+    from overseer.worker.settings import WITHOUT_EFFECT, kind_in_words
 
     means = dict(re.findall(r"^    (\w+): (.*(?:\n {8,}.*)*)", inspect.getdoc(Config) or "", re.MULTILINE))
     kinds = get_type_hints(Config)
@@ -267,19 +269,32 @@ def settings() -> str:
     return "".join(text)
 
 
+def stub() -> str:
+    import factstore
+
+    lines = ["# Made by `make docs` from the tables in __init__.py; do not edit.", ""]
+    for name, module in factstore._MODULES.items():
+        parent, _, leaf = module.rpartition(".")
+        lines.append(f"from {parent} import {leaf} as {name}")
+    for module, names in factstore._NAMES.items():
+        lines += [f"from {module} import {name} as {name}" for name in names.split()]
+    return "\n".join([*lines, "", f"__all__ = {json.dumps(factstore.__all__, indent=4)[:-2]},", "]", ""])
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "api.md": api,
     "cli.md": cli,
     "errors.md": errors,
     "functions.md": functions,
     "settings.md": settings,
+    "../../factstore/__init__.pyi": stub,
     **{f"api/{task}.md": partial(api_page, task) for task in TASKS},
 }
 
 
 def main() -> int:
     sys.path.insert(0, str(ROOT))
-    fresh = {HERE / name: page() for name, page in PAGES.items()}
+    fresh = {(HERE / name).resolve(): page() for name, page in PAGES.items()}
     stale = [path for path, text in fresh.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv:
         for path in stale:

@@ -13,8 +13,8 @@ from fractions import Fraction
 from typing import Any, Final
 
 from factstore.clojure.order import NUMBERS
-from factstore.quoting import described
-from factstore.values import LONG_MAX, LONG_MIN, Keyword, Symbol, Uri, instant_to_micros
+from factstore.values.quoting import described
+from factstore.values.types import LONG_MAX, LONG_MIN, Keyword, Symbol, Uri, instant_to_micros
 
 _LONG: Final = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _DOUBLE: Final = re.compile(r"\s*[+-]?(?:NaN|Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[dDfF]?)\s*", re.ASCII)

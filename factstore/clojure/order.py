@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import cmp_to_key
 from typing import Any, Final
 
-from factstore.quoting import quoted
+from factstore.values.quoting import quoted
 
 NUMBERS: Final = frozenset((int, float, Decimal, Fraction))
 _VECTORS: Final = frozenset((tuple, list))

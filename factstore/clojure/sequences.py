@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, Final
 
 from factstore.clojure.order import IN_ORDER
-from factstore.exact import set_of, strict
-from factstore.quoting import described
+from factstore.values.exact import set_of, strict
+from factstore.values.quoting import described
 
 _ABSENT: Final = object()
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from factstore.clojure.printing import formatted, text_of, written
-from factstore.quoting import described
-from factstore.values import Keyword, Symbol
+from factstore.values.quoting import described
+from factstore.values.types import Keyword, Symbol
 
 _GROUP: Final = re.compile(r"\\(.)|\$(\d)", re.DOTALL)
 

@@ -25,10 +25,10 @@ from typing import Any, Final, NoReturn, TypeAlias
 from pyrsistent import PMap, pmap
 
 from factstore.errors import ReadError
-from factstore.exact import set_of, strict
-from factstore.numerals import MAX_DIGITS, from_digits
-from factstore.quoting import described, quoted
-from factstore.values import Keyword, Symbol, Uri
+from factstore.values.exact import set_of, strict
+from factstore.values.numerals import MAX_DIGITS, from_digits
+from factstore.values.quoting import described, quoted
+from factstore.values.types import Keyword, Symbol, Uri
 
 Tags: TypeAlias = Mapping[str, Callable[[Any], Any]]
 

@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from factstore.edn.read import MAX_KEY_DEPTH, is_symbol
 from factstore.errors import FactStoreError
-from factstore.numerals import to_digits
-from factstore.quoting import described
-from factstore.values import Keyword, Symbol, Uri, plain
+from factstore.values.numerals import to_digits
+from factstore.values.quoting import described
+from factstore.values.types import Keyword, Symbol, Uri, plain
 
 MAX_DEPTH: Final = 100_000  # levels of nesting
 LONGEST: Final = 1 << 30  # characters

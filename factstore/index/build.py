@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from factstore.index import block, column
-from factstore.index.column import BY_ENTITY, BY_VALUE, Array, Entities, OrderKey, Rows, Spans
+from factstore.columns import block, column
+from factstore.columns.column import BY_ENTITY, BY_VALUE, Array, Entities, OrderKey, Rows, Spans
 from factstore.index.directory import ATTRIBUTES_OF, NOTHING, Blocks, Directory, Entry, Index, locate
 from factstore.index.novelty import Novelty
 from factstore.schema.attribute import Schema

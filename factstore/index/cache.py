@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any
 
-from factstore.forks import watch
-from factstore.locks import CallLock
+from factstore.concurrency.forks import watch
+from factstore.concurrency.locks import CallLock
 
 
 class Cache:

@@ -21,12 +21,12 @@ from zlib import crc32
 import msgpack  # type: ignore[import-untyped]
 import numpy as np
 
+from factstore.columns import block, column
+from factstore.columns.column import BY_ENTITY, Array, Entities, Everything, Ints, OrderKey, Range, Region, Rows, Spans
+from factstore.columns.packing import pack, unpack
 from factstore.datom import N_MASK, TX_PARTITION, USER_PARTITION, partition_of
 from factstore.errors import Corrupt, NotAStore
-from factstore.index import block, column
 from factstore.index.cache import Cache
-from factstore.index.column import BY_ENTITY, Array, Entities, Everything, Ints, OrderKey, Range, Region, Rows, Spans
-from factstore.packing import pack, unpack
 from factstore.storage import Storage
 
 FORMAT: Final = 1

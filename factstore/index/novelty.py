@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from factstore.columns.column import Entities, Region, Rows, ints
+from factstore.columns.sorted_run import Run, extend_runs, joined
+from factstore.concurrency.locks import CallLock
 from factstore.datom import Fact
-from factstore.index.column import Entities, Region, Rows, ints
-from factstore.index.run import Run, extend_runs, joined
 from factstore.index.timeline import State, Timeline
-from factstore.locks import CallLock
 
 # Newest first; a chain never changes, so a reader that holds one is safe from later appends.
 Chain = tuple[Fact, "Chain"] | None

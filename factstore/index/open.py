@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from factstore.columns.column import BY_ENTITY, Everything
 from factstore.datom import Fact
 from factstore.index.cache import Cache
-from factstore.index.column import BY_ENTITY, Everything
 from factstore.index.directory import Index
 from factstore.index.novelty import Novelty
 from factstore.index.scan import facts_of

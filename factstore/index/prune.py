@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from factstore.index import column
+from factstore.columns import column
+from factstore.columns.column import BY_ENTITY, Array, Entities, Everything, Ints, Rows
 from factstore.index.build import Built, Merge, Writer, item, merge_family, pairs, write_blocks, write_directory
-from factstore.index.column import BY_ENTITY, Array, Entities, Everything, Ints, Rows
 from factstore.index.directory import ATTRIBUTES_OF, NOTHING, Entry, Index
 from factstore.schema.attribute import FIRST_FREE_ID, OF_TRANSACTIONS, Attribute, Schema
 

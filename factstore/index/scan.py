@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from factstore.columns import column
+from factstore.columns.column import Range, Rows
 from factstore.datom import Fact
-from factstore.index import column
-from factstore.index.column import Range, Rows
 from factstore.index.view import View
-from factstore.values import order_key
+from factstore.values.types import order_key
 
 # Places of e, a, v in a fact, in the order of each index.
 ORDERS: Final[dict[str, tuple[int, int, int]]] = {"eavt": (0, 1, 2), "aevt": (1, 0, 2), "avet": (1, 2, 0), "vaet": (2, 1, 0)}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from factstore.datom import Fact
-from factstore.values import Stored
+from factstore.values.types import Stored
 
 
 class State(NamedTuple):

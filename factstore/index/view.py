@@ -15,15 +15,15 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from factstore.columns import column
+from factstore.columns.column import BY_ENTITY, BY_VALUE, Array, Entities, Everything, Folded, Ints, Range, Region, Rows, Values
 from factstore.datom import Fact
-from factstore.index import column
 from factstore.index.cache import Cache
-from factstore.index.column import BY_ENTITY, BY_VALUE, Array, Entities, Everything, Folded, Ints, Range, Region, Rows, Values
 from factstore.index.directory import Index
 from factstore.index.novelty import EMPTY_STRAND, Chain, Novelty, Strand, Transaction
-from factstore.index.places import Glance, Places, is_one_each, one_each
+from factstore.index.positions import Glance, Places, is_one_each, one_each
 from factstore.schema.attribute import Attribute, Schema
-from factstore.values import Stored
+from factstore.values.types import Stored
 
 # Reading a sixteenth of a column row by row costs about what reading all of it does.
 _WHOLE_COLUMN_PAYS = 16

@@ -15,20 +15,20 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeAlias, TypeVar, overload
 
 from factstore.errors import QueryError
-from factstore.query.answers import Rows, RowSeq, names_of
-from factstore.query.ast import SCALAR, TUPLE, Query
+from factstore.query.answer.assemble import answer, found, needs_set, pulled
+from factstore.query.answer.cache import AnswerCache, key_of
+from factstore.query.answer.explain import Explanation, explained
+from factstore.query.answer.rows import Rows, RowSeq, names_of
 from factstore.query.builder.built import Built
-from factstore.query.cache import AnswerCache, key_of
-from factstore.query.context import Context
-from factstore.query.explained import Explanation, explained
-from factstore.query.find import answer, found, needs_set, pulled
-from factstore.query.forms import too_deep
 from factstore.query.guard import Event, Guard, guard_of
+from factstore.query.language.ast import SCALAR, TUPLE, Query
+from factstore.query.language.dialect import too_deep
+from factstore.query.planning.context import Context
 from factstore.query.prepare import inputs_of, kept, parsed, prepared, rules_among
-from factstore.query.relation import Relation
+from factstore.query.relations.relation import Relation
 from factstore.query.run import solve
 from factstore.query.stream import streamed
-from factstore.quoting import described
+from factstore.values.quoting import described
 
 __all__ = ["AnswerCache", "Explanation", "RowSeq", "Rows", "explain", "q", "qseq", "rows"]
 

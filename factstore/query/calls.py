@@ -12,16 +12,17 @@ from typing import Any, Final
 import numpy as np
 
 from factstore.errors import FactStoreError, QueryError
-from factstore.query import algebra, vectors
-from factstore.query.ast import BLANK, Call, Constant, SourceName, Variable
-from factstore.query.bindings import take_apart
-from factstore.query.context import Context, function_named
-from factstore.query.forms import shown
-from factstore.query.functions import truthy
+from factstore.query.functions import vectors
+from factstore.query.functions.scalar import truthy
 from factstore.query.guard import Guard
-from factstore.query.lookups import LOOKUPS
-from factstore.query.relation import PLAIN, Column, Relation, column_of, empty, repeated
-from factstore.values import is_missing
+from factstore.query.language.ast import BLANK, Call, Constant, SourceName, Variable
+from factstore.query.language.dialect import shown
+from factstore.query.planning.context import Context, function_named
+from factstore.query.relations import algebra
+from factstore.query.relations.relation import PLAIN, Column, Relation, column_of, empty, repeated
+from factstore.query.sources.bindings import take_apart
+from factstore.query.sources.functions import LOOKUPS
+from factstore.values.types import is_missing
 
 _VECTORS_PAY = 64  # rows
 _ALWAYS_THERE: Final = (PLAIN - {type(None)}) | {tuple}  # kinds no value of which is a marker of a missing one

@@ -12,7 +12,7 @@ from math import inf
 from typing import Any, Final, Protocol
 
 from factstore.errors import QueryError, QueryStopped
-from factstore.quoting import quoted
+from factstore.values.quoting import quoted
 
 _LONGEST: Final = 1e15  # seconds; what Python's clocks count exactly
 

@@ -11,21 +11,21 @@ from datetime import datetime
 from typing import Any, Final
 
 from factstore.errors import QueryError
-from factstore.query.algebra import join
-from factstore.query.ast import BindEach, Blank, Call, Pattern, Query, RuleCall, RulesInput, SourceInput, SourceName, walk
-from factstore.query.bindings import binding_text, relation_from
+from factstore.query.analysis.program import Program, compile_rules
+from factstore.query.answer.assemble import check_find
 from factstore.query.builder.built import Built
 from factstore.query.calls import check_call
-from factstore.query.clauses import DEFAULT_SOURCE, Rules
-from factstore.query.context import Context, source_of
-from factstore.query.facts import Facts
-from factstore.query.find import check_find
 from factstore.query.guard import Guard
-from factstore.query.parse import parse_query
-from factstore.query.program import Program, compile_rules
-from factstore.query.relation import PLAIN, UNIT, Relation, Untold, written
-from factstore.query.tables import Tables
-from factstore.values import is_missing, is_naive
+from factstore.query.language.ast import BindEach, Blank, Call, Pattern, Query, RuleCall, RulesInput, SourceInput, SourceName, walk
+from factstore.query.language.clauses import DEFAULT_SOURCE, Rules
+from factstore.query.language.query import parse_query
+from factstore.query.planning.context import Context, source_of
+from factstore.query.relations.algebra import join
+from factstore.query.relations.relation import PLAIN, UNIT, Relation, Untold, written
+from factstore.query.rules.tables import Tables
+from factstore.query.sources.bindings import binding_text, relation_from
+from factstore.query.sources.database import Facts
+from factstore.values.types import is_missing, is_naive
 
 _CACHED: Final = 256  # parsed queries, and as many sets of rules
 _queries: dict[Any, Query] = {}

@@ -10,17 +10,17 @@ import time
 from typing import TypeAlias
 
 from factstore.errors import DatabaseError, QueryError
-from factstore.query import algebra
-from factstore.query.ast import Call, Clause, Given, Not, Or, Pattern
-from factstore.query.blocks import BLOCK, blocks_of
+from factstore.query.answer.explain import never
 from factstore.query.calls import run_call
-from factstore.query.context import Context, Step
-from factstore.query.explained import never
-from factstore.query.forms import shown
-from factstore.query.places import Match, stacked
-from factstore.query.plan import Choice, choose
-from factstore.query.relation import Relation, empty
-from factstore.query.rules import run_rule
+from factstore.query.language.ast import Call, Clause, Given, Not, Or, Pattern
+from factstore.query.language.dialect import shown
+from factstore.query.planning.blocks import BLOCK, blocks_of
+from factstore.query.planning.context import Context, Step
+from factstore.query.planning.plan import Choice, choose
+from factstore.query.relations import algebra
+from factstore.query.relations.relation import Relation, empty
+from factstore.query.rules.dispatch import run_rule
+from factstore.query.sources.match import Match, stacked
 
 Names: TypeAlias = frozenset[str]
 _DISTINCT_PAYS = 64  # rows

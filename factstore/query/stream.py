@@ -14,13 +14,13 @@ from math import isfinite
 
 import numpy as np
 
-from factstore.query import algebra
-from factstore.query.ast import Clause, Given, Not, Pattern
-from factstore.query.context import Context
-from factstore.query.plan import Choice, choose, estimate_of
-from factstore.query.relation import Ints, Relation
+from factstore.query.language.ast import Clause, Given, Not, Pattern
+from factstore.query.planning.context import Context
+from factstore.query.planning.plan import Choice, choose, estimate_of
+from factstore.query.relations import algebra
+from factstore.query.relations.relation import Ints, Relation
+from factstore.query.rules.tables import Rows as Seen
 from factstore.query.run import Names, solve, take_step
-from factstore.query.tables import Rows as Seen
 
 _LEAST = 1024  # rows for which a rule or an `or` is worth solving
 

@@ -17,8 +17,8 @@ from pyrsistent import PMap, pmap
 
 from factstore.datom import Fact
 from factstore.errors import DatabaseError
-from factstore.quoting import as_name
-from factstore.values import REF, TUPLE, VALUE_TYPES, Keyword, Stored, ValueType, order_key
+from factstore.values.quoting import as_name
+from factstore.values.types import REF, TUPLE, VALUE_TYPES, Keyword, Stored, ValueType, order_key
 
 # Entity ids of the system attributes; a store's format depends on them, so they never change.
 IDENT: Final = 10

@@ -7,7 +7,7 @@ from typing import Final
 
 from factstore.datom import Fact
 from factstore.schema import attribute as at
-from factstore.values import Keyword
+from factstore.values.types import Keyword
 
 _TYPES: Final = (
     *("ref", "long", "bigint", "double", "float", "bigdec", "boolean", "instant"),

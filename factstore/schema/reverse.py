@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from factstore.values import Keyword
+from factstore.values.types import Keyword
 
 
 @lru_cache(maxsize=4096)

@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from factstore.errors import StorageError
-from factstore.quoting import described, quoted
 from factstore.storage.protocol import Hold, Record, Root, Storage, Sync
+from factstore.values.quoting import described, quoted
 
 __all__ = ["Hold", "Record", "Root", "Storage", "Sync", "check_option", "open_storage"]
 
 
 def _open_lmdb(path: str, **options: Any) -> Storage:
-    from factstore.storage.lmdb import LmdbStorage
+    from factstore.storage.lmdb.engine import LmdbStorage
 
     return LmdbStorage(path, **options)
 

@@ -15,9 +15,9 @@ from threading import Lock
 from time import monotonic
 from typing import Any, Final, Self
 
+from factstore.concurrency.forks import FORKED, watch
+from factstore.concurrency.locks import Bells, CallLock, Owner
 from factstore.errors import NotAStore, StoreBusy
-from factstore.forks import FORKED, watch
-from factstore.locks import Bells, CallLock, Owner
 from factstore.storage.protocol import Record, Root
 from factstore.storage.refusals import check_found, check_head, check_same, check_txids, check_version, closed, read_only
 

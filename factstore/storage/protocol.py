@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from factstore.locks import Owner
+from factstore.concurrency.locks import Owner
 
 Sync: TypeAlias = Literal["full", "none"]
 

@@ -16,12 +16,11 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from factstore.datom import Fact
-from factstore.db import Database, Point
+from factstore.db.database import Database, Point
 from factstore.errors import DatabaseError, TransactError
-from factstore.quoting import quoted
 from factstore.registry import lookup
+from factstore.transact.changes import datoms
 from factstore.transact.check import check_after, check_before, check_outcome
-from factstore.transact.datoms import datoms
 from factstore.transact.expand import ENSURED, REQUIRED, expand
 from factstore.transact.forms import read_forms, set_exactly
 from factstore.transact.functions import Cancelled, Functions, at_instant, cancel, tx_clock, tx_instant
@@ -29,6 +28,7 @@ from factstore.transact.report import TxReport, report
 from factstore.transact.resolve import resolve, settle
 from factstore.transact.stamps import stamp
 from factstore.transact.unchanged import check_unchanged
+from factstore.values.quoting import quoted
 
 __all__ = [
     "Cancelled",

@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from factstore.datom import Fact, tx_of
-from factstore.db import Database
+from factstore.db.database import Database
 from factstore.errors import CasFailed, SchemaError, UniqueConflict
-from factstore.quoting import quoted
+from factstore.schema.alter import violations
 from factstore.schema.attribute import ENTITY_PREDS, Attribute
-from factstore.schema.change import violations
+from factstore.transact.before import BULK
 from factstore.transact.expand import ENSURED, INSTANTS, PREDICATED, REQUIRED, RETRACTED, SWAPS, WRITTEN, Claim, Claims
 from factstore.transact.forms import Place, shown
 from factstore.transact.functions import Cancelled, Functions
-from factstore.transact.holders import BULK
-from factstore.transact.settled import Changes, Settled
-from factstore.values import Stored, micros_to_instant, plain
+from factstore.transact.stages import Changes, Settled
+from factstore.values.quoting import quoted
+from factstore.values.types import Stored, micros_to_instant, plain
 
 
 def check_before(claims: Claims, settled: Settled, functions: Functions, now: int) -> int:

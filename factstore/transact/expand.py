@@ -14,9 +14,8 @@ from typing import Any, Final, TypeAlias
 from pyrsistent import pmap
 
 from factstore import registry
-from factstore.db import Database
+from factstore.db.database import Database
 from factstore.errors import DatabaseError
-from factstore.fields import is_instance, map_of
 from factstore.schema.attribute import (
     DOC,
     ENSURE,
@@ -30,11 +29,12 @@ from factstore.schema.attribute import (
     VALUE_TYPE,
     Attribute,
 )
+from factstore.schema.classes import is_instance, map_of
 from factstore.schema.reverse import forward_of
 from factstore.transact.forms import Call, Place, shown, steps_of
 from factstore.transact.functions import MAX_DEPTH, Functions, forms_of
 from factstore.transact.terms import ENUMS, FORETOLD, NAMES, VALUE_SLOTS, Terms
-from factstore.values import Stored
+from factstore.values.types import Stored
 
 Claim: TypeAlias = tuple[int, Attribute, Stored, Place]
 

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from factstore.errors import TransactError
-from factstore.fields import is_instance, map_of
-from factstore.quoting import described, quoted
 from factstore.schema.attribute import Attribute, Schema
+from factstore.schema.classes import is_instance, map_of
 from factstore.transact.text import read_text
+from factstore.values.quoting import described, quoted
 
 Place: TypeAlias = int | tuple[Any, ...]
 

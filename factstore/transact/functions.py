@@ -12,12 +12,12 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-from factstore.db import Database
+from factstore.db.database import Database
 from factstore.errors import DatabaseError, TransactError
-from factstore.quoting import quoted
 from factstore.transact.forms import shown
 from factstore.transact.text import read_text
-from factstore.values import micros_to_instant
+from factstore.values.quoting import quoted
+from factstore.values.types import micros_to_instant
 
 Functions: TypeAlias = Callable[[str], Callable[..., Any] | None]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
-from factstore.db import Database
+from factstore.db.database import Database
 from factstore.transact.expand import Claim
-from factstore.values import Stored
+from factstore.values.types import Stored
 
 ValuesOf: TypeAlias = Callable[[int, int], tuple[Stored, ...]]
 

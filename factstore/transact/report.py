@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Final
 
 from factstore.datom import Datom, Fact
-from factstore.db import Database, Snapshot
+from factstore.db.database import Database, Snapshot
 from factstore.rendering import html_table, text_table
 
 MOST_SHOWN: Final = 200  # datoms

@@ -14,12 +14,12 @@ from typing import Final, NamedTuple
 
 from factstore.datom import USER_BASE, tx_of
 from factstore.errors import UniqueConflict
-from factstore.quoting import quoted
+from factstore.transact.before import BULK
 from factstore.transact.expand import BOUND, DOOMED, IDENTITIES, RETRACTED, SETTLED, TYPED, Claim, Claims
 from factstore.transact.forms import Place
-from factstore.transact.holders import BULK
-from factstore.transact.settled import Settled
+from factstore.transact.stages import Settled
 from factstore.transact.terms import VALUE_SLOTS
+from factstore.values.quoting import quoted
 
 
 class Resolution(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from factstore.datom import USER_BASE, Fact
 from factstore.schema.attribute import STAMP_CREATED
 from factstore.transact.expand import Claims
-from factstore.transact.settled import Changes
+from factstore.transact.stages import Changes
 
 
 def stamp(claims: Claims, changes: Changes, instant: int) -> None:

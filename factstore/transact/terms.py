@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from factstore.datom import N_MASK, TX_PARTITION, USER_BASE, partition_of, tx_of
-from factstore.db import Database
+from factstore.db.database import Database
 from factstore.errors import SchemaError
-from factstore.quoting import as_name, quoted
 from factstore.schema.attribute import (
     ATTR_PREDS,
     CARDINALITY,
@@ -32,10 +31,11 @@ from factstore.schema.attribute import (
     Attribute,
 )
 from factstore.schema.bootstrap import ENUM_IDS
+from factstore.schema.hints import NO_FUNCTIONS, declaration_of, hint_for
+from factstore.transact.before import Holders
 from factstore.transact.forms import Place, Problems, shown
-from factstore.transact.hints import NO_FUNCTIONS, declaration_of, hint_for
-from factstore.transact.holders import Holders
-from factstore.values import ANOTHER_TYPE, Keyword, Stored, Symbol, ValueType, plain
+from factstore.values.quoting import as_name, quoted
+from factstore.values.types import ANOTHER_TYPE, Keyword, Stored, Symbol, ValueType, plain
 
 NAMES: Final = frozenset({str, Keyword, int})  # the exact types that can name an attribute
 TRANSACTION: Final = "datomic.tx"

@@ -16,8 +16,8 @@ from typing import Any, Final, NoReturn
 
 from factstore import edn
 from factstore.edn.read import Tags
-from factstore.transact.hints import NO_FUNCTIONS
-from factstore.values import Keyword
+from factstore.schema.hints import NO_FUNCTIONS
+from factstore.values.types import Keyword
 
 _TRANSACTION: Final = "datomic.tx"
 _TX_PARTITION: Final = ":db.part/tx"

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from factstore.datom import Fact, tx_of
-from factstore.db import Point
-from factstore.quoting import quoted
+from factstore.db.database import Point
 from factstore.transact.expand import RETRACTED, Claims
 from factstore.transact.forms import Place
-from factstore.transact.settled import Changes, Settled
+from factstore.transact.stages import Changes, Settled
+from factstore.values.quoting import quoted
 
 
 def check_unchanged(claims: Claims, settled: Settled, changes: Changes, since: Point) -> None:

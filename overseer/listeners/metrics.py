@@ -12,9 +12,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import factstore
-from overseer import timing
 from overseer.errors import OverseerError
 from overseer.events import Claimed, Event, Failed, Finished, JobEvent, Lost, Released, Rescued, Retried
+from overseer.planning import timing
 
 if TYPE_CHECKING:
     from factstore import Connection, Database

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
-from overseer import lookup
 from overseer.errors import OverseerError, Verdict
 from overseer.events import Around, Attempt, Event
+from overseer.jobs import lookup
 
 TRACE: Final = ":job/trace"  # the span of the attempt that finished the job
 ENQUEUED_IN: Final = ":job/trace-parent"  # the span in which the job was enqueued

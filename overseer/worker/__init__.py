@@ -26,27 +26,28 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import factstore
-from overseer import lookup, obstacles
-from overseer.attempt import Job
-from overseer.crashes import suspect_from
-from overseer.cron import Cron
 from overseer.errors import ConfigError, OverseerError
 from overseer.events import Fatal, Listeners
 from overseer.handler import Handlers, check_handlers
-from overseer.job import CRASHES, FAILED, STARTED, STATUSES, as_keyword
+from overseer.jobs import lookup
+from overseer.jobs.crashes import suspect_from
+from overseer.jobs.job import Job
+from overseer.jobs.queues import allowance, next_start, problems
+from overseer.jobs.rates import stopwatch
+from overseer.jobs.states import CRASHES, FAILED, STARTED, STATUSES, as_keyword
+from overseer.jobs.store import JobStore, install
 from overseer.listeners import chosen
-from overseer.queues import allowance, next_start, problems
-from overseer.rates import stopwatch
-from overseer.ready import TAILED, ReadySet
+from overseer.planning import obstacles
 from overseer.sources import check_connection
-from overseer.store import JobStore, install
 from overseer.worker.config import Config
 from overseer.worker.executor import Executor
 from overseer.worker.heartbeat import Heartbeat
 from overseer.worker.monitor import Monitor
-from overseer.worker.pools import pool
+from overseer.worker.pools.pools import pool
+from overseer.worker.pools.signals import interruptible
+from overseer.worker.ready import TAILED, ReadySet
+from overseer.worker.scheduler import Scheduler
 from overseer.worker.settler import Settler
-from overseer.worker.signals import interruptible
 
 if TYPE_CHECKING:
     from factstore import Connection, Datom, Keyword, TxReports
@@ -115,7 +116,7 @@ class Worker:
             random=Random(random.random()),
             listeners=listeners,
         )
-        self._cron = Cron(conn, clock=conn.now, random=Random(random.random()))
+        self._cron = Scheduler(conn, clock=conn.now, random=Random(random.random()))
         self._parts = (self._heartbeat, self._monitor, self._cron, self._settler)
         # Each a thread of its own; but what runs on the loop's thread is settled there too.
         self._threads = self._parts[:-1] if self._pool.is_inline else self._parts
@@ -254,7 +255,7 @@ class Worker:
         return self._executor.look()
 
     def _run(self, until_idle: bool) -> None:
-        started: list[Heartbeat | Monitor | Cron | Settler] = []
+        started: list[Heartbeat | Monitor | Scheduler | Settler] = []
         install(self._conn)
         with self._conn.tx_reports() as reports:
             try:

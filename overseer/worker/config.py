@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from factstore import quoted
-from overseer import configuration
 from overseer.errors import ConfigError
 from overseer.events import Listener
-from overseer.job import as_keyword, said_twice
+from overseer.jobs.states import as_keyword, said_twice
 from overseer.retry import Retry
+from overseer.worker.settings import checked_settings, read_settings
 
 _LONGEST: Final = 36_525 * 86_400_000  # a century, in milliseconds
 _TIME: Final = "more than 0 and less than a century, in milliseconds"
@@ -133,9 +133,9 @@ class Config:
         datetime.timedelta(seconds=15)
         """
         given = {} if settings is None else settings
-        return given if isinstance(given, Config) else cls(**configuration.settings(given, cls))
+        return given if isinstance(given, Config) else cls(**checked_settings(given, cls))
 
     @classmethod
     def read(cls, path: str | Path) -> Config:
         """Return the settings of a TOML or YAML file."""
-        return cls(**configuration.settings(configuration.read(path), cls, source=str(path)))
+        return cls(**checked_settings(read_settings(path), cls, source=str(path)))

@@ -23,22 +23,22 @@ from threading import Condition, local
 from typing import Final
 
 from factstore import Keyword
-from overseer.attempt import Job
-from overseer.crashes import crash_outcome
 from overseer.errors import OverseerError
 from overseer.events import Claimed, Elsewhere, Started
 from overseer.handler import Handler, failure_info, retry_of, timeout_of
-from overseer.job import CRASHES, FAILED, FAILURES, FINISHED, UNSTARTED, Lease, Outcome, Reason, as_keyword, time_limit
-from overseer.queues import is_paused
+from overseer.jobs.crashes import crash_outcome
+from overseer.jobs.job import Job
+from overseer.jobs.queues import is_paused
+from overseer.jobs.states import CRASHES, FAILED, FAILURES, FINISHED, UNSTARTED, Lease, Outcome, Reason, as_keyword, time_limit
+from overseer.jobs.store import JobStore
 from overseer.retry import NEVER
-from overseer.store import JobStore
-from overseer.worker.announced import BeganBefore
 from overseer.worker.config import Config
 from overseer.worker.heartbeat import Heartbeat
 from overseer.worker.judge import TimedOut, outcome_of
-from overseer.worker.perform import Performed, arrived
-from overseer.worker.pools import Pool
-from overseer.worker.processes import ProcessDied
+from overseer.worker.pools.announced import BeganBefore
+from overseer.worker.pools.perform import Performed, arrived
+from overseer.worker.pools.pools import Pool
+from overseer.worker.pools.processes import ProcessDied
 from overseer.worker.settler import Ended, Settler
 
 log = logging.getLogger("overseer")

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from threading import Condition, Thread
 
-from overseer.job import Lease
-from overseer.store import JobStore
+from overseer.jobs.states import Lease
+from overseer.jobs.store import JobStore
 
 log = logging.getLogger("overseer")
 

@@ -8,10 +8,10 @@ from random import Random
 from typing import Any
 
 from factstore import Keyword
-from overseer.attempt import Job
 from overseer.errors import HandlerError, Verdict
 from overseer.handler import CHOSEN, failure_info, status_of
-from overseer.job import ABORTED, FAILURES, FAULTS, UNSTARTED, Outcome, Reason
+from overseer.jobs.job import Job
+from overseer.jobs.states import ABORTED, FAILURES, FAULTS, UNSTARTED, Outcome, Reason
 from overseer.retry import FAULT_BACKOFF, Retry
 
 

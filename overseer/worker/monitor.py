@@ -12,9 +12,9 @@ from random import Random
 from typing import Final
 
 from overseer.events import Listeners, Rescued
-from overseer.leases import Watch, standing
-from overseer.lookout import Lookout
-from overseer.store import JobStore
+from overseer.jobs.leases import Watch, standing
+from overseer.jobs.store import JobStore
+from overseer.worker.lookout import Lookout
 
 log = logging.getLogger("overseer")
 

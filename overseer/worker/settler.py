@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from threading import Condition, Thread
 from typing import Any
 
-from overseer.attempt import Job
 from overseer.errors import LeaseLost, Verdict
 from overseer.events import Failed, Finished, JobEvent, Listeners, Lost, Released, Retried
 from overseer.handler import message_of
-from overseer.job import FINISHED, UNSTARTED, Outcome, Reason
-from overseer.store import JobStore, Rejected, Settling
+from overseer.jobs.job import Job
+from overseer.jobs.states import FINISHED, UNSTARTED, Outcome, Reason
+from overseer.jobs.store import JobStore, Rejected, Settling
 from overseer.worker.heartbeat import Heartbeat
 
 log = logging.getLogger("overseer")

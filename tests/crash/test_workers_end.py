@@ -12,7 +12,7 @@ import pytest
 
 import factstore
 from overseer import install, job_txn, status
-from overseer.job import FINISHED, STARTED, UNSTARTED
+from overseer.jobs.states import FINISHED, STARTED, UNSTARTED
 from tests.overseer.by_hand import moved
 
 pytestmark = pytest.mark.slow
@@ -155,7 +155,7 @@ def test_a_command_line_worker_ends_when_idle_although_a_handler_has_outlived_it
     command = [
         sys.executable,
         "-m",
-        "overseer.cli",
+        "overseer",
         "worker",
         "shop:handlers",
         "--store",

@@ -16,7 +16,7 @@ import pytest
 
 import factstore
 from overseer import graph_txns, install, status
-from overseer.job import FINISHED, STARTED
+from overseer.jobs.states import FINISHED, STARTED
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE = 2.0  # seconds
@@ -50,7 +50,7 @@ def store(tmp_path):
 
 
 def worker(store, *, work=0.05):
-    command = [sys.executable, "-m", "overseer.cli", "worker", "steps:handlers"]
+    command = [sys.executable, "-m", "overseer", "worker", "steps:handlers"]
     command += ["--store", str(store), "--lease", str(LEASE), "--until-idle"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "WORK": str(work)}
     log = (store.parent / "log").open("ab")
@@ -176,7 +176,7 @@ def test_a_worker_that_fails_exits_at_once_whatever_its_handlers_do(store):
         "Heartbeat.beat = lambda self: began.is_set() and 1 / 0\n"
         "handlers = dict.fromkeys(steps.handlers, step)\n"
     )
-    command = [sys.executable, "-m", "overseer.cli", "worker", "failing:handlers", "--store", str(store), "--concurrency", "2"]
+    command = [sys.executable, "-m", "overseer", "worker", "failing:handlers", "--store", str(store), "--concurrency", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "WORK": "3600"}
     ended = subprocess.run([*command, "--lease", "1"], cwd=store.parent, env=environment, capture_output=True, timeout=30)
     assert (1, True) == (ended.returncode, b"ZeroDivisionError" in ended.stderr)

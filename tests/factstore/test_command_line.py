@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 import factstore
 from factstore.cli import main
-from factstore.dumps import dump
+from factstore.upkeep.dumps import dump
 from tests.factstore.tx import PEOPLE
 
 ROOT = Path(__file__).parent.parent.parent

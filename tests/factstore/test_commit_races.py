@@ -15,7 +15,7 @@ import pytest
 
 import factstore
 from factstore import CasFailed, Connection, Database, TransactError
-from factstore.commit import MAX_GROUP
+from factstore.commit.commit import MAX_GROUP
 from factstore.errors import Closed, Unavailable
 from factstore.index.novelty import Strand
 

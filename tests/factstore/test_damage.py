@@ -16,12 +16,13 @@ from click.testing import CliRunner
 import factstore
 from factstore import log, maintain
 from factstore.cli import main
+from factstore.columns import block
+from factstore.columns.packing import pack
 from factstore.errors import Corrupt, NotAStore
-from factstore.index import block
 from factstore.index.cache import Cache
 from factstore.index.directory import Blocks, Index
-from factstore.packing import pack
-from factstore.storage import Record, open_storage, pages
+from factstore.storage import Record, open_storage
+from factstore.storage.lmdb import pages
 
 SCHEMA = """
 [{:db/ident :k/name :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}

@@ -10,7 +10,7 @@ import pytest
 import factstore
 from factstore import Datom
 from factstore.errors import DatabaseError
-from factstore.pulls.along import index_pull
+from factstore.reads.pull.along import index_pull
 
 SCHEMA = """
 [{:db/ident :i/code :db/valueType :db.type/string  :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}

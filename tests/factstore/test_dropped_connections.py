@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import factstore
-from factstore.storage import environment
+from factstore.storage.lmdb import environment
 
 
 def threads() -> list[threading.Thread]:

@@ -17,9 +17,9 @@ from click.testing import CliRunner
 import factstore
 from factstore import Keyword, Symbol, Uri, edn, maintain
 from factstore.cli import main
-from factstore.dumps import Manifest, dump, replay, undump, verify
 from factstore.errors import Corrupt, StorageError
 from factstore.storage import open_storage
+from factstore.upkeep.dumps import Manifest, dump, replay, undump, verify
 from tests.factstore.tx import PEOPLE
 
 TYPES = """

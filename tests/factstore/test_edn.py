@@ -13,9 +13,9 @@ import pytest
 from factstore import edn
 from factstore.edn.write import MAX_DEPTH
 from factstore.errors import FactStoreError, ReadError
-from factstore.exact import ExactSet
-from factstore.numerals import MAX_DIGITS
-from factstore.values import Keyword, Symbol, Uri
+from factstore.values.exact import ExactSet
+from factstore.values.numerals import MAX_DIGITS
+from factstore.values.types import Keyword, Symbol, Uri
 
 K, S = Keyword, Symbol
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import factstore
 from factstore import AnswerCache, Keyword, Symbol, Uri, edn, q, rows
 from factstore.errors import QueryError
-from factstore.exact import ExactRow, ExactSet, set_of, strict
+from factstore.values.exact import ExactRow, ExactSet, set_of, strict
 
 ALIKE = [1, 1.0, Decimal(1), True]
 TEXTS = ["a", Symbol("a"), Uri("a"), ":a", Keyword(":a")]

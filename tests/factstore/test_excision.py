@@ -10,8 +10,8 @@ import pytest
 
 import factstore
 from factstore import DatabaseError, TransactError, maintain, q
+from factstore.columns.block import decode
 from factstore.errors import UnknownOutcome
-from factstore.index.block import decode
 from factstore.storage import open_storage
 from tests.factstore.tx import ANN, BEN, PEOPLE, world
 

@@ -436,8 +436,8 @@ def futures_and_reports_that_the_parent_was_waiting_for(path: str) -> None:
 @case
 def what_another_thread_had_locked(path: str) -> None:
     """A lock that a thread of the parent held is free in the child."""
-    from factstore import fulltext
-    from factstore.query.cache import AnswerCache
+    from factstore.query.answer.cache import AnswerCache
+    from factstore.reads import fulltext
     from factstore.storage import memory
 
     conn, answers = opened(path), AnswerCache()

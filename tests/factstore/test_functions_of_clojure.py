@@ -18,9 +18,9 @@ import pytest
 from factstore import edn, q
 from factstore.clojure.sequences import MAP_MAKERS
 from factstore.errors import QueryError
-from factstore.pulls.xforms import built_in
-from factstore.query.cache import _is_pure
-from factstore.query.functions import FUNCTIONS
+from factstore.query.answer.cache import _is_pure
+from factstore.query.functions.scalar import FUNCTIONS
+from factstore.reads.pull.xforms import built_in
 from tests.conformance.compare import exact
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import factstore
-from factstore import FactStoreError, TransactError, log, values
-from factstore.dumps import dump, undump
+from factstore import FactStoreError, TransactError, log
 from factstore.storage import open_storage
+from factstore.upkeep.dumps import dump, undump
+from factstore.values import types
 
 ONE = ":db.cardinality/one"
 SCHEMA = [
@@ -70,7 +71,7 @@ def test_a_larger_number_is_refused_wherever_it_stands(conn: factstore.Connectio
 def test_a_number_that_a_store_has_already_is_shown_dumped_and_undumped(
     conn: factstore.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(values, "_BEYOND", 10**6000)
+    monkeypatch.setattr(types, "_BEYOND", 10**6000)
     report = conn.transact([{":db/id": "e", ":n/big": 10**5000, ":n/pair": [10**5000, 1]}])
     monkeypatch.undo()
     assert "<int of 16,610 bits>" in str(report)

@@ -17,10 +17,11 @@ import lmdb
 import pytest
 
 from factstore.errors import Closed, Corrupt, NotAStore, ReadOnly, StorageError, StoreFull, Unavailable, UnknownOutcome
-from factstore.storage import Hold, Storage, environment, open_storage
-from factstore.storage.lmdb import LmdbStorage
-from factstore.storage.opening import filesystem_of
-from factstore.storage.wakeup import MEMORY, Futex, Polling, Wakeup
+from factstore.storage import Hold, Storage, open_storage
+from factstore.storage.lmdb import environment
+from factstore.storage.lmdb.engine import LmdbStorage
+from factstore.storage.lmdb.opening import filesystem_of
+from factstore.storage.lmdb.wakeup import MEMORY, Futex, Polling, Wakeup
 from factstore.testing.storage_contract import append_somehow, records, together, txid
 
 ROOT = Path(__file__).parents[2]
@@ -305,8 +306,8 @@ class Told:
 @pytest.mark.parametrize("make", [lambda: Polling(), lambda: Futex(mmap.mmap(-1, MEMORY))], ids=["polling", "futex"])
 def test_who_waits_is_woken_by_what_is_told_after_it_looked(make: Callable[[], Wakeup], monkeypatch: pytest.MonkeyPatch) -> None:
     """With every look minutes away, only being told can end a wait; and what was told before it began is not slept through."""
-    monkeypatch.setattr("factstore.storage.wakeup._POLL", 600)
-    monkeypatch.setattr("factstore.storage.wakeup._LONGEST", 600)
+    monkeypatch.setattr("factstore.storage.lmdb.wakeup._POLL", 600)
+    monkeypatch.setattr("factstore.storage.lmdb.wakeup._LONGEST", 600)
     wakeup = make()
     for told_first in [True, False] * 20:
         seen = wakeup.seen()
@@ -511,7 +512,7 @@ def test_a_file_that_may_not_be_written_opens_for_reading_only(path: Path) -> No
 
 
 def test_a_network_filesystem_is_refused_unless_allowed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("factstore.storage.opening.filesystem_of", lambda path: "nfs4")
+    monkeypatch.setattr("factstore.storage.lmdb.opening.filesystem_of", lambda path: "nfs4")
     with pytest.raises(StorageError, match="nfs4") as refused:
         open_storage(path)
     assert refused.value.code == ":db.error/network-filesystem"

@@ -7,8 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 import factstore
-from factstore import indexing, maintain
+from factstore import maintain
 from factstore.cli import main
+from factstore.commit import indexing
 from factstore.errors import Closed, Corrupt, StoreFull
 
 SCHEMA = [

@@ -10,12 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 import factstore
-from factstore import dumps, indexing, log, maintain
+from factstore import dumps, log, maintain
 from factstore.cli import main
+from factstore.columns.packing import pack, unpack
+from factstore.commit import indexing
 from factstore.index.build import Built
 from factstore.index.cache import Cache
 from factstore.index.directory import UNKNOWN, Blocks, Index
-from factstore.packing import pack, unpack
 from factstore.storage import open_storage
 
 SCHEMA = [

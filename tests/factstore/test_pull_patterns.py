@@ -7,7 +7,7 @@ import pytest
 import factstore
 from factstore import Keyword, Symbol, pull, pull_many
 from factstore.errors import DatabaseError, PullError, ReadError
-from factstore.pulls import compile_pattern
+from factstore.reads.pull import compile_pattern
 
 SCHEMA = """
 [{:db/ident :p/name :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}

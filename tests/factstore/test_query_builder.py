@@ -50,9 +50,9 @@ from factstore.builder import (
     var,
 )
 from factstore.errors import QueryError
-from factstore.query.ast import Query
-from factstore.query.clauses import parse_rules
-from factstore.query.parse import parse_query
+from factstore.query.language.ast import Query
+from factstore.query.language.clauses import parse_rules
+from factstore.query.language.query import parse_query
 
 
 @dataclass

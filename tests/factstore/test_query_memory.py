@@ -8,7 +8,8 @@ import tracemalloc
 import pytest
 
 from factstore import q
-from factstore.query import prepare, scope
+from factstore.query import prepare
+from factstore.query.analysis import scope
 
 RULES = "[[(go ?a ?b) [?a :to ?b]] [(go ?a ?b) [?a :to ?c] (go ?c ?b)]]"
 EDGES = [(1, ":to", 2), (2, ":to", 3)]

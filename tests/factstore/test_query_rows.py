@@ -14,7 +14,7 @@ import pytest
 import factstore
 from factstore import Keyword, Rows, Uri, q, rows
 from factstore.errors import QueryError
-from factstore.query.relation import Column, Dictionary
+from factstore.query.relations.relation import Column, Dictionary
 
 AT = datetime(2024, 2, 29, 12, 30, 0, 250_000, tzinfo=UTC)
 PEOPLE = [("Bo", 17, 1.5, True, AT), ("Ann", 31, -2.0, False, AT)]

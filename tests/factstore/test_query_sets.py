@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from factstore.query import orders, sets
-from factstore.query.relation import Column, Dictionary
-from factstore.query.sets import set_of_rows
+from factstore.query.answer import sets
+from factstore.query.answer.sets import set_of_rows
+from factstore.query.relations import orders
+from factstore.query.relations.relation import Column, Dictionary
 
 SIZE = 40_000
 RANDOM = np.random.default_rng(7)

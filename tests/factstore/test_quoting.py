@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factstore import quoted
-from factstore.quoting import described
+from factstore.values.quoting import described
 
 
 class Unshowable:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import factstore
-import factstore.values
 from factstore import Connection
+from factstore.values.types import instant_to_micros
 
 NUMBER = [{":db/ident": ":a/n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}]
 
@@ -242,7 +242,7 @@ def test_waiting_for_a_time_to_come_ends_in_time_however_much_is_committed(two: 
     writer = Thread(target=write)
     writer.start()
     try:
-        assert first.wait(future, 0.05).last_instant < factstore.values.instant_to_micros(future)
+        assert first.wait(future, 0.05).last_instant < instant_to_micros(future)
     finally:
         busy.set()
         writer.join(10)

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from factstore import squuid
-from factstore.squuids import squuid_instant
+from factstore.ids import squuid_instant
 
 
 def test_a_squuid_tells_the_second_it_was_made_in():

@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 
 import factstore
-from factstore.transact.codes import CODES
+from factstore.error_codes import CODES
 
 PACKAGE = Path(factstore.__file__).parent
 OF_READS = {":db.error/history-not-supported", ":db.error/no-transaction"}
 
 
 def test_every_code_is_in_the_table_and_the_table_has_no_other():
-    sources = [path for path in (PACKAGE / "transact").glob("*.py") if path.name != "codes.py"] + [PACKAGE / "schema" / "change.py"]
+    sources = [*(PACKAGE / "transact").glob("*.py"), PACKAGE / "schema" / "alter.py"]
     used = {code for path in sources for code in re.findall(r":db\.error/[a-z-]+", path.read_text(encoding="utf-8"))}
     assert set(CODES) | {":db.error/cardinality-violation"} == used - OF_READS
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import factstore
 from factstore.transact import prepare
-from factstore.values import micros_to_instant
+from factstore.values.types import micros_to_instant
 from tests.factstore.tx import ANN, people, refused
 
 YEAR_2020 = datetime(2020, 1, 1, tzinfo=UTC)

@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 import factstore
-from factstore import Connection, dumps, maintain, whole_files
+from factstore import Connection, dumps, maintain
 from factstore.cli import EXIT_REFUSED, main
 from factstore.errors import Unavailable
+from factstore.upkeep import whole_files
 
 
 @pytest.fixture

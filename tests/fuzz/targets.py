@@ -22,8 +22,8 @@ import factstore
 import overseer
 from factstore import FactStoreError, edn, maintain
 from factstore.cli import main as factstore_main
-from factstore.dumps import dump, replay, undump
 from factstore.storage import open_storage
+from factstore.upkeep.dumps import dump, replay, undump
 from overseer import Config, cron
 from overseer.cli import main as overseer_main
 from tests.fuzz import inputs

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from factstore.query.aggregates import AGGREGATES
-from factstore.query.ast import Aggregate, Blank, Call, Clause, Constant, Not, Or, Pattern, Query, RuleCall, Variable, bound_by
-from factstore.query.clauses import Rules
-from factstore.query.functions import FUNCTIONS, truthy
-from factstore.query.relation import strict
-from factstore.query.scope import Scopes
+from factstore.query.analysis.scope import Scopes
+from factstore.query.functions.aggregates import AGGREGATES
+from factstore.query.functions.scalar import FUNCTIONS, truthy
+from factstore.query.language.ast import Aggregate, Blank, Call, Clause, Constant, Not, Or, Pattern, Query, RuleCall, Variable, bound_by
+from factstore.query.language.clauses import Rules
+from factstore.query.relations.relation import strict
 
 Env = dict[str, Any]
 Fact = tuple[Any, ...]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factstore import Database, with_
-from factstore.values import order_key
+from factstore.values.types import order_key
 from tests.laws.test_time_laws import CHANGES, forms, story
 
 START = 2  # the schema, and the nodes

@@ -11,8 +11,8 @@ from typing import Any
 from hypothesis import given
 
 import factstore
-from factstore.dumps import dump, replay, undump
 from factstore.storage import open_storage
+from factstore.upkeep.dumps import dump, replay, undump
 from tests.laws.test_time_laws import CHANGES, story
 
 

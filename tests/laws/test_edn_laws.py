@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from factstore import edn
 from factstore.errors import ReadError
-from factstore.values import Keyword, Symbol, Uri
+from factstore.values.types import Keyword, Symbol, Uri
 
 NAMES = st.text(string.ascii_letters + "*+!-_?$%&=<>.é", min_size=1, max_size=8).filter(
     lambda name: name not in {"nil", "true", "false"} and not name[0].isdigit()

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import factstore
-from factstore.index import block, column, novelty, scan
+from factstore.columns import block, column
+from factstore.index import novelty, scan
 from factstore.index.build import build
 from factstore.index.cache import Cache
 from factstore.index.directory import Blocks, Index
@@ -21,7 +22,7 @@ from factstore.index.view import Layer, View
 from factstore.schema import attribute as at
 from factstore.schema.bootstrap import ENUM_IDS, FACTS, SCHEMA
 from factstore.storage import open_storage
-from factstore.values import Keyword, order_key
+from factstore.values.types import Keyword, order_key
 
 A_LONG, A_STRING, A_BOOL, A_REF, A_TUPLE = range(100, 105)
 MANY = {A_STRING, A_REF}

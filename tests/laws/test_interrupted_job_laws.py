@@ -11,8 +11,9 @@ import pytest
 import factstore
 import overseer
 from factstore import Connection, UnknownOutcome
-from overseer import JobStore, job_txn, lookup
-from overseer.job import Outcome
+from overseer import JobStore, job_txn
+from overseer.jobs import lookup
+from overseer.jobs.states import Outcome
 from tests.laws.interrupts import At, at_every_line
 
 # Raised in a finalizer that runs at that moment, the exception reaches nobody.

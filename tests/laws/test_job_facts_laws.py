@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 import factstore
 from factstore import Keyword, TransactError
 from overseer import JobStore, cron, install, job_txn, plan, retention, status
-from overseer.job import ENDED, FINISHED, LIVE, STATUSES
+from overseer.jobs.states import ENDED, FINISHED, LIVE, STATUSES
 from overseer.schema import ATTRIBUTES
 from overseer.testing import FakeClock, drain
+from overseer.worker.scheduler import Scheduler
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 RULES = [":job.rule/any", ":job.rule/all-done", ":job.rule/none-failed"]
@@ -58,7 +59,7 @@ def test_no_facts_stop_the_others(facts):
         assert FINISHED == statuses(conn)["good"]
         clock.advance(3600)
         JobStore(conn, worker="monitor").rescue(max_crashes=2)
-        cron.Cron(conn, clock=clock, random=Random(0)).look()
+        Scheduler(conn, clock=clock, random=Random(0)).look()
         assert any(id.startswith("good@") for id in statuses(conn))
         an_operator_ends_all(conn)
 

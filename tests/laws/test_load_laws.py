@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import factstore
 from factstore import Connection, maintain
-from factstore.index import block
-from factstore.values import order_key
+from factstore.columns import block
+from factstore.values.types import order_key
 
 ONE, MANY = ":db.cardinality/one", ":db.cardinality/many"
 SCHEMA = [

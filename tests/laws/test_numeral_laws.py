@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from factstore.numerals import MAX_DIGITS, from_digits, to_digits
+from factstore.values.numerals import MAX_DIGITS, from_digits, to_digits
 
 NUMBERS = st.one_of(st.integers(), st.integers(0, 40_000).flatmap(lambda bits: st.integers(-(1 << bits), 1 << bits)))
 

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factstore.index.column import Rows
-from factstore.index.places import Glance, Places, one_each
+from factstore.columns.column import Rows
+from factstore.index.positions import Glance, Places, one_each
 
 IDS = st.integers(0, 40)
 

@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 
 import factstore
 from factstore.errors import QueryError
-from factstore.query import algebra, calls, facts, find, lookups, run
-from factstore.query.clauses import parse_rules
-from factstore.query.parse import parse_query
-from factstore.query.program import compile_rules
-from factstore.query.relation import strict
-from factstore.values import Keyword, Symbol
+from factstore.query import calls, run
+from factstore.query.analysis.program import compile_rules
+from factstore.query.answer import assemble
+from factstore.query.language.clauses import parse_rules
+from factstore.query.language.query import parse_query
+from factstore.query.relations import algebra
+from factstore.query.relations.relation import strict
+from factstore.query.sources import database, functions
+from factstore.values.types import Keyword, Symbol
 from tests.laws.naive import Naive
 
 IVAN, COLOR = Keyword(":red"), Keyword(":blue")
@@ -36,12 +39,12 @@ ATTRIBUTES = list(TYPES)
 ENTITIES = 5
 VARIABLES = [Symbol(name) for name in ("?a", "?b", "?c", "?d")]
 COLUMNS = (
-    (facts, "FEW"),
-    (lookups, "FEW"),
-    (facts, "_PLACES_OF_POINT"),
+    (database, "FEW"),
+    (functions, "FEW"),
+    (database, "_PLACES_OF_POINT"),
     (algebra, "_FEW"),
     (calls, "_VECTORS_PAY"),
-    (find, "_VECTORS_PAY"),
+    (assemble, "_VECTORS_PAY"),
     (run, "_DISTINCT_PAYS"),
 )
 

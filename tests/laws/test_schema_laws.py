@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from factstore.schema import attribute as at
 from factstore.schema.bootstrap import ENUM_IDS, SCHEMA
-from factstore.values import Keyword
+from factstore.values.types import Keyword
 
 ENTITIES = range(100, 106)
 NAMES = [Keyword(f":a/{letter}") for letter in "abcdef"]

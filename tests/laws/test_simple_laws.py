@@ -14,7 +14,7 @@ import factstore
 from factstore import Connection, Keyword, TransactError
 from factstore.datom import USER_BASE
 from factstore.transact import prepare
-from factstore.transact.simple import prepare_simple
+from factstore.transact.shortcut import prepare_simple
 
 LATER = 1 << 52  # microseconds: after every clock of this century
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import factstore
 from factstore import entity, pull, pull_many, with_
-from factstore.values import order_key
+from factstore.values.types import order_key
 
 SCHEMA = """
 [{:db/ident :n/id   :db/valueType :db.type/long   :db/cardinality :db.cardinality/one  :db/unique :db.unique/identity}

@@ -17,10 +17,10 @@ from unittest.mock import patch
 
 import factstore
 from factstore import log, maintain
-from factstore.conn import Connection
+from factstore.columns.column import BY_ENTITY, Everything
+from factstore.connection.connection import Connection
 from factstore.index import scan
 from factstore.index.cache import Cache
-from factstore.index.column import BY_ENTITY, Everything
 from factstore.index.directory import Blocks, Index
 from factstore.schema.attribute import EXCISE, FIRST_FREE_ID
 from factstore.storage import Storage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from overseer.job import ABORTED, FAILED, FINISHED, STARTED, UNSTARTED
+from overseer.jobs.states import ABORTED, FAILED, FINISHED, STARTED, UNSTARTED
 
 LEASE = 30.0
 MAX_CRASHES = 2

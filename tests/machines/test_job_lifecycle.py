@@ -20,16 +20,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import factstore
 from factstore import Keyword, TransactError
-from factstore.conn import Connection
+from factstore.connection.connection import Connection
 from factstore.errors import StorageError
 from factstore.storage.memory import MemoryStorage
 from overseer import JobStore, install, job_txn, once, queue, status, unique
 from overseer.errors import LeaseLost
-from overseer.job import ABORTED, FAILED, FINISHED, LIVE, MOVES, STARTED, UNSTARTED, Outcome, Reason
-from overseer.leases import expired
-from overseer.queues import allowance
-from overseer.ready import ReadySet
+from overseer.jobs.leases import expired
+from overseer.jobs.queues import allowance
+from overseer.jobs.states import ABORTED, FAILED, FINISHED, LIVE, MOVES, STARTED, UNSTARTED, Outcome, Reason
 from overseer.testing import FakeClock
+from overseer.worker.ready import ReadySet
 from tests.machines.faults import FAULTS, Faulty
 from tests.machines.reference_queue import LEASE, MAX_CRASHES, ModelJob, Reference
 

@@ -26,7 +26,7 @@ SWITCHES = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), max_size=6
 @pytest.fixture(autouse=True)
 def one_schema(monkeypatch):
     """Opening folds the schema from the index each time; in these runs it never changes."""
-    monkeypatch.setattr("factstore.indexing.schema_of", lambda _index: beginnings_schema())
+    monkeypatch.setattr("factstore.commit.indexing.schema_of", lambda _index: beginnings_schema())
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import factstore
 from factstore import maintain
-from factstore.index.column import BY_ENTITY  # noqa: F401  (numpy is loaded before the clock of the first example runs)
+from factstore.columns.column import BY_ENTITY  # noqa: F401  (numpy is loaded before the clock of the first example runs)
 
 SCHEMA = [
     {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from factstore import Database
-from overseer import lookup
+from overseer.jobs import lookup
 
 
 def moved(db: Database, job: int | str, to: str) -> list[Any]:

@@ -20,7 +20,7 @@ from overseer import (
     transact_graph,
     unique,
 )
-from overseer.job import FINISHED, STARTED, STATUSES, UNSTARTED, Outcome
+from overseer.jobs.states import FINISHED, STARTED, STATUSES, UNSTARTED, Outcome
 from overseer.schema import ATTRIBUTES
 from overseer.testing import drain
 

@@ -13,10 +13,11 @@ import factstore
 from factstore import Keyword
 from overseer import ConfigError, JobStore, OverseerError, Worker, cron, install, job_txn, queue, status
 from overseer.cli import main
-from overseer.job import FAILED, FINISHED
-from overseer.queues import problems, queues
+from overseer.jobs.queues import problems, queues
+from overseer.jobs.states import FAILED, FINISHED
 from overseer.testing import FakeClock, drain
 from overseer.worker import Config
+from overseer.worker.scheduler import Scheduler
 
 BAD_SCHEDULES = {
     "arguments that are no map": ({":schedule/args": "[1]"}, "a map"),
@@ -47,7 +48,7 @@ def test_a_schedule_by_hand_that_means_nothing_is_logged_once_and_the_others_go_
     facts, why = BAD_SCHEDULES[flaw]
     conn.transact([{**cron.schedule("bad", "* * * * *", "x"), **facts}, cron.schedule("good", "* * * * *", "x")])
     eid = conn.db().entid([":schedule/id", "bad"])
-    scheduler = cron.Cron(conn, clock=clock, random=Random(0))
+    scheduler = Scheduler(conn, clock=clock, random=Random(0))
     for _ in range(3):
         clock.advance(60)
         assert 1 == len(scheduler.look())
@@ -61,7 +62,7 @@ def test_a_schedule_by_hand_that_means_nothing_is_logged_once_and_the_others_go_
 
 def test_a_schedule_that_is_mended_works_and_one_that_is_spoilt_anew_is_logged_anew(conn, clock, caplog):
     conn.transact([{**cron.schedule("s", "* * * * *", "x"), ":schedule/args": "[1]"}])
-    scheduler = cron.Cron(conn, clock=clock, random=Random(0))
+    scheduler = Scheduler(conn, clock=clock, random=Random(0))
     for args, enqueued in (("[1]", 0), ("{}", 1), ("[2]", 0), ("[2]", 0)):
         conn.transact([{":schedule/id": "s", ":schedule/args": args}])
         clock.advance(60)

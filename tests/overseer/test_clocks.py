@@ -11,9 +11,9 @@ import factstore
 from factstore import TransactError
 from overseer import Config, JobStore, Retry, Worker, fault, install, job_txn, snooze, status, unique
 from overseer.events import Retried
-from overseer.job import FINISHED, UNSTARTED, Outcome, Reason
-from overseer.ready import ReadySet
+from overseer.jobs.states import FINISHED, UNSTARTED, Outcome, Reason
 from overseer.testing import FakeClock, drain
+from overseer.worker.ready import ReadySet
 
 HOUR = timedelta(hours=1)
 LEASE = timedelta(seconds=30)

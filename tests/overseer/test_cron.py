@@ -17,7 +17,9 @@ import factstore
 from factstore import CasFailed, Keyword
 from overseer import OverseerError, cron, install
 from overseer import cron as overseer_cron
-from overseer.cron import ALL, LAST, SKIP, Cron, due, nominal_times, schedule, schedules, tick
+from overseer.cron import ALL, LAST, SKIP, due, nominal_times, read_schedule, schedule, schedules, tick
+from overseer.worker import scheduler as overseer_scheduler
+from overseer.worker.scheduler import Scheduler
 
 HOUR = timedelta(hours=1)
 
@@ -188,7 +190,7 @@ def test_one_schedule_that_cannot_be_enqueued_holds_up_no_other_and_is_logged_on
     conn.transact([{**schedule("b-bad", "0 * * * *", "a"), ":schedule/cron": "99 * * * *"}])
     conn.transact([{**schedule("c-bad", "0 * * * *", "a"), ":schedule/args": "{"}])
     conn.transact([{":schedule/id": "said in part"}])
-    scheduler = Cron(conn, clock=lambda: since, random=Random(0))
+    scheduler = Scheduler(conn, clock=lambda: since, random=Random(0))
     assert [f"z-good@{since:%Y-%m-%dT%H:%M:%SZ}"] == scheduler.look()
     assert [] == scheduler.look()
     complaints = sorted(record.message.partition(":")[0] for record in caplog.records)
@@ -294,7 +296,7 @@ def test_processes_that_race_on_one_store_enqueue_each_time_exactly_once(tmp_pat
 
 def test_a_scheduler_on_its_thread_enqueues_soon_after_the_time(conn):
     conn.transact([schedule("each-second", "* * * * * *", "a")])
-    scheduler = Cron(conn, clock=lambda: datetime.now(UTC), random=Random(0))
+    scheduler = Scheduler(conn, clock=lambda: datetime.now(UTC), random=Random(0))
     with conn.tx_reports() as reports:
         scheduler.start()
         report = reports.get(10)
@@ -309,7 +311,7 @@ def test_a_scheduler_on_its_thread_enqueues_soon_after_the_time(conn):
 
 
 def scheduler(conn, clock):
-    return Cron(conn, clock=clock, random=Random(0))
+    return Scheduler(conn, clock=clock, random=Random(0))
 
 
 def looks(cron, clock, times, seconds):
@@ -341,8 +343,8 @@ def test_idle_schedules_are_not_read_again(clock, monkeypatch):
         conn.transact([schedule(f"s{n}", "0 0 1 1 *", "x") for n in range(50)] + [schedule("busy", "* * * * *", "x")])
         cron, read = scheduler(conn, clock), []
         cron.look()
-        before = overseer_cron._read
-        monkeypatch.setattr(overseer_cron, "_read", lambda db, eid: read.append(eid) or before(db, eid))
+        for module in (overseer_cron, overseer_scheduler):
+            monkeypatch.setattr(module, "read_schedule", lambda db, eid: read.append(eid) or read_schedule(db, eid))
         assert 5 == len(looks(cron, clock, 5, 60))
         assert {conn.db().entid([":schedule/id", "busy"])} == set(read)
         cron.close()

@@ -8,8 +8,9 @@ import pytest
 
 import factstore
 from factstore import TransactError
-from overseer import JobStore, graph_txns, install, job_txn, lookup, once, revert, status, unique
-from overseer.job import ABORTED, FINISHED, STARTED, STATUSES, UNSTARTED, Outcome
+from overseer import JobStore, graph_txns, install, job_txn, once, revert, status, unique
+from overseer.jobs import lookup
+from overseer.jobs.states import ABORTED, FINISHED, STARTED, STATUSES, UNSTARTED, Outcome
 from overseer.retention import Rule, prune
 from overseer.schema import ATTRIBUTES
 from overseer.testing import drain

@@ -13,7 +13,7 @@ import pytest
 
 from factstore import Keyword
 from overseer.events import Listeners, Started, carried, current_lease
-from overseer.job import Lease
+from overseer.jobs.states import Lease
 
 
 def lease(id: str) -> Lease:

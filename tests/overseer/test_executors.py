@@ -23,7 +23,7 @@ import factstore
 from factstore import Keyword
 from overseer import Config, ConfigError, HandlerError, Retry, Worker, exponential, install, job_txn, status
 from overseer.events import Claimed, Released, Started
-from overseer.job import FAILED, FINISHED, STARTED, UNSTARTED, Reason
+from overseer.jobs.states import FAILED, FINISHED, STARTED, UNSTARTED, Reason
 from overseer.listeners.tracing import Tracing
 from overseer.worker.executor import ExecutorFailed
 from tests.overseer import remote_handlers as remote

@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 
 import factstore
 from factstore import TransactError
-from factstore.conn import Connection
+from factstore.connection.connection import Connection
 from factstore.storage.memory import MemoryStorage
 from overseer import Config, JobStore, LeaseLost, Worker, install, job_txn, status
 from overseer.events import Listeners
 from overseer.handler import MAX_MESSAGE, failure_info
-from overseer.job import ABORTED, CRASHES, FAILED, FINISHED, STARTED, UNSTARTED, Outcome
-from overseer.ready import ReadySet
+from overseer.jobs.states import ABORTED, CRASHES, FAILED, FINISHED, STARTED, UNSTARTED, Outcome
 from overseer.testing import FakeClock, drain
 from overseer.worker import worker_name
 from overseer.worker.monitor import Monitor
+from overseer.worker.ready import ReadySet
 from tests.overseer import remote_handlers as remote
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -353,7 +353,7 @@ def test_the_processes_of_a_worker_that_was_killed_end_in_the_middle_of_their_ca
     script = tmp_path / "worker.py"
     script.write_text(
         "import os, sys\n"
-        "from overseer.worker.processes import ProcessExecutor\n"
+        "from overseer.worker.pools.processes import ProcessExecutor\n"
         "from tests.overseer import remote_handlers as remote\n"
         "if __name__ == '__main__':\n"
         "    executor = ProcessExecutor(1)\n"

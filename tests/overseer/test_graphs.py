@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from factstore import Keyword
 from overseer import Graph, GraphError, HandlerError, after, graph_txns, job_graph, job_txn, simple_graph, status, validate_graph_handlers
-from overseer.graph import find_cycle, missing_dependencies, missing_handlers
+from overseer.jobs.graph import find_cycle, missing_dependencies, missing_handlers
 
 DIAMOND = {":start": [], ":left": [":start"], ":right": [":start"], ":end": [":left", ":right"]}
 

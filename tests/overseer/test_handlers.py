@@ -7,9 +7,9 @@ import pytest
 import factstore
 from factstore import Keyword
 from overseer import HandlerError, Retry, Verdict, Worker, abort, abort_silent, fault, harness
-from overseer.attempt import Job
 from overseer.handler import check_handlers, facts_of, failure_info, invoke, retry_of, serializable, status_of
-from overseer.job import ABORTED, FAILED, UNSTARTED, Lease
+from overseer.jobs.job import Job
+from overseer.jobs.states import ABORTED, FAILED, UNSTARTED, Lease
 from overseer.testing import drain
 
 

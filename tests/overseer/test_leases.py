@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 import factstore
 from overseer import JobStore, cron, install, job_txn, status
 from overseer.events import Listeners
-from overseer.job import FINISHED, STARTED, UNSTARTED, Outcome
-from overseer.leases import Standing, Watch, new_tokens, standing
+from overseer.jobs.leases import Standing, Watch, new_tokens, standing
+from overseer.jobs.states import FINISHED, STARTED, UNSTARTED, Outcome
 from overseer.testing import FakeClock
 from overseer.worker.monitor import Monitor
+from overseer.worker.scheduler import Scheduler
 
 LEASE = timedelta(seconds=30)
 
@@ -227,7 +228,7 @@ def test_what_a_worker_writes_waits_for_a_store_that_is_busy_for_longer_than_a_w
         store = JobStore(ours, worker="w")
         jobs = [job.lease for job in claimed(ours, "j0", "j1", "j2")]
         outcomes = [(lease, Outcome(FINISHED, facts=[{":made/by": lease.id}] if n else [])) for n, lease in enumerate(jobs)]
-        scheduler = cron.Cron(ours, clock=lambda: ours.now() + timedelta(hours=1), random=Random(0))
+        scheduler = Scheduler(ours, clock=lambda: ours.now() + timedelta(hours=1), random=Random(0))
         with Held(theirs) as held:
             assert [] == store.beat(jobs, lease=LEASE)
             assert [] == store.claim([eid(ours, "j3")], lease=LEASE)

@@ -10,22 +10,10 @@ from hypothesis import strategies as st
 
 import factstore
 from factstore import CasFailed, TransactError
-from overseer import (
-    GraphError,
-    JobStore,
-    LeaseLost,
-    after,
-    graph_txns,
-    install,
-    job_graph,
-    job_txn,
-    lookup,
-    simple_graph,
-    status,
-    transact_graph,
-)
-from overseer.job import ABORTED, DOOMED, FAILED, FINISHED, MOVES, READY, STARTED, STATUSES, UNSTARTED, Outcome, Reason
-from overseer.leases import standing
+from overseer import GraphError, JobStore, LeaseLost, after, graph_txns, install, job_graph, job_txn, simple_graph, status, transact_graph
+from overseer.jobs import lookup
+from overseer.jobs.leases import standing
+from overseer.jobs.states import ABORTED, DOOMED, FAILED, FINISHED, MOVES, READY, STARTED, STATUSES, UNSTARTED, Outcome, Reason
 from overseer.testing import drain
 
 LEASE = timedelta(seconds=30)

@@ -16,8 +16,8 @@ import factstore
 from factstore import Keyword
 from overseer import JobStore, Worker, graph_txns, install, job_txn, plan, queue, status
 from overseer.cli import main
-from overseer.job import RULES, STARTED, UNSTARTED, WAITING, verdict
-from overseer.obstacles import obstacle, reasons
+from overseer.jobs.states import RULES, STARTED, UNSTARTED, WAITING, verdict
+from overseer.planning.obstacles import obstacle, reasons
 from overseer.testing import drain
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -24,10 +24,10 @@ from overseer import (
     transact_graph,
     validate_graph_handlers,
 )
-from overseer.attempt import Job
-from overseer.graph import missing_dependencies, missing_handlers
 from overseer.handler import failure_info, invoke, serializable, status_of
-from overseer.job import ABORTED, FAILED, FINISHED, STARTED, UNSTARTED, Lease, Outcome
+from overseer.jobs.graph import missing_dependencies, missing_handlers
+from overseer.jobs.job import Job
+from overseer.jobs.states import ABORTED, FAILED, FINISHED, STARTED, UNSTARTED, Lease, Outcome
 from overseer.testing import drain
 
 LEASE = timedelta(seconds=30)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import factstore
 from factstore import Keyword
 from overseer import OverseerError, after, graph_txns, install, job_txn, plan
+from overseer.planning.timing import ready_since, runs, started_at, typical_seconds
 from overseer.schema import ATTRIBUTES
-from overseer.timing import ready_since, runs, started_at, typical_seconds
 from tests.overseer.by_hand import moved
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

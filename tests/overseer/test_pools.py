@@ -16,8 +16,8 @@ import pytest
 import factstore
 from overseer import Config, ConfigError, Retry, Worker, constant, graph_txns, install, job_txn, status
 from overseer.events import Claimed, Failed, Finished, Lost, Started
-from overseer.job import ABORTED, FAILED, FINISHED, UNSTARTED, Reason
-from overseer.worker.processes import ProcessDied, ProcessExecutor
+from overseer.jobs.states import ABORTED, FAILED, FINISHED, UNSTARTED, Reason
+from overseer.worker.pools.processes import ProcessDied, ProcessExecutor
 from tests.overseer import remote_handlers as remote
 from tests.overseer.conftest import BUSINESS
 

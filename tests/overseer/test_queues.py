@@ -14,15 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import factstore
-from factstore.conn import Connection
+from factstore.connection.connection import Connection
 from factstore.storage.memory import MemoryStorage
 from overseer import Config, ConfigError, JobStore, Worker, install, job_txn, queue, status
-from overseer.choice import Choice
-from overseer.job import FINISHED, STARTED, Outcome, Reason
-from overseer.queues import Allowance, allowance, queues, running
-from overseer.rates import Pace, Starts, window
-from overseer.ready import ReadySet
+from overseer.jobs.queues import Allowance, allowance, queues, running
+from overseer.jobs.rates import Pace, Starts, window
+from overseer.jobs.states import FINISHED, STARTED, Outcome, Reason
 from overseer.testing import FakeClock, drain
+from overseer.worker.choice import Choice
+from overseer.worker.ready import ReadySet
 
 LEASE = timedelta(seconds=30)
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 import factstore
 from factstore import Keyword
 from overseer import install, job_graph, job_txn, status, transact_graph
-from overseer.choice import Bag
-from overseer.job import ABORTED, FAILED, FINISHED, RULES, STARTED, STATUSES, UNSTARTED
-from overseer.ready import ReadySet
+from overseer.jobs.states import ABORTED, FAILED, FINISHED, RULES, STARTED, STATUSES, UNSTARTED
+from overseer.worker.choice import Bag
+from overseer.worker.ready import ReadySet
 from tests.overseer.by_hand import moved
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pytest
 import factstore
 from factstore import TransactError
 from overseer import Config, GraphError, JobStore, LeaseLost, Result, Worker, after, graph_txns, job_txn, snooze, status, unique
-from overseer.job import FAILED, FINISHED, UNSTARTED, Reason
+from overseer.jobs.states import FAILED, FINISHED, UNSTARTED, Reason
 from overseer.testing import drain
 
 LEASE = timedelta(seconds=30)

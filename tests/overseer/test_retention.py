@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import factstore
 from overseer import OverseerError, install, job_txn
-from overseer.job import STATUSES
+from overseer.jobs.states import STATUSES
 from overseer.retention import ENDED, Rule, _prune, prunable, prune
 from tests.overseer.by_hand import moved
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 import factstore
 from factstore import TransactError
 from overseer import graph_txns, install, job_txn, revert, status
-from overseer.job import STATUSES
+from overseer.jobs.states import STATUSES
+from overseer.jobs.store import JobStore
 from overseer.retention import Rule, prune
 from overseer.reverting import moved_on
-from overseer.store import JobStore
 from overseer.testing import drain
 from tests.overseer.by_hand import moved
 

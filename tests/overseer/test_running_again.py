@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import factstore
 from factstore import Keyword, TransactError
 from overseer import JobStore, after, fault, graph_txns, install, job_txn, revert, snooze, status, unique
-from overseer.job import ABORTED, FAILED, FINISHED, LEASE, LIVE, MOST, STARTED, UNSTARTED, Outcome, Reason
+from overseer.jobs.states import ABORTED, FAILED, FINISHED, LEASE, LIVE, MOST, STARTED, UNSTARTED, Outcome, Reason
 from overseer.retry import Retry
 from overseer.reverting import revert_now
 from overseer.testing import drain

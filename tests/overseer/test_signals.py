@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 
-from overseer.worker.signals import handle_here
+from overseer.worker.pools.signals import handle_here
 
 FORKS = """
 import os, signal
-from overseer.worker.signals import handle_here
+from overseer.worker.pools.signals import handle_here
 
 workers = [handle_here(lambda number, frame: None, signal.SIGTERM) for _ in range(2)]  # of one program
 for worker in workers:

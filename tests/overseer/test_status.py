@@ -8,7 +8,7 @@ import pytest
 
 import factstore
 from overseer import JobStore, OverseerError, Retry, constant, job_graph, job_txn, queue, status, transact_graph
-from overseer.job import ABORTED, FAILED, FINISHED, STARTED, UNSTARTED, Outcome, Reason
+from overseer.jobs.states import ABORTED, FAILED, FINISHED, STARTED, UNSTARTED, Outcome, Reason
 from overseer.testing import drain
 from tests.overseer.by_hand import moved
 

@@ -110,7 +110,7 @@ def scrape_until(ports, is_enough):
 def start(folder, name, settings):
     """Start a worker process with a file of settings; its log goes to a file beside it."""
     (folder / f"{name}.yaml").write_text(json.dumps(settings))  # JSON is YAML
-    command = [sys.executable, "-m", "overseer.cli", "worker", "watched:handlers", "--config", f"{name}.yaml", "--log-json"]
+    command = [sys.executable, "-m", "overseer", "worker", "watched:handlers", "--config", f"{name}.yaml", "--log-json"]
     env = {**os.environ, "PYTHONPATH": f"{ROOT}:{folder}"}
     with (folder / f"{name}.log").open("w") as log:
         return subprocess.Popen(command, cwd=folder, env=env, stderr=log)

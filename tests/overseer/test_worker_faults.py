@@ -16,9 +16,9 @@ import pytest
 import factstore
 from overseer import Config, JobStore, OverseerError, Retry, Running, Worker, install, job_txn, status
 from overseer.events import Event, Fatal, Started
-from overseer.job import FAILED, FINISHED, STARTED, UNSTARTED, Outcome, Reason
-from overseer.worker.pools import KINDS
-from overseer.worker.processes import ProcessDied, ProcessExecutor
+from overseer.jobs.states import FAILED, FINISHED, STARTED, UNSTARTED, Outcome, Reason
+from overseer.worker.pools.pools import KINDS
+from overseer.worker.pools.processes import ProcessDied, ProcessExecutor
 from tests.overseer import remote_handlers as remote
 from tests.overseer.conftest import BUSINESS
 

@@ -26,7 +26,7 @@ from overseer import (
     transact_graph,
 )
 from overseer.events import Failed, Retried
-from overseer.job import ABORTED, FAILED, FINISHED, UNSTARTED, Reason
+from overseer.jobs.states import ABORTED, FAILED, FINISHED, UNSTARTED, Reason
 from overseer.testing import drain
 
 DIAMOND = {":a": [], ":b": [":a"], ":c": [":a"], ":d": [":b", ":c"]}

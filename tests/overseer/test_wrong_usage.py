@@ -14,10 +14,10 @@ import factstore
 from factstore import FactStoreError, quoted
 from overseer import Config, Retry, Worker, graph_txns, install, job_graph, job_txn, queue, unique
 from overseer.cli import main
-from overseer.commands import load_handlers
+from overseer.cli.commands import load_handlers
 from overseer.errors import ConfigError, GraphError, HandlerError, OverseerError
-from overseer.graph import missing_handlers
-from overseer.job import as_keyword
+from overseer.jobs.graph import missing_handlers
+from overseer.jobs.states import as_keyword
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from functools import cached_property
 from typing import Any, Generic, Self, TypeVar, overload
 
 from factstore import edn
-from factstore.query.ast import COLLECTION, RELATION, SCALAR, TUPLE, Query
 from factstore.query.builder.terms import wrong
 from factstore.query.builder.writer import Given, HavingWriter, Writer, joined, variables_in
-from factstore.query.parse import parse_query
-from factstore.values import Keyword, Symbol
+from factstore.query.language.ast import COLLECTION, RELATION, SCALAR, TUPLE, Query
+from factstore.query.language.query import parse_query
+from factstore.values.types import Keyword, Symbol
 
 R = TypeVar("R")
 T = TypeVar("T")

@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, cast, get_type_hints
 
-from factstore.fields import is_shape, name_of
 from factstore.query.builder.terms import Compound, Entity, Held, Variable, wrong
 from factstore.query.builder.writer import Given, Writer, joined
-from factstore.values import Symbol
+from factstore.schema.classes import is_shape, name_of
+from factstore.values.types import Symbol
 
 P = ParamSpec("P")
 

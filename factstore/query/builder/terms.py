@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from factstore.errors import QueryError
-from factstore.fields import Slot, slots_of
-from factstore.query.forms import hint, nearest
-from factstore.quoting import quoted
+from factstore.query.language.dialect import hint, nearest
+from factstore.schema.classes import Slot, slots_of
+from factstore.values.quoting import quoted
 
 _NAME: Final = re.compile(r"[A-Za-z][\w*+!-]*")
 

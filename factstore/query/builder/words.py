@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar, cast, overload
 
-from factstore.fields import is_shape
 from factstore.query.builder.terms import (
     Aggregated,
     Calculated,
@@ -23,8 +22,9 @@ from factstore.query.builder.terms import (
     shape_of,
     wrong,
 )
-from factstore.quoting import quoted
-from factstore.values import Keyword, Symbol
+from factstore.schema.classes import is_shape
+from factstore.values.quoting import quoted
+from factstore.values.types import Keyword, Symbol
 
 T = TypeVar("T")
 ANY: Final[Any] = Symbol("_")

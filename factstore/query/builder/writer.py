@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from factstore.fields import is_instance, name_of
 from factstore.query.builder.terms import (
     Aggregated,
     Calculated,
@@ -30,8 +29,9 @@ from factstore.query.builder.terms import (
     source_of,
     wrong,
 )
-from factstore.quoting import quoted
-from factstore.values import Keyword, Symbol
+from factstore.schema.classes import is_instance, name_of
+from factstore.values.quoting import quoted
+from factstore.values.types import Keyword, Symbol
 
 BLANK: Final = Symbol("_")
 

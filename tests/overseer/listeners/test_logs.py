@@ -103,7 +103,7 @@ def test_what_the_command_line_sets_up_writes_the_job_at_the_end_of_a_line_or_in
 import logging
 from overseer.events import Listeners
 from overseer.listeners.logs import set_up
-from overseer.job import Lease
+from overseer.jobs.states import Lease
 set_up(logging.INFO, as_json={as_json})
 class Attempt:
     lease = Lease(job=1, id="j1", type=":mail/send", attempt=2, token="t", worker="w")

@@ -14,10 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 import factstore
 from overseer import OverseerError, job_txn
 from overseer.events import Claimed
-from overseer.job import STATUSES
+from overseer.jobs.states import STATUSES
 from overseer.listeners import metrics as module
 from overseer.listeners.metrics import JobsCollector, Metrics, jobs_by_type_status_and_queue, serve
-from overseer.timing import ready_since
+from overseer.planning.timing import ready_since
 from tests.overseer.by_hand import moved
 from tests.overseer.listeners import told
 

@@ -12,7 +12,7 @@ from sentry_sdk.transport import Transport
 from overseer import OverseerError
 from overseer.errors import ConfigError, Verdict
 from overseer.events import Listeners
-from overseer.job import ABORTED
+from overseer.jobs.states import ABORTED
 from overseer.listeners.sentry import Sentry, filter_serializable
 from tests.overseer.listeners import told
 

@@ -16,7 +16,7 @@ import factstore
 from overseer import OverseerError, job_txn
 from overseer.errors import Verdict
 from overseer.events import Listeners
-from overseer.job import ABORTED
+from overseer.jobs.states import ABORTED
 from overseer.listeners.tracing import Tracing, as_text, from_text, trace_parent
 from tests.overseer.by_hand import moved
 from tests.overseer.listeners import told

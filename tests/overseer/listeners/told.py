@@ -7,7 +7,7 @@ from typing import Any
 
 from factstore import Keyword
 from overseer.events import Claimed, Failed, Fatal, Finished, Lost, Released, Rescued, Retried, Started
-from overseer.job import ABORTED, FAILED, UNSTARTED, Lease, Reason
+from overseer.jobs.states import ABORTED, FAILED, UNSTARTED, Lease, Reason
 
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -1,0 +1,349 @@
+"""Sorted columns: parallel arrays of one attribute's rows, and the little algebra everything above is made of.
+
+Owns ordering, selecting, and folding of rows. Knows neither blocks nor time filters.
+Law: an order is total, `(e, v, t)` or `(v, e, t)`, and the same for the same rows however they came together.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factstore.datom import Fact
+from factstore.values.types import Stored
+
+Array = NDArray[Any]
+Ints = NDArray[np.int64]
+OrderKey = Callable[[Stored], Any] | None
+
+BY_ENTITY: Final = "ev"
+BY_VALUE: Final = "ve"
+ALIVE: Final = np.iinfo(np.int64).max  # the t1 of a row that was not retracted
+
+
+class Rows(NamedTuple):
+    """Facts of one attribute, as parallel arrays; `added` is None where all are assertions."""
+
+    e: Ints
+    v: Array
+    t: Ints
+    added: Array | None = None
+
+    def take(self, which: Array | slice) -> Rows:
+        """Return the rows at these positions, under this mask or in this slice."""
+        return Rows(self.e[which], self.v[which], self.t[which], None if self.added is None else self.added[which])
+
+    @property
+    def size(self) -> int:
+        """How many rows there are; `len` is the number of columns."""
+        return len(self.e)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, an object counted as its pointer and a short string."""
+        return int(self.e.nbytes + self.t.nbytes + self.v.nbytes * (8 if self.v.dtype == object else 1))
+
+
+class Spans(NamedTuple):
+    """Rows that were retracted: asserted at t, retracted at t1."""
+
+    rows: Rows
+    t1: Ints
+
+    def take(self, which: Array | slice) -> Spans:
+        """Return the spans at these positions or under this mask."""
+        return Spans(self.rows.take(which), self.t1[which])
+
+
+def empty(dtype: str) -> Rows:
+    """Return no rows of this dtype."""
+    none = np.empty(0, np.int64)
+    return Rows(none, np.empty(0, _dtype(dtype)), none)
+
+
+def _dtype(dtype: str) -> Any:
+    return np.dtype(object) if dtype == "O" else np.dtype(dtype)
+
+
+def array_of(values: Sequence[Stored], dtype: str) -> Array:
+    """Return stored values as an array; tuples stay single elements."""
+    if dtype != "O":
+        return np.fromiter(values, dtype=np.dtype(dtype), count=len(values))
+    array = np.empty(len(values), object)
+    array[:] = values if not (values and type(values[0]) is tuple) else None
+    if values and type(values[0]) is tuple:
+        for i, value in enumerate(values):
+            array[i] = value
+    return array
+
+
+def ints(values: Iterable[int], count: int = -1) -> Ints:
+    """Return integers as an int64 array."""
+    return np.fromiter(values, dtype=np.int64, count=count)
+
+
+def events_of(facts: Sequence[Fact], dtype: str) -> Rows:
+    """Return facts of one attribute as rows with `added`, in their own order."""
+    if not facts:
+        return empty(dtype)._replace(added=np.empty(0, bool))
+    e, _a, v, t, added = zip(*facts, strict=True)
+    n = len(facts)
+    return Rows(ints(e, n), array_of(v, dtype), ints(t, n), np.fromiter(added, bool, n))
+
+
+def concat(parts: Sequence[Rows], dtype: str) -> Rows:
+    """Return the rows of all parts, one after the other."""
+    parts = [part for part in parts if part.size]
+    if not parts:
+        return empty(dtype)
+    if len(parts) == 1:
+        return parts[0]
+    added = None
+    if any(part.added is not None for part in parts):
+        added = np.concatenate([np.ones(part.size, bool) if part.added is None else part.added for part in parts])
+    e, v, t = (np.concatenate(columns) for columns in zip(*(part[:3] for part in parts), strict=True))
+    return Rows(e, v, t, added)
+
+
+def ranks(v: Array, order_key: OrderKey = None) -> Array:
+    """Return what orders like the values and numpy sorts fast: numbers themselves, short text as bytes, else each one's rank."""
+    if v.dtype != object:
+        return v
+    values = v.tolist()
+    if len(values) > _TEXT_PAYS and (text := _as_bytes(values)) is not None:
+        return text
+    distinct = sorted(set(values), key=order_key)
+    rank = dict(zip(distinct, range(len(distinct)), strict=True))
+    return ints(map(rank.__getitem__, values), len(values))
+
+
+# Below this sorting is quick anyhow; beyond this length fixed-width text would be mostly padding.
+_TEXT_PAYS: Final = 64
+_LONGEST_TEXT: Final = 64
+
+
+def _as_bytes(values: list[Any]) -> Array | None:
+    """Return ASCII text as fixed-width bytes, which order as the text does; None when there is other text, or none."""
+    if not all(map(isinstance, values, repeat(str))) or max(map(len, values)) > _LONGEST_TEXT:
+        return None
+    joined = "".join(values)
+    # Trailing NULs are what numpy pads with.
+    return np.array(values, dtype="S") if joined.isascii() and "\0" not in joined else None
+
+
+def sort(rows: Rows, order: str, order_key: OrderKey = None) -> Rows:
+    """Return the rows in this order."""
+    return rows if rows.size < 2 else rows.take(sort_positions(rows, order, order_key))
+
+
+def sort_positions(rows: Rows, order: str, order_key: OrderKey = None) -> Ints:
+    """Return the positions that put the rows in this order, equal ones by t, a retraction before an assertion."""
+    if order == BY_ENTITY and bool((rows.e[1:] > rows.e[:-1]).all()):
+        return np.arange(rows.size)
+    keys: list[Array] = [] if rows.added is None else [rows.added]
+    keys.append(rows.t)
+    rank = ranks(rows.v, order_key)
+    keys += [rank, rows.e] if order == BY_ENTITY else [rows.e, rank]
+    return np.lexsort(keys)
+
+
+def to_value_order(rows: Rows, order_key: OrderKey = None) -> Rows:
+    """Return rows that are in order of (e, v, t) in order of (v, e, t): one stable sort by value does it."""
+    return rows if rows.size < 2 else rows.take(np.argsort(ranks(rows.v, order_key), kind="stable"))
+
+
+def same_as_next(rows: Rows) -> Array:
+    """Tell of each row but the last whether the next has the same entity and value; rows must be sorted."""
+    same: Array = rows.e[1:] == rows.e[:-1]
+    return same & equal(rows.v[1:], rows.v[:-1])
+
+
+def equal(left: Array, right: Array) -> Array:
+    """Compare values one by one; NaN is the same fact as NaN."""
+    result: Array = np.asarray(left == right, dtype=bool)
+    if left.dtype == np.float64:
+        result |= np.isnan(left) & np.isnan(right)
+    return result
+
+
+def spread(low: Array, high: Array) -> tuple[Ints, Ints]:
+    """Turn ranges [low, high) into all positions in them, and for each the number of its range.
+
+    >>> [x.tolist() for x in spread(np.array([4, 0]), np.array([6, 1]))]
+    [[4, 5, 0], [0, 0, 1]]
+    """
+    sizes = high - low
+    which = np.repeat(np.arange(len(sizes)), sizes)
+    starts = np.cumsum(sizes) - sizes
+    return np.arange(len(which)) - np.repeat(starts - low, sizes), which
+
+
+# Regions say which rows are wanted; each is answered by the arrays of one order.
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """All rows, in the order named."""
+
+    order: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entities:
+    """The rows of these entities, given sorted and once each."""
+
+    es: Ints
+    order: str = BY_ENTITY
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The rows with these values, given sorted and once each."""
+
+    vs: Sequence[Stored] | Array
+    order: str = BY_VALUE
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The rows with values from low to high; None is open."""
+
+    low: Stored | None
+    high: Stored | None
+    low_open: bool = False
+    high_open: bool = False
+    order: str = BY_VALUE
+
+
+Region = Everything | Entities | Values | Range
+
+
+def search(sorted_values: Array, wanted: Stored, side: str, order_key: OrderKey) -> int:
+    """Return where a value stands, or would, in sorted values."""
+    if sorted_values.dtype == object:
+        bisect = bisect_left if side == "left" else bisect_right
+        return bisect(sorted_values, wanted if order_key is None else order_key(wanted), key=order_key)
+    return int(np.searchsorted(sorted_values, wanted, side=side))  # type: ignore[call-overload]
+
+
+def bounds(sorted_values: Array, wanted: Sequence[Stored] | Array, order_key: OrderKey = None) -> tuple[Ints, Ints]:
+    """Return for each wanted value the range of positions that hold it."""
+    if sorted_values.dtype == object:
+        count = len(wanted)
+        return (
+            ints(map(search, repeat(sorted_values), wanted, repeat("left"), repeat(order_key)), count),
+            ints(map(search, repeat(sorted_values), wanted, repeat("right"), repeat(order_key)), count),
+        )
+    return np.searchsorted(sorted_values, wanted, "left"), np.searchsorted(sorted_values, wanted, "right")
+
+
+def range_of(sorted_values: Array, region: Range, order_key: OrderKey = None) -> slice:
+    """Return the slice of sorted values that lies in a range."""
+    low = 0
+    if region.low is not None:
+        low = search(sorted_values, region.low, "right" if region.low_open else "left", order_key)
+    high = len(sorted_values)
+    if region.high is not None:
+        high = search(sorted_values, region.high, "left" if region.high_open else "right", order_key)
+    return slice(low, max(low, high))
+
+
+def select(rows: Rows, region: Region, order_key: OrderKey = None) -> Array | slice:
+    """Return which of these rows, sorted in the region's order, lie in it."""
+    if isinstance(region, Everything):
+        return slice(None)
+    if isinstance(region, Range):
+        return range_of(rows.v, region, order_key)
+    if isinstance(region, Entities):
+        low, high = bounds(rows.e, region.es)
+    else:
+        low, high = bounds(rows.v, region.vs, order_key)
+    return spread(low, high)[0]
+
+
+class Folded(NamedTuple):
+    """What a sorted sequence of events comes to."""
+
+    touched: Rows  # one row a fact that any event was about
+    live: Rows  # the facts whose last event asserted them, with that event's t
+
+
+def fold(events: Rows) -> Folded:
+    """Fold events in order of (e, v, t) or (v, e, t): of each fact the last event counts."""
+    if not events.size:
+        return Folded(events, events._replace(added=None))
+    assert events.added is not None
+    last = np.append(~same_as_next(events), True)
+    touched = events.take(last)
+    assert touched.added is not None
+    live = touched.take(touched.added)
+    return Folded(touched, live._replace(added=None))
+
+
+def spans_of(events: Rows) -> tuple[Rows, Rows, Spans]:
+    """Split events sorted by (e, v, t) into first retractions, last assertions, and spans that both began and ended among them.
+
+    The first retraction of a fact ends a row that is older than these events.
+    """
+    assert events.added is not None
+    same = same_as_next(events)
+    first = np.append(True, ~same)
+    last = np.append(~same, True)
+    starts = events.added & ~last
+    ended = events.take(starts)
+    t1 = events.t[1:][starts[:-1]]
+    ends_older = events.take(first & ~events.added)
+    live = events.take(last & events.added)
+    return ends_older._replace(added=None), live._replace(added=None), Spans(ended._replace(added=None), t1)
+
+
+def without(rows: Rows, touched: Rows, order: str, order_key: OrderKey = None) -> Rows:
+    """Return the rows that are about none of the touched facts; both sorted in this order."""
+    if not rows.size or not touched.size:
+        return rows
+    found = positions_of(rows, touched, order, order_key)
+    keep = np.ones(rows.size, bool)
+    keep[found[found >= 0]] = False
+    return rows if keep.all() else rows.take(keep)
+
+
+def positions_of(rows: Rows, wanted: Rows, order: str, order_key: OrderKey = None) -> Ints:
+    """Return where each wanted fact stands among rows that hold a fact once; -1 where it does not. Both sorted in this order."""
+    # Not `spread`: many rows share a value, or an entity, and looking at all of them for each of as many facts is their product.
+    if order == BY_ENTITY:
+        low, high = bounds(rows.e, wanted.e)
+        within, sought = rows.v, wanted.v
+    else:
+        low, high = bounds(rows.v, wanted.v, order_key)
+        within, sought, order_key = rows.e, wanted.e, None
+    at = _bisect(within, sought, low, high, order_key)
+    there = at < high
+    there[there] = equal(within[at[there]], sought[there])
+    return np.where(there, at, -1)
+
+
+def _bisect(values: Array, wanted: Array, low: Ints, high: Ints, order_key: OrderKey) -> Ints:
+    """Return for each wanted value where it stands, or would, in its own sorted range [low, high) of the values."""
+    while (open_ := low < high).any():
+        middle = (low + high) // 2
+        less = open_.copy()
+        less[open_] = _less(values[middle[open_]], wanted[open_], order_key)
+        low, high = np.where(less, middle + 1, low), np.where(open_ & ~less, middle, high)
+    return low
+
+
+def _less(left: Array, right: Array, order_key: OrderKey) -> Array:
+    """Compare values one by one, as sorting orders them: NaN comes last."""
+    if order_key is not None:
+        pairs = zip(map(order_key, left), map(order_key, right), strict=True)
+        return np.fromiter((one < other for one, other in pairs), bool, len(left))
+    result: Array = np.asarray(left < right, dtype=bool)
+    if left.dtype == np.float64:
+        result |= np.isnan(right) & ~np.isnan(left)
+    return result

@@ -1,0 +1,1 @@
+"""The connection and what it offers: transactions, the log, reports, loading, excision."""

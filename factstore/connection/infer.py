@@ -1,0 +1,60 @@
+"""Inference: attributes that a transaction uses and nobody declared, declared by what it says of them.
+
+    bool, int, float, Decimal, datetime, UUID, bytes, str …   the type of that name, an int beyond 64 bits a bigint
+    a string that begins with a colon                         a keyword
+    a map, an instance of a dataclass                         a component: a reference to a part
+    an entity; a reverse name                                 a reference
+    a list, a tuple, a set                                    many of what is in it
+
+Law: what is inferred is declared in a transaction of its own, and only if the transaction that needs it would then be accepted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from factstore.db.database import Database
+from factstore.errors import SchemaError, TransactError
+from factstore.schema.hints import Reference, declaration, kinds_of
+from factstore.schema.reverse import forward_of
+from factstore.transact import Nones, with_
+
+
+def inferred(db: Database, tx_data: Any, error: TransactError, *, none: Nones = "reject") -> list[dict[str, Any]]:
+    """Return the tx-data that declares what a transaction was refused for the want of.
+
+    Raises: the error itself when it is another, or the next one when declaring would not be enough;
+        SchemaError(:db.error/cannot-infer) for an attribute whose values say nothing, or different things.
+    """
+    declared: dict[str, dict[str, Any]] = {}
+    while True:
+        wanted = {ident: values for ident, values in _unknown(error).items() if ident not in declared}
+        if not wanted:
+            raise error
+        declared.update((ident, _declared(ident, values)) for ident, values in wanted.items())
+        try:
+            with_(with_(db, list(declared.values())).db_after, tx_data, none=none)
+        except TransactError as other:
+            error = other
+        else:
+            return list(declared.values())
+
+
+def _unknown(error: TransactError) -> dict[str, list[Any]]:
+    """Return the attributes that an error misses, with all values that came for them."""
+    found: dict[str, list[Any]] = {}
+    for problem in error.data.get("problems") or (error.to_dict(),):
+        ident = problem.get("got")
+        if problem.get("what") == "attribute" and "value" in problem and isinstance(ident, str) and ident.startswith(":"):
+            forward = forward_of(ident)
+            found.setdefault(forward or str(ident), []).append(Reference() if forward else problem["value"])
+    return found
+
+
+def _declared(ident: str, values: list[Any]) -> dict[str, Any]:
+    form = declaration(ident, values)
+    if form is None:
+        kinds = kinds_of(values)
+        said = f"values of {' and '.join(sorted(kinds))}" if kinds else "no value that has a type"
+        raise SchemaError(":db.error/cannot-infer", f"{ident} is not declared, and this transaction has {said} for it", attribute=ident)
+    return form

@@ -1,0 +1,272 @@
+"""Bulk loading: tables become facts column by column, through the same checks as transactions.
+
+    source ──► batches of columns ──► typed columns, references found ──► one transaction a batch, kept as sorted columns
+
+A batch's rows become new entities, and a row whose identity is known already says more of that one; where more than types must be
+checked (predicates, composite tuples, several unique attributes), rows go the way of entity maps in the same transaction. The log
+holds every fact.
+Law: loading rows gives the same facts as transacting them as maps.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import compress
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from factstore.columns import column
+from factstore.columns.column import BY_ENTITY, Array, Ints, Rows
+from factstore.commit.commit import Change, Preparation
+from factstore.datom import USER_BASE, Fact
+from factstore.db.database import Database, Snapshot
+from factstore.errors import TransactError
+from factstore.schema.attribute import Attribute
+from factstore.tables.batches import Batch, Table, invalid, listed
+from factstore.tables.cells import Into, Typed, goals, says_nothing, typed_column
+from factstore.transact import Prepared, prepare
+from factstore.values.quoting import quoted
+from factstore.values.types import plain
+
+if TYPE_CHECKING:
+    from factstore.connection.connection import Connection
+
+__all__ = ["BATCH_ROWS", "MISSING", "Into", "LoadReport", "load"]
+
+BATCH_ROWS: Final = 50_000
+MISSING: Final = ("", "NA")
+
+
+class LoadReport(NamedTuple):
+    """What a load came to."""
+
+    rows: int
+    datoms: int
+    transactions: int
+    seconds: float
+    basis_t: int
+    missing: Mapping[Any, int] = MappingProxyType({})  # column → rows without a value, for the columns that lack any
+    unmapped: tuple[Any, ...] = ()  # columns of the source that the mapping leaves out
+
+
+def load(
+    conn: Connection,
+    source: Any,
+    mapping: Mapping[str, str | Into],
+    *,
+    batch_rows: int = BATCH_ROWS,
+    missing: Sequence[str] = MISSING,
+    progress: Callable[[int, float], None] | bool | None = None,
+) -> LoadReport:
+    """Load a table; `Connection.load` says what it takes."""
+    start, done, datoms, transactions = time.perf_counter(), 0, 0, 0
+    tell = _bar if progress is True or (progress is None and sys.stderr.isatty()) else progress
+    db = conn.db()
+    basis_t, lacking = db.basis_t, Counter[Any]()
+    _check_arguments(mapping, batch_rows, missing)
+    goals(db, mapping)
+    table = Table(source, tuple(mapping), int(batch_rows))
+    for batch in table.batches():
+        read = partial(_read, batch=batch, mapping=mapping, missing=frozenset(missing), is_text=table.is_text)
+        db = conn.db()
+        columns = read(db)
+        lacking.update({each.column.name: batch.size - len(each.stored) for each in columns})
+        # Preparing a batch takes long: it would lose race after race, so the writer's turn comes first. Reading it does not need that.
+        report = conn._committer.apply(_preparation(db, batch, columns, read), exclusive=True)
+        datoms, transactions, basis_t = datoms + report.size, transactions + 1, report.t
+        done += batch.size
+        if tell:
+            tell(done, time.perf_counter() - start)
+    return LoadReport(done, datoms, transactions, time.perf_counter() - start, basis_t, dict(+lacking), table.unmapped)
+
+
+def _check_arguments(mapping: Any, batch_rows: Any, missing: Any) -> None:
+    if not isinstance(mapping, Mapping) or not mapping:
+        raise invalid(f"expected a mapping of at least one column to its attribute, got {quoted(mapping)}", mapping=mapping)
+    size = plain(batch_rows)
+    if type(size) is not int or size < 1:
+        raise invalid(f"batch_rows is a whole number from 1, got {quoted(batch_rows)}", batch_rows=batch_rows)
+    if isinstance(missing, str) or not all(isinstance(text, str) for text in missing):
+        raise invalid(f"missing is a collection of texts, got {quoted(missing)}", missing=missing)
+
+
+def _bar(rows: int, seconds: float) -> None:
+    sys.stderr.write(f"\r{rows:>12,} rows  {rows / max(seconds, 1e-9):>10,.0f} rows/s ")
+    sys.stderr.flush()
+
+
+# -- a batch
+
+
+def _read(db: Database, *, batch: Batch, mapping: Mapping[str, str | Into], missing: frozenset[str], is_text: bool) -> list[Typed]:
+    """Return a batch with its values checked and its references found, as a database has them."""
+    return [typed_column(db, goal, batch, missing, is_text=is_text) for goal in goals(db, mapping)]
+
+
+def _preparation(known: Database, batch: Batch, read: list[Typed], reread: Callable[[Database], list[Typed]]) -> Preparation:
+    """Return the preparation of a batch: new rows in bulk, known ones as maps, in one transaction.
+
+    Args:
+        read: the batch as `known` has it; somebody else may have committed before we get the turn, then it is read again.
+    """
+
+    def prepared(before: Snapshot, now: int) -> Change:
+        db = before.database
+        columns = read if db.basis_t == known.basis_t else reread(db)
+        new = np.full(batch.size, all(_is_plain(db, each.column.attribute) for each in columns))
+        for each in columns:
+            if each.column.attribute.unique is not None:
+                new &= ~_is_taken(db, each, columns)
+        known_es = np.zeros(batch.size, np.int64) if new.all() else _known_entities(db, columns)
+        facts, tempids, next_n, instant = _prepared_maps(db, batch, columns, ~new & (known_es == 0), now)
+        count, t = int(new.sum()), db.basis_t + 1
+        if known_es.any():
+            facts += _facts_of_known(db, columns, known_es)
+        if not count:
+            return Change(facts, tempids, next_n, instant)
+        es = np.arange(count, dtype=np.int64) + (USER_BASE | next_n)
+        loaded = _bulk(columns, None if new.all() else new, es, t)
+        if db.schema.stamps:
+            _stamp(loaded, [attribute.id for attribute in db.schema.stamps], instant, t)
+        return Change(facts, tempids, next_n + count, instant, loaded)
+
+    return prepared
+
+
+def _prepared_maps(db: Database, batch: Batch, columns: Sequence[Typed], wanted: Array, now: int) -> Prepared:
+    """Return what the rows come to that go the way of entity maps. Raises: TransactError, with the row in the place of a form."""
+    try:
+        return prepare(db, list(_maps(columns, wanted)), now=now)
+    except TransactError as error:
+        form = _FORM.match(error.data.get("path") or "")
+        if form is None:
+            raise
+        where, place = batch.place(int(np.flatnonzero(wanted)[int(form[1])]))
+        names = [each.column.name for each in columns if each.column.attribute.ident == error.data.get("attribute")]
+        column_name = f"column {names[0]!r}, " if names else ""
+        data = {**error.data, **place, **({"column": names[0]} if names else {})}
+        raise type(error)(error.code, f"{error.message}, which is {column_name}{where}", **data) from error
+
+
+_FORM: Final = re.compile(r"tx-data\[([0-9]+)\]")
+
+
+def _known_entities(db: Database, batch: Sequence[Typed]) -> Ints:
+    """Return of each row the entity that has its identity already, where that and types are all there is to check; 0 elsewhere."""
+    whole = np.zeros(len(batch[0].values), np.int64)
+    keys = [typed for typed in batch if typed.column.attribute.unique is not None]
+    attributes = [typed.column.attribute for typed in batch]
+    simple = all(_is_plain(db, attribute) and _is_replaced_freely(attribute) for attribute in attributes)
+    if len(keys) != 1 or not keys[0].column.attribute.is_identity or not simple or db.schema.stamps:
+        return whole
+    stored, present = keys[0].stored, keys[0].present
+    values = stored.tolist()
+    counts = Counter(values)
+    holders, which = db.view.with_values(keys[0].column.attribute.id, values if stored.dtype == object else stored)
+    es = np.zeros(len(values), np.int64)
+    es[which] = holders.e
+    es[np.fromiter((counts[v] > 1 for v in values), bool, len(values))] = 0
+    whole[slice(None) if present is None else present] = es
+    return whole
+
+
+def _is_replaced_freely(attribute: Attribute) -> bool:
+    """Tell whether a known entity simply gets a new value; the identity by which it is known is not replaced at all."""
+    return not (attribute.many or attribute.insert_only or (attribute.cas_only and not attribute.is_identity))
+
+
+def _facts_of_known(db: Database, batch: Sequence[Typed], es: Ints) -> list[Fact]:
+    """Return what the rows of known entities come to. As facts, not columns: a column that is loaded is of new entities only."""
+    t = db.basis_t + 1
+    gone: list[Fact] = []
+    come: list[Fact] = []
+    for typed in batch:
+        a = typed.column.attribute.id
+        of_values = es if typed.present is None else es[typed.present]
+        chosen = of_values > 0
+        about, values = of_values[chosen], typed.stored[chosen]
+        known, which = db.view.of_entities(a, about)
+        differs = known.v != values[which]
+        gone += [(e, a, v, t, False) for e, v in zip(known.e[differs].tolist(), known.v[differs].tolist(), strict=True)]
+        says_more = np.ones(len(about), bool)
+        says_more[which] = differs
+        come += [(e, a, v, t, True) for e, v in zip(about[says_more].tolist(), values[says_more].tolist(), strict=True)]
+    return gone + come
+
+
+def _is_plain(db: Database, attribute: Attribute) -> bool:
+    return not (attribute.preds or attribute.is_tuple or db.schema.composites_of(attribute.id) or attribute.id < 100)
+
+
+def _is_taken(db: Database, typed: Typed, batch: Sequence[Typed]) -> Array:
+    """Tell of each row whether its unique value is known already, to the database or to another row of the batch."""
+    a, values = typed.column.attribute.id, typed.stored.tolist()
+    counts = Counter(v for other in batch if other.column.attribute.id == a for v in other.stored.tolist())
+    known = db.view.known_values(a, set(values))
+    taken = np.fromiter((counts[v] > 1 or v in known for v in values), bool, len(values))
+    if typed.present is None:
+        return taken
+    whole = np.zeros(len(typed.present), bool)
+    whole[typed.present] = taken
+    return whole
+
+
+def _maps(batch: Sequence[Typed], wanted: Array) -> Iterator[dict[str, Any]]:
+    columns = [typed.column for typed in batch]
+    rows = zip(*(listed(typed.values) for typed in batch), strict=True)
+    for row in compress(rows, wanted.tolist()):
+        form: dict[str, Any] = {}
+        for c, value in zip(columns, row, strict=True):
+            if says_nothing(value):
+                continue
+            term = [c.into.lookup, value] if c.into.lookup else value
+            if c.attribute.many:
+                form.setdefault(c.attribute.ident, []).append(term)  # several columns may go there
+            else:
+                form[c.attribute.ident] = term
+        yield form
+
+
+def _bulk(batch: Sequence[Typed], new: Array | None, es: Ints, t: int) -> dict[int, Rows]:
+    """Return the columns that make each new row an entity."""
+    loaded: dict[int, Rows] = {}
+    for typed in batch:
+        a = typed.column.attribute.id
+        rows = _rows(typed, new, es, t)
+        if rows.size:
+            loaded[a] = rows if a not in loaded else _joined(loaded[a], rows)
+    return loaded
+
+
+def _stamp(loaded: dict[int, Rows], stamps: Sequence[int], instant: int, t: int) -> None:
+    """Say of every new entity when it was made, unless a column does."""
+    if loaded:
+        made = np.unique(np.concatenate([rows.e for rows in loaded.values()]))
+        for a in stamps:
+            known = loaded.get(a)
+            es = made if known is None else np.setdiff1d(made, known.e, assume_unique=True)
+            rows = Rows(es, np.full(len(es), instant, np.int64), np.full(len(es), t, np.int64))
+            loaded[a] = rows if known is None else column.sort(column.concat([known, rows], "i8"), BY_ENTITY)
+
+
+def _rows(typed: Typed, new: Array | None, es: Ints, t: int) -> Rows:
+    stored, present = typed.stored, typed.present
+    if new is not None:
+        stored = stored[new if present is None else new[present]]
+        present = None if present is None else present[new]
+    es = es if present is None else es[present]
+    return Rows(es, stored, np.full(len(es), t, np.int64))
+
+
+def _joined(one: Rows, other: Rows) -> Rows:
+    """Put two columns for one attribute together; a fact that both give is one fact."""
+    dtype = "O" if one.v.dtype == object else one.v.dtype.str
+    rows = column.sort(column.concat([one, other], dtype), BY_ENTITY)
+    return rows.take(np.append(True, ~column.same_as_next(rows)))

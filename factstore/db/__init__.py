@@ -1,0 +1,1 @@
+"""Databases as values, and the datoms that are read from them."""

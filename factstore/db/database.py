@@ -1,0 +1,455 @@
+"""A database: a value. What was known at one point, and what is asked of it.
+
+Reading and writing meet here and nowhere else. A database never changes, costs nothing to keep, and needs no connection to
+be read. `as_of`, `since`, `history` and `filter` return other values of the same facts; `plus` returns one with more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from factstore.datom import N_MASK, TX_PARTITION, USER_PARTITION, Datom, Fact, partition_of, t_of, tx_of
+from factstore.db.datoms import Datoms, datom_of
+from factstore.errors import DatabaseError
+from factstore.rendering import html_table, text_table
+from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
+from factstore.values.quoting import as_name, described, quoted
+from factstore.values.types import (
+    INSTANT,
+    LONG_MAX,
+    LONG_MIN,
+    Keyword,
+    Stored,
+    instant_to_micros,
+    is_missing,
+    is_naive,
+    micros_to_instant,
+    plain,
+)
+
+if TYPE_CHECKING:
+    from factstore.index.cache import Cache
+    from factstore.index.directory import Index
+    from factstore.index.novelty import Novelty
+    from factstore.index.view import View
+
+Predicate: TypeAlias = Callable[["Database", Datom], Any]  # of an unfiltered database and a datom in it
+Point: TypeAlias = int | datetime  # t, a transaction's entity id, or an aware datetime
+_COUNTED: Final = 100_000  # datoms of an attribute that a summary counts exactly
+_SUMMARY: Final = ("attribute", "type", "datoms")
+
+
+def _is_kept(answer: Any) -> bool:
+    """Tell whether the answer of a filter's predicate is true: as Python has it, but no marker of a missing value is."""
+    if answer is True or answer is False:
+        return answer
+    try:
+        return not is_missing(answer) and bool(answer)
+    except Exception as error:  # of the answer's own code
+        text = f"the predicate of a filter answers true or false, got {described(answer)}: {error}"
+        raise DatabaseError(":db.error/invalid-filter", text, answer=answer) from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Database:
+    """An immutable database value; get one from `conn.db()` or a transaction's report."""
+
+    view: View = field(repr=False)
+    schema: Schema = field(repr=False)
+    basis_t: int
+    next_n: int = field(repr=False)  # the next entity id's n; no id at or above it was ever given out
+    last_instant: int = field(repr=False)  # microseconds since 1970 of the newest transaction
+    as_of_t: int | None = None
+    as_of_at: datetime | None = None  # the instant that was asked for, where it was one
+    since_t: int | None = None
+    is_history: bool = False
+    is_filtered: bool = False
+    predicates: tuple[Predicate, ...] = field(default=(), repr=False)  # of its filters
+    store: object = field(default=None, repr=False)  # tells databases of one store from those of another
+
+    def __repr__(self) -> str:
+        limits = "".join(
+            f" {name}={value}"
+            for name, value in (("as_of", self.as_of_t), ("since", self.since_t), ("history", self.is_history or None))
+            if value is not None
+        )
+        return f"<Database t={self.basis_t}{limits}{' filtered' if self.is_filtered else ''}>"
+
+    def __str__(self) -> str:
+        return f"{self!r}\n{text_table(_SUMMARY, self._summary())}"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), _SUMMARY, self._summary())
+
+    def _summary(self) -> Iterator[tuple[object, ...]]:
+        """Yield the attributes of which there are any datoms."""
+        for a in self.view.attributes():
+            attribute = self.schema.find(a)
+            if a >= FIRST_FREE_ID and attribute is not None and (size := self._size_of(a)) != "0":
+                yield attribute.ident, attribute.value_type.name, size
+
+    def _size_of(self, a: int) -> str:
+        """Return how many datoms an attribute has; where counting would mean reading much, how many at most."""
+        bound = self.view.count(a)
+        return f"{self.view.by_entity(a).size:,}" if bound <= _COUNTED else f"≤ {bound:,}"
+
+    @property
+    def next_t(self) -> int:
+        """The t that the next transaction will have. Source: Datomic API, next-t."""
+        return self.basis_t + 1
+
+    @property
+    def next_tx(self) -> int:
+        """The entity id that the next transaction will have."""
+        return tx_of(self.basis_t + 1)
+
+    # -- other databases of the same facts
+
+    def as_of(self, point: Point) -> Database:
+        """Return the database as it was after a point in time, the point included.
+
+        Args:
+            point: t, a transaction's entity id, or an aware datetime: the last transaction at or before it.
+        Source: Datomic API, as-of.
+        """
+        t, at = self.t_at(point), point if isinstance(point, datetime) else None
+        if self.as_of_t is not None and self.as_of_t < t:
+            t, at = self.as_of_t, self.as_of_at
+        elif self.as_of_t == t:  # the earlier of both moments; None is that of the transaction itself
+            at = None if at is None or self.as_of_at is None else min(at, self.as_of_at)
+        return replace(self, as_of_t=t, as_of_at=at, view=self.view.cut(upto=min(t, self.view.upto)))
+
+    @property
+    def moment(self) -> datetime | None:
+        """The time that the database is as of: the instant that `as_of` was given, or that of its transaction; None for the present."""
+        return None if self.as_of_t is None else self.as_of_at or self.instant_of(self.as_of_t)
+
+    def since(self, point: Point) -> Database:
+        """Return only what was asserted after a point in time, the point excluded; an instant cuts after its last transaction.
+
+        Names asserted earlier are not there either: resolve entities in the whole database first.
+        Source: Datomic API, since.
+        """
+        t = self.t_at(point)
+        t = t if self.since_t is None else max(t, self.since_t)
+        return replace(self, since_t=t, view=self.view.cut(after=t))
+
+    def history(self) -> Database:
+        """Return every assertion and retraction there ever was, as far as `as_of` and `since` let them be seen.
+
+        Source: Datomic API, history.
+        """
+        return replace(self, is_history=True, view=self.view.cut(is_history=True))
+
+    def branch(self, point: Point) -> Database:
+        """Return the database as it was after a point, for `with_` to go on from: as if nothing had come since.
+
+        `with_` on an `as_of` works on all facts there are; on a branch it works on those of then, and its transactions are t + 1,
+        t + 2, … after the point. Nothing of it can be committed. The schema is today's, and new entities get ids that none has.
+
+        Args:
+            point: t, a transaction's entity id, or an aware datetime: the last transaction at or before it.
+        Raises: DatabaseError(:db.error/history-not-supported) for a history database.
+        """
+        if self.is_history:
+            raise DatabaseError(":db.error/history-not-supported", "a branch goes on from a database, got the history of one")
+        t = min(self.t_at(point), self.basis_t if self.as_of_t is None else self.as_of_t)
+        instant = self.instant_of(t)
+        last = 0 if instant is None else instant_to_micros(instant)
+        branched = replace(self, view=self.view.branch(t), basis_t=t, last_instant=last, as_of_t=None)
+        return branched.filtered_by(self.predicates) if self.predicates else branched
+
+    def filter(self, predicate: Predicate) -> Database:
+        """Return only the datoms for which `predicate(unfiltered database, datom)` is true; filters add up.
+
+        Raises: when the database is read, DatabaseError(:db.error/invalid-filter) for an answer that is neither true nor false, such
+            as an array of numpy, and whatever the predicate raises.
+        Source: Datomic API, filter.
+        """
+        if not callable(predicate):
+            raise DatabaseError(":db.error/invalid-filter", f"expected a function of a database and a datom, got {described(predicate)}")
+        return self.filtered_by((*self.predicates, predicate))
+
+    def filtered_by(self, predicates: tuple[Predicate, ...]) -> Database:
+        """Return only the datoms for which all of these predicates are true; they take the place of earlier ones."""
+        schema = self.schema
+        unfiltered = replace(self, is_filtered=False, predicates=(), view=self.view.cut(keep=None))
+
+        def keep(fact: Fact) -> bool:
+            datom = datom_of(schema, fact)
+            return all(_is_kept(predicate(unfiltered, datom)) for predicate in predicates)
+
+        return replace(self, is_filtered=True, predicates=predicates, view=self.view.cut(keep=keep))
+
+    def plus(self, facts: Sequence[Fact], *, instant: int, next_n: int) -> Database:
+        """Return this database with one more transaction, seen by nobody else.
+
+        Args:
+            facts: of t = basis_t + 1, the transaction's own `:db/txInstant` among them.
+            instant: microseconds since 1970.
+            next_n: the next free entity n after them.
+        """
+        t, schema = self.basis_t + 1, self.schema.plus(facts)
+        return replace(self, view=self.view.plus(facts, t, schema), schema=schema, basis_t=t, next_n=next_n, last_instant=instant)
+
+    def t_at(self, point: Point) -> int:
+        """Return the t that a point in time means: of an instant, the last transaction at or before it, 0 when there is none."""
+        point = point if type(point) is int else plain(point)
+        if isinstance(point, datetime):
+            if is_naive(point):
+                raise DatabaseError(":db.error/invalid-point", f"expected an aware datetime, got the naive {point}", point=point)
+            rows = self.view.cut(after=-1, keep=None, is_history=False).between(TX_INSTANT, None, instant_to_micros(point))
+            return t_of(int(rows.e.max())) if rows.size else 0
+        if type(point) is not int or point < 0 or partition_of(point) not in (0, TX_PARTITION):
+            raise DatabaseError(
+                ":db.error/invalid-point", f"expected t, a transaction's id or an aware datetime, got {quoted(point)}", point=point
+            )
+        return t_of(point)
+
+    def instant_of(self, t: int) -> datetime | None:
+        """Return when transaction t, or the one with this entity id, was made; None when there is no such transaction."""
+        if type(t) is not int:
+            raise DatabaseError(":db.error/invalid-point", f"expected t or a transaction's id, got {described(t)}", point=t)
+        found = self.view.cut(after=-1, keep=None, is_history=False).values_of(tx_of(t), TX_INSTANT)
+        return micros_to_instant(found[0]) if found else None
+
+    # -- names
+
+    def entid(self, name: object) -> int | None:
+        """Return the entity id that an id, an ident or a lookup ref stands for; None when there is no such entity, and for None.
+
+        Args:
+            name: an int is returned as it is; a Keyword or str such as ":color/red"; a list or tuple `[attribute, value]`; an
+                entity that was read.
+        Raises: DatabaseError(:db.error/invalid-entity-id) for an int outside 64 bits; DatabaseError
+            (:db.error/lookup-ref-attr-not-unique, :db.error/invalid-lookup-ref, :db.error/not-an-attribute).
+        Source: Datomic API, entid.
+        """
+        if name is None:
+            return None
+        if type(name) is int:
+            if LONG_MIN <= name <= LONG_MAX:
+                return name
+            raise DatabaseError(":db.error/invalid-entity-id", "expected an entity id, got a number outside 64 bits", got=name)
+        if isinstance(name, str):
+            return self.schema.entid(name)
+        if isinstance(name, list | tuple) and len(name) == 2:
+            return self._lookup(name[0], name[1], name)
+        eid = getattr(name, "eid", None)
+        if type(eid) is int:
+            return eid
+        same = plain(name)
+        if type(same) is int:
+            return self.entid(same)
+        raise DatabaseError(
+            ":db.error/invalid-lookup-ref", f"expected an entity id, an ident or [attribute, value], got {quoted(name)}", name=name
+        )
+
+    def _lookup(self, key: object, value: object, ref: object) -> int | None:
+        attribute = self.attribute(key)
+        if attribute.unique is None:
+            raise DatabaseError(
+                ":db.error/lookup-ref-attr-not-unique",
+                f"a lookup ref needs a unique attribute; {attribute.ident} in {quoted(ref)} is not",
+                attribute=attribute.ident,
+                ref=ref,
+            )
+        try:
+            stored = self.stored(attribute, value)
+        except RecursionError:
+            raise DatabaseError(":db.error/invalid-lookup-ref", f"a lookup ref is nested too deep, got {quoted(ref)}", ref=ref) from None
+        if stored is None:
+            return None
+        holders = self.view.holders_of(attribute.id, stored)
+        return holders[0] if holders else None
+
+    def stored(self, attribute: Attribute, value: object) -> Stored | None:
+        """Return what a value is kept as, or None when no datom of this attribute could have it.
+
+        A tuple may also be the beginning of one.
+        Raises: DatabaseError(:db.error/wrong-type-for-attribute) for a naive datetime: which instant it means nobody can tell.
+        """
+        if value is None:
+            return None
+        if attribute.is_ref:
+            return self.entid(value)
+        try:
+            return attribute.store(value, self.entid) if attribute.is_tuple else attribute.value_type.store(value)
+        except ValueError as why:
+            if attribute.value_type is INSTANT and is_naive(value):
+                raise self._wrong_type(attribute, value, str(why)) from None
+            return None
+
+    @staticmethod
+    def _wrong_type(attribute: Attribute, value: object, why: str) -> DatabaseError:
+        return DatabaseError(
+            ":db.error/wrong-type-for-attribute",
+            f"{attribute.ident} takes {attribute.value_type.wants}, got {described(value)}{why and ': '}{why}",
+            attribute=attribute.ident,
+            value=value,
+        )
+
+    def attribute(self, key: object) -> Attribute:
+        """Return the attribute of this id or ident. Raises: DatabaseError(:db.error/not-an-attribute)."""
+        if not isinstance(key, int | str):
+            key = plain(key)
+            if not isinstance(key, int | str):
+                raise DatabaseError(":db.error/not-an-attribute", f"expected an attribute's ident or id, got {quoted(key)}", attribute=key)
+        return self.schema.attribute(key)
+
+    def ident(self, name: object) -> Keyword | None:
+        """Return the ident of an entity given by id or ident; None when it has none. Source: Datomic API, ident."""
+        eid = self.entid(name)
+        return None if eid is None else self.schema.ident(eid)
+
+    def was_minted(self, eid: int) -> bool:
+        """Tell whether this entity id was ever given out."""
+        partition, n = partition_of(eid), eid & N_MASK
+        if partition == TX_PARTITION:
+            return n <= self.basis_t
+        if partition == USER_PARTITION:
+            return n < self.next_n
+        return partition == 0 and (n < self.next_n if n >= FIRST_FREE_ID else self.schema.ident(n) is not None)
+
+    # -- datoms
+
+    def datoms(self, index: str, *components: Any) -> Datoms:
+        """Return datoms in the order of an index, those that begin with the components given: an iterator, to be sliced too.
+
+        Args:
+            index: "eavt", "aevt", "avet" or "vaet" (a keyword such as ":eavt" will do).
+            components: as many leading parts of the index's order as wanted; entities and attributes in any form.
+        Raises: DatabaseError(:db.error/unknown-index, :db.error/attribute-not-indexed, :db.error/not-an-attribute).
+        Source: Datomic API, datoms.
+        """
+        from factstore.index import scan
+
+        name, parts = self._components(index, components)
+        if None in parts:
+            return Datoms(self.schema, lambda: iter(()))
+        whole = self.view.by_entity if name == "aevt" else self.view.by_value
+        size = (lambda: whole(parts[0]).size) if name in ("aevt", "avet") and len(parts) == 1 else None
+        return Datoms(self.schema, lambda: scan.prefix(self.view, name, parts), size)
+
+    def seek_datoms(self, index: str, *components: Any) -> Datoms:
+        """Return the datoms from the first one at or after the components to the end of the index. Source: Datomic API, seek-datoms."""
+        from factstore.index import scan
+
+        name, parts = self._start(index, components)
+        return Datoms(self.schema, lambda: scan.seek(self.view, name, parts))
+
+    def rseek_datoms(self, index: str, *components: Any) -> Datoms:
+        """Return the datoms from the last one at or before the components back to the start of the index."""
+        from factstore.index import scan
+
+        name, parts = self._start(index, components)
+        return Datoms(self.schema, lambda: scan.seek(self.view, name, parts, backwards=True))
+
+    def index_range(self, attribute: object, start: object = None, end: object = None) -> Datoms:
+        """Return the datoms of an indexed attribute in order of value, from start to before end; None is open.
+
+        Raises: DatabaseError(:db.error/attribute-not-indexed, :db.error/wrong-type-for-attribute).
+        Source: Datomic API, index-range.
+        """
+        from factstore.columns.column import Range
+        from factstore.index import scan
+
+        found = self._indexed(self.attribute(attribute))
+        low, high = self._bound(found, start), self._bound(found, end)
+        return Datoms(
+            self.schema,
+            lambda: scan.between(self.view, found.id, Range(low, high, high_open=True)),
+            lambda: self.view.between(found.id, low, high, high_open=True).size,
+        )
+
+    def _bound(self, attribute: Attribute, value: object) -> Stored | None:
+        stored = self.stored(attribute, value)
+        if stored is None and value is not None:
+            raise self._wrong_type(attribute, value, "so it is no bound")
+        return stored
+
+    def _indexed(self, attribute: Attribute) -> Attribute:
+        if not attribute.has_avet:
+            raise DatabaseError(
+                ":db.error/attribute-not-indexed",
+                f"{attribute.ident} cannot be read in order of value: it has neither :db/index nor :db/unique",
+                attribute=attribute.ident,
+            )
+        return attribute
+
+    def _start(self, index: str, components: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+        name, parts = self._components(index, components)
+        if None in parts:
+            unknown = components[parts.index(None)]
+            raise DatabaseError(
+                ":db.error/invalid-components",
+                f"a seek in {name} has nowhere to begin: {quoted(unknown)} stands for nothing there",
+                index=name,
+            )
+        return name, parts
+
+    def _components(self, index: str, components: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+        """Resolve what stands for entities, attributes and values; a None among them: nothing can match."""
+        from factstore.index.scan import ORDERS
+
+        name = as_name(index).removeprefix(":")
+        if name not in ORDERS:
+            raise DatabaseError(":db.error/unknown-index", f"expected one of {', '.join(ORDERS)}, got {quoted(index)}", index=index)
+        if len(components) > 4:
+            raise DatabaseError(":db.error/invalid-components", f"{name} has 4 components, got {len(components)}", index=name)
+        attribute = None
+        places = ORDERS[name]
+        if len(components) > places.index(1):
+            attribute = self.attribute(components[places.index(1)])
+        if name == "avet" and attribute is not None:
+            self._indexed(attribute)
+        parts: list[Any] = []
+        for place, part in zip((*places, 3), components, strict=False):
+            if place == 1:
+                parts.append(attribute and attribute.id)
+            elif place == 3:
+                parts.append(self.t_at(part))
+            elif place == 0 or attribute is None:
+                parts.append(self.entid(part))
+            else:
+                parts.append(self.stored(attribute, part))
+        return name, tuple(parts)
+
+    def datom(self, fact: Fact) -> Datom:
+        """Return a fact as users see it."""
+        return datom_of(self.schema, fact)
+
+
+class Snapshot:
+    """All that a newest database is made of; the database itself is made when somebody asks for it.
+
+    A commit makes one of these for itself and most are never looked at, so it is as cheap as an object can be.
+    """
+
+    __slots__ = ("_database", "cache", "index", "instant", "next_n", "novelty", "schema", "store", "t")
+
+    def __init__(
+        self, index: Index, novelty: Novelty, schema: Schema, cache: Cache, t: int, next_n: int, instant: int, store: object
+    ) -> None:
+        self.index = index
+        self.novelty = novelty
+        self.schema = schema
+        self.cache = cache
+        self.t = t
+        self.next_n = next_n
+        self.instant = instant
+        self.store = store
+        self._database: Database | None = None
+
+    @property
+    def database(self) -> Database:
+        """The database value."""
+        if self._database is None:
+            from factstore.index.view import Layer, View
+
+            view = View(self.index, (Layer(self.novelty, self.t),), self.schema, self.cache, self.t)
+            self._database = Database(view, self.schema, self.t, self.next_n, self.instant, store=self.store)
+        return self._database

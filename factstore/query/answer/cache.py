@@ -1,0 +1,171 @@
+"""A cache of answers: sound, because neither a database nor a query ever changes, and bounded.
+
+A key is the query, the rules, the plain values among the inputs, and of each database which store it is of and how it was cut.
+What a key cannot tell apart is not kept: speculation and filters, callables and registered functions, chance, pulls, data frames.
+
+Law: with a cache `q` answers what it answers without; the entries never take more than the bound.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any, Final
+
+from factstore.clojure.sequences import MAP_MAKERS
+from factstore.concurrency.forks import watch
+from factstore.errors import QueryError
+from factstore.query.functions.scalar import FUNCTIONS
+from factstore.query.language.ast import Aggregate, Call, Query, RulesInput, SourceInput, Variable, walk
+from factstore.query.language.clauses import Rules
+from factstore.query.relations.relation import PLAIN, Untold, written
+from factstore.query.sources.functions import LOOKUPS
+from factstore.values.quoting import quoted
+
+_CHANCE: Final = frozenset(("rand", "rand-int", "sample"))
+_UNKEPT: Final = _CHANCE | MAP_MAKERS  # of which an answer would hold what its user can change
+_WEIGHED: Final = 2048  # elements of a collection that are weighed one by one; more are weighed by as many of them
+_OVERHEAD: Final = 512  # bytes of an entry beside what it holds
+_NOTHING: Final = object()
+
+
+class AnswerCache:
+    """Answers of queries, the least recently used given up first; pass it to `q` as `cache`. Threads may share one.
+
+    Args:
+        max_bytes: about how much all entries may take, keys included.
+        max_entries: how many there may be.
+
+    >>> from factstore import q
+    >>> cache = AnswerCache(max_bytes=1 << 20)
+    >>> [q("[:find ?x . :in ?x]", 7, cache=cache) for _ in range(3)], cache.hits, cache.misses
+    ([7, 7, 7], 2, 1)
+    """
+
+    __slots__ = ("__weakref__", "_entries", "_lock", "bytes", "hits", "max_bytes", "max_entries", "misses", "passed")
+
+    def __init__(self, *, max_bytes: int = 64 << 20, max_entries: int = 10_000) -> None:
+        for name, given in (("max_bytes", max_bytes), ("max_entries", max_entries)):
+            if type(given) is not int or given < 1:
+                raise QueryError(":db.error/invalid-inputs", f"{name} is a whole number from 1, got {quoted(given)}", **{name: given})
+        self.max_bytes, self.max_entries = max_bytes, max_entries
+        self.hits = self.misses = 0
+        self.passed = 0  # queries that cannot be kept
+        self.bytes = 0
+        self._entries: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
+        self._lock = Lock()
+        watch(self)
+
+    def _after_fork(self) -> None:
+        """Have a lock that nobody holds."""
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def clear(self) -> None:
+        """Forget every answer; after an excision, for answers hold values."""
+        with self._lock:
+            self._entries.clear()
+            self.bytes = 0
+
+    def get(self, key: Any) -> tuple[bool, Any]:
+        """Return whether there is an answer, and a copy of it."""
+        with self._lock:
+            found = self._entries.get(key, _NOTHING)
+            if found is _NOTHING:
+                self.misses += 1
+                return False, None
+            self.hits += 1
+            self._entries.move_to_end(key)
+        return True, _copied(found[0])  # type: ignore[index]
+
+    def put(self, key: Any, answer: Any) -> Any:
+        """Keep an answer if it fits, and return a copy for the caller."""
+        size = _OVERHEAD + _weight(key) + _weight(answer)
+        if size <= self.max_bytes:
+            with self._lock:
+                _, before = self._entries.pop(key, (None, 0))
+                self._entries[key] = answer, size
+                self.bytes += size - before
+                while self.bytes > self.max_bytes or len(self._entries) > self.max_entries:
+                    _, (_, freed) = self._entries.popitem(last=False)
+                    self.bytes -= freed
+        return _copied(answer)
+
+
+def key_of(text: Any, query: Query, inputs: tuple[Any, ...], rules: Rules) -> Any:
+    """Return the key of an answer; None when it cannot be kept.
+
+    Args:
+        text: the query as it was written.
+        rules: those among the inputs, in their typed form.
+    """
+    if query.pulls or len(inputs) != len(query.inputs) or not _is_settled(query, rules):
+        return None
+    try:
+        parts = [text if type(text) is str else written(text)]
+        for part, value in zip(query.inputs, inputs, strict=True):
+            key = _database_key(value) if isinstance(part, SourceInput) and hasattr(value, "view") else _value_key(part, value)
+            if key is None:
+                return None
+            parts.append(key)
+    except Untold:
+        return None
+    return tuple(parts)
+
+
+def _is_settled(query: Query, rules: Rules) -> bool:
+    """Tell whether nothing but the facts decides an answer."""
+    clauses = (*query.clauses, *query.having, *(clause for rule in rules.values() for branch in rule.branches for clause in branch.clauses))
+    functions = (clause.function for clause in walk(clauses) if isinstance(clause, Call))
+    aggregates = (element.function for element in query.elements if isinstance(element, Aggregate))
+    return all(map(_is_pure, functions)) and not any(name.startswith("?") or name in _CHANCE or "/" in name for name in aggregates)
+
+
+def _is_pure(function: str) -> bool:
+    return function in LOOKUPS or function.startswith(":") or (function in FUNCTIONS and function not in _UNKEPT)
+
+
+def _database_key(db: Any) -> Any:
+    if db.store is None or db.is_filtered or len(db.view.layers) > 1:
+        return None
+    return db.store, db.basis_t, db.last_instant, db.as_of_t, db.since_t, db.is_history
+
+
+def _value_key(part: Any, value: Any) -> Any:
+    if isinstance(part, RulesInput):
+        return written(value)
+    if type(value) is dict and not isinstance(part, Variable):  # which is taken apart
+        value_is_plain = _is_plain(list(value)) and _is_plain(list(value.values()))
+    else:
+        value_is_plain = _is_plain(value)
+    return (written(value),) if value_is_plain else None
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether a value is one of ours, or a collection of them that an answer does not give back as it is: a dict would be shared."""
+    kind = type(value)
+    return all(map(_is_plain, value)) if kind in (list, tuple, set, frozenset) else kind in PLAIN
+
+
+def _copied(answer: Any) -> Any:
+    if isinstance(answer, list):
+        return [dict(row) if isinstance(row, dict) else row for row in answer]
+    return answer.copy() if isinstance(answer, set | dict) else answer
+
+
+def _weight(value: Any) -> int:
+    """Return about how many bytes a value takes."""
+    size = sys.getsizeof(value, 64)
+    if isinstance(value, Mapping):
+        return size + sum(_weight(key) + _weight(part) for key, part in value.items())
+    if not isinstance(value, list | tuple | set | frozenset):
+        return size
+    if len(value) <= _WEIGHED:
+        return size + sum(map(_weight, value))
+    step = len(value) // _WEIGHED
+    sample = [part for i, part in enumerate(value) if i % step == 0]
+    return size + sum(map(_weight, sample)) * len(value) // len(sample)

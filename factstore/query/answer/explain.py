@@ -1,0 +1,93 @@
+"""What a query did: its steps in the order in which they were taken, with the sizes and times that they really had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from factstore.errors import DatabaseError
+from factstore.query.language.ast import Constant, Pattern
+from factstore.query.language.dialect import shown
+from factstore.query.planning.context import Source, Step
+from factstore.query.sources.convert import stored
+from factstore.query.sources.database import Facts
+from factstore.rendering import html_table
+
+_WITH_VALUE: Final = 3  # places
+_HEAD: Final = ("clause", "access", "estimate", "rows in", "rows out", "ms")
+
+
+class ExplainedStep(NamedTuple):
+    """One step: the clause, how its rows were found, and how many there were."""
+
+    depth: int
+    clause: str
+    access: str
+    estimate: float | None
+    rows_in: int
+    rows_out: int
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The plan of a query as it was carried out; `str()` shows it as a table."""
+
+    data: tuple[ExplainedStep, ...]
+    rows: int
+    milliseconds: float
+
+    def __str__(self) -> str:
+        lines = [_HEAD, *(_cells(step) for step in self.data)]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(_HEAD))]
+        text = [
+            "  ".join(cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
+            for line in lines
+        ]
+        return "\n".join([*(line.rstrip() for line in text), self._total()])
+
+    def _repr_html_(self) -> str:
+        cells = [tuple(cell.replace("  ", "\u2003") for cell in _cells(step)) for step in self.data]
+        return html_table(self._total(), _HEAD, cells)
+
+    def _total(self) -> str:
+        return f"{self.rows} rows in {self.milliseconds:.3f} ms"
+
+
+def _cells(step: ExplainedStep) -> tuple[str, ...]:
+    estimate = "" if step.estimate is None else f"{step.estimate:.0f}"
+    return (
+        "  " * step.depth + step.clause,
+        step.access,
+        estimate,
+        str(step.rows_in),
+        str(step.rows_out),
+        f"{step.milliseconds:.3f}",
+    )
+
+
+def never(source: Source, pattern: Pattern) -> str | None:
+    """Return why a pattern can match nothing, whatever the facts are: its constant is no value that the attribute can have."""
+    if not isinstance(source, Facts) or len(pattern.terms) < _WITH_VALUE:
+        return None
+    a, v = pattern.terms[1:_WITH_VALUE]
+    if not isinstance(a, Constant) or not isinstance(v, Constant):
+        return None
+    attribute = source.attribute(a.value, pattern.form)
+    try:
+        if stored(source.db, attribute, v.value) is not None:
+            return None
+    except DatabaseError:
+        return None
+    return f"never: {shown(v.value)} {'stands for no entity' if attribute.is_ref else f'is no {attribute.value_type.name}'}"
+
+
+def explained(steps: list[Step], rows: int, seconds: float) -> Explanation:
+    """Return the explanation of a run that is over."""
+    data = tuple(
+        ExplainedStep(
+            step.depth, " ".join(map(shown, step.form)), step.access, step.estimate, step.rows_in, step.rows_out, step.seconds * 1e3
+        )
+        for step in steps
+    )
+    return Explanation(data, rows, seconds * 1e3)

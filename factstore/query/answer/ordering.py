@@ -1,0 +1,90 @@
+"""Ordering rows for `:order-by`: numbers by numpy, anything else by Python, mixtures by type first.
+
+Law: the order is that of `compare` where it has one; rows that are equal in every key keep the order they had.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+
+from factstore.clojure.order import compare
+from factstore.query.language.ast import Order
+from factstore.query.relations import array_tables, orders
+from factstore.query.relations.relation import PLAIN, Array, Column, Ints, column_of
+
+_NUMBERS: Final = frozenset((int, float, bool, datetime))
+_UNORDERED: Final = frozenset((type(None),))
+
+
+def ordered(columns: Sequence[Column], order: Sequence[Order], limit: int | None = None) -> Ints:
+    """Return the positions of rows in order, the first key deciding first; of the first rows at least, when there is a limit."""
+    keys = {key.place: _of_one_kind(columns[key.place]) for key in order}
+    which = _candidates(keys[order[0].place], order[0], limit)
+    for key in reversed(order):
+        which = _sorted(keys[key.place], which, descending=key.descending)
+    return which
+
+
+def _candidates(column: Column, key: Order, limit: int | None) -> Ints:
+    """Return the rows that can be among the first, by the key that decides first; rows equal to the last of them included."""
+    size = column.size
+    if limit is None or column.kind not in _NUMBERS or not 0 < limit < size // 8:
+        return np.arange(size)
+    data = column.array()
+    if column.kind is float and bool(np.isnan(data).any()):  # which no bound is below or above
+        return np.arange(size)
+    order = array_tables.order_of(data)
+    if order is not None:
+        return _in_order(data, order, size - limit if key.descending else limit - 1, descending=key.descending)
+    if key.descending:
+        return np.flatnonzero(data >= np.partition(data, size - limit)[size - limit])
+    return np.flatnonzero(data <= np.partition(data, limit - 1)[limit - 1])
+
+
+def _in_order(data: Array, order: Ints, place: int, *, descending: bool) -> Ints:
+    """Return the rows up to a place in ascending order, or from it on, with those equal to the row that stands there."""
+    last = data[order[place]]
+    if descending:
+        return np.sort(order[bisect_left(order, last, key=data.__getitem__) :])
+    return np.sort(order[: bisect_right(order, last, key=data.__getitem__)])
+
+
+def _sorted(column: Column, which: Ints, *, descending: bool) -> Ints:
+    if column.kind in _NUMBERS:
+        return _sorted_numbers(column.array(), which, descending)
+    values = column.values()
+    if column.kind in PLAIN - _UNORDERED:
+        return np.array(sorted(which.tolist(), key=values.__getitem__, reverse=descending), np.int64)
+    return np.array(sorted(which.tolist(), key=lambda i: _Ordered(values[i]), reverse=descending), np.int64)
+
+
+def _of_one_kind(column: Column) -> Column:
+    """Return a column of values whose kind nobody looked at as one of that kind, if they have one."""
+    return column_of(column.values()) if column.kind is object else column
+
+
+def _sorted_numbers(data: Array, which: Ints, descending: bool) -> Ints:
+    keys = data[which]
+    if descending:  # from behind, so that a stable sort leaves equal rows as they were
+        return which[len(which) - 1 - orders.order_of(keys[::-1])[::-1]]
+    return which[orders.order_of(keys)]
+
+
+class _Ordered:
+    """A value that sorts as `compare` says; values that it cannot compare by their types."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __lt__(self, other: _Ordered) -> bool:
+        try:
+            return compare(self.value, other.value) < 0
+        except TypeError:
+            return type(self.value).__name__ < type(other.value).__name__

@@ -1,0 +1,1 @@
+"""Built-in functions, predicates and aggregates, on single values and on columns."""

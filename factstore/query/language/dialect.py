@@ -1,0 +1,204 @@
+"""Forms: the two ways of writing a query down, EDN and Python data, read as one.
+
+In EDN a symbol is a `Symbol` and a string is a string. In Python data a plain str stands for both: it is a symbol where it
+looks like one ("?x", "$", "_", "...") or stands where only a name can, and a keyword when it reads as one, ":red". Only in a
+pattern does a ":red" stay what it is until the place says whether a keyword, an entity or a string stands there.
+A form that holds any `Symbol` at all is taken for EDN, so that what the reader made is never read a second time.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from factstore import edn
+from factstore.errors import FactStoreError, QueryError, ReadError
+from factstore.query.language.ast import BLANK, Blank, SourceName, Variable
+from factstore.values.quoting import quoted
+from factstore.values.types import Keyword, Symbol, plain
+
+_SYMBOL_LIKE: Final = re.compile(r"[?$]\S*|%|_|\.\.\.|\.")
+_SEQUENCE: Final = (list, tuple)
+_COLLECTIONS: Final = (list, tuple, set, frozenset)
+_NESTING: Final = (dict, *_COLLECTIONS)
+_LONGEST_SHOWN: Final = 200
+_LONGEST_WRITTEN: Final = 10_000  # a form that is longer is shown as Python data, without being written whole
+
+
+MAX_NESTING: Final = 100  # levels of brackets; the parser, the planner and the run go down on Python's stack
+_MOST_NESTED: Final = 1_000_000  # brackets; what holds the same part over and over has many more than it takes to write it
+
+
+def check_nesting(form: Any, what: str) -> None:
+    """Raise QueryError(:db.error/invalid-query) for a form that is nested too deep, such as one that contains itself."""
+    level = [form]
+    for _ in range(MAX_NESTING):
+        level = [part for each in level for part in _parts_of(each) if isinstance(part, _NESTING)]
+        if not level:
+            return
+        if len(level) > _MOST_NESTED:
+            break
+    raise QueryError(
+        ":db.error/invalid-query", f"{what} is nested at most {MAX_NESTING} levels deep, got more, in {quoted(form)}", form=form
+    )
+
+
+def _parts_of(form: Any) -> Iterable[Any]:
+    if isinstance(form, dict):
+        return (*form, *form.values())
+    return form if isinstance(form, _COLLECTIONS) else ()
+
+
+def too_deep(error: RecursionError) -> QueryError:
+    """Return the error of a query, or of a value in it, that is nested deeper than Python's stack allows."""
+    return QueryError(":db.error/invalid-query", f"the query, or a value in it, is nested too deep or contains itself: {error}")
+
+
+def is_sequence(form: Any) -> bool:
+    """Tell whether a form is a vector or a list."""
+    return isinstance(form, _SEQUENCE)
+
+
+def holds_symbol(form: Any) -> bool:
+    """Tell whether any `Symbol` occurs in a form."""
+    stack = [form]
+    while stack:
+        part = stack.pop()
+        if type(part) is Symbol:
+            return True
+        if isinstance(part, dict):
+            stack.extend(part)
+            stack.extend(part.values())
+        elif isinstance(part, list | tuple | set | frozenset):
+            stack.extend(part)
+    return False
+
+
+def is_quoted(form: Any) -> bool:
+    """Tell whether a form is `(quote form)`, which `'form` is read as."""
+    return isinstance(form, _SEQUENCE) and len(form) == 2 and type(form[0]) is Symbol and form[0] == "quote"
+
+
+def unquoted(form: Any) -> Any:
+    """Return a form without the quote before it, if it has one."""
+    return form[1] if is_quoted(form) else form
+
+
+def without_quotes(form: Any) -> Any:
+    """Return a form with every quoted part in it replaced by what is quoted."""
+    if is_quoted(form):
+        return form[1]
+    if isinstance(form, dict):
+        return {without_quotes(key): without_quotes(value) for key, value in form.items()}
+    return type(form)(map(without_quotes, form)) if type(form) in _COLLECTIONS else form
+
+
+def shown(form: Any) -> str:
+    """Return a form as EDN text for a message, or as Python shows it, cut when it is long."""
+    try:
+        text = edn.write(form, longest=_LONGEST_WRITTEN)
+    except FactStoreError:
+        return quoted(form, _LONGEST_SHOWN)
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Return up to three known names that look most like `name`."""
+    return difflib.get_close_matches(name, list(known), n=3)
+
+
+def hint(near: Collection[str]) -> str:
+    """Return the half sentence that names what may have been meant."""
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def invalid(message: str, form: Any, **data: Any) -> QueryError:
+    """Return the error of a form that is no part of the language."""
+    return QueryError(":db.error/invalid-query", f"{message}, in {shown(form)}", form=form, **data)
+
+
+def read_text(text: str, what: str) -> Any:
+    """Return the form that a text holds.
+
+    Raises: QueryError(:db.error/invalid-query) with line and column.
+    """
+    try:
+        return edn.read(text, quotes=True)
+    except ReadError as error:
+        where = {name: error.data[name] for name in ("line", "column") if name in error.data}
+        raise QueryError(":db.error/invalid-query", f"the text of {what} is not EDN: {error.message}", text=text, **where) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How symbols are written: as `Symbol` only, or in Python data also as plain str."""
+
+    plain: bool
+
+    @staticmethod
+    def of(form: Any) -> Dialect:
+        """Return the dialect that a form is written in."""
+        return Dialect(plain=not holds_symbol(form))
+
+    def symbol(self, form: Any) -> str | None:
+        """Return the text of what is a symbol wherever it stands; None for anything else."""
+        if type(form) is Symbol:
+            return str(form)
+        if self.plain and type(form) is str and _SYMBOL_LIKE.fullmatch(form):
+            return form
+        return None
+
+    def name(self, form: Any) -> str | None:
+        """Return the text of a symbol where the name of a function, rule or aggregate stands; None for anything else."""
+        if type(form) is Symbol:
+            return str(form)
+        if self.plain and type(form) is str and form and not form.startswith(":"):
+            return form
+        return None
+
+    def keyword(self, form: Any) -> str | None:
+        """Return the text of a keyword; None for anything else."""
+        return str(form) if isinstance(form, str) and form.startswith(":") and (self.plain or type(form) is Keyword) else None
+
+    def variable(self, form: Any) -> str | None:
+        """Return the name of a variable; None for anything else."""
+        text = self.symbol(form)
+        return text if text is not None and text.startswith("?") and len(text) > 1 else None
+
+    def source(self, form: Any) -> str | None:
+        """Return the name of a source; None for anything else."""
+        text = self.symbol(form)
+        return text if text is not None and text.startswith("$") else None
+
+    def constant(self, form: Any) -> Any:
+        """Return the value that an argument is: in Python data a str that reads as a keyword is one, in collections too."""
+        if not self.plain:
+            return plain(form)
+        if type(form) not in _COLLECTIONS:
+            form = plain(form)
+        if type(form) is str and form.startswith(":"):
+            try:
+                return Keyword(form)
+            except ValueError:  # text that happens to begin with a colon
+                return form
+        if isinstance(form, dict):
+            return {self.constant(key): self.constant(value) for key, value in form.items()}
+        return type(form)(map(self.constant, form)) if type(form) in _COLLECTIONS else form
+
+    def is_symbol(self, form: Any, text: str) -> bool:
+        """Tell whether a form is this very symbol."""
+        return self.symbol(form) == text
+
+    def special(self, form: Any) -> Variable | SourceName | Blank | None:
+        """Return the term that a symbol is; None for what is no symbol or means nothing as a term."""
+        text = self.symbol(form)
+        if text is None:
+            return None
+        if text.startswith("?") and len(text) > 1:
+            return Variable(text)
+        if text.startswith("$"):
+            return SourceName(text)
+        return BLANK if text == "_" else None

@@ -1,0 +1,1 @@
+"""Planning: which clause a query takes next."""

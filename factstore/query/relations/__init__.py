@@ -1,0 +1,1 @@
+"""Relations and their algebra: joins, sorting, and arrays as hash tables."""

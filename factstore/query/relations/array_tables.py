@@ -1,0 +1,161 @@
+"""What is worked out of an index's columns and kept for as long as they are: tables for finding, dictionaries of values.
+
+A view hands out the same arrays again until something changes. What takes as long as a few reads is made only when an array
+is met a second time, so that a column which is read once never pays for it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from factstore.query.relations import orders
+from factstore.query.relations.relation import Array, Dictionary, Ints
+
+_MET: Final = object()
+_known: dict[int, tuple[weakref.ref[Array], dict[str, Any]]] = {}
+_SAMPLE: Final = 4096  # values after which a dictionary must have proved to repeat them
+_WIDEST: Final = 1 << 62
+_SPARSE: Final = 8  # times as many numbers as rows that a table may span
+
+
+def _derived(array: Array, what: str, make: Callable[[Array], Any]) -> Any:
+    """Return what `make` makes of an array, remembered; None when the array is met for the first time."""
+    key = id(array)
+    entry = _known.get(key)
+    if entry is None or entry[0]() is not array:
+        _known[key] = weakref.ref(array, lambda _: _known.pop(key, None)), {what: _MET}
+        return None
+    found = entry[1].get(what)
+    if found is None:
+        entry[1][what] = _MET
+        return None
+    if found is _MET:
+        found = entry[1][what] = make(array)
+    return found
+
+
+class Table(NamedTuple):
+    """Where each whole number stands in a sorted array: at `starts[n - least]` up to `starts[n - least + 1]`."""
+
+    least: int
+    starts: Ints
+    is_unique: bool  # then `starts` holds the one place, or -1
+
+
+def _table(numbers: Array) -> Table | bool:
+    if not len(numbers) or numbers.dtype != np.int64:
+        return False
+    least, width = int(numbers[0]), int(numbers[-1]) - int(numbers[0]) + 1
+    if width > _SPARSE * len(numbers) + 1024:
+        return False
+    shifted = numbers - least
+    if bool((shifted[1:] != shifted[:-1]).all()):
+        places = np.full(width, -1, np.int64)
+        places[shifted] = np.arange(len(numbers))
+        return Table(least, places, is_unique=True)
+    starts = np.zeros(width + 1, np.int64)
+    np.cumsum(np.bincount(shifted, minlength=width), out=starts[1:])
+    return Table(least, starts, is_unique=False)
+
+
+def found(numbers: Array, wanted: Array) -> tuple[Ints, Ints | slice]:
+    """Find numbers in a sorted array.
+
+    Returns: positions in the array, and for each of them the position in `wanted` that it answers; a whole slice when each
+        is answered once.
+    """
+    table = _derived(numbers, "table", _table)
+    if table and table.is_unique:
+        shifted = wanted - table.least
+        inside = (shifted >= 0) & (shifted < len(table.starts))
+        everywhere = bool(inside.all())
+        places = table.starts[shifted] if everywhere else np.where(inside, table.starts[np.where(inside, shifted, 0)], -1)
+        hits = places >= 0
+        return (places, slice(None)) if bool(hits.all()) else (places[hits], np.flatnonzero(hits))
+    return _spread(*_ranges(numbers, wanted))
+
+
+def answers(numbers: Array, wanted: Array) -> int:
+    """Return how many positions `found` finds at most."""
+    table = _derived(numbers, "table", _table)
+    return len(wanted) if table and table.is_unique else int(_ranges(numbers, wanted)[1].sum())
+
+
+def _ranges(numbers: Array, wanted: Array) -> tuple[Ints, Ints]:
+    """Return for each number where it begins in a sorted array of which some stand more than once, and how often it stands there."""
+    table = _derived(numbers, "table", _table)
+    if not table or table.is_unique:
+        low = np.searchsorted(numbers, wanted, "left")
+        return low, np.searchsorted(numbers, wanted, "right") - low
+    shifted = wanted - table.least
+    inside = (shifted >= 0) & (shifted < len(table.starts) - 1)
+    everywhere = bool(inside.all())
+    shifted = shifted if everywhere else np.where(inside, shifted, 0)
+    low = table.starts[shifted]
+    counts = table.starts[shifted + 1] - low
+    return low, counts if everywhere else np.where(inside, counts, 0)
+
+
+class Pairs(NamedTuple):
+    """The pairs of two columns as sorted numbers, one for a pair."""
+
+    least: tuple[int, int]
+    widths: tuple[int, int]
+    keys: Ints
+
+    def holds(self, first: Array, second: Array) -> Array:
+        """Return the mask of which pairs are among these."""
+        wanted = first - self.least[0]
+        wanted *= self.widths[1]
+        wanted += second - self.least[1]
+        places = np.searchsorted(self.keys, wanted)
+        found: Array = self.keys.take(places, mode="clip") == wanted
+        if not (_lies_in(first, self.least[0], self.widths[0]) and _lies_in(second, self.least[1], self.widths[1])):
+            found &= (first - self.least[0] >= 0) & (second - self.least[1] >= 0) & (second - self.least[1] < self.widths[1])
+        return found
+
+
+def _lies_in(numbers: Array, least: int, width: int) -> bool:
+    return not len(numbers) or (int(numbers.min()) >= least and int(numbers.max()) < least + width)
+
+
+def pairs_of(first: Array, second: Array) -> Pairs | None:
+    """Return the pairs of two columns of whole numbers that are sorted by both; None when one number cannot hold a pair."""
+    if not len(first):
+        return None
+    least = int(first[0]), int(second.min())
+    widths = int(first[-1]) - least[0] + 1, int(second.max()) - least[1] + 1
+    if widths[0] * widths[1] >= _WIDEST:
+        return None
+    keys = (first - least[0]) * widths[1] + (second - least[1])
+    return Pairs(least, widths, keys) if bool((keys[1:] >= keys[:-1]).all()) else None
+
+
+def _spread(low: Array, counts: Array) -> tuple[Ints, Ints]:
+    """Turn ranges of `counts` positions from `low` on into all positions, and for each the number of its range."""
+    which = np.repeat(np.arange(len(counts)), counts)
+    starts = np.cumsum(counts) - counts
+    return np.arange(len(which)) - np.repeat(starts - low, counts), which
+
+
+def order_of(numbers: Array) -> Ints | None:
+    """Return the positions of numbers in ascending order; None while that does not pay."""
+    return _derived(numbers, "order", orders.order_of)  # type: ignore[no-any-return]
+
+
+def dictionary_of(values: Array) -> tuple[Ints, Dictionary] | None:
+    """Return a column of Python values as numbers into a dictionary of them; None while or where that does not pay."""
+    return _derived(values, "dictionary", _dictionary) or None
+
+
+def _dictionary(values: Array) -> tuple[Ints, Dictionary] | bool:
+    listed = values.tolist()
+    if len(set(listed[:_SAMPLE])) * 2 > min(len(listed), _SAMPLE):
+        return False
+    codes: dict[Any, int] = {}
+    numbers = np.fromiter((codes.setdefault(value, len(codes)) for value in listed), np.int64, len(listed))
+    return numbers, Dictionary(codes)

@@ -1,0 +1,319 @@
+"""Relations: named columns of equal length, and the variables that have one value throughout.
+
+A column holds values of one Python type, its *kind*; `object` is the kind of a mixture. Ints, floats, bools and datetimes
+lie in numbers (a datetime in its microseconds, as in the index), so that they join by machine words; anything else lies in
+Python values. A short column is a list and a long one a numpy array: numpy's price per call is that of some thirty rows.
+
+Law: two values are one exactly if their types and their values are; 1, 1.0 and true never meet, nor do "a" and :a.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factstore.values.exact import strict as strict
+from factstore.values.types import INSTANT, LONG_MAX, LONG_MIN, OWN_TYPES, is_missing, micros_to_instant, plain
+
+Array: TypeAlias = NDArray[Any]
+Ints: TypeAlias = NDArray[np.int64]
+Data: TypeAlias = "list[Any] | Array"
+Which: TypeAlias = "list[int] | Array | slice"
+
+DTYPES: Final[Mapping[type, Any]] = {int: np.int64, datetime: np.int64, float: np.float64, bool: np.bool_}
+PLAIN: Final = OWN_TYPES  # kinds whose equality, within one column, is Python's own
+
+
+def frozen(value: Any) -> Any:
+    """Return a value as relations hold it: vectors as tuples, sets as frozensets, and our own types for what is one by another name."""
+    kind = type(value)
+    if kind in PLAIN:
+        return value
+    if kind is tuple or kind is list:
+        return tuple(map(frozen, value))
+    if kind is range:
+        return tuple(value)
+    if kind is set or kind is frozenset:
+        return frozenset(map(frozen, value))
+    return plain(value)
+
+
+def given(value: Any) -> Any:
+    """Return an input as relations hold it: as `frozen`, arrays and named tuples as tuples, and an entity as its id.
+
+    What a function returns is not read like this: it may be handed to another function, which knows what it is.
+    """
+    if type(value) in PLAIN:
+        return value
+    if isinstance(value, list | tuple):
+        return tuple(map(given, value))
+    if isinstance(value, set | frozenset):
+        return frozenset(map(given, value))
+    if isinstance(value, np.ndarray):
+        return tuple(map(given, value)) if value.ndim else None if is_missing(value) else given(np.asarray(value)[()])
+    eid = getattr(value, "eid", None)
+    return eid if type(eid) is int else plain(value)
+
+
+_MOST_NESTED: Final = 200  # levels; on Python's stack
+
+
+class Untold(Exception):
+    """A value that no key stands for: one that may change, or equal others, in ways of its own."""
+
+
+def written(value: Any, depth: int = 0) -> Any:
+    """Return a key that is equal for two values exactly if they are written alike: 1.0M and 1M are not, nor are 0.0 and -0.0.
+
+    Such values are one for every comparison; but an answer, or a query with one in it, gives back what it was given. The key holds
+    what a value is now, so that what is done to a bytearray afterwards does not reach it.
+    Args:
+        depth: how many collections the value stands in.
+    Raises: Untold, for a value that is none of ours, and no collection of them; and for one that is nested deeper than a query may be.
+    """
+    kind = type(value)
+    if kind is float or kind is Decimal or isinstance(value, datetime):
+        return kind, repr(value)
+    if kind in PLAIN:
+        return kind, value
+    if depth > _MOST_NESTED:
+        raise Untold
+    depth += 1
+    if isinstance(value, list | tuple):
+        return kind if kind is not list else tuple, tuple([written(part, depth) for part in value])
+    if isinstance(value, Mapping):
+        return dict, frozenset([(written(key, depth), written(part, depth)) for key, part in value.items()])
+    if isinstance(value, set | frozenset):
+        return frozenset, frozenset([written(part, depth) for part in value])
+    same = plain(value)
+    if type(same) in PLAIN:
+        return kind, written(same)
+    raise Untold
+
+
+class Dictionary:
+    """The distinct values of a column that is kept as numbers."""
+
+    __slots__ = ("codes", "values")
+
+    def __init__(self, codes: dict[Any, int]) -> None:
+        self.codes = codes
+        self.values = np.empty(len(codes), object)
+        self.values[:] = list(codes)
+
+
+class Column(NamedTuple):
+    """Values of one kind, numbers and datetimes in machine form; with a dictionary, `data` are the numbers of its values.
+
+    An input is the same as constants in its place. Where an attribute keeps less of a value than was written, as one of 32-bit
+    floats does, an input is rounded like a constant, while values that were found elsewhere are compared as they are.
+    """
+
+    kind: type
+    data: Data
+    dictionary: Dictionary | None = None
+    is_input: bool = False
+
+    def take(self, which: Which) -> Column:
+        """Return the values at these positions, under this mask or in this slice."""
+        data = self.data
+        if isinstance(data, list):
+            if isinstance(which, slice):
+                return Column(self.kind, data[which], None, self.is_input)
+            if isinstance(which, np.ndarray):
+                which = (which.nonzero()[0] if which.dtype == np.bool_ else which).tolist()
+            return Column(self.kind, [data[i] for i in which], None, self.is_input)
+        return Column(self.kind, data[which], self.dictionary, self.is_input)
+
+    @property
+    def size(self) -> int:
+        """How many values there are; `len` is the number of a tuple's parts."""
+        return len(self.data)
+
+    def array(self) -> Array:
+        """Return the column as a numpy array."""
+        if self.dictionary is not None:
+            return self.dictionary.values[self.data]
+        return array_of(self.data, self.kind) if isinstance(self.data, list) else self.data
+
+    def machine(self) -> list[Any]:
+        """Return the column as a list, datetimes in microseconds."""
+        return self.data if isinstance(self.data, list) else self.array().tolist()
+
+    def values(self) -> list[Any]:
+        """Return the column as a list of what users see."""
+        values = self.machine()
+        return list(map(micros_to_instant, values)) if self.kind is datetime else values
+
+    def keys(self) -> list[Any]:
+        """Return keys that are equal where values are; comparable with those of a column of the same kind only."""
+        return self.machine() if self.kind in PLAIN else list(map(strict, self.values()))
+
+
+def array_of(values: Sequence[Any], kind: type) -> Array:
+    """Return machine values of one kind as an array; tuples stay single elements."""
+    dtype = DTYPES.get(kind)
+    if dtype is not None:
+        return np.fromiter(values, dtype, len(values))
+    array = np.empty(len(values), object)
+    if kind in PLAIN:
+        array[:] = values
+    else:
+        for i, value in enumerate(values):
+            array[i] = value
+    return array
+
+
+def machine_value(value: Any) -> tuple[type, Any]:
+    """Return the kind of one value and its machine form."""
+    value = frozen(value)
+    if type(value) is int:
+        return (int if LONG_MIN <= value <= LONG_MAX else object), value
+    if isinstance(value, datetime):
+        micros = instant_of(value)
+        return (object, value) if micros is None else (datetime, micros)
+    return (type(value) if type(value) in PLAIN else object), value
+
+
+def instant_of(value: datetime) -> int | None:
+    """Return the microseconds since 1970 of a datetime; None for one that is no instant of ours, such as a naive one."""
+    try:
+        return INSTANT.store(value)  # type: ignore[no-any-return]
+    except ValueError:
+        return None
+
+
+def input_of(values: Iterable[Any]) -> Column:
+    """Return a column of values as users give them to a query."""
+    return column_of(values, given)._replace(is_input=True)
+
+
+def column_of(values: Iterable[Any], freeze: Callable[[Any], Any] = frozen) -> Column:
+    """Return a column of values as functions give them."""
+    values = list(values)
+    kinds = set(map(type, values))
+    if not kinds <= PLAIN:
+        values = list(map(freeze, values))
+        kinds = set(map(type, values))
+    if len(kinds) != 1:
+        return Column(object, values)
+    kind = kinds.pop()
+    if kind is int and not (LONG_MIN <= min(values) and max(values) <= LONG_MAX):
+        return Column(object, values)
+    if issubclass(kind, datetime):
+        try:
+            return Column(datetime, list(map(INSTANT.store, values)))
+        except ValueError:  # one that is no instant of ours, such as a naive one
+            return Column(object, values)
+    if kind is Decimal:
+        # A signalling NaN cannot even be hashed; a quiet one equals as little.
+        values = [Decimal("NaN") if value.is_snan() else value for value in values]
+    return Column(kind if kind in PLAIN else object, values)
+
+
+def repeated(value: Any, size: int) -> Column:
+    """Return a column of one value."""
+    kind, machine = machine_value(value)
+    return Column(kind, [machine] * size)
+
+
+def concatenated(columns: Sequence[Column]) -> Column:
+    """Return one column after the other."""
+    columns = [column for column in columns if column.size] or list(columns[:1])
+    if len(columns) == 1:
+        return columns[0]
+    if any(column.kind is not columns[0].kind for column in columns):
+        return Column(object, [value for column in columns for value in column.values()])
+    if all(isinstance(column.data, list) for column in columns):
+        return Column(columns[0].kind, [value for column in columns for value in column.data])
+    dictionary = columns[0].dictionary
+    if dictionary is not None and all(column.dictionary is dictionary for column in columns):
+        return Column(columns[0].kind, np.concatenate([np.asarray(column.data) for column in columns]), dictionary)
+    return Column(columns[0].kind, np.concatenate([column.array() for column in columns]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relation:
+    """Rows of bindings: `columns` by variable, and `constants`, which every row shares.
+
+    `distinct` says that no two rows are known to be equal without looking.
+    """
+
+    size: int
+    columns: dict[str, Column]
+    constants: dict[str, Any]
+    distinct: bool = False
+
+    @property
+    def names(self) -> set[str]:
+        """The variables that are bound."""
+        return {*self.columns, *self.constants}
+
+    def binds(self, name: str) -> bool:
+        """Tell whether a variable is bound."""
+        return name in self.columns or name in self.constants
+
+    def column(self, name: str) -> Column:
+        """Return the column of a variable, also of one that has the same value throughout."""
+        found = self.columns.get(name)
+        return repeated(self.constants[name], self.size) if found is None else found
+
+    def take(self, which: Which, size: int, *, distinct: bool | None = None) -> Relation:
+        """Return the rows at these positions or under this mask, `size` of them."""
+        columns = {name: column.take(which) for name, column in self.columns.items()}
+        return Relation(size, columns, self.constants, self.distinct if distinct is None else distinct)
+
+    def filter(self, mask: list[bool] | Array) -> Relation:
+        """Return the rows for which the mask is true."""
+        if isinstance(mask, list):
+            which: Any = [i for i, kept in enumerate(mask) if kept]
+            return self if len(which) == self.size else self.take(which, len(which))
+        count = int(np.count_nonzero(mask))
+        return self if count == self.size else self.take(mask, count)
+
+    def plus(self, columns: Mapping[str, Column], *, distinct: bool) -> Relation:
+        """Return the relation with further columns of its length."""
+        return Relation(self.size, {**self.columns, **columns}, self.constants, distinct)
+
+    def fixed(self, constants: Mapping[str, Any]) -> Relation:
+        """Return the relation with further variables that have one value throughout."""
+        return Relation(self.size, self.columns, {**self.constants, **constants}, self.distinct)
+
+    def keep(self, names: Iterable[str] | set[str] | frozenset[str]) -> Relation:
+        """Return the columns of these variables only; rows may then be equal."""
+        columns = {name: column for name, column in self.columns.items() if name in names}
+        constants = {name: value for name, value in self.constants.items() if name in names}
+        lost = len(columns) < len(self.columns)
+        if not lost and len(constants) == len(self.constants):
+            return self
+        size = min(self.size, 1) if not columns else self.size
+        return Relation(size, columns, constants, not columns or (self.distinct and not lost))
+
+    def renamed(self, names: Mapping[str, str]) -> Relation:
+        """Return the relation with other variables; those not named are left out."""
+        columns = {new: self.columns[old] for old, new in names.items() if old in self.columns}
+        constants = {new: self.constants[old] for old, new in names.items() if old in self.constants}
+        size = min(self.size, 1) if not columns else self.size
+        return Relation(size, columns, constants, not columns or (self.distinct and len(columns) == len(self.columns)))
+
+
+UNIT: Final = Relation(1, {}, {}, distinct=True)  # one row that binds nothing: where every query starts
+
+
+def empty(names: Iterable[str]) -> Relation:
+    """Return no rows, with these variables."""
+    return Relation(0, {name: Column(object, []) for name in names}, {}, distinct=True)
+
+
+def relation_of(columns: Mapping[str, Column], size: int, *, distinct: bool = False) -> Relation:
+    """Return a relation of columns of one length."""
+    return Relation(size, dict(columns), {}, distinct) if columns else Relation(min(size, 1), {}, {}, distinct=True)
+
+
+RowFunction: TypeAlias = Callable[..., Any]

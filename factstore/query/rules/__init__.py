@@ -1,0 +1,1 @@
+"""Rules, recursive ones included: transitive closure, right-linear recursion, semi-naive evaluation, tabling."""

@@ -1,0 +1,1 @@
+"""Sources of a query: databases, collections, and the values of inputs."""

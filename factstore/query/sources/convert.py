@@ -1,0 +1,134 @@
+"""Between what a query holds and what the index holds: kinds of attributes, constants, inputs and columns, both ways.
+
+An ident or a lookup ref stands for its entity wherever an entity must stand, and for itself anywhere else; what is no value
+of an attribute's type matches nothing.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from factstore.datom import tx_of
+from factstore.query.relations.relation import PLAIN, Array, Column
+from factstore.values.types import FLOAT, LONG_MAX, LONG_MIN, Keyword, Symbol, Uri, ValueType
+
+if TYPE_CHECKING:
+    from factstore.db.database import Database
+    from factstore.schema.attribute import Attribute, Schema
+
+_KINDS: Final[Mapping[str, type]] = {
+    "ref": int,
+    "long": int,
+    "bigint": object,
+    "double": float,
+    "float": float,
+    "bigdec": Decimal,
+    "boolean": bool,
+    "instant": datetime,
+    "string": str,
+    "keyword": Keyword,
+    "symbol": Symbol,
+    "uri": Uri,
+    "uuid": uuid.UUID,
+    "bytes": bytes,
+    "tuple": object,
+}
+
+
+def kind_of(attribute: Attribute) -> type:
+    """Return the kind of a column of this attribute's values."""
+    return _KINDS[attribute.value_type.name]
+
+
+def slot_types(schema: Schema, attribute: Attribute) -> tuple[ValueType, ...]:
+    """Return the types of a tuple's slots, to be read modulo its length; empty for what is no tuple."""
+    if attribute.tuple_attrs:
+        return tuple(schema.attribute(member).value_type for member in attribute.members)
+    return attribute.tuple_slot_types
+
+
+def loaded(schema: Schema, attribute: Attribute, data: list[Any] | Array) -> Column:
+    """Return stored values of an attribute as a column."""
+    kind = kind_of(attribute)
+    if attribute.is_tuple:
+        loads = [value_type.load for value_type in slot_types(schema, attribute)]
+        if any(loads):
+            values = data if isinstance(data, list) else data.tolist()
+            data = [_load_slots(value, loads) for value in values]
+    return Column(kind, data)
+
+
+def _load_slots(value: tuple[Any, ...], loads: list[Any]) -> tuple[Any, ...]:
+    slots = zip(value, (loads[i % len(loads)] for i in range(len(value))), strict=True)
+    return tuple(slot if slot is None or load is None else load(slot) for slot, load in slots)
+
+
+def entity(db: Database, value: Any) -> int | None:
+    """Return the entity that a value in an entity's place stands for; None when it stands for none."""
+    if type(value) is int:
+        return value if LONG_MIN <= value <= LONG_MAX else None
+    if isinstance(value, str):
+        return db.schema.entid(value)
+    if isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str | int):
+        return db.entid(value)
+    eid = getattr(value, "eid", None)  # an entity as `factstore.entity` returns it
+    return eid if type(eid) is int else None
+
+
+def stored(db: Database, attribute: Attribute, value: Any) -> Any:
+    """Return what a value of this attribute is kept as; None when it can have no such value."""
+    if attribute.is_ref:
+        return entity(db, value)
+    try:
+        return attribute.store(value, partial(entity, db)) if attribute.is_tuple else attribute.value_type.store(value)
+    except ValueError:
+        return None
+
+
+def transaction(db: Database, value: Any) -> int | None:
+    """Return the entity id of the transaction that a value in a transaction's place stands for."""
+    eid = entity(db, value)
+    return eid if eid is None else tx_of(eid)
+
+
+def as_entities(db: Database, column: Column) -> tuple[Column, list[bool] | None]:
+    """Return a column as entity ids, and the mask of those that stand for one; None when all do."""
+    if column.kind is int:
+        return column, None
+    known: dict[Any, int | None] = {}
+    found: list[int | None] = []
+    for key, value in zip(column.keys(), column.values(), strict=True):
+        if key not in known:
+            known[key] = entity(db, value)
+        found.append(known[key])
+    return _masked(int, found)
+
+
+def as_values(db: Database, attribute: Attribute, column: Column) -> tuple[Column, list[bool] | None]:
+    """Return a column as stored values of an attribute, and the mask of those that can be one; None when all can."""
+    if attribute.is_ref:
+        return as_entities(db, column)
+    kind = kind_of(attribute)
+    if column.kind is kind and kind in PLAIN and not (column.is_input and attribute.value_type is FLOAT):
+        return column, None
+    if column.kind is not kind and column.kind in PLAIN and kind in PLAIN and not (column.kind is str and kind is Keyword):
+        return Column(kind, []), [False] * column.size
+    return _masked(kind, [stored(db, attribute, value) for value in column.values()])
+
+
+def _masked(kind: type, found: list[Any]) -> tuple[Column, list[bool] | None]:
+    if None not in found:
+        return Column(kind, found), None
+    return Column(kind, [value for value in found if value is not None]), [value is not None for value in found]
+
+
+def transactions(t: Array) -> Array:
+    """Return the entity ids of transactions."""
+    return t | np.int64(tx_of(0))

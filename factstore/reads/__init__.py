@@ -1,0 +1,1 @@
+"""Reads of a database value beside queries: entity, pull, history, difference, full-text search."""

@@ -1,0 +1,173 @@
+"""Entities: one entity of one database value as a lazy, read-only mapping that can be walked in both directions.
+
+Reads through the view, attribute by attribute, and remembers what it read. Knows neither patterns nor writing.
+Law: an entity never changes, for its database does not; two are equal when entity id and database are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from factstore.errors import DatabaseError
+from factstore.rendering import html_table, text_table
+from factstore.schema.attribute import Attribute
+from factstore.schema.reverse import forward_of
+from factstore.values.quoting import text_of
+from factstore.values.types import Keyword, Stored, order_key
+
+if TYPE_CHECKING:
+    from factstore.db.database import Database
+
+DB_ID: Final = ":db/id"
+_ABSENT: Final = object()
+_HEADER: Final = ("attribute", "value")
+
+
+def entity(db: Database, eid: Any) -> Entity | None:
+    """Return an entity of a database as a lazy mapping from attributes to values.
+
+    Args:
+        eid: an entity id, ident or lookup ref.
+    Returns: the entity, empty when nothing is known of the id; None for an ident or lookup ref that names nothing.
+    Raises: DatabaseError(:db.error/history-not-supported).
+    Source: Datomic API, entity.
+    """
+    if db.is_history:
+        raise DatabaseError(
+            ":db.error/history-not-supported",
+            "an entity shows what is true at one time; a history database has every time at once, use as_of",
+        )
+    found = db.entid(eid)
+    return None if found is None else Entity(db, found)
+
+
+class Entity(Mapping[str, Any]):
+    """An entity of a database value.
+
+    `e[":person/name"]` is a value, a frozenset of an attribute with many, or the entity referred to, as its ident when it
+    has one. `e[":person/_boss"]` goes the other way: a frozenset, or one entity for a component. What the entity lacks
+    raises KeyError, and `get` returns None. Its keys are its attributes; `:db/id` can be read but is not one of them.
+    """
+
+    __slots__ = ("_found", "_idents", "db", "eid")
+
+    def __init__(self, db: Database, eid: int) -> None:
+        self.db = db
+        self.eid = eid
+        self._found: dict[str, Any] = {}
+        self._idents: tuple[Keyword, ...] | None = None
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._found.get(key, _ABSENT)
+        if value is _ABSENT:
+            value = self._read(key)
+            if value is None:
+                raise KeyError(key)
+            self._found[key] = value
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of an attribute, or `default` when the entity has none."""
+        value = self._found.get(key, _ABSENT)
+        if value is _ABSENT:
+            value = self._read(key)
+            if value is None:
+                return default
+            self._found[key] = value
+        return value
+
+    def __iter__(self) -> Iterator[Keyword]:
+        if self._idents is None:
+            schema = self.db.schema
+            ids = dict.fromkeys(fact[1] for fact in self.db.view.facts_about(self.eid))
+            self._idents = tuple(schema.attribute(a).ident for a in ids)
+        return iter(self._idents)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        return True  # an entity of which nothing is known is still one
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entity) and self.eid == other.eid and _same(self.db, other.db)
+
+    def __hash__(self) -> int:
+        return hash((self.eid, self.db.basis_t))
+
+    def __repr__(self) -> str:
+        ident = self.db.schema.ident(self.eid)
+        return f"<Entity {self.eid}{f' {ident}' if ident else ''} t={self.db.basis_t}>"
+
+    def __str__(self) -> str:
+        return f"{self!r}\n{text_table(_HEADER, [(key, _shown(self[key])) for key in self])}"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), _HEADER, [(key, _shown(self[key])) for key in self])
+
+    def touch(self) -> Entity:
+        """Read all attributes, and those of all components, and return the entity. Source: Datomic API, touch."""
+        touched: set[int] = set()
+        waiting = [self]
+        while waiting:
+            here = waiting.pop()
+            if here.eid not in touched:
+                touched.add(here.eid)
+                waiting += here._touch()
+        return self
+
+    def _touch(self) -> list[Entity]:
+        """Read all attributes; return the components."""
+        components: list[Entity] = []
+        for ident in self:
+            value = self[ident]
+            if self.db.schema.attribute(ident).is_component:
+                components += [part for part in (value if isinstance(value, frozenset) else (value,)) if isinstance(part, Entity)]
+        return components
+
+    def _read(self, key: object) -> Any:
+        """Return the value under a key, None when there is none."""
+        schema, view = self.db.schema, self.db.view
+        attribute = schema.find(key) if isinstance(key, str) else None
+        if attribute is not None:
+            return self._loaded(attribute, view.values_of(self.eid, attribute.id))
+        if key == DB_ID:
+            return self.eid
+        forward = forward_of(key) if isinstance(key, str) and key.startswith(":") else None
+        attribute = None if forward is None else schema.find(forward)
+        if attribute is None or not attribute.is_ref:
+            return None
+        holders = view.holders_of(attribute.id, self.eid)
+        if attribute.is_component:
+            return self._referred(min(holders)) if holders else None
+        return frozenset(map(self._referred, holders)) or None
+
+    def _loaded(self, attribute: Attribute, values: Sequence[Stored]) -> Any:
+        if not values:
+            return None
+        load = self._referred if attribute.is_ref else attribute.load
+        if attribute.many:
+            return frozenset(map(load, values))
+        return load(values[0] if len(values) == 1 else min(values, key=order_key))
+
+    def _referred(self, eid: int) -> Any:
+        """Return what a reference shows: the ident of an entity that has one, or the entity. Names are today's, whatever the view."""
+        return self.db.schema.ident(eid) or Entity(self.db, eid)
+
+
+def _shown(value: Any) -> object:
+    return "\n".join(sorted(map(_named, value))) if isinstance(value, frozenset) else _named(value)
+
+
+def _named(value: Any) -> str:
+    return repr(value) if isinstance(value, Entity) else text_of(value)
+
+
+def _same(left: Database, right: Database) -> bool:
+    """Tell whether two database values are one: of one store at one t, cut alike, with the same speculation on top."""
+    return left is right or (
+        (left.store, left.basis_t, left.as_of_t, left.since_t) == (right.store, right.basis_t, right.as_of_t, right.since_t)
+        and left.predicates == right.predicates
+        and left.view.layers[1:] == right.view.layers[1:]
+    )

@@ -1,0 +1,1 @@
+"""Storage in one LMDB file, shared by all processes of a machine."""

@@ -1,0 +1,434 @@
+"""The LMDB engine: one file for many processes of one machine.
+
+    main database   "blocks", "roots", "stamp"            their names sort before every key of the log
+                    2^63 | t, 8 bytes big-endian          -> txid, body: the last key is the head, and a commit is one put
+    "blocks"        id                                    -> bytes
+    "roots"         version, 8 bytes big-endian           -> body: the newest, the one before, and those somebody holds
+
+Owns this layout and its format number; sharing the file is the business of environment.py and peers.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+from weakref import finalize
+
+import lmdb
+
+from factstore.concurrency.locks import Owner
+from factstore.errors import Corrupt, NotAStore, ReadOnly, UnknownOutcome
+from factstore.storage.lmdb.environment import Environment, Gone, Txn, drop_handle, shared
+from factstore.storage.lmdb.names import resolved
+from factstore.storage.lmdb.opening import expanded, look_at, refuse_network, refused, sync_directory
+from factstore.storage.lmdb.peers import Held
+from factstore.storage.lmdb.translation import translated
+from factstore.storage.protocol import TXID_BYTES, Record, Root, Sync
+from factstore.storage.refusals import check_found, check_head, check_same, check_txids, check_version, damaged, read_only
+
+FORMAT: Final = 1
+
+_STAMP: Final = b"stamp"
+_LOG: Final = 1 << 63
+_BESIDE_THE_LOG: Final = 3  # keys of the main database: blocks, roots, stamp
+_key = struct.Struct(">Q").pack
+_record: Callable[[tuple[int, bytes, bytes]], Record] = partial(tuple.__new__, Record)  # without looking at names
+_BATCH_BYTES: Final = 8 << 20  # of blocks in one write transaction: how long a commit may have to wait for it
+_BATCH_KEYS: Final = 10_000
+_MOST_AT_ONCE: Final = 32  # records of the log in one search: they may be megabytes each, whatever those before them were
+
+
+class LmdbStorage:
+    """A handle on an LMDB file.
+
+    Args:
+        path: of the one data file; `path-lock` and `path-turn` beside it may be deleted when no process has the store open.
+        create, read_only, sync, map_size: see `open_storage`.
+        max_map_size: bytes at which the map stops growing and writes raise `StoreFull`; None for no limit.
+        busy_timeout: seconds that a write waits for another writer's turn before it raises `StoreBusy`; None: as long as it takes.
+        allow_network_fs: open a file on a network filesystem all the same, where LMDB is not safe.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        sync: Sync = "full",
+        map_size: int | None = None,
+        max_map_size: int | None = None,
+        busy_timeout: float | None = None,
+        allow_network_fs: bool = False,
+    ) -> None:
+        self._busy_timeout = busy_timeout
+        full_path = expanded(path)
+        self.read_only = read_only
+        self.description = f"lmdb:{full_path}"
+        self._mode: Sync | None = None if read_only else sync
+        may_create = create and not read_only
+        try:
+            is_new = look_at(full_path, may_create)
+            real = resolved(full_path)
+            if not allow_network_fs:
+                refuse_network(full_path)
+            self._file: Any = shared(
+                real, lambda env: _lay_out(env, full_path, may_create), mode=self._mode, map_size=map_size, max_map_size=max_map_size
+            )
+            self._finalizer = finalize(self, drop_handle, self._file, self._mode)
+            self._finalizer.atexit = False
+            if is_new and sync == "full":
+                sync_directory(real.parent)
+            self._look_through()
+        except lmdb.Error as error:
+            raise translated(error, self.description) from error
+        except OSError as error:
+            raise refused(error, full_path) from error
+        if not read_only and self._file.read_only:
+            self.close()
+            message = f"{full_path} may not be written by this user; open it with read_only=True"
+            raise ReadOnly(":db.error/read-only", message, path=str(full_path))
+
+    def _look_through(self) -> None:
+        try:
+            self._file.look_through("free", "roots")
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def _writable(self) -> Environment:
+        if self.read_only:
+            raise read_only(self.description)
+        return self._file  # type: ignore[no-any-return]
+
+    # the log
+
+    def head(self) -> int:
+        return self._file.read(_head)  # type: ignore[no-any-return]
+
+    def append(self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int) -> int:
+        file = self._writable
+        check_txids(records)
+        file.check_name()
+        try:
+            head = file.write(_append, file, records, expected_t)
+            if head < 0:
+                with file.turn.held(may_pass=True, doing="a transaction", timeout=self._busy_timeout):
+                    head = file.write(_append, file, records, expected_t)
+        except UnknownOutcome as error:
+            raise _naming(error, records) from error
+        file.wakeup.tell()
+        return head
+
+    def resolve(self, txid: bytes) -> int | None:
+        below = self.head() + 1
+        while below > 1:
+            found, below = self._file.read(_seek_txid, txid, below)
+            if found:
+                return found  # type: ignore[no-any-return]
+        return None
+
+    def read_log(self, after_t: int, upto_t: int | None = None, *, max_bytes: int = 8 << 20) -> list[Record]:
+        return self._file.read(_read_log, after_t, upto_t, max_bytes)  # type: ignore[no-any-return]
+
+    def rewrite(
+        self, records: Sequence[Record], *, appended: Sequence[tuple[bytes, bytes]], expected_t: int, root: bytes, expected_version: int
+    ) -> Root:
+        file = self._writable
+        check_txids(appended)
+        try:
+            with file.turn.held(doing="an excision", timeout=self._busy_timeout):
+                swapped = file.write(_rewrite, file, records, appended, expected_t, root, expected_version)
+        except UnknownOutcome as error:
+            raise _naming(error, appended) from error
+        file.wakeup.tell()
+        return swapped
+
+    def wait(self, after_t: int, timeout: float) -> int:
+        deadline = monotonic() + timeout
+        while True:
+            seen = self._file.wakeup.seen()
+            head, left = self.head(), deadline - monotonic()
+            if head > after_t or left <= 0:
+                return head
+            self._file.check_name()
+            self._file.wakeup.wait(seen, left)
+
+    def turn(self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = "") -> AbstractContextManager[None]:
+        return self._writable.turn.held(owner=owner, may_pass=may_pass, doing=doing, timeout=self._busy_timeout)  # type: ignore[no-any-return]
+
+    def release_turn(self) -> None:
+        if not isinstance(self._file, Gone):
+            self._file.release_turn()
+
+    # blocks
+
+    def put_blocks(self, blocks: Iterable[tuple[bytes, bytes]]) -> None:
+        file = self._writable
+        file.look_through("blocks")
+        batch: list[tuple[bytes, bytes]] = []
+        size = 0
+        for item in blocks:
+            batch.append(item)
+            size += len(item[1])
+            if size >= _BATCH_BYTES:
+                file.write(_put_blocks, file, batch)
+                batch, size = [], 0
+        if batch:
+            file.write(_put_blocks, file, batch)
+
+    def get_blocks(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        file = self._file
+        found: dict[bytes, bytes] = file.read(_get_blocks, file, ids)
+        check_found(ids, found, self.description)
+        return found
+
+    def delete_blocks(self, ids: Iterable[bytes]) -> int:
+        file = self._writable
+        file.look_through("blocks")
+        remaining = iter(ids)
+        deleted = 0
+        while batch := list(islice(remaining, _BATCH_KEYS)):
+            deleted += file.write(_delete_blocks, file, batch)
+        return deleted
+
+    def block_ids(self) -> Iterator[bytes]:
+        self._file.look_through("blocks")
+        last = b""
+        while batch := self._file.read(_ids_after, self._file, last):
+            yield from batch
+            last = batch[-1]
+
+    # the root
+
+    def read_root(self, version: int | None = None) -> Root | None:
+        file = self._file
+        return file.read(_read_root, file, version)  # type: ignore[no-any-return]
+
+    def swap_root(self, body: bytes, *, expected_version: int) -> Root:
+        file = self._writable
+        root = file.write(_swap_root, file, body, expected_version)
+        with file.gate:
+            file.env.reader_check()  # room held by readers that died comes back, and roots are swapped seldom
+        return root
+
+    def hold(self, version: int) -> Held:
+        file = self._file
+        file.holds.take(version, lambda: self._expect_newest(version))
+        return Held(file.holds, version)
+
+    def _expect_newest(self, version: int) -> None:
+        if version == 0:
+            return
+        root = self.read_root()
+        check_version(0 if root is None else root.version, version)
+
+    def held(self) -> set[int]:
+        return self._file.holds.all()  # type: ignore[no-any-return]
+
+    # housekeeping
+
+    def usage(self) -> dict[str, Any]:
+        file = self._file
+        records, blocks = file.read(_count, file)
+        with file.gate:
+            info = file.env.info()
+        size = file.path.stat().st_blocks * 512
+        return {"bytes": size, "map_size": info["map_size"], "records": records, "blocks": blocks, "readers": info["num_readers"]}
+
+    def problems(self) -> list[str]:
+        return self._file.problems()  # type: ignore[no-any-return]
+
+    def sync(self) -> None:
+        file = self._file
+        with file.gate:
+            file.flush()
+
+    def close(self) -> None:
+        file, self._file = self._file, Gone(self.description)
+        if not isinstance(file, Gone):
+            self._finalizer.detach()
+            if not isinstance(file.env, Gone):
+                file.detach(self._mode)
+                file.wakeup.tell()
+
+
+# Work inside one transaction. Plain functions: a retry on a larger map starts them afresh.
+
+
+def _append(txn: Txn, file: Environment, records: Sequence[tuple[bytes, bytes]], t: int) -> int:
+    """Return the new head, or -1 when somebody else has the writer's turn."""
+    if file.turn.elsewhere():
+        return -1
+    cursor = txn.cursor()
+    # An empty log has no key of its own, so t = 0 takes the slower way to the same answer.
+    if not cursor.last() or cursor.key() != _key(_LOG + t):
+        check_head(_head(txn), t)
+    first, head = _LOG + t + 1, t + len(records)
+    if len(records) == 1:
+        (txid, body) = records[0]
+        added = cursor.put(_key(first), txid + body, append=True)
+    else:
+        # One call for all: each call lets go of the interpreter, which other threads then keep for a while.
+        items = [(_key(first + i), txid + body) for i, (txid, body) in enumerate(records)]
+        added = cursor.putmulti(items, append=True)[1] == len(items)
+    if not added:
+        raise Corrupt(":db.error/storage-corrupt", f"the log has keys beyond its head {t}", t=t + 1)
+    return head
+
+
+def _naming(error: UnknownOutcome, records: Sequence[tuple[bytes, bytes]]) -> UnknownOutcome:
+    """Return the error with the names of the records whose fate is unknown."""
+    return UnknownOutcome(error.code, error.message, **error.data, txids=[txid for txid, _ in records])
+
+
+def _rewrite(
+    txn: Txn, file: Environment, records: Sequence[Record], appended: Sequence[tuple[bytes, bytes]], t: int, root: bytes, version: int
+) -> Root:
+    swapped = _swap_root(txn, file, root, version)
+    for record in records:
+        known = txn.get(_key(_LOG + record.t))
+        check_same(record, None if known is None else known[:TXID_BYTES])
+        txn.put(_key(_LOG + record.t), record.txid + record.body)
+    _append(txn, file, appended, t)
+    return swapped
+
+
+def _head(txn: Txn) -> int:
+    cursor = txn.cursor()
+    return max(0, int.from_bytes(cursor.key()) - _LOG) if cursor.last() else 0
+
+
+def _read_log(txn: Txn, after_t: int, upto_t: int | None, max_bytes: int) -> list[Record]:
+    records: list[Record] = []
+    cursor = txn.cursor()
+    last = min(_head(txn), upto_t if upto_t is not None else 1 << 62)
+    t, size, count = after_t, 0, 1
+    while t < last and size < max_bytes:
+        for _, value in _found(cursor, range(t + 1, min(t + count, last) + 1)):
+            t += 1
+            records.append(_record((t, value[:TXID_BYTES], value[TXID_BYTES:])))
+            size += len(value)
+            if size >= max_bytes:
+                break
+        count = min(_MOST_AT_ONCE, (max_bytes - size) * len(records) // size + 1)
+    return records
+
+
+def _found(cursor: lmdb.Cursor[bytes], ts: range) -> list[tuple[bytes, bytes]]:
+    """Return what the log has at these t. Each is searched for: stepping on to a damaged page would end the process."""
+    found = cursor.getmulti(map(_key, range(_LOG + ts.start, _LOG + ts.stop)))
+    if len(found) != len(ts):
+        there = {key for key, _ in found}
+        missing = next(t for t in ts if _key(_LOG + t) not in there)
+        raise Corrupt(":db.error/storage-corrupt", f"the log has no record of t={missing}, though it goes on after that", t=missing)
+    return found
+
+
+def _seek_txid(txn: Txn, txid: bytes, below: int) -> tuple[int | None, int]:
+    """Return the t of a txid if it is among the records just below t, and the t down to which was looked."""
+    ts = range(max(1, below - _MOST_AT_ONCE), below)
+    for t, (_, value) in zip(reversed(ts), reversed(_found(txn.cursor(), ts)), strict=True):
+        if value.startswith(txid):
+            return t, t
+    return None, ts[0]
+
+
+def _put_blocks(txn: Txn, file: Environment, blocks: Sequence[tuple[bytes, bytes]]) -> None:
+    db = file.dbs["blocks"]
+    for block_id, block in blocks:
+        txn.put(block_id, block, overwrite=False, db=db)
+
+
+def _get_blocks(txn: Txn, file: Environment, ids: Sequence[bytes]) -> dict[bytes, bytes]:
+    blocks = file.dbs["blocks"]
+    return {block_id: block for block_id in ids if (block := txn.get(block_id, db=blocks)) is not None}
+
+
+def _delete_blocks(txn: Txn, file: Environment, ids: Sequence[bytes]) -> int:
+    blocks = file.dbs["blocks"]
+    return sum(txn.delete(block_id, db=blocks) for block_id in ids)
+
+
+def _ids_after(txn: Txn, file: Environment, last: bytes) -> list[bytes]:
+    cursor = txn.cursor(file.dbs["blocks"])
+    if not cursor.set_range(last + b"\0") if last else not cursor.first():
+        return []
+    return list(islice(cursor.iternext(keys=True, values=False), _BATCH_KEYS))
+
+
+def _read_root(txn: Txn, file: Environment, version: int | None) -> Root | None:
+    cursor = txn.cursor(file.dbs["roots"])
+    found = cursor.last() if version is None else cursor.set_key(_key(version))
+    return Root(int.from_bytes(cursor.key()), cursor.value()) if found else None
+
+
+def _swap_root(txn: Txn, file: Environment, body: bytes, expected: int) -> Root:
+    roots = file.dbs["roots"]
+    cursor = txn.cursor(roots)
+    check_version(int.from_bytes(cursor.key()) if cursor.last() else 0, expected)
+    txn.put(_key(expected + 1), body, db=roots)
+    # The root before this one stays: somebody may have read it and not yet said so.
+    spared = file.holds.all() | {expected, expected + 1}
+    for key in list(cursor.iternext(keys=True, values=False)) if cursor.first() else []:
+        if int.from_bytes(key) not in spared:
+            txn.delete(key, db=roots)
+    return Root(expected + 1, body)
+
+
+def _count(txn: Txn, file: Environment) -> tuple[int, int]:
+    return _head(txn), txn.stat(file.dbs["blocks"])["entries"]
+
+
+def _lay_out(env: lmdb.Environment, path: Path, create: bool) -> dict[str, Any]:
+    """Return the databases of a store, made now in a file that holds nothing."""
+    with env.begin() as txn:
+        stamp = txn.get(_STAMP)
+        entries = txn.stat()["entries"]
+    if stamp is None and not entries and create:
+        made = {"format": FORMAT, "created": datetime.now(UTC).isoformat()}
+        with env.begin(write=True) as txn:
+            if txn.get(_STAMP) is None:  # another process may have been first
+                txn.put(_STAMP, json.dumps(made).encode())
+                for name in (b"blocks", b"roots"):
+                    env.open_db(name, txn=txn, create=True)
+            stamp = txn.get(_STAMP)
+    if stamp is None:
+        raise NotAStore(":db.error/not-a-store", f"{path} is an LMDB file, but not a fact store", path=str(path))
+    found = _format(stamp, path)
+    if found > FORMAT:
+        raise NotAStore(
+            ":db.error/not-a-store",
+            f"{path} has format {found}, this version of factstore reads up to format {FORMAT}",
+            path=str(path),
+            found=found,
+            supported=FORMAT,
+        )
+    with env.begin() as txn:
+        _check_count(txn, path)
+    # A database opened inside a read transaction would be forgotten with it.
+    return {name: env.open_db(name.encode(), create=False) for name in ("blocks", "roots")}
+
+
+def _format(stamp: bytes, path: Path) -> int:
+    try:
+        return int(json.loads(stamp)["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(f"lmdb:{path}", f"its stamp {stamp!r} is none") from error
+
+
+def _check_count(txn: Txn, path: Path) -> None:
+    """Raise `Corrupt` unless the log has as many records as it is long: its header may lead to an older state of it."""
+    records, head = txn.stat()["entries"] - _BESIDE_THE_LOG, _head(txn)
+    if records != head:
+        raise damaged(f"lmdb:{path}", f"the log has {records} records, and its last one is t={head}", t=head)

@@ -1,0 +1,490 @@
+"""One LMDB file, opened once in a process and shared by all its handles there.
+
+    write ─► one write transaction at a time, begun and ended in one thread ─► map full? grow, try again
+    read  ─► through a gate that is shut while the map is replaced          ─► file outgrew our map? adopt, try again
+
+Owns what LMDB asks of whoever embeds it: one environment per file and process, growth of the map with no transaction open,
+readers of dead processes, forks, the translation of its errors. Knows nothing of what lies in the file.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from threading import RLock, get_ident
+from time import monotonic, sleep
+from typing import Any, Final, Never, TypeAlias, TypeVar, TypeVarTuple
+from weakref import ref
+
+import lmdb
+from lmdb import _envid
+
+from factstore.concurrency.forks import FORKED, keep_for_ever, watch
+from factstore.concurrency.locks import CallLock
+from factstore.errors import FactStoreError, StoreFull, Unavailable, UnknownOutcome
+from factstore.storage.lmdb import names, pages
+from factstore.storage.lmdb.gate import Gate
+from factstore.storage.lmdb.peers import Holds, Turn
+from factstore.storage.lmdb.translation import translated
+from factstore.storage.lmdb.wakeup import wakeup
+from factstore.storage.protocol import Sync
+from factstore.storage.refusals import closed, damaged
+
+Txn: TypeAlias = "lmdb.Transaction[bytes]"
+Layout: TypeAlias = Callable[[lmdb.Environment], dict[str, Any]]
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
+DEFAULT_MAP_SIZE: Final = 16 << 30  # of address space; the file takes what is written
+MAX_READERS: Final = 1024
+_LOOK_SECONDS: Final = 0.002  # how often a writer looks whether another thread has ended its interrupted transaction
+_NAME_SECONDS: Final = 0.05  # how often it is looked whether the path still leads to the file
+
+
+class Gone:
+    """Stands where an environment was: whatever is asked of it raises `Closed`."""
+
+    def __init__(self, *what_and_why: str) -> None:
+        self.__dict__["_what_and_why"] = what_and_why
+
+    def __getattr__(self, name: str) -> Never:
+        raise closed(*self.__dict__["_what_and_why"])
+
+    def __enter__(self) -> Never:
+        self.__getattr__("__enter__")
+
+    def __exit__(self, *_: object) -> None:
+        """Never reached; `with` asks for it before it enters."""
+
+
+class Environment:
+    """An LMDB environment with the locks, retries and lifetime that it needs."""
+
+    def __init__(self, path: Path, layout: Layout, *, read_only: bool, sync: Sync, map_size: int, max_map_size: int | None) -> None:
+        self.path = path
+        self.uri = f"lmdb:{path}"
+        self.read_only = read_only
+        self.max_map_size = max_map_size
+        self.dbs: dict[str, Any] = {}
+        self._layout = layout
+        self._sync: Sync = sync
+        self._handles: Counter[str] = Counter()
+        self._sound: set[str] = set()  # trees whose pages were looked at
+        self._renew_locks()
+        self.env: Any = None
+        self.turn: Any = None
+        self._fd: int | None = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if read_only else os.O_CREAT), 0o644)
+        self.holds: Any = Holds(self._fd)
+        stat = os.fstat(self._fd)
+        self.key = (stat.st_dev, stat.st_ino)
+        self._looked = 0.0
+        try:
+            self._begin(map_size)
+        except BaseException:
+            self._let_go("was not opened")
+            raise
+        watch(self)
+
+    def _begin(self, map_size: int) -> None:
+        assert self._fd is not None
+        names.claim(self._fd, self.path)
+        self._open(map_size)
+        if not self.read_only:
+            try:
+                self.turn = Turn(self._fd, f"{self.path}-turn", lambda: self.write(_nothing))
+            except BaseException:
+                self.env.close()
+                raise
+        self.wakeup = wakeup(None if self.turn is None else self.turn.flag)
+
+    def check_name(self) -> None:
+        """Raise `Unavailable` when the path does not lead to this file any more; looks a few times a second at most."""
+        now = monotonic()
+        if now - self._looked > _NAME_SECONDS:
+            if not names.still_leads_to(self.path, self.key):
+                message = f"{self.path} was deleted, or another file took its place, while it was open; open the store again"
+                raise Unavailable(":db.error/storage-unavailable", message, path=str(self.path))
+            self._looked = now
+
+    def _renew_locks(self) -> None:
+        self._writing = CallLock()
+        self._transaction: Callable[[], Txn | None] = _none
+        self._writer = 0  # the thread that began it
+        self.gate = Gate()
+
+    def _open(self, map_size: int) -> None:
+        while True:
+            try:
+                env = self._prepared(map_size)
+                break
+            except lmdb.MapResizedError:  # another process lets the file grow at this moment
+                map_size = max(map_size * 2, self.path.stat().st_size)
+        self.env = env
+        self.map_size = env.info()["map_size"]
+        self._flushed = env.info()["last_txnid"]
+
+    def _prepared(self, map_size: int) -> lmdb.Environment:
+        env = self._new(map_size)
+        try:
+            env.reader_check()
+            self.dbs = self._layout(env)
+        except BaseException:
+            env.close()
+            raise
+        return env
+
+    def _new(self, map_size: int) -> lmdb.Environment:
+        durable = self._sync == "full"
+        return lmdb.open(
+            str(self.path),
+            subdir=False,
+            lib_version=0,
+            map_size=map_size,
+            max_dbs=4,
+            max_readers=MAX_READERS,
+            max_spare_txns=4,
+            mode=0o644,
+            readonly=self.read_only,
+            sync=durable,
+            metasync=durable,
+        )
+
+    # transactions
+
+    def write(self, work: Callable[[Txn, *Args], T], *args: *Args) -> T:
+        """Run `work` in a write transaction and commit it; `work` may run again, on a larger map."""
+        while True:
+            size = self.map_size
+            committing = False
+            try:
+                self._writing.enter()  # `with` costs half as much again, at every commit
+                try:
+                    if self._transaction() is not None:
+                        self._end_left_over()
+                    self._writer = get_ident()
+                    self._transaction = ref(txn := (env := self.env).begin(write=True))
+                    try:
+                        result = work(txn, *args)
+                    except BaseException:
+                        if self.env is env:
+                            self._abort(txn)
+                        raise
+                    if self.env is not env:
+                        raise closed(self.uri, FORKED)
+                    committing = True
+                    txn.commit()
+                    return result
+                finally:
+                    self._writing.leave()
+            except lmdb.MapFullError:
+                self._grow(size)
+            except lmdb.MapResizedError:
+                self._adopt(size)
+            except lmdb.Error as error:
+                self._transaction = _none  # LMDB has ended it
+                raise self._failed(error, committing) from error
+            except BaseException:
+                if self._writer == get_ident():
+                    self._end_left_over()
+                raise
+
+    def _abort(self, txn: Txn) -> None:
+        # An abort waits for a moment in which no other thread reads, which under load may never come.
+        with self.gate.shut():
+            txn.abort()
+
+    def _end_left_over(self) -> None:
+        """End a write transaction that was interrupted: it lives on in the traceback, and LMDB lets no other thread end it."""
+        while (left := self._transaction()) is not None:
+            if self._writer == get_ident():
+                with suppress(lmdb.Error):  # it had ended
+                    self._abort(left)
+                self._transaction = _none
+            else:
+                del left
+                sleep(_LOOK_SECONDS)
+
+    def release_turn(self) -> None:
+        """Give back what an interrupted call of this thread has left taken."""
+        if self._writer == get_ident():
+            self._end_left_over()
+        if self.turn is not None:
+            self.turn.give_left_over()
+
+    def read(self, work: Callable[[Txn, *Args], T], *args: *Args) -> T:
+        """Run `work` on a snapshot; it must not keep the transaction, nor take long."""
+        checked = False
+        while True:
+            size = self.map_size
+            try:
+                with self.gate:
+                    txn = (env := self.env).begin()
+                    try:
+                        return work(txn, *args)
+                    finally:
+                        if self.env is not env:  # a child that was forked within `work`: the transaction is the parent's
+                            raise closed(self.uri, FORKED)
+                        txn.abort()
+            except lmdb.MapResizedError:
+                self._adopt(size)
+            except lmdb.ReadersFullError as error:
+                if checked or not self.env.reader_check():
+                    raise Unavailable(
+                        ":db.error/storage-unavailable", f"all {MAX_READERS} reader slots of {self.uri} are taken", uri=self.uri
+                    ) from error
+                checked = True
+            except lmdb.Error as error:
+                raise self._failed(error, False) from error
+
+    def _failed(self, error: lmdb.Error, committing: bool) -> FactStoreError:
+        """Return what an error of LMDB means for who asked. A commit that failed was not applied, unless LMDB gave up."""
+        if self._gave_up():
+            if committing:
+                return UnknownOutcome(":db.error/storage-unknown-outcome", f"{self.uri} failed in mid-commit: {error}", uri=self.uri)
+            return Unavailable(":db.error/storage-unavailable", f"{self.uri} failed before, and was opened again: {error}", uri=self.uri)
+        return translated(error, self.uri)
+
+    def _gave_up(self) -> bool:
+        """Return whether LMDB refuses all service after an error of the disk, having opened the file anew if it does."""
+        try:
+            with self.gate:
+                self.env.begin().abort()
+        except lmdb.PanicError:
+            with self._writing, self.gate.shut():
+                self._reopen()
+            return True
+        except lmdb.Error:
+            return False
+        return False
+
+    # damage
+
+    def look_through(self, *names: str) -> None:
+        """Look at every page of some trees, once, before LMDB walks from page to page in them. Raises: Corrupt."""
+        for name in names:
+            while name not in self._sound:
+                try:
+                    if self.read(self._is_sound, name):
+                        self._sound.add(name)
+                except pages.Broken as error:
+                    raise damaged(self.uri, str(error)) from error
+
+    def _is_sound(self, txn: Txn, name: str) -> bool:
+        """Return True, or False when others commit too fast to see the state that a transaction reads. Raises: pages.Broken."""
+        assert self._fd is not None
+        header = pages.header_of(self._fd, txn.id())
+        if header is None:
+            return False
+        read = pages.reader(self._fd, header)
+        if name == "free":
+            pages.check_free(read, header)
+        else:
+            deque(pages.nodes(read, header, pages.trees(read, header)[name], name), 0)
+        return True
+
+    def problems(self) -> list[str]:
+        """Say what is wrong with the pages of the file, the first fault of each tree."""
+
+        def look(txn: Txn) -> list[str] | None:
+            assert self._fd is not None
+            header = pages.header_of(self._fd, txn.id())
+            return None if header is None else list(pages.problems(self._fd, header))
+
+        while (found := self.read(look)) is None:
+            pass
+        return found
+
+    # the map
+
+    def _grow(self, seen: int) -> None:
+        """Double the map, unless somebody did so since its size was `seen`."""
+        with self._writing, self.gate.shut():
+            if self.map_size == seen:
+                wanted = seen * 2 if self.max_map_size is None else min(seen * 2, self.max_map_size)
+                if wanted <= seen:
+                    raise StoreFull(
+                        ":db.error/storage-full", f"{self.uri} has filled its map of {seen:,} bytes, the most it may have", uri=self.uri
+                    )
+                self._map(wanted)
+
+    def _adopt(self, seen: int) -> None:
+        """Make the map at least as large as the file, which another process let grow beyond the size `seen`."""
+        with self._writing, self.gate.shut():
+            if self.map_size == seen:
+                self._map(max(seen * 2, self.path.stat().st_size))
+
+    def _map(self, size: int) -> None:
+        # LMDB gives up its old map before it asks for the new one, and does not survive a refusal.
+        try:
+            mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0), prot=mmap.PROT_READ).close()
+        except (OSError, OverflowError) as error:
+            raise StoreFull(
+                ":db.error/storage-full", f"no address space for a map of {size:,} bytes, needed by {self.uri}", uri=self.uri
+            ) from error
+        self.env.set_mapsize(size)
+        self.map_size = size
+
+    # handles
+
+    def attach(self, mode: Sync | None) -> None:
+        """Count a handle in, which writes in this mode (None: only reads). Callers hold `_registering`."""
+        self._handles["all"] += 1
+        if mode is not None:
+            self._handles[mode] += 1
+            self._settle()
+
+    def detach(self, mode: Sync | None) -> None:
+        """Count a handle out; the last one closes the environment."""
+        with _registering:
+            self._handles["all"] -= 1
+            if mode is not None:
+                self._handles[mode] -= 1
+            if not self._handles["all"]:
+                self._end()
+            else:
+                self._settle()
+        close_dropped()
+
+    def drop(self, mode: Sync | None) -> None:
+        """Count a handle out that nobody closed. May be called from a finalizer, so it never waits: the last one is used by nobody."""
+        self._handles["all"] -= 1
+        if mode is not None:
+            self._handles[mode] -= 1
+        if not self._handles["all"] and not isinstance(self.env, Gone):
+            self._end()
+
+    def _end(self) -> None:
+        _open.pop(self.key, None)
+        self._close()
+
+    def _settle(self) -> None:
+        """Sync as the strictest of the handles asks."""
+        wanted: Sync = "full" if self._handles["full"] else "none"
+        if wanted != self._sync and (self._handles["full"] or self._handles["none"]):
+            with self._writing, self.gate.shut():
+                self.flush()
+                self._sync = wanted
+                self._reopen()
+
+    def _reopen(self) -> None:
+        self.env.close()
+        self._open(self.map_size)
+
+    def flush(self) -> None:
+        """Make durable what was written without sync."""
+        if not self.read_only and self._sync == "none":
+            last = self.env.info()["last_txnid"]
+            if last != self._flushed:
+                self.env.sync(True)
+                self._flushed = last
+
+    def _close(self) -> None:
+        with self._writing, self.gate.shut():
+            try:
+                self.flush()
+            finally:
+                self.env.close()
+                self.env = Gone(self.uri)
+        self._let_go("was closed")
+
+    def _let_go(self, why: str) -> None:
+        self.holds.abandon()
+        if self.turn is not None:
+            self.turn.abandon(why)
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def _after_fork(self) -> None:
+        """Become useless in a forked child: the file, its locks and its transactions are the parent's."""
+        if isinstance(self.env, Gone):
+            return
+        # Closing an environment, or a transaction, ends it in the memory that LMDB shares between processes: the parent's too.
+        keep_for_ever(self.env)
+        self.env = Gone(self.uri, FORKED)
+        self._renew_locks()
+        self._let_go(FORKED)
+        self.turn = self.holds = self.env
+
+
+def _none() -> None:
+    return None
+
+
+def _nothing(txn: Txn) -> None:
+    """Write nothing: the transactions before this one are over."""
+
+
+# The environments of this process, by the identity of their file. LMDB must not open a file twice in one process.
+_open: dict[tuple[int, int], Environment] = {}
+_registering = RLock()  # a finalizer may close one store while its thread opens another
+_keys_of_files: Callable[[str, bool], tuple[Any, ...]] = _envid.env_keys
+
+
+def shared(path: Path, layout: Layout, *, mode: Sync | None, map_size: int | None, max_map_size: int | None) -> Environment:
+    """Return the environment of this file with one more handle on it, opened now if it is not open yet."""
+    close_dropped()
+    with _registering:
+        environment = _open.get(_identity(path))
+        if environment is None:
+            environment = Environment(
+                path,
+                layout,
+                read_only=path.exists() and not os.access(path, os.W_OK),
+                sync=mode or "full",
+                map_size=map_size or DEFAULT_MAP_SIZE,
+                max_map_size=max_map_size,
+            )
+            _open[environment.key] = environment
+        environment.attach(mode)
+    close_dropped()
+    return environment
+
+
+# Handles that were let go of without being closed.
+_dropped: deque[tuple[Environment, Sync | None]] = deque()
+
+
+def drop_handle(environment: Environment, mode: Sync | None) -> None:
+    """Count a handle out, now or as soon as no store is being opened or closed. For finalizers, which run at any step of any thread."""
+    _dropped.append((environment, mode))
+    close_dropped()
+
+
+def close_dropped() -> None:
+    """Count out the handles that were dropped, unless a store is being opened or closed: who does that calls this at the end."""
+    if not _dropped or _registering._is_owned() or not _registering.acquire(blocking=False):  # type: ignore[attr-defined]
+        return
+    try:
+        while _dropped:
+            environment, mode = _dropped.popleft()
+            environment.drop(mode)
+    finally:
+        _registering.release()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return (0, 0)
+    return (stat.st_dev, stat.st_ino)
+
+
+def _after_fork() -> None:
+    _open.clear()
+    _dropped.clear()
+    _registering.release()
+    _envid.env_keys = _keys_of_this_process
+
+
+def _keys_of_this_process(path: str, subdir: bool) -> tuple[Any, ...]:
+    """Return the keys by which lmdb refuses to open a file twice; those of inherited environments are in its set for ever."""
+    return tuple((os.getpid(), key) for key in _keys_of_files(path, subdir))
+
+
+os.register_at_fork(before=_registering.acquire, after_in_parent=_registering.release, after_in_child=_after_fork)

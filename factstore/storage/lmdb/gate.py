@@ -1,0 +1,78 @@
+"""The gate of an environment: reads go in and out, and whoever replaces the memory map under them shuts it first."""
+
+from __future__ import annotations
+
+from sys import _getframe
+from threading import Lock, get_ident
+from types import FrameType
+from typing import Final
+
+from factstore.concurrency.locks import CallLock, is_running
+
+_LOOK_SECONDS: Final = 0.002  # how often who shuts the gate looks whether those inside are still at work
+
+
+class Gate:
+    """Many calls may be inside at once; who shuts the gate waits until they have left, and nobody enters meanwhile.
+
+    Like the holder of a `CallLock`, a call that was interrupted on its way out is no longer inside once it has ended.
+    """
+
+    def __init__(self) -> None:
+        self._inside: dict[int, FrameType] = {}  # by thread
+        self._shut = CallLock()
+        self._left = Lock()  # rung by those who leave while the gate is to be shut
+        self._left.acquire()
+
+    def __enter__(self) -> None:
+        me = get_ident()
+        self._inside[me] = _getframe(1)
+        while self._shut.is_taken:
+            self._inside.pop(me, None)
+            with self._shut:
+                pass  # it is open again, or who shut it has ended
+            self._inside[me] = _getframe(1)
+
+    def __exit__(self, *_: object) -> None:
+        self._inside.pop(get_ident(), None)
+        if self._shut.is_taken:
+            self._ring()
+
+    def _ring(self) -> None:
+        try:
+            self._left.release()
+        except RuntimeError:
+            return  # it rings already
+
+    def shut(self) -> ShutGate:
+        """Be alone, in a `with` block. Only for one who is not inside and holds the lock of writers."""
+        return ShutGate(self)
+
+    def close(self, owner: FrameType) -> None:
+        """Shut the gate for a call, and wait until nobody is inside."""
+        self._shut.take(owner)
+        try:
+            while any(is_running(frame) for frame in list(self._inside.values())):
+                self._left.acquire(timeout=_LOOK_SECONDS)
+        except BaseException:
+            self._shut.give(owner)
+            raise
+
+    def open(self, owner: FrameType) -> None:
+        """Open the gate that a call has shut."""
+        self._shut.give(owner)
+
+
+class ShutGate:
+    """A gate that is shut for a `with` block."""
+
+    __slots__ = ("_gate",)
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def __enter__(self) -> None:
+        self._gate.close(_getframe(1))
+
+    def __exit__(self, *_: object) -> None:
+        self._gate.open(_getframe(1))

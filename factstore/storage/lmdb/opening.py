@@ -1,0 +1,145 @@
+"""What a path must be before LMDB may touch it: a file of its own format, or none yet, on a local disk.
+
+Law: a file that is refused here is left as it was, and nothing is created beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from factstore.errors import NotAStore, StorageError, Unavailable
+from factstore.storage.lmdb import pages
+from factstore.storage.lmdb.names import resolved
+from factstore.storage.refusals import damaged
+
+_KINDS: Final = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+_ENDS: Final = ("-lock", "-turn")  # of the files beside a store
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path that a path means; `~` and `~user` are home directories. Raises: NotAStore, for a user that there is not."""
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise NotAStore(":db.error/not-a-store", f"{path} cannot be a store: {error}", path=str(path)) from error
+
+
+def look_at(path: Path, create: bool) -> bool:
+    """Return whether the file is yet to be made; refuse one that is not an LMDB file of ours to open, or that was cut short."""
+    if (kind := _kind(path)) in _KINDS:
+        raise NotAStore(":db.error/not-a-store", f"{path} is {_KINDS[kind]}; a store is one file", path=str(path))
+    if not kind:
+        if not path.parent.is_dir():
+            raise NotAStore(":db.error/not-a-store", f"there is no directory {path.parent}; make it first", path=str(path))
+        if not create:
+            raise NotAStore(":db.error/not-a-store", f"there is no store at {path}", path=str(path))
+        return True
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _look_into(fd, path, create)
+    finally:
+        os.close(fd)
+
+
+def kind_of(path: Path) -> str:
+    """Return what a path leads to that is no plain file, "a directory" for example; "" for a plain file and for nothing."""
+    return _KINDS.get(_kind(path), "")
+
+
+def belongs_to_store(path: Path) -> bool:
+    """Return whether a path leads to the file of a store, or to one that lies beside it and keeps its processes apart."""
+    for end in _ENDS:
+        # Such a file is known by its name: to close it again would end the locks that this process has on it.
+        if path.name.endswith(end) and path.name != end and _is_store(path.with_name(path.name.removesuffix(end))):
+            return True
+    return _is_store(path)
+
+
+def _is_store(path: Path) -> bool:
+    if _kind(path) != stat.S_IFREG:
+        return False
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return pages.is_lmdb(fd)
+    finally:
+        os.close(fd)
+
+
+def _kind(path: Path) -> int:
+    """Return what a path leads to, as stat(2) says it; 0 for nothing."""
+    try:
+        return stat.S_IFMT(path.stat().st_mode)
+    except FileNotFoundError:
+        return 0
+
+
+def _look_into(fd: int, path: Path, create: bool) -> bool:
+    if not os.fstat(fd).st_size:
+        if _turn_of(resolved(path)).exists():
+            raise damaged(f"lmdb:{path}", f"it is empty, but {_turn_of(resolved(path))} is that of a store")
+        if create:
+            return True
+    if not pages.is_lmdb(fd):
+        raise NotAStore(":db.error/not-a-store", f"{path} is not a fact store, nor an LMDB file of data version 1", path=str(path))
+    try:
+        pages.check_length(fd)
+    except pages.Broken as error:
+        raise damaged(f"lmdb:{path}", str(error)) from error
+    return False
+
+
+def _turn_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-turn")
+
+
+def refuse_network(path: Path) -> None:
+    kind = filesystem_of(str(path.resolve()))
+    if kind in _NETWORK | _NETWORK_BY_FUSE:
+        raise StorageError(
+            ":db.error/network-filesystem",
+            f"{path} lies on a network filesystem ({kind}), where LMDB's locks and memory map do not work between machines;"
+            " use a local disk, or allow_network_fs=True if one machine alone uses it",
+            path=str(path),
+            filesystem=kind,
+        )
+
+
+# by kernel, and by way of FUSE
+# Not 9p: there it is the host's own disk, as containers and virtual machines see it.
+_NETWORK: Final = frozenset({"afs", "beegfs", "ceph", "cifs", "coda", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"})
+_NETWORK_BY_FUSE: Final = frozenset({"fuse.ceph", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs"})
+
+
+def filesystem_of(path: str, mounts: Path = Path("/proc/mounts")) -> str:
+    """Return the type of the filesystem that a path lies on, "" where the system does not tell."""
+    try:
+        with mounts.open(encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.split(" ")[1:3] for line in file]
+    except FileNotFoundError:
+        return ""
+    points = [(point.replace("\\040", " ").rstrip("/"), kind) for point, kind in lines]
+    over = [(len(point), i, kind) for i, (point, kind) in enumerate(points) if path == point or path.startswith(point + "/")]
+    return max(over)[2] if over else ""
+
+
+def sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def refused(error: OSError, path: Path) -> StorageError:
+    """Return the error of our family for one of the operating system, met while opening a store."""
+    return Unavailable(":db.error/storage-unavailable", f"{path} cannot be opened: {error.strerror or error}", path=str(path))

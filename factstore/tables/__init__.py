@@ -1,0 +1,1 @@
+"""Tables as they are loaded: batches of columns, texts as values, cells by attribute."""

@@ -1,0 +1,259 @@
+"""Tables as they come: CSV files, rows, columns, and frames of other packages, as batches of named columns.
+
+Knows nothing of attributes. Law: every row of a source is in one batch, whole, and has a place, by which errors name it: the number of
+the row, from 1, and in a file its line. A source that is not a table, or not a whole one, is a TransactError that names the place.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, Any, Final, NamedTuple
+
+import numpy as np
+
+from factstore.errors import FactStoreError, TransactError, Unavailable
+from factstore.values.quoting import described, quoted
+from factstore.values.types import first_nanoseconds
+
+_MOST_NAMED: Final = 20  # columns that an error names
+
+
+def invalid(message: str, **data: Any) -> TransactError:
+    """Return the error of a load that cannot mean anything."""
+    return TransactError(":db.error/invalid-load", message, **data)
+
+
+class Batch(NamedTuple):
+    """Consecutive rows of a table."""
+
+    columns: Mapping[Any, Sequence[Any]]  # name → one value a row
+    size: int
+    first_row: int = 1  # the number of the first of them in the table
+    lines: Sequence[int] | None = None  # of a file: the line in which each row ends
+
+    def place(self, row: int) -> tuple[str, dict[str, int]]:
+        """Return where a row of the batch stands in the table, in words and as data of an error."""
+        number = self.first_row + row
+        if self.lines is None:
+            return f"row {number}", {"row": number}
+        return f"row {number} (line {self.lines[row]})", {"row": number, "line": self.lines[row]}
+
+
+@dataclass(slots=True)
+class Table:
+    """A source of batches.
+
+    Args:
+        source: a path of a CSV file with a header, rows (mappings), a mapping of columns, an array of records, or a frame of Arrow,
+            pandas or polars.
+        names: the columns wanted.
+        size: rows in a batch.
+    """
+
+    source: Any
+    names: Sequence[Any]
+    size: int
+    known: dict[Any, None] = field(default_factory=dict)  # the columns that the source has, as far as it was read
+
+    @property
+    def is_text(self) -> bool:
+        """Whether all values are text, as in a file."""
+        return isinstance(self.source, str | os.PathLike)
+
+    @property
+    def unmapped(self) -> tuple[Any, ...]:
+        """The columns that nobody wanted, as far as the source was read."""
+        wanted = set(self.names)
+        return tuple(name for name in self.known if name not in wanted)
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield all rows, so many at a time. Raises: TransactError(:db.error/invalid-load); Unavailable for a file."""
+        source = self.source
+        if self.is_text:
+            return self._of_file(Path(source))
+        if hasattr(source, "collect_schema") and hasattr(source, "collect"):  # a lazy frame of polars
+            source = source.collect()
+        columns = _columns_of(source)
+        if columns is not None:
+            return self._of_columns(source, columns)
+        if isinstance(source, Iterable) and not isinstance(source, bytes):
+            return self._of_rows(source)
+        raise invalid(f"expected a table: a path, rows, or a mapping of columns; got {described(source)}", source=source)
+
+    def _expect(self, columns: Iterable[Any], what: str) -> None:
+        """Note the columns of the source, and refuse it when one that is wanted is not there, or is there twice."""
+        counts = Counter(iter(columns))
+        self.known.update(dict.fromkeys(counts))
+        there = ", ".join(map(quoted, islice(counts, _MOST_NAMED))) or "none"
+        for name in self.names:
+            if not counts[name]:
+                hint = "; are its columns separated by something else than a comma?" if self.is_text and len(counts) == 1 else ""
+                raise invalid(f"no column {name!r} in {what}; it has {there}{hint}", column=name, columns=tuple(counts))
+            if counts[name] > 1:
+                raise invalid(f"column {name!r} is {counts[name]} times in {what}", column=name, columns=tuple(counts))
+
+    # -- columns
+
+    def _of_columns(self, source: Any, columns: Sequence[Any]) -> Iterator[Batch]:
+        self._expect(columns, "the table")
+        table = {name: _values(name, source[name]) for name in self.names}
+        first, *others = table
+        rows = len(table[first])
+        for name in others:
+            if len(table[name]) != rows:
+                raise invalid(f"column {first!r} has {rows} rows, and column {name!r} has {len(table[name])}", column=name)
+        for at in range(0, rows, self.size):
+            part = {name: values[at : at + self.size] for name, values in table.items()}
+            yield Batch(part, min(self.size, rows - at), at + 1)
+
+    # -- rows
+
+    def _of_rows(self, rows: Iterable[Any]) -> Iterator[Batch]:
+        rest, first_row = iter(rows), 1
+        while batch := list(islice(rest, self.size)):
+            if set(map(type, batch)) != {dict}:
+                _as_mappings(batch, first_row)
+            # Most rows have the same keys: look at each set of them once.
+            keys = dict.fromkeys(chain.from_iterable(dict.fromkeys(map(tuple, batch))))
+            if None in keys:  # as csv.DictReader has it
+                row = next(i for i, row in enumerate(batch) if None in row)
+                raise invalid(f"row {first_row + row} has values without a column: {quoted(batch[row][None])}", row=first_row + row)
+            if first_row == 1:
+                self._expect(keys, f"the first {len(batch)} rows")
+            self.known.update(keys)
+            yield Batch({name: [row.get(name) for row in batch] for name in self.names}, len(batch), first_row)
+            first_row += len(batch)
+
+    # -- files
+
+    def _of_file(self, path: Path) -> Iterator[Batch]:
+        try:
+            # With a byte order mark or without one.
+            file = path.open(newline="", encoding="utf-8-sig")
+        except (OSError, ValueError) as error:
+            why = f"cannot read {path}: {error}"
+            raise Unavailable(":db.error/file-unavailable", why, path=str(path)) from error
+        with file:
+            yield from self._of_open_file(path, file)
+
+    def _of_open_file(self, path: Path, file: IO[str]) -> Iterator[Batch]:
+        reader, first_row = csv.reader(file, strict=True), 1
+        try:
+            header = next(reader, None)
+            if header is None:
+                raise invalid(f"expected a header in {path}, which is empty", path=str(path))
+            self._expect(header, f"the header of {path}")
+            places = {name: header.index(name) for name in self.names}
+            lines: list[int] = []
+            rest = _rows_of_file(path, reader, header, lines)
+            while rows := list(islice(rest, self.size)):
+                yield Batch({name: [row[at] for row in rows] for name, at in places.items()}, len(rows), first_row, tuple(lines))
+                first_row += len(rows)
+                lines.clear()
+        except csv.Error as error:
+            raise _not_csv(path, "the header", error) from error
+        except UnicodeDecodeError as error:
+            raise _undecodable(path, error) from error
+
+
+def _rows_of_file(path: Path, reader: Any, header: Sequence[str], lines: list[int]) -> Iterator[list[str]]:
+    """Yield the rows after the header, and note the line in which each ends; empty lines are none."""
+    number = 1
+    try:
+        for row in reader:
+            if row:
+                if len(row) != len(header):
+                    text = f"row {number} (line {reader.line_num}) of {path} has {len(row)} values, and the header {len(header)} columns"
+                    raise invalid(f"{text}: {quoted(row)}", path=str(path), row=number, line=reader.line_num, got=row)
+                lines.append(reader.line_num)
+                yield row
+                number += 1
+    except csv.Error as error:
+        raise _not_csv(path, f"row {number} (line {reader.line_num})", error, row=number, line=reader.line_num) from error
+
+
+def _not_csv(path: Path, where: str, error: csv.Error, **place: int) -> TransactError:
+    hint = "; csv.field_size_limit(…) allows longer texts" if "field limit" in str(error) else ""
+    return invalid(f"{where} of {path} is not CSV: {error}{hint}", path=str(path), **place)
+
+
+def _undecodable(path: Path, error: UnicodeDecodeError) -> TransactError:
+    """Return the error of a file that is not UTF-8, with the first row and column in which it is not."""
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        reader = csv.reader(file)
+        with suppress(csv.Error):  # such a text can have rows that are too long, and then no place is told
+            header = next(reader, [])
+            for number, row in enumerate(chain([header], reader)):
+                for i, text in enumerate(row):
+                    if any("\udc80" <= character <= "\udcff" for character in text):
+                        column = header[i] if i < len(header) else None
+                        place = f"row {number} (line {reader.line_num})" if number else "the header"
+                        text = f"expected UTF-8 in {path}, got {quoted(text)}, in column {column!r}, {place}"
+                        return invalid(text, path=str(path), column=column, row=number)
+    return invalid(f"expected UTF-8 in {path}: {error}", path=str(path))
+
+
+def _as_mappings(batch: list[Any], first_row: int) -> None:
+    """Turn rows that read like mappings into mappings, as those of sqlite3 do, and refuse any others."""
+    for i, row in enumerate(batch):
+        if not isinstance(row, Mapping):
+            if not (hasattr(row, "keys") and hasattr(row, "__getitem__")):
+                text = f"expected a mapping for each row, got {described(row)}, as row {first_row + i}"
+                raise invalid(text, row=first_row + i, got=row)
+            batch[i] = dict(row)
+
+
+def _columns_of(source: Any) -> Sequence[Any] | None:
+    """Return the names of the columns of a table; None for what is none."""
+    if isinstance(source, Mapping):
+        return list(source)
+    if isinstance(source, np.ndarray):
+        return source.dtype.names  # type: ignore[no-any-return]
+    for attribute in ("column_names", "columns"):  # Arrow; pandas and polars
+        names = getattr(source, attribute, None)
+        if names is not None and hasattr(source, "__getitem__"):
+            return list(names)
+    return None
+
+
+def listed(values: Any) -> Sequence[Any]:
+    """Return a column as a list: an array's values as Python has them, and as numpy where Python has no such type."""
+    if not isinstance(values, np.ndarray):
+        return values  # type: ignore[no-any-return]
+    # Times would become naive, or mere numbers.
+    return list(values) if values.dtype.kind in "mM" else values.tolist()
+
+
+def _expect_microseconds(name: Any, values: Any) -> None:
+    at = first_nanoseconds(values)
+    if at is not None:
+        text = f"column {name!r} has nanoseconds in row {at + 1}; an instant has microseconds, round it first"
+        raise invalid(text, column=name, row=at + 1)
+
+
+def _values(name: Any, values: Any) -> Any:
+    """Return a column of a table as an array or a list."""
+    try:
+        if isinstance(values, np.ndarray):
+            if values.ndim == 1:
+                return list(values) if isinstance(values, np.ma.MaskedArray) else values
+        elif isinstance(values, list):
+            return values
+        elif not isinstance(values, str | bytes | Mapping | Set):
+            for method in ("to_pylist", "to_list", "tolist"):  # Arrow, polars, pandas
+                if hasattr(values, method):
+                    _expect_microseconds(name, values)
+                    return getattr(values, method)()
+            return list(values)
+    except FactStoreError:
+        raise
+    except Exception as error:  # of another package, which cannot say one of its values in Python
+        raise invalid(f"column {name!r} cannot be read: {described(error)}", column=name) from error
+    raise invalid(f"expected a sequence of values, one a row, as column {name!r}, got {described(values)}", column=name)

@@ -1,0 +1,313 @@
+"""Datoms: which facts the settled claims add and retract.
+
+    conflicts first (a transaction is a set: no claim may win over another), then what is known already drops out, what is
+    replaced is retracted, and composite tuples follow their members
+
+Law: the facts, put on top of the database before, make every claim true and nothing else, and each of them changes something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from factstore.datom import Fact
+from factstore.schema.attribute import CAS_ONLY, FIRST_FREE_ID, INSERT_ONLY, OF_TRANSACTIONS, TX_INSTANT, Attribute
+from factstore.transact.expand import ALL, REST, RETRACTED, SWAPS, Claim, Claims
+from factstore.transact.forms import Place, steps_of
+from factstore.transact.known import known_values
+from factstore.transact.stages import Changes, Key, Settled
+from factstore.values.quoting import quoted
+from factstore.values.types import Stored
+
+_UNTOUCHED: Final = object()
+
+
+class _Datoms:
+    """The facts of one transaction in the making."""
+
+    __slots__ = ("claims", "facts", "fresh", "gone", "holds", "judged", "retracted", "t", "uniques", "values_of")
+
+    def __init__(self, claims: Claims, settled: Settled, fresh: frozenset[int], instant: int) -> None:
+        self.claims = claims
+        self.fresh = fresh
+        self.t = claims.db.basis_t + 1
+        self.facts: list[Fact] = [(claims.tx, TX_INSTANT, instant, self.t, True)]
+        self.uniques: list[Fact] = []
+        self.gone: set[Key] = set()
+        self.retracted: dict[Key, Place] = {}  # what is named in a retraction, whether it was there or not
+        self.values_of: Callable[[int, int], tuple[Stored, ...]] = known_values(claims.db, settled.asserted, claims.first_fresh)
+        # Values that only :db/cas replaces, and that it does replace, or that are noted as a problem.
+        self.judged = {(e, attribute.id) for e, attribute, _, _ in settled.special.get(SWAPS, ()) if attribute.cas_only}
+        self.holds = claims.db.view.holds  # for attributes of many values, of which one is all that matters
+
+    def retract(self, retracted: Sequence[Claim], doomed: Sequence[tuple[int, Place]], asserted: Sequence[Claim]) -> None:
+        """Retract what was named, as far as it is there."""
+        stated = _by_subject(asserted) if any(v is REST for _, _, v, _ in retracted) else {}
+        for claim in retracted:
+            e, attribute, v, place = claim
+            a = attribute.id
+            if v is REST:
+                self._retract_rest(claim, stated.get((e, a), ()))
+                continue
+            for value in self.values_of(e, a) if v is ALL else (v,):
+                self.retracted[e, a, value] = place
+                if v is ALL or (self.holds(e, a, v) if attribute.many else v in self.values_of(e, a)):
+                    self._remove(e, a, value)
+                    self._guard(e, a, place)
+        for e, place in doomed:
+            for about, a, v, _, _ in self._belongings(e):
+                if not self.claims.schema.attribute(a).tuple_attrs:
+                    self.claims.touches_schema |= a < FIRST_FREE_ID
+                    self.retracted[about, a, v] = place
+                    self._remove(about, a, v)
+                    self._guard(about, a, place)
+
+    def _retract_rest(self, claim: Claim, stated: Sequence[Claim]) -> None:
+        """Retract what is not among the values that were given as all there are; `stated` is what is asserted of the same."""
+        e, attribute, _, place = claim
+        steps, a = steps_of(place), attribute.id
+        own = {other[2] for other in stated if steps_of(other[3])[: len(steps)] == steps}
+        for other in stated:
+            if other[2] not in own:
+                self._one_too_many(claim, other)
+        for value in self.values_of(e, a):
+            if value not in own:
+                self.retracted[e, a, value] = place
+                self._remove(e, a, value)
+
+    def _remove(self, e: int, a: int, v: Stored) -> None:
+        if (e, a, v) not in self.gone:
+            self.gone.add((e, a, v))
+            self.facts.append((e, a, v, self.t, False))
+
+    def _guard(self, e: int, a: int, place: Place) -> None:
+        if a == TX_INSTANT:
+            self.claims.problems.add(
+                ":db.error/datom-cannot-be-altered",
+                f"expected what may be retracted, got the :db/txInstant of transaction {e}",
+                place,
+                entity=e,
+            )
+
+    def _belongings(self, e: int) -> Iterator[Fact]:
+        """Yield the facts about an entity and its components, and those that refer to any of them."""
+        view, schema = self.claims.db.view, self.claims.schema
+        seen, waiting = {e}, [e]
+        while waiting:
+            one = waiting.pop()
+            for fact in view.facts_about(one):
+                yield fact
+                if schema.attribute(fact[1]).is_component and fact[2] not in seen:
+                    seen.add(fact[2])
+                    waiting.append(fact[2])
+            # What a transaction says of itself, such as whom it excised, stays.
+            yield from (fact for fact in view.facts_referring(one) if fact[1] not in OF_TRANSACTIONS)
+
+    def assert_(self, asserted: Sequence[Claim]) -> None:
+        """Assert what was claimed and is not known already, and retract what that replaces."""
+        first_fresh, fresh, t, retracted = self.claims.first_fresh, self.fresh, self.t, self.retracted
+        values_of, holds, add, gone, uniques = self.values_of, self.holds, self.facts.append, self.gone, self.uniques
+        seen: dict[tuple[Any, ...], Claim] = {}
+        claim_of = seen.setdefault
+        for claim in asserted:
+            e, attribute, v, _ = claim
+            a, many, unique = attribute.id, attribute.many, attribute.unique
+            first = claim_of((e, a, v) if many else (e, a), claim)
+            if first is not claim:
+                if first[2] != v:
+                    self._two_values(first, claim)
+                continue
+            if retracted and (e, a, v) in retracted:
+                self._both_ways(claim)
+                continue
+            if many and not attribute.insert_only:
+                if e < first_fresh and e not in fresh and holds(e, a, v):
+                    continue
+            elif e < first_fresh and e not in fresh:
+                known = values_of(e, a)
+                if known and attribute.insert_only:
+                    self._inserted_before(claim, known[0])
+                if v in known:
+                    continue
+                if known and attribute.cas_only and (e, a) not in self.judged:
+                    self._replaced(claim, known[0])
+                if known and not many and (e, a, known[0]) not in gone:
+                    add((e, a, known[0], t, False))
+                    if unique is not None:
+                        gone.add((e, a, known[0]))
+            fact = (e, a, v, t, True)
+            add(fact)
+            if unique is not None:
+                uniques.append(fact)
+
+    def compose(self, asserted: Sequence[Claim]) -> None:
+        """Make composite tuples follow their members; asserting a member again makes a tuple that was not there yet."""
+        of = self.claims.schema.composites_of
+        touched = {(e, composite): None for e, attribute, _, _ in asserted for composite in of(attribute.id)}
+        touched.update(((e, composite), None) for e, a, _ in self.retracted for composite in of(a))
+        if not touched:
+            return
+        after: dict[tuple[int, int], Stored] = {}
+        for e, a, v, _, added in self.facts:
+            if added:
+                after[e, a] = v
+            else:
+                after.setdefault((e, a), None)
+        for e, composite in touched:
+            self._compose(e, composite, after)
+
+    def _compose(self, e: int, composite: Attribute, after: dict[tuple[int, int], Stored]) -> None:
+        slots = tuple(self._after(e, member, after) for member in composite.members)
+        known = self._known(e, composite.id)
+        if known:
+            if known[0] == slots:
+                return
+            self._remove(e, composite.id, known[0])
+        if any(slot is not None for slot in slots):
+            fact = (e, composite.id, slots, self.t, True)
+            self.facts.append(fact)
+            if composite.unique is not None:
+                self.uniques.append(fact)
+
+    def _after(self, e: int, a: int, after: dict[tuple[int, int], Stored]) -> Stored:
+        found = after.get((e, a), _UNTOUCHED)
+        if found is not _UNTOUCHED:
+            return found
+        known = self._known(e, a)
+        return known[0] if known else None
+
+    def _known(self, e: int, a: int) -> tuple[Stored, ...]:
+        return () if e >= self.claims.first_fresh or e in self.fresh else self.values_of(e, a)
+
+    # -- conflicts
+
+    def _two_values(self, one: Claim, other: Claim) -> None:
+        (e, attribute, v, place), (_, _, w, there) = one, other
+        first, second = attribute.load(v), attribute.load(w)
+        problems = self.claims.problems
+        problems.add(
+            ":db.error/datoms-conflict",
+            f"{attribute.ident} of entity {e} takes one value, this transaction asserts {quoted(first)} "
+            f"(at {problems.locate(place, attribute)[0]}) and {quoted(second)}{self._before(e, attribute)}",
+            there,
+            attribute,
+            entity=e,
+            datoms=((e, attribute.ident, first, self.claims.tx, True), (e, attribute.ident, second, self.claims.tx, True)),
+        )
+
+    def _one_too_many(self, exact: Claim, claim: Claim) -> None:
+        (e, attribute, _, place), (_, _, v, there) = exact, claim
+        value, problems = attribute.load(v), self.claims.problems
+        problems.add(
+            ":db.error/datoms-conflict",
+            f"{attribute.ident} {quoted(value)} of entity {e} is asserted, and not among the values given as all there are "
+            f"(at {problems.locate(place)[0]})",
+            there,
+            attribute,
+            entity=e,
+            datoms=((e, attribute.ident, value, self.claims.tx, True),),
+        )
+
+    def _both_ways(self, claim: Claim) -> None:
+        e, attribute, v, place = claim
+        value, problems = attribute.load(v), self.claims.problems
+        retracted_at = problems.locate(self.retracted[e, attribute.id, v])[0]
+        problems.add(
+            ":db.error/datoms-conflict",
+            f"{attribute.ident} {quoted(value)} of entity {e} is asserted and retracted (at {retracted_at}) "
+            f"by the same transaction{self._before(e, attribute)}",
+            place,
+            attribute,
+            entity=e,
+            datoms=((e, attribute.ident, value, self.claims.tx, True), (e, attribute.ident, value, self.claims.tx, False)),
+        )
+
+    def _inserted_before(self, claim: Claim, known: Stored) -> None:
+        e, attribute, v, place = claim
+        self.claims.problems.add(
+            ":db.error/already-inserted",
+            f"{attribute.ident} is asserted of new entities only ({INSERT_ONLY}); "
+            f"entity {e}{self._identities(e)} has it{self._since(e, attribute)}",
+            place,
+            attribute,
+            entity=e,
+            known=attribute.load(known),
+            value=attribute.load(v),
+        )
+
+    def _replaced(self, claim: Claim, known: Stored) -> None:
+        value = claim[1].load(claim[2])
+        self.judged.add((claim[0], claim[1].id))
+        self._cas_only(claim, known, f"got {quoted(value)}", value=value)
+
+    def check_taken(self, retracted: Sequence[Claim]) -> None:
+        """Note every value that only :db/cas replaces, and that is taken from an entity which keeps an identity or another such value."""
+        guarded = [claim for claim in retracted if claim[1].cas_only]
+        values_of, attributes = self.values_of, self.claims.schema.attributes if guarded else ()
+        lasting = [attribute for attribute in attributes if attribute.is_identity or attribute.cas_only]
+        for claim in guarded:
+            e, attribute, _, _ = claim
+            known = [v for v in values_of(e, attribute.id) if (e, attribute.id, v) in self.gone]
+            if not known or (e, attribute.id) in self.judged:
+                continue
+            held = [(other, v) for other in lasting for v in values_of(e, other.id)]
+            goes = any(other.is_identity for other, _ in held) and all((e, other.id, v) in self.gone for other, v in held)
+            if not goes:
+                self._cas_only(claim, known[0], "got its retraction; it goes with its entity, by :db/retractEntity")
+
+    def _cas_only(self, claim: Claim, known: Stored, got: str, **data: Any) -> None:
+        e, attribute, _, place = claim
+        hint = "" if attribute.doc is None else f"; about {attribute.ident}: {attribute.doc.removesuffix('.')}"
+        self.claims.problems.add(
+            ":db.error/cas-only",
+            f"{attribute.ident} of entity {e}{self._identities(e)} is replaced only by :db/cas ({CAS_ONLY}); "
+            f"it is {quoted(attribute.load(known))}{self._since(e, attribute)}, {got}{hint}",
+            place,
+            attribute,
+            entity=e,
+            known=attribute.load(known),
+            **data,
+        )
+
+    def _identities(self, e: int) -> str:
+        """Return the unique identities of an entity, for people."""
+        view = self.claims.db.view
+        identities = [attribute for attribute in self.claims.schema.attributes if attribute.is_identity and attribute.id >= FIRST_FREE_ID]
+        names = [f"{found.ident} {quoted(found.load(v))}" for found in identities for v in view.values_of(e, found.id)]
+        return f" ({', '.join(names)})" if names else ""
+
+    def _since(self, e: int, attribute: Attribute) -> str:
+        return "".join(f" since t={t}" for _, _, _, t, _ in self.claims.db.view.facts_of(e, attribute.id))
+
+    def _before(self, e: int, attribute: Attribute) -> str:
+        facts = [] if attribute.many else self.claims.db.view.facts_of(e, attribute.id)
+        return "".join(f"; it was {quoted(attribute.load(v))} since t={t}" for _, _, v, t, _ in facts)
+
+
+def _by_subject(asserted: Sequence[Claim]) -> dict[tuple[int, int], list[Claim]]:
+    """Return the claims by entity and attribute."""
+    stated: dict[tuple[int, int], list[Claim]] = {}
+    for claim in asserted:
+        stated.setdefault((claim[0], claim[1].id), []).append(claim)
+    return stated
+
+
+def datoms(claims: Claims, settled: Settled, fresh: frozenset[int], instant: int) -> Changes:
+    """Return the facts that settled claims come to.
+
+    Args:
+        fresh: new entities whose ids lie outside the users' partition.
+        instant: the transaction's, in microseconds since 1970.
+    Raises: TransactError(:db.error/datoms-conflict), with all conflicts.
+    """
+    made = _Datoms(claims, settled, fresh, instant)
+    if settled.special or settled.doomed:
+        made.retract(settled.special.get(RETRACTED, ()), settled.doomed, settled.asserted)
+    made.assert_(settled.asserted)
+    if settled.special:
+        made.check_taken(settled.special.get(RETRACTED, ()))
+    claims.raise_any()
+    if claims.schema.has_composites:
+        made.compose(settled.asserted)
+    return Changes(made.facts, made.uniques, made.gone)

@@ -1,0 +1,147 @@
+"""Checking a store: the pages of its file, every record and block, and the index against the log, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from factstore import log
+from factstore.columns import column
+from factstore.columns.block import block_id
+from factstore.columns.column import BY_ENTITY, BY_VALUE, Everything, Rows
+from factstore.commit import indexing
+from factstore.errors import FactStoreError
+from factstore.index.build import attributes_by_entity
+from factstore.index.cache import Cache
+from factstore.index.directory import ATTRIBUTES_OF, Blocks, Entry, Index
+from factstore.index.novelty import Novelty, Strand
+from factstore.schema import bootstrap
+from factstore.schema.attribute import NO_HISTORY, Attribute, Schema
+from factstore.storage import Storage
+
+if TYPE_CHECKING:
+    from factstore.connection.connection import Connection
+
+
+@dataclass(slots=True)
+class Check:
+    """What a check of a store found."""
+
+    transactions: int = 0
+    datoms: int = 0
+    blocks: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was wrong."""
+        return not self.problems
+
+
+def check(conn: Connection) -> Check:
+    """Look at every page, record and block of a store, and compare its root and index with the log, row by row."""
+    storage = conn._storage
+    while True:
+        index = conn.db().view.index
+        found = _checked(storage, index)
+        if indexing.is_same_log(storage, index):
+            return found
+
+
+def _checked(storage: Storage, index: Index) -> Check:
+    found = Check(problems=storage.problems())
+    try:
+        novelty, schema = _replayed(storage, found)
+        names = set(index.reachable())
+    except FactStoreError as error:
+        found.problems.append(str(error))
+        return found
+    for name in names:
+        try:
+            if block_id(storage.get_blocks([name])[name]) != name:
+                found.problems.append(f"block {name.hex()} is damaged: it is not what its id says")
+            Blocks(storage, Cache(0)).read([name])
+            found.blocks += 1
+        except FactStoreError as error:
+            found.problems.append(str(error))
+    if found.ok:
+        found.problems += _differences(index, novelty, schema)
+    return found
+
+
+def _differences(index: Index, novelty: Novelty, schema: Schema) -> Iterator[str]:
+    """Say where the root and the index differ from the log."""
+    forgetful = {fact[0] for fact in novelty.strands.get(NO_HISTORY, Strand()).facts}  # now, or before they were altered
+    for attribute in schema.attributes:
+        strand = novelty.strands.get(attribute.id, Strand())
+        yield from _compare(index, attribute, strand, with_past=attribute.id not in forgetful)
+    if unknown := index.entries.keys() - {attribute.id for attribute in schema.attributes} - {ATTRIBUTES_OF}:
+        yield f"the index has rows of {len(unknown)} attributes that the log does not declare, such as {min(unknown)}"
+    yield from _compare_sets(index, novelty)
+
+
+def _compare_sets(index: Index, novelty: Novelty) -> Iterator[str]:
+    """Say of which entities the index has other attributes than the log."""
+    rows = index.live(ATTRIBUTES_OF, Everything(BY_ENTITY), "i8", None)
+    if rows.size != index.count(ATTRIBUTES_OF) or (rows.size and not 0 <= rows.v.min() <= rows.v.max() < len(index.sets)):
+        yield "the index's list of attributes by entity does not fit its root"
+        return
+    has = {e: index.sets[number] for e, number in zip(rows.e.tolist(), rows.v.tolist(), strict=True)}
+    said, loads = attributes_by_entity(novelty, index.basis_t)
+    for a, loaded in (item for columns in loads for item in columns.items()):
+        for e in loaded.e.tolist():
+            said.setdefault(e, set()).add(a)
+    # After an excision of some of its facts an entity may keep the name of an attribute; to read it then gives nothing.
+    may_have_more = index.excised_t != 0
+    wrong = [
+        e
+        for e in said.keys() | has.keys()
+        if not (said.get(e, set()) <= set(has.get(e, ())) if may_have_more else said.get(e, set()) == set(has.get(e, ())))
+    ]
+    if wrong:
+        yield f"the index has other attributes than the log of {len(wrong)} entities, such as {min(wrong)}"
+
+
+def _replayed(storage: Storage, found: Check) -> tuple[Novelty, Schema]:
+    novelty, schema = Novelty(bootstrap.FACTS), bootstrap.SCHEMA
+    for transaction in log.read(storage, 0):
+        novelty.append(transaction.t, transaction.facts, transaction.columns)
+        schema = schema.plus(transaction.facts)
+        found.transactions += 1
+    found.datoms = novelty.count
+    return novelty, schema
+
+
+def _compare(index: Index, attribute: Attribute, strand: Strand, *, with_past: bool) -> Iterator[str]:
+    """Say where the index differs from what the log's events up to its basis come to."""
+    dtype, key = attribute.value_type.dtype, attribute.order_key
+    events = column.concat([run.by_entity for run in strand.runs(dtype, key)], dtype)
+    if events.added is None:
+        events = events._replace(added=np.ones(events.size, bool))
+    events = column.sort(events.take(events.t <= index.basis_t), BY_ENTITY, key)
+    _, live, spans = column.spans_of(events) if events.size else (events, events, None)
+    entry = index.entries.get(attribute.id, Entry())
+    if entry.rows != live.size:
+        yield f"{attribute.ident}: the index counts {entry.rows} live rows, the log has {live.size}"
+    for order in (BY_ENTITY, BY_VALUE):
+        rows = index.live(attribute.id, Everything(order), dtype, key)
+        if not _same(rows, column.sort(live, order, key)):
+            yield f"{attribute.ident}: live rows by {'entity' if order == BY_ENTITY else 'value'} are not those of the log"
+        past = index.past(attribute.id, Everything(order), dtype, key)
+        if not with_past or spans is None:
+            continue
+        expected = spans.take(column.sort_positions(spans.rows, order, key))
+        if not _same(past.rows, expected.rows) or not np.array_equal(past.t1, expected.t1):
+            yield f"{attribute.ident}: past rows by {'entity' if order == BY_ENTITY else 'value'} are not those of the log"
+
+
+def _same(one: Rows, other: Rows) -> bool:
+    return (
+        one.size == other.size
+        and np.array_equal(one.e, other.e)
+        and np.array_equal(one.t, other.t)
+        and bool(column.equal(one.v, other.v).all())
+    )

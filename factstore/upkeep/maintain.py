@@ -1,0 +1,233 @@
+"""Care of a store: check it against its log, build its index anew, collect garbage, back it up and bring it back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from factstore import log
+from factstore.columns.block import block_id
+from factstore.commit import indexing
+from factstore.connection.connection import Connection
+from factstore.errors import Corrupt, StorageError
+from factstore.index.build import Built, build
+from factstore.index.cache import Cache
+from factstore.index.directory import UNKNOWN, Blocks, Entry, Index
+from factstore.index.novelty import Novelty
+from factstore.schema import bootstrap
+from factstore.schema.attribute import Schema
+from factstore.storage import Record, Storage
+from factstore.upkeep.checking import Check as Check
+from factstore.upkeep.checking import check as check
+
+logger = logging.getLogger("factstore")
+
+_FACTS_AT_ONCE: Final = 500_000
+
+
+def collect(conn: Connection) -> int:
+    """Delete the blocks that neither the newest index needs nor one that any living process still reads; return how many.
+
+    While an index is being built by another process nothing is deleted; that process collects when it is done.
+    """
+    return indexing.collect(conn._storage)
+
+
+def is_building(conn: Connection) -> bool:
+    """Return whether a process is building an index at this moment, so that `collect` deletes nothing."""
+    return indexing.UNDER_WAY in conn._storage.held()
+
+
+# -- the index built again
+
+
+def reindex(conn: Connection) -> int:
+    """Build the whole index from the log alone, and go on from it; return its basis t."""
+    t = rebuild(conn._storage)
+    conn._committer.adopt(indexing.newest_index(conn._storage, conn._committer.newest.index))
+    return t
+
+
+def rebuild(storage: Storage) -> int:
+    """Build the whole index from the log alone, whatever state the old index is in; return its basis t.
+
+    Others may read, commit, index, excise and collect garbage meanwhile. The new index has all that the newest one has by then.
+    """
+    with indexing.under_way(storage):
+        _delete_damaged(storage)
+        published = None
+        while published is None and storage.head():
+            excised_t = max(indexing.newest_root(storage).excised_t, 0)
+            published = indexing.publish_of_log(storage, *_built_from_log(storage, excised_t))
+    _collect_old(storage)
+    return published.basis_t if published else 0
+
+
+def _built_from_log(storage: Storage, excised_t: int) -> tuple[Built, Schema]:
+    """Return an index of the log as far as it goes now, a part of the log at a time, and the schema as of then."""
+    index, schema = Index(Blocks(storage, Cache(64 << 20)), excised_t=excised_t), bootstrap.SCHEMA
+    novelty, written, head = Novelty(bootstrap.FACTS), set[bytes](), storage.head()
+    for transaction in log.read(storage, 0, head):
+        novelty.append(transaction.t, transaction.facts, transaction.columns)
+        schema = schema.plus(transaction.facts)
+        if transaction.is_excision:
+            index = replace(index, excised_t=max(index.excised_t, transaction.t))
+        if novelty.count >= _FACTS_AT_ONCE or transaction.t == head:
+            built = build(index, novelty, schema, upto_t=transaction.t, next_n=transaction.next_n, instant=transaction.instant)
+            index, novelty, written = built.root, Novelty(), written | built.written
+    return Built(index, frozenset(index.reachable()) & written), schema
+
+
+def _delete_damaged(storage: Storage) -> None:
+    """Delete the blocks that are not what their ids say: a block that is there already would not be written again."""
+    damaged = [name for name in storage.block_ids() if not _is_whole(storage, name)]
+    with storage.turn():
+        storage.delete_blocks([name for name in damaged if not _is_whole(storage, name)])
+
+
+def _is_whole(storage: Storage, name: bytes) -> bool:
+    try:
+        return block_id(storage.get_blocks([name])[name]) == name
+    except Corrupt:
+        return True  # deleted by now
+
+
+def _collect_old(storage: Storage) -> None:
+    try:
+        indexing.collect(storage)
+    except Corrupt:
+        logger.warning("%s: a living process still reads the damaged index; collect garbage when it has ended", storage.description)
+
+
+# -- copies
+
+
+def copy(source: Storage, target: Storage, progress: Callable[[int, int], None] | None = None) -> int:
+    """Bring a target store up to a source: only log records and blocks that it does not have travel. Return its new head.
+
+    The log is copied first, the index next and its root last, so that a copy cut short is a store without its newest transactions
+    or its index, not a broken one.
+    What was excised from the source, before or during the copy, is taken out of the target too.
+    Raises: StorageError(:db.error/backup-mismatch), when the target's log is not a beginning of the source's.
+    """
+    with target.turn():
+        _check_same_log(source, target)
+        while not _is_copied(source, target, None, progress):
+            continue
+    indexing.collect(target)
+    target.sync()
+    return target.head()
+
+
+def restore_to(source: Storage, target: Storage, t: int) -> int:
+    """Make an empty store what another was after transaction t, or is if it has fewer; return its head."""
+    with target.turn():
+        if target.head():
+            raise StorageError(":db.error/not-empty", f"{target.description} holds transactions already; restoring makes a new store")
+        while not _is_copied(source, target, t, None):
+            continue
+        rebuild(target)
+    return target.head()
+
+
+def _is_copied(source: Storage, target: Storage, upto: int | None, progress: Callable[[int, int], None] | None) -> bool:
+    """Copy what the target does not have, with the index unless a t is given; False where facts were excised meanwhile."""
+    index = indexing.newest_index(source, Index(Blocks(source, Cache(64 << 20))))  # and with it a hold on what it needs
+    end = source.head() if upto is None else min(upto, source.head())
+    if not _excise_copy(source, target, index, end) or not _copy_log(source, target, index, end, progress):
+        return False
+    if upto is None:
+        _copy_index(target, index)
+    return indexing.is_same_log(source, index)
+
+
+def _copy_log(source: Storage, target: Storage, index: Index, upto: int, progress: Callable[[int, int], None] | None) -> bool:
+    """Append the records up to a t; False where facts were excised since the index was read, and what was read may be of either log."""
+    head = target.head()
+    while head < upto:
+        records = source.read_log(head, upto)
+        if not indexing.is_same_log(source, index):
+            return False
+        head = target.append([(record.txid, record.body) for record in records], expected_t=head)
+        if progress:
+            progress(head, upto)
+    return True
+
+
+def _excise_copy(source: Storage, target: Storage, index: Index, upto: int) -> bool:
+    """Take out of the target what was excised from the source since the target was brought up; False where more is excised meanwhile.
+
+    A target that has the record of an excision has also been rewritten: the record comes to it in no other way.
+    """
+    head, end = target.head(), min(index.excised_t, upto)
+    if not head or (head >= index.excised_t and index.excised_t != UNKNOWN):
+        return True
+    changed: list[Record] = []
+    t = 0
+    while t < head:
+        records = source.read_log(t, head)
+        known = target.read_log(t, records[-1].t, max_bytes=1 << 62)
+        changed += [new for new, old in zip(records, known, strict=True) if new.body != old.body]
+        t = records[-1].t
+    more = source.read_log(head, end, max_bytes=1 << 62) if head < end else []
+    if not indexing.is_same_log(source, index):
+        return False
+    if changed or more:
+        # The target's own index has the facts; until the source's takes its place, readers do with the log alone.
+        root = target.read_root()
+        nothing = Index(index.blocks, excised_t=end)
+        appended = [(record.txid, record.body) for record in more]
+        target.rewrite(changed, appended=appended, expected_t=head, root=nothing.encode(), expected_version=root.version if root else 0)
+    return True
+
+
+def _check_same_log(source: Storage, target: Storage) -> None:
+    head = target.head()
+    theirs = source.read_log(head - 1, head) if head else []
+    if head and (not theirs or theirs[0].txid != target.read_log(head - 1, head)[0].txid):
+        raise StorageError(
+            ":db.error/backup-mismatch",
+            f"{target.description} holds transactions up to {head} that {source.description} does not; it is another store's copy",
+            head=head,
+        )
+
+
+def _copy_index(target: Storage, index: Index) -> None:
+    """Make an index that of the target too, unless the target has one with more in it."""
+    root = target.read_root()
+    known = Index(index.blocks) if root is None else index.decode(root.body, root.version)
+    if index.rank <= known.rank:
+        return
+    there = set(target.block_ids())
+    missing = [name for name in dict.fromkeys(index.reachable()) if name not in there]
+    for at in range(0, len(missing), 100):
+        target.put_blocks(index.blocks.storage.get_blocks(missing[at : at + 100]).items())
+    target.swap_root(index.encode(), expected_version=known.version)
+
+
+# -- numbers
+
+
+def stats(conn: Connection) -> dict[str, Any]:
+    """Return the numbers of a store: transactions, datoms by attribute, what is indexed and what is novelty, bytes."""
+    db = conn.db()
+    view = db.view
+    attributes = {}
+    for a in view.attributes():
+        entry = view.index.entries.get(a, Entry())
+        strand = view.layers[0].novelty.strands.get(a)
+        attributes[str(db.schema.attribute(a).ident)] = {
+            "live": view.count(a) if strand is None else view.by_entity(a).size,
+            "past": entry.past_rows,
+            "novelty": 0 if strand is None else strand.count,
+        }
+    return {
+        "t": db.basis_t,
+        "index_t": view.index.basis_t,
+        "datoms": sum(row["live"] for row in attributes.values()),
+        "novelty": view.layers[0].novelty.count,
+        "attributes": attributes,
+        "storage": conn._storage.usage(),
+    }

@@ -1,0 +1,121 @@
+"""Files of transactions: schemas and data as EDN text, as they are written for Datomic.
+
+    file        = transaction | [transaction …] | transaction …
+    transaction = [form …]                   form = map | [operation …]
+
+Law: transactions are committed one by one in the order of the file; the first that is rejected ends the load, with its place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from factstore import edn
+from factstore.errors import ReadError, TransactError
+from factstore.transact.text import tags
+from factstore.values.quoting import quoted
+
+if TYPE_CHECKING:
+    from factstore.connection.connection import Connection
+
+Progress = Callable[[int, int], object]  # gets how many transactions are committed, and how many there are
+_FORM: Final = re.compile(r"tx-data\[(\d+)\]")
+
+
+class Committed(NamedTuple):
+    """What a file brought."""
+
+    transactions: int
+    datoms: int
+
+
+class _Located(NamedTuple):
+    """A transaction, and where it stands in its file: see `edn.place_of`."""
+
+    forms: list[Any]
+    path: tuple[int, ...]
+
+
+def transact_file(conn: Connection, path: str | os.PathLike[str], *, progress: Progress | None = None) -> Committed:
+    """Commit the transactions of a file of EDN, in order.
+
+    Args:
+        path: of a file in UTF-8 that holds one transaction, a vector of transactions, or several of them one after the other.
+        progress: called after each transaction with how many are committed, and how many there are.
+    Raises: ReadError for text that is not EDN, TransactError(:db.error/invalid-tx-data) for values that are no transactions, and
+        nothing is committed; a TransactError of the first transaction that is rejected, and those before it stay. Each names the
+        file and the place, as `file`, `line` and `column` of the error.
+    """
+    text = _text(Path(path))
+    found = _transactions(text, os.fspath(path))
+    datoms = 0
+    for done, transaction in enumerate(found):
+        try:
+            datoms += conn.transact(transaction.forms).size
+        except TransactError as error:
+            raise _placed(error, text, os.fspath(path), transaction.path, done, len(found)) from error
+        if progress is not None:
+            progress(done + 1, len(found))
+    return Committed(len(found), datoms)
+
+
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        column = error.start - content.rfind(b"\n", 0, error.start)
+        message = f"{path}, line {line}, column {column}: expected text in UTF-8, got {content[error.start : error.start + 1]!r}"
+        raise ReadError(":db.error/invalid-edn", message, file=os.fspath(path), line=line, column=column) from error
+
+
+def _transactions(text: str, name: str) -> list[_Located]:
+    try:
+        values = edn.read_all(text, tags=tags())
+    except ReadError as error:
+        raise ReadError(error.code, f"{name}: {error.message}", **{**error.data, "file": name}) from error
+    found: list[_Located] = []
+    for i, value in enumerate(values):
+        if isinstance(value, list | tuple) and value and all(_is_transaction(part) for part in value):
+            found += [_Located(list(part), (i, j)) for j, part in enumerate(value)]
+        elif _is_transaction(value):
+            found.append(_Located(list(value), (i,)))
+        else:
+            raise _no_transaction(value, text, name, i)
+    return found
+
+
+def _is_transaction(value: Any) -> bool:
+    return isinstance(value, list | tuple) and not _is_form(value) and all(map(_is_form, value))
+
+
+def _is_form(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list | tuple) and bool(value) and isinstance(value[0], str))
+
+
+def _no_transaction(value: Any, text: str, name: str, i: int) -> TransactError:
+    path: tuple[int, ...] = (i,)
+    if isinstance(value, list | tuple):
+        is_wanted = _is_transaction if any(map(_is_transaction, value)) else _is_form
+        at = next(j for j, part in enumerate(value) if not is_wanted(part))
+        path, value = (i, at), value[at]
+    line, column = edn.place_of(text, path) or (1, 1)
+    wanted = "a transaction, which is a vector of maps and [operation …], or a vector of transactions"
+    message = f"{name}, line {line}, column {column}: expected {wanted}, got {quoted(value)}"
+    return TransactError(":db.error/invalid-tx-data", message, file=name, line=line, column=column, got=value)
+
+
+def _placed(error: TransactError, text: str, name: str, path: tuple[int, ...], done: int, whole: int) -> TransactError:
+    """Return the error of a transaction with its place in the file: that of the form at fault, if the error names one."""
+    form = _FORM.match(str(error.data.get("path", "")))
+    place = edn.place_of(text, (*path, int(form[1]))) if form else None
+    line, column = place or edn.place_of(text, path) or (1, 1)
+    stays = f"; {done:,} transaction{'s' * (done != 1)} before it stay" if done else ""
+    message = f"{name}, line {line}, column {column}, transaction {done + 1:,} of {whole:,}: {error.message}{stays}"
+    data = {**error.data, "file": name, "line": line, "column": column, "transaction": done + 1}
+    return type(error)(error.code, message, **data)

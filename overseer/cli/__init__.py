@@ -1,0 +1,276 @@
+"""The command line: one function a command, no logic."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+import factstore
+from factstore import quoted
+from overseer import cron
+from overseer import status as ask
+from overseer.cli import operators
+from overseer.cli.commands import Commands, import_from_here, load_handlers
+from overseer.jobs import queues
+from overseer.jobs.queues import queue as settings_of
+from overseer.jobs.states import STATUSES
+from overseer.jobs.store import JobStore, install
+from overseer.listeners import logs
+from overseer.worker import Config, Worker, worker_name
+from overseer.worker.pools.pools import KINDS
+from overseer.worker.pools.signals import handle_here
+
+STORE = click.option("--store", "uri", required=True, envvar="OVERSEER_STORE", help="Path or uri of the store.")
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="factstore")
+def main() -> None:
+    """Durable jobs in dependency graphs, on a fact store."""
+
+
+operators.add_to(main)
+
+
+@main.command()
+@click.argument("handlers")
+@click.option("--store", "uri", envvar="OVERSEER_STORE", help="Path or uri of the store; overrides the settings' file.")
+@click.option("-c", "--config", "path", type=click.Path(dir_okay=False), help="A TOML or YAML file with settings.")
+@click.option("--until-idle", is_flag=True, help="Exit when no job is unstarted or started any more.")
+@click.option("--exit-code", is_flag=True, help="With --until-idle: exit with 3 when jobs failed meanwhile; without it, with 0.")
+@click.option("--lease", type=float, help="Seconds after which others take the jobs of a worker that went silent.")
+@click.option("--concurrency", type=int, help="Handlers to run at a time.")
+@click.option("--executor", type=click.Choice(KINDS), help="Where handlers run.")
+@click.option("--queue", "queues", multiple=True, help="A queue to work on; may be given several times. Without it, all.")
+@click.option("--batch", type=int, help="Jobs to hold at a time, if more than can run.")
+@click.option("-v", "--verbose", is_flag=True, help="Log each job.")
+@click.option("--log-json", is_flag=True, help="Log lines of JSON.")
+@click.option("--create", is_flag=True, help="Make the store if it is not there; without it, a path where there is none is an error.")
+def worker(
+    handlers: str,
+    uri: str | None,
+    path: str | None,
+    until_idle: bool,
+    exit_code: bool,
+    lease: float | None,
+    verbose: bool,
+    log_json: bool,
+    create: bool,
+    **given: Any,
+) -> None:
+    """Work on jobs with HANDLERS, given as module:name of a mapping from job type to handler."""
+    if exit_code and not until_idle:
+        raise click.UsageError("--exit-code tells how a worker ended that was to run --until-idle: give both")
+    logs.set_up(logging.DEBUG if verbose else logging.INFO, as_json=log_json)
+    config = _settings(path, lease, {"store": uri, **given})
+    found = load_handlers(handlers)
+    with factstore.connect(config.store, create=create) as conn:
+        running = Worker(conn, found, config)
+        with _drain_on_signals(running):
+            try:
+                running.run(until_idle=until_idle)
+            except Exception:
+                if running.busy:
+                    logging.getLogger("overseer").exception("worker %s failed, and leaves the handlers that still run", running.name)
+                    logging.shutdown()
+                    os._exit(1)  # threads cannot be ended but with their process, which would wait for them
+                raise
+        failed = until_idle and _report_failed(running)
+        code = _JOBS_FAILED if failed and exit_code else 0
+        if running.busy:  # a handler that has outlived its timeout may never end
+            logging.getLogger("overseer").warning("worker %s ends, and leaves the handlers that still run", running.name)
+            logging.shutdown()
+            os._exit(code)
+    sys.exit(code)
+
+
+_JOBS_FAILED = 3  # the exit code of a worker that did all there was to do, where jobs failed
+_SHOWN = 5
+
+
+def _report_failed(running: Worker) -> bool:
+    """Log which jobs failed while a worker ran until it was idle, and tell whether any did."""
+    failed = running.failed
+    if failed:
+        names = ", ".join(failed[:_SHOWN]) + (f" and {len(failed) - _SHOWN:,} more" if len(failed) > _SHOWN else "")
+        logging.getLogger("overseer").warning("worker %s ends; %s jobs failed: %s", running.name, f"{len(failed):,}", names)
+    return bool(failed)
+
+
+def _settings(path: str | None, lease: float | None, given: dict[str, Any]) -> Config:
+    """Return the settings of a file, with what was given on the command line instead of the file's."""
+    config = Config.read(path) if path else Config()
+    if lease is not None:
+        given["heartbeat_sleep_time"] = lease * 1000 / config.heartbeat_tolerance
+    config = replace(config, **{name: value for name, value in given.items() if value is not None and value != ()})
+    if not config.store:
+        raise click.UsageError("say which store: --store, OVERSEER_STORE, or `store` in the settings' file")
+    return config
+
+
+def _drain_on_signals(running: Worker) -> AbstractContextManager[None]:
+    """First signal: let the job under way end. Second: give it back and leave."""
+
+    def handle(number: int, frame: object) -> None:
+        if not running.stopping:
+            running.stop()
+        else:
+            running.abandon(128 + number)
+
+    return handle_here(handle, signal.SIGTERM, signal.SIGINT)
+
+
+def _point(ctx: click.Context, param: click.Parameter, text: str | None) -> int | datetime | None:
+    """Return the point in time that a text means: t, or a time."""
+    try:
+        return text if text is None else int(text) if text.isdigit() else datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{quoted(text)} is neither a t nor a time such as 2026-01-31T12:00+01:00") from None
+
+
+@main.command()
+@STORE
+@click.option("--as-of", "point", callback=_point, help="A time (ISO 8601 with zone) or a t: show the jobs as they were then.")
+def status(uri: str, point: int | datetime | None) -> None:
+    """Show how many jobs there are of each type and status, and what there is to do in each queue."""
+    with factstore.connect(uri, create=False) as conn:
+        db = conn.db() if point is None else conn.db().as_of(point)
+        table = ask.counts_by_type(db)
+        width = max([len("total"), *map(len, table)])
+        click.echo(" ".join([f"{'type':{width}}", *(f"{status.name:>9}" for status in STATUSES)]))
+        for type, row in table.items():
+            click.echo(" ".join([f"{type:{width}}", *(f"{row[status]:9,}" for status in STATUSES)]))
+        total = ask.counts(db)
+        click.echo(" ".join([f"{'total':{width}}", *(f"{total[status]:9,}" for status in STATUSES)]))
+        _show_backlog(ask.backlog(db), db.moment or datetime.now(UTC))
+        for name, why in queues.problems(db).items():
+            click.echo(f"queue {name}: {why}")
+        for id, why in cron.problems(db).items():
+            click.echo(f"schedule {id} cannot be enqueued: {why}")
+
+
+def _show_backlog(queues: Mapping[Any, ask.Backlog], now: datetime) -> None:
+    """Show what there is to do in each queue, and how long the oldest ready job has been waiting."""
+    if not queues:
+        return
+    names = {name: "(no queue)" if name is None else f"{name}{' (paused)' if known.paused else ''}" for name, known in queues.items()}
+    width = max(len("queue"), *map(len, names.values()))
+    columns = ("ready", "blocked", "later", "running", "silent")
+    click.echo("\n" + " ".join([f"{'queue':{width}}", *(f"{column:>9}" for column in columns), "  oldest ready"]))
+    for name, known in queues.items():
+        oldest = f"  {known.oldest}, for {max(0.0, (now - known.since).total_seconds()):,.0f} s" if known.since else ""
+        click.echo(" ".join([f"{names[name]:{width}}", *(f"{getattr(known, column):9,}" for column in columns)]) + oldest)
+
+
+@main.command()
+@STORE
+@click.argument("job")
+def history(uri: str, job: str) -> None:
+    """Show every status that JOB, given by its id, ever had, and why it is where it is."""
+    with factstore.connect(uri, create=False) as conn:
+        db = conn.db()
+        for step in ask.history(db, job):
+            why = f"  {step.reason.name}" if step.reason else ""
+            click.echo(f"{step.at.isoformat()}  t={step.t}  {step.status.name:9}  attempt {step.attempt}  {step.by or '-'}{why}")
+        click.echo(ask.explain(db, job).why)
+
+
+@main.command()
+@STORE
+@click.argument("job")
+@click.option("--as-of", "point", callback=_point, help="A time (ISO 8601 with zone) or a t: explain the job as it was then.")
+def explain(uri: str, job: str, point: int | datetime | None) -> None:
+    """Show why JOB is not running, or ran twice, and what it waits for."""
+    with factstore.connect(uri, create=False) as conn:
+        found = ask.explain(conn.db() if point is None else conn.db().as_of(point), job)
+        click.echo(f"{found.status.name}: {found.why}")
+        for name, jobs in (("jobs", found.jobs), ("in the end", found.roots)):
+            if jobs:
+                click.echo(f"{name}: {', '.join(jobs)}")
+
+
+@main.command()
+@STORE
+@click.argument("job")
+def retry(uri: str, job: str) -> None:
+    """Put a failed or aborted JOB back, and the jobs given up on its account."""
+    with factstore.connect(uri, create=False) as conn:
+        done = JobStore(conn, worker=f"cli {worker_name()}").retry(job)
+        if not done:
+            raise click.ClickException(f"{job} neither failed nor was aborted")
+        click.echo(f"{job} will run again")
+
+
+@main.command()
+@STORE
+@click.argument("job")
+@click.option("-m", "--message", default="aborted by hand", help="Why; kept with the job.")
+def abort(uri: str, job: str, message: str) -> None:
+    """Abort a JOB that has not ended, and the jobs that wait for it."""
+    with factstore.connect(uri, create=False) as conn:
+        done = JobStore(conn, worker=f"cli {worker_name()}").abort(job, message)
+        if not done:
+            raise click.ClickException(f"{job} had ended already")
+        click.echo(f"{job} is aborted")
+
+
+@main.command()
+@STORE
+@click.argument("queue")
+def pause(uri: str, queue: str) -> None:
+    """Let no job of QUEUE start; those that run go on."""
+    _set_paused(uri, queue, True)
+
+
+@main.command()
+@STORE
+@click.argument("queue")
+def resume(uri: str, queue: str) -> None:
+    """Let the jobs of QUEUE start again."""
+    _set_paused(uri, queue, False)
+
+
+def _set_paused(uri: str, name: str, paused: bool) -> None:
+    with factstore.connect(uri, create=False) as conn:
+        install(conn)
+        settings, db = settings_of(name, paused=paused), conn.db()
+        known = queues.queues(db).get(settings[":queue/name"])
+        if not paused and (known is None or not known.paused):
+            raise click.ClickException(f"{name} was not paused")
+        conn.transact([settings, [":db/add", "datomic.tx", ":overseer/by", f"cli {worker_name()}"]])
+        click.echo(f"{name} is paused" if paused else f"{name} goes on")
+        if known is None and settings[":queue/name"] not in (named := queues.named(db)):
+            click.echo(f"no job names it; the queues that jobs name are: {', '.join(sorted(named)) or 'none'}", err=True)
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def demo(arguments: tuple[str, ...]) -> None:
+    """Load the flights of 2013 and what delayed them, as jobs; `overseer demo --help` tells more."""
+    sys.exit(_demo_main()(list(arguments)))
+
+
+def _demo_main() -> Any:
+    """Return the demo's main function: installed with the package, or from the examples of a checkout."""
+    import_from_here()
+    for name in ("overseer.demo.main", "examples.flights.main"):
+        try:
+            return importlib.import_module(name).main
+        except ModuleNotFoundError as error:
+            if not name.startswith(error.name or "?"):
+                raise
+    raise click.ClickException("the demo is not installed: install factstore[demo]")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m overseer.cli` is `overseer`."""
+
+from overseer.cli import main
+
+main()

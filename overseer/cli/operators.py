@@ -1,0 +1,146 @@
+"""The commands by which operators look after jobs; each is a function of the same name elsewhere, and a few lines to print."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+import factstore
+from factstore import quoted
+from overseer import cron, retention, reverting
+from overseer.jobs import queues
+from overseer.jobs.store import install
+from overseer.planning.plan import plan as planned
+from overseer.worker import worker_name
+
+STORE = click.option("--store", "uri", required=True, envvar="OVERSEER_STORE", help="Path or uri of the store.")
+
+
+def add_to(group: click.Group) -> None:
+    """Make the commands of this module commands of a group."""
+    for command in (schedules, queue, prune, revert, plan):
+        group.add_command(command)
+
+
+@click.command()
+@STORE
+def schedules(uri: str) -> None:
+    """Show when jobs are due by the clock: each schedule, its last time and its next, or why no job can be made by it."""
+    with factstore.connect(uri, create=False) as conn:
+        db = conn.db()
+        problems = cron.problems(db)
+        for found in cron.schedules(db):
+            last = found.last.isoformat() if found.last else "never"
+            next = f"cannot be enqueued: {problems.pop(found.id)}" if found.id in problems else _next_of(found)
+            click.echo(f"{found.id}  {found.type}  {quoted(found.cron)} {found.timezone}  last {last}  {next}")
+        for id, why in problems.items():
+            click.echo(f"{id}  cannot be enqueued: {why}")
+
+
+def _next_of(schedule: cron.Schedule) -> str:
+    time = cron.next_time(schedule)
+    return "paused" if schedule.paused else f"next {time.isoformat()}" if time else "never again"
+
+
+def _number(ctx: click.Context, param: click.Parameter, text: str | None) -> int | queues.Unchanged | None:
+    """Return the limit that a text means: a number, or none; a limit that is not given stays as it is."""
+    if text is None:
+        return queues.UNCHANGED
+    if text == "none":
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text) > 0):
+        raise click.BadParameter(f"{quoted(text)} is neither a whole number from 1 on nor none")
+    return int(text)
+
+
+def _period(ctx: click.Context, param: click.Parameter, text: str | None) -> timedelta | queues.Unchanged:
+    return queues.UNCHANGED if text is None else _duration(ctx, param, text)
+
+
+@click.command()
+@STORE
+@click.argument("name")
+@click.option("--limit", callback=_number, help="How many of its jobs may run at a time.")
+@click.option("--partition-limit", callback=_number, help="How many jobs of one partition may run at a time.")
+@click.option("--rate", callback=_number, help="How many of its jobs may start in a period.")
+@click.option("--period", callback=_period, help="What the rate is about: 1s, 5m, 1h.")
+def queue(uri: str, name: str, **settings: Any) -> None:
+    """Set the limits of the queue NAME, or take them away with `none`; show the settings it has then."""
+    with factstore.connect(uri, create=False) as conn:
+        given = queues.queue(name, **settings)
+        if len(given) > 1:
+            install(conn)
+            conn.transact([given, [":db/add", "datomic.tx", ":overseer/by", f"cli {worker_name()}"]])
+        found = queues.queues(conn.db()).get(given[":queue/name"])
+    click.echo(f"{name} {_settings_of(found)}" if found else f"{name} has no settings")
+
+
+def _settings_of(found: queues.Queue) -> str:
+    told = ["is paused" if found.paused else "goes on"]
+    told += [f"limit {found.limit:,}"] if found.limit is not None else []
+    told += [f"partition limit {found.partition_limit:,}"] if found.partition_limit is not None else []
+    told += [f"rate {found.rate:,} in {found.period.total_seconds():g} s"] if found.rate is not None else []
+    return ", ".join(told)
+
+
+def _duration(ctx: click.Context, param: click.Parameter, text: str) -> timedelta:
+    """Return the time that a text such as 30d, 12h, 15m or 90s means."""
+    unit = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}.get(text[-1:])
+    if unit is None or not (text[:-1].isdecimal() and text.isascii()):
+        raise click.BadParameter(f"{quoted(text)} is no time such as 30d, 12h, 15m or 90s")
+    try:
+        return timedelta(**{unit: int(text[:-1])})
+    except (OverflowError, ValueError):
+        raise click.BadParameter(f"{quoted(text)} is longer than any time") from None
+
+
+@click.command()
+@STORE
+@click.option("--older-than", required=True, callback=_duration, help="How long ago they ended at least: 30d, 12h, 15m, 90s.")
+@click.option("--status", "statuses", multiple=True, default=["finished"], help="How they ended; give it several times for several.")
+@click.option("--type", "types", multiple=True, help="Of this type only; give it several times for several.")
+@click.option("--keep-last", type=click.IntRange(min=0), default=0, help="Of each type keep the newest so many.")
+@click.option("--excise", is_flag=True, help="Take them out of history too, one by one, which takes long.")
+@click.option("--dry-run", is_flag=True, help="Only count them.")
+def prune(
+    uri: str, older_than: timedelta, statuses: tuple[str, ...], types: tuple[str, ...], keep_last: int, excise: bool, dry_run: bool
+) -> None:
+    """Retract jobs that ended long ago, with their facts; those that other facts or unended jobs refer to stay."""
+    rule, now = retention.Rule(older_than, statuses, types or None, keep_last), datetime.now(UTC)
+    with factstore.connect(uri, create=False) as conn:
+        if dry_run:
+            click.echo(f"{len(retention.prunable(conn.db(), rule, now)):,} jobs would go")
+            return
+        done = retention.prune(conn, rule, now=now, excise=excise)
+        click.echo(f"{done.jobs:,} jobs are gone")
+
+
+@click.command()
+@STORE
+@click.argument("transaction", type=int)
+def revert(uri: str, transaction: int) -> None:
+    """Take back what TRANSACTION, given by its t, did to jobs that nothing has touched since."""
+    with factstore.connect(uri, create=False) as conn:
+        done = reverting.revert_now(conn, transaction, by=f"cli {worker_name()}")
+    click.echo(f"{len(done.reverted):,} jobs are as they were before")
+    for id in sorted(done.left_alone):
+        click.echo(f"{id} moved on, and was left alone")
+
+
+@click.command()
+@STORE
+@click.option("--workers", type=click.IntRange(min=1), default=1, help="How many jobs run at a time.")
+@click.option("--most", type=click.IntRange(min=0), default=10, help="How many jobs to show.")
+def plan(uri: str, workers: int, most: int) -> None:
+    """Show what would run next, and what holds up the end, if jobs took as long as they usually do."""
+    with factstore.connect(uri, create=False) as conn:
+        made = planned(conn.db(), now=datetime.now(UTC), workers=workers)
+    for step in made.steps[:most]:
+        click.echo(f"{step.start.isoformat(timespec='seconds')}  {step.type} {step.id}" + (f"  after {step.after}" if step.after else ""))
+    click.echo(f"{len(made.steps):,} jobs end by {made.ends.isoformat(timespec='seconds')} with {workers} at a time")
+    chain = " → ".join(str(step.type) for step in made.critical)
+    click.echo(f"not before {made.soonest.isoformat(timespec='seconds')}: {chain or 'nothing to do'}")
+    if made.never:
+        click.echo(f"{len(made.never):,} would never run: {', '.join(made.never[:most])}")

@@ -1,0 +1,1 @@
+"""Jobs as facts: their statuses, graphs, transactions, leases and queues."""

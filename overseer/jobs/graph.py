@@ -1,0 +1,203 @@
+"""Graphs of jobs as values: built, and refused when they could never run.
+
+Knows neither transactions nor stores. Law: in a `Graph` every dependency is a job of the graph, and none leads back to itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import factstore
+from factstore import Keyword, quoted
+from overseer.errors import GraphError, HandlerError
+from overseer.jobs.states import RULES, UNSTARTED, as_keyword
+
+TypeGraph: TypeAlias = Mapping[str, Iterable[str] | None]  # type → the types it depends on
+Attributes: TypeAlias = Mapping[str, Any]
+
+_LISTS: Final = (list, tuple, set, frozenset)
+
+
+def new_id() -> str:
+    """Return a new job id; ids made later sort later."""
+    return str(factstore.squuid())
+
+
+class After(tuple[str, ...]):
+    """The dependencies of a job, with the rule by which it waits for them; made by `after`."""
+
+    rule: Keyword
+
+
+def after(*types: str, when: str = "all-success") -> After:
+    """Return dependencies with a rule: "all-success", "all-done", "none-failed" or "any".
+
+    >>> job_graph({"load": [], "clean_up": after("load", when="all-done")}) is not None
+    True
+    """
+    rule = as_keyword(when, "job.rule")
+    if rule not in RULES:
+        known = ", ".join(rule.name for rule in RULES)
+        raise GraphError(":job.error/unknown-rule", f"a job waits by one of the rules {known}; got {quoted(when)}", rule=when)
+    dependencies = After(types)
+    dependencies.rule = rule
+    return dependencies
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Jobs and what each depends on, by job id."""
+
+    jobs: Mapping[str, Attributes]  # id → attributes, :job/id among them
+    deps: Mapping[str, Sequence[str]]  # id → ids of the jobs that must end first; every job is a key
+
+    def __post_init__(self) -> None:
+        missing = missing_dependencies(self.deps)
+        if missing:
+            raise _missing(missing)
+        cycle = find_cycle(_with_attributes(self.jobs, self.deps))
+        if cycle is not None:
+            raise _cycle([f"{self.jobs[job][':job/type']} {job}" for job in cycle])
+
+    @property
+    def types(self) -> frozenset[Keyword]:
+        """The types of all its jobs."""
+        return frozenset(job[":job/type"] for job in self.jobs.values())
+
+
+def job_graph(type_graph: TypeGraph, attrs: Attributes | None = None, *, ids: Callable[[], str] = new_id) -> Graph:
+    """Return the graph with one job per type, each with the same arguments.
+
+    Args:
+        type_graph: each type with the types it depends on; a type without dependencies has an empty list.
+        attrs: the arguments, put on every job as attributes; the store's schema must know them.
+        ids: makes the job ids.
+    Raises: GraphError for a dependency that is no key of the graph, for a cycle, and for `:job/id` among the arguments.
+    """
+    attrs = _arguments(attrs)
+    types = {as_keyword(key): tuple(map(as_keyword, deps)) for key, deps in dependencies(type_graph).items()}
+    rules = {as_keyword(key): {":job/rule": deps.rule} for key, deps in type_graph.items() if isinstance(deps, After)}
+    check_types(types)
+    id_of = {key: ids() for key in types}
+    jobs = {id: new_job(key, {**rules.get(key, {}), **attrs}, id=id) for key, id in id_of.items()}
+    return Graph(jobs, {id_of[key]: tuple(id_of[dep] for dep in deps) for key, deps in types.items()})
+
+
+def dependencies(type_graph: TypeGraph) -> dict[str, Iterable[str]]:
+    """Return the types of a graph with those they depend on. Raises: GraphError for what is no mapping from types to lists of types."""
+    if not isinstance(type_graph, Mapping):
+        why = f"a graph is a mapping from each type to a list of those it depends on, got {quoted(type_graph)}"
+        raise GraphError(":job.error/bad-argument", why, graph=type_graph)
+    for key, deps in type_graph.items():
+        if isinstance(deps, str | bytes | Mapping) or not (deps is None or isinstance(deps, Iterable)):
+            meant = f"; did you mean [{quoted(deps)}]?" if isinstance(deps, str) else ""
+            why = f"what {as_keyword(key)} depends on is a list of types, got {quoted(deps)}{meant}"
+            raise GraphError(":job.error/bad-argument", why, type=key, dependencies=deps)
+    return {key: deps or () for key, deps in type_graph.items()}
+
+
+def _arguments(attrs: Attributes | None) -> Attributes:
+    for fixed in (":job/id", ":job/type"):
+        if attrs and fixed in attrs:
+            why = f"{fixed} differs from job to job, so it cannot be an argument of all of them"
+            raise GraphError(":job.error/bad-argument", why, attribute=fixed)
+    return attrs or {}
+
+
+def simple_graph(*jobs: Attributes) -> Graph:
+    """Return a graph of these jobs with no dependencies between them; each must have `:job/id` and `:job/type`."""
+    whole = [new_job(_required(job, ":job/type"), job, id=_required(job, ":job/id")) for job in jobs]
+    return Graph({job[":job/id"]: job for job in whole}, {job[":job/id"]: () for job in whole})
+
+
+def new_job(type: str, attrs: Attributes | None = None, *, id: str) -> dict[str, Any]:
+    """Return the attributes of a job that has not run; the arguments win over what would be set otherwise."""
+    job = {":job/id": id, ":job/type": as_keyword(type), ":job/status": UNSTARTED, **(attrs or {})}
+    return {**job, ":job/type": as_keyword(job[":job/type"])}
+
+
+def check_types(types: Mapping[Keyword, Sequence[Keyword]]) -> None:
+    """Raise a GraphError when a graph of types names a dependency that it lacks, or runs in a circle."""
+    missing = missing_dependencies(types)
+    if missing:
+        raise _missing(missing)
+    cycle = find_cycle(types)
+    if cycle is not None:
+        raise _cycle(cycle)
+
+
+def _with_attributes(jobs: Mapping[str, Attributes], deps: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    """Return the dependencies of jobs on each other, with those that are given as attributes: ids of the same graph in `:job/dep`."""
+    given = {id: [dep for dep in named_in(job) if dep in jobs] for id, job in jobs.items() if ":job/dep" in job}
+    return {id: [*found, *given.get(id, ())] for id, found in deps.items()} if any(given.values()) else deps
+
+
+def named_in(job: Attributes) -> list[str]:
+    """Return the jobs that a job's `:job/dep` names by their tempids in the same transaction, which are their ids."""
+    named = job.get(":job/dep", ())
+    return [named] if isinstance(named, str) else [dep for dep in named if isinstance(dep, str)] if isinstance(named, _LISTS) else []
+
+
+def check_not_of_itself(job: Attributes) -> None:
+    """Raise a GraphError for a job that depends on itself."""
+    if job[":job/id"] in named_in(job):
+        raise _cycle([f"{job[':job/type']} {job[':job/id']}"] * 2)
+
+
+def missing_dependencies(graph: Mapping[Any, Iterable[Any] | None]) -> list[Any]:
+    """Return the dependencies that are not themselves keys of the graph, in order of appearance."""
+    found = (dep for deps in graph.values() for dep in deps or () if dep not in graph)
+    return list(dict.fromkeys(found))
+
+
+def find_cycle(graph: Mapping[Any, Iterable[Any] | None]) -> list[Any] | None:
+    """Return a path of dependencies that leads back to its first node, which is repeated at its end; None without cycles."""
+    done: set[Any] = set()
+    for root in graph:
+        path: dict[Any, Any] = {}  # a dict keeps order, and knows its members
+        stack = [] if root in done else [(root, iter(graph[root] or ()))]
+        path.update((node, None) for node, _ in stack)
+        while stack:
+            node, rest = stack[-1]
+            step = next((dep for dep in rest if dep not in done), None)
+            if step is None:
+                done.add(node)
+                path.pop(node)
+                stack.pop()
+            elif step in path:
+                nodes = list(path)
+                return [*nodes[nodes.index(step) :], step]
+            else:
+                path[step] = None
+                stack.append((step, iter(graph.get(step) or ())))
+    return None
+
+
+def missing_handlers(handlers: Mapping[str, Any], graph: Graph | TypeGraph) -> list[Keyword]:
+    """Return the types of the graph that no handler serves, in order of name; dependencies count too."""
+    types = graph.types if isinstance(graph, Graph) else {as_keyword(t) for key, deps in dependencies(graph).items() for t in (key, *deps)}
+    return sorted(types - {as_keyword(key) for key in handlers})
+
+
+def validate_graph_handlers(handlers: Mapping[str, Any], graph: Graph | TypeGraph) -> None:
+    """Raise a HandlerError that names every type of the graph for which there is no handler."""
+    missing = missing_handlers(handlers, graph)
+    if missing:
+        raise HandlerError(":job.error/missing-handlers", f"Invalid graph; missing handlers {', '.join(missing)}", missing=missing)
+
+
+def _required(job: Any, attribute: str) -> Any:
+    if not isinstance(job, Mapping) or attribute not in job:
+        raise GraphError(":job.error/invalid-job", f"a job has :job/id and :job/type; {attribute} is missing in {quoted(job)}", job=job)
+    return job[attribute]
+
+
+def _missing(missing: Sequence[Any]) -> GraphError:
+    names = ", ".join(map(str, missing))
+    return GraphError(":job.error/missing-dependency", f"the graph depends on {names}, which it does not contain", missing=list(missing))
+
+
+def _cycle(cycle: Sequence[Any]) -> GraphError:
+    return GraphError(":job.error/cycle", f"the jobs wait for each other in a circle: {' → '.join(map(str, cycle))}", cycle=list(cycle))

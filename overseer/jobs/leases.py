@@ -1,0 +1,112 @@
+"""Leases as others see them: what stands in the facts, and for how long it has stood without a renewal.
+
+Only elapsed time decides that a worker is dead, as each observer measures it with its own monotonic clock: `:job/lease-expires` is for
+people. Every renewal changes the facts of a lease, and its token names how long it lasts, so an observer needs to know no clock but
+its own. Law: a lease is ripe only when it was seen again and again without a renewal, for as long as it lasts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import factstore
+from overseer.jobs.states import STARTED, Lease
+
+if TYPE_CHECKING:
+    from factstore import Database
+
+_LEASE: Final = "[:job/attempt :job/token :job/lease-expires]"
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+class Standing(NamedTuple):
+    """A lease as it stands in a database; each is None where somebody made the job `started` without it."""
+
+    attempt: int | None
+    token: str | None
+    expires: datetime | None
+
+    def seconds(self, default: float) -> float:
+        """Return how long the lease lasts without a renewal; `default` where its token does not name that."""
+        milliseconds = (self.token or "").rpartition("-")[2]
+        return int(milliseconds) / 1000 if self.token and "-" in self.token and milliseconds.isdecimal() else default
+
+
+def new_tokens(count: int, lasts: timedelta) -> list[str]:
+    """Return tokens for so many attempts: each random, and with the milliseconds that its lease lasts."""
+    milliseconds = max(1, round(lasts / _MILLISECOND))
+    return [f"{os.urandom(16).hex()}-{milliseconds}" for _ in range(count)]
+
+
+def next_leases(known: Sequence[Mapping[str, Any]], *, worker: str, lasts: timedelta) -> list[Lease]:
+    """Return a lease for the next attempt at each job of which these attributes are known."""
+    return [
+        Lease(about[":db/id"], about[":job/id"], about[":job/type"], about.get(":job/attempt", 0) + 1, token, worker)
+        for about, token in zip(known, new_tokens(len(known), lasts), strict=True)
+    ]
+
+
+def standing(db: Database) -> dict[int, Standing]:
+    """Return the leases of all started jobs, by job."""
+    jobs = [datom.e for datom in db.datoms("avet", ":job/status", STARTED)]
+    return {job: standing_of(about or {}) for job, about in zip(jobs, factstore.pull_many(db, _LEASE, jobs), strict=True)}
+
+
+def standing_of(about: Mapping[str, Any]) -> Standing:
+    """Return the lease of a job of which these attributes are known."""
+    return Standing(about.get(":job/attempt"), about.get(":job/token"), about.get(":job/lease-expires"))
+
+
+def expired(db: Database, now: datetime) -> dict[int, Standing]:
+    """Return the leases that have run out by a clock, and those that never were: what a test on a clock of its own goes by."""
+    return {job: lease for job, lease in standing(db).items() if lease.expires is None or lease.expires < now}
+
+
+class Watch:
+    """How long leases have been seen without a renewal.
+
+    Args:
+        default: seconds that a lease lasts whose token does not name it.
+        clock: seconds that only go on.
+    """
+
+    def __init__(self, default: float, *, clock: Callable[[], float] = monotonic) -> None:
+        self._default = default
+        self._clock = clock
+        self._seen: dict[int, tuple[Standing, float]] = {}  # job → its lease, and the seconds that it was seen without a renewal
+        self._last = clock()
+
+    def look(self, leases: Mapping[int, Standing], *, planned: float) -> None:
+        """Take in the leases as they stand now.
+
+        Args:
+            planned: seconds after the last look at which this one was due. If more have passed, this process was held up, and
+                perhaps the whole machine was: that counts against nobody.
+        """
+        now = self._clock()
+        passed, self._last = min(now - self._last, planned), now
+        before, self._seen = self._seen, {}
+        for job, lease in leases.items():
+            known, waited = before.get(job, (None, 0.0))
+            self._seen[job] = (lease, waited + passed if known == lease else 0.0)
+
+    def forget(self) -> None:
+        """Begin to count again: no worker could have renewed its leases."""
+        self._last = self._clock()
+        self._seen = {job: (lease, 0.0) for job, (lease, _) in self._seen.items()}
+
+    def ripe(self, part: float = 1.0) -> dict[int, Standing]:
+        """Return the leases that were seen without a renewal for as long as they last, or for a part of that."""
+        return {job: lease for job, (lease, waited) in self._seen.items() if waited >= part * lease.seconds(self._default)}
+
+    def next_ripe(self) -> float:
+        """Return the seconds until the next lease is ripe if it is not renewed."""
+        return min((lease.seconds(self._default) - waited for lease, waited in self._seen.values()), default=float("inf"))
+
+    def shortest(self) -> float:
+        """Return the seconds of the shortest lease there is."""
+        return min((lease.seconds(self._default) for lease, _ in self._seen.values()), default=self._default)

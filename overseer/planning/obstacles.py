@@ -1,0 +1,116 @@
+"""Obstacles: what keeps unstarted jobs from ever starting, unless somebody changes facts or another worker comes.
+
+Law: of a job that is `stuck`, no end of any other job makes it ready; and a job that is not can become ready.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from factstore import Keyword
+from overseer.jobs import lookup
+from overseer.jobs.graph import find_cycle
+from overseer.jobs.queues import allowance
+from overseer.jobs.states import RULES, STARTED, STATUSES, UNSTARTED, WAITING
+
+if TYPE_CHECKING:
+    from factstore import Database
+
+Waiting = dict[int, list[int]]  # job that waits → the parents that have not ended, or are no jobs
+
+_ANY: Final = Keyword(":job.rule/any")
+_SHOWN: Final = 5  # ids in a sentence
+
+
+def _waiting(db: Database, jobs: Iterable[int]) -> Waiting:
+    """Return the jobs that wait for their parents among these jobs and all that they wait for, near or far."""
+    found: Waiting = {}
+    left = list(jobs)
+    while left:
+        job = left.pop()
+        if job not in found and lookup.status(db, job) == UNSTARTED and lookup.verdict(db, job, {}) == WAITING:
+            found[job] = [parent for parent in lookup.parents(db, job) if _may_end(db, parent)]
+            left += found[job]
+    return found
+
+
+def _may_end(db: Database, parent: int) -> bool:
+    status = lookup.status(db, parent)
+    return status in (UNSTARTED, STARTED) or status not in STATUSES
+
+
+def _stuck(db: Database, waiting: Waiting) -> set[int]:
+    """Return those of the waiting jobs that no end of another job makes ready."""
+    rules = {job: lookup.value(db, job, ":job/rule") for job in waiting}
+    children: dict[int, list[int]] = {}
+    for job, parents in waiting.items():
+        for parent in parents:
+            children.setdefault(parent, []).append(job)
+    left = {job: 1 if rules[job] == _ANY else len(parents) for job, parents in waiting.items()}
+    can_end = [parent for parent in children if parent not in waiting and lookup.status(db, parent) in STATUSES]
+    stuck = set(waiting)
+    while can_end:
+        for child in children.get(can_end.pop(), ()):
+            left[child] -= 1
+            if left[child] == 0 and (rules[child] is None or rules[child] in RULES):
+                stuck.discard(child)
+                can_end.append(child)
+    return stuck
+
+
+def obstacle(db: Database, job: int) -> tuple[str, list[int]] | None:
+    """Return why a waiting job can never start, in words, with the jobs that the words are about; None when it can."""
+    waiting = _waiting(db, [job])
+    stuck = _stuck(db, waiting)
+    return _words(db, job, waiting, stuck) if job in stuck else None
+
+
+def _words(db: Database, job: int, waiting: Waiting, stuck: Collection[int]) -> tuple[str, list[int]]:
+    graph = {one: [parent for parent in waiting[one] if parent in stuck] for one in waiting if one in stuck}
+    circle = find_cycle({job: graph[job], **graph})
+    if circle is not None:
+        whom = "itself" if job in circle else "jobs that wait for each other"
+        path = " → ".join(lookup.name(db, one) for one in circle)
+        return f"it waits for {whom}, in a circle: {path}; abort one of them, or retract a :job/dep", circle[:-1]
+    for one in graph:
+        rule = lookup.value(db, one, ":job/rule")
+        who = "it" if one == job else f"it waits for {lookup.name(db, one)}, which"
+        if rule is not None and rule not in RULES:
+            return f"{who} waits by the rule {rule}, which does not exist", [one]
+        none = [parent for parent in waiting[one] if lookup.status(db, parent) not in STATUSES]
+        if none and not graph[one]:
+            return f"{who} waits for {', '.join(lookup.name(db, parent) for parent in none)}, which is no job that can end", [one]
+    return "it waits for what cannot end", [job]
+
+
+def reasons(db: Database, jobs: Iterable[int], types: Collection[Keyword], now: datetime) -> list[str]:
+    """Return why these live jobs may not start while a worker for some types is the only one, each reason with jobs that have it.
+
+    Jobs that will start, or that wait only for jobs that will, have no reason here.
+
+    Args:
+        types: what the worker handles.
+    """
+    unstarted = {job for job in jobs if lookup.status(db, job) == UNSTARTED}
+    waiting = _waiting(db, unstarted)
+    stuck, allowed = _stuck(db, waiting), allowance(db, now)
+    found: dict[str, list[int]] = {}
+    for job in sorted({*unstarted, *waiting, *(parent for parents in waiting.values() for parent in parents)}):
+        if job in waiting:
+            if job in stuck and job in unstarted:
+                found.setdefault(_words(db, job, waiting, stuck)[0], []).append(job)
+        elif lookup.status(db, job) == UNSTARTED:
+            type = lookup.value(db, job, ":job/type")
+            hindrance = allowed.hindrance((lookup.value(db, job, ":job/queue"), lookup.value(db, job, ":job/partition")))
+            if type not in types:
+                found.setdefault(f"its type {type} has no handler here", []).append(job)
+            elif hindrance is not None:
+                found.setdefault(hindrance, []).append(job)
+    return [_told(db, why, jobs) for why, jobs in found.items()]
+
+
+def _told(db: Database, why: str, jobs: list[int]) -> str:
+    shown = ", ".join(lookup.name(db, job) for job in jobs[:_SHOWN])
+    return f"{shown}{f' and {len(jobs) - _SHOWN:,} more' if len(jobs) > _SHOWN else ''}: {why}"

@@ -1,0 +1,256 @@
+"""An executor of processes of which each can be ended by itself.
+
+The executor of the standard library breaks as a whole when one of its processes dies, and cannot stop what runs. Here a process that
+dies takes only its own call with it, and cancelling a call that runs ends its process, with whatever the call has started.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from functools import partial
+from multiprocessing.context import BaseContext
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+
+from overseer.worker.pools.channel import Channel, Gone
+from overseer.worker.pools.child import ANSWER, BEGAN, CALL, CALL_AND_TELL, END, LogLevels, log_here, serve
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_GRACE: Final = 5.0  # seconds: how long a process may take to end when it is told to, before it is killed
+
+
+class ProcessDied(Exception):
+    """The process that ran a call ended before it had an answer: killed, out of memory, or crashed.
+
+    Args:
+        exitcode: of the process; negative: the signal that killed it. None where there was no process.
+    """
+
+    def __init__(self, message: str, exitcode: int | None = None) -> None:
+        super().__init__(message)
+        self.exitcode = exitcode
+
+
+class ProcessExecutor(Executor):
+    """Runs calls in up to so many processes, each fed by a thread of its own.
+
+    Args:
+        processes: how many calls may run at a time.
+        start_method: how processes are started: "spawn", "fork" or "forkserver", as in `multiprocessing`.
+    """
+
+    def __init__(self, processes: int, *, start_method: str = "spawn") -> None:
+        self._calls: SimpleQueue[tuple[ProcessFuture[Any], bytes] | None] = SimpleQueue()
+        context = multiprocessing.get_context(start_method)
+        self._slots = [_Slot(context, self._calls, f"overseer-process-{n}") for n in range(processes)]
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call a function in a process; all of it must be picklable."""
+        return self.start(None, False, fn, *args, **kwargs)
+
+    def start(self, began: Callable[[], None] | None, exactly: bool, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call a function in a process as `submit` does.
+
+        Args:
+            began: called when the process is there and the function begins.
+            exactly: the process tells of it, which costs a message; otherwise it is when the function is sent there.
+        """
+        future: ProcessFuture[T] = ProcessFuture(began, exactly=exactly)
+        try:
+            call = pickle.dumps((fn, args, kwargs))
+        except Exception as error:
+            future.set_exception(error)
+            return future
+        self._calls.put((future, call))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the processes once they have answered what they were asked; with `cancel_futures`, at once."""
+        if cancel_futures:
+            self._cancel_all()
+        for _ in self._slots:
+            self._calls.put(None)
+        if wait:
+            for slot in self._slots:
+                slot.thread.join()
+
+    def _cancel_all(self) -> None:
+        with suppress(Empty):
+            while (call := self._calls.get_nowait()) is not None:
+                call[0].cancel()
+        for slot in self._slots:
+            slot.cancel()
+
+
+class ProcessFuture(Future[T]):
+    """A future whose `cancel` ends the process, if the call runs already."""
+
+    def __init__(self, began: Callable[[], None] | None = None, *, exactly: bool = False) -> None:
+        super().__init__()
+        self.exactly = exactly
+        self._began = began
+        self.has_begun = False
+        self.end: Callable[[], None] | None = None
+        self.ended = False
+
+    def begin(self) -> None:
+        """Take note that the function begins."""
+        self.has_begun = True
+        if self._began is not None:
+            self._began()
+
+    def cancel(self) -> bool:
+        """Keep the call from running; one that runs is ended, and its future gives ProcessDied."""
+        if super().cancel():
+            return True
+        self.ended = True
+        if self.end is not None:
+            self.end()
+        return False
+
+
+class _Child(NamedTuple):
+    """A process, and the channel to it."""
+
+    process: Any  # multiprocessing has a class of processes for each way to start them
+    channel: Channel
+
+    def kill(self) -> None:
+        """End the process, and what it has started, as far as it stands on its own already."""
+        if self.process.exitcode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                if hasattr(os, "killpg"):
+                    os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.kill()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the process has ended, and tell whether it has.
+
+        Not by `join` with a timeout, which waits for the end of a pipe that a process left behind may hold open.
+        """
+        deadline = time.monotonic() + seconds
+        while self.process.is_alive():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+        return True
+
+
+class _Slot:
+    """One process, and the thread that feeds it; the process is started when it is first needed, and again when it has died."""
+
+    def __init__(self, context: BaseContext, calls: SimpleQueue[tuple[ProcessFuture[Any], bytes] | None], name: str) -> None:
+        self._context = context
+        self._calls = calls
+        self._child: _Child | None = None
+        self._lock = Lock()
+        self._current: ProcessFuture[Any] | None = None
+        self.thread = Thread(target=self._run, name=name, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            future, arguments = call
+            if future.set_running_or_notify_cancel():
+                self._answer(future, arguments)
+        if self._child is not None:
+            with suppress(Gone):  # it has died meanwhile
+                self._child.channel.send(END)
+            self._child.wait(_GRACE)
+            self._bury(self._child)
+
+    def cancel(self) -> None:
+        """End the call under way, if there is one."""
+        current = self._current
+        if current is not None:
+            current.cancel()
+
+    def _answer(self, future: ProcessFuture[Any], arguments: bytes) -> None:
+        worked, value = self._outcome(future, arguments)
+        if isinstance(value, ProcessDied) and not future.has_begun and not future.ended:
+            worked, value = self._outcome(future, arguments)  # it may have died of something else, right before the call
+        with self._lock:
+            self._current = None
+        if worked:
+            future.set_result(value)
+        else:
+            future.set_exception(value)
+
+    def _outcome(self, future: ProcessFuture[Any], arguments: bytes) -> tuple[bool, Any]:
+        """Return whether a call has worked, and its answer or its error."""
+        try:
+            return self._ask(self._ready_child(future), future, arguments)
+        except Gone:
+            return False, self._death()
+        except BaseException as error:
+            return False, error
+
+    def _ask(self, child: _Child, future: ProcessFuture[Any], arguments: bytes) -> tuple[bool, Any]:
+        """Send a call, and wait for its answer; what the process logs meanwhile is logged here."""
+        child.channel.send(CALL_AND_TELL if future.exactly else CALL, arguments)
+        if not future.exactly:
+            future.begin()
+        while (message := child.channel.receive())[0] != ANSWER:
+            if message[0] == BEGAN:
+                future.begin()
+            else:
+                log_here(message[1])
+        worked, value = pickle.loads(message[1])
+        return worked, value
+
+    def _death(self) -> Exception:
+        """Clear away a process that gave no answer, and return what there is to be said of it."""
+        child, self._child = self._child, None
+        assert child is not None, "it was asked"
+        self._bury(child)
+        exitcode = child.process.exitcode
+        return ProcessDied(f"the process that ran it ended with exit code {exitcode}", exitcode)
+
+    def _bury(self, child: _Child) -> None:
+        """End a process that may live, and have closed its end of the channel."""
+        child.kill()
+        child.wait(_GRACE)
+        child.channel.close()
+
+    def _start(self) -> _Child:
+        ours, theirs = socket.socketpair()
+        words = {"target": serve, "args": (theirs, os.getpid(), LogLevels.here()), "name": self.thread.name, "daemon": True}
+        process = self._context.Process(**words)  # type: ignore[attr-defined]
+        try:
+            process.start()
+        except BaseException as error:
+            ours.close()
+            raise ProcessDied(f"no process could be started for it: {error}") from error
+        finally:
+            theirs.close()
+        return _Child(process, Channel(ours, process.pid, process.is_alive))
+
+    def _ready_child(self, future: ProcessFuture[Any]) -> _Child:
+        if self._child is not None and not self._child.process.is_alive():
+            self._bury(self._child)
+            self._child = None
+        if self._child is None:
+            self._child = self._start()
+        with self._lock:
+            self._current = future
+        future.end = partial(self._kill, future)
+        if future.ended:  # cancelled before there was anything to end
+            future.end()
+        return self._child
+
+    def _kill(self, future: ProcessFuture[Any]) -> None:
+        """End the process, if it still runs that call and not the next."""
+        with self._lock:
+            if self._current is future and self._child is not None:
+                self._child.kill()
