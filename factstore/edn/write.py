@@ -166,7 +166,7 @@ def _sequence(opener: str, items: Any, closer: str, inner: type[_Nested]) -> Ite
     space = opener
     for item in items:
         yield space
-        yield inner(item)
+        yield _atom(item) or inner(item)
         space = " "
     yield closer if space == " " else opener + closer
 
@@ -175,9 +175,9 @@ def _pairs(mapping: Mapping[Any, Any], inner: type[_Nested]) -> Iterator[str | _
     space = "{"
     for key, value in mapping.items():
         yield space
-        yield _Hashed(key)
+        yield _atom(key) or _Hashed(key)
         yield " "
-        yield inner(value)
+        yield _atom(value) or inner(value)
         space = ", "
     yield "}" if space == ", " else "{}"
 

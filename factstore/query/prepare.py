@@ -131,6 +131,8 @@ def _input(part: Any, value: Any, guard: Guard | None) -> Relation:
 
 def _check_instants(relation: Relation, context: Context) -> None:
     """Refuse naive datetimes among the inputs of a query over facts: nobody can tell which instants they mean."""
+    if not relation.columns and _SURE.issuperset(map(type, relation.constants.values())):
+        return
     doubtful = [(name, value) for name, value in relation.constants.items() if type(value) not in _SURE]
     mixed = [(name, column) for name, column in relation.columns.items() if column.kind is object]
     if not (doubtful or mixed) or not any(isinstance(source, Facts) for source in context.sources.values()):

@@ -33,14 +33,14 @@ def set_of_rows(columns: Sequence[Column]) -> set[tuple[Any, ...]]:
     Rows that Python takes for one although their types differ are kept apart, as `ExactRow`s.
     Raises: TypeError for a value that Python cannot hash.
     """
-    found = _set_of_rows(columns)
-    if len(found) < columns[0].size:
+    size = columns[0].size
+    found = _set_of_rows(columns, size)
+    if len(found) < size:
         return rows_apart(zip(*(column.values() for column in columns), strict=True))
     return found
 
 
-def _set_of_rows(columns: Sequence[Column]) -> set[tuple[Any, ...]]:
-    size = columns[0].size
+def _set_of_rows(columns: Sequence[Column], size: int) -> set[tuple[Any, ...]]:
     if size < _COLLECTING_COSTS:
         return set(zip(*(column.values() for column in columns), strict=True))
     with _uncollected():
