@@ -69,7 +69,7 @@ def check_handlers(handlers: Handlers) -> dict[Keyword, Handler]:
     """
     if not isinstance(handlers, Mapping) or not handlers:
         given = f"{type(handlers).__name__}: {quoted(handlers)}" if handlers else quoted(handlers)
-        why = f'expected a mapping from at least one job type to its handler, such as {{"mail/send": send}}, got {given}'
+        why = f'expected a mapping from job type to handler, with one at least, such as {{"mail/send": send}}, got {given}'
         raise HandlerError(":job.error/bad-handler", why, handlers=handlers)
     wrong = {key: fault for key, handler in handlers.items() if (fault := _fault_of_key(key) or _fault_of(handler))}
     if not wrong:

@@ -130,20 +130,14 @@ def check_types(types: Mapping[Keyword, Sequence[Keyword]]) -> None:
 
 def _with_attributes(jobs: Mapping[str, Attributes], deps: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
     """Return the dependencies of jobs on each other, with those that are given as attributes: ids of the same graph in `:job/dep`."""
-    given = {id: [dep for dep in named_in(job) if dep in jobs] for id, job in jobs.items() if ":job/dep" in job}
+    given = {id: [dep for dep in _named_in(job) if dep in jobs] for id, job in jobs.items() if ":job/dep" in job}
     return {id: [*found, *given.get(id, ())] for id, found in deps.items()} if any(given.values()) else deps
 
 
-def named_in(job: Attributes) -> list[str]:
+def _named_in(job: Attributes) -> list[str]:
     """Return the jobs that a job's `:job/dep` names by their tempids in the same transaction, which are their ids."""
     named = job.get(":job/dep", ())
     return [named] if isinstance(named, str) else [dep for dep in named if isinstance(dep, str)] if isinstance(named, _LISTS) else []
-
-
-def check_not_of_itself(job: Attributes) -> None:
-    """Raise a GraphError for a job that depends on itself."""
-    if job[":job/id"] in named_in(job):
-        raise _cycle([f"{job[':job/type']} {job[':job/id']}"] * 2)
 
 
 def missing_dependencies(graph: Mapping[Any, Iterable[Any] | None]) -> list[Any]:

@@ -14,7 +14,7 @@ import factstore
 from factstore import Keyword, TransactError, quoted
 from overseer.errors import GraphError
 from overseer.jobs import lookup
-from overseer.jobs.graph import Attributes, Graph, TypeGraph, check_not_of_itself, job_graph, new_id, new_job
+from overseer.jobs.graph import Attributes, Graph, TypeGraph, job_graph, new_id, new_job
 from overseer.jobs.states import (
     ABORTED,
     CRASHES,
@@ -69,7 +69,7 @@ def job_txn(
         partition: what the queue's limit per partition counts by.
         run_at: not before this time, aware.
         timeout: how long an attempt may take.
-    Raises: GraphError(:job.error/bad-argument) for a timeout that is none, GraphError(:job.error/cycle) for a job that depends on itself.
+    Raises: GraphError(:job.error/bad-argument) for a timeout that is none.
 
     >>> sorted(job_txn("mail/send", {":mail/to": "ann@example.org"}, id="m1").items())  # doctest: +NORMALIZE_WHITESPACE
     [(':db/id', 'm1'), (':job/id', 'm1'), (':job/status', :job.status/unstarted), (':job/type', :mail/send),
@@ -86,7 +86,6 @@ def job_txn(
     }
     options = {attribute: value for attribute, value in told.items() if value is not None}
     job = new_job(type, {**options, **(attrs or {})}, id=new_id() if id is None else id)
-    check_not_of_itself(job)
     return {":db/id": job[":job/id"], **job}
 
 

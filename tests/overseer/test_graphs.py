@@ -56,7 +56,7 @@ CIRCLES = {
     ),
     "on all": lambda: graph_txns({"a": [], "b": []}, {":job/dep": "x"}, ids=iter("xy").__next__),
     "on all of a graph": lambda: graph_txns(simple_graph({":job/id": "x", ":job/type": "a"}), {":job/dep": ("x",)}),
-    "of one job": lambda: job_txn("a", {":job/dep": ["other", "x"]}, id="x"),
+    "of one job": lambda: simple_graph({":job/id": "x", ":job/type": "a", ":job/dep": ["other", "x"]}),
 }
 
 

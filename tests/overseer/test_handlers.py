@@ -53,7 +53,7 @@ def test_what_pre_process_returns_is_ignored():
 
 def test_no_handlers_at_all_are_refused_and_the_message_says_what_is_expected(conn):
     for use in (check_handlers, lambda handlers: Worker(conn, handlers), lambda handlers: drain(conn, handlers)):
-        with pytest.raises(HandlerError, match=r"at least one job type to its handler, such as .*, got {}$") as caught:
+        with pytest.raises(HandlerError, match=r"from job type to handler, with one at least, such as .*, got {}$") as caught:
             use({})
         assert (":job.error/bad-handler", {}) == (caught.value.code, caught.value.handlers)
 
