@@ -17,7 +17,13 @@ from benchmarks.harness import Row, save, show
 SIZES = (100_000, 1_000_000, 10_000_000)
 PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "growth.svg"
 ATTRIBUTES = [f":n/{name}" for name in "abcde"]
-SCHEMA = [{":db/ident": a, ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"} for a in ATTRIBUTES]
+_LONG = {":db/valueType": ":db.type/long"}
+_MANY = {**_LONG, ":db/cardinality": ":db.cardinality/many"}
+SCHEMA = [
+    *({":db/ident": a, ":db/cardinality": ":db.cardinality/one", **_LONG} for a in ATTRIBUTES),
+    {":db/ident": ":n/many", **_MANY},
+    {":db/ident": ":n/once", ":db.attr/preds": "db/insert-only", **_MANY},
+]
 
 
 class Measure(NamedTuple):
@@ -63,6 +69,7 @@ def grown(path: str, size: int) -> list[tuple[str, str, float]]:
         query = "[:find ?e :in $ ?v :where [?e :n/a ?v] [?e :n/b ?b] [(< ?b 524288)]]"
         factstore.q(query, db, 1)
         asked = once(lambda: [factstore.q(query, db, v) for v in range(200)]) / 200
+        of_many = many_values(conn, size // 1000)
     return [
         ("bulk load and index, per datom", "µs", loaded / size * 1e6),
         ("open", "ms", opened * 1e3),
@@ -70,6 +77,28 @@ def grown(path: str, size: int) -> list[tuple[str, str, float]]:
         ("one-datom transaction", "µs", added * 1e6),
         ("query by value, joined and filtered", "µs", asked * 1e6),
         ("on disk, per datom", "bytes", stored / size),
+        *of_many,
+    ]
+
+
+def many_values(conn: factstore.Connection, count: int) -> list[tuple[str, str, float]]:
+    """Measure an entity that has so many values of one attribute."""
+    e = conn.transact([{":db/id": "e", ":n/many": list(range(count)), ":n/once": list(range(count))}]).tempids["e"]
+    asserted = once(lambda: [conn.transact([[":db/add", e, ":n/many", count + i]]) for i in range(500)]) / 500
+    retracted = once(lambda: [conn.transact([[":db/retract", e, ":n/many", count + i]]) for i in range(500)]) / 500
+
+    def reject() -> None:
+        try:
+            conn.transact([[":db/add", e, ":n/once", count + i] for i in range(500)])
+        except factstore.TransactError:
+            return
+        raise AssertionError("an insert-only attribute was asserted again")
+
+    rejected = once(reject) / 500
+    return [
+        ("assert a value of an entity with size/1,000 of them", "µs", asserted * 1e6),
+        ("retract one", "µs", retracted * 1e6),
+        ("reject one, insert-only, in a transaction of 500", "µs", rejected * 1e6),
     ]
 
 
@@ -85,7 +114,7 @@ def picture(measures: list[Measure]) -> str:
     def y(value: float) -> float:
         return top + inner_h * (high - np.log10(max(value, 0.1))) / (high - low)
 
-    colours = ("#2f6fde", "#d9822b", "#29a383", "#8e4ec6", "#e5484d", "#60646c")
+    colours = ("#2f6fde", "#d9822b", "#29a383", "#8e4ec6", "#e5484d", "#60646c", "#0894b3", "#ad5700", "#d6409f")
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="system-ui, sans-serif" font-size="13">',
         "<title>Cost of the same operations at 100 thousand, 1 million and 10 million datoms</title>",

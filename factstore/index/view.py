@@ -145,10 +145,10 @@ class View:
                 live, past = self.index.values_of(a, e), self.index.past_values_of(a, e, alive_at)
                 older = [(e, a, v, t, added) for v, t, added in self._then(live, past)]
         strands = list(self._strands(a))
-        if len(strands) == 1 and not (self.is_history or self._is_newest or strands[0][0].loaded):
-            state = strands[0][0].state_of(e, strands[0][1])
-            if state is not None:
-                return self._chosen([*(f for f in older if f[2] not in state.gone and f[2] not in state.live), *state.live.values()])
+        if len(strands) == 1 and not (self.is_history or strands[0][0].loaded):
+            found = strands[0][0].now_of(e, older, strands[0][1], is_newest=self._is_newest, is_one=not self._is_many(a))
+            if found is not None:
+                return self._chosen(found)
         events = [
             (strand.of_entity(e), strand.loaded_facts(a, Entities(column.ints((e,))), upto) if strand.loaded else [], upto)
             for strand, upto in strands

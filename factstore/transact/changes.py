@@ -26,7 +26,7 @@ _UNTOUCHED: Final = object()
 class _Datoms:
     """The facts of one transaction in the making."""
 
-    __slots__ = ("claims", "facts", "fresh", "gone", "holds", "judged", "retracted", "t", "uniques", "values_of")
+    __slots__ = ("claims", "facts", "fresh", "gone", "had", "holds", "judged", "retracted", "t", "uniques", "values_of")
 
     def __init__(self, claims: Claims, settled: Settled, fresh: frozenset[int], instant: int) -> None:
         self.claims = claims
@@ -39,6 +39,7 @@ class _Datoms:
         self.values_of: Callable[[int, int], tuple[Stored, ...]] = known_values(claims.db, settled.asserted, claims.first_fresh)
         # Values that only :db/cas replaces, and that it does replace, or that are noted as a problem.
         self.judged = {(e, attribute.id) for e, attribute, _, _ in settled.special.get(SWAPS, ()) if attribute.cas_only}
+        self.had: dict[tuple[int, int], str] = {}  # since when entities have attributes that are asserted once
         self.holds = claims.db.view.holds  # for attributes of many values, of which one is all that matters
 
     def retract(self, retracted: Sequence[Claim], doomed: Sequence[tuple[int, Place]], asserted: Sequence[Claim]) -> None:
@@ -109,6 +110,7 @@ class _Datoms:
         first_fresh, fresh, t, retracted = self.claims.first_fresh, self.fresh, self.t, self.retracted
         values_of, holds, add, gone, uniques = self.values_of, self.holds, self.facts.append, self.gone, self.uniques
         seen: dict[tuple[Any, ...], Claim] = {}
+        inserted: dict[tuple[int, int], tuple[Stored, ...]] = {}
         claim_of = seen.setdefault
         for claim in asserted:
             e, attribute, v, _ = claim
@@ -125,7 +127,12 @@ class _Datoms:
                 if e < first_fresh and e not in fresh and holds(e, a, v):
                     continue
             elif e < first_fresh and e not in fresh:
-                known = values_of(e, a)
+                if many:  # and inserted once: what the entity has is read once, not for each value
+                    known = inserted.get((e, a))
+                    if known is None:
+                        known = inserted[e, a] = values_of(e, a)
+                else:
+                    known = values_of(e, a)
                 if known and attribute.insert_only:
                     self._inserted_before(claim, known[0])
                 if v in known:
@@ -225,10 +232,12 @@ class _Datoms:
 
     def _inserted_before(self, claim: Claim, known: Stored) -> None:
         e, attribute, v, place = claim
+        had = self.had.get((e, attribute.id))  # read once, not for each value
+        if had is None:
+            had = self.had[e, attribute.id] = f"entity {e}{self._identities(e)} has it{self._since(e, attribute)}"
         self.claims.problems.add(
             ":db.error/already-inserted",
-            f"{attribute.ident} is asserted of new entities only ({INSERT_ONLY}); "
-            f"entity {e}{self._identities(e)} has it{self._since(e, attribute)}",
+            f"{attribute.ident} is asserted of new entities only ({INSERT_ONLY}); {had}",
             place,
             attribute,
             entity=e,
@@ -278,7 +287,8 @@ class _Datoms:
         return f" ({', '.join(names)})" if names else ""
 
     def _since(self, e: int, attribute: Attribute) -> str:
-        return "".join(f" since t={t}" for _, _, _, t, _ in self.claims.db.view.facts_of(e, attribute.id))
+        began = [t for _, _, _, t, _ in self.claims.db.view.facts_of(e, attribute.id)]
+        return f" since t={min(began)}" if began else ""
 
     def _before(self, e: int, attribute: Attribute) -> str:
         facts = [] if attribute.many else self.claims.db.view.facts_of(e, attribute.id)

@@ -9,6 +9,8 @@ import hashlib
 import os
 import random
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,3 +166,34 @@ def test_a_damaged_file_gives_the_right_answer_or_is_refused(
         assert said != ("well", "refused"), f"check found nothing in trial {number} of DAMAGE_SEED={SEED}"
         for leftover in tmp_path.glob(f"{number}.facts*"):
             leftover.unlink()
+
+
+CUT = """
+import os, sys, factstore
+from factstore.storage.lmdb import environment
+environment._NAME_SECONDS = -1.0  # looks every time
+path, length = sys.argv[1], int(sys.argv[2])
+conn = factstore.connect(path)
+conn.transact([{":p/name": "one more"}])
+os.truncate(path, length)
+for _ in range(2):
+    try:
+        conn.transact([{":p/name": "after"}])
+    except factstore.errors.StorageError as error:
+        print(error)
+conn.close()
+"""
+
+
+@pytest.mark.parametrize("pages", [0, 2, 20])
+def test_a_commit_finds_that_the_file_was_cut_while_it_was_open(tmp_path: Path, pages: int) -> None:
+    path = str(tmp_path / "s.facts")
+    fill(path)
+    done = subprocess.run(
+        [sys.executable, "-c", CUT, path, str(pages * PAGE)], capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert (0, "") == (done.returncode, done.stderr)
+    lines = done.stdout.splitlines()
+    assert 2 == len(lines)
+    assert all(f"to {pages * PAGE:,} bytes while it was open" in line for line in lines)
+    assert pages * PAGE == Path(path).stat().st_size

@@ -7,7 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import factstore
+from factstore.datom import Fact
 from factstore.errors import DatabaseError
+from factstore.index import view
+from factstore.index.novelty import Chain
+from factstore.index.view import _oldest_first
 
 SCHEMA = """
 [{:db/ident :a/id   :db/valueType :db.type/string  :db/cardinality :db.cardinality/one  :db/unique :db.unique/identity}
@@ -281,3 +285,31 @@ def test_t_transaction_and_instant_lead_to_one_another(account):
 def test_an_entity_of_users_is_no_point_in_the_log(account):
     with pytest.raises(factstore.DatabaseError, match="expected t"):
         list(account.conn.log().tx_range(2 << 42, None))
+
+
+def test_a_database_that_is_held_is_read_without_looking_at_later_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    with factstore.connect("memory:") as conn:
+        conn.transact(
+            "[{:db/ident :k/n :db/valueType :db.type/long :db/cardinality :db.cardinality/one}"
+            " {:db/ident :k/m :db/valueType :db.type/long :db/cardinality :db.cardinality/many}]"
+        )
+        e = conn.transact([{":db/id": "e", ":k/n": 0, ":k/m": [1, 2]}]).tempids["e"]
+        held = [conn.db()]
+        for n in range(1, 301):
+            conn.transact([[":db/add", e, ":k/n", n], [":db/add", e, ":k/m", n], [":db/retract", e, ":k/m", n - 1]])
+            held.append(conn.db())
+        expected = [factstore.pull(db, ["*"], e) for db in held]
+        walked: list[int] = []
+
+        def oldest_first(chain: Chain, upto: int) -> list[Fact]:
+            facts = _oldest_first(chain, upto)
+            walked.append(len(facts))
+            return facts
+
+        monkeypatch.setattr(view, "_oldest_first", oldest_first)
+        for n in (0, 1, 150, 299):
+            assert n == factstore.pull(held[n], [":k/n"], e)[":k/n"]
+            assert expected[n] == factstore.pull(conn.db().as_of(held[n].basis_t), ["*"], e) == factstore.pull(held[n], ["*"], e)
+        assert {":k/n": 300} == factstore.pull(conn.db(), [":k/n"], e)
+        assert [] == walked
+        assert expected[300] == factstore.pull(conn.db(), ["*"], e)

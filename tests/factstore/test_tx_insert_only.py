@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import factstore
+from factstore.index.view import View
 from tests.factstore.tx import refused, value, world
 
 SCHEMA = """
@@ -82,3 +83,21 @@ def test_a_loaded_row_of_a_known_entity_is_rejected_with_its_batch(conn):
     with pytest.raises(factstore.TransactError, match="new entities only"):
         conn.load(rows, {"id": ":t/id", "kind": ":t/kind"})
     assert conn.db().entid([":t/id", "two"]) is None
+
+
+def test_the_error_for_an_entity_of_many_values_says_the_first_time_once(conn):
+    conn.transact([{":t/id": "two", ":t/tags": [f"tag {n}" for n in range(500)]}])
+    first = conn.db().basis_t
+    error = refused(conn, [[":db/add", [":t/id", "two"], ":t/tags", f"more {n}"] for n in range(3)], ":db.error/already-inserted")
+    assert 3 == len(error.problems)
+    assert all(
+        1 == problem["message"].count(f"has it since t={first}") == problem["message"].count(" since t=") for problem in error.problems
+    )
+
+
+def test_the_values_of_an_entity_are_read_twice_at_most_however_many_are_rejected(conn, monkeypatch):
+    reads, facts_of = [], View.facts_of
+    monkeypatch.setattr(View, "facts_of", lambda view, e, a: reads.append(a) or facts_of(view, e, a))
+    tags = conn.db().entid(":t/tags")
+    refused(conn, [[":db/add", T, ":t/tags", f"more {n}"] for n in range(50)], ":db.error/already-inserted")
+    assert reads.count(tags) <= 2 * 2  # it is asked twice

@@ -252,13 +252,13 @@ def key_of(part: Any) -> Any:
 
 
 def settled(pattern: Any) -> list[Any]:
-    """A pattern of one part for each key, at every level: of several, the last, which also decides where a recursion ends."""
+    """A pattern of one part for each attribute and key, at every level: of several, the last, which also decides where a recursion ends."""
     parts: dict[Any, Any] = {}
     for part in pattern:
         if isinstance(part, dict):
-            parts |= {key_of(name): {name: settled(sub) if isinstance(sub, list) else sub} for name, sub in part.items()}
+            parts |= {(key_of(name), name): {name: settled(sub) if isinstance(sub, list) else sub} for name, sub in part.items()}
         else:
-            parts[key_of(part)] = part
+            parts[key_of(part), part[0] if isinstance(part, list) else part] = part
     return list(parts.values())
 
 
@@ -279,20 +279,23 @@ class Walk:
                 wild.add(part)
             elif isinstance(part, dict):
                 for name, below in part.items():
-                    specs[key_of(name)] = (name, {}, below)
+                    specs[key_of(name), name] = (name, {}, below)
             elif isinstance(part, list):
                 name, option, value = part
-                specs[key_of(part)] = (name, {option: value}, None)
+                specs[key_of(part), name] = (name, {option: value}, None)
             else:
-                specs[key_of(part)] = (part, {}, None)
+                specs[key_of(part), part] = (part, {}, None)
         if wild:
             named = {name for name, _, _ in specs.values()}
             for _, a, _ in [fact for fact in self.facts if fact[0] == e]:
                 if a not in named and ("*" in wild or a.startswith(":n/")):
-                    specs.setdefault((str, a), (a, {}, None))
+                    specs.setdefault(((str, a), a), (a, {}, None))
             if "*" in wild and ":db/id" not in named:
                 found[":db/id"] = e
-        for (_, key), (name, options, below) in specs.items():
+        # Of those that share a key, the first that is there: ids, what is named, the wildcard.
+        for ((_, key), _), (name, options, below) in sorted(specs.items(), key=lambda spec: spec[1][0] != ":db/id"):
+            if key in found:
+                continue
             value = self.value(pattern, e, name, options, below, seen, left or {})
             if value is not None or (value is None and ":default" in options and not self.has(e, name)):
                 found[key] = value

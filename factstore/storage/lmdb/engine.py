@@ -158,10 +158,10 @@ class LmdbStorage:
         deadline = monotonic() + timeout
         while True:
             seen = self._file.wakeup.seen()
+            self._file.check_name()
             head, left = self.head(), deadline - monotonic()
             if head > after_t or left <= 0:
                 return head
-            self._file.check_name()
             self._file.wakeup.wait(seen, left)
 
     def turn(self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = "") -> AbstractContextManager[None]:

@@ -81,7 +81,7 @@ class Environment:
         self.holds: Any = Holds(self._fd)
         stat = os.fstat(self._fd)
         self.key = (stat.st_dev, stat.st_ino)
-        self._looked = 0.0
+        self._looked, self._length = 0.0, stat.st_size
         try:
             self._begin(map_size)
         except BaseException:
@@ -102,12 +102,17 @@ class Environment:
         self.wakeup = wakeup(None if self.turn is None else self.turn.flag)
 
     def check_name(self) -> None:
-        """Raise `Unavailable` when the path does not lead to this file any more; looks a few times a second at most."""
+        """Raise `Unavailable` when the path does not lead to this file any more, `Corrupt` when the file was cut; looks every 50 ms."""
         now = monotonic()
         if now - self._looked > _NAME_SECONDS:
-            if not names.still_leads_to(self.path, self.key):
+            length = names.length_of(self.path, self.key)
+            if length == -1:
                 message = f"{self.path} was deleted, or another file took its place, while it was open; open the store again"
                 raise Unavailable(":db.error/storage-unavailable", message, path=str(self.path))
+            if length is not None:
+                if length < self._length:  # LMDB never makes a file shorter, and what it maps beyond the end must not be touched
+                    raise damaged(str(self.path), f"it was cut from {self._length:,} to {length:,} bytes while it was open")
+                self._length = length
             self._looked = now
 
     def _renew_locks(self) -> None:

@@ -50,12 +50,15 @@ def claim(fd: int, path: Path) -> None:
         raise Unavailable(":db.error/storage-unavailable", message, path=str(path), lock=str(lock))
 
 
-def still_leads_to(path: Path, key: tuple[int, int]) -> bool:
-    """Return whether a path leads to the file of this device and inode; True where that cannot be known."""
+def length_of(path: Path, key: tuple[int, int]) -> int | None:
+    """Return the length in bytes of the file that a path leads to; -1 where it is not the file of this device and inode.
+
+    None where that cannot be known.
+    """
     try:
         found = path.stat()
     except FileNotFoundError:
-        return False
+        return -1
     except OSError:
-        return True
-    return (found.st_dev, found.st_ino) == key
+        return None
+    return found.st_size if (found.st_dev, found.st_ino) == key else -1
