@@ -28,7 +28,13 @@ IN_SDIST = (
     "overseer/py.typed",
     "tests/conftest.py",
 )
-IN_WHEEL = ("factstore/__init__.py", "factstore/py.typed", "overseer/__init__.py", "overseer/py.typed", "overseer/demo/__init__.py")
+IN_WHEEL = (
+    "factstore/__init__.py",
+    "factstore/py.typed",
+    "overseer/__init__.py",
+    "overseer/py.typed",
+    "overseer/demo/__init__.py",
+)
 RELEASE = re.compile(r"^## \[(?P<version>\d+\.\d+\.\d+)\] - \d{4}-\d{2}-\d{2}$", re.MULTILINE)
 
 
@@ -51,7 +57,9 @@ def check_changelog(version: str) -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     released = RELEASE.search(text)
     if released is None or released["version"] != version:
-        sys.exit(f"CHANGELOG.md: expected '## [{version}] - DATE' as the first release, found {released and released[0]!r}")
+        sys.exit(
+            f"CHANGELOG.md: expected '## [{version}] - DATE' as the first release, found {released and released[0]!r}"
+        )
     if not 0 <= text.find("## [Unreleased]") < released.start():
         sys.exit("CHANGELOG.md: expected '## [Unreleased]' above the first release")
 
@@ -88,7 +96,9 @@ def installed(wheel: Path, folder: Path) -> Path:
 def check_installed(python: Path, version: str, empty: Path) -> None:
     """Require that both commands of the new environment start and print this version."""
     for command in ("factstore", "overseer"):
-        printed = subprocess.run([python.with_name(command), "--version"], cwd=empty, check=True, capture_output=True, text=True).stdout
+        printed = subprocess.run(
+            [python.with_name(command), "--version"], cwd=empty, check=True, capture_output=True, text=True
+        ).stdout
         if version not in printed:
             sys.exit(f"{command} --version: expected {version}, got {printed!r}")
 

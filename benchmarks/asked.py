@@ -65,7 +65,11 @@ REACH = "[:find ?y :in $ % ?x :where (follows ?x ?y)]"
 HOPS = "[:find ?a ?c :in $ [?a ...] :where [?a :follows ?b] [?b :follows ?c]]"
 HOP = "[:find ?c :in $ ?a :where [?a :follows ?b] [?b :follows ?c]]"
 TRIANGLES = "[:find ?a ?b ?c :where [?a :follows ?b] [?b :follows ?c] [?a :follows ?c]]"
-UNIQUE = {":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one", ":db/unique": ":db.unique/identity"}
+UNIQUE = {
+    ":db/valueType": ":db.type/long",
+    ":db/cardinality": ":db.cardinality/one",
+    ":db/unique": ":db.unique/identity",
+}
 POINTS = {
     "find its entity": "[:find ?e . :in $ ?id :where [?e :person/id ?id]]",
     "find one attribute": "[:find ?n . :in $ ?id :where [?e :person/id ?id] [?e :name ?n]]",
@@ -82,7 +86,9 @@ class Sample(NamedTuple):
     cpu: float
 
 
-def measured(metric: str, ask: Ask, per: int = 1, *, rows: Callable[[Any], Iterable[Any]] = lambda answer: answer) -> None:
+def measured(
+    metric: str, ask: Ask, per: int = 1, *, rows: Callable[[Any], Iterable[Any]] = lambda answer: answer
+) -> None:
     """Ask until it is warm, then seven times for a while, and print what it took."""
     first = time.perf_counter()
     answer = ask()
@@ -163,7 +169,9 @@ def ours_people(size: int = 20_000, queries: Mapping[str, str] = PEOPLE) -> None
     for name, query in queries.items():
         inputs = (50_000,) if name == "qpred2" else ()
         columns = 0 if "(count" in query or "(avg" in query else 1
-        measured(name, lambda query=query, inputs=inputs: factstore.q(query, db, *inputs), rows=renamed(numbers, columns))  # type: ignore[misc]
+        measured(
+            name, lambda query=query, inputs=inputs: factstore.q(query, db, *inputs), rows=renamed(numbers, columns)
+        )  # type: ignore[misc]
 
 
 def ours_rules() -> None:
@@ -195,7 +203,12 @@ def ours_points() -> None:
     wanted = list(range(1, 20_001, 20))
     for name, query in POINTS.items():
         many: Ask = lambda query=query: [factstore.q(query, db, i) for i in wanted]  # type: ignore[misc]  # noqa: E731
-        measured(name, many, len(wanted), rows=lambda answer: ((numbers.get(a, a),) if not isinstance(a, set) else min(a) for a in answer))
+        measured(
+            name,
+            many,
+            len(wanted),
+            rows=lambda answer: ((numbers.get(a, a),) if not isinstance(a, set) else min(a) for a in answer),
+        )
 
 
 # -- SQLite: a table with an index on every column, in memory
@@ -232,10 +245,12 @@ def sqlite_people(size: int = 20_000, queries: Iterable[str] = PEOPLE) -> None:
 
 
 ALL_PAIRS = (
-    "WITH RECURSIVE r(x,y) AS (SELECT src,dst FROM follows UNION SELECT r.x,f.dst FROM r JOIN follows f ON f.src=r.y) SELECT x,y FROM r"
+    "WITH RECURSIVE r(x,y) AS (SELECT src,dst FROM follows"
+    " UNION SELECT r.x,f.dst FROM r JOIN follows f ON f.src=r.y) SELECT x,y FROM r"
 )
 REACHED = (
-    "WITH RECURSIVE r(y) AS (SELECT dst FROM follows WHERE src=? UNION SELECT f.dst FROM r JOIN follows f ON f.src=r.y) SELECT y FROM r"
+    "WITH RECURSIVE r(y) AS (SELECT dst FROM follows WHERE src=?"
+    " UNION SELECT f.dst FROM r JOIN follows f ON f.src=r.y) SELECT y FROM r"
 )
 
 

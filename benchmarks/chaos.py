@@ -49,7 +49,12 @@ executor = "{executor}"
 sleep_time = {beat}
 tolerance = 3
 """
-KINDS: Final = (("threads", 16), ("processes", 8), ("threads", 1), ("processes", 1))  # executor and batch, of one worker after the other
+KINDS: Final = (
+    ("threads", 16),
+    ("processes", 8),
+    ("threads", 1),
+    ("processes", 1),
+)  # executor and batch, of one worker after the other
 
 
 @dataclass
@@ -100,14 +105,20 @@ def prepare(folder: Path, jobs: int, random: Random) -> Path:
         # No identity and no uniqueness: an effect that were committed twice would be there twice.
         conn.transact(
             [
-                {":db/ident": f":effect/{name}", ":db/valueType": f":db.type/{kind}", ":db/cardinality": ":db.cardinality/one"}
+                {
+                    ":db/ident": f":effect/{name}",
+                    ":db/valueType": f":db.type/{kind}",
+                    ":db/cardinality": ":db.cardinality/one",
+                }
                 for name, kind in (("of", "string"), ("attempt", "long"))
             ]
         )
         eids: dict[str, int] = {}
         for layer in layers(jobs, random):
             forms = [{**job_txn(":chaos/step", id=id), ":job/dep": [eids[dep] for dep in deps]} for id, deps in layer]
-            eids.update(conn.transact([{key: value for key, value in form.items() if value != []} for form in forms]).tempids)
+            eids.update(
+                conn.transact([{key: value for key, value in form.items() if value != []} for form in forms]).tempids
+            )
     return path
 
 
@@ -178,7 +189,9 @@ class Monkeys:
             code = worker.poll()
             if code is not None and code != 0:
                 if code != -signal.SIGKILL:
-                    raise RuntimeError(f"a worker failed with exit code {code}:\n{(self._path.parent / 'log').read_text()[-5000:]}")
+                    raise RuntimeError(
+                        f"a worker failed with exit code {code}:\n{(self._path.parent / 'log').read_text()[-5000:]}"
+                    )
                 self._workers[n] = self._start(n)
 
     def _pick_on_one(self) -> None:
@@ -218,15 +231,21 @@ def check(path: Path, report: Report, monkeys: Monkeys) -> None:
     with factstore.connect(str(path)) as conn:
         db = conn.db()
         assert report.jobs == status.counts(db)[FINISHED] == sum(status.counts(db).values()), status.counts(db)
-        finishes = factstore.q("[:find ?id ?tx :where [?j :job/status :job.status/finished ?tx true] [?j :job/id ?id]]", db.history())
+        finishes = factstore.q(
+            "[:find ?id ?tx :where [?j :job/status :job.status/finished ?tx true] [?j :job/id ?id]]", db.history()
+        )
         assert report.jobs == len(finishes), "a job was finished twice"
         effects = factstore.q("[:find ?e ?id ?n ?tx :where [?e :effect/of ?id ?tx] [?e :effect/attempt ?n]]", db)
-        assert finishes == {(id, tx) for _, id, _, tx in effects}, "an effect without its finish, or the other way round"
+        assert finishes == {(id, tx) for _, id, _, tx in effects}, (
+            "an effect without its finish, or the other way round"
+        )
         assert report.jobs == len(effects), "an effect is there twice"
         held = dict(factstore.q("[:find ?id ?n :where [?j :job/id ?id] [?j :job/attempt ?n]]", db))
         assert held == {id: n for _, id, n, _ in effects}, "the result of another attempt than the last was recorded"
         claims = factstore.q("[:find ?id ?n ?tx :where [?j :job/attempt ?n ?tx true] [?j :job/id ?id]]", db.history())
-        assert len(claims) == len({(id, n) for id, n, _ in claims}) == sum(held.values()), "an attempt was claimed twice"
+        assert len(claims) == len({(id, n) for id, n, _ in claims}) == sum(held.values()), (
+            "an attempt was claimed twice"
+        )
         report.attempts = len(claims)
         for id in [id for id, n in held.items() if n > 1]:
             for attempt in status.attempts(db, id):

@@ -47,7 +47,9 @@ def fresh(sync: str = "none", name: str | None = None, *, on_disk: bool = True) 
 def sqlite(*, on_disk: bool = False) -> sqlite3.Connection:
     global _count
     _count += 1
-    c = sqlite3.connect(_folder / f"{_count}.sqlite" if on_disk else ":memory:", isolation_level=None, cached_statements=512)
+    c = sqlite3.connect(
+        _folder / f"{_count}.sqlite" if on_disk else ":memory:", isolation_level=None, cached_statements=512
+    )
     if on_disk:
         c.execute("PRAGMA journal_mode=WAL")
         c.execute("PRAGMA synchronous=OFF")
@@ -135,7 +137,9 @@ def add_all() -> Run:
 
 def retract(*, on_disk: bool = False) -> Run:
     conn = fresh(on_disk=on_disk)
-    tempids = conn.transact([{":db/id": str(i), **dict(zip(ATTRIBUTES, p, strict=True))} for i, p in enumerate(P)]).tempids
+    tempids = conn.transact(
+        [{":db/id": str(i), **dict(zip(ATTRIBUTES, p, strict=True))} for i, p in enumerate(P)]
+    ).tempids
     entities = [tempids[str(i)] for i in range(len(P))]
 
     def run() -> int:
@@ -166,7 +170,9 @@ def bare_lmdb(sync: bool, n: int) -> Callable[[], Run]:
     def factory() -> Run:
         global _count
         _count += 1
-        env = lmdb.open(str(_folder / f"bare-{_count}"), subdir=False, map_size=1 << 30, lib_version=0, sync=sync, metasync=sync)
+        env = lmdb.open(
+            str(_folder / f"bare-{_count}"), subdir=False, map_size=1 << 30, lib_version=0, sync=sync, metasync=sync
+        )
         body = b"x" * 60
 
         def run() -> int:
@@ -220,7 +226,10 @@ def durable_threads() -> Run:
 # -- large
 
 
-NUMERIC = [{":db/ident": f":n/{name}", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"} for name in "abcde"]
+NUMERIC = [
+    {":db/ident": f":n/{name}", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}
+    for name in "abcde"
+]
 TEXT = [{":db/ident": ":s/text", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one"}]
 
 
@@ -313,27 +322,60 @@ def main() -> None:
     plain = "SQLite"
     jobs: dict[str, Callable[[], list[Row]]] = {
         "add-1": lambda: [
-            pair("add-1 in memory: one datom a transaction", add_1, sqlite_add_1, baseline_name=plain, aim="ratio <= 1.8"),
-            pair("add-1 on disk", partial(add_1, on_disk=True), partial(sqlite_add_1, on_disk=True), baseline_name="SQLite WAL"),
+            pair(
+                "add-1 in memory: one datom a transaction", add_1, sqlite_add_1, baseline_name=plain, aim="ratio <= 1.8"
+            ),
+            pair(
+                "add-1 on disk",
+                partial(add_1, on_disk=True),
+                partial(sqlite_add_1, on_disk=True),
+                baseline_name="SQLite WAL",
+            ),
         ],
         "add-5": lambda: [
             pair("add-5 in memory: one entity a transaction", add_5, sqlite_add_5, baseline_name=plain, aim="<= 30"),
             pair(
-                "add-5 on disk", partial(add_5, on_disk=True), partial(sqlite_add_5, on_disk=True), baseline_name="SQLite WAL", aim="<= 30"
+                "add-5 on disk",
+                partial(add_5, on_disk=True),
+                partial(sqlite_add_5, on_disk=True),
+                baseline_name="SQLite WAL",
+                aim="<= 30",
             ),
         ],
         "add-all": lambda: [
-            pair("add-all: 100,000 datoms in one", add_all, sqlite_add_all, baseline_name=plain, scale=1e3, unit="ms", aim="<= 400")
+            pair(
+                "add-all: 100,000 datoms in one",
+                add_all,
+                sqlite_add_all,
+                baseline_name=plain,
+                scale=1e3,
+                unit="ms",
+                aim="<= 400",
+            )
         ],
         "retract": lambda: [
             pair("retract in memory: 20,000 entities of 5, one by one", retract, aim="<= 30"),
             pair("retract on disk", partial(retract, on_disk=True)),
         ],
         "bulk": lambda: [
-            pair("bulk: 100,000 datoms to a first answer", bulk, sqlite_add_all, baseline_name=plain, scale=1e3, unit="ms", aim="<= 50")
+            pair(
+                "bulk: 100,000 datoms to a first answer",
+                bulk,
+                sqlite_add_all,
+                baseline_name=plain,
+                scale=1e3,
+                unit="ms",
+                aim="<= 50",
+            )
         ],
         "durable": lambda: [
-            pair("durable, one thread", durable_one_by_one, bare_lmdb(True, 1000), baseline_name="LMDB", aim="ratio <= 1.18"),
+            pair(
+                "durable, one thread",
+                durable_one_by_one,
+                bare_lmdb(True, 1000),
+                baseline_name="LMDB",
+                aim="ratio <= 1.18",
+            ),
             pair("durable, futures", durable_futures, aim="<= 25"),
             pair("durable, 64 threads", durable_threads, aim="<= 25"),
         ],

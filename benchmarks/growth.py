@@ -126,7 +126,9 @@ def picture(measures: list[Measure]) -> str:
         parts.append(f'<text x="{left - 10}" y="{at + 4:.1f}" text-anchor="end" fill="#60646c">{10.0**power:g}</text>')
     for i, size in enumerate(SIZES):
         parts.append(f'<text x="{x(i):.1f}" y="{height - 34}" text-anchor="middle" fill="#60646c">{size:,}</text>')
-    parts.append(f'<text x="{left + inner_w / 2:.1f}" y="{height - 10}" text-anchor="middle" fill="#1c2024">datoms in the store</text>')
+    parts.append(
+        f'<text x="{left + inner_w / 2:.1f}" y="{height - 10}" text-anchor="middle" fill="#1c2024">datoms in the store</text>'
+    )
     ends = sorted(range(len(measures)), key=lambda i: -measures[i].values[-1])
     labels, last = {}, -99.0
     for i in ends:
@@ -134,7 +136,9 @@ def picture(measures: list[Measure]) -> str:
     for i, (measure, colour) in enumerate(zip(measures, colours, strict=True)):
         points = " ".join(f"{x(k):.1f},{y(v):.1f}" for k, v in enumerate(measure.values))
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
-        parts += [f'<circle cx="{x(k):.1f}" cy="{y(v):.1f}" r="3.5" fill="{colour}"/>' for k, v in enumerate(measure.values)]
+        parts += [
+            f'<circle cx="{x(k):.1f}" cy="{y(v):.1f}" r="3.5" fill="{colour}"/>' for k, v in enumerate(measure.values)
+        ]
         text = f"{measure.values[-1]:,.1f} {measure.unit}  {measure.name}"
         parts.append(f'<text x="{left + inner_w + 12}" y="{labels[i] + 4:.1f}" fill="{colour}">{text}</text>')
     return "\n".join([*parts, "</svg>\n"])

@@ -27,7 +27,9 @@ class Row:
     unit: str
     aim: str = ""
     samples: list[float] = field(default_factory=list)
-    peers: dict[str, float | str] = field(default_factory=dict)  # what each of the others took, or why there is no figure
+    peers: dict[str, float | str] = field(
+        default_factory=dict
+    )  # what each of the others took, or why there is no figure
     note: str = ""
     part: str = ""  # of the benchmark, which can be run by itself
 
@@ -63,7 +65,13 @@ def pair(
             theirs.append(timed(baseline()) * scale)
         mine.append(timed(ours()) * scale)
     row = Row(
-        name, statistics.median(mine), statistics.median(theirs) if theirs else None, baseline_name, unit, aim, [round(x, 3) for x in mine]
+        name,
+        statistics.median(mine),
+        statistics.median(theirs) if theirs else None,
+        baseline_name,
+        unit,
+        aim,
+        [round(x, 3) for x in mine],
     )
     show(row)
     return row

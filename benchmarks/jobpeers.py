@@ -44,7 +44,17 @@ PEERS = {
     "dramatiq": Peer("dramatiq Redis", "dramatiq", "redis", 5_000, {"CONC": "8"}),
     "celery": Peer("Celery Redis", "celery", "redis", 1_500, {}),
 }
-MEASURES = ("enq_s", "enq_many_s", "w1_jobs_s", "w2_jobs_s", "w1_cpu_ms", "w2_cpu_ms", "lat_p50_ms", "lat_p95_ms", "crash_s")
+MEASURES = (
+    "enq_s",
+    "enq_many_s",
+    "w1_jobs_s",
+    "w2_jobs_s",
+    "w1_cpu_ms",
+    "w2_cpu_ms",
+    "lat_p50_ms",
+    "lat_p95_ms",
+    "crash_s",
+)
 
 
 @contextmanager
@@ -54,7 +64,19 @@ def servers() -> Iterator[dict[str, int]]:
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         if shutil.which("redis-server"):
-            redis = ["redis-server", "--port", str(REDIS), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
+            redis = [
+                "redis-server",
+                "--port",
+                str(REDIS),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--dir",
+                str(folder),
+            ]
             running["redis"] = subprocess.Popen(redis, stdout=subprocess.DEVNULL)
         binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
         if binaries:
@@ -116,7 +138,10 @@ def run(name: str, peer: Peer, programs: Path, python: str, pids: dict[str, int]
     for w in ("w1", "w2"):
         if f"{w}_worker_cpu_ms" in found:
             found[f"{w}_cpu_ms"] = found[f"{w}_worker_cpu_ms"] + found.get(f"{w}_server_cpu_ms", 0.0)
-    return {**{measure: found[measure] for measure in MEASURES if measure in found}, "crash_s": crashed(name, programs, python, env)}, ""
+    return {
+        **{measure: found[measure] for measure in MEASURES if measure in found},
+        "crash_s": crashed(name, programs, python, env),
+    }, ""
 
 
 def crashed(name: str, programs: Path, python: str, env: dict[str, str]) -> float | str:
@@ -130,7 +155,9 @@ def crashed(name: str, programs: Path, python: str, env: dict[str, str]) -> floa
 
 def told(command: list[str], programs: Path, env: dict[str, str]) -> tuple[dict[str, Any], str]:
     """Run a program and return the line of JSON it ends with, or why there is none."""
-    process = subprocess.Popen(command, cwd=programs, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=programs, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         out, err = process.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired:

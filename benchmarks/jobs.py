@@ -52,7 +52,9 @@ class Bench:
         self.log = folder / "log"
 
     @contextmanager
-    def workers(self, count: int, *, batch: int = BATCH, lease: float = 30.0) -> Iterator[list[subprocess.Popen[bytes]]]:
+    def workers(
+        self, count: int, *, batch: int = BATCH, lease: float = 30.0
+    ) -> Iterator[list[subprocess.Popen[bytes]]]:
         """Start workers, and end them."""
         command = [sys.executable, "-m", "overseer", "worker", "benchmarks.board:handlers", "--store", str(self.path)]
         env = {**os.environ, "BOARD": str(self.folder / "board")}
@@ -72,7 +74,9 @@ class Bench:
                     process.wait()
 
     @contextmanager
-    def ready_workers(self, count: int, *, batch: int = BATCH, lease: float = 30.0) -> Iterator[list[subprocess.Popen[bytes]]]:
+    def ready_workers(
+        self, count: int, *, batch: int = BATCH, lease: float = 30.0
+    ) -> Iterator[list[subprocess.Popen[bytes]]]:
         """Start workers, and wait until one of them has run a job and all had time to come up."""
         with self.workers(count, batch=batch, lease=lease) as started:
             self.conn.transact([job(0)])
@@ -204,7 +208,14 @@ def throughput(peers: Peers, n: int) -> Iterator[Row]:
         with bench() as b:
             halves.append(lmdb_commits(b.folder) / 2)
             alone.append(drain(b, n // 10, batch=1).rate)
-    yield Row("a claim and a finish of its own for each job", max(alone), max(halves), "half of LMDB's commits", "/s", "ratio >= 0.8")
+    yield Row(
+        "a claim and a finish of its own for each job",
+        max(alone),
+        max(halves),
+        "half of LMDB's commits",
+        "/s",
+        "ratio >= 0.8",
+    )
 
 
 def latencies(b: Bench, n: int) -> list[float]:
@@ -229,7 +240,9 @@ def latency(peers: Peers, n: int) -> Iterator[Row]:
     with bench() as b:
         found = latencies(b, n)
     for share, aim, measure in ((0.5, "< 5", "lat_p50_ms"), (0.95, "", "lat_p95_ms"), (0.99, "< 20", "")):
-        yield row(f"start latency p{share * 100:.0f}", at(found, share), "ms", aim, peers=peers.get(measure), least=True)
+        yield row(
+            f"start latency p{share * 100:.0f}", at(found, share), "ms", aim, peers=peers.get(measure), least=True
+        )
 
 
 def recovery(peers: Peers, n: int) -> Iterator[Row]:
@@ -257,7 +270,10 @@ def recovery(peers: Peers, n: int) -> Iterator[Row]:
 def pipeline(b: Bench, deps: dict[int, Sequence[int]]) -> float:
     """Return the seconds from a graph's transaction to its last finish."""
     names = {number: overseer.job_txn(MARK)[":job/id"] for number in deps}
-    jobs = {name: {":job/id": name, ":job/type": Keyword(MARK), ":job/status": LIVE[0], NUMBER: n} for n, name in names.items()}
+    jobs = {
+        name: {":job/id": name, ":job/type": Keyword(MARK), ":job/status": LIVE[0], NUMBER: n}
+        for n, name in names.items()
+    }
     graph = overseer.Graph(jobs, {names[n]: [names[parent] for parent in parents] for n, parents in deps.items()})
     b.board.clear()
     start = time.perf_counter()
@@ -281,7 +297,9 @@ def finished(b: Bench, n: int) -> None:
     """Give a store so many jobs that have run, with all the history that running leaves."""
     now = b.conn.now()
     for i in range(0, n, 10_000):
-        ids = b.conn.transact([{**job(number), ":db/id": str(number)} for number in range(i, i + 10_000)]).tempids.values()
+        ids = b.conn.transact(
+            [{**job(number), ":db/id": str(number)} for number in range(i, i + 10_000)]
+        ).tempids.values()
         started, ended = Keyword(":job.status/started"), Keyword(":job.status/finished")
         claim = {":job/attempt": 1, ":job/worker": "past:1:0", ":job/lease-expires": now}
         claims = [{":db/id": e, **claim, ":job/token": f"{e:032x}"} for e in ids]
@@ -325,7 +343,15 @@ def space(_: Peers, n: int) -> Iterator[Row]:
         yield row("bytes a finished job, with its history", (b.path.stat().st_blocks * 512 - before) / n, "bytes")
 
 
-def row(name: str, ours: float, unit: str, aim: str = "", *, peers: dict[str, float | str] | None = None, least: bool = False) -> Row:
+def row(
+    name: str,
+    ours: float,
+    unit: str,
+    aim: str = "",
+    *,
+    peers: dict[str, float | str] | None = None,
+    least: bool = False,
+) -> Row:
     """Return a row beside the best of the peers."""
     cells = peers or {}
     known = {peer: value for peer, value in cells.items() if isinstance(value, (int, float))}
@@ -333,7 +359,9 @@ def row(name: str, ours: float, unit: str, aim: str = "", *, peers: dict[str, fl
     return Row(name, ours, known.get(best), best, unit, aim, peers=dict(cells))
 
 
-PARTS: dict[str, tuple[Callable[[Peers, int], Iterator[Row]], int, int]] = {  # with how many jobs, seconds or trials; and when quick
+PARTS: dict[
+    str, tuple[Callable[[Peers, int], Iterator[Row]], int, int]
+] = {  # with how many jobs, seconds or trials; and when quick
     "enqueue": (enqueue, 50_000, 10_000),
     "throughput": (throughput, 20_000, 2_000),
     "latency": (latency, 500, 50),

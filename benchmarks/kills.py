@@ -49,7 +49,9 @@ TRIALS: Final = 25  # on one store; then a new one is made
 VICTIMS: Final = TRIALS  # entities of a store that may be excised
 JOBS: Final = 30
 LEASE: Final = timedelta(milliseconds=1)
-SAID: Final = "[:find (count ?e) . :in $ ?v :where [?e :k/secret ?v]]"  # asked of histories: the asserted and the retracted
+SAID: Final = (
+    "[:find (count ?e) . :in $ ?v :where [?e :k/secret ?v]]"  # asked of histories: the asserted and the retracted
+)
 
 
 class Clock:
@@ -116,7 +118,9 @@ def transact(trial: Trial) -> None:
     conn = trial.connect()
     for _ in range(3):
         trial.commit(conn)
-    report = conn.transact_async([{":k/name": f"{trial.number}-a{i}", ":k/batch": f"{trial.number}-a"} for i in range(BATCH)])
+    report = conn.transact_async(
+        [{":k/name": f"{trial.number}-a{i}", ":k/batch": f"{trial.number}-a"} for i in range(BATCH)]
+    )
     report.result()
     trial.tell(f"{trial.number}-a")
 
@@ -201,7 +205,9 @@ def made(path: Path) -> None:
     with factstore.connect(str(path), sync="none") as conn:
         conn.transact(SCHEMA)
         for round in range(2):
-            conn.transact([{":k/name": f"victim {n}", ":k/secret": f"secret {n} of round {round}"} for n in range(VICTIMS)])
+            conn.transact(
+                [{":k/name": f"victim {n}", ":k/secret": f"secret {n} of round {round}"} for n in range(VICTIMS)]
+            )
             conn.transact([{":k/name": f"base-{round}-{i}", ":k/batch": f"base-{round}"} for i in range(BATCH)])
             if not round:
                 conn._committer.index()
@@ -225,9 +231,18 @@ class Report:
 
     def __str__(self) -> str:
         rows = [f"{'':10}{'verbs':>8}{'kills':>8}{'acknowledged':>14}"]
-        rows += [f"{name:10}{self.verbs[name]:>8,}{self.kills[name]:>8,}{self.acknowledged[name]:>14,}" for name in self.kills]
+        rows += [
+            f"{name:10}{self.verbs[name]:>8,}{self.kills[name]:>8,}{self.acknowledged[name]:>14,}"
+            for name in self.kills
+        ]
         total = f"{self.kills.total():,} kills in {self.seconds:.0f} s; {self.acknowledged.total():,} acknowledged"
-        return "\n".join([*rows, f"{total}, {self.lost} lost, {self.doubled} doubled, {len(self.problems)} other problems", *self.problems])
+        return "\n".join(
+            [
+                *rows,
+                f"{total}, {self.lost} lost, {self.doubled} doubled, {len(self.problems)} other problems",
+                *self.problems,
+            ]
+        )
 
 
 class Look:
@@ -269,14 +284,19 @@ class Look:
         for n in range(VICTIMS):
             said = [d.v for d in db.history().datoms("aevt", ":k/secret") if d.v.startswith(f"secret {n} ")]
             is_gone = db.entid([":k/name", f"victim {n}"]) is None
-            self.expect(len(said) == (0 if is_gone else 3), f"{where}: an excision was done by half, of victim {n}: {said}")
+            self.expect(
+                len(said) == (0 if is_gone else 3), f"{where}: an excision was done by half, of victim {n}: {said}"
+            )
             self.expect(is_gone or f"victim {n}" not in excised, f"{where}: victim {n} is back")
 
     def is_beginning(self, copy: str, where: str) -> None:
         """Check that a copy, as it was left, is a store with a beginning of the log."""
         if not Path(copy).exists():
             return
-        with factstore.connect(copy, sync="none") as conn, closing(open_storage(str(self.path), create=False, sync="none")) as source:
+        with (
+            factstore.connect(copy, sync="none") as conn,
+            closing(open_storage(str(self.path), create=False, sync="none")) as source,
+        ):
             self.expect((problems := maintain.check(conn).problems) == [], f"{where}: {copy}: {problems}")
             theirs = [record.txid for record in source.read_log(0, max_bytes=1 << 40)]
             mine = [record.txid for record in conn._storage.read_log(0, max_bytes=1 << 40)]
@@ -288,17 +308,24 @@ class Look:
         both = (open_storage(uri, sync="none") for uri in (str(self.path), f"{self.path}-copy"))
         with closing(next(both)) as source, closing(next(both)) as target:
             maintain.copy(source, target)
-            self.expect(source.read_log(0, max_bytes=1 << 40) == target.read_log(0, max_bytes=1 << 40), f"{where}: the copy differs")
+            self.expect(
+                source.read_log(0, max_bytes=1 << 40) == target.read_log(0, max_bytes=1 << 40),
+                f"{where}: the copy differs",
+            )
         with factstore.connect(f"{self.path}-copy", sync="none") as conn:
             self.law(conn, f"{where}, in the copy", self.batches, self.excised)
         with factstore.connect(str(self.path), sync="none") as conn:
             store = JobStore(conn, worker="the last")
             rounds = 0
-            while status.counts(conn.db())[FINISHED] < JOBS and rounds < 100:  # a dead worker's lease lasts a millisecond
+            while (
+                status.counts(conn.db())[FINISHED] < JOBS and rounds < 100
+            ):  # a dead worker's lease lasts a millisecond
                 do_jobs(store, lambda _: None, most=JOBS)
                 rounds += 1
             history = conn.db().history()
-            ends = Counter(factstore.q("[:find [?j ...] :with ?tx :where [?j :job/status :job.status/finished ?tx true]]", history))
+            ends = Counter(
+                factstore.q("[:find [?j ...] :with ?tx :where [?j :job/status :job.status/finished ?tx true]]", history)
+            )
             effects = Counter(factstore.q("[:find [?id ...] :with ?e :where [?e :effect/of ?id]]", conn.db()))
             self.report.lost += JOBS - len(effects)
             self.report.doubled += effects.total() - len(effects) + ends.total() - len(ends)

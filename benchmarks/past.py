@@ -11,7 +11,10 @@ from benchmarks.harness import Row, pair
 
 Run = Callable[[], int]
 
-NUMBERS = [{":db/ident": f":n/{name}", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"} for name in "abcde"]
+NUMBERS = [
+    {":db/ident": f":n/{name}", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}
+    for name in "abcde"
+]
 ENTITIES = 200_000
 AGGREGATE = "[:find (sum ?b) . :with ?e :where [?e :n/a ?a] [(< ?a 50000)] [?e :n/b ?b]]"
 
@@ -70,7 +73,8 @@ def histories() -> sqlite3.Connection:
 
 def sqlite_aggregate(version: int) -> Callable[[], Run]:
     sql = (
-        "SELECT sum(b.v) FROM a JOIN b ON b.k = a.k WHERE a.v < 50000 AND a.since <= ?1 AND a.until > ?1 AND b.since <= ?1 AND b.until > ?1"
+        "SELECT sum(b.v) FROM a JOIN b ON b.k = a.k WHERE a.v < 50000"
+        " AND a.since <= ?1 AND a.until > ?1 AND b.since <= ?1 AND b.until > ?1"
     )
 
     def factory() -> Run:
@@ -167,7 +171,12 @@ def excise() -> Run:
     conn.transact(NUMBERS)
     for start in range(0, ENTITIES, 50_000):
         part = range(start, start + 50_000)
-        conn.load({n: [number(n, i, 0) for i in part] for n in "abcde"}, {n: f":n/{n}" for n in "abcde"}, batch_rows=5000, progress=False)
+        conn.load(
+            {n: [number(n, i, 0) for i in part] for n in "abcde"},
+            {n: f":n/{n}" for n in "abcde"},
+            batch_rows=5000,
+            progress=False,
+        )
     conn._committer.index()
     user = next(iter(conn.db().datoms("aevt", ":n/a"))).e + 77
 
@@ -184,7 +193,10 @@ def sqlite_excise() -> Run:
     c.execute("PRAGMA secure_delete = ON")
     c.execute("CREATE TABLE facts(e INT, a TEXT, v INT, t INT, added INT, PRIMARY KEY(e, a, v, t)) WITHOUT ROWID")
     c.execute("CREATE INDEX by_value ON facts(a, v)")
-    c.executemany("INSERT INTO facts VALUES(?,?,?,?,1)", ((i, n, number(n, i, 0), i // 5000) for i in range(ENTITIES) for n in "abcde"))
+    c.executemany(
+        "INSERT INTO facts VALUES(?,?,?,?,1)",
+        ((i, n, number(n, i, 0), i // 5000) for i in range(ENTITIES) for n in "abcde"),
+    )
 
     def run() -> int:
         with c:
@@ -246,7 +258,9 @@ JOBS: dict[str, Callable[[], list[Row]]] = {
             unit="ms",
             aim="<= 5",
         ),
-        pair("a query of them, warm", query_as_of, sqlite_as_of, baseline_name="SQLite", scale=1e3, unit="ms", aim="<= 5"),
+        pair(
+            "a query of them, warm", query_as_of, sqlite_as_of, baseline_name="SQLite", scale=1e3, unit="ms", aim="<= 5"
+        ),
     ],
     "change": lambda: [
         pair(

@@ -48,7 +48,9 @@ def reads() -> dict[str, Run]:
     """Return the reads, each a run of several operations on one database."""
     conn = factstore.connect("memory:")
     conn.transact(engine.SCHEMA)
-    tempids = conn.transact([{":db/id": str(i), **dict(zip(ATTRIBUTES, p, strict=True))} for i, p in enumerate(people())]).tempids
+    tempids = conn.transact(
+        [{":db/id": str(i), **dict(zip(ATTRIBUTES, p, strict=True))} for i, p in enumerate(people())]
+    ).tempids
     db = conn.db()
     entities = [tempids[str(i)] for i in range(1000)]
     pattern = list(ATTRIBUTES)

@@ -19,4 +19,6 @@ SCHEMA = [
 def people(n: int = 20_000, seed: int = 42) -> list[tuple[str, str, str, int, int]]:
     """Return n people."""
     r = random.Random(seed)
-    return [(r.choice(NAMES), r.choice(LASTS), r.choice(SEXES), r.randrange(100), r.randrange(100_000)) for _ in range(n)]
+    return [
+        (r.choice(NAMES), r.choice(LASTS), r.choice(SEXES), r.randrange(100), r.randrange(100_000)) for _ in range(n)
+    ]

@@ -35,9 +35,13 @@ def world() -> tuple[factstore.Database, list[int]]:
     conn = factstore.connect("memory:")
     conn.transact(SCHEMA)
     conn.transact(LINKS)
-    tempids = conn.transact([{":db/id": str(i), **dict(zip(ATTRIBUTES, p, strict=True))} for i, p in enumerate(P)]).tempids
+    tempids = conn.transact(
+        [{":db/id": str(i), **dict(zip(ATTRIBUTES, p, strict=True))} for i, p in enumerate(P)]
+    ).tempids
     ids = [tempids[str(i)] for i in range(len(P))]
-    conn.transact([{":db/id": e, ":next": ids[ORDER[i]], ":friends": [ids[j] for j in friends_of(i)]} for i, e in enumerate(ids)])
+    conn.transact(
+        [{":db/id": e, ":next": ids[ORDER[i]], ":friends": [ids[j] for j in friends_of(i)]} for i, e in enumerate(ids)]
+    )
     conn._committer.index()
     return conn.db(), ids
 
@@ -224,10 +228,25 @@ def beside_datalevin(command: str) -> list[Row]:
 
 JOBS: dict[str, Callable[[], list[Row]]] = {
     "pull": lambda: [
-        pair("pull 5 attributes of one entity", pull_one, sqlite_one, baseline_name="SQLite row", samples=5, aim="<= 20"),
-        pair("pull_many of 1,000", pull_thousand, sqlite_thousand, baseline_name="SQLite", samples=5, scale=1e3, unit="ms", aim="<= 0.75"),
-        pair("nested pull, 3 levels, one by one", nested(False), sqlite_nested, baseline_name="SQLite joins", samples=5),
-        pair("nested pull, 3 levels, 500 together", nested(True), sqlite_nested, baseline_name="SQLite joins", samples=5),
+        pair(
+            "pull 5 attributes of one entity", pull_one, sqlite_one, baseline_name="SQLite row", samples=5, aim="<= 20"
+        ),
+        pair(
+            "pull_many of 1,000",
+            pull_thousand,
+            sqlite_thousand,
+            baseline_name="SQLite",
+            samples=5,
+            scale=1e3,
+            unit="ms",
+            aim="<= 0.75",
+        ),
+        pair(
+            "nested pull, 3 levels, one by one", nested(False), sqlite_nested, baseline_name="SQLite joins", samples=5
+        ),
+        pair(
+            "nested pull, 3 levels, 500 together", nested(True), sqlite_nested, baseline_name="SQLite joins", samples=5
+        ),
     ],
     "entity": lambda: [
         pair("entity: a step along a reference", navigate, sqlite_navigate, baseline_name="SQLite row", aim="<= 5"),

@@ -57,7 +57,10 @@ SECTIONS = {
 }
 STEADY = {"order": "<= 1.3", "join": "<= 1,024", "queries": "no growth"}
 NAMES = {
-    **{f"2hop-100{how}": f"2 hops from 100 of 100,000 nodes, 400,000 edges{how or ', at once'}" for how in ("", " one by one")},
+    **{
+        f"2hop-100{how}": f"2 hops from 100 of 100,000 nodes, 400,000 edges{how or ', at once'}"
+        for how in ("", " one by one")
+    },
     "tri-all": "all triangles of them",
     "chain-src": "reach along a chain of 1,000 from one node",
     "chain-full": "full closure of the chain",
@@ -69,7 +72,9 @@ NAMES = {
 def lines(command: list[str], **env: str) -> tuple[list[Line], str]:
     """Run a program and return its lines of JSON, and why there are no more if it failed."""
     try:
-        done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, timeout=LIMIT, check=False)
+        done = subprocess.run(
+            command, env={**os.environ, **env}, capture_output=True, text=True, timeout=LIMIT, check=False
+        )
     except subprocess.TimeoutExpired as late:
         out = late.stdout or b""
         return parsed(out.decode() if isinstance(out, bytes) else out), f"over {LIMIT} s"
@@ -92,7 +97,9 @@ def own(program: str, *args: str, quick: bool) -> list[Line]:
 def peer(folder: Path, name: str, workload: str) -> tuple[dict[str, Line], str]:
     """Run a peer's program and return its fastest line for each metric, and a reason for those it has not."""
     with tempfile.TemporaryDirectory() as scratch:
-        found, failure = lines([sys.executable, str(folder / "run_peers.py"), f"{name}/{workload}"], PB_OUT=f"{scratch}/lines")
+        found, failure = lines(
+            [sys.executable, str(folder / "run_peers.py"), f"{name}/{workload}"], PB_OUT=f"{scratch}/lines"
+        )
     best: dict[str, Line] = {}
     for line in found:
         if "metric" in line and "-cached" not in line["peer"]:
@@ -114,7 +121,10 @@ def taken(line: Line) -> float:
 def section(name: str, folder: Path | None, *, quick: bool) -> list[Row]:
     """Ask everyone the questions of a section and return the rows."""
     what = SECTIONS[name]
-    ours, sqlite = own("asked", "ours", name, quick=quick), {line["metric"]: line for line in own("asked", "sqlite", name, quick=quick)}
+    ours, sqlite = (
+        own("asked", "ours", name, quick=quick),
+        {line["metric"]: line for line in own("asked", "sqlite", name, quick=quick)},
+    )
     others = {peer_name: peer(folder, peer_name, what.workload) for peer_name in what.peers} if folder else {}
     rows = []
     for line in ours:
@@ -172,7 +182,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.queries")
     parser.add_argument("--quick", action="store_true", help="short samples and small data, against SQLite alone")
     parser.add_argument("--peers", type=Path, metavar="FOLDER", help="where run_peers.py and the peers' programs are")
-    parser.add_argument("sections", nargs="*", metavar="section", help=f"{', '.join([*SECTIONS, 'steady'])}; all when none is named")
+    parser.add_argument(
+        "sections", nargs="*", metavar="section", help=f"{', '.join([*SECTIONS, 'steady'])}; all when none is named"
+    )
     args = parser.parse_args()
     small = ("people", "rules", "points", "steady")
     wanted = args.sections or (small if args.quick else [*SECTIONS, "steady"])

@@ -44,7 +44,10 @@ def order() -> None:
     """Tell for queries how many times as long their slowest order of clauses takes as the fastest."""
     conn, _ = town(20_000)
     triangle, _, _ = crowd(network(5_000, 20_000))
-    asked = {**{name: (PEOPLE[name], conn.db()) for name in ("q3", "q4", "q5", "qpred1")}, "triangles": (TRIANGLES, triangle.db())}
+    asked = {
+        **{name: (PEOPLE[name], conn.db()) for name in ("q3", "q4", "q5", "qpred1")},
+        "triangles": (TRIANGLES, triangle.db()),
+    }
     for name, (query, db) in asked.items():
         head, parts = clauses(query)
         texts = [f"{head}{' '.join(each)}]" for each in permutations(parts)]

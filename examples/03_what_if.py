@@ -17,7 +17,12 @@ with factstore.connect("memory:") as conn:
     db = conn.db()
 
     booking = [[":db/cas", [":seat/number", seat], ":seat/holder", None, "Bo"] for seat in ("1B", "2A")]
-    print("free now:", factstore.q(FREE, db), "| after the booking:", factstore.q(FREE, factstore.with_(db, booking).db_after))
+    print(
+        "free now:",
+        factstore.q(FREE, db),
+        "| after the booking:",
+        factstore.q(FREE, factstore.with_(db, booking).db_after),
+    )
 
     try:
         conn.transact([*booking, [":db/cas", [":seat/number", "1A"], ":seat/holder", None, "Bo"]])

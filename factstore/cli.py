@@ -28,7 +28,14 @@ from factstore.values.quoting import text_of
 EXIT_REFUSED, EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_DAMAGED = 1, 2, 3, 4
 EXIT_INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
 
-_store = click.option("--store", "-s", envvar="FACTSTORE", required=True, metavar="URI", help="A path, or lmdb:PATH. Also from $FACTSTORE.")
+_store = click.option(
+    "--store",
+    "-s",
+    envvar="FACTSTORE",
+    required=True,
+    metavar="URI",
+    help="A path, or lmdb:PATH. Also from $FACTSTORE.",
+)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -39,7 +46,9 @@ class Commands(click.Group):
         """Run the command."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")  # paths and values may hold what the terminal's encoding does not
+                stream.reconfigure(
+                    errors="backslashreplace"
+                )  # paths and values may hold what the terminal's encoding does not
         try:
             return super().invoke(ctx)
         except FactStoreError as error:
@@ -112,7 +121,9 @@ def stats(store: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, default=str))
         return
-    click.echo(f"{found['t']:>12,} transactions   {found['datoms']:,} live datoms   {found['novelty']:,} not indexed yet")
+    click.echo(
+        f"{found['t']:>12,} transactions   {found['datoms']:,} live datoms   {found['novelty']:,} not indexed yet"
+    )
     click.echo(f"{found['storage']['bytes']:>12,} bytes")
     for name, row in found["attributes"].items():
         click.echo(f"{row['live']:>12,} {name}" + (f"   past {row['past']:,}" if row["past"] else ""))
@@ -150,7 +161,11 @@ def gc(store: str) -> None:
     """Delete blocks that nobody needs any more."""
     with _opened(store, read_only=False) as conn:
         deleted = maintain.collect(conn)
-        why = ": a process is building an index, and deletes them when it is done" if not deleted and maintain.is_building(conn) else ""
+        why = (
+            ": a process is building an index, and deletes them when it is done"
+            if not deleted and maintain.is_building(conn)
+            else ""
+        )
         click.echo(f"deleted {deleted:,} blocks{why}")
 
 
@@ -177,9 +192,17 @@ def _print_datoms(db: factstore.Database, data: Iterable[factstore.Datom]) -> No
 @_store
 @click.argument("folder")
 @click.option(
-    "--dry-run", is_flag=True, help="Commit nothing: print the datoms of each, and what the first that would be refused violates."
+    "--dry-run",
+    is_flag=True,
+    help="Commit nothing: print the datoms of each, and what the first that would be refused violates.",
 )
-@click.option("--import", "modules", multiple=True, metavar="MODULE", help="Import it first: it registers functions that migrations name.")
+@click.option(
+    "--import",
+    "modules",
+    multiple=True,
+    metavar="MODULE",
+    help="Import it first: it registers functions that migrations name.",
+)
 @_as_json
 def migrate(store: str, folder: str, dry_run: bool, modules: tuple[str, ...], as_json: bool) -> None:
     """Apply the migrations in FOLDER, one a file of EDN in order of name, that the store has not seen yet."""
@@ -204,13 +227,21 @@ def _print_migrations(found: factstore.MigrationReport) -> None:
         click.echo(f"{found.failed}  would be refused")
         for problem in found.problems:
             click.echo(f"  {problem['code']}: {problem['message']}")
-    click.echo(f"{len(found.applied)} {'to apply' if found.dry_run else 'applied'}, {len(found.already)} applied before")
+    click.echo(
+        f"{len(found.applied)} {'to apply' if found.dry_run else 'applied'}, {len(found.already)} applied before"
+    )
 
 
 @main.command()
 @click.argument("path", metavar="FILE")
 @_store
-@click.option("--import", "modules", multiple=True, metavar="MODULE", help="Import it first: it registers functions that the file calls.")
+@click.option(
+    "--import",
+    "modules",
+    multiple=True,
+    metavar="MODULE",
+    help="Import it first: it registers functions that the file calls.",
+)
 def load(path: str, store: str, modules: tuple[str, ...]) -> None:
     """Commit the transactions of an EDN file: one, a vector of them, or one after the other. A store that is not there yet is made."""
     _import_all(modules)
@@ -305,7 +336,9 @@ def _copied(source: str, target: str, upto: int | None = None, *, name: str | No
         found = maintain.check(conn)
     for problem in found.problems:
         click.echo(problem)
-    click.echo(f"{name or target} holds {head:,} transactions, {found.datoms:,} datoms: {'checked' if found.ok else 'damaged'}")
+    click.echo(
+        f"{name or target} holds {head:,} transactions, {found.datoms:,} datoms: {'checked' if found.ok else 'damaged'}"
+    )
     if not found.ok:
         sys.exit(EXIT_DAMAGED)
 

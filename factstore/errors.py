@@ -72,7 +72,9 @@ class FactStoreError(Exception):
     """
 
     def __init__(self, code: str, message: str, /, **data: Any) -> None:
-        message = message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 1]}…"  # it may quote a long name
+        message = (
+            message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 1]}…"
+        )  # it may quote a long name
         super().__init__(message)
         self.code = code
         self.message = message

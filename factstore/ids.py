@@ -45,7 +45,9 @@ def tx_to_t(tx: int) -> int:
 
 def _whole(point: int) -> int:
     if type(point) is not int or point < 0 or partition_of(point) not in (SCHEMA_PARTITION, TX_PARTITION):
-        raise DatabaseError(":db.error/invalid-point", f"expected t or a transaction's id, got {quoted(point)}", point=point)
+        raise DatabaseError(
+            ":db.error/invalid-point", f"expected t or a transaction's id, got {quoted(point)}", point=point
+        )
     return point
 
 
@@ -59,7 +61,11 @@ def part(eid: int) -> Keyword:
     """
     found = _PARTITIONS.get(partition_of(eid)) if type(eid) is int else None
     if found is None:
-        raise DatabaseError(":db.error/invalid-entity-id", f"expected an entity id, got {quoted(eid)}, which lies in no partition", got=eid)
+        raise DatabaseError(
+            ":db.error/invalid-entity-id",
+            f"expected an entity id, got {quoted(eid)}, which lies in no partition",
+            got=eid,
+        )
     return found
 
 

@@ -88,7 +88,9 @@ class Encoder:
     def __init__(self) -> None:
         self._pack = packer().pack
 
-    def encode(self, t: int, instant: int, next_n: int, facts: Sequence[Fact], columns: Mapping[int, Rows] | None = None) -> bytes:
+    def encode(
+        self, t: int, instant: int, next_n: int, facts: Sequence[Fact], columns: Mapping[int, Rows] | None = None
+    ) -> bytes:
         """Return the record of a transaction whose first fact is its own instant."""
         blocks = {a: block.encode((rows.e, rows.v)) for a, rows in columns.items()} if columns else None
         flat: list[Any] = [FORMAT, t, instant, next_n, blocks]
@@ -101,7 +103,9 @@ class Encoder:
 def decode(record: Record) -> Transaction:
     """Return the transaction of a record. Raises: Corrupt(:db.error/storage-corrupt)."""
     body = memoryview(record.body)[4:]
-    if crc32(body) != int.from_bytes(record.body[:4], "little") or not body:  # the checksum of nothing is that of nothing
+    if (
+        crc32(body) != int.from_bytes(record.body[:4], "little") or not body
+    ):  # the checksum of nothing is that of nothing
         raise _damaged(record.t, "its checksum does not match")
     flat = unpack(body)
     version, t, instant, next_n, blocks = flat[:_HEADER_FIELDS]

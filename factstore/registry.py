@@ -29,12 +29,16 @@ def register(name: str, function: Callable[..., Any] | None = None, /) -> Any:
     """
     if not isinstance(name, str) or "/" not in name.strip("/"):
         raise FactStoreError(
-            ":db.error/invalid-function", f"a registered name has a namespace, as in 'orders/total'; got {quoted(name)}", name=name
+            ":db.error/invalid-function",
+            f"a registered name has a namespace, as in 'orders/total'; got {quoted(name)}",
+            name=name,
         )
 
     def keep(function: Callable[..., Any]) -> Callable[..., Any]:
         if not callable(function):
-            raise FactStoreError(":db.error/invalid-function", f"{name} needs a callable, got {quoted(function)}", name=name)
+            raise FactStoreError(
+                ":db.error/invalid-function", f"{name} needs a callable, got {quoted(function)}", name=name
+            )
         _callables[name] = function
         return function
 

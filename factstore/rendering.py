@@ -13,7 +13,9 @@ _RETRACTED: Final = "color:#82071e;background:#ffebe9"
 WIDEST: Final = 60  # characters of a cell in text
 
 
-def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[object]], *, added: Sequence[bool] | None = None) -> str:
+def html_table(
+    caption: str, header: Sequence[str], rows: Iterable[Sequence[object]], *, added: Sequence[bool] | None = None
+) -> str:
     """Return an HTML table; with `added`, rows are green where it is true and red where it is not."""
     styles = None if added is None else [f' style="{_ADDED if each else _RETRACTED}"' for each in added]
     lines = [f"<table><caption>{escape(caption)}</caption>"]
@@ -30,7 +32,9 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a table in columns of equal width, long cells cut short."""
     cells = [list(header), *([_short(text_of(cell)) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
+    )
 
 
 def _short(text: str) -> str:

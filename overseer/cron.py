@@ -123,7 +123,11 @@ def _bad(why: str, **data: Any) -> OverseerError:
 
 def _check_grace(grace: timedelta, id: str) -> timedelta:
     if not (isinstance(grace, timedelta) and timedelta(0) <= grace <= _MOST_GRACE):
-        raise _bad(f"the grace of the schedule {id} is 0 to {_MOST_GRACE.days:,} days, got {quoted(grace)}", schedule=id, grace=grace)
+        raise _bad(
+            f"the grace of the schedule {id} is 0 to {_MOST_GRACE.days:,} days, got {quoted(grace)}",
+            schedule=id,
+            grace=grace,
+        )
     return grace
 
 
@@ -209,7 +213,9 @@ def read_schedule(db: Database, eid: int) -> Schedule | None:
         return None
     id, missed = known[":schedule/id"], known.get(":schedule/missed", LAST)
     if missed not in MISSED:
-        raise _bad(f"the schedule {id} treats what is missed by {missed}, which does not exist", schedule=id, missed=missed)
+        raise _bad(
+            f"the schedule {id} treats what is missed by {missed}, which does not exist", schedule=id, missed=missed
+        )
     args = arguments.read(known.get(":schedule/args", "{}"), of=f"the schedule {id}")
     told = max(datom.tx for attribute in _TIMING for datom in db.datoms("eavt", eid, attribute))
     since = db.instant_of(told)

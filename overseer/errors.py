@@ -51,7 +51,9 @@ class Verdict(Exception):
         counts: whether a return counts as a fault of the job.
     """
 
-    def __init__(self, message: str, *, status: Keyword, suppress: bool = False, pause: float | None = None, counts: bool = True) -> None:
+    def __init__(
+        self, message: str, *, status: Keyword, suppress: bool = False, pause: float | None = None, counts: bool = True
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status

@@ -239,7 +239,10 @@ class Listeners:
 
     def __init__(self, listeners: Iterable[Listener] = (), *, around: Iterable[Around] = ()) -> None:
         self._listeners = tuple(listeners)
-        self._around = (*(listener.around for listener in self._listeners if isinstance(listener, Surrounding)), *around)
+        self._around = (
+            *(listener.around for listener in self._listeners if isinstance(listener, Surrounding)),
+            *around,
+        )
 
     def __bool__(self) -> bool:
         return bool(self._listeners)
@@ -343,7 +346,9 @@ class _Harmless:
         except Exception:
             log.exception("a listener's context could not be entered")
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._inner is None:
             return
         try:

@@ -87,7 +87,11 @@ def _fault_of_key(key: Any) -> str | None:
 def _fault_of(handler: Any) -> str | None:
     """Say why a handler could not be called; None when it can."""
     if not isinstance(handler, Mapping):
-        return _fault_of_stage(handler) if callable(handler) else f"handlers must be either a function or a mapping, got {quoted(handler)}"
+        return (
+            _fault_of_stage(handler)
+            if callable(handler)
+            else f"handlers must be either a function or a mapping, got {quoted(handler)}"
+        )
     if not callable(handler.get("process")):
         return "expected the handler mapping to define a 'process' function"
     unknown = sorted(map(str, set(handler) - _KEYS))
@@ -97,13 +101,19 @@ def _fault_of(handler: Any) -> str | None:
         return f"its retry is a Retry, got {quoted(handler['retry'])}"
     if "timeout" in handler and (not isinstance(handler["timeout"], timedelta) or handler["timeout"] <= timedelta(0)):
         return f"its timeout is a timedelta above 0, got {quoted(handler['timeout'])}"
-    return next((f"{stage} {fault}" for stage in STAGES if stage in handler and (fault := _fault_of_stage(handler[stage]))), None)
+    return next(
+        (f"{stage} {fault}" for stage in STAGES if stage in handler and (fault := _fault_of_stage(handler[stage]))),
+        None,
+    )
 
 
 def _fault_of_stage(stage: Any) -> str | None:
     if not callable(stage):
         return "is not a function"
-    if any(inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function) for function in _functions_of(stage)):
+    if any(
+        inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+        for function in _functions_of(stage)
+    ):
         return "is a generator function: calling it runs nothing of its body; return a list instead of using yield"
     return None
 
@@ -205,14 +215,18 @@ def _stages(handler: Handler, job: Job) -> Generator[_Call, Any, Any]:
         ignored = yield _Call(handler["pre_process"], job)
         if isinstance(ignored, Generator | AsyncGenerator):
             raise HandlerError(
-                ":job.error/bad-return", f"pre_process of {job.type} returned a generator, of which nothing has run", job=job.id
+                ":job.error/bad-return",
+                f"pre_process of {job.type} returned a generator, of which nothing has run",
+                job=job.id,
             )
     result = yield _Call(handler["process"], job)
     return (yield _Call(handler["post_process"], job, result)) if "post_process" in handler else result
 
 
 def _is_coroutine(stage: _Call) -> bool:
-    return inspect.iscoroutinefunction(stage.function) or any(map(inspect.iscoroutinefunction, _functions_of(stage.function)))
+    return inspect.iscoroutinefunction(stage.function) or any(
+        map(inspect.iscoroutinefunction, _functions_of(stage.function))
+    )
 
 
 def _run_to_end(made: Awaitable[Any]) -> Any:
@@ -368,7 +382,11 @@ def serializable(data: Mapping[Any, Any]) -> dict[Any, Any]:
     for key, value in data.items():
         name = _edn(key)
         # Of a text only the beginning is written, however long it is.
-        text = None if name is None or len(name) > MAX_MESSAGE else _edn(value[: MAX_MESSAGE + 1] if isinstance(value, str) else value)
+        text = (
+            None
+            if name is None or len(name) > MAX_MESSAGE
+            else _edn(value[: MAX_MESSAGE + 1] if isinstance(value, str) else value)
+        )
         if name is not None and text is not None and left > 0:
             kept[key] = value if len(text) <= min(left, MAX_MESSAGE) else text[: min(left, MAX_MESSAGE)]
             left -= len(name) + len(text)
@@ -422,6 +440,8 @@ def harness(handler: Handler, wrapper: Callable[[Stage], Stage], stage: str = "p
     'DONE'
     """
     if stage not in STAGES:
-        raise HandlerError(":job.error/unknown-stage", f"a handler's stages are {', '.join(STAGES)}; got {quoted(stage)}", stage=stage)
+        raise HandlerError(
+            ":job.error/unknown-stage", f"a handler's stages are {', '.join(STAGES)}; got {quoted(stage)}", stage=stage
+        )
     stages = dict(handler) if isinstance(handler, Mapping) else {"process": handler}
     return {**stages, stage: wrapper(stages.get(stage, _IDENTITY[stage]))}

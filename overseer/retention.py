@@ -79,7 +79,9 @@ def _end(status: str) -> Keyword:
     keyword = as_keyword(status, "job.status")
     if keyword not in ENDED:
         known = ", ".join(one.name for one in ENDED)
-        raise OverseerError(":job.error/bad-retention", f"only jobs that ended are pruned: {known}; got {quoted(status)}", status=status)
+        raise OverseerError(
+            ":job.error/bad-retention", f"only jobs that ended are pruned: {known}; got {quoted(status)}", status=status
+        )
     return keyword
 
 
@@ -166,7 +168,9 @@ def prune(
     order = prunable(conn.db(), rule, now)
     gone = transactions = 0
     for start in range(0, len(order), batch):
-        report = conn.transact([[_PRUNE, [str(_end(status)) for status in rule.statuses], *order[start : start + batch]]])
+        report = conn.transact(
+            [[_PRUNE, [str(_end(status)) for status in rule.statuses], *order[start : start + batch]]]
+        )
         retracted = [datom.e for datom in report.datoms_of(":job/id") if not datom.added]
         for job in retracted if excise else ():
             conn.excise(job)

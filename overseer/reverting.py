@@ -120,7 +120,11 @@ def _inverse(db: Database, datoms: list[Datom]) -> Forms:
     back = [datom for datom in datoms if not datom.added]
     replaced = {datom.a for datom in back if not db.schema.attribute(datom.a).many}
     forms = [_restored(db, datom) for datom in back]
-    return forms + [[txns.RETRACT, d.e, _name(db, d), d.v] for d in datoms if d.added and d.a not in replaced] + _reset(db, datoms)
+    return (
+        forms
+        + [[txns.RETRACT, d.e, _name(db, d), d.v] for d in datoms if d.added and d.a not in replaced]
+        + _reset(db, datoms)
+    )
 
 
 def _restored(db: Database, datom: Datom) -> list[Any]:

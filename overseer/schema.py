@@ -16,8 +16,18 @@ CAS_ONLY: Final = "db/cas-only"  # its value is replaced by :db/cas only, as the
 
 # ident, type, properties, doc. What changes at every heartbeat, or only matters while a lease lives, keeps no history.
 _ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
-    ("job/id", "string", {"unique": ":db.unique/identity", "preds": CAS_ONLY}, "The job's name for the outside; a job is inserted once."),
-    ("job/type", "keyword", {"index": True, "preds": INSERT_ONLY}, "Chooses the handler; given once, so that no assertion restarts a job."),
+    (
+        "job/id",
+        "string",
+        {"unique": ":db.unique/identity", "preds": CAS_ONLY},
+        "The job's name for the outside; a job is inserted once.",
+    ),
+    (
+        "job/type",
+        "keyword",
+        {"index": True, "preds": INSERT_ONLY},
+        "Chooses the handler; given once, so that no assertion restarts a job.",
+    ),
     (
         "job/status",
         "keyword",
@@ -28,14 +38,24 @@ _ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ("job/dep", "ref", {"many": True}, "The jobs that must end before this one may start."),
     ("job/rule", "keyword", {}, "Which ends of its dependencies a job accepts; :job.rule/all-success when absent."),
     ("job/run-at", "instant", {}, "Not before this time."),
-    ("job/pause", "long", {"noHistory": True}, "Milliseconds from its last attempt to :job/run-at, for those who measure elapsed time."),
+    (
+        "job/pause",
+        "long",
+        {"noHistory": True},
+        "Milliseconds from its last attempt to :job/run-at, for those who measure elapsed time.",
+    ),
     ("job/queue", "keyword", {}, "The queue whose limits it keeps to; a queue need not be declared."),
     ("job/priority", "long", {}, "Jobs of higher priority start first; 0 when absent."),
     ("job/partition", "string", {}, "What a queue's limit per partition counts by: a tenant, an account, a host."),
     ("job/timeout", "long", {}, "Milliseconds that an attempt may take."),
     ("job/attempt", "long", {}, "How often the job was claimed; every write of an attempt must name it."),
     ("job/token", "string", {"noHistory": True}, "The lease of the attempt that holds the job."),
-    ("job/lease-expires", "instant", {"noHistory": True}, "When others may take the job from a worker that went silent."),
+    (
+        "job/lease-expires",
+        "instant",
+        {"noHistory": True},
+        "When others may take the job from a worker that went silent.",
+    ),
     ("job/worker", "string", {}, "The process that claimed the job last."),
     ("job/reason", "keyword", {}, "Why the job last left a run, or was given up."),
     ("job/result", "string", {}, "What the job leaves to those that depend on it, as EDN."),

@@ -167,7 +167,9 @@ def history(db: Database, job: int | str) -> list[Transition]:
     return transitions
 
 
-def _transition(db: Database, tx: int, at: datetime, known: Mapping[str, Any], new: Mapping[str, Any], signed: str | None) -> Transition:
+def _transition(
+    db: Database, tx: int, at: datetime, known: Mapping[str, Any], new: Mapping[str, Any], signed: str | None
+) -> Transition:
     # The reason of an earlier return still stands in the facts; it says nothing about a claim or a success.
     explains = known[":job/status"] not in (STARTED, FINISHED)
     return Transition(
@@ -197,7 +199,9 @@ class Attempt(NamedTuple):
         if self.status is None:
             return f"attempt {self.number} by {self.by} is under way"
         end = self.reason.name if self.reason else self.status.name
-        return f"attempt {self.number} by {self.by} ended with {end}" + (f", by {self.ended_by}" if self.ended_by else "")
+        return f"attempt {self.number} by {self.by} ended with {end}" + (
+            f", by {self.ended_by}" if self.ended_by else ""
+        )
 
 
 @of_database
@@ -298,7 +302,11 @@ def explain(db: Database, job: int | str, *, at: datetime | None = None) -> Expl
         return found
     told = attempts(db, eid)
     before = told if status == UNSTARTED else told[:-1]
-    return found._replace(why=f"{found.why}; before that, {', '.join(map(str, before))}", before=tuple(before)) if before else found
+    return (
+        found._replace(why=f"{found.why}; before that, {', '.join(map(str, before))}", before=tuple(before))
+        if before
+        else found
+    )
 
 
 def _explain_unstarted(db: Database, job: int, now: datetime) -> Explanation:
@@ -316,22 +324,32 @@ def _explain_unstarted(db: Database, job: int, now: datetime) -> Explanation:
             why, about = stuck
             return Explanation(UNSTARTED, why, _ids(db, unended), _ids(db, about))
         roots = tuple(sorted(blockers(db, job)))
-        return Explanation(UNSTARTED, f"it waits for {len(unended)} of its {len(parents)} dependencies", _ids(db, unended), roots)
+        return Explanation(
+            UNSTARTED, f"it waits for {len(unended)} of its {len(parents)} dependencies", _ids(db, unended), roots
+        )
     due = lookup.value(db, job, ":job/run-at")
     if due is not None and due > now:
         reason = lookup.value(db, job, ":job/reason")
-        return Explanation(UNSTARTED, f"it is not due before {due.isoformat()}" + (f", after {reason.name}" if reason else ""))
-    hindrance = allowance(db, now).hindrance((lookup.value(db, job, ":job/queue"), lookup.value(db, job, ":job/partition")))
+        return Explanation(
+            UNSTARTED, f"it is not due before {due.isoformat()}" + (f", after {reason.name}" if reason else "")
+        )
+    hindrance = allowance(db, now).hindrance(
+        (lookup.value(db, job, ":job/queue"), lookup.value(db, job, ":job/partition"))
+    )
     if hindrance is not None:
         return Explanation(UNSTARTED, hindrance)
-    return Explanation(UNSTARTED, f"it is ready; a worker with a handler for {lookup.value(db, job, ':job/type')} will take it")
+    return Explanation(
+        UNSTARTED, f"it is ready; a worker with a handler for {lookup.value(db, job, ':job/type')} will take it"
+    )
 
 
 def _explain_started(db: Database, job: int, now: datetime) -> Explanation:
     worker, until = lookup.value(db, job, ":job/worker"), lookup.value(db, job, ":job/lease-expires")
     attempt = lookup.value(db, job, ":job/attempt")
     if until is None:
-        return Explanation(STARTED, "it was started without a lease, so nobody holds it; a worker will take it, or retry it")
+        return Explanation(
+            STARTED, "it was started without a lease, so nobody holds it; a worker will take it, or retry it"
+        )
     [set_at] = [db.instant_of(db.t_at(datom.tx)) for datom in db.datoms("eavt", job, ":job/lease-expires")]
     if _ran_out(until, set_at or until, now):
         return Explanation(STARTED, f"{worker} went silent in attempt {attempt}; any worker will take the job from it")
@@ -342,7 +360,9 @@ def _explain_ended(db: Database, job: int, now: datetime) -> Explanation:
     status, reason = lookup.status(db, job) or FINISHED, lookup.value(db, job, ":job/reason")
     if status == FINISHED:
         attempt = lookup.value(db, job, ":job/attempt")
-        return Explanation(FINISHED, "it was asserted as finished" if attempt is None else f"it finished in attempt {attempt}")
+        return Explanation(
+            FINISHED, "it was asserted as finished" if attempt is None else f"it finished in attempt {attempt}"
+        )
     cause = lookup.value(db, job, ":job/cause")
     if cause is not None:
         return Explanation(status, "it was given up on account of a job it depends on", _ids(db, [cause]))

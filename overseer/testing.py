@@ -50,7 +50,13 @@ class FakeClock:
 
 @of_connection
 def drain(
-    conn: Connection, handlers: Handlers, *, seed: int | None = 0, wait: bool = False, most: int = 100_000, config: Config | None = None
+    conn: Connection,
+    handlers: Handlers,
+    *,
+    seed: int | None = 0,
+    wait: bool = False,
+    most: int = 100_000,
+    config: Config | None = None,
 ) -> int:
     """Run ready jobs in this thread until none is left, and return how many attempts that took.
 
@@ -76,7 +82,9 @@ def drain(
 class _Bench:
     """A worker without threads: it claims, runs and settles one job at a time."""
 
-    def __init__(self, conn: Connection, reports: TxReports, by_type: dict[Keyword, Handler], config: Config, random: Random) -> None:
+    def __init__(
+        self, conn: Connection, reports: TxReports, by_type: dict[Keyword, Handler], config: Config, random: Random
+    ) -> None:
         self._conn = conn
         self._reports = reports
         self._ready = ReadySet(by_type)
@@ -88,7 +96,9 @@ class _Bench:
         # Never started: nobody else is there to take a job, however long its handler runs.
         heartbeat = Heartbeat(store, every=3600, lease=config.lease)
         self._settler = Settler(store, heartbeat, listeners, lambda job, error: self._executor.judge(job, error))
-        self._executor = Executor(store, by_type, config, pool("inline", 1, listeners), self._settler, heartbeat, random=random)
+        self._executor = Executor(
+            store, by_type, config, pool("inline", 1, listeners), self._settler, heartbeat, random=random
+        )
 
     def next(self, *, wait: bool) -> int | None:
         """Return a job that may start, after giving up those that never will."""

@@ -62,7 +62,11 @@ def _rows(path: Path) -> Iterator[Row]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and node.args and _text(node.args[0]).startswith((":db.error/", ":job.error/")):
             name = ast.unparse(node.func).rpartition(".")[2]
-            yield Row(_text(node.args[0]), name if name[0].isupper() else "", _text(node.args[1]) if len(node.args) > 1 else "")
+            yield Row(
+                _text(node.args[0]),
+                name if name[0].isupper() else "",
+                _text(node.args[1]) if len(node.args) > 1 else "",
+            )
 
 
 def _text(node: ast.expr) -> str:
@@ -87,7 +91,9 @@ def functions() -> str:
         name, arguments, *calls = entry
         example = next((call[":here"] if isinstance(call, dict) else call for call in calls), None)
         shown = "" if example is None else f"`{_code(edn.write(example))}`"
-        text.append(f"| `{_code(name)}` | {arguments} | {shown} | {'' if example is None else f'`{_code(_given(example))}`'} |\n")
+        text.append(
+            f"| `{_code(name)}` | {arguments} | {shown} | {'' if example is None else f'`{_code(_given(example))}`'} |\n"
+        )
     text.append(FUNCTIONS_AFTER)
     return "".join(text)
 
@@ -132,13 +138,21 @@ a text is matched literally; to use a pattern, pass an input made by `re.compile
 
 # The pages of docs/reference/api: a title, and the names of one package that belong to the task. Each public name is on one page.
 TASKS: dict[str, tuple[str, str, str]] = {
-    "store": ("Open a store and read its log", "factstore", "connect Connection Log LoggedTransaction TxReports LoadReport Into Excision"),
+    "store": (
+        "Open a store and read its log",
+        "factstore",
+        "connect Connection Log LoggedTransaction TxReports LoadReport Into Excision",
+    ),
     "transact": (
         "Transact",
         "factstore",
         "TxReport Transaction with_ register set_exactly transact_file Committed tempid resolve_tempid tx_instant tx_clock",
     ),
-    "schema": ("Declare a schema and migrate", "factstore", "Attr schema_of migrate Migration MigrationReport Migrated migrations_in"),
+    "schema": (
+        "Declare a schema and migrate",
+        "factstore",
+        "Attr schema_of migrate Migration MigrationReport Migrated migrations_in",
+    ),
     "query": ("Query", "factstore", "q rows Rows qseq RowSeq explain Explanation AnswerCache builder"),
     "read": (
         "Read entities, datoms and the past",
@@ -176,7 +190,9 @@ def api() -> str:
         text.append(f"\n## {package}\n")
         of_package = {task: names.split() for task, (_, owner, names) in TASKS.items() if owner == package}
         listed = sorted(name for names in of_package.values() for name in names)
-        assert listed == sorted(importlib.import_module(package).__all__), f"TASKS must list each public name of {package} once"
+        assert listed == sorted(importlib.import_module(package).__all__), (
+            f"TASKS must list each public name of {package} once"
+        )
         for task, names in of_package.items():
             text.append(f"\n[{TASKS[task][0]}](api/{task}.md): {', '.join(f'`{name}`' for name in names)}\n")
     return "".join(text)
@@ -195,7 +211,9 @@ def _entry(package: str, name: str, thing: Any) -> str:
         return f"\n## `{package}.{name}`\n\n{doc}"
     node = _node(thing)
     if isinstance(node, ast.ClassDef):
-        rows = ["| `{}` | {} |\n".format(_signature(x).replace("|", "\\|"), _cell(_first_line(x))) for x in _public(node)]
+        rows = [
+            "| `{}` | {} |\n".format(_signature(x).replace("|", "\\|"), _cell(_first_line(x))) for x in _public(node)
+        ]
         table = "".join(["\n| | |\n| --- | --- |\n", *rows]) if rows else ""
         return f"\n## `{package}.{name}`\n\n{doc}{table}"
     return f"\n## `{package}.{_signature(node)}`\n\n{doc}"
@@ -230,12 +248,19 @@ def cli() -> str:
             main = importlib.import_module(f"{package}.cli").main
             text.append(f"\n## {package}\n\n{inspect.cleandoc(main.help or '')}\n")
             for name, command in sorted(main.commands.items()):
-                arguments = " ".join(p.name.upper() for p in command.params if isinstance(p, click.Argument) and p.nargs == 1)
-                text.append(f"\n### `{' '.join(filter(None, (package, name, arguments)))}`\n\n{inspect.cleandoc(command.help or '')}\n")
+                arguments = " ".join(
+                    p.name.upper() for p in command.params if isinstance(p, click.Argument) and p.nargs == 1
+                )
+                text.append(
+                    f"\n### `{' '.join(filter(None, (package, name, arguments)))}`\n\n{inspect.cleandoc(command.help or '')}\n"
+                )
                 options = [p for p in command.params if isinstance(p, click.Option)]
                 if options:
                     text.append("\n| option | |\n| --- | --- |\n")
-                    text += [f"| `{', '.join(sorted(p.opts, key=len, reverse=True))}` | {_cell(p.help or '')} |\n" for p in options]
+                    text += [
+                        f"| `{', '.join(sorted(p.opts, key=len, reverse=True))}` | {_cell(p.help or '')} |\n"
+                        for p in options
+                    ]
     return "".join(text)
 
 
@@ -260,7 +285,9 @@ def settings() -> str:
         if field.default_factory is not MISSING:
             default = ""
         name = field.name.replace("_", "-")
-        text.append(f"| `{name}` | {kind_in_words(kinds[field.name])} | {default} | {_cell(means.get(field.name, ''))} |\n")
+        text.append(
+            f"| `{name}` | {kind_in_words(kinds[field.name])} | {default} | {_cell(means.get(field.name, ''))} |\n"
+        )
     names = ", ".join(f"`{name.replace('_', '-')}`" for name in WITHOUT_EFFECT)
     text.append(
         f"\nThese settings of the original Overseer are accepted and have no effect: {names}. "

@@ -44,7 +44,10 @@ def carriers_by_month(delays: Mapping[tuple[str, int], tuple[int, float]], names
     left, top, row, width = 214.0, 26.0, 27.0, 1000.0
     cell = min((width - left) / len(months), 120)
     height = top + row * len(names) + 48
-    marks = [svg.text(MONTHS[m - 1], left + cell * (n + 0.5), top - 9, anchor="middle", class_="tick") for n, m in enumerate(months)]
+    marks = [
+        svg.text(MONTHS[m - 1], left + cell * (n + 0.5), top - 9, anchor="middle", class_="tick")
+        for n, m in enumerate(months)
+    ]
     for y, (carrier, name) in enumerate(names.items()):
         marks.append(svg.text(name, left - 40, top + row * y + 18, anchor="end"))
         marks.append(svg.text(carrier, left - 12, top + row * y + 18, anchor="end", class_="tick code"))
@@ -74,7 +77,15 @@ def extent(*groups: Sequence[Bar]) -> tuple[float, float]:
     return min(0.0, *minutes), max(0.0, *minutes)
 
 
-def bars(name: str, title: str, rows: Sequence[Bar], domain: tuple[float, float], *, label_width: float = 92, width: float = 480) -> str:
+def bars(
+    name: str,
+    title: str,
+    rows: Sequence[Bar],
+    domain: tuple[float, float],
+    *,
+    label_width: float = 92,
+    width: float = 480,
+) -> str:
     """Return horizontal bars of delay.
 
     Args:
@@ -87,7 +98,9 @@ def bars(name: str, title: str, rows: Sequence[Bar], domain: tuple[float, float]
     for n, (label, minutes, flights) in enumerate(rows):
         y = top + n * row
         start, end = sorted((x(0), x(minutes)))
-        bar = svg.element("rect", x=start, y=y + 4, width=max(end - start, 1.5), height=row - 8, rx=3, class_=heat(minutes))
+        bar = svg.element(
+            "rect", x=start, y=y + 4, width=max(end - start, 1.5), height=row - 8, rx=3, class_=heat(minutes)
+        )
         value = svg.text(f"{minutes:.1f}", max(end, x(0)) + 6, y + 17, class_="value")
         marks.append(svg.text(label, label_width - 8, y + 17, anchor="end"))
         marks.append(svg.element("g", svg.hint(f"{label}: {svg.minutes(minutes)}, {flights:,} flights"), bar, value))
@@ -111,7 +124,10 @@ def facts_over_time(points: Sequence[tuple[float, int]]) -> str:
     for tick in svg.ticks(0, total, about=4):
         marks.append(svg.element("line", x1=left, x2=width - 76, y1=y(tick), y2=y(tick), class_="grid"))
         marks.append(svg.text(svg.short(tick), left - 8, y(tick) + 4, anchor="end", class_="tick"))
-    marks += [svg.text(f"{tick:g} s", x(tick), height - bottom + 18, anchor="middle", class_="tick") for tick in svg.ticks(0, end, about=8)]
+    marks += [
+        svg.text(f"{tick:g} s", x(tick), height - bottom + 18, anchor="middle", class_="tick")
+        for tick in svg.ticks(0, end, about=8)
+    ]
     line = [(x(at), y(facts)) for at, facts in points]
     marks.append(svg.element("path", d=svg.line_of([(x(0), y(0)), *line, (x(end), y(0))]) + "Z", class_="area"))
     marks.append(svg.element("path", d=svg.line_of(line), class_="line"))

@@ -30,7 +30,9 @@ class Table(NamedTuple):
 
     def names(self, records: Iterable[Record]) -> set[Name]:
         """Return what records refer to by name."""
-        lookups = [(column, into.lookup) for column, into in self.mapping.items() if isinstance(into, Into) and into.lookup]
+        lookups = [
+            (column, into.lookup) for column, into in self.mapping.items() if isinstance(into, Into) and into.lookup
+        ]
         return {(lookup, record[column]) for record in records for column, lookup in lookups if column in record}
 
     @property
@@ -61,8 +63,13 @@ def stubs(names: Iterable[Name]) -> list[Form]:
 
 def _mapping(table: str, *, without: frozenset[str] = frozenset(), **lookups: str) -> dict[str, str | Into]:
     entity = table.removesuffix("s")
-    attributes = {column: f":{entity}/{column.replace('_', '-')}" for column in ("key", *COLUMNS[table]) if column not in without}
-    return {column: Into(attribute, lookup=lookups[column]) if column in lookups else attribute for column, attribute in attributes.items()}
+    attributes = {
+        column: f":{entity}/{column.replace('_', '-')}" for column in ("key", *COLUMNS[table]) if column not in without
+    }
+    return {
+        column: Into(attribute, lookup=lookups[column]) if column in lookups else attribute
+        for column, attribute in attributes.items()
+    }
 
 
 _KEYLESS: Final = frozenset({"key"})
@@ -75,7 +82,9 @@ TABLES: Final[Mapping[str, Table]] = {
     "planes": Table(_mapping("planes", without=_KEYLESS), ":plane/tailnum"),
     "weather": Table(_mapping("weather", without=_CALENDAR, origin=":airport/faa"), ":weather/key", weather_key),
     "flights": Table(
-        _mapping("flights", carrier=":airline/carrier", tailnum=":plane/tailnum", origin=":airport/faa", dest=":airport/faa"),
+        _mapping(
+            "flights", carrier=":airline/carrier", tailnum=":plane/tailnum", origin=":airport/faa", dest=":airport/faa"
+        ),
         ":flight/key",
         flight_key,
     ),

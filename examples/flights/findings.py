@@ -27,7 +27,9 @@ class Findings:
     names: Mapping[str, str]  # carrier → name, the latest first
     routes: Sequence[Route]
     places: Mapping[str, Place]
-    weather: Mapping[str, Sequence[tuple[str, float, int]]]  # kind → label, minutes late, flights; in order of the bands
+    weather: Mapping[
+        str, Sequence[tuple[str, float, int]]
+    ]  # kind → label, minutes late, flights; in order of the bands
     waits: Mapping[str, Sequence[str]]
     attempts: Sequence[Attempt]
     growth: Sequence[tuple[float, int]]  # seconds since the jobs were asserted, facts so far
@@ -142,5 +144,11 @@ def middle(db: Database, began: datetime) -> datetime:
 
 def _standing(db: Database, began: datetime) -> dict[str, Counter[str]]:
     newest = max(at for _, at in q(questions.TRANSACTIONS, db))
-    quarters = {"at the start": 0.0, "after a quarter": 0.25, "halfway": 0.5, "after three quarters": 0.75, "at the end": 1.0}
+    quarters = {
+        "at the start": 0.0,
+        "after a quarter": 0.25,
+        "halfway": 0.5,
+        "after three quarters": 0.75,
+        "at the end": 1.0,
+    }
     return {name: standing(db.as_of(began + (newest - began) * share)) for name, share in quarters.items()}

@@ -50,7 +50,9 @@ def job_graph(waits: Mapping[str, Sequence[str]], attempts: Sequence[Attempt]) -
     width, height = 1000.0, rows * 36.0 + 16
     gap = (width - BOX[0] - 4) / max(len(columns) - 1, 1)
     spots = {
-        job: (2 + x * gap, height / 2 + (y - len(column) / 2) * 36 + 4) for x, column in enumerate(columns) for y, job in enumerate(column)
+        job: (2 + x * gap, height / 2 + (y - len(column) / 2) * 36 + 4)
+        for x, column in enumerate(columns)
+        for y, job in enumerate(column)
     }
     longest = max((a.seconds or 0 for a in last.values()), default=0) or 1
     marks = [_edge(spots[parent], spots[job]) for job, parents in waits.items() for parent in parents]
@@ -75,7 +77,9 @@ def _edge(start: Spot, end: Spot) -> str:
     x1, y1 = end[0], end[1] + BOX[1] / 2
     bend = (x1 - x0) / 2
     path = f"M{svg.number(x0)},{svg.number(y0)}C{svg.number(x0 + bend)},{svg.number(y0)} "
-    return svg.element("path", d=path + f"{svg.number(x1 - bend)},{svg.number(y1)} {svg.number(x1)},{svg.number(y1)}", class_="edge")
+    return svg.element(
+        "path", d=path + f"{svg.number(x1 - bend)},{svg.number(y1)} {svg.number(x1)},{svg.number(y1)}", class_="edge"
+    )
 
 
 def _box(job: str, spot: Spot, attempt: Attempt | None, workers: Mapping[str, int], longest: float) -> str:
@@ -107,11 +111,17 @@ def timeline(attempts: Sequence[Attempt], origin: datetime) -> str:
     for worker, n in workers.items():
         mine = [attempt for attempt in attempts if attempt.worker == worker]
         busy = sum(((a.end or now) - a.start).total_seconds() for a in mine)
-        marks.append(svg.text(f"worker {worker} · {len(mine)} jobs · busy {busy / end:.0%}", left, top + lane * n + 14, class_="tick"))
+        marks.append(
+            svg.text(
+                f"worker {worker} · {len(mine)} jobs · busy {busy / end:.0%}", left, top + lane * n + 14, class_="tick"
+            )
+        )
         for a in mine:
             span = x((a.start - origin).total_seconds()), x(((a.end or now) - origin).total_seconds())
             marks.append(_span(a, span, top + lane * n + 20, n))
-    about = "; ".join(f"{worker}: {', '.join(label(a.type) for a in attempts if a.worker == worker)}" for worker in workers)
+    about = "; ".join(
+        f"{worker}: {', '.join(label(a.type) for a in attempts if a.worker == worker)}" for worker in workers
+    )
     return svg.picture("timeline", "Which worker ran which job when", about + ".", width, bottom + 24, *marks)
 
 
@@ -119,7 +129,9 @@ def _span(attempt: Attempt, span: tuple[float, float], y: float, worker: int) ->
     start, end = span
     lost = "" if attempt.status in (FINISHED, STARTED) else " lost"
     said = f"{attempt.type} {attempt.status.rpartition('/')[2]}, {_took(attempt)}"
-    bar = svg.element("rect", x=start, y=y, width=max(end - start - 1.5, 1), height=26.0, rx=3, class_=f"bar w{worker % 6}{lost}")
+    bar = svg.element(
+        "rect", x=start, y=y, width=max(end - start - 1.5, 1), height=26.0, rx=3, class_=f"bar w{worker % 6}{lost}"
+    )
     name = label(attempt.type)
     fits = len(name) * svg.TEXT_WIDTH < end - start - 8
     words = svg.text(name, (start + end) / 2 - 1, y + 17, anchor="middle", class_="on-bar") if fits else ""

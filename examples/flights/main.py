@@ -23,11 +23,19 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="overseer demo",
         description="Load New York's flights of 2013 as durable jobs, find out what delayed them, and write a page about it.",
     )
-    parser.add_argument("--store", type=Path, metavar="FOLDER", default=Path("demo-out"), help="where the stores go (default: demo-out)")
-    parser.add_argument("--months", type=_months, default=DEFAULT_MONTHS, help="1 to 12: how many months to load, or all")
-    parser.add_argument("--workers", type=_count, default=2, help="how many workers the second run has (default: 2); 1: no second run")
+    parser.add_argument(
+        "--store", type=Path, metavar="FOLDER", default=Path("demo-out"), help="where the stores go (default: demo-out)"
+    )
+    parser.add_argument(
+        "--months", type=_months, default=DEFAULT_MONTHS, help="1 to 12: how many months to load, or all"
+    )
+    parser.add_argument(
+        "--workers", type=_count, default=2, help="how many workers the second run has (default: 2); 1: no second run"
+    )
     parser.add_argument("--html", type=Path, help="where the page goes (default: flights.html in that folder)")
-    parser.add_argument("--lease", type=float, default=15.0, help="seconds after which a silent worker's jobs are taken over")
+    parser.add_argument(
+        "--lease", type=float, default=15.0, help="seconds after which a silent worker's jobs are taken over"
+    )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     return parser.parse_args(argv)
 
@@ -70,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_all(folder: Path, months: Sequence[int], page: Path, *, most: int, lease: float) -> list[Run]:
     """Run once with one worker and once with several, each on a store of its own."""
-    print(f"Flights of {_several(len(months), 'month')} of 2013, {len(pipeline.graph(months))} jobs, stores in {folder}\n")
+    print(
+        f"Flights of {_several(len(months), 'month')} of 2013, {len(pipeline.graph(months))} jobs, stores in {folder}\n"
+    )
     done = []
     for workers in sorted({1, most}):
         print(_several(workers, "worker"), flush=True)
@@ -143,4 +153,6 @@ TOLD = frozenset({":job/status", ":job/attempt", ":job/worker"})
 
 def _tell_origin(db: factstore.Database) -> None:
     for key, job, worker, at in sorted(factstore.q(questions.PROVENANCE, db)):
-        print(f"\nThe flight that came latest, {key}, is known from {job}, run by {worker} at {at:%H:%M:%S}: one query.")
+        print(
+            f"\nThe flight that came latest, {key}, is known from {job}, run by {worker} at {at:%H:%M:%S}: one query."
+        )

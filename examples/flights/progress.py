@@ -47,7 +47,9 @@ def line(now: Snapshot) -> str:
     bar = "█" * full + "░" * (WIDTH - full)
     rate = svg.short(now.facts / now.seconds if now.seconds else 0)
     running = f"  ▸ {', '.join(map(jobs.label, now.running))}" if now.running else ""
-    return f"{bar} {now.finished}/{now.jobs} jobs · {svg.short(now.facts)} facts · {rate}/s · {now.seconds:.0f} s{running}"
+    return (
+        f"{bar} {now.finished}/{now.jobs} jobs · {svg.short(now.facts)} facts · {rate}/s · {now.seconds:.0f} s{running}"
+    )
 
 
 class Progress:

@@ -77,7 +77,9 @@ CARRIER_DELAYS: Final = """
         [?d :delay/flights ?flights]
         [?d :delay/minutes ?minutes]]"""
 
-CARRIER_LATE: Final = "[:find (sum ?late) . :with ?d :where [?d :delay/kind :delay.kind/carrier] [?d :delay/late ?late]]"
+CARRIER_LATE: Final = (
+    "[:find (sum ?late) . :with ?d :where [?d :delay/kind :delay.kind/carrier] [?d :delay/late ?late]]"
+)
 
 ROUTE_DELAYS: Final = """
 [:find ?from ?to ?flights ?minutes

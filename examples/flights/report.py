@@ -35,7 +35,15 @@ def render(found: Findings, runs: Sequence[Mapping[str, Any]] = ()) -> str:
     Args:
         runs: figures of runs to set side by side: workers, seconds, facts and so on.
     """
-    parts = (_head(found), _carriers(found), _routes(found), _weather(found), _jobs(found), _facts(found, runs), _history(found))
+    parts = (
+        _head(found),
+        _carriers(found),
+        _routes(found),
+        _weather(found),
+        _jobs(found),
+        _facts(found, runs),
+        _history(found),
+    )
     body = "".join(parts)
     title = "New York's late flights of 2013"
     return (
@@ -61,7 +69,9 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int 
     first = len(heads) - numbers
 
     def line(kind: str, cells: Sequence[str]) -> str:
-        return "".join(f"<{kind}{' class=number' if n >= first else ''}>{cell}</{kind}>" for n, cell in enumerate(cells))
+        return "".join(
+            f"<{kind}{' class=number' if n >= first else ''}>{cell}</{kind}>" for n, cell in enumerate(cells)
+        )
 
     body = "".join(f"<tr>{line('td', row)}</tr>" for row in rows)
     return f"<div class=scroll><table><thead><tr>{line('th', heads)}</tr></thead><tbody>{body}</tbody></table></div>"
@@ -91,7 +101,12 @@ def _carriers(found: Findings) -> str:
     worst = next(iter(found.names))
     flights = sum(count for (carrier, _), (count, _) in found.carriers.items() if carrier == worst)
     rows = [
-        (escape(name), f"{charts.MONTHS[month - 1]}", f"{found.carriers[carrier, month][0]:,}", f"{found.carriers[carrier, month][1]:.1f}")
+        (
+            escape(name),
+            f"{charts.MONTHS[month - 1]}",
+            f"{found.carriers[carrier, month][0]:,}",
+            f"{found.carriers[carrier, month][1]:.1f}",
+        )
         for carrier, name in found.names.items()
         for month in sorted(m for c, m in found.carriers if c == carrier)
     ]
@@ -152,7 +167,10 @@ def _jobs(found: Findings) -> str:
 
 def _facts(found: Findings, runs: Sequence[Mapping[str, Any]]) -> str:
     heads = ("workers", "jobs", "transactions", "datoms", "seconds", "datoms a second")
-    rows = [[f"{run[key]:,}" for key in heads[:4]] + [f"{run['seconds']:.1f}", f"{run['datoms'] / run['seconds']:,.0f}"] for run in runs]
+    rows = [
+        [f"{run[key]:,}" for key in heads[:4]] + [f"{run['seconds']:.1f}", f"{run['datoms'] / run['seconds']:,.0f}"]
+        for run in runs
+    ]
     table = f"<h3 style='margin-top:22px'>One worker and several</h3>{_table(heads, rows, numbers=6)}" if rows else ""
     return _section(
         "Facts over time",
@@ -174,7 +192,11 @@ def _history(found: Findings) -> str:
     lived = _table(
         ("after", "what", "value"),
         [
-            (f"{(at - found.began).total_seconds():.3f} s", attribute, f"<span{'' if added else ' class=gone'}>{_value(value)}</span>")
+            (
+                f"{(at - found.began).total_seconds():.3f} s",
+                attribute,
+                f"<span{'' if added else ' class=gone'}>{_value(value)}</span>",
+            )
             for at, attribute, value, added in found.life
         ],
     )

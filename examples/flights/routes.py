@@ -36,7 +36,9 @@ def project(place: Place) -> tuple[float, float]:
     north, east = map(math.radians, place)
     radius = math.sqrt(max(_C - 2 * _N * math.sin(north), 0)) / _N
     angle = _N * (east - _CENTRE)
-    return _WIDTH / 2 - 10 + _PIXELS * radius * math.sin(angle), _HEIGHT / 2 - 14 - _PIXELS * (_R0 - radius * math.cos(angle))
+    return _WIDTH / 2 - 10 + _PIXELS * radius * math.sin(angle), _HEIGHT / 2 - 14 - _PIXELS * (
+        _R0 - radius * math.cos(angle)
+    )
 
 
 def route_map(routes: Sequence[Route], places: Mapping[str, Place]) -> str:

@@ -57,11 +57,24 @@ def prepare(conn: factstore.Connection, months: Sequence[int], html: Path) -> No
 
 def start_worker(store: str, *, lease: float, log: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start a worker on a store, as anybody would from a shell; it ends when no job is left. What it says goes to the log."""
-    command = [sys.executable, "-m", "overseer", "worker", HANDLERS, "--store", store, "--until-idle", "--lease", str(lease)]
+    command = [
+        sys.executable,
+        "-m",
+        "overseer",
+        "worker",
+        HANDLERS,
+        "--store",
+        store,
+        "--until-idle",
+        "--lease",
+        str(lease),
+    ]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
 
 
-def run(store: str, months: Sequence[int], html: Path, *, workers: int, lease: float, watch: Callable[[Look], None]) -> Run:
+def run(
+    store: str, months: Sequence[int], html: Path, *, workers: int, lease: float, watch: Callable[[Look], None]
+) -> Run:
     """Run all jobs on a fresh store, and return what that took.
 
     Args:

@@ -43,7 +43,9 @@ def whole(text: str) -> int:
 _TEXT: Final = str
 _FLIGHT: Final[dict[str, Callable[[str], Any]]] = {
     **dict.fromkeys(("year", "month", "day", "dep_time", "sched_dep_time", "dep_delay"), whole),
-    **dict.fromkeys(("arr_time", "sched_arr_time", "arr_delay", "flight", "air_time", "distance", "hour", "minute"), whole),
+    **dict.fromkeys(
+        ("arr_time", "sched_arr_time", "arr_delay", "flight", "air_time", "distance", "hour", "minute"), whole
+    ),
     **dict.fromkeys(("carrier", "tailnum", "origin", "dest"), _TEXT),
     "time_hour": instant,
 }

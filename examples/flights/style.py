@@ -54,6 +54,9 @@ pre { background: var(--page); border: 1px solid var(--line); border-radius: 8px
   font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 footer { margin-top: 28px; font-size: 14px; color: var(--soft); }
 """ + "\n".join(
-    [f".h{n} {{ fill: var(--h{n}); }} .on-h{n} {{ fill: var(--t{n}); }} .s{n} {{ stroke: var(--s{n}); }}" for n in range(7)]
+    [
+        f".h{n} {{ fill: var(--h{n}); }} .on-h{n} {{ fill: var(--t{n}); }} .s{n} {{ stroke: var(--s{n}); }}"
+        for n in range(7)
+    ]
     + [f".bar.w{n} {{ fill: var(--w{n}); }}" for n in range(6)]
 )

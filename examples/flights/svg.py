@@ -37,7 +37,9 @@ def number(value: float) -> str:
 
 def text(words: str, x: float, y: float, *, anchor: str = "start", class_: str = "label") -> str:
     """Return a line of text; `y` is its baseline."""
-    return element("text", escape(words), x=float(x), y=float(y), text_anchor=None if anchor == "start" else anchor, class_=class_)
+    return element(
+        "text", escape(words), x=float(x), y=float(y), text_anchor=None if anchor == "start" else anchor, class_=class_
+    )
 
 
 def hint(words: str) -> str:

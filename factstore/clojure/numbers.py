@@ -17,7 +17,9 @@ from factstore.values.quoting import described
 from factstore.values.types import LONG_MAX, LONG_MIN, Keyword, Symbol, Uri, instant_to_micros
 
 _LONG: Final = re.compile(r"[+-]?[0-9]+", re.ASCII)
-_DOUBLE: Final = re.compile(r"\s*[+-]?(?:NaN|Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[dDfF]?)\s*", re.ASCII)
+_DOUBLE: Final = re.compile(
+    r"\s*[+-]?(?:NaN|Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[dDfF]?)\s*", re.ASCII
+)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{1,8}(?:-[0-9a-fA-F]{1,4}){3}-[0-9a-fA-F]{1,12}", re.ASCII)
 _INT_MAX: Final = (1 << 31) - 1
 
@@ -159,7 +161,9 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "qualified-symbol?": _has_namespace((Symbol,), True),
     "coll?": lambda x: isinstance(x, _COLLECTIONS),
     "counted?": lambda x: isinstance(x, _COLLECTIONS),
-    "seqable?": lambda x: x is None or (isinstance(x, str | list | tuple | Set | Mapping) and not isinstance(x, _NAMES)),
+    "seqable?": lambda x: (
+        x is None or (isinstance(x, str | list | tuple | Set | Mapping) and not isinstance(x, _NAMES))
+    ),
     "sequential?": lambda x: isinstance(x, list | tuple),
     "vector?": lambda x: isinstance(x, list | tuple),
     "map?": lambda x: isinstance(x, Mapping),

@@ -125,7 +125,9 @@ def _frequencies(collection: Any) -> dict[Any, int]:
     counts = Counter(map(strict, elements(collection)))
     found = {element: counts[strict(element)] for element in _distinct(collection)}
     if len(found) < len(counts):
-        raise TypeError("two elements are equal in Python though their types differ, and a map can have only one of them")
+        raise TypeError(
+            "two elements are equal in Python though their types differ, and a map can have only one of them"
+        )
     return found
 
 
@@ -206,7 +208,9 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "take": lambda n, x: elements(x)[: _at_least_0(n)],
     "drop": lambda n, x: elements(x)[_at_least_0(n) :],
     "take-last": lambda n, x: _or_nil(elements(x)[max(len(elements(x)) - _at_least_0(n), 0) :]),
-    "drop-last": lambda *args: elements(args[-1])[: max(len(elements(args[-1])) - (_at_least_0(args[0]) if len(args) > 1 else 1), 0)],
+    "drop-last": lambda *args: elements(args[-1])[
+        : max(len(elements(args[-1])) - (_at_least_0(args[0]) if len(args) > 1 else 1), 0)
+    ],
     "butlast": lambda x: _or_nil(elements(x)[:-1]),
     "take-nth": lambda n, x: elements(x)[::n],
     "partition": lambda n, x: _partition(n, x, whole=True),
@@ -220,21 +224,45 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "pop": lambda x: _vector(x)[:-1] if x else _refuse_pop(x),
     "subvec": _subvec,
     "hash-set": lambda *items: set_of(items),
-    "disj": lambda x, *items: None if x is None else set_of(each for each in x if strict(each) not in set(map(strict, items))),
+    "disj": lambda x, *items: (
+        None if x is None else set_of(each for each in x if strict(each) not in set(map(strict, items)))
+    ),
     "get-in": _get_in,
     "assoc": _assoc,
-    "dissoc": lambda x, *keys: {key: value for key, value in _map(x).items() if strict(key) not in set(map(strict, keys))},
+    "dissoc": lambda x, *keys: {
+        key: value for key, value in _map(x).items() if strict(key) not in set(map(strict, keys))
+    },
     "merge": _merge,
     "select-keys": _select_keys,
     "zipmap": lambda keys, values: dict(zip(elements(keys), elements(values), strict=False)),
     "find": lambda x, key: (key, x[key]) if isinstance(x, Mapping) and key in x else None,
     "key": lambda pair: _pair(pair)[0],
     "val": lambda pair: _pair(pair)[1],
-    "empty": lambda x: {} if isinstance(x, Mapping) else frozenset() if isinstance(x, Set) else () if isinstance(x, list | tuple) else None,
+    "empty": lambda x: (
+        {}
+        if isinstance(x, Mapping)
+        else frozenset()
+        if isinstance(x, Set)
+        else ()
+        if isinstance(x, list | tuple)
+        else None
+    ),
 }
 # What returns a dict, which its user can change.
 MAP_MAKERS: Final = frozenset(
-    ("array-map", "hash-map", "conj", "into", "frequencies", "assoc", "dissoc", "merge", "select-keys", "zipmap", "empty")
+    (
+        "array-map",
+        "hash-map",
+        "conj",
+        "into",
+        "frequencies",
+        "assoc",
+        "dissoc",
+        "merge",
+        "select-keys",
+        "zipmap",
+        "empty",
+    )
 )
 
 

@@ -35,7 +35,12 @@ _SAMPLE: Final = 256
 _HEAD = struct.Struct("<BBI")
 _COLUMN = struct.Struct("<BBqI")
 _INTS, _FLOATS, _BOOLS, _VALUES, _DICTIONARY = range(5)
-_UNSIGNED: Final[dict[int, np.dtype[Any]]] = {1: np.dtype("<u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
+_UNSIGNED: Final[dict[int, np.dtype[Any]]] = {
+    1: np.dtype("<u1"),
+    2: np.dtype("<u2"),
+    4: np.dtype("<u4"),
+    8: np.dtype("<u8"),
+}
 
 
 def block_id(body: bytes) -> bytes:
@@ -60,7 +65,9 @@ def decode(body: bytes, name: bytes = b"") -> tuple[Array, ...]:
     """Return the columns of a block. Raises: Corrupt(:db.error/storage-corrupt)."""
     rest = memoryview(body)[4:]
     if crc32(rest) != int.from_bytes(body[:4], "little") or not rest:  # the checksum of nothing is that of nothing
-        raise Corrupt(":db.error/storage-corrupt", f"block {name.hex()} is damaged: its checksum does not match", block=name.hex())
+        raise Corrupt(
+            ":db.error/storage-corrupt", f"block {name.hex()} is damaged: its checksum does not match", block=name.hex()
+        )
     version, count, rows = _HEAD.unpack_from(rest)
     if version != FORMAT:
         raise Corrupt(":db.error/storage-corrupt", f"block {name.hex()} claims format {version}", block=name.hex())
@@ -98,7 +105,9 @@ def _look_distinct(values: list[Any]) -> bool:
 def _are_the_same_when_equal(values: list[Any]) -> bool:
     """Tell whether one of two equal values may stand for the other: not 1.0 for 1.00, nor in a tuple 0.0 for -0.0."""
     kind = type(values[0])
-    return kind is not Decimal and (kind is not tuple or not any(type(slot) in (Decimal, float) for value in values for slot in value))
+    return kind is not Decimal and (
+        kind is not tuple or not any(type(slot) in (Decimal, float) for value in values for slot in value)
+    )
 
 
 def _decode_column(kind: int, width: int, least: int, body: memoryview, rows: int) -> Array:

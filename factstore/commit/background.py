@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("factstore")
 
-_LOOK_SECONDS: Final = 0.5  # how often the thread looks whether its connection is there, and who waits whether the thread is
+_LOOK_SECONDS: Final = (
+    0.5  # how often the thread looks whether its connection is there, and who waits whether the thread is
+)
 
 Outcome: TypeAlias = TxReport | BaseException
 Preparing: TypeAlias = Callable[["Snapshot", int], Any]
@@ -67,7 +69,9 @@ class Request:
     def __init__(self, preparation: Preparing, future: Future[TxReport]) -> None:
         self.preparation = preparation
         self.future = future
-        self.sent: Sequence[tuple[bytes, int]] = ()  # the txid of an append that may have been applied, and the t after which
+        self.sent: Sequence[
+            tuple[bytes, int]
+        ] = ()  # the txid of an append that may have been applied, and the t after which
         self.report: TxReport | None = None  # what there will be to tell if that append was applied
         self.outcome: Outcome | None = None
         self.begun = False

@@ -36,7 +36,9 @@ def in_micros(clock: Callable[[], datetime]) -> Callable[[], int]:
     def micros() -> int:
         now = clock() if callable(clock) else clock
         if not isinstance(now, datetime) or now.tzinfo is None:
-            raise DatabaseError(":db.error/invalid-clock", f"expected a clock to tell aware datetimes, it told {quoted(now)}", got=now)
+            raise DatabaseError(
+                ":db.error/invalid-clock", f"expected a clock to tell aware datetimes, it told {quoted(now)}", got=now
+            )
         return instant_to_micros(now)
 
     micros()

@@ -44,11 +44,15 @@ _RACES_BEFORE_TURN: Final = 2  # lost races after which we ask for the writer's 
 # Forms from which on a transaction takes the writer's turn first: it would lose its races, and other threads of this process cannot
 # commit while it is prepared, which others can see then.
 _LARGE: Final = 10_000
-_CONTENDED: Final = 8  # commits in a row, none of another process between them, after which the turn is no longer taken first
+_CONTENDED: Final = (
+    8  # commits in a row, none of another process between them, after which the turn is no longer taken first
+)
 _SETTLE_SECONDS: Final = 10.0  # how long an interrupted call waits for a commit that another thread makes for it
 
 Record: TypeAlias = tuple[bytes, bytes]  # txid, body
-Sent: TypeAlias = list[tuple[bytes, int]]  # the txid of an append that may have been applied, and the t after which; or nothing
+Sent: TypeAlias = list[
+    tuple[bytes, int]
+]  # the txid of an append that may have been applied, and the t after which; or nothing
 
 
 class Change(NamedTuple):
@@ -85,7 +89,12 @@ class Committer(Newest):
     """The newest database of one store, and the one place of this process that moves it on."""
 
     def __init__(
-        self, storage: Storage, *, cache_bytes: int, clock: Callable[[], int] = machine_clock, busy_timeout: float | None = None
+        self,
+        storage: Storage,
+        *,
+        cache_bytes: int,
+        clock: Callable[[], int] = machine_clock,
+        busy_timeout: float | None = None,
     ) -> None:
         super().__init__(storage, cache_bytes=cache_bytes, clock=clock, busy_timeout=busy_timeout)
         self._encode = log.Encoder().encode
@@ -93,7 +102,9 @@ class Committer(Newest):
         self._id = 0
         self._turn_of_block: AbstractContextManager[None] = nullcontext()
         self._is_of_parent = False  # as it is in a forked child
-        self._contended = 0  # how many commits are still to take the turn first, since another process committed in between
+        self._contended = (
+            0  # how many commits are still to take the turn first, since another process committed in between
+        )
         self._background = Background(self._turn, self._commit_waiting)
         self._waiting = self._background.waiting
 
@@ -433,7 +444,9 @@ class Committer(Newest):
         for request, rejection in rejected.items():
             request.outcome = rejection
 
-    def _append_group(self, start: Snapshot, made: Sequence[tuple[Request, TxReport]], records: Sequence[Record]) -> None:
+    def _append_group(
+        self, start: Snapshot, made: Sequence[tuple[Request, TxReport]], records: Sequence[Record]
+    ) -> None:
         if not records:
             self._require_newest(start)
             return
@@ -462,7 +475,9 @@ class Committer(Newest):
         if isinstance(error, FactStoreError) and not sent:
             return
         self._release()
-        if not sent or isinstance(error, UnknownOutcome) or self._is_of_parent:  # what becomes of it, the parent is told
+        if (
+            not sent or isinstance(error, UnknownOutcome) or self._is_of_parent
+        ):  # what becomes of it, the parent is told
             return
         try:
             t = self._applied(sent)
@@ -487,13 +502,16 @@ def _move(waiting: deque[Request], answered: deque[Request]) -> None:
         waiting.popleft()
 
 
-def _unknown(error: BaseException | None, sent: Sequence[tuple[bytes, int]], unanswered: StorageError) -> UnknownOutcome:
+def _unknown(
+    error: BaseException | None, sent: Sequence[tuple[bytes, int]], unanswered: StorageError
+) -> UnknownOutcome:
     text = f"the commit was interrupted by {error!r}, and the log cannot be read to see whether it was applied: {unanswered}"
     return UnknownOutcome(":db.error/storage-unknown-outcome", text, txids=[txid for txid, _ in sent])
 
 
 def _passed() -> Conflict:
     text = (
-        "others have committed while this block was open, since it took longer than their busy_timeout; nothing was committed, run it again"
+        "others have committed while this block was open, since it took longer than their busy_timeout;"
+        " nothing was committed, run it again"
     )
     return Conflict(":db.error/storage-conflict", text)

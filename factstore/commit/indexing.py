@@ -103,7 +103,11 @@ def _check_basis(storage: Storage, index: Index) -> None:
 def is_same_log(storage: Storage, index: Index) -> bool:
     """Return whether no facts were excised since an index was the newest: all that was read of the log since is of one log."""
     root = storage.read_root()
-    return root is None or root.version == index.version or index.decode(root.body, root.version).excised_t == index.excised_t
+    return (
+        root is None
+        or root.version == index.version
+        or index.decode(root.body, root.version).excised_t == index.excised_t
+    )
 
 
 def _held(storage: Storage, index: Index) -> Index:

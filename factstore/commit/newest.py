@@ -45,7 +45,9 @@ class CommitTurn(CallLock):
     def timed_out(self) -> Exception:
         """Return the error for a call that has waited for too long."""
         message = f"another thread of this process has been in a commit for more than {self.timeout} seconds; nothing was committed"
-        return StoreBusy(":db.error/store-busy", message, pid=os.getpid(), host=gethostname(), since=None, doing="a transaction")
+        return StoreBusy(
+            ":db.error/store-busy", message, pid=os.getpid(), host=gethostname(), since=None, doing="a transaction"
+        )
 
 
 def transaction_open() -> TransactError:
@@ -61,7 +63,12 @@ class Newest:
     """The newest database of one store, and what keeps it so."""
 
     def __init__(
-        self, storage: Storage, *, cache_bytes: int, clock: Callable[[], int] = machine_clock, busy_timeout: float | None = None
+        self,
+        storage: Storage,
+        *,
+        cache_bytes: int,
+        clock: Callable[[], int] = machine_clock,
+        busy_timeout: float | None = None,
     ) -> None:
         self.storage = storage
         self.listeners: list[Callable[[TxReport], None]] = []  # they ignore a report that they have had already
@@ -107,7 +114,9 @@ class Newest:
             # One look at the log sees it as it is at one moment, and an excision leaves its record there. Where there is more
             # than one look sees, the root has to tell whether there was an excision.
             transactions, is_all = log.batch(self.storage, self._now.t)
-            if any(made.is_excision for made in transactions) or not (is_all or is_same_log(self.storage, self._now.index)):
+            if any(made.is_excision for made in transactions) or not (
+                is_all or is_same_log(self.storage, self._now.index)
+            ):
                 self._begin_anew()
                 is_all = False
                 continue
@@ -188,7 +197,9 @@ class Newest:
         try:
             self._indexing.consider(self._now)
         except (RuntimeError, MemoryError):
-            logger.warning("indexing %s in the background could not be started", self.storage.description, exc_info=True)
+            logger.warning(
+                "indexing %s in the background could not be started", self.storage.description, exc_info=True
+            )
 
     def check_outside(self) -> None:
         """Raise TransactError(:db.error/transaction-open) for a call that would wait for the transaction that it is made in."""

@@ -50,7 +50,12 @@ def _key(key: object) -> str:
         if kept:
             return kept
         why = ""
-    raise TransactError(":db.error/invalid-option", f"a key is a string that is not empty, got {quoted(key)}{why}", option="key", value=key)
+    raise TransactError(
+        ":db.error/invalid-option",
+        f"a key is a string that is not empty, got {quoted(key)}{why}",
+        option="key",
+        value=key,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,9 @@ class Conditional:
                 return {}
             raise self._reused(made, newest, f"; these are rejected: {error.message}") from error
         # What is said of the transaction itself, such as a reason, makes no difference.
-        own, theirs = ({fact for fact in facts if fact[0] != tx_of(made.t)} for facts in (prepared.facts, made.all_facts()))
+        own, theirs = (
+            {fact for fact in facts if fact[0] != tx_of(made.t)} for facts in (prepared.facts, made.all_facts())
+        )
         if own == theirs:
             return prepared.tempids
         if is_same(then, own, theirs) or may_differ_by_now(newest, made.t, {fact[1] for fact in own ^ theirs}):
@@ -144,7 +151,8 @@ class Conditional:
         raise self._reused(made, newest, "")
 
     def _reused(self, made: log.Transaction, newest: Database, why: str) -> TransactError:
+        since = newest.instant_of(made.t)
         message = (
-            f"the key {quoted(self.key)} belongs to transaction t={made.t} since {newest.instant_of(made.t)}, made of other forms{why}"
+            f"the key {quoted(self.key)} belongs to transaction t={made.t} since {since}, made of other forms{why}"
         )
         return TransactError(":db.error/key-reused", message, key=self.key, t=made.t)

@@ -117,7 +117,9 @@ class Log:
             before = self._db.t_at(point)
             return before if before and self._db.instant_of(before) == point else before + 1
         if type(point) is not int or point < 0 or partition_of(point) not in (0, TX_PARTITION):
-            raise DatabaseError(":db.error/invalid-range", f"expected t, a transaction's id or a datetime, got {quoted(point)}")
+            raise DatabaseError(
+                ":db.error/invalid-range", f"expected t, a transaction's id or a datetime, got {quoted(point)}"
+            )
         return t_of(point)
 
 
@@ -336,7 +338,9 @@ class Connection:
         Raises: DatabaseError(:db.error/invalid-listener, :db.error/invalid-range).
         """
         if not callable(listener):
-            raise DatabaseError(":db.error/invalid-listener", f"expected a function of a report, got {described(listener)}")
+            raise DatabaseError(
+                ":db.error/invalid-listener", f"expected a function of a report, got {described(listener)}"
+            )
         key = listener if key is None else key
         self.unlisten(key)
         self._listeners[key] = Listener(listener, self.tx_reports(from_t=from_t))
@@ -363,13 +367,17 @@ class Connection:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _check_open(self) -> None:
         if self._closed:
             why = FORKED if self._forked else "was closed"
-            raise Closed(":db.error/storage-closed", f"{self._storage.description} {why}", store=self._storage.description)
+            raise Closed(
+                ":db.error/storage-closed", f"{self._storage.description} {why}", store=self._storage.description
+            )
 
 
 class Inferring(Connection):

@@ -72,7 +72,13 @@ def _excise(committer: Committer, target: Any, before_t: int | None, sent: Sent)
         record = _record(db, eid, before_t, max(committer.clock(), db.last_instant))
         sent.append((record[0], db.basis_t))
         try:
-            storage.rewrite(rewritten, appended=[record], expected_t=db.basis_t, root=pruned.encode(), expected_version=index.version)
+            storage.rewrite(
+                rewritten,
+                appended=[record],
+                expected_t=db.basis_t,
+                root=pruned.encode(),
+                expected_version=index.version,
+            )
         except UnknownOutcome:
             if storage.resolve(record[0]) is None:
                 raise
@@ -92,11 +98,15 @@ def _target(db: Database, target: Any) -> int:
     eid = db.entid(target)
     if eid is None or not db.was_minted(eid):
         raise DatabaseError(
-            ":db.error/invalid-excision", f"expected an entity or an attribute to excise, got {quoted(target)}", target=target
+            ":db.error/invalid-excision",
+            f"expected an entity or an attribute to excise, got {quoted(target)}",
+            target=target,
         )
     attribute = db.schema.find(eid)
     if partition_of(eid) == 0 and (attribute is None or attribute.id < FIRST_FREE_ID):
-        raise DatabaseError(":db.error/invalid-excision", f"{db.ident(eid) or eid} belongs to the schema, which stays", target=target)
+        raise DatabaseError(
+            ":db.error/invalid-excision", f"{db.ident(eid) or eid} belongs to the schema, which stays", target=target
+        )
     return eid
 
 
@@ -163,7 +173,9 @@ def _records(storage: Storage, db: Database, doomed: Doomed) -> Iterator[Record]
 def _touched(db: Database, doomed: Doomed) -> set[int] | None:
     """Return the t of all events of such facts; None when the index may not know them all."""
     history = db.view.cut(is_history=True)
-    concerned = doomed.attributes or [attribute.id for attribute in db.schema.attributes if attribute.id >= FIRST_FREE_ID]
+    concerned = doomed.attributes or [
+        attribute.id for attribute in db.schema.attributes if attribute.id >= FIRST_FREE_ID
+    ]
     if any(history.facts_of(a, NO_HISTORY) for a in concerned):
         return None
     ts = {fact[3] for e in doomed.entities for fact in (*history.facts_about(e), *history.facts_referring(e))}
@@ -183,7 +195,11 @@ class _Eraser:
 
     def rest_of(self, was: log.Transaction) -> tuple[list[Fact], dict[int, Any] | None]:
         facts = [fact for fact in was.facts if not self._goes(fact)]
-        columns = {a: rest for a, rows in (was.columns or {}).items() if (rest := self._rest(self._schema.attribute(a), rows)).size}
+        columns = {
+            a: rest
+            for a, rows in (was.columns or {}).items()
+            if (rest := self._rest(self._schema.attribute(a), rows)).size
+        }
         return facts, columns or None
 
     def _goes(self, fact: Fact) -> bool:

@@ -45,7 +45,12 @@ def _unknown(error: TransactError) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for problem in error.data.get("problems") or (error.to_dict(),):
         ident = problem.get("got")
-        if problem.get("what") == "attribute" and "value" in problem and isinstance(ident, str) and ident.startswith(":"):
+        if (
+            problem.get("what") == "attribute"
+            and "value" in problem
+            and isinstance(ident, str)
+            and ident.startswith(":")
+        ):
             forward = forward_of(ident)
             found.setdefault(forward or str(ident), []).append(Reference() if forward else problem["value"])
     return found
@@ -56,5 +61,9 @@ def _declared(ident: str, values: list[Any]) -> dict[str, Any]:
     if form is None:
         kinds = kinds_of(values)
         said = f"values of {' and '.join(sorted(kinds))}" if kinds else "no value that has a type"
-        raise SchemaError(":db.error/cannot-infer", f"{ident} is not declared, and this transaction has {said} for it", attribute=ident)
+        raise SchemaError(
+            ":db.error/cannot-infer",
+            f"{ident} is not declared, and this transaction has {said} for it",
+            attribute=ident,
+        )
     return form

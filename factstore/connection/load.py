@@ -89,7 +89,9 @@ def load(
 
 def _check_arguments(mapping: Any, batch_rows: Any, missing: Any) -> None:
     if not isinstance(mapping, Mapping) or not mapping:
-        raise invalid(f"expected a mapping of at least one column to its attribute, got {quoted(mapping)}", mapping=mapping)
+        raise invalid(
+            f"expected a mapping of at least one column to its attribute, got {quoted(mapping)}", mapping=mapping
+        )
     size = plain(batch_rows)
     if type(size) is not int or size < 1:
         raise invalid(f"batch_rows is a whole number from 1, got {quoted(batch_rows)}", batch_rows=batch_rows)
@@ -105,12 +107,16 @@ def _bar(rows: int, seconds: float) -> None:
 # -- a batch
 
 
-def _read(db: Database, *, batch: Batch, mapping: Mapping[str, str | Into], missing: frozenset[str], is_text: bool) -> list[Typed]:
+def _read(
+    db: Database, *, batch: Batch, mapping: Mapping[str, str | Into], missing: frozenset[str], is_text: bool
+) -> list[Typed]:
     """Return a batch with its values checked and its references found, as a database has them."""
     return [typed_column(db, goal, batch, missing, is_text=is_text) for goal in goals(db, mapping)]
 
 
-def _preparation(known: Database, batch: Batch, read: list[Typed], reread: Callable[[Database], list[Typed]]) -> Preparation:
+def _preparation(
+    known: Database, batch: Batch, read: list[Typed], reread: Callable[[Database], list[Typed]]
+) -> Preparation:
     """Return the preparation of a batch: new rows in bulk, known ones as maps, in one transaction.
 
     Args:

@@ -73,5 +73,10 @@ def may_differ_by_now(newest: Database, t: int, attributes: Iterable[int] | None
         return True
     concerned = None if attributes is None else set(attributes)
     system = [a for a in SCHEMA.attributes if a.id < FIRST_FREE_ID and a.id not in OF_TRANSACTIONS]
-    changed = {fact.e for a in system for fact in since.history().datoms("aevt", a.ident) if newest.schema.find(fact.e) is not None}
+    changed = {
+        fact.e
+        for a in system
+        for fact in since.history().datoms("aevt", a.ident)
+        if newest.schema.find(fact.e) is not None
+    }
     return bool(changed if concerned is None else changed & concerned)

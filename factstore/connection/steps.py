@@ -76,7 +76,9 @@ class Transaction:
         if not self._is_open:
             raise TransactError(":db.error/transaction-over", _OVER)
         before, start = self.db, self._before
-        prepared = prepare(replace(before, basis_t=start.basis_t, last_instant=start.last_instant), tx_data, now=self._now, none=none)
+        prepared = prepare(
+            replace(before, basis_t=start.basis_t, last_instant=start.last_instant), tx_data, now=self._now, none=none
+        )
         self._check_declared(prepared.facts)
         chosen = prepared.instant if prepared.instant != self._instant else self._chosen
         net = self._folded(prepared.facts)
@@ -125,7 +127,9 @@ class Transaction:
         if self._said:
             self.transact(self._said)
         state = self._state
-        return Change(*Prepared(self._facts(state.net, state.chosen), dict(state.tempids), state.db.next_n, state.chosen))
+        return Change(
+            *Prepared(self._facts(state.net, state.chosen), dict(state.tempids), state.db.next_n, state.chosen)
+        )
 
     def end(self) -> None:
         """Say nothing more."""
@@ -160,7 +164,9 @@ class TransactionBlock:
             self._committer.ended(error, [])
             raise
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         assert self._made is not None and self._hold is not None
         sent: Sent = []
         try:

@@ -155,7 +155,9 @@ class Database:
         Raises: DatabaseError(:db.error/history-not-supported) for a history database.
         """
         if self.is_history:
-            raise DatabaseError(":db.error/history-not-supported", "a branch goes on from a database, got the history of one")
+            raise DatabaseError(
+                ":db.error/history-not-supported", "a branch goes on from a database, got the history of one"
+            )
         t = min(self.t_at(point), self.basis_t if self.as_of_t is None else self.as_of_t)
         instant = self.instant_of(t)
         last = 0 if instant is None else instant_to_micros(instant)
@@ -170,7 +172,9 @@ class Database:
         Source: Datomic API, filter.
         """
         if not callable(predicate):
-            raise DatabaseError(":db.error/invalid-filter", f"expected a function of a database and a datom, got {described(predicate)}")
+            raise DatabaseError(
+                ":db.error/invalid-filter", f"expected a function of a database and a datom, got {described(predicate)}"
+            )
         return self.filtered_by((*self.predicates, predicate))
 
     def filtered_by(self, predicates: tuple[Predicate, ...]) -> Database:
@@ -193,26 +197,36 @@ class Database:
             next_n: the next free entity n after them.
         """
         t, schema = self.basis_t + 1, self.schema.plus(facts)
-        return replace(self, view=self.view.plus(facts, t, schema), schema=schema, basis_t=t, next_n=next_n, last_instant=instant)
+        return replace(
+            self, view=self.view.plus(facts, t, schema), schema=schema, basis_t=t, next_n=next_n, last_instant=instant
+        )
 
     def t_at(self, point: Point) -> int:
         """Return the t that a point in time means: of an instant, the last transaction at or before it, 0 when there is none."""
         point = point if type(point) is int else plain(point)
         if isinstance(point, datetime):
             if is_naive(point):
-                raise DatabaseError(":db.error/invalid-point", f"expected an aware datetime, got the naive {point}", point=point)
-            rows = self.view.cut(after=-1, keep=None, is_history=False).between(TX_INSTANT, None, instant_to_micros(point))
+                raise DatabaseError(
+                    ":db.error/invalid-point", f"expected an aware datetime, got the naive {point}", point=point
+                )
+            rows = self.view.cut(after=-1, keep=None, is_history=False).between(
+                TX_INSTANT, None, instant_to_micros(point)
+            )
             return t_of(int(rows.e.max())) if rows.size else 0
         if type(point) is not int or point < 0 or partition_of(point) not in (0, TX_PARTITION):
             raise DatabaseError(
-                ":db.error/invalid-point", f"expected t, a transaction's id or an aware datetime, got {quoted(point)}", point=point
+                ":db.error/invalid-point",
+                f"expected t, a transaction's id or an aware datetime, got {quoted(point)}",
+                point=point,
             )
         return t_of(point)
 
     def instant_of(self, t: int) -> datetime | None:
         """Return when transaction t, or the one with this entity id, was made; None when there is no such transaction."""
         if type(t) is not int:
-            raise DatabaseError(":db.error/invalid-point", f"expected t or a transaction's id, got {described(t)}", point=t)
+            raise DatabaseError(
+                ":db.error/invalid-point", f"expected t or a transaction's id, got {described(t)}", point=t
+            )
         found = self.view.cut(after=-1, keep=None, is_history=False).values_of(tx_of(t), TX_INSTANT)
         return micros_to_instant(found[0]) if found else None
 
@@ -233,7 +247,9 @@ class Database:
         if type(name) is int:
             if LONG_MIN <= name <= LONG_MAX:
                 return name
-            raise DatabaseError(":db.error/invalid-entity-id", "expected an entity id, got a number outside 64 bits", got=name)
+            raise DatabaseError(
+                ":db.error/invalid-entity-id", "expected an entity id, got a number outside 64 bits", got=name
+            )
         if isinstance(name, str):
             return self.schema.entid(name)
         if isinstance(name, list | tuple) and len(name) == 2:
@@ -245,7 +261,9 @@ class Database:
         if type(same) is int:
             return self.entid(same)
         raise DatabaseError(
-            ":db.error/invalid-lookup-ref", f"expected an entity id, an ident or [attribute, value], got {quoted(name)}", name=name
+            ":db.error/invalid-lookup-ref",
+            f"expected an entity id, an ident or [attribute, value], got {quoted(name)}",
+            name=name,
         )
 
     def _lookup(self, key: object, value: object, ref: object) -> int | None:
@@ -260,7 +278,9 @@ class Database:
         try:
             stored = self.stored(attribute, value)
         except RecursionError:
-            raise DatabaseError(":db.error/invalid-lookup-ref", f"a lookup ref is nested too deep, got {quoted(ref)}", ref=ref) from None
+            raise DatabaseError(
+                ":db.error/invalid-lookup-ref", f"a lookup ref is nested too deep, got {quoted(ref)}", ref=ref
+            ) from None
         if stored is None:
             return None
         holders = self.view.holders_of(attribute.id, stored)
@@ -297,7 +317,11 @@ class Database:
         if not isinstance(key, int | str):
             key = plain(key)
             if not isinstance(key, int | str):
-                raise DatabaseError(":db.error/not-an-attribute", f"expected an attribute's ident or id, got {quoted(key)}", attribute=key)
+                raise DatabaseError(
+                    ":db.error/not-an-attribute",
+                    f"expected an attribute's ident or id, got {quoted(key)}",
+                    attribute=key,
+                )
         return self.schema.attribute(key)
 
     def ident(self, name: object) -> Keyword | None:
@@ -397,9 +421,13 @@ class Database:
 
         name = as_name(index).removeprefix(":")
         if name not in ORDERS:
-            raise DatabaseError(":db.error/unknown-index", f"expected one of {', '.join(ORDERS)}, got {quoted(index)}", index=index)
+            raise DatabaseError(
+                ":db.error/unknown-index", f"expected one of {', '.join(ORDERS)}, got {quoted(index)}", index=index
+            )
         if len(components) > 4:
-            raise DatabaseError(":db.error/invalid-components", f"{name} has 4 components, got {len(components)}", index=name)
+            raise DatabaseError(
+                ":db.error/invalid-components", f"{name} has 4 components, got {len(components)}", index=name
+            )
         attribute = None
         places = ORDERS[name]
         if len(components) > places.index(1):
@@ -432,7 +460,15 @@ class Snapshot:
     __slots__ = ("_database", "cache", "index", "instant", "next_n", "novelty", "schema", "store", "t")
 
     def __init__(
-        self, index: Index, novelty: Novelty, schema: Schema, cache: Cache, t: int, next_n: int, instant: int, store: object
+        self,
+        index: Index,
+        novelty: Novelty,
+        schema: Schema,
+        cache: Cache,
+        t: int,
+        next_n: int,
+        instant: int,
+        store: object,
     ) -> None:
         self.index = index
         self.novelty = novelty

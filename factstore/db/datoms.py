@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 
 MOST_SHOWN: Final = 50  # datoms in a notebook
 _HEADER: Final = ("e", "a", "v", "tx", "added")
-_AS_THEY_ARE: Final = ("long", "ref", "double", "float", "boolean", "string", "instant", "bytes", "bigdec")  # what tables can hold
+_AS_THEY_ARE: Final = (
+    "long",
+    "ref",
+    "double",
+    "float",
+    "boolean",
+    "string",
+    "instant",
+    "bytes",
+    "bigdec",
+)  # what tables can hold
 
 
 def datom_of(schema: Schema, fact: Fact) -> Datom:
@@ -43,7 +53,9 @@ class Datoms(Iterator[Datom]):
 
     __slots__ = ("_iterator", "_read", "_schema", "_size")
 
-    def __init__(self, schema: Schema, read: Callable[[], Iterator[Fact]], size: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self, schema: Schema, read: Callable[[], Iterator[Fact]], size: Callable[[], int] | None = None
+    ) -> None:
         self._schema = schema
         self._read = read
         self._size = size  # tells how many there are without going through them
@@ -133,7 +145,11 @@ class Datoms(Iterator[Datom]):
     def _repr_html_(self) -> str:
         datoms = self[: MOST_SHOWN + 1]
         shown = datoms[:MOST_SHOWN]
-        caption = f"the first {MOST_SHOWN} datoms" if len(datoms) > MOST_SHOWN else f"{len(shown)} datom{'' if len(shown) == 1 else 's'}"
+        caption = (
+            f"the first {MOST_SHOWN} datoms"
+            if len(datoms) > MOST_SHOWN
+            else f"{len(shown)} datom{'' if len(shown) == 1 else 's'}"
+        )
         return html_table(caption, _HEADER, self._rows(shown), added=[datom.added for datom in shown])
 
     def _rows(self, datoms: list[Datom]) -> Iterator[tuple[object, ...]]:

@@ -45,14 +45,27 @@ _SYMBOL: Final = re.compile(r"""(?![:#'])[^\s,()\[\]{}";@^`~\\/]+(?:/(?![:#'0-9]
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL | re.ASCII)
 _ESCAPES: Final = {"t": "\t", "r": "\r", "n": "\n", "b": "\b", "f": "\f", "\\": "\\", '"': '"'}
 _CHARACTERS: Final = {"newline": "\n", "return": "\r", "space": " ", "tab": "\t", "formfeed": "\f", "backspace": "\b"}
-_CONSTANTS: Final = {"nil": None, "true": True, "false": False, "##Inf": math.inf, "##-Inf": -math.inf, "##NaN": math.nan}
+_CONSTANTS: Final = {
+    "nil": None,
+    "true": True,
+    "false": False,
+    "##Inf": math.inf,
+    "##-Inf": -math.inf,
+    "##NaN": math.nan,
+}
 _CLOSERS: Final = {"(": ")", "[": "]", "{": "}", "#{": "}"}
 _UNSEEN: Final = object()
 _LONGEST_MESSAGE: Final = 500  # characters
 _QUOTE: Final = Symbol("quote")
 # What Clojure's reader knows and EDN does not: how each begins, and what it is.
 _SOURCE: Final = re.compile(r"\#(?:\?|\Z|'|\^|=)")
-_SOURCE_STARTS: Final = {"^": "metadata", "'": "a quote", "`": "a syntax quote", "~": "an unquote", "@": "a dereference"}
+_SOURCE_STARTS: Final = {
+    "^": "metadata",
+    "'": "a quote",
+    "`": "a syntax quote",
+    "~": "an unquote",
+    "@": "a dereference",
+}
 MAX_KEY_DEPTH: Final = 100  # of what stands inside a set or a key: Python hashes it on its own stack
 
 
@@ -92,7 +105,9 @@ class _Frame:
         self.items: list[Any] = []
         self.is_prefix = opener not in _CLOSERS and outer is not None
         self.skipped: bool = opener == "#_" or (outer is not None and outer.skipped)
-        self.key_depth: int = 0 if outer is None or (outer.opener == "[" and not outer.key_depth) else outer.inner_key_depth()
+        self.key_depth: int = (
+            0 if outer is None or (outer.opener == "[" and not outer.key_depth) else outer.inner_key_depth()
+        )
 
     def inner_key_depth(self) -> int:
         """How deep the next form stands inside of something that Python will hash; 0 when it does not."""
@@ -281,7 +296,9 @@ class _Reader:
         start = next(match.start(1) for n, match in enumerate(TOKEN.finditer(self.text)) if n == at)
         line = self.text.count("\n", 0, start) + 1
         column = start - self.text.rfind("\n", 0, start)
-        message = message if len(message) <= _LONGEST_MESSAGE else message[: _LONGEST_MESSAGE - 1] + "…"  # it may quote a long token
+        message = (
+            message if len(message) <= _LONGEST_MESSAGE else message[: _LONGEST_MESSAGE - 1] + "…"
+        )  # it may quote a long token
         raise ReadError(":db.error/invalid-edn", f"{message} (line {line}, column {column})", line=line, column=column)
 
 
@@ -361,7 +378,14 @@ def _instant(form: Any) -> datetime:
     offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
     zone = timezone(-offset if sign == "-" else offset)
     moment = datetime(
-        int(year), int(month or 1), int(day or 1), int(hour or 0), int(minute or 0), int(second or 0), nanoseconds // 1000, zone
+        int(year),
+        int(month or 1),
+        int(day or 1),
+        int(hour or 0),
+        int(minute or 0),
+        int(second or 0),
+        nanoseconds // 1000,
+        zone,
     )
     return moment.astimezone(UTC)
 

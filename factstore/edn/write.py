@@ -81,7 +81,9 @@ class _Writer:
         chunks: list[str] = []
         parts: list[str] = []
         stack: list[Iterator[str | _Nested]] = [iter((_Nested(value),))]
-        around: dict[int, Any] = {}  # the collections that the value in hand is inside of; kept alive, so that no id is given again
+        around: dict[
+            int, Any
+        ] = {}  # the collections that the value in hand is inside of; kept alive, so that no id is given again
         while stack:
             for part in stack[-1]:
                 if type(part) is str:
@@ -230,7 +232,9 @@ def _symbol(value: Symbol) -> str:
 
 def _endless(value: Any, around: Mapping[int, Any]) -> FactStoreError:
     is_circle = id(value) in around
-    return _unwritable(value, "a value that does not contain itself" if is_circle else f"at most {MAX_DEPTH:,} levels of nesting")
+    return _unwritable(
+        value, "a value that does not contain itself" if is_circle else f"at most {MAX_DEPTH:,} levels of nesting"
+    )
 
 
 def _unwritable(value: Any, wanted: str) -> FactStoreError:

@@ -91,7 +91,9 @@ def _events(runs: Any, upto_t: int, dtype: str, order_key: OrderKey) -> Rows:
     return column.sort(rows, BY_ENTITY, order_key) if len(runs) > 1 else rows
 
 
-def _merge_attribute(writer: Writer, entry: Entry, events: Rows, dtype: str, order_key: OrderKey, *, forget: bool) -> Entry:
+def _merge_attribute(
+    writer: Writer, entry: Entry, events: Rows, dtype: str, order_key: OrderKey, *, forget: bool
+) -> Entry:
     """Return the entry of an attribute after these events, sorted by (e, v, t); `forget` what was retracted if asked to."""
     ends_older, live, spans = column.spans_of(events)
     ev, left = merge_family(writer, entry.ev, Merge(ends_older, live[:3]), BY_ENTITY, dtype, order_key)
@@ -125,7 +127,9 @@ def _merge_past(writer: Writer, name: bytes, past: Spans, order: str, dtype: str
     return merged
 
 
-def merge_family(writer: Writer, name: bytes, merge: Merge, order: str, dtype: str, order_key: OrderKey) -> tuple[bytes, Rows]:
+def merge_family(
+    writer: Writer, name: bytes, merge: Merge, order: str, dtype: str, order_key: OrderKey
+) -> tuple[bytes, Rows]:
     """Merge rows into a family; both parts sorted in its order.
 
     Returns: the id of the new directory, and the rows that left, as they stood.
@@ -205,7 +209,9 @@ def write_directory(writer: Writer, blocks: list[tuple[Any, Any, bytes, int]], d
     return writer.write((column.ints(e), column.array_of(v, dtype), column.array_of(ids, "O"), column.ints(sizes)))
 
 
-def _merge_sets(writer: Writer, index: Index, novelty: Novelty, upto_t: int) -> tuple[tuple[tuple[int, ...], ...], Entry]:
+def _merge_sets(
+    writer: Writer, index: Index, novelty: Novelty, upto_t: int
+) -> tuple[tuple[tuple[int, ...], ...], Entry]:
     """Return the attribute sets, and the entry that says which entity has which, after the transactions of novelty."""
     numbers = {one: n for n, one in enumerate(index.sets)}
     said, loads = attributes_by_entity(novelty, upto_t)
@@ -253,7 +259,9 @@ def _sets_of_load(columns: Mapping[int, Rows], said: dict[int, set[int]], number
     for i, a in enumerate(attributes):
         has[np.searchsorted(es, columns[a].e), i] = True
     bits = np.packbits(has, axis=1)
-    _, first, which = np.unique(bits.view(np.dtype((np.void, bits.shape[1]))).ravel(), return_index=True, return_inverse=True)
+    _, first, which = np.unique(
+        bits.view(np.dtype((np.void, bits.shape[1]))).ravel(), return_index=True, return_inverse=True
+    )
     sets = [tuple(a for a, bit in zip(attributes, has[i].tolist(), strict=True) if bit) for i in first]
     number = column.ints(numbers.setdefault(one, len(numbers)) for one in sets)[which]
     more = np.isin(es, column.ints(said))

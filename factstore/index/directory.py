@@ -210,7 +210,13 @@ class Index:
         return self._one(directory, directory.fences[1], 1, v, order_key)
 
     def _one(
-        self, directory: Directory, fences: list[Any], place: int, key: Any, order_key: OrderKey, alive_at: int | None = None
+        self,
+        directory: Directory,
+        fences: list[Any],
+        place: int,
+        key: Any,
+        order_key: OrderKey,
+        alive_at: int | None = None,
     ) -> list[Any]:
         """Return (the other column, t, of past rows t1) of the rows with one key; without numpy's price for whole regions.
 
@@ -220,7 +226,9 @@ class Index:
         wanted = key if order_key is None else order_key(key)
         found: list[Any] = []
         # The block before the first one that begins with the key may end with it.
-        for i in range(max(bisect_left(fences, wanted, key=order_key) - 1, 0), bisect_right(fences, wanted, key=order_key)):
+        for i in range(
+            max(bisect_left(fences, wanted, key=order_key) - 1, 0), bisect_right(fences, wanted, key=order_key)
+        ):
             columns = self.blocks.block(directory.names[i])
             keys = columns[place]
             if keys.dtype == object:
@@ -229,7 +237,11 @@ class Index:
                 low = int(keys.searchsorted(key))
                 if low == len(keys) or keys.item(low) != key:
                     continue
-                high = low + 1 if low + 1 == len(keys) or keys.item(low + 1) != key else int(keys.searchsorted(key, "right"))
+                high = (
+                    low + 1
+                    if low + 1 == len(keys) or keys.item(low + 1) != key
+                    else int(keys.searchsorted(key, "right"))
+                )
             if low + 1 == high:
                 found.append(tuple([part.item(low) for part in (columns[1 - place], *columns[2:])]))
             elif low < high:
@@ -264,7 +276,9 @@ class Index:
         parts = self._read(entry.past_ev if region.order == BY_ENTITY else entry.past_ve, region, order_key)
         if not parts:
             return Spans(column.empty(dtype), column.ints(()))
-        spans = Spans(column.concat([Rows(*part[:3]) for part in parts], dtype), np.concatenate([part[3] for part in parts]))
+        spans = Spans(
+            column.concat([Rows(*part[:3]) for part in parts], dtype), np.concatenate([part[3] for part in parts])
+        )
         return spans.take(column.select(spans.rows, region, order_key))
 
     def _read(self, name: bytes, region: Region, order_key: OrderKey) -> list[tuple[Array, ...]]:
@@ -295,7 +309,9 @@ class Index:
         """Return the index that a root's bytes describe. Raises: NotAStore, for a newer format; Corrupt."""
         found, basis_t, next_n, instant, sets, entries, *excised = _fields(body, self.blocks.storage.description)
         if found != FORMAT:
-            raise NotAStore(":db.error/not-a-store", f"the index has format {found}, this version reads {FORMAT}", format=found)
+            raise NotAStore(
+                ":db.error/not-a-store", f"the index has format {found}, this version reads {FORMAT}", format=found
+            )
         return replace(
             self,
             version=version,

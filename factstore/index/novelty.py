@@ -29,7 +29,19 @@ _FEW: Final = 64  # events that are sooner counted one by one than by making sor
 class Strand:
     """The novelty of one attribute."""
 
-    __slots__ = ("_by_e", "_by_fact", "_by_v", "_in_by_e", "_in_by_fact", "_in_by_v", "_now", "_runs", "_timelines", "facts", "loaded")
+    __slots__ = (
+        "_by_e",
+        "_by_fact",
+        "_by_v",
+        "_in_by_e",
+        "_in_by_fact",
+        "_in_by_v",
+        "_now",
+        "_runs",
+        "_timelines",
+        "facts",
+        "loaded",
+    )
 
     def __init__(self) -> None:
         self.facts: list[Fact] = []
@@ -40,7 +52,9 @@ class Strand:
         self._in_by_v = 0
         self._by_fact: dict[tuple[int, Any], Chain] = {}  # made only where entities have many values
         self._in_by_fact = 0
-        self._now: dict[Any, tuple[Chain, dict[int, Fact], set[int]]] = {}  # value → the events seen, who has it, who has it no more
+        self._now: dict[
+            Any, tuple[Chain, dict[int, Fact], set[int]]
+        ] = {}  # value → the events seen, who has it, who has it no more
         self._timelines: dict[int, tuple[Chain, Timeline]] = {}  # of entities with many events whose past was read
         self._runs: tuple[int, tuple[Run, ...]] = (0, ())  # how many facts are in them; both change in one step
 
@@ -142,7 +156,11 @@ class Strand:
         if is_newest and (chain is None or chain[0][3] <= upto):
             return [chain[0]] if chain is not None and chain[0][4] and is_one else None
         state = self.state_of(e, upto)
-        return None if state is None else [*(f for f in older if f[2] not in state.gone and f[2] not in state.live), *state.live.values()]
+        return (
+            None
+            if state is None
+            else [*(f for f in older if f[2] not in state.gone and f[2] not in state.live), *state.live.values()]
+        )
 
     def has_many_with(self, v: Any, chain: Chain) -> bool:
         """Return whether so many events have a value that what they come to is better kept than found anew: a status, a flag.

@@ -34,7 +34,9 @@ class Doomed:
         a = attribute.id
         if a in self.attributes:
             return True
-        return a not in IMMUNE and (e in self.entities or (attribute.is_ref and a >= FIRST_FREE_ID and v in self.entities))
+        return a not in IMMUNE and (
+            e in self.entities or (attribute.is_ref and a >= FIRST_FREE_ID and v in self.entities)
+        )
 
     def mask(self, attribute: Attribute, rows: Rows) -> Array:
         """Tell of each row of an attribute whether it must go."""
@@ -130,4 +132,6 @@ def _forget_entities(writer: Writer, index: Index, doomed: Doomed, schema: Schem
 
 def _has(index: Index, attribute: Attribute, e: int) -> bool:
     region, dtype, key = Entities(column.ints((e,))), attribute.value_type.dtype, attribute.order_key
-    return bool(index.live(attribute.id, region, dtype, key).size or index.past(attribute.id, region, dtype, key).rows.size)
+    return bool(
+        index.live(attribute.id, region, dtype, key).size or index.past(attribute.id, region, dtype, key).rows.size
+    )

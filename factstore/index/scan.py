@@ -21,7 +21,12 @@ from factstore.index.view import View
 from factstore.values.types import order_key
 
 # Places of e, a, v in a fact, in the order of each index.
-ORDERS: Final[dict[str, tuple[int, int, int]]] = {"eavt": (0, 1, 2), "aevt": (1, 0, 2), "avet": (1, 2, 0), "vaet": (2, 1, 0)}
+ORDERS: Final[dict[str, tuple[int, int, int]]] = {
+    "eavt": (0, 1, 2),
+    "aevt": (1, 0, 2),
+    "avet": (1, 2, 0),
+    "vaet": (2, 1, 0),
+}
 _CHUNK: Final = 4096
 
 
@@ -49,7 +54,11 @@ def prefix(view: View, index: str, components: tuple[Any, ...]) -> Iterator[Fact
         facts = _group_reader(view, index)(components[0])
     wanted = tuple(zip(places, components, strict=False))
     t = components[3] if len(components) > 3 else None
-    return (fact for fact in facts if (t is None or fact[3] == t) and all(_same(fact[place], part) for place, part in wanted))
+    return (
+        fact
+        for fact in facts
+        if (t is None or fact[3] == t) and all(_same(fact[place], part) for place, part in wanted)
+    )
 
 
 def seek(view: View, index: str, components: tuple[Any, ...], *, backwards: bool = False) -> Iterator[Fact]:

@@ -16,7 +16,19 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from factstore.columns import column
-from factstore.columns.column import BY_ENTITY, BY_VALUE, Array, Entities, Everything, Folded, Ints, Range, Region, Rows, Values
+from factstore.columns.column import (
+    BY_ENTITY,
+    BY_VALUE,
+    Array,
+    Entities,
+    Everything,
+    Folded,
+    Ints,
+    Range,
+    Region,
+    Rows,
+    Values,
+)
 from factstore.datom import Fact
 from factstore.index.cache import Cache
 from factstore.index.directory import Index
@@ -53,7 +65,9 @@ class View:
     # Memory of what was read: it changes no answer.
     _columns: dict[tuple[int, str], Rows] = field(default_factory=dict, repr=False, compare=False)
     _asked: dict[tuple[int, str], int] = field(default_factory=dict, repr=False, compare=False)
-    _glances: dict[int, Glance] = field(default_factory=dict, repr=False, compare=False)  # of columns by entity, not of histories
+    _glances: dict[int, Glance] = field(
+        default_factory=dict, repr=False, compare=False
+    )  # of columns by entity, not of histories
 
     # -- other views of the same facts
 
@@ -73,7 +87,9 @@ class View:
         novelty = Novelty()
         for transaction in new:
             novelty.append(*transaction)
-        return replace(self, layers=(*layers, Layer(novelty, t)), upto=t, schema=schema, _columns={}, _asked={}, _glances={})
+        return replace(
+            self, layers=(*layers, Layer(novelty, t)), upto=t, schema=schema, _columns={}, _asked={}, _glances={}
+        )
 
     def branch(self, t: int) -> Self:
         """Return a view of what was known at t, on top of which further facts, of t + 1 and later, may be put."""
@@ -146,11 +162,17 @@ class View:
                 older = [(e, a, v, t, added) for v, t, added in self._then(live, past)]
         strands = list(self._strands(a))
         if len(strands) == 1 and not (self.is_history or strands[0][0].loaded):
-            found = strands[0][0].now_of(e, older, strands[0][1], is_newest=self._is_newest, is_one=not self._is_many(a))
+            found = strands[0][0].now_of(
+                e, older, strands[0][1], is_newest=self._is_newest, is_one=not self._is_many(a)
+            )
             if found is not None:
                 return self._chosen(found)
         events = [
-            (strand.of_entity(e), strand.loaded_facts(a, Entities(column.ints((e,))), upto) if strand.loaded else [], upto)
+            (
+                strand.of_entity(e),
+                strand.loaded_facts(a, Entities(column.ints((e,))), upto) if strand.loaded else [],
+                upto,
+            )
             for strand, upto in strands
         ]
         return self._scalar(older, events, 2)
@@ -175,7 +197,8 @@ class View:
                 now = strand.now_with(v, older, upto) if strand.has_many_with(v, chain) else None
                 return self._scalar(older, [(chain, [], upto)], 0) if now is None else self._chosen(now)
         events = [
-            (strand.with_value(v), strand.loaded_facts(a, Values([v]), upto) if strand.loaded else [], upto) for strand, upto in strands
+            (strand.with_value(v), strand.loaded_facts(a, Values([v]), upto) if strand.loaded else [], upto)
+            for strand, upto in strands
         ]
         return self._scalar(older, events, 0)
 
@@ -257,12 +280,16 @@ class View:
         """Return the rows with these values, and for each row the position in `vs` that it answers."""
         rows, order_key = self._known_column(a, BY_VALUE, len(vs)), self._order_key(a)
         if rows is None:
-            wanted = np.unique(vs) if isinstance(vs, np.ndarray) and vs.dtype != object else sorted(set(vs), key=order_key)
+            wanted = (
+                np.unique(vs) if isinstance(vs, np.ndarray) and vs.dtype != object else sorted(set(vs), key=order_key)
+            )
             rows = self._rows(a, Values(wanted))
         at, which = column.spread(*column.bounds(rows.v, vs, order_key))
         return rows.take(at), which
 
-    def between(self, a: int, low: Stored | None, high: Stored | None, *, low_open: bool = False, high_open: bool = False) -> Rows:
+    def between(
+        self, a: int, low: Stored | None, high: Stored | None, *, low_open: bool = False, high_open: bool = False
+    ) -> Rows:
         """Return the rows with values from low to high, in order of (v, e); None is open."""
         region = Range(low, high, low_open, high_open)
         known = None if self.is_history else self._known_column(a, BY_VALUE, 0)
@@ -278,7 +305,9 @@ class View:
         if known is not None:
             return known.size
         count = self.index.count(a) + sum(strand.count for strand, _ in self._strands(a))
-        return count + self.index.count_past(a) * 2 if self.is_history or self._committed < self.index.basis_t else count
+        return (
+            count + self.index.count_past(a) * 2 if self.is_history or self._committed < self.index.basis_t else count
+        )
 
     def count_with(self, a: int, v: Stored) -> int:
         """Return how many rows have a value: exact when the column is known, else a close upper bound."""
@@ -420,7 +449,11 @@ class View:
         novelty = self.layers[0].novelty
         strand = novelty.strands.get(a)
         last = -1 if strand is None else strand.last_t
-        return (a, order, self.index.version, novelty.truncations, last) if last <= min(self.upto, self.layers[0].upto) else None
+        return (
+            (a, order, self.index.version, novelty.truncations, last)
+            if last <= min(self.upto, self.layers[0].upto)
+            else None
+        )
 
     def _rows(self, a: int, region: Region) -> Rows:
         attribute = self._attribute(a)

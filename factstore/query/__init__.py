@@ -95,7 +95,12 @@ def q(
         if cache is not None:
             return _cached(query, known, inputs, guard, cache)
         context, relation = prepared(known, inputs, q if guard is None else _within(guard), guard)
-        return answer(known, solve(context, known.clauses, relation, kept(known, relation), is_set=needs_set(known)), context, solve)
+        return answer(
+            known,
+            solve(context, known.clauses, relation, kept(known, relation), is_set=needs_set(known)),
+            context,
+            solve,
+        )
     except RecursionError as error:
         raise too_deep(error) from error
 
@@ -113,7 +118,9 @@ def _cached(written: Any, query: Query, inputs: tuple[Any, ...], guard: Guard | 
 
 def _answer(query: Query, inputs: tuple[Any, ...], guard: Guard | None) -> Any:
     context, relation = prepared(query, inputs, q if guard is None else _within(guard), guard)
-    return answer(query, solve(context, query.clauses, relation, kept(query, relation), is_set=needs_set(query)), context, solve)
+    return answer(
+        query, solve(context, query.clauses, relation, kept(query, relation), is_set=needs_set(query)), context, solve
+    )
 
 
 def _within(guard: Guard) -> Callable[..., Any]:
@@ -162,7 +169,9 @@ def rows(
     started = time.perf_counter()
     known = _single(parsed(query))
     guard = guard_of(known.timeout, timeout, max_rows, cancel)
-    context, relation = prepared(known, inputs_of(query, inputs), q if guard is None else _within(guard), guard, [] if stats else None)
+    context, relation = prepared(
+        known, inputs_of(query, inputs), q if guard is None else _within(guard), guard, [] if stats else None
+    )
     result = _table(known, solve(context, known.clauses, relation, kept(known, relation)), context)
     if context.steps is not None:
         result.explanation = explained(context.steps, len(result), time.perf_counter() - started)
@@ -171,7 +180,11 @@ def rows(
 
 def _single(query: Query) -> Query:
     """Return a query for one tuple or one value as one for one row."""
-    return replace(query, limit=min(1, 1 if query.limit is None else query.limit)) if query.shape in (SCALAR, TUPLE) else query
+    return (
+        replace(query, limit=min(1, 1 if query.limit is None else query.limit))
+        if query.shape in (SCALAR, TUPLE)
+        else query
+    )
 
 
 def _table(query: Query, relation: Relation, context: Context) -> Rows:
@@ -204,7 +217,9 @@ def qseq(
     (0, 1)
     """
     if type(block) is not int or block < 1:
-        raise QueryError(":db.error/invalid-inputs", f"block is a whole number from 1, got {described(block)}", block=block)
+        raise QueryError(
+            ":db.error/invalid-inputs", f"block is a whole number from 1, got {described(block)}", block=block
+        )
     known = _single(parsed(query))
     guard = guard_of(known.timeout, timeout, max_rows, cancel)
     context, relation = prepared(known, inputs_of(query, inputs), q if guard is None else _within(guard), guard)

@@ -89,7 +89,10 @@ def _results(context: Context, call: Call, args: list[Any], relation: Relation) 
     try:
         if lookup is not None:
             database = call.args[:1] and isinstance(call.args[0], SourceName)
-            columns = [arg if isinstance(arg, Column) or (i == 0 and database) else _spread(arg, size) for i, arg in enumerate(args)]
+            columns = [
+                arg if isinstance(arg, Column) or (i == 0 and database) else _spread(arg, size)
+                for i, arg in enumerate(args)
+            ]
             return lookup(columns, call.form)
         function = _function(context, call, relation)
         if context.guard is not None:
@@ -101,7 +104,9 @@ def _results(context: Context, call: Call, args: list[Any], relation: Relation) 
     except QueryError:
         raise
     except FactStoreError as error:
-        raise QueryError(error.code, f"{error.message}, in {shown(call.form)}", **{**error.data, "form": call.form}) from error
+        raise QueryError(
+            error.code, f"{error.message}, in {shown(call.form)}", **{**error.data, "form": call.form}
+        ) from error
     except Exception as error:
         raise _failed(call, error) from error
 
@@ -145,7 +150,9 @@ def _bind_one(call: Call, result: Any, relation: Relation, guard: Guard | None) 
     if binding is BLANK:
         return relation
     if isinstance(binding, Variable):
-        return algebra.join(relation, Relation(1, {}, {binding.name: tuple(result) if type(result) is range else result}, distinct=True))
+        return algebra.join(
+            relation, Relation(1, {}, {binding.name: tuple(result) if type(result) is range else result}, distinct=True)
+        )
     parts = _apart(call, [result], guard)
     size = len(parts.at)
     if size == 1:
@@ -162,7 +169,10 @@ def _bind_each(call: Call, results: list[Any], relation: Relation, guard: Guard 
         return relation.filter(list(map(truthy, results)))
     if (binding is BLANK or isinstance(binding, Variable)) and not _ALWAYS_THERE.issuperset(map(type, results)):
         kept = [not is_missing(result) for result in results]
-        relation, results = relation.filter(kept), [result for result, is_there in zip(results, kept, strict=True) if is_there]
+        relation, results = (
+            relation.filter(kept),
+            [result for result, is_there in zip(results, kept, strict=True) if is_there],
+        )
     if binding is BLANK:
         return relation
     if isinstance(binding, Variable):

@@ -29,7 +29,9 @@ class Guard:
 
     __slots__ = ("cancel", "deadline", "max_rows", "timeout")
 
-    def __init__(self, timeout: float | None, max_rows: int | None, cancel: Event | None, outer: Guard | None = None) -> None:
+    def __init__(
+        self, timeout: float | None, max_rows: int | None, cancel: Event | None, outer: Guard | None = None
+    ) -> None:
         self.timeout, self.max_rows, self.cancel = timeout, max_rows, cancel
         self.deadline = None if timeout is None else time.monotonic() + timeout
         if outer is not None:  # of the query that this one is inside
@@ -47,7 +49,9 @@ class Guard:
             raise QueryStopped(":db.error/query-cancelled", "the query was cancelled")
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise QueryStopped(
-                ":db.error/query-timeout", f"the query did not end within its timeout of {self.timeout:g} s", timeout=self.timeout
+                ":db.error/query-timeout",
+                f"the query did not end within its timeout of {self.timeout:g} s",
+                timeout=self.timeout,
             )
         if self.max_rows is not None and rows > self.max_rows:
             raise QueryStopped(
@@ -68,7 +72,11 @@ class Guard:
 
 
 def guard_of(
-    milliseconds: int | None, timeout: float | None, max_rows: int | None, cancel: Event | None, outer: Guard | None = None
+    milliseconds: int | None,
+    timeout: float | None,
+    max_rows: int | None,
+    cancel: Event | None,
+    outer: Guard | None = None,
 ) -> Guard | None:
     """Return the guard of a query; None when nothing limits it.
 
@@ -79,14 +87,22 @@ def guard_of(
     if milliseconds is None and timeout is None and max_rows is None and cancel is None:
         return outer
     if timeout is not None and (
-        isinstance(timeout, bool) or not isinstance(timeout, int | float) or not (0 <= timeout <= _LONGEST or timeout == inf)
+        isinstance(timeout, bool)
+        or not isinstance(timeout, int | float)
+        or not (0 <= timeout <= _LONGEST or timeout == inf)
     ):
-        raise QueryError(":db.error/invalid-inputs", f"timeout is a number of seconds from 0, got {quoted(timeout)}", timeout=timeout)
+        raise QueryError(
+            ":db.error/invalid-inputs", f"timeout is a number of seconds from 0, got {quoted(timeout)}", timeout=timeout
+        )
     if max_rows is not None and (type(max_rows) is not int or max_rows < 0):
-        raise QueryError(":db.error/invalid-inputs", f"max_rows is a whole number from 0, got {quoted(max_rows)}", max_rows=max_rows)
+        raise QueryError(
+            ":db.error/invalid-inputs", f"max_rows is a whole number from 0, got {quoted(max_rows)}", max_rows=max_rows
+        )
     if cancel is not None and not callable(getattr(cancel, "is_set", None)):
         raise QueryError(
-            ":db.error/invalid-inputs", f"cancel has a method is_set, like threading.Event, got {quoted(cancel)}", cancel=cancel
+            ":db.error/invalid-inputs",
+            f"cancel has a method is_set, like threading.Event, got {quoted(cancel)}",
+            cancel=cancel,
         )
     if milliseconds is not None:
         seconds = min(milliseconds, _LONGEST) / 1e3

@@ -16,7 +16,18 @@ from factstore.query.answer.assemble import check_find
 from factstore.query.builder.built import Built
 from factstore.query.calls import check_call
 from factstore.query.guard import Guard
-from factstore.query.language.ast import BindEach, Blank, Call, Pattern, Query, RuleCall, RulesInput, SourceInput, SourceName, walk
+from factstore.query.language.ast import (
+    BindEach,
+    Blank,
+    Call,
+    Pattern,
+    Query,
+    RuleCall,
+    RulesInput,
+    SourceInput,
+    SourceName,
+    walk,
+)
 from factstore.query.language.clauses import DEFAULT_SOURCE, Rules
 from factstore.query.language.query import parse_query
 from factstore.query.planning.context import Context, source_of
@@ -80,7 +91,11 @@ def kept(query: Query, relation: Relation) -> frozenset[str]:
 
 
 def prepared(
-    query: Query, inputs: tuple[Any, ...], subquery: Callable[..., Any], guard: Guard | None = None, steps: list[Any] | None = None
+    query: Query,
+    inputs: tuple[Any, ...],
+    subquery: Callable[..., Any],
+    guard: Guard | None = None,
+    steps: list[Any] | None = None,
 ) -> tuple[Context, Relation]:
     """Return what a run of a query needs, and the relation that its inputs are; whatever is wrong with either is raised here."""
     if not inputs and query.inputs == (SourceInput(DEFAULT_SOURCE),) and not _reads_sources(query):
@@ -109,7 +124,8 @@ def prepared(
 def _reads_sources(query: Query) -> bool:
     """Tell whether any part of a query reads a source; one that calculates only needs no input."""
     reads = any(
-        isinstance(clause, Pattern | RuleCall) or (isinstance(clause, Call) and any(isinstance(term, SourceName) for term in clause.args))
+        isinstance(clause, Pattern | RuleCall)
+        or (isinstance(clause, Call) and any(isinstance(term, SourceName) for term in clause.args))
         for clause in walk(query.clauses)
     )
     return reads or query.pulls
@@ -126,7 +142,9 @@ def _input(part: Any, value: Any, guard: Guard | None) -> Relation:
     try:
         return relation_from(part, value)
     except ValueError as error:
-        raise QueryError(":db.error/invalid-inputs", f"the input for {_name(part)} does not fit: {error}", input=_name(part)) from error
+        raise QueryError(
+            ":db.error/invalid-inputs", f"the input for {_name(part)} does not fit: {error}", input=_name(part)
+        ) from error
 
 
 def _check_instants(relation: Relation, context: Context) -> None:

@@ -26,7 +26,9 @@ Names: TypeAlias = frozenset[str]
 _DISTINCT_PAYS = 64  # rows
 
 
-def solve(context: Context, clauses: tuple[Clause, ...], relation: Relation, keep: Names, *, is_set: bool = True) -> Relation:
+def solve(
+    context: Context, clauses: tuple[Clause, ...], relation: Relation, keep: Names, *, is_set: bool = True
+) -> Relation:
     """Return the rows of a relation for which all clauses hold, with these variables, each row once.
 
     Args:
@@ -50,7 +52,14 @@ def solve(context: Context, clauses: tuple[Clause, ...], relation: Relation, kee
 
 
 def take_step(
-    context: Context, choice: Choice, waiting: list[Clause], relation: Relation, keep: Names, outside: Names, *, is_set: bool = True
+    context: Context,
+    choice: Choice,
+    waiting: list[Clause],
+    relation: Relation,
+    keep: Names,
+    outside: Names,
+    *,
+    is_set: bool = True,
 ) -> tuple[list[Clause], Relation]:
     """Return what still waits, and the relation, after the step that was chosen."""
     waiting = [clause for clause in waiting if clause is not choice.clause and clause not in choice.settled]
@@ -112,7 +121,9 @@ def _matched(context: Context, pattern: Pattern, relation: Relation, needed: Nam
             return found._replace(access=never(source, pattern) or found.access)
         return found
     except DatabaseError as error:  # a lookup ref that can stand for no entity
-        raise QueryError(error.code, f"{error.message}, in {shown(pattern.form)}", **{**error.data, "form": pattern.form}) from error
+        raise QueryError(
+            error.code, f"{error.message}, in {shown(pattern.form)}", **{**error.data, "form": pattern.form}
+        ) from error
 
 
 def _not(context: Context, clause: Not, relation: Relation, outside: Names) -> Relation:

@@ -25,7 +25,9 @@ from factstore.query.run import Names, solve, take_step
 _LEAST = 1024  # rows for which a rule or an `or` is worth solving
 
 
-def streamed(context: Context, clauses: tuple[Clause, ...], relation: Relation, keep: Names, most: int) -> Iterator[Relation]:
+def streamed(
+    context: Context, clauses: tuple[Clause, ...], relation: Relation, keep: Names, most: int
+) -> Iterator[Relation]:
     """Yield the rows for which all clauses hold, about `most` at a time, each once."""
     waiting = list(clauses)
     outside: Names = frozenset()
@@ -44,7 +46,9 @@ def _expected(context: Context, choice: Choice, relation: Relation) -> float:
     return estimate_of(context, choice.clause, relation) if choice.estimate is None else choice.estimate
 
 
-def _parts(context: Context, choice: Choice, waiting: tuple[Clause, ...], relation: Relation, keep: Names, most: int) -> Iterator[Relation]:
+def _parts(
+    context: Context, choice: Choice, waiting: tuple[Clause, ...], relation: Relation, keep: Names, most: int
+) -> Iterator[Relation]:
     expected = max(_expected(context, choice, relation), relation.size)
     step = max(1, int(relation.size * most / expected)) if isfinite(expected) else relation.size
     if not isinstance(choice.clause, Pattern | Given):

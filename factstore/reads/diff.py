@@ -67,10 +67,13 @@ def diff(first: Database, second: Database) -> Difference:
     """
     for db in (first, second):
         if not hasattr(db, "is_history"):
-            raise DatabaseError(":db.error/not-a-database", f"a difference is between two databases, got {described(db)}")
+            raise DatabaseError(
+                ":db.error/not-a-database", f"a difference is between two databases, got {described(db)}"
+            )
         if db.is_history:
             raise DatabaseError(
-                ":db.error/history-not-supported", f"a difference is between what is true at two times; {db!r} has every time at once"
+                ":db.error/history-not-supported",
+                f"a difference is between what is true at two times; {db!r} has every time at once",
             )
     found = [fact for a in _attributes(first, second) for fact in _of_attribute(first, second, a)]
     found.sort(key=lambda fact: (fact[0], fact[1], fact[4]))

@@ -123,7 +123,9 @@ class Entity(Mapping[str, Any]):
         for ident in self:
             value = self[ident]
             if self.db.schema.attribute(ident).is_component:
-                components += [part for part in (value if isinstance(value, frozenset) else (value,)) if isinstance(part, Entity)]
+                components += [
+                    part for part in (value if isinstance(value, frozenset) else (value,)) if isinstance(part, Entity)
+                ]
         return components
 
     def _read(self, key: object) -> Any:
@@ -167,7 +169,8 @@ def _named(value: Any) -> str:
 def _same(left: Database, right: Database) -> bool:
     """Tell whether two database values are one: of one store at one t, cut alike, with the same speculation on top."""
     return left is right or (
-        (left.store, left.basis_t, left.as_of_t, left.since_t) == (right.store, right.basis_t, right.as_of_t, right.since_t)
+        (left.store, left.basis_t, left.as_of_t, left.since_t)
+        == (right.store, right.basis_t, right.as_of_t, right.since_t)
         and left.predicates == right.predicates
         and left.view.layers[1:] == right.view.layers[1:]
     )

@@ -51,10 +51,14 @@ def search(db: Database, attribute: Attribute, words: str) -> list[Hit]:
             attribute=attribute.ident,
         )
     if type(words) is not str:
-        raise DatabaseError(":db.error/invalid-fulltext-search", f"expected words as a string, got {quoted(words)}", words=words)
+        raise DatabaseError(
+            ":db.error/invalid-fulltext-search", f"expected words as a string, got {quoted(words)}", words=words
+        )
     matches = _texts(db, attribute).match(db.view, words)
     view, a = db.view, attribute.id
-    return [Hit(e, v, tx_of(t), score) for text, score in matches for e, _, v, t, added in view.facts_with(a, text) if added]
+    return [
+        Hit(e, v, tx_of(t), score) for text, score in matches for e, _, v, t, added in view.facts_with(a, text) if added
+    ]
 
 
 _known: WeakKeyDictionary[Any, dict[tuple[int, int], Texts]] = WeakKeyDictionary()
@@ -109,11 +113,15 @@ class Texts:
             self._catch_up(view)
             own = self._add_speculated(view)
             try:
-                rows = self._index.execute("SELECT rowid, -rank FROM texts WHERE texts MATCH ? ORDER BY rank, rowid", (words,))
+                rows = self._index.execute(
+                    "SELECT rowid, -rank FROM texts WHERE texts MATCH ? ORDER BY rank, rowid", (words,)
+                )
                 return [(self._texts[place], score) for place, score in rows]
             except sqlite3.OperationalError as error:
                 raise DatabaseError(
-                    ":db.error/invalid-fulltext-search", f"{quoted(words)} is not a search that FTS5 understands: {error}", words=words
+                    ":db.error/invalid-fulltext-search",
+                    f"{quoted(words)} is not a search that FTS5 understands: {error}",
+                    words=words,
                 ) from error
             finally:
                 self._remove(own)
@@ -145,7 +153,9 @@ class Texts:
         for _ in range(count):
             text = self._texts.pop()
             self._places.remove(text)
-            self._index.execute("INSERT INTO texts(texts, rowid, text) VALUES ('delete', ?, ?)", (len(self._texts), text))
+            self._index.execute(
+                "INSERT INTO texts(texts, rowid, text) VALUES ('delete', ?, ?)", (len(self._texts), text)
+            )
 
 
 def _index() -> sqlite3.Connection:
@@ -154,5 +164,7 @@ def _index() -> sqlite3.Connection:
     try:
         connection.execute("CREATE VIRTUAL TABLE texts USING fts5(text, content='')")
     except sqlite3.OperationalError as error:
-        raise DatabaseError(":db.error/unsupported", f"this Python's SQLite has no full-text search: {error}") from error
+        raise DatabaseError(
+            ":db.error/unsupported", f"this Python's SQLite has no full-text search: {error}"
+        ) from error
     return connection

@@ -127,7 +127,13 @@ class _Change:
     def _names(self, e: int, changed: list[Fact]) -> Iterator[Violation]:
         for _, a, name, _, added in changed:
             if a == at.IDENT and added and (name.namespace == "db" or (name.namespace or "").startswith("db.")):
-                yield Violation(":db.error/reserved-ident", f"the namespaces :db and :db.* are reserved, got {name}", e, a, {"got": name})
+                yield Violation(
+                    ":db.error/reserved-ident",
+                    f"the namespaces :db and :db.* are reserved, got {name}",
+                    e,
+                    a,
+                    {"got": name},
+                )
 
     # -- installing
 
@@ -136,7 +142,10 @@ class _Change:
         name = after.get(at.IDENT, "an attribute without a name")
         if missing:
             yield _bad(
-                e, None, f"{name} lacks {' and '.join(missing)}; an attribute has all of {', '.join(_NEEDED.values())}", missing=missing
+                e,
+                None,
+                f"{name} lacks {' and '.join(missing)}; an attribute has all of {', '.join(_NEEDED.values())}",
+                missing=missing,
             )
             return
         if name.name.startswith("_"):
@@ -149,16 +158,24 @@ class _Change:
         shapes = [a for a in _TUPLE_SHAPES if a in after]
         is_tuple = after[at.VALUE_TYPE] == ENUM_IDS[TUPLE.ident]
         if is_tuple and len(shapes) != 1:
-            yield _bad(e, at.VALUE_TYPE, f"a tuple has one of :db/tupleAttrs, :db/tupleTypes and :db/tupleType, {name} has {len(shapes)}")
+            yield _bad(
+                e,
+                at.VALUE_TYPE,
+                f"a tuple has one of :db/tupleAttrs, :db/tupleTypes and :db/tupleType, {name} has {len(shapes)}",
+            )
         elif not is_tuple and shapes:
-            yield _bad(e, shapes[0], f"{SCHEMA.attribute(shapes[0]).ident} is for tuples, {name} is a {_type_name(after)}")
+            yield _bad(
+                e, shapes[0], f"{SCHEMA.attribute(shapes[0]).ident} is for tuples, {name} is a {_type_name(after)}"
+            )
         elif shapes == [at.TUPLE_ATTRS]:
             yield from self._composite(e, name, after)
         elif shapes:
             types = after.get(at.TUPLE_TYPES) or (after[at.TUPLE_TYPE],)
             for found in types:
                 if found not in VALUE_TYPES or found == TUPLE.ident:
-                    yield _bad(e, shapes[0], f"{name} takes value types other than tuples in its slots, got {found}", got=found)
+                    yield _bad(
+                        e, shapes[0], f"{name} takes value types other than tuples in its slots, got {found}", got=found
+                    )
 
     def _stamp(self, e: int, after: Properties) -> Iterator[Violation]:
         name, of_instants = after.get(at.IDENT), after.get(at.VALUE_TYPE) == ENUM_IDS[":db.type/instant"]
@@ -172,13 +189,21 @@ class _Change:
         for member in after[at.TUPLE_ATTRS]:
             member_is = self._properties_of(member)
             if member is None or at.VALUE_TYPE not in member_is:
-                yield _bad_composite(e, at.TUPLE_ATTRS, f"{name} takes attributes as members, got {member}, which is none", got=member)
+                yield _bad_composite(
+                    e, at.TUPLE_ATTRS, f"{name} takes attributes as members, got {member}, which is none", got=member
+                )
             elif member_is.get(at.CARDINALITY) == _MANY:
-                yield _bad_composite(e, at.TUPLE_ATTRS, f"{name} takes members of cardinality one, {member} has many", got=member)
+                yield _bad_composite(
+                    e, at.TUPLE_ATTRS, f"{name} takes members of cardinality one, {member} has many", got=member
+                )
             elif member_is[at.VALUE_TYPE] == ENUM_IDS[TUPLE.ident]:
-                yield _bad_composite(e, at.TUPLE_ATTRS, f"{name} takes members that are no tuples, {member} is one", got=member)
+                yield _bad_composite(
+                    e, at.TUPLE_ATTRS, f"{name} takes members that are no tuples, {member} is one", got=member
+                )
             elif at.STAMP in member_is:
-                yield _bad_composite(e, at.TUPLE_ATTRS, f"{name} takes members that have no :db/stamp, {member} has", got=member)
+                yield _bad_composite(
+                    e, at.TUPLE_ATTRS, f"{name} takes members that have no :db/stamp, {member} has", got=member
+                )
 
     def _properties_of(self, name: str | None) -> Properties:
         if name is None:
@@ -197,7 +222,9 @@ class _Change:
             if a not in after:
                 yield self._unsupported(known, a, before[a], None)
         if after.get(at.IS_COMPONENT) and not known.is_ref:
-            yield _bad(known.id, at.IS_COMPONENT, f"a component is a reference, {known.ident} is a {known.value_type.name}")
+            yield _bad(
+                known.id, at.IS_COMPONENT, f"a component is a reference, {known.ident} is a {known.value_type.name}"
+            )
         if at.CARDINALITY in after:
             yield from self._cardinality(known, after[at.CARDINALITY] == _MANY)
         if known.unique is None and at.UNIQUE in after:
@@ -210,7 +237,9 @@ class _Change:
 
     def _unsupported(self, known: Attribute, a: int, was: Any, now: Any) -> Violation:
         name = SCHEMA.attribute(a).ident
-        was, now = (self._schema.ident(x) if a in (at.VALUE_TYPE, at.CARDINALITY) and x is not None else x for x in (was, now))
+        was, now = (
+            self._schema.ident(x) if a in (at.VALUE_TYPE, at.CARDINALITY) and x is not None else x for x in (was, now)
+        )
         change = f"from {was} to {now}" if now is not None else f"by retracting {was}"
         return Violation(
             ":db.error/unsupported-alter-schema",
@@ -235,7 +264,9 @@ class _Change:
             values: dict[int, list[Stored]] = {}
             for e, v in self._facts_after(known):
                 values.setdefault(e, []).append(v)
-            offending = [(e, known.ident, known.load(v)) for e, found in values.items() if len(found) > 1 for v in found]
+            offending = [
+                (e, known.ident, known.load(v)) for e, found in values.items() if len(found) > 1 for v in found
+            ]
             if offending:
                 yield Violation(
                     ":db.error/invalid-alter-attribute",

@@ -82,7 +82,9 @@ class Attribute:
     doc: str | None = None
     preds: tuple[str, ...] = ()  # symbols of registered predicates a value must satisfy
     insert_only: bool = False  # an entity that has a value is never given one again, not even the same
-    cas_only: bool = False  # an entity that has a value is given another by :db/cas only, and loses it with all that names it
+    cas_only: bool = (
+        False  # an entity that has a value is given another by :db/cas only, and loses it with all that names it
+    )
     members: tuple[int, ...] = ()  # composite: the attributes it is made of
     tuple_attrs: tuple[Keyword, ...] = ()  # composite: the present idents of those
     member_types: tuple[ValueType, ...] = ()  # composite: the types of those
@@ -194,7 +196,12 @@ class Schema:
         if found is None:
             near = self.nearest(key)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise DatabaseError(":db.error/not-an-attribute", f"no attribute {as_name(key)} is declared{hint}", attribute=key, nearest=near)
+            raise DatabaseError(
+                ":db.error/not-an-attribute",
+                f"no attribute {as_name(key)} is declared{hint}",
+                attribute=key,
+                nearest=near,
+            )
         return found
 
     def nearest(self, key: object, *, of_entities: bool = False) -> list[str]:
@@ -203,8 +210,12 @@ class Schema:
         if f":{name}" in (self._idents if of_entities else self._by_key) or name == "db/id":
             return [f":{name}"]
         known = self._ident_of.values() if of_entities else [a.ident for a in self.attributes]
-        own = name.startswith((*_RESERVED, "db/", "db."))  # then the store's own names can be meant, and else they cannot
-        return difflib.get_close_matches(name, [ident for ident in known if ident.startswith(_RESERVED) == own], n=3, cutoff=0.6)
+        own = name.startswith(
+            (*_RESERVED, "db/", "db.")
+        )  # then the store's own names can be meant, and else they cannot
+        return difflib.get_close_matches(
+            name, [ident for ident in known if ident.startswith(_RESERVED) == own], n=3, cutoff=0.6
+        )
 
     @property
     def attributes(self) -> list[Attribute]:
@@ -257,18 +268,28 @@ class Schema:
             if a == IDENT and added:
                 named[v] = e
             properties[e] = _with_fact(properties[e], a, v, added)
-        known, idents, names = _updated(self._facts, properties), _updated(self._idents, named), self._names.plus(of_schema)
+        known, idents, names = (
+            _updated(self._facts, properties),
+            _updated(self._idents, named),
+            self._names.plus(of_schema),
+        )
         ident_of = _updated(self._ident_of, {e: found[IDENT] for e, found in properties.items() if IDENT in found})
         for e in [e for e, found in properties.items() if IDENT not in found and e in ident_of]:
             ident_of = ident_of.remove(e)
-        changed.update(composite.id for e in tuple(changed) for composite in self.composites_of(e))  # they show its ident
-        changed.update(names.composites_naming({v for _, a, v, _, added in chain.from_iterable(of_schema) if a == IDENT and added}))
+        changed.update(
+            composite.id for e in tuple(changed) for composite in self.composites_of(e)
+        )  # they show its ident
+        changed.update(
+            names.composites_naming({v for _, a, v, _, added in chain.from_iterable(of_schema) if a == IDENT and added})
+        )
         # Only what changed is made again: there may be thousands of attributes, and tens of thousands of idents.
         made = {e: _attribute(e, known, ident_of, names) for e in changed}
         by_key = self._by_key_after(made, known, idents, names)
         kinds = Kinds(self.references, self.stamps, self._composites)
         if by_key is not self._by_key:
-            kinds = kinds.after([self._by_key[e] for e in made if e in self._by_key], [a for a in made.values() if a is not None])
+            kinds = kinds.after(
+                [self._by_key[e] for e in made if e in self._by_key], [a for a in made.values() if a is not None]
+            )
         return Schema(known, idents, ident_of, names, by_key, kinds)
 
     def _by_key_after(
@@ -306,7 +327,9 @@ class Kinds(NamedTuple):
             references = tuple(sorted({*references} - gone | {attribute.id for attribute in now if attribute.is_ref}))
         if any(attribute.stamp is not None for attribute in (*before, *now)):
             kept = [attribute for attribute in stamps if attribute.id not in gone]
-            stamps = tuple(sorted([*kept, *(a for a in now if a.stamp is not None)], key=lambda attribute: attribute.id))
+            stamps = tuple(
+                sorted([*kept, *(a for a in now if a.stamp is not None)], key=lambda attribute: attribute.id)
+            )
         members = {member for attribute in (*before, *now) for member in attribute.members}
         if members:
             kept_of = {m: [c for c in composites.get(m, ()) if c.id not in gone] for m in members}
@@ -392,7 +415,9 @@ def _with_fact(properties: Mapping[int, Any], a: int, v: Any, added: bool) -> Ma
     return {**properties, a: v} if added else {key: value for key, value in properties.items() if key != a}
 
 
-def _attribute(eid: int, known: Mapping[int, Mapping[int, Any]], ident_of: Mapping[int, Keyword], names: Names) -> Attribute | None:
+def _attribute(
+    eid: int, known: Mapping[int, Mapping[int, Any]], ident_of: Mapping[int, Keyword], names: Names
+) -> Attribute | None:
     """Build the attribute that the properties of an entity describe; None when they describe none."""
     properties = known[eid]
     ident, value_type, cardinality = properties.get(IDENT), properties.get(VALUE_TYPE), properties.get(CARDINALITY)
@@ -419,7 +444,9 @@ def _attribute(eid: int, known: Mapping[int, Mapping[int, Any]], ident_of: Mappi
         cas_only=CAS_ONLY in properties.get(ATTR_PREDS, ()),
         members=members,
         tuple_attrs=tuple(ident_of.get(member, name) for member, name in zip(members, named, strict=False)),
-        member_types=tuple(VALUE_TYPES[ident_of[known[member][VALUE_TYPE]]] for member in members if VALUE_TYPE in known[member]),
+        member_types=tuple(
+            VALUE_TYPES[ident_of[known[member][VALUE_TYPE]]] for member in members if VALUE_TYPE in known[member]
+        ),
         tuple_types=tuple(VALUE_TYPES[name] for name in properties.get(TUPLE_TYPES, ())),
         tuple_type=None if tuple_type is None else VALUE_TYPES[tuple_type],
     )

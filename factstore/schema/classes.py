@@ -110,7 +110,9 @@ def _slot(shape: type, field: dataclasses.Field[Any], hint: Any) -> Slot:
     inner = get_args(hint)[0] if collection is not None else hint
     has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
     attribute = ident or f":{name_of(shape.__name__)}/{name_of(field.name)}"
-    return Slot(field.name, attribute, collection, inner if is_shape(inner) else None, optional, has_default, inner, declared)
+    return Slot(
+        field.name, attribute, collection, inner if is_shape(inner) else None, optional, has_default, inner, declared
+    )
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
@@ -132,7 +134,11 @@ def _follows(declared: Attr) -> bool:
 
 def map_of(instance: Any) -> dict[str, Any]:
     """Return the map form that says what an instance says; an entity id of None is left out, other Nones are the reader's."""
-    said = {slot.attribute: getattr(instance, slot.name) for slot in slots_of(instance.__class__) if not _follows(slot.declared)}
+    said = {
+        slot.attribute: getattr(instance, slot.name)
+        for slot in slots_of(instance.__class__)
+        if not _follows(slot.declared)
+    }
     if said.get(":db/id", ...) is None:
         del said[":db/id"]
     return said

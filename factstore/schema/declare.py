@@ -49,7 +49,11 @@ def schema_of(*classes: type) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for shape in classes:
         if not is_shape(shape):
-            raise SchemaError(":db.error/invalid-install-attribute", f"expected a dataclass to declare, got {quoted(shape)}", got=shape)
+            raise SchemaError(
+                ":db.error/invalid-install-attribute",
+                f"expected a dataclass to declare, got {quoted(shape)}",
+                got=shape,
+            )
         for slot in slots_of(shape):
             if slot.attribute == ":db/id" or slot.attribute.rpartition("/")[2].startswith("_"):
                 continue
@@ -113,7 +117,9 @@ def _members(shape: type, slot: Slot) -> list[str]:
         or get_origin(slot.hint) is not tuple
         or len(get_args(slot.hint)) != len(slot.declared.members)
     ):
-        expected = f"a tuple with a type for each of its members, which are fields of {shape.__name__} ({', '.join(fields)})"
+        expected = (
+            f"a tuple with a type for each of its members, which are fields of {shape.__name__} ({', '.join(fields)})"
+        )
         raise _no_type(shape, slot, expected, unknown[0] if unknown else slot.hint)
     return [fields.get(name, name) for name in slot.declared.members]
 
@@ -130,7 +136,9 @@ def _type_name(shape: type, slot: Slot) -> str:
 def _type_of(shape: type, slot: Slot, hint: Any) -> str:
     found = "ref" if is_shape(hint) else _TYPES.get(hint)
     if found is None:
-        raise _no_type(shape, slot, f"a dataclass, one of {', '.join(kind.__name__ for kind in _TYPES)}, or an Attr(type=…)", hint)
+        raise _no_type(
+            shape, slot, f"a dataclass, one of {', '.join(kind.__name__ for kind in _TYPES)}, or an Attr(type=…)", hint
+        )
     return found
 
 

@@ -15,8 +15,12 @@ from factstore.values.types import Keyword
 
 _COLLECTIONS: Final = (list, tuple, set, frozenset)
 _PART: Final = "part"
-NO_FUNCTIONS: Final = "functions are not stored: write it in Python and register it by its name, with factstore.register"
-_FUNCTIONS: Final = frozenset({":db/fn", ":db/lang", ":db/code", ":db/params", ":db.install/function", ":db.install/_function"})
+NO_FUNCTIONS: Final = (
+    "functions are not stored: write it in Python and register it by its name, with factstore.register"
+)
+_FUNCTIONS: Final = frozenset(
+    {":db/fn", ":db/lang", ":db/code", ":db/params", ":db.install/function", ":db.install/_function"}
+)
 
 
 def hint_for(key: Any, value: Any, forms: Sequence[Any], nearest: Sequence[str]) -> str:
@@ -30,7 +34,11 @@ def hint_for(key: Any, value: Any, forms: Sequence[Any], nearest: Sequence[str])
     declared = declaration_of(key, value, nearest)
     meant = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
     if declared is None:
-        return f"; the namespaces :db and :db.* are reserved{meant}" if _is_reserved(key) else meant or "; declare it first"
+        return (
+            f"; the namespaces :db and :db.* are reserved{meant}"
+            if _is_reserved(key)
+            else meant or "; declare it first"
+        )
     return f"{meant or '.'} To declare it, transact this first: {declared}"
 
 
@@ -59,7 +67,11 @@ def _is_reserved(key: Any) -> bool:
 
 
 def _text(form: Mapping[str, Any]) -> str:
-    return "{" + ", ".join(f'"{key}": {value if isinstance(value, bool) else _quoted(value)}' for key, value in form.items()) + "}"
+    return (
+        "{"
+        + ", ".join(f'"{key}": {value if isinstance(value, bool) else _quoted(value)}' for key, value in form.items())
+        + "}"
+    )
 
 
 def _quoted(value: Any) -> str:

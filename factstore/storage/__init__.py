@@ -28,7 +28,9 @@ def _open_lmdb(path: str, **options: Any) -> Storage:
 def _open_memory(name: str, **options: Any) -> Storage:
     from factstore.storage.memory import MemoryStorage
 
-    return MemoryStorage(name, create=options["create"], read_only=options["read_only"], busy_timeout=options.get("busy_timeout"))
+    return MemoryStorage(
+        name, create=options["create"], read_only=options["read_only"], busy_timeout=options.get("busy_timeout")
+    )
 
 
 ENGINES: Final[Mapping[str, Callable[..., Storage]]] = {"lmdb": _open_lmdb, "memory": _open_memory}
@@ -64,9 +66,16 @@ def open_storage(
     check_option("sync", sync, '"full" or "none"', isinstance(sync, str) and sync in ("full", "none"))
     check_option("create", create, "True or False", isinstance(create, bool))
     check_option("read_only", read_only, "True or False", isinstance(read_only, bool))
-    check_option("map_size", map_size, "a number of bytes above 0, or None", map_size is None or (type(map_size) is int and map_size > 0))
+    check_option(
+        "map_size",
+        map_size,
+        "a number of bytes above 0, or None",
+        map_size is None or (type(map_size) is int and map_size > 0),
+    )
     is_time = isinstance(busy_timeout, int | float) and not isinstance(busy_timeout, bool) and busy_timeout >= 0
-    check_option("busy_timeout", busy_timeout, "a number of seconds from 0 on, or None", busy_timeout is None or is_time)
+    check_option(
+        "busy_timeout", busy_timeout, "a number of seconds from 0 on, or None", busy_timeout is None or is_time
+    )
     if scheme not in ENGINES:
         known = ", ".join(f"{name}:" for name in sorted(ENGINES))
         raise StorageError(
@@ -76,14 +85,18 @@ def open_storage(
             scheme=scheme,
             known=sorted(ENGINES),
         )
-    return ENGINES[scheme](rest, create=create, read_only=read_only, sync=sync, map_size=map_size, busy_timeout=busy_timeout, **options)
+    return ENGINES[scheme](
+        rest, create=create, read_only=read_only, sync=sync, map_size=map_size, busy_timeout=busy_timeout, **options
+    )
 
 
 def _text_of(uri: Any) -> str:
     text = os.fspath(uri) if isinstance(uri, str | os.PathLike) else None
     if not isinstance(text, str) or not text or not _is_utf8(text) or "\0" in text:
         raise StorageError(
-            ":db.error/invalid-uri", f"expected the path of a store, or a uri such as memory:, got {described(uri)}", uri=uri
+            ":db.error/invalid-uri",
+            f"expected the path of a store, or a uri such as memory:, got {described(uri)}",
+            uri=uri,
         )
     return text
 
@@ -99,4 +112,6 @@ def _is_utf8(text: str) -> bool:
 def check_option(name: str, value: Any, wanted: str, holds: bool) -> None:
     """Raise StorageError(:db.error/invalid-option) unless a condition on an option's value holds."""
     if not holds:
-        raise StorageError(":db.error/invalid-option", f"{name} is {wanted}, got {described(value)}", option=name, value=value)
+        raise StorageError(
+            ":db.error/invalid-option", f"{name} is {wanted}, got {described(value)}", option=name, value=value
+        )

@@ -19,7 +19,15 @@ from factstore.concurrency.forks import FORKED, watch
 from factstore.concurrency.locks import Bells, CallLock, Owner
 from factstore.errors import NotAStore, StoreBusy
 from factstore.storage.protocol import Record, Root
-from factstore.storage.refusals import check_found, check_head, check_same, check_txids, check_version, closed, read_only
+from factstore.storage.refusals import (
+    check_found,
+    check_head,
+    check_same,
+    check_txids,
+    check_version,
+    closed,
+    read_only,
+)
 
 # Who appends and is interrupted before it wakes anybody up leaves them asleep; they look for themselves this often.
 _LONGEST: Final = 0.1
@@ -32,7 +40,9 @@ class _Turn(CallLock):
 
     def timed_out(self) -> Exception:
         message = "another thread of this process has had the writer's turn for too long; nothing was written"
-        return StoreBusy(":db.error/store-busy", message, pid=os.getpid(), host=gethostname(), since=None, doing="a write")
+        return StoreBusy(
+            ":db.error/store-busy", message, pid=os.getpid(), host=gethostname(), since=None, doing="a write"
+        )
 
 
 class _HeldTurn:
@@ -113,7 +123,9 @@ class MemoryHold:
 class MemoryStorage:
     """A handle on a store in memory."""
 
-    def __init__(self, name: str = "", *, create: bool = True, read_only: bool = False, busy_timeout: float | None = None) -> None:
+    def __init__(
+        self, name: str = "", *, create: bool = True, read_only: bool = False, busy_timeout: float | None = None
+    ) -> None:
         self.read_only = read_only
         self._busy_timeout = busy_timeout
         self.description = f"memory:{name}"
@@ -121,7 +133,11 @@ class MemoryStorage:
             shelf = _named.get(name) if name else None
             if shelf is None:
                 if read_only or not create:
-                    raise NotAStore(":db.error/not-a-store", f"there is no store {self.description} in this process", uri=self.description)
+                    raise NotAStore(
+                        ":db.error/not-a-store",
+                        f"there is no store {self.description} in this process",
+                        uri=self.description,
+                    )
                 shelf = _Shelf(name)
                 if name:
                     _named[name] = shelf
@@ -186,7 +202,13 @@ class MemoryStorage:
         return found
 
     def rewrite(
-        self, records: Sequence[Record], *, appended: Sequence[tuple[bytes, bytes]], expected_t: int, root: bytes, expected_version: int
+        self,
+        records: Sequence[Record],
+        *,
+        appended: Sequence[tuple[bytes, bytes]],
+        expected_t: int,
+        root: bytes,
+        expected_version: int,
     ) -> Root:
         shelf = self._writable
         check_txids(appended)
@@ -215,7 +237,9 @@ class MemoryStorage:
     def _hold(self, shelf: _Shelf) -> _HeldTurn:
         return _HeldTurn(shelf.turn, None, self._busy_timeout)
 
-    def turn(self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = "") -> AbstractContextManager[None]:
+    def turn(
+        self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = ""
+    ) -> AbstractContextManager[None]:
         return _HeldTurn(self._writable.turn, owner, self._busy_timeout)
 
     def release_turn(self) -> None:
@@ -280,7 +304,13 @@ class MemoryStorage:
         with self._hold(shelf):
             log = shelf.newest[0]
             size = sum(len(body) for _, _, body in log) + sum(map(len, shelf.blocks.values()))
-            return {"bytes": size, "map_size": size, "records": len(log), "blocks": len(shelf.blocks), "readers": shelf.handles}
+            return {
+                "bytes": size,
+                "map_size": size,
+                "records": len(log),
+                "blocks": len(shelf.blocks),
+                "readers": shelf.handles,
+            }
 
     def problems(self) -> list[str]:
         _ = self._shelf  # nothing can be, but a closed store says so

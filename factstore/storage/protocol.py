@@ -81,7 +81,13 @@ class Storage(Protocol):
         """
 
     def rewrite(
-        self, records: Sequence[Record], *, appended: Sequence[tuple[bytes, bytes]], expected_t: int, root: bytes, expected_version: int
+        self,
+        records: Sequence[Record],
+        *,
+        appended: Sequence[tuple[bytes, bytes]],
+        expected_t: int,
+        root: bytes,
+        expected_version: int,
     ) -> Root:
         """Replace records by these of the same t and txid, append others, and make this the newest root: all of it or nothing.
 
@@ -95,7 +101,9 @@ class Storage(Protocol):
     def wait(self, after_t: int, timeout: float) -> int:
         """Return the head as soon as it is beyond `after_t`, or what it is when `timeout` seconds have passed."""
 
-    def turn(self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = "") -> AbstractContextManager[None]:
+    def turn(
+        self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = ""
+    ) -> AbstractContextManager[None]:
         """Return the writer's turn, to be held by `with`: meanwhile no other thread or process appends.
 
         The thread that holds it appends as usual and may take it again inside. It ends with its process, however that dies.

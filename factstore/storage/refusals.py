@@ -24,13 +24,19 @@ def check_head(found: int, expected: int) -> None:
 def check_same(record: Record, txid: bytes | None) -> None:
     """Raise `Conflict` unless a record has the txid of the one whose place it takes."""
     if record.txid != txid:
-        raise Conflict(":db.error/storage-conflict", f"the log has no record of t={record.t} with txid {record.txid.hex()}", t=record.t)
+        raise Conflict(
+            ":db.error/storage-conflict",
+            f"the log has no record of t={record.t} with txid {record.txid.hex()}",
+            t=record.t,
+        )
 
 
 def check_version(found: int, expected: int) -> None:
     """Raise `Conflict` unless the newest version of the root is the one expected."""
     if found != expected:
-        raise Conflict(":db.error/storage-conflict", f"the root is at version {found}, expected {expected}", version=found)
+        raise Conflict(
+            ":db.error/storage-conflict", f"the root is at version {found}, expected {expected}", version=found
+        )
 
 
 def check_found(ids: Sequence[bytes], found: Container[bytes], uri: str) -> None:

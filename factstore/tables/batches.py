@@ -85,7 +85,9 @@ class Table:
             return self._of_columns(source, columns)
         if isinstance(source, Iterable) and not isinstance(source, bytes):
             return self._of_rows(source)
-        raise invalid(f"expected a table: a path, rows, or a mapping of columns; got {described(source)}", source=source)
+        raise invalid(
+            f"expected a table: a path, rows, or a mapping of columns; got {described(source)}", source=source
+        )
 
     def _expect(self, columns: Iterable[Any], what: str) -> None:
         """Note the columns of the source, and refuse it when one that is wanted is not there, or is there twice."""
@@ -94,7 +96,11 @@ class Table:
         there = ", ".join(map(quoted, islice(counts, _MOST_NAMED))) or "none"
         for name in self.names:
             if not counts[name]:
-                hint = "; are its columns separated by something else than a comma?" if self.is_text and len(counts) == 1 else ""
+                hint = (
+                    "; are its columns separated by something else than a comma?"
+                    if self.is_text and len(counts) == 1
+                    else ""
+                )
                 raise invalid(f"no column {name!r} in {what}; it has {there}{hint}", column=name, columns=tuple(counts))
             if counts[name] > 1:
                 raise invalid(f"column {name!r} is {counts[name]} times in {what}", column=name, columns=tuple(counts))
@@ -108,7 +114,9 @@ class Table:
         rows = len(table[first])
         for name in others:
             if len(table[name]) != rows:
-                raise invalid(f"column {first!r} has {rows} rows, and column {name!r} has {len(table[name])}", column=name)
+                raise invalid(
+                    f"column {first!r} has {rows} rows, and column {name!r} has {len(table[name])}", column=name
+                )
         for at in range(0, rows, self.size):
             part = {name: values[at : at + self.size] for name, values in table.items()}
             yield Batch(part, min(self.size, rows - at), at + 1)
@@ -124,7 +132,10 @@ class Table:
             keys = dict.fromkeys(chain.from_iterable(dict.fromkeys(map(tuple, batch))))
             if None in keys:  # as csv.DictReader has it
                 row = next(i for i, row in enumerate(batch) if None in row)
-                raise invalid(f"row {first_row + row} has values without a column: {quoted(batch[row][None])}", row=first_row + row)
+                raise invalid(
+                    f"row {first_row + row} has values without a column: {quoted(batch[row][None])}",
+                    row=first_row + row,
+                )
             if first_row == 1:
                 self._expect(keys, f"the first {len(batch)} rows")
             self.known.update(keys)
@@ -154,7 +165,9 @@ class Table:
             lines: list[int] = []
             rest = _rows_of_file(path, reader, header, lines)
             while rows := list(islice(rest, self.size)):
-                yield Batch({name: [row[at] for row in rows] for name, at in places.items()}, len(rows), first_row, tuple(lines))
+                yield Batch(
+                    {name: [row[at] for row in rows] for name, at in places.items()}, len(rows), first_row, tuple(lines)
+                )
                 first_row += len(rows)
                 lines.clear()
         except csv.Error as error:
@@ -176,7 +189,9 @@ def _rows_of_file(path: Path, reader: Any, header: Sequence[str], lines: list[in
                 yield row
                 number += 1
     except csv.Error as error:
-        raise _not_csv(path, f"row {number} (line {reader.line_num})", error, row=number, line=reader.line_num) from error
+        raise _not_csv(
+            path, f"row {number} (line {reader.line_num})", error, row=number, line=reader.line_num
+        ) from error
 
 
 def _not_csv(path: Path, where: str, error: csv.Error, **place: int) -> TransactError:

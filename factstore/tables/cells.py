@@ -88,15 +88,21 @@ def goals(db: Database, mapping: Mapping[Any, str | Into]) -> list[Goal]:
 def _goal(db: Database, name: Any, into: str | Into) -> Goal:
     into = Into(into) if isinstance(into, str) else into
     if not isinstance(into, Into) or not (into.convert is None or callable(into.convert)):
-        raise invalid(f"column {name!r} goes to an attribute, or to Into(attribute, …); got {quoted(into)}", column=name, got=into)
+        raise invalid(
+            f"column {name!r} goes to an attribute, or to Into(attribute, …); got {quoted(into)}", column=name, got=into
+        )
     attribute = db.attribute(into.attribute)
     if (into.lookup is not None) != attribute.is_ref:
         wants = "needs a `lookup` attribute" if attribute.is_ref else "is no reference, so it takes no `lookup`"
-        raise invalid(f"{attribute.ident}, which column {name!r} goes to, {wants}", column=name, attribute=attribute.ident)
+        raise invalid(
+            f"{attribute.ident}, which column {name!r} goes to, {wants}", column=name, attribute=attribute.ident
+        )
     lookup = None if into.lookup is None else db.attribute(into.lookup)
     if lookup is not None and lookup.unique is None:
         raise invalid(
-            f"the `lookup` of column {name!r} needs a unique attribute, {lookup.ident} is not", column=name, attribute=lookup.ident
+            f"the `lookup` of column {name!r} needs a unique attribute, {lookup.ident} is not",
+            column=name,
+            attribute=lookup.ident,
         )
     return Goal(name, attribute, into, lookup)
 
@@ -127,7 +133,9 @@ def _converted(goal: Goal, batch: Batch, missing: Set[str], *, is_text: bool) ->
     return there
 
 
-def _each(values: Sequence[Any], convert: Callable[[Any], Any], failed: Callable[[Any, int, Exception], TransactError]) -> list[Any]:
+def _each(
+    values: Sequence[Any], convert: Callable[[Any], Any], failed: Callable[[Any, int, Exception], TransactError]
+) -> list[Any]:
     """Return the values converted; what is converted to NaN and the like is missing."""
     found: list[Any] = []
     try:
@@ -152,7 +160,9 @@ def _unconverted(goal: Goal, batch: Batch, value: Any, row: int, error: Exceptio
     )
 
 
-def _rejected(goal: Goal, batch: Batch, value: Any, row: int, why: str, attribute: Attribute | None = None) -> TransactError:
+def _rejected(
+    goal: Goal, batch: Batch, value: Any, row: int, why: str, attribute: Attribute | None = None
+) -> TransactError:
     attribute = attribute or goal.lookup or goal.attribute
     where, place = batch.place(row)
     reason = "" if why == ANOTHER_TYPE else f": {why}"

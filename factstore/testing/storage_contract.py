@@ -160,7 +160,14 @@ class StorageContract:
     def test_a_closed_storage_says_so_and_closes_again_without_complaint(self, store: Storage) -> None:
         store.close()
         store.close()
-        for verb in (store.head, store.sync, store.usage, store.held, store.read_root, lambda: store.append([], expected_t=0)):
+        for verb in (
+            store.head,
+            store.sync,
+            store.usage,
+            store.held,
+            store.read_root,
+            lambda: store.append([], expected_t=0),
+        ):
             with pytest.raises(Closed) as refused:
                 verb()
             assert refused.value.code == ":db.error/storage-closed"
@@ -171,7 +178,9 @@ class StorageContract:
         store.close()
         assert other.head() == 1
 
-    def test_reading_only_refuses_every_write_and_sees_those_of_others(self, open_store: OpenStore, fresh_uri: FreshUri) -> None:
+    def test_reading_only_refuses_every_write_and_sees_those_of_others(
+        self, open_store: OpenStore, fresh_uri: FreshUri
+    ) -> None:
         uri = fresh_uri()
         writer = open_store(uri)
         reader = open_store(uri, read_only=True)
@@ -194,7 +203,9 @@ class StorageContract:
         assert reader.head() == 1
 
     @pytest.mark.parametrize("options", [{"create": False}, {"read_only": True}])
-    def test_a_store_that_is_not_there_is_not_made_unless_asked_for(self, fresh_uri: FreshUri, options: dict[str, Any]) -> None:
+    def test_a_store_that_is_not_there_is_not_made_unless_asked_for(
+        self, fresh_uri: FreshUri, options: dict[str, Any]
+    ) -> None:
         uri = fresh_uri()
         for _ in range(2):
             with pytest.raises(NotAStore):
@@ -205,9 +216,15 @@ class StorageContract:
     def test_a_batch_gets_consecutive_ts(self, store: Storage) -> None:
         assert store.append(records(1), expected_t=0) == 1
         assert store.append(records(2, 3, 4), expected_t=1) == 4
-        assert store.read_log(1) == [Record(2, txid(2), b"body 2"), Record(3, txid(3), b"body 3"), Record(4, txid(4), b"body 4")]
+        assert store.read_log(1) == [
+            Record(2, txid(2), b"body 2"),
+            Record(3, txid(3), b"body 3"),
+            Record(4, txid(4), b"body 4"),
+        ]
 
-    def test_an_append_after_somebody_elses_is_refused_whole_and_names_the_head(self, store: Storage, other: Storage) -> None:
+    def test_an_append_after_somebody_elses_is_refused_whole_and_names_the_head(
+        self, store: Storage, other: Storage
+    ) -> None:
         other.append(records(1, 2), expected_t=0)
         with pytest.raises(Conflict) as refused:
             store.append(records(3, 4), expected_t=0)
@@ -261,28 +278,47 @@ class StorageContract:
         with store.turn():
             root = store.rewrite(changed, appended=records(6, 7), expected_t=5, root=b"after", expected_version=1)
         assert root == other.read_root() == Root(2, b"after")
-        assert [record.body for record in other.read_log(0)] == [b"body 1", b"", b"body 3", long, b"body 5", b"body 6", b"body 7"]
+        assert [record.body for record in other.read_log(0)] == [
+            b"body 1",
+            b"",
+            b"body 3",
+            long,
+            b"body 5",
+            b"body 6",
+            b"body 7",
+        ]
         assert [other.resolve(txid(n)) for n in (2, 4, 7)] == [2, 4, 7]
         assert other.append(records(8), expected_t=7) == 8
 
     @pytest.mark.parametrize(
-        "stranger", [Record(2, txid(9), b"x"), Record(0, txid(1), b"x"), Record(6, txid(6), b"x"), Record(-1, txid(5), b"x")]
+        "stranger",
+        [Record(2, txid(9), b"x"), Record(0, txid(1), b"x"), Record(6, txid(6), b"x"), Record(-1, txid(5), b"x")],
     )
-    def test_a_record_that_is_not_there_is_not_rewritten_nor_any_with_it(self, store: Storage, stranger: Record) -> None:
+    def test_a_record_that_is_not_there_is_not_rewritten_nor_any_with_it(
+        self, store: Storage, stranger: Record
+    ) -> None:
         store.append(records(*range(1, 6)), expected_t=0)
         self.refuse_to_rewrite(store, [Record(1, txid(1), b"new"), stranger], 5, 0)
 
-    @pytest.mark.parametrize(("t", "version", "named"), [(4, 1, "head"), (6, 1, "head"), (5, 0, "version"), (5, 2, "version")])
-    def test_a_rewrite_of_another_log_or_root_changes_nothing(self, store: Storage, t: int, version: int, named: str) -> None:
+    @pytest.mark.parametrize(
+        ("t", "version", "named"), [(4, 1, "head"), (6, 1, "head"), (5, 0, "version"), (5, 2, "version")]
+    )
+    def test_a_rewrite_of_another_log_or_root_changes_nothing(
+        self, store: Storage, t: int, version: int, named: str
+    ) -> None:
         store.append(records(*range(1, 6)), expected_t=0)
         store.swap_root(b"root", expected_version=0)
         refused = self.refuse_to_rewrite(store, [Record(1, txid(1), b"new")], t, version)
         assert getattr(refused, named) == {"head": 5, "version": 1}[named]
 
-    def refuse_to_rewrite(self, store: Storage, changed: list[Record], expected_t: int, expected_version: int) -> Conflict:
+    def refuse_to_rewrite(
+        self, store: Storage, changed: list[Record], expected_t: int, expected_version: int
+    ) -> Conflict:
         before = (store.read_log(0), store.read_root(), store.resolve(txid(7)))
         with pytest.raises(Conflict) as refused:
-            store.rewrite(changed, appended=records(7), expected_t=expected_t, root=b"new", expected_version=expected_version)
+            store.rewrite(
+                changed, appended=records(7), expected_t=expected_t, root=b"new", expected_version=expected_version
+            )
         assert (store.read_log(0), store.read_root(), store.resolve(txid(7))) == before
         return refused.value
 
@@ -294,7 +330,13 @@ class StorageContract:
             try:
                 for i in range(20):
                     changed = [Record(n, txid(n), b"%d" % i) for n in range(1, 51)]
-                    store.rewrite(changed, appended=[(txid(51 + i), b"%d" % i)], expected_t=50 + i, root=b"%d" % i, expected_version=i)
+                    store.rewrite(
+                        changed,
+                        appended=[(txid(51 + i), b"%d" % i)],
+                        expected_t=50 + i,
+                        root=b"%d" % i,
+                        expected_version=i,
+                    )
             finally:
                 over.set()
 
@@ -315,7 +357,9 @@ class StorageContract:
         store.append(records(1), expected_t=0)
         assert store.wait(1, 0.01) == 1
 
-    def test_wait_is_ended_by_an_append_or_a_rewrite_through_another_handle(self, store: Storage, other: Storage) -> None:
+    def test_wait_is_ended_by_an_append_or_a_rewrite_through_another_handle(
+        self, store: Storage, other: Storage
+    ) -> None:
         answers: list[int] = []
         waiters = [Thread(target=lambda t=t: answers.append(store.wait(t, 10 * LONG)), daemon=True) for t in (0, 1)]
         for waiter in waiters:
@@ -326,14 +370,21 @@ class StorageContract:
         waiters[1].join(LONG)
         assert answers == [1, 2]
 
-    def test_threads_that_append_by_compare_and_swap_neither_lose_nor_double(self, store: Storage, other: Storage) -> None:
+    def test_threads_that_append_by_compare_and_swap_neither_lose_nor_double(
+        self, store: Storage, other: Storage
+    ) -> None:
         acknowledged: dict[int, bytes] = {}
 
         def run(storage: Storage, base: int) -> None:
             for n in range(base, base + 50):
                 acknowledged[append_somehow(storage, txid(n))] = txid(n)
 
-        together(*(lambda storage=storage, base=base: run(storage, base) for storage, base in ((store, 0), (other, 100), (store, 200))))
+        together(
+            *(
+                lambda storage=storage, base=base: run(storage, base)
+                for storage, base in ((store, 0), (other, 100), (store, 200))
+            )
+        )
         assert {record.t: record.txid for record in store.read_log(0)} == acknowledged
         assert len(acknowledged) == 150
 
@@ -417,7 +468,9 @@ class StorageContract:
         assert other.swap_root(b"two", expected_version=1) == Root(2, b"two")
         assert store.read_root() == Root(2, b"two")
 
-    def test_a_held_version_is_seen_by_everybody_and_stays_readable_until_released(self, store: Storage, other: Storage) -> None:
+    def test_a_held_version_is_seen_by_everybody_and_stays_readable_until_released(
+        self, store: Storage, other: Storage
+    ) -> None:
         store.swap_root(b"1", expected_version=0)
         hold, again = store.hold(1), store.hold(1)
         for version in range(1, 5):

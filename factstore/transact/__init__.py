@@ -58,7 +58,13 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    db: Database, tx_data: Any, *, now: int, functions: Functions = lookup, none: Nones = "reject", if_unchanged_since: Point | None = None
+    db: Database,
+    tx_data: Any,
+    *,
+    now: int,
+    functions: Functions = lookup,
+    none: Nones = "reject",
+    if_unchanged_since: Point | None = None,
 ) -> Prepared:
     """Return the facts that tx-data comes to; raises, and nothing has changed.
 
@@ -86,13 +92,17 @@ def prepare(
         check_unchanged(claims, settled, changes, if_unchanged_since)
     if ENSURED in settled.special or REQUIRED in claims.special:
         check_outcome(claims, settled, db.plus(changes.facts, instant=instant, next_n=next_n), functions)
-    return Prepared(changes.facts, {name: ids[~slot] for name, slot in claims.named.items() if ids[~slot] >= 0}, next_n, instant)
+    return Prepared(
+        changes.facts, {name: ids[~slot] for name, slot in claims.named.items() if ids[~slot] >= 0}, next_n, instant
+    )
 
 
 def check_nones(none: object) -> None:
     """Raise TransactError(:db.error/invalid-option) for what says nothing about None in a map form."""
     if not isinstance(none, str) or none not in ("reject", "retract"):
-        raise TransactError(":db.error/invalid-option", f'none is "reject" or "retract", got {quoted(none)}', option="none", value=none)
+        raise TransactError(
+            ":db.error/invalid-option", f'none is "reject" or "retract", got {quoted(none)}', option="none", value=none
+        )
 
 
 def with_(db: Database, tx_data: Any, *, none: Nones = "reject") -> TxReport:
@@ -114,7 +124,10 @@ def with_(db: Database, tx_data: Any, *, none: Nones = "reject") -> TxReport:
     """
     check_nones(none)
     if db.is_history:
-        raise DatabaseError(":db.error/history-not-supported", "with_ needs a database, got the history of one: it holds what no longer is")
+        raise DatabaseError(
+            ":db.error/history-not-supported",
+            "with_ needs a database, got the history of one: it holds what no longer is",
+        )
     before = _whole(db)
     facts, tempids, next_n, instant = prepare(before, tx_data, now=time.time_ns() // 1000, none=none)
     after = before.plus(facts, instant=instant, next_n=next_n)

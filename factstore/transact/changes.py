@@ -36,13 +36,17 @@ class _Datoms:
         self.uniques: list[Fact] = []
         self.gone: set[Key] = set()
         self.retracted: dict[Key, Place] = {}  # what is named in a retraction, whether it was there or not
-        self.values_of: Callable[[int, int], tuple[Stored, ...]] = known_values(claims.db, settled.asserted, claims.first_fresh)
+        self.values_of: Callable[[int, int], tuple[Stored, ...]] = known_values(
+            claims.db, settled.asserted, claims.first_fresh
+        )
         # Values that only :db/cas replaces, and that it does replace, or that are noted as a problem.
         self.judged = {(e, attribute.id) for e, attribute, _, _ in settled.special.get(SWAPS, ()) if attribute.cas_only}
         self.had: dict[tuple[int, int], str] = {}  # since when entities have attributes that are asserted once
         self.holds = claims.db.view.holds  # for attributes of many values, of which one is all that matters
 
-    def retract(self, retracted: Sequence[Claim], doomed: Sequence[tuple[int, Place]], asserted: Sequence[Claim]) -> None:
+    def retract(
+        self, retracted: Sequence[Claim], doomed: Sequence[tuple[int, Place]], asserted: Sequence[Claim]
+    ) -> None:
         """Retract what was named, as far as it is there."""
         stated = _by_subject(asserted) if any(v is REST for _, _, v, _ in retracted) else {}
         for claim in retracted:
@@ -200,7 +204,10 @@ class _Datoms:
             there,
             attribute,
             entity=e,
-            datoms=((e, attribute.ident, first, self.claims.tx, True), (e, attribute.ident, second, self.claims.tx, True)),
+            datoms=(
+                (e, attribute.ident, first, self.claims.tx, True),
+                (e, attribute.ident, second, self.claims.tx, True),
+            ),
         )
 
     def _one_too_many(self, exact: Claim, claim: Claim) -> None:
@@ -227,7 +234,10 @@ class _Datoms:
             place,
             attribute,
             entity=e,
-            datoms=((e, attribute.ident, value, self.claims.tx, True), (e, attribute.ident, value, self.claims.tx, False)),
+            datoms=(
+                (e, attribute.ident, value, self.claims.tx, True),
+                (e, attribute.ident, value, self.claims.tx, False),
+            ),
         )
 
     def _inserted_before(self, claim: Claim, known: Stored) -> None:
@@ -261,7 +271,9 @@ class _Datoms:
             if not known or (e, attribute.id) in self.judged:
                 continue
             held = [(other, v) for other in lasting for v in values_of(e, other.id)]
-            goes = any(other.is_identity for other, _ in held) and all((e, other.id, v) in self.gone for other, v in held)
+            goes = any(other.is_identity for other, _ in held) and all(
+                (e, other.id, v) in self.gone for other, v in held
+            )
             if not goes:
                 self._cas_only(claim, known[0], "got its retraction; it goes with its entity, by :db/retractEntity")
 
@@ -282,7 +294,11 @@ class _Datoms:
     def _identities(self, e: int) -> str:
         """Return the unique identities of an entity, for people."""
         view = self.claims.db.view
-        identities = [attribute for attribute in self.claims.schema.attributes if attribute.is_identity and attribute.id >= FIRST_FREE_ID]
+        identities = [
+            attribute
+            for attribute in self.claims.schema.attributes
+            if attribute.is_identity and attribute.id >= FIRST_FREE_ID
+        ]
         names = [f"{found.ident} {quoted(found.load(v))}" for found in identities for v in view.values_of(e, found.id)]
         return f" ({', '.join(names)})" if names else ""
 

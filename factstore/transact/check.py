@@ -234,7 +234,11 @@ def check_outcome(claims: Claims, settled: Settled, db_after: Database, function
 def _check_required(
     claims: Claims, predicate: Any, arguments: Sequence[Any], place: Place, db_after: Database, functions: Functions
 ) -> None:
-    name = predicate.removeprefix(":") if isinstance(predicate, str) else getattr(predicate, "__qualname__", quoted(predicate))
+    name = (
+        predicate.removeprefix(":")
+        if isinstance(predicate, str)
+        else getattr(predicate, "__qualname__", quoted(predicate))
+    )
     answer, why = _ask(functions if isinstance(predicate, str) else lambda _: predicate, name, db_after, *arguments)
     if answer is not True:
         claims.problems.add(
@@ -260,7 +264,9 @@ def _check_spec(claims: Claims, claim: Claim, db_after: Database, functions: Fun
             attribute,
             spec=name,
         )
-    missing = [(a and schema.ident(a)) or key for key, a in wanted.items() if not _has(db_after, e, a)] if wanted else []
+    missing = (
+        [(a and schema.ident(a)) or key for key, a in wanted.items() if not _has(db_after, e, a)] if wanted else []
+    )
     if missing:
         claims.problems.add(
             ":db.error/entity-attr",

@@ -51,14 +51,18 @@ IDENTITIES: Final = "identities"  # also asserted, and may tell which entity a s
 TYPED: Final = "typed"  # also asserted: slots that become attributes
 
 BOUND: Final = "bound"  # (slot, claim): slots whose entity the forms themselves name
-SETTLED: Final = frozenset({RETRACTED, SWAPS, ENSURED, INSTANTS, WRITTEN})  # claims that outlive the resolution of tempids
+SETTLED: Final = frozenset(
+    {RETRACTED, SWAPS, ENSURED, INSTANTS, WRITTEN}
+)  # claims that outlive the resolution of tempids
 
 ID: Final = ":db/id"
 ALL: Final = object()  # in place of a value that is retracted: every one there is
 REST: Final = object()  # the same, but for those asserted within the form
 MAX_STEPS: Final = 4000  # from a form to a map nested in it
 _COLLECTIONS: Final = (list, tuple, set, frozenset)
-_STRUCTURED: Final = frozenset({*_COLLECTIONS, dict, type(pmap())})  # exact types, for speed; a pmap is a map read inside a set
+_STRUCTURED: Final = frozenset(
+    {*_COLLECTIONS, dict, type(pmap())}
+)  # exact types, for speed; a pmap is a map read inside a set
 # Changing these of an entity leaves the schema as it was.
 _NO_SCHEMA: Final = (OF_TRANSACTIONS | {DOC, ENSURE, INSTALL_ATTRIBUTE}) - {EXCISE, EXCISE_BEFORE}
 
@@ -68,15 +72,21 @@ class Claims(Terms):
 
     __slots__ = ("_functions", "_instances", "_none_retracts", "_pending", "asserted", "subjects", "touches_schema")
 
-    def __init__(self, db: Database, forms: Sequence[Any], functions: Functions, *, none_retracts: bool = False) -> None:
+    def __init__(
+        self, db: Database, forms: Sequence[Any], functions: Functions, *, none_retracts: bool = False
+    ) -> None:
         super().__init__(db, forms)
         self._none_retracts = none_retracts
-        self._instances: dict[int, tuple[int, Any]] = {}  # by identity: what each instance of a dataclass is, kept alive
+        self._instances: dict[
+            int, tuple[int, Any]
+        ] = {}  # by identity: what each instance of a dataclass is, kept alive
         self.asserted: list[Claim] = []
         self.subjects: set[int] = set()  # slots that something is asserted of
         self.touches_schema = False
         self._functions = functions
-        self._pending: list[tuple[Any, Place, int | None]] = []  # nested maps (with their entity) and forms of functions
+        self._pending: list[
+            tuple[Any, Place, int | None]
+        ] = []  # nested maps (with their entity) and forms of functions
 
     # -- forms
 
@@ -107,7 +117,9 @@ class Claims(Terms):
             self._misshapen(form, place, "a map, or a list that begins with an operation such as :db/add")
 
     def _misshapen(self, form: Any, place: Place, expected: str) -> None:
-        self.problems.add(":db.error/invalid-tx-form", f"expected {expected}, got {shown(form)}", place, expected=expected, got=form)
+        self.problems.add(
+            ":db.error/invalid-tx-form", f"expected {expected}, got {shown(form)}", place, expected=expected, got=form
+        )
 
     def _add(self, form: Sequence[Any], place: Place) -> None:
         if len(form) != 4:
@@ -199,7 +211,9 @@ class Claims(Terms):
 
     def _require(self, form: Sequence[Any], place: Place) -> None:
         if len(form) < 2 or not (callable(form[1]) or (isinstance(form[1], str) and "/" in form[1].strip("/"))):
-            return self._misshapen(form, place, f"[{form[0]} predicate argument …], the predicate a function or its registered name")
+            return self._misshapen(
+                form, place, f"[{form[0]} predicate argument …], the predicate a function or its registered name"
+            )
         self.special[REQUIRED].append((form[1], form[2:], place))
         return None
 
@@ -209,14 +223,20 @@ class Claims(Terms):
         if isinstance(op, str) and f":{op}" in VERBS:
             return self._misshapen(form, place, f"the operation :{op}, which begins with a colon")
         if not isinstance(op, str) or op.startswith((":db/", ":db.")) or "/" not in op.strip(":/"):
-            return self._misshapen(form, place, f"an operation ({', '.join(VERBS)}) or the name of a transaction function first")
+            return self._misshapen(
+                form, place, f"an operation ({', '.join(VERBS)}) or the name of a transaction function first"
+            )
         name = op.removeprefix(":")
         function = self._functions(name)
         if function is None:
             near = registry.nearest(name)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             self.problems.add(
-                ":db.error/unknown-tx-function", f"no transaction function {name} is registered{hint}", place, function=name, nearest=near
+                ":db.error/unknown-tx-function",
+                f"no transaction function {name} is registered{hint}",
+                place,
+                function=name,
+                nearest=near,
             )
             return None
         steps = steps_of(place)
@@ -311,7 +331,9 @@ class Claims(Terms):
         if not isinstance(inner, Mapping):
             return self._instance(inner, place)
         if len(steps_of(place)) > MAX_STEPS:  # each level of a map that contains itself makes more of them
-            self._misshapen(inner, place, f"at most {MAX_STEPS} steps into nested maps, which do not contain themselves")
+            self._misshapen(
+                inner, place, f"at most {MAX_STEPS} steps into nested maps, which do not contain themselves"
+            )
             self.raise_any()
         e = self._subject(inner, place)
         self._pending.append((inner, place, e))
@@ -335,7 +357,11 @@ class Claims(Terms):
             self._misshapen(value, inside, f"{attribute.ident} in the map of the attribute that it is said of")
             return
         if not attribute.is_ref:
-            self._misshapen(value, inside, f"a reference attribute to go back along, {attribute.ident} is a {attribute.value_type.name}")
+            self._misshapen(
+                value,
+                inside,
+                f"a reference attribute to go back along, {attribute.ident} is a {attribute.value_type.name}",
+            )
             return
         if e < 0:
             self.special[VALUE_SLOTS].append((e, attribute, inside))

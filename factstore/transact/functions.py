@@ -24,7 +24,9 @@ Functions: TypeAlias = Callable[[str], Callable[..., Any] | None]
 MAX_DEPTH: Final = 100  # calls within calls; no use of composition comes near, an endless one gets there at once
 _CANCELLABLE: Final = ("incorrect", "conflict")
 
-_times: ContextVar[tuple[int, int]] = ContextVar("times")  # instant and clock, in microseconds; set while a transaction is prepared
+_times: ContextVar[tuple[int, int]] = ContextVar(
+    "times"
+)  # instant and clock, in microseconds; set while a transaction is prepared
 
 
 @contextmanager
@@ -62,7 +64,9 @@ def tx_clock() -> datetime:
 def _asked(name: str) -> tuple[int, int]:
     times = _times.get(None)
     if times is None:
-        raise DatabaseError(":db.error/no-transaction", f"{name} is for transaction functions: no transaction is being prepared")
+        raise DatabaseError(
+            ":db.error/no-transaction", f"{name} is for transaction functions: no transaction is being prepared"
+        )
     return times
 
 
@@ -115,5 +119,8 @@ def forms_of(db: Database, name: str, function: Callable[..., Any], arguments: S
 
 def _failed(name: str, what: str, arguments: Sequence[Any]) -> TransactError:
     return TransactError(
-        ":db.error/tx-function-failed", f"the transaction function {name} {what}", function=name, arguments=tuple(arguments)
+        ":db.error/tx-function-failed",
+        f"the transaction function {name} {what}",
+        function=name,
+        arguments=tuple(arguments),
     )

@@ -20,7 +20,11 @@ class TxReport:
     __slots__ = ("_after", "_before", "_datoms", "_facts", "_tempids")
 
     def __init__(
-        self, before: Database | Snapshot, after: Database | Snapshot, facts: Sequence[Fact], tempids: Mapping[str | int, int]
+        self,
+        before: Database | Snapshot,
+        after: Database | Snapshot,
+        facts: Sequence[Fact],
+        tempids: Mapping[str | int, int],
     ) -> None:
         self._before = before
         self._after = after
@@ -97,7 +101,9 @@ class TxReport:
         """Return what is shown of the first datoms, and how many more there are."""
         db = self.db_after
         datoms = [db.datom(fact) for fact in islice(self._facts, MOST_SHOWN)]
-        rows: list[tuple[object, ...]] = [("+" if added else "-", e, db.ident(a), _named(db, a, v)) for e, a, v, _, added in datoms]
+        rows: list[tuple[object, ...]] = [
+            ("+" if added else "-", e, db.ident(a), _named(db, a, v)) for e, a, v, _, added in datoms
+        ]
         return rows, len(self._facts) - len(rows)
 
 
@@ -106,6 +112,8 @@ def _named(db: Database, a: int, v: object) -> object:
     return (db.ident(v) or v) if db.attribute(a).is_ref else v
 
 
-def report(before: Database | Snapshot, after: Database | Snapshot, facts: Sequence[Fact], tempids: Mapping[str | int, int]) -> TxReport:
+def report(
+    before: Database | Snapshot, after: Database | Snapshot, facts: Sequence[Fact], tempids: Mapping[str | int, int]
+) -> TxReport:
     """Return the report of a transaction whose facts are known."""
     return TxReport(before, after, facts, tempids)

@@ -57,7 +57,9 @@ class _Unification:
     def run(self) -> None:
         """Bind and unite slots until nothing moves."""
         if len(self._queue) >= BULK:
-            self._holders.fetch((claim[1].id, claim[2]) for claim in self._queue if not claim[1].is_ref or claim[2] >= 0)
+            self._holders.fetch(
+                (claim[1].id, claim[2]) for claim in self._queue if not claim[1].is_ref or claim[2] >= 0
+            )
         for slot, claim in self._claims.special.get(BOUND, ()):
             self._bind(self.root(slot), claim[0], claim)
         while self._queue:
@@ -118,7 +120,10 @@ class _Unification:
         """Return the datom by which a claim says that a slot is an entity; this transaction's when it is what makes it so."""
         _, attribute, v, _ = claim
         v = self.bound[self.root(v)][0] if attribute.is_ref and v < 0 else v
-        t = next((fact[3] for fact in self._claims.db.view.facts_with(attribute.id, v) if fact[0] == e), self._claims.db.basis_t + 1)
+        t = next(
+            (fact[3] for fact in self._claims.db.view.facts_with(attribute.id, v) if fact[0] == e),
+            self._claims.db.basis_t + 1,
+        )
         return e, attribute.ident, attribute.load(v), tx_of(t), True
 
 

@@ -69,7 +69,9 @@ def prepare_simple(before: Snapshot, tx_data: Any, now: int) -> Simple | None:
     return None if n is None else (facts, tempids, n, instant)
 
 
-def _write(before: Snapshot, plain: PlainAttributes, form: list[Any], t: int, facts: list[Fact]) -> tuple[int, int] | None:
+def _write(
+    before: Snapshot, plain: PlainAttributes, form: list[Any], t: int, facts: list[Fact]
+) -> tuple[int, int] | None:
     """Do one `[":db/add", e, a, v]` or `[":db/cas", e, a, old, new]` of a known entity and a plain attribute, and return which two.
 
     None when it is anything else, and when the comparison fails.
@@ -81,7 +83,12 @@ def _write(before: Snapshot, plain: PlainAttributes, form: list[Any], t: int, fa
     else:
         return None
     known = plain[key] if isinstance(key, str) else None
-    if known is None or type(e) is not int or not USER_BASE <= e < USER_BASE + before.next_n or form[0] not in known.verbs:
+    if (
+        known is None
+        or type(e) is not int
+        or not USER_BASE <= e < USER_BASE + before.next_n
+        or form[0] not in known.verbs
+    ):
         return None
     a, kind, checks, *_ = known
     if type(v) is not kind:
@@ -178,7 +185,12 @@ def _retract_entity(before: Snapshot, form: list[Any], t: int, facts: list[Fact]
     if not USER_BASE <= e < USER_BASE + before.next_n or _may_be_referred_to(before, e):
         return False
     for a in sorted(before.novelty.attributes_of(e)):
-        if a < FIRST_FREE_ID or schema.attribute(a).is_component or schema.composites_of(a) or before.index.may_hold(e, a):
+        if (
+            a < FIRST_FREE_ID
+            or schema.attribute(a).is_component
+            or schema.composites_of(a)
+            or before.index.may_hold(e, a)
+        ):
             return False
         strand = before.novelty.strands[a]
         chain = None if strand.loaded else strand.of_entity(e)

@@ -39,4 +39,8 @@ def _changed(claims: Claims, facts: list[Fact], own: frozenset[int]) -> list[int
     about = dict.fromkeys(fact[0] for fact in facts if fact[0] >= USER_BASE and fact[1] not in own)
     added = {fact[0] for fact in facts if fact[4]}
     gone = {fact[:3] for fact in facts if not fact[4]}
-    return [e for e in about if e in added or any(f[:3] not in gone and f[1] not in own for f in claims.db.view.facts_about(e))]
+    return [
+        e
+        for e in about
+        if e in added or any(f[:3] not in gone and f[1] not in own for f in claims.db.view.facts_about(e))
+    ]

@@ -45,7 +45,12 @@ VALUE_SLOTS: Final = "value slots"  # (slot, attribute, place): where a slot sta
 
 ENUMS: Final = {
     a: {name: eid for name, eid in ENUM_IDS.items() if name.startswith(prefix)}
-    for a, prefix in ((VALUE_TYPE, ":db.type/"), (CARDINALITY, ":db.cardinality/"), (UNIQUE, ":db.unique/"), (STAMP, ":db.stamp/"))
+    for a, prefix in (
+        (VALUE_TYPE, ":db.type/"),
+        (CARDINALITY, ":db.cardinality/"),
+        (UNIQUE, ":db.unique/"),
+        (STAMP, ":db.stamp/"),
+    )
 }
 _IMPLIED: Final = frozenset({":db.alter/attribute", ":db.install/partition"})
 _CALLED_BY_NAME: Final = frozenset({ATTR_PREDS, ENTITY_PREDS})
@@ -55,7 +60,19 @@ _SHAPES: Final = frozenset({TUPLE_ATTRS, TUPLE_TYPES, TUPLE_TYPE})
 class Terms:
     """The reader of terms of one transaction, and the slots it gave to tempids."""
 
-    __slots__ = ("_forms", "_holders", "_problems", "db", "find", "first_fresh", "named", "schema", "slots", "special", "tx")
+    __slots__ = (
+        "_forms",
+        "_holders",
+        "_problems",
+        "db",
+        "find",
+        "first_fresh",
+        "named",
+        "schema",
+        "slots",
+        "special",
+        "tx",
+    )
 
     def __init__(self, db: Database, forms: Sequence[Any]) -> None:
         self.db = db
@@ -283,7 +300,11 @@ class Terms:
     def _unknown_attribute(self, key: Any, value: Any, place: Place) -> None:
         if type(key) not in NAMES:
             self.problems.add(
-                ":db.error/not-an-entity", f"expected an attribute's ident or id, got {shown(key)}", place, what="attribute", got=key
+                ":db.error/not-an-entity",
+                f"expected an attribute's ident or id, got {shown(key)}",
+                place,
+                what="attribute",
+                got=key,
             )
             return
         near = self.schema.nearest(key)
@@ -351,7 +372,9 @@ class Terms:
         types = self._slot_types(attribute)
         wanted = "2 to 8" if attribute.tuple_type or not types else str(len(types))
         if not (2 <= len(value) <= 8) or (wanted != "2 to 8" and len(value) != len(types)):
-            self._invalid_tuple(attribute, value, place, f"a tuple of {wanted} slots", f"{len(value)} slots in {shown(value)}")
+            self._invalid_tuple(
+                attribute, value, place, f"a tuple of {wanted} slots", f"{len(value)} slots in {shown(value)}"
+            )
             return None
         found = []
         for i, slot in enumerate(value):
@@ -387,7 +410,15 @@ class Terms:
         if attribute.id in _SHAPES:
             code, kind = ":db.error/invalid-tuple-attrs", SchemaError
         more = {} if kind is None else {"kind": kind}
-        self.problems.add(code, f"{attribute.ident} takes {expected}, got {got}", place, attribute, expected=expected, got=value, **more)
+        self.problems.add(
+            code,
+            f"{attribute.ident} takes {expected}, got {got}",
+            place,
+            attribute,
+            expected=expected,
+            got=value,
+            **more,
+        )
 
     def wrong_type(self, attribute: Attribute, value: Any, place: Place, why: str = ANOTHER_TYPE) -> None:
         """Note that an attribute cannot have a value."""

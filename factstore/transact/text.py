@@ -48,7 +48,11 @@ def _tempids() -> Callable[[Any], str]:
 
 def _parts(form: Any) -> tuple[Keyword, int | None]:
     parts = list(form) if isinstance(form, list | tuple) else []
-    if len(parts) not in (1, 2) or type(parts[0]) is not Keyword or any(type(part) is not int or part >= 0 for part in parts[1:]):
+    if (
+        len(parts) not in (1, 2)
+        or type(parts[0]) is not Keyword
+        or any(type(part) is not int or part >= 0 for part in parts[1:])
+    ):
         raise ValueError("expected [partition], or [partition number] with a number below zero")
     return parts[0], parts[1] if len(parts) == 2 else None
 

@@ -74,7 +74,9 @@ def _checked(storage: Storage, index: Index) -> Check:
 
 def _differences(index: Index, novelty: Novelty, schema: Schema) -> Iterator[str]:
     """Say where the root and the index differ from the log."""
-    forgetful = {fact[0] for fact in novelty.strands.get(NO_HISTORY, Strand()).facts}  # now, or before they were altered
+    forgetful = {
+        fact[0] for fact in novelty.strands.get(NO_HISTORY, Strand()).facts
+    }  # now, or before they were altered
     for attribute in schema.attributes:
         strand = novelty.strands.get(attribute.id, Strand())
         yield from _compare(index, attribute, strand, with_past=attribute.id not in forgetful)
@@ -86,7 +88,9 @@ def _differences(index: Index, novelty: Novelty, schema: Schema) -> Iterator[str
 def _compare_sets(index: Index, novelty: Novelty) -> Iterator[str]:
     """Say of which entities the index has other attributes than the log."""
     rows = index.live(ATTRIBUTES_OF, Everything(BY_ENTITY), "i8", None)
-    if rows.size != index.count(ATTRIBUTES_OF) or (rows.size and not 0 <= rows.v.min() <= rows.v.max() < len(index.sets)):
+    if rows.size != index.count(ATTRIBUTES_OF) or (
+        rows.size and not 0 <= rows.v.min() <= rows.v.max() < len(index.sets)
+    ):
         yield "the index's list of attributes by entity does not fit its root"
         return
     has = {e: index.sets[number] for e, number in zip(rows.e.tolist(), rows.v.tolist(), strict=True)}
@@ -99,7 +103,9 @@ def _compare_sets(index: Index, novelty: Novelty) -> Iterator[str]:
     wrong = [
         e
         for e in said.keys() | has.keys()
-        if not (said.get(e, set()) <= set(has.get(e, ())) if may_have_more else said.get(e, set()) == set(has.get(e, ())))
+        if not (
+            said.get(e, set()) <= set(has.get(e, ())) if may_have_more else said.get(e, set()) == set(has.get(e, ()))
+        )
     ]
     if wrong:
         yield f"the index has other attributes than the log of {len(wrong)} entities, such as {min(wrong)}"

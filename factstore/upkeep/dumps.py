@@ -55,7 +55,12 @@ class Manifest(NamedTuple):
 
 
 def dump(
-    conn: Connection, path: str | os.PathLike[str], *, upto: int | None = None, only: Collection[str] = (), without: Collection[str] = ()
+    conn: Connection,
+    path: str | os.PathLike[str],
+    *,
+    upto: int | None = None,
+    only: Collection[str] = (),
+    without: Collection[str] = (),
 ) -> Manifest:
     """Write the history of a store to a file; it appears when it is whole, and replaces an earlier file of that name.
 
@@ -82,7 +87,9 @@ def dump(
 def _path(path: Any) -> Path:
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not text or not isinstance(text, str) or "\0" in text:
-        raise Unavailable(":db.error/file-unavailable", f"expected the path of a file, got {described(path)}", path=path)
+        raise Unavailable(
+            ":db.error/file-unavailable", f"expected the path of a file, got {described(path)}", path=path
+        )
     return Path(path)
 
 
@@ -100,9 +107,15 @@ def _kept(db: Database, only: Collection[str], without: Collection[str]) -> dict
     schema = db.schema
     for names in (only, without):
         if isinstance(names, str | bytes) or not isinstance(names, Collection):
-            raise DatabaseError(":db.error/not-an-attribute", f"expected a list of attributes, got {described(names)}", attribute=names)
+            raise DatabaseError(
+                ":db.error/not-an-attribute", f"expected a list of attributes, got {described(names)}", attribute=names
+            )
     wanted, left_out = ({db.attribute(name).id for name in names} for names in (only, without))
-    attributes = [a for a in schema.attributes if a.id < FIRST_FREE_ID or ((not wanted or a.id in wanted) and a.id not in left_out)]
+    attributes = [
+        a
+        for a in schema.attributes
+        if a.id < FIRST_FREE_ID or ((not wanted or a.id in wanted) and a.id not in left_out)
+    ]
     ids = {attribute.id for attribute in attributes}
     # A composite repeats what it is made of.
     return {a.id: a for a in attributes if ids.issuperset(a.members)}
@@ -204,7 +217,8 @@ def undump(path: str | os.PathLike[str], storage: Storage) -> Manifest:
     manifest = verify(file)
     if storage.head():
         raise StorageError(
-            ":db.error/not-empty", f"{storage.description} holds transactions already; make a new store of the dump, or replay it"
+            ":db.error/not-empty",
+            f"{storage.description} holds transactions already; make a new store of the dump, or replay it",
         )
     with tempfile.TemporaryFile() as spool:  # every line is understood before the first is written
         sizes = [spool.write(body) for body in _records(file, manifest)]
@@ -231,7 +245,9 @@ def _records(path: Path, manifest: Manifest) -> Iterator[bytes]:
                 body = encode(t, instant, next_n, facts)
             yield body
     if last[0] != manifest.transactions:
-        raise _damaged(path, f"it has {last[0]:,} transactions, and its last line counts {described(manifest.transactions)}")
+        raise _damaged(
+            path, f"it has {last[0]:,} transactions, and its last line counts {described(manifest.transactions)}"
+        )
 
 
 @contextmanager
@@ -304,7 +320,8 @@ def _stored(schema: Schema, attribute: Attribute, value: Any, t: int, next_n: in
         return stored
     slots = zip(stored, cycle(types), strict=False)
     return tuple(
-        None if slot is None else _known_id(slot, t, next_n) if kind.name == "ref" else _of_type(kind, slot) for slot, kind in slots
+        None if slot is None else _known_id(slot, t, next_n) if kind.name == "ref" else _of_type(kind, slot)
+        for slot, kind in slots
     )
 
 
@@ -324,7 +341,9 @@ class Replayed(NamedTuple):
     left_out: int  # of entities that nothing is known of here
 
 
-def replay(conn: Connection, path: str | os.PathLike[str], *, start: int | None = None, upto: int | None = None) -> Replayed:
+def replay(
+    conn: Connection, path: str | os.PathLike[str], *, start: int | None = None, upto: int | None = None
+) -> Replayed:
     """Transact what a dump says, in its order, with entity ids of this store.
 
     Entities are told apart as always: one with a unique identity that is known here is that one. Instants are kept as long as they
@@ -341,7 +360,9 @@ def replay(conn: Connection, path: str | os.PathLike[str], *, start: int | None 
     file = _path(path)
     for point in (start, upto):
         if point is not None and (type(point) is not int or point < 0):
-            raise DatabaseError(":db.error/invalid-range", f"expected the t of a transaction in the dump, got {described(point)}")
+            raise DatabaseError(
+                ":db.error/invalid-range", f"expected the t of a transaction in the dump, got {described(point)}"
+            )
     attributes = _attributes(file)
     for write in (_rehearsing(conn), conn.transact):
         replaying = _Replaying(conn.db(), attributes, write)
@@ -420,7 +441,9 @@ class _Replaying:
     def transact(self, line: dict[Keyword, Any]) -> None:
         db, data = self._db, line[_DATA]
         tx = data[0][3] if data and len(data[0]) == 5 else tx_of(line[_T])
-        said = {row[0] for row in data if row[-1] and row[1] not in _NOT_REPLAYED}  # only what something is said of can be new
+        said = {
+            row[0] for row in data if row[-1] and row[1] not in _NOT_REPLAYED
+        }  # only what something is said of can be new
         replaced = {(row[0], row[1]): row[2] for row in data if not row[-1]}
         told = (row for row in data if row[1] not in _NOT_REPLAYED)
         forms = [form for row in told if (form := self._form(db, row, tx, said, replaced)) is not None]
@@ -429,7 +452,9 @@ class _Replaying:
             forms.append([":db/add", "datomic.tx", ":db/txInstant", instant])
         done = self._write(forms)
         self._db = done.db_after
-        self._known.update((int(name[1:]), e) for name, e in done.tempids.items() if isinstance(name, str) and name != "datomic.tx")
+        self._known.update(
+            (int(name[1:]), e) for name, e in done.tempids.items() if isinstance(name, str) and name != "datomic.tx"
+        )
         self._known[tx] = tx_of(done.t)
         self.transactions += 1
 
@@ -444,7 +469,9 @@ class _Replaying:
             return line[_INSTANT]  # type: ignore[no-any-return]
         return next((row[2] for row in line[_DATA] if row[1] == ":db/txInstant"), None)
 
-    def _form(self, db: Database, row: Sequence[Any], tx: int, said: set[int], replaced: Mapping[Any, Any]) -> list[Any] | None:
+    def _form(
+        self, db: Database, row: Sequence[Any], tx: int, said: set[int], replaced: Mapping[Any, Any]
+    ) -> list[Any] | None:
         e, name, value, added = row[0], row[1], row[2], row[-1]
         attribute = self._attribute(db, name)
         if attribute.tuple_attrs:

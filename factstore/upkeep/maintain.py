@@ -75,7 +75,9 @@ def _built_from_log(storage: Storage, excised_t: int) -> tuple[Built, Schema]:
         if transaction.is_excision:
             index = replace(index, excised_t=max(index.excised_t, transaction.t))
         if novelty.count >= _FACTS_AT_ONCE or transaction.t == head:
-            built = build(index, novelty, schema, upto_t=transaction.t, next_n=transaction.next_n, instant=transaction.instant)
+            built = build(
+                index, novelty, schema, upto_t=transaction.t, next_n=transaction.next_n, instant=transaction.instant
+            )
             index, novelty, written = built.root, Novelty(), written | built.written
     return Built(index, frozenset(index.reachable()) & written), schema
 
@@ -98,7 +100,9 @@ def _collect_old(storage: Storage) -> None:
     try:
         indexing.collect(storage)
     except Corrupt:
-        logger.warning("%s: a living process still reads the damaged index; collect garbage when it has ended", storage.description)
+        logger.warning(
+            "%s: a living process still reads the damaged index; collect garbage when it has ended", storage.description
+        )
 
 
 # -- copies
@@ -125,7 +129,9 @@ def restore_to(source: Storage, target: Storage, t: int) -> int:
     """Make an empty store what another was after transaction t, or is if it has fewer; return its head."""
     with target.turn():
         if target.head():
-            raise StorageError(":db.error/not-empty", f"{target.description} holds transactions already; restoring makes a new store")
+            raise StorageError(
+                ":db.error/not-empty", f"{target.description} holds transactions already; restoring makes a new store"
+            )
         while not _is_copied(source, target, t, None):
             continue
         rebuild(target)
@@ -143,7 +149,9 @@ def _is_copied(source: Storage, target: Storage, upto: int | None, progress: Cal
     return indexing.is_same_log(source, index)
 
 
-def _copy_log(source: Storage, target: Storage, index: Index, upto: int, progress: Callable[[int, int], None] | None) -> bool:
+def _copy_log(
+    source: Storage, target: Storage, index: Index, upto: int, progress: Callable[[int, int], None] | None
+) -> bool:
     """Append the records up to a t; False where facts were excised since the index was read, and what was read may be of either log."""
     head = target.head()
     while head < upto:
@@ -179,7 +187,13 @@ def _excise_copy(source: Storage, target: Storage, index: Index, upto: int) -> b
         root = target.read_root()
         nothing = Index(index.blocks, excised_t=end)
         appended = [(record.txid, record.body) for record in more]
-        target.rewrite(changed, appended=appended, expected_t=head, root=nothing.encode(), expected_version=root.version if root else 0)
+        target.rewrite(
+            changed,
+            appended=appended,
+            expected_t=head,
+            root=nothing.encode(),
+            expected_version=root.version if root else 0,
+        )
     return True
 
 

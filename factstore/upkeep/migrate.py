@@ -73,7 +73,9 @@ def migrations_in(folder: str | PathLike[str]) -> list[Migration]:
     """
     path = Path(folder) if isinstance(folder, str | PathLike) else None
     if path is None or not isdir(path):  # noqa: PTH112 -- `Path.is_dir` raises for a name that is too long
-        raise TransactError(":db.error/invalid-migration", f"expected a folder of .edn files, {quoted(folder)} is none", path=folder)
+        raise TransactError(
+            ":db.error/invalid-migration", f"expected a folder of .edn files, {quoted(folder)} is none", path=folder
+        )
     return [_read(file) for file in sorted(path.glob("*.edn"))]
 
 
@@ -87,7 +89,9 @@ def _read(file: Path) -> Migration:
         raise TransactError(":db.error/invalid-migration", f"{file} cannot be read: {error}", path=str(file)) from error
     if not isinstance(forms, list):
         raise TransactError(
-            ":db.error/invalid-migration", f"expected a vector of forms in {file.name}, got {described(forms)}", name=file.stem
+            ":db.error/invalid-migration",
+            f"expected a vector of forms in {file.name}, got {described(forms)}",
+            name=file.stem,
         )
     return Migration(file.stem, text)
 
@@ -144,7 +148,10 @@ def _rehearsed(db: Database, migrations: Sequence[Migration], already: tuple[str
 
 
 def _forms(migration: Migration) -> list[Any]:
-    return [*read_forms(migration.tx_data), {":db/id": "datomic.tx", _NAME: migration.name, _CHECKSUM: migration.checksum}]
+    return [
+        *read_forms(migration.tx_data),
+        {":db/id": "datomic.tx", _NAME: migration.name, _CHECKSUM: migration.checksum},
+    ]
 
 
 def _applied(db: Database) -> dict[str, str]:
@@ -158,7 +165,9 @@ def _waiting(db: Database, migrations: Sequence[Migration]) -> Sequence[Migratio
     applied, names = _applied(db), [migration.name for migration in migrations]
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
-        raise TransactError(":db.error/migration-order", f"expected each migration once, got {twice} twice", name=twice, names=names)
+        raise TransactError(
+            ":db.error/migration-order", f"expected each migration once, got {twice} twice", name=twice, names=names
+        )
     for i, (name, checksum) in enumerate(applied.items()):
         if names[i : i + 1] != [name]:
             raise _out_of_order(name, i, names)

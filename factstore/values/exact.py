@@ -75,10 +75,18 @@ class ExactSet(AbstractSet[Any]):
         return len(self._elements)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, AbstractSet) and len(self) == len(other) and self._elements.keys() == set(map(strict, other))
+        return (
+            isinstance(other, AbstractSet)
+            and len(self) == len(other)
+            and self._elements.keys() == set(map(strict, other))
+        )
 
     def __le__(self, other: AbstractSet[Any]) -> bool:
-        return self._elements.keys() <= ExactSet(other)._elements.keys() if isinstance(other, AbstractSet) else NotImplemented
+        return (
+            self._elements.keys() <= ExactSet(other)._elements.keys()
+            if isinstance(other, AbstractSet)
+            else NotImplemented
+        )
 
     def __sub__(self, other: AbstractSet[Any]) -> ExactSet:
         left_out = ExactSet(other)

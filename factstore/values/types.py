@@ -117,7 +117,9 @@ def micros_to_instant(micros: int) -> datetime:
 
 ANOTHER_TYPE: Final = "of another type"
 # The types that values have in the store, in queries and in answers.
-OWN_TYPES: Final = frozenset((int, float, bool, datetime, str, Keyword, Symbol, Uri, bytes, Decimal, uuid.UUID, type(None)))
+OWN_TYPES: Final = frozenset(
+    (int, float, bool, datetime, str, Keyword, Symbol, Uri, bytes, Decimal, uuid.UUID, type(None))
+)
 
 
 def plain(value: Any) -> Any:

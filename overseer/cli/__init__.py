@@ -47,15 +47,23 @@ operators.add_to(main)
 @click.option("--store", "uri", envvar="OVERSEER_STORE", help="Path or uri of the store; overrides the settings' file.")
 @click.option("-c", "--config", "path", type=click.Path(dir_okay=False), help="A TOML or YAML file with settings.")
 @click.option("--until-idle", is_flag=True, help="Exit when no job is unstarted or started any more.")
-@click.option("--exit-code", is_flag=True, help="With --until-idle: exit with 3 when jobs failed meanwhile; without it, with 0.")
+@click.option(
+    "--exit-code", is_flag=True, help="With --until-idle: exit with 3 when jobs failed meanwhile; without it, with 0."
+)
 @click.option("--lease", type=float, help="Seconds after which others take the jobs of a worker that went silent.")
 @click.option("--concurrency", type=int, help="Handlers to run at a time.")
 @click.option("--executor", type=click.Choice(KINDS), help="Where handlers run.")
-@click.option("--queue", "queues", multiple=True, help="A queue to work on; may be given several times. Without it, all.")
+@click.option(
+    "--queue", "queues", multiple=True, help="A queue to work on; may be given several times. Without it, all."
+)
 @click.option("--batch", type=int, help="Jobs to hold at a time, if more than can run.")
 @click.option("-v", "--verbose", is_flag=True, help="Log each job.")
 @click.option("--log-json", is_flag=True, help="Log lines of JSON.")
-@click.option("--create", is_flag=True, help="Make the store if it is not there; without it, a path where there is none is an error.")
+@click.option(
+    "--create",
+    is_flag=True,
+    help="Make the store if it is not there; without it, a path where there is none is an error.",
+)
 def worker(
     handlers: str,
     uri: str | None,
@@ -81,14 +89,18 @@ def worker(
                 running.run(until_idle=until_idle)
             except Exception:
                 if running.busy:
-                    logging.getLogger("overseer").exception("worker %s failed, and leaves the handlers that still run", running.name)
+                    logging.getLogger("overseer").exception(
+                        "worker %s failed, and leaves the handlers that still run", running.name
+                    )
                     logging.shutdown()
                     os._exit(1)  # threads cannot be ended but with their process, which would wait for them
                 raise
         failed = until_idle and _report_failed(running)
         code = _JOBS_FAILED if failed and exit_code else 0
         if running.busy:  # a handler that has outlived its timeout may never end
-            logging.getLogger("overseer").warning("worker %s ends, and leaves the handlers that still run", running.name)
+            logging.getLogger("overseer").warning(
+                "worker %s ends, and leaves the handlers that still run", running.name
+            )
             logging.shutdown()
             os._exit(code)
     sys.exit(code)
@@ -103,7 +115,9 @@ def _report_failed(running: Worker) -> bool:
     failed = running.failed
     if failed:
         names = ", ".join(failed[:_SHOWN]) + (f" and {len(failed) - _SHOWN:,} more" if len(failed) > _SHOWN else "")
-        logging.getLogger("overseer").warning("worker %s ends; %s jobs failed: %s", running.name, f"{len(failed):,}", names)
+        logging.getLogger("overseer").warning(
+            "worker %s ends; %s jobs failed: %s", running.name, f"{len(failed):,}", names
+        )
     return bool(failed)
 
 
@@ -140,7 +154,9 @@ def _point(ctx: click.Context, param: click.Parameter, text: str | None) -> int 
 
 @main.command()
 @STORE
-@click.option("--as-of", "point", callback=_point, help="A time (ISO 8601 with zone) or a t: show the jobs as they were then.")
+@click.option(
+    "--as-of", "point", callback=_point, help="A time (ISO 8601 with zone) or a t: show the jobs as they were then."
+)
 def status(uri: str, point: int | datetime | None) -> None:
     """Show how many jobs there are of each type and status, and what there is to do in each queue."""
     with factstore.connect(uri, create=False) as conn:
@@ -163,13 +179,18 @@ def _show_backlog(queues: Mapping[Any, ask.Backlog], now: datetime) -> None:
     """Show what there is to do in each queue, and how long the oldest ready job has been waiting."""
     if not queues:
         return
-    names = {name: "(no queue)" if name is None else f"{name}{' (paused)' if known.paused else ''}" for name, known in queues.items()}
+    names = {
+        name: "(no queue)" if name is None else f"{name}{' (paused)' if known.paused else ''}"
+        for name, known in queues.items()
+    }
     width = max(len("queue"), *map(len, names.values()))
     columns = ("ready", "blocked", "later", "running", "silent")
     click.echo("\n" + " ".join([f"{'queue':{width}}", *(f"{column:>9}" for column in columns), "  oldest ready"]))
     for name, known in queues.items():
         oldest = f"  {known.oldest}, for {max(0.0, (now - known.since).total_seconds()):,.0f} s" if known.since else ""
-        click.echo(" ".join([f"{names[name]:{width}}", *(f"{getattr(known, column):9,}" for column in columns)]) + oldest)
+        click.echo(
+            " ".join([f"{names[name]:{width}}", *(f"{getattr(known, column):9,}" for column in columns)]) + oldest
+        )
 
 
 @main.command()
@@ -181,14 +202,18 @@ def history(uri: str, job: str) -> None:
         db = conn.db()
         for step in ask.history(db, job):
             why = f"  {step.reason.name}" if step.reason else ""
-            click.echo(f"{step.at.isoformat()}  t={step.t}  {step.status.name:9}  attempt {step.attempt}  {step.by or '-'}{why}")
+            click.echo(
+                f"{step.at.isoformat()}  t={step.t}  {step.status.name:9}  attempt {step.attempt}  {step.by or '-'}{why}"
+            )
         click.echo(ask.explain(db, job).why)
 
 
 @main.command()
 @STORE
 @click.argument("job")
-@click.option("--as-of", "point", callback=_point, help="A time (ISO 8601 with zone) or a t: explain the job as it was then.")
+@click.option(
+    "--as-of", "point", callback=_point, help="A time (ISO 8601 with zone) or a t: explain the job as it was then."
+)
 def explain(uri: str, job: str, point: int | datetime | None) -> None:
     """Show why JOB is not running, or ran twice, and what it waits for."""
     with factstore.connect(uri, create=False) as conn:
@@ -250,7 +275,9 @@ def _set_paused(uri: str, name: str, paused: bool) -> None:
         conn.transact([settings, [":db/add", "datomic.tx", ":overseer/by", f"cli {worker_name()}"]])
         click.echo(f"{name} is paused" if paused else f"{name} goes on")
         if known is None and settings[":queue/name"] not in (named := queues.named(db)):
-            click.echo(f"no job names it; the queues that jobs name are: {', '.join(sorted(named)) or 'none'}", err=True)
+            click.echo(
+                f"no job names it; the queues that jobs name are: {', '.join(sorted(named)) or 'none'}", err=True
+            )
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)

@@ -36,7 +36,9 @@ class Commands(click.Group):
         except OSError as error:
             if error.errno == EPIPE:  # who reads the output has seen enough; click ends quietly
                 raise
-            raise click.ClickException(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
+            raise click.ClickException(
+                f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            ) from error
         except KeyboardInterrupt:
             click.echo("Error: interrupted", err=True)
             sys.exit(128 + signal.SIGINT)
@@ -59,10 +61,16 @@ def load_handlers(name: str) -> Mapping[str, Any]:
         except BaseException as error:  # of the module's own code too
             if is_from_signal(error):
                 raise
-            raise _bad(f"the module {module_name} cannot be imported: {type(error).__name__}: {_text(error)}", name) from error
+            raise _bad(
+                f"the module {module_name} cannot be imported: {type(error).__name__}: {_text(error)}", name
+            ) from error
     found = getattr(module, attribute, None)
     if not isinstance(found, Mapping):
-        what = f"{module_name} has no {attribute}{_hint(module, attribute)}" if found is None else f"{name} is {quoted(found)}"
+        what = (
+            f"{module_name} has no {attribute}{_hint(module, attribute)}"
+            if found is None
+            else f"{name} is {quoted(found)}"
+        )
         raise _bad(f"expected a mapping from job types to handlers, but {what}", name)
     return found
 

@@ -98,14 +98,28 @@ def _duration(ctx: click.Context, param: click.Parameter, text: str) -> timedelt
 
 @click.command()
 @STORE
-@click.option("--older-than", required=True, callback=_duration, help="How long ago they ended at least: 30d, 12h, 15m, 90s.")
-@click.option("--status", "statuses", multiple=True, default=["finished"], help="How they ended; give it several times for several.")
+@click.option(
+    "--older-than", required=True, callback=_duration, help="How long ago they ended at least: 30d, 12h, 15m, 90s."
+)
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    default=["finished"],
+    help="How they ended; give it several times for several.",
+)
 @click.option("--type", "types", multiple=True, help="Of this type only; give it several times for several.")
 @click.option("--keep-last", type=click.IntRange(min=0), default=0, help="Of each type keep the newest so many.")
 @click.option("--excise", is_flag=True, help="Take them out of history too, one by one, which takes long.")
 @click.option("--dry-run", is_flag=True, help="Only count them.")
 def prune(
-    uri: str, older_than: timedelta, statuses: tuple[str, ...], types: tuple[str, ...], keep_last: int, excise: bool, dry_run: bool
+    uri: str,
+    older_than: timedelta,
+    statuses: tuple[str, ...],
+    types: tuple[str, ...],
+    keep_last: int,
+    excise: bool,
+    dry_run: bool,
 ) -> None:
     """Retract jobs that ended long ago, with their facts; those that other facts or unended jobs refer to stay."""
     rule, now = retention.Rule(older_than, statuses, types or None, keep_last), datetime.now(UTC)
@@ -138,7 +152,10 @@ def plan(uri: str, workers: int, most: int) -> None:
     with factstore.connect(uri, create=False) as conn:
         made = planned(conn.db(), now=datetime.now(UTC), workers=workers)
     for step in made.steps[:most]:
-        click.echo(f"{step.start.isoformat(timespec='seconds')}  {step.type} {step.id}" + (f"  after {step.after}" if step.after else ""))
+        click.echo(
+            f"{step.start.isoformat(timespec='seconds')}  {step.type} {step.id}"
+            + (f"  after {step.after}" if step.after else "")
+        )
     click.echo(f"{len(made.steps):,} jobs end by {made.ends.isoformat(timespec='seconds')} with {workers} at a time")
     chain = " → ".join(str(step.type) for step in made.critical)
     click.echo(f"not before {made.soonest.isoformat(timespec='seconds')}: {chain or 'nothing to do'}")

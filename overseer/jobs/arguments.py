@@ -35,7 +35,9 @@ _CHECKS: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = {
     ":db.type/instant": ("an aware datetime", lambda value: isinstance(value, datetime) and value.tzinfo is not None),
 }
 _OWN: Final = {
-    attribute[":db/ident"]: _CHECKS[attribute[":db/valueType"]] for attribute in ATTRIBUTES if attribute[":db/valueType"] in _CHECKS
+    attribute[":db/ident"]: _CHECKS[attribute[":db/valueType"]]
+    for attribute in ATTRIBUTES
+    if attribute[":db/valueType"] in _CHECKS
 }
 
 
@@ -47,7 +49,9 @@ def check(args: Any, *, of: str) -> dict[str, Any]:
     Raises: OverseerError(:job.error/bad-schedule).
     """
     if not isinstance(args, Mapping) or not all(_is_keyword(key) for key in args):
-        raise _bad(f"the arguments of {of} are a map from attributes such as :mail/to to values, got {quoted(args)}", args)
+        raise _bad(
+            f"the arguments of {of} are a map from attributes such as :mail/to to values, got {quoted(args)}", args
+        )
     for attribute, value in args.items():
         if attribute in _FIXED:
             raise _bad(f"{attribute} cannot be an argument of {of}: each job gets its own", args)

@@ -40,7 +40,9 @@ def after(*types: str, when: str = "all-success") -> After:
     rule = as_keyword(when, "job.rule")
     if rule not in RULES:
         known = ", ".join(rule.name for rule in RULES)
-        raise GraphError(":job.error/unknown-rule", f"a job waits by one of the rules {known}; got {quoted(when)}", rule=when)
+        raise GraphError(
+            ":job.error/unknown-rule", f"a job waits by one of the rules {known}; got {quoted(when)}", rule=when
+        )
     dependencies = After(types)
     dependencies.rule = rule
     return dependencies
@@ -137,7 +139,13 @@ def _with_attributes(jobs: Mapping[str, Attributes], deps: Mapping[str, Sequence
 def _named_in(job: Attributes) -> list[str]:
     """Return the jobs that a job's `:job/dep` names by their tempids in the same transaction, which are their ids."""
     named = job.get(":job/dep", ())
-    return [named] if isinstance(named, str) else [dep for dep in named if isinstance(dep, str)] if isinstance(named, _LISTS) else []
+    return (
+        [named]
+        if isinstance(named, str)
+        else [dep for dep in named if isinstance(dep, str)]
+        if isinstance(named, _LISTS)
+        else []
+    )
 
 
 def missing_dependencies(graph: Mapping[Any, Iterable[Any] | None]) -> list[Any]:
@@ -171,7 +179,11 @@ def find_cycle(graph: Mapping[Any, Iterable[Any] | None]) -> list[Any] | None:
 
 def missing_handlers(handlers: Mapping[str, Any], graph: Graph | TypeGraph) -> list[Keyword]:
     """Return the types of the graph that no handler serves, in order of name; dependencies count too."""
-    types = graph.types if isinstance(graph, Graph) else {as_keyword(t) for key, deps in dependencies(graph).items() for t in (key, *deps)}
+    types = (
+        graph.types
+        if isinstance(graph, Graph)
+        else {as_keyword(t) for key, deps in dependencies(graph).items() for t in (key, *deps)}
+    )
     return sorted(types - {as_keyword(key) for key in handlers})
 
 
@@ -179,19 +191,33 @@ def validate_graph_handlers(handlers: Mapping[str, Any], graph: Graph | TypeGrap
     """Raise a HandlerError that names every type of the graph for which there is no handler."""
     missing = missing_handlers(handlers, graph)
     if missing:
-        raise HandlerError(":job.error/missing-handlers", f"Invalid graph; missing handlers {', '.join(missing)}", missing=missing)
+        raise HandlerError(
+            ":job.error/missing-handlers", f"Invalid graph; missing handlers {', '.join(missing)}", missing=missing
+        )
 
 
 def _required(job: Any, attribute: str) -> Any:
     if not isinstance(job, Mapping) or attribute not in job:
-        raise GraphError(":job.error/invalid-job", f"a job has :job/id and :job/type; {attribute} is missing in {quoted(job)}", job=job)
+        raise GraphError(
+            ":job.error/invalid-job",
+            f"a job has :job/id and :job/type; {attribute} is missing in {quoted(job)}",
+            job=job,
+        )
     return job[attribute]
 
 
 def _missing(missing: Sequence[Any]) -> GraphError:
     names = ", ".join(map(str, missing))
-    return GraphError(":job.error/missing-dependency", f"the graph depends on {names}, which it does not contain", missing=list(missing))
+    return GraphError(
+        ":job.error/missing-dependency",
+        f"the graph depends on {names}, which it does not contain",
+        missing=list(missing),
+    )
 
 
 def _cycle(cycle: Sequence[Any]) -> GraphError:
-    return GraphError(":job.error/cycle", f"the jobs wait for each other in a circle: {' → '.join(map(str, cycle))}", cycle=list(cycle))
+    return GraphError(
+        ":job.error/cycle",
+        f"the jobs wait for each other in a circle: {' → '.join(map(str, cycle))}",
+        cycle=list(cycle),
+    )

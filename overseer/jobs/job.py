@@ -158,7 +158,11 @@ class Job(Mapping[str, Any]):
         for parent in lookup.parents(self.db, self.eid):
             text = lookup.value(self.db, parent, ":job/result")
             if text is not None:
-                yield lookup.value(self.db, parent, ":job/id"), lookup.value(self.db, parent, ":job/type"), factstore.edn.read(text)
+                yield (
+                    lookup.value(self.db, parent, ":job/id"),
+                    lookup.value(self.db, parent, ":job/type"),
+                    factstore.edn.read(text),
+                )
 
     def __getitem__(self, attribute: str) -> Any:
         return self.attributes[attribute]

@@ -53,7 +53,9 @@ def next_leases(known: Sequence[Mapping[str, Any]], *, worker: str, lasts: timed
 def standing(db: Database) -> dict[int, Standing]:
     """Return the leases of all started jobs, by job."""
     jobs = [datom.e for datom in db.datoms("avet", ":job/status", STARTED)]
-    return {job: standing_of(about or {}) for job, about in zip(jobs, factstore.pull_many(db, _LEASE, jobs), strict=True)}
+    return {
+        job: standing_of(about or {}) for job, about in zip(jobs, factstore.pull_many(db, _LEASE, jobs), strict=True)
+    }
 
 
 def standing_of(about: Mapping[str, Any]) -> Standing:
@@ -77,7 +79,9 @@ class Watch:
     def __init__(self, default: float, *, clock: Callable[[], float] = monotonic) -> None:
         self._default = default
         self._clock = clock
-        self._seen: dict[int, tuple[Standing, float]] = {}  # job → its lease, and the seconds that it was seen without a renewal
+        self._seen: dict[
+            int, tuple[Standing, float]
+        ] = {}  # job → its lease, and the seconds that it was seen without a renewal
         self._last = clock()
 
     def look(self, leases: Mapping[int, Standing], *, planned: float) -> None:
@@ -101,11 +105,15 @@ class Watch:
 
     def ripe(self, part: float = 1.0) -> dict[int, Standing]:
         """Return the leases that were seen without a renewal for as long as they last, or for a part of that."""
-        return {job: lease for job, (lease, waited) in self._seen.items() if waited >= part * lease.seconds(self._default)}
+        return {
+            job: lease for job, (lease, waited) in self._seen.items() if waited >= part * lease.seconds(self._default)
+        }
 
     def next_ripe(self) -> float:
         """Return the seconds until the next lease is ripe if it is not renewed."""
-        return min((lease.seconds(self._default) - waited for lease, waited in self._seen.values()), default=float("inf"))
+        return min(
+            (lease.seconds(self._default) - waited for lease, waited in self._seen.values()), default=float("inf")
+        )
 
     def shortest(self) -> float:
         """Return the seconds of the shortest lease there is."""

@@ -68,7 +68,9 @@ def revivable(db: Database, jobs: Iterable[int]) -> list[int]:
     """Return those of these ended jobs that can be live together: of a unique key, the last holder, if no live job has the key."""
     taken: set[int] = set()
     found = []
-    for job in sorted(jobs, key=lambda job: all(value(db, key, ":unique/job") == job for key in unique_keys(db, job)), reverse=True):
+    for job in sorted(
+        jobs, key=lambda job: all(value(db, key, ":unique/job") == job for key in unique_keys(db, job)), reverse=True
+    ):
         keys = unique_keys(db, job)
         if all(key_holder(db, key) in (None, job) and key not in taken for key in keys):
             taken.update(keys)
@@ -141,7 +143,9 @@ def fallout(db: Database, ended: Mapping[int, Status], known: Mapping[int, Statu
     front: Iterable[int] = list(ended)
     while front:
         pairs = [(child, assumed[job]) for job in front for child in children(db, job)]
-        front = list(dict.fromkeys(child for child, end in pairs if child not in assumed and _is_doomed(db, child, end, assumed)))
+        front = list(
+            dict.fromkeys(child for child, end in pairs if child not in assumed and _is_doomed(db, child, end, assumed))
+        )
         assumed.update(dict.fromkeys(front, ABORTED))
         doomed += front
     return doomed

@@ -129,8 +129,13 @@ def queue(
     told = {
         ":queue/name": as_keyword(name),
         ":queue/paused": UNCHANGED if paused is None else paused,
-        **{f":queue/{setting.replace('_', '-')}": _UNLIMITED if value is None else value for setting, value in counts.items()},
-        ":queue/period": UNCHANGED if isinstance(period, Unchanged) else round((period or timedelta(seconds=1)) / _SHORTEST),
+        **{
+            f":queue/{setting.replace('_', '-')}": _UNLIMITED if value is None else value
+            for setting, value in counts.items()
+        },
+        ":queue/period": UNCHANGED
+        if isinstance(period, Unchanged)
+        else round((period or timedelta(seconds=1)) / _SHORTEST),
     }
     return {attribute: value for attribute, value in told.items() if value is not UNCHANGED}
 
@@ -151,7 +156,8 @@ def _read(db: Database, eid: int) -> Queue:
     """Read a queue's settings. What somebody asserted by hand and cannot mean anything limits nothing: it must not end the workers."""
     known = _facts(db, eid)
     limit, partition_limit, rate, period = (
-        value if (value := known.get(attribute, _UNLIMITED)) in meaningful else None for attribute, meaningful in _MEANINGFUL.items()
+        value if (value := known.get(attribute, _UNLIMITED)) in meaningful else None
+        for attribute, meaningful in _MEANINGFUL.items()
     )
     return Queue(
         eid,

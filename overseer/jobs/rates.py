@@ -50,7 +50,9 @@ class Starts(NamedTuple):
 
     def text(self) -> str:
         """Return the value of the fact."""
-        return " ".join([str(self.total), *(f"{(at - _EPOCH) // timedelta.resolution}:{count}" for at, count in self.recent)])
+        return " ".join(
+            [str(self.total), *(f"{(at - _EPOCH) // timedelta.resolution}:{count}" for at, count in self.recent)]
+        )
 
     def within(self, period: timedelta, now: datetime) -> tuple[Batch, ...]:
         """Return the starts that still count; those that lie ahead of the clock do."""

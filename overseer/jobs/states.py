@@ -104,7 +104,9 @@ def verdict(rule: Keyword | None, parents: Iterable[Status]) -> str:
 
     A parent whose status is none that there is has not ended: it counts as unstarted.
     """
-    return RULES.get(rule or ALL_SUCCESS, _never)(frozenset(status if status in STATUSES else UNSTARTED for status in parents))
+    return RULES.get(rule or ALL_SUCCESS, _never)(
+        frozenset(status if status in STATUSES else UNSTARTED for status in parents)
+    )
 
 
 _LONGEST: Final = timedelta(days=36_525)  # a century: more is no limit

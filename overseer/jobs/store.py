@@ -143,7 +143,9 @@ class JobStore:
         for _ in range(_RACES):
             db = self.conn.db()
             claimable = [about for about in lookup.attributes_of(db, jobs) if _is_claimable(about)]
-            known, limits, paced = self._admitted(db, claimable if suspect_from is None else apart(claimable, suspect_from, alone))
+            known, limits, paced = self._admitted(
+                db, claimable if suspect_from is None else apart(claimable, suspect_from, alone)
+            )
             if not known:
                 break
             leases = next_leases(known, worker=self.worker, lasts=lease)
@@ -189,11 +191,15 @@ class JobStore:
                 allowed.take(lane)
                 chosen.append(n)
         starts = Counter(lanes[n][0] for n in chosen)
-        noted = [form for name, count in starts.items() if name in limited for form in limited[name].started(count, now)]
+        noted = [
+            form for name, count in starts.items() if name in limited for form in limited[name].started(count, now)
+        ]
         forms = [*queues.admitted([lanes[n] for n in chosen]), *noted]
         return [known[n] for n in chosen], forms, [name for name, queue in limited.items() if queue.rate]
 
-    def paced_queues(self, db: Database, now: datetime, names: Iterable[Keyword] | None = None) -> dict[Keyword, queues.Queue]:
+    def paced_queues(
+        self, db: Database, now: datetime, names: Iterable[Keyword] | None = None
+    ) -> dict[Keyword, queues.Queue]:
         """Return the queues that have settings, by name, with their starts as we saw them; `names`: only of these."""
         known = queues.queues(db, names)
         for name, queue in known.items():
@@ -219,7 +225,10 @@ class JobStore:
     def _claimed(self, leases: Sequence[Lease], known: Sequence[Mapping[str, Any]], after: Database) -> list[Job]:
         t = after.basis_t
         held = [Lease(won.job, won.id, won.type, won.attempt, won.token, won.worker, t) for won in leases]
-        return [Job(own, {**about, **txns.claimed(own)}, conn=self.conn, db=after) for own, about in zip(held, known, strict=True)]
+        return [
+            Job(own, {**about, **txns.claimed(own)}, conn=self.conn, db=after)
+            for own, about in zip(held, known, strict=True)
+        ]
 
     def settle(self, outcomes: Sequence[tuple[Lease, Outcome]]) -> Rejected:
         """Commit what attempts came to and return those that were rejected, each with the reason.
@@ -241,9 +250,13 @@ class JobStore:
         """Begin to settle, and return at once; `settled` tells how it went."""
         plain = [pair for pair in outcomes if pair[1].is_plain]
         db = self.conn.db()
-        others = [(lease, outcome, self._settled(db, lease, outcome)) for lease, outcome in outcomes if not outcome.is_plain]
+        others = [
+            (lease, outcome, self._settled(db, lease, outcome)) for lease, outcome in outcomes if not outcome.is_plain
+        ]
         together = self.conn.transact_async([form for pair in plain for form in txns.settle(*pair)]) if plain else None
-        return Settling(plain, together, [(lease, outcome, self.conn.transact_async(forms)) for lease, outcome, forms in others])
+        return Settling(
+            plain, together, [(lease, outcome, self.conn.transact_async(forms)) for lease, outcome, forms in others]
+        )
 
     def settled(self, underway: Settling) -> Rejected:
         """Wait until what was begun is over, and return what was rejected."""
@@ -305,13 +318,21 @@ class JobStore:
             if not is_busy(error):
                 raise
             return []  # nobody else could write either, so nobody took them
-        return list(leases) if len(leases) == 1 else [gone for half in _halves(leases) for gone in self.beat(half, lease=lease)]
+        return (
+            list(leases)
+            if len(leases) == 1
+            else [gone for half in _halves(leases) for gone in self.beat(half, lease=lease)]
+        )
 
     def held(self) -> list[Lease]:
         """Return the leases of this worker, as the store knows them."""
         db = self.conn.db()
         started = (datom.e for datom in db.datoms("avet", ":job/status", STARTED))
-        return [_lease_of(job, lookup.attributes(db, job)) for job in started if lookup.value(db, job, ":job/worker") == self.worker]
+        return [
+            _lease_of(job, lookup.attributes(db, job))
+            for job in started
+            if lookup.value(db, job, ":job/worker") == self.worker
+        ]
 
     def release(self, leases: Iterable[Lease]) -> list[Lease]:
         """Give jobs back before their handlers have ended, and return the leases that were lost before."""
@@ -332,7 +353,9 @@ class JobStore:
         """
         before = self.conn.db()
         waiting = dict(expired(before, self.conn.now()) if seen is None else seen)
-        holds = Counter(lookup.value(before, datom.e, ":job/worker") for datom in before.datoms("avet", ":job/status", STARTED))
+        holds = Counter(
+            lookup.value(before, datom.e, ":job/worker") for datom in before.datoms("avet", ":job/status", STARTED)
+        )
         rescued: list[tuple[Lease, Status]] = []
         while True:
             portion = dict(islice(waiting.items(), _PORTION))
@@ -372,7 +395,9 @@ class JobStore:
             if about.get(":job/status") != STARTED or standing_of(about) != standing:
                 continue
             worker, count = about.get(":job/worker", "nobody"), about.get(CRASHES, 0)
-            lease = Lease(job, about[":job/id"], about[":job/type"], standing.attempt or 0, standing.token or "", worker)
+            lease = Lease(
+                job, about[":job/id"], about[":job/type"], standing.attempt or 0, standing.token or "", worker
+            )
             if is_adrift(about):
                 forms += txns.take_adrift(job)
                 taken.append((lease, UNSTARTED))
@@ -459,7 +484,9 @@ class JobStore:
 
     def _run_again(self, db: Database, job: int, about: Mapping[str, Any]) -> Forms:
         forget = [
-            (attribute, about[attribute]) for attribute in (*COUNTERS, ":job/cause", ":job/run-at", ":job/pause") if attribute in about
+            (attribute, about[attribute])
+            for attribute in (*COUNTERS, ":job/cause", ":job/run-at", ":job/pause")
+            if attribute in about
         ]
         given_up = [datom.e for datom in db.datoms("vaet", job, ":job/cause") if lookup.status(db, datom.e) == ABORTED]
         revived = [other for other in lookup.revivable(db, [job, *given_up]) if other != job]

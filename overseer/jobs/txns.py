@@ -76,7 +76,9 @@ def job_txn(
      (':mail/to', 'ann@example.org')]
     """
     if timeout is not None and not (isinstance(timeout, timedelta) and timedelta(0) < timeout):
-        raise GraphError(":job.error/bad-argument", f"a timeout is a timedelta above 0, got {quoted(timeout)}", timeout=timeout)
+        raise GraphError(
+            ":job.error/bad-argument", f"a timeout is a timedelta above 0, got {quoted(timeout)}", timeout=timeout
+        )
     told = {
         ":job/queue": None if queue is None else as_keyword(queue),
         ":job/priority": priority,
@@ -147,7 +149,9 @@ def _insert_unique(db: Database, key: str, job: dict[str, Any], within: float | 
     is_live = held is not None and lookup.status(db, held.v) in LIVE
     now = factstore.tx_clock()
     inserted = _inserted(db, held) if held is not None and not is_live and within is not None else None
-    if held is not None and (is_live or (inserted is not None and within is not None and (now - inserted).total_seconds() < within)):
+    if held is not None and (
+        is_live or (inserted is not None and within is not None and (now - inserted).total_seconds() < within)
+    ):
         if refuse:
             id = lookup.value(db, held.v, ":job/id")
             raise TransactError(DUPLICATE, f"the job {id} has the key {quoted(key)}", key=key, known=id)
@@ -160,7 +164,9 @@ def _insert_unique(db: Database, key: str, job: dict[str, Any], within: float | 
 def _inserted(db: Database, held: Datom) -> datetime:
     """Return when the job that had a key last was inserted: as noted since then, or else the instant of the transaction."""
     noted = next(iter(db.datoms("eavt", held.e, ":unique/inserted")), None)
-    inserted: datetime = noted.v if noted is not None and noted.tx >= held.tx else lookup.value(db, held.tx, ":db/txInstant")
+    inserted: datetime = (
+        noted.v if noted is not None and noted.tx >= held.tx else lookup.value(db, held.tx, ":db/txInstant")
+    )
     return inserted
 
 
@@ -220,7 +226,12 @@ def claim(leases: Sequence[Lease], before: Sequence[int | None], *, lasts: timed
 
 def claimed(lease: Lease) -> dict[str, Any]:
     """Return what a claim makes of a job's attributes."""
-    return {":job/status": STARTED, ":job/attempt": lease.attempt, ":job/token": lease.token, ":job/worker": lease.worker}
+    return {
+        ":job/status": STARTED,
+        ":job/attempt": lease.attempt,
+        ":job/token": lease.token,
+        ":job/worker": lease.worker,
+    }
 
 
 def fence(lease: Lease) -> Forms:
@@ -271,7 +282,9 @@ def _renew(db: Database, milliseconds: float, *jobs: int) -> Forms:
     return [[ADD, job, ":job/lease-expires", end] for job, end in zip(jobs, ends, strict=True)]
 
 
-def settle(lease: Lease, outcome: Outcome, *, count: int = 0, crashes: int | None = None, fallout: Iterable[int] = ()) -> Forms:
+def settle(
+    lease: Lease, outcome: Outcome, *, count: int = 0, crashes: int | None = None, fallout: Iterable[int] = ()
+) -> Forms:
     """started → what the attempt came to, with the facts it brings and the jobs it takes down.
 
     Args:
@@ -304,7 +317,12 @@ def take_adrift(job: int) -> Forms:
 def fail_unclaimable(job: int, *, by: str, failure: Failure, fallout: Iterable[int] = ()) -> Forms:
     """unstarted → failed, for a job whose facts do not let anybody claim it."""
     outcome = Outcome(FAILED, reason=Reason.UNCLAIMABLE, failure=failure)
-    return [[CAS, job, ":job/status", UNSTARTED, FAILED], *_particulars(job, outcome, 0), *give_up(fallout, cause=job), signed(by)]
+    return [
+        [CAS, job, ":job/status", UNSTARTED, FAILED],
+        *_particulars(job, outcome, 0),
+        *give_up(fallout, cause=job),
+        signed(by),
+    ]
 
 
 def _particulars(job: int, outcome: Outcome, count: int) -> Forms:
@@ -349,10 +367,17 @@ def give_up(jobs: Iterable[int], *, cause: int) -> Forms:
 def abort_by_hand(job: int, status: Status | None, *, by: str, failure: Failure, fallout: Iterable[int] = ()) -> Forms:
     """unstarted, started or of no status → aborted, on somebody's word; a running attempt finds its lease lost."""
     outcome = Outcome(ABORTED, reason=Reason.ABORT, failure=failure)
-    return [[CAS, job, ":job/status", status, ABORTED], *_particulars(job, outcome, 0), *give_up(fallout, cause=job), signed(by)]
+    return [
+        [CAS, job, ":job/status", status, ABORTED],
+        *_particulars(job, outcome, 0),
+        *give_up(fallout, cause=job),
+        signed(by),
+    ]
 
 
-def run_again(job: int, status: Status | None, *, by: str, forget: Sequence[tuple[str, Any]] = (), revived: Sequence[int] = ()) -> Forms:
+def run_again(
+    job: int, status: Status | None, *, by: str, forget: Sequence[tuple[str, Any]] = (), revived: Sequence[int] = ()
+) -> Forms:
     """failed, aborted, of no status, or started and held by nobody → unstarted, on somebody's word, with the jobs given up on its account.
 
     Args:

@@ -17,7 +17,12 @@ __all__ = ["chosen"]
 
 
 def chosen(
-    conn: Connection, *, sentry_dsn: str = "", metrics_port: int | None = None, tracing: bool = False, log_events: bool = False
+    conn: Connection,
+    *,
+    sentry_dsn: str = "",
+    metrics_port: int | None = None,
+    tracing: bool = False,
+    log_events: bool = False,
 ) -> list[Listener]:
     """Return the listeners that settings ask for.
 

@@ -64,7 +64,11 @@ class TextFormatter(logging.Formatter):
         """Return the line without its traceback."""
         job = getattr(record, "job_id", None)
         line = super().formatMessage(record)
-        return line if job is None else f"{line}  [{record.__dict__['job_type']} {job} attempt {record.__dict__['job_attempt']}]"
+        return (
+            line
+            if job is None
+            else f"{line}  [{record.__dict__['job_type']} {job} attempt {record.__dict__['job_attempt']}]"
+        )
 
 
 def set_up(level: int, *, as_json: bool = False) -> None:
@@ -91,7 +95,11 @@ class EventLog:
             return
         name = type(event).__name__.lower()
         said = {key: value for key in _data_of(event) if (value := getattr(event, key)) is not None}
-        about: dict[str, Any] = {"event": name, "worker": event.worker, **{key: _plain(value) for key, value in said.items()}}
+        about: dict[str, Any] = {
+            "event": name,
+            "worker": event.worker,
+            **{key: _plain(value) for key, value in said.items()},
+        }
         subject = event.worker
         if isinstance(event, JobEvent):
             lease = event.lease

@@ -47,14 +47,26 @@ class Metrics:
         client = _client()
         registry = registry if registry is not None else client.REGISTRY
         of_job = ("type", "queue")
-        self._attempts = client.Counter("overseer_attempts", "Attempts that ended, by how.", (*of_job, "outcome"), registry=registry)
+        self._attempts = client.Counter(
+            "overseer_attempts", "Attempts that ended, by how.", (*of_job, "outcome"), registry=registry
+        )
         self._seconds = client.Histogram(
-            "overseer_attempt_seconds", "How long handlers ran.", (*of_job, "outcome"), buckets=_SECONDS, registry=registry
+            "overseer_attempt_seconds",
+            "How long handlers ran.",
+            (*of_job, "outcome"),
+            buckets=_SECONDS,
+            registry=registry,
         )
         self._waited = client.Histogram(
-            "overseer_claim_latency_seconds", "From when a job could be claimed to its claim.", of_job, buckets=_SECONDS, registry=registry
+            "overseer_claim_latency_seconds",
+            "From when a job could be claimed to its claim.",
+            of_job,
+            buckets=_SECONDS,
+            registry=registry,
         )
-        self._rescued = client.Counter("overseer_rescued", "Jobs taken from workers that went silent.", of_job, registry=registry)
+        self._rescued = client.Counter(
+            "overseer_rescued", "Jobs taken from workers that went silent.", of_job, registry=registry
+        )
 
     def __call__(self, event: Event, /) -> None:
         """Count an event."""
@@ -63,7 +75,9 @@ class Metrics:
         labels = (str(event.lease.type), str(event.queue or ""))
         match event:
             case Claimed():
-                self._waited.labels(*labels).observe(max(0.0, (event.at - timing.ready_since(event.db, event.lease.job)).total_seconds()))
+                self._waited.labels(*labels).observe(
+                    max(0.0, (event.at - timing.ready_since(event.db, event.lease.job)).total_seconds())
+                )
             case Finished() | Failed() | Retried():
                 self._attempts.labels(*labels, _outcome(event)).inc()
                 self._seconds.labels(*labels, _outcome(event)).observe(event.seconds)
@@ -86,7 +100,9 @@ class JobsCollector:
         fresh_for: seconds for which an answer serves again, as long as counting takes; and a store that has not moved is not counted again.
     """
 
-    def __init__(self, conn: Connection, *, fresh_for: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, conn: Connection, *, fresh_for: float = 1.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._family = _client().metrics_core.GaugeMetricFamily
         self._conn = conn
         self._fresh_for = fresh_for

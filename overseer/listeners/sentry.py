@@ -38,7 +38,9 @@ class Sentry:
         try:
             self._client = sentry_sdk.Client(dsn, **{"default_integrations": False, **options})
         except sentry_sdk.utils.BadDsn as error:
-            raise ConfigError(":job.error/bad-config", f"sentry_dsn is the DSN of a project: {error}", setting="sentry_dsn") from error
+            raise ConfigError(
+                ":job.error/bad-config", f"sentry_dsn is the DSN of a project: {error}", setting="sentry_dsn"
+            ) from error
 
     def __call__(self, event: Event, /) -> None:
         """Send the error of an event, if it has one of concern: a job's as an error, one that is tried again as a warning."""

@@ -59,7 +59,12 @@ class Tracing:
         }
         kind, links = trace.SpanKind.CONSUMER, [trace.Link(context) for context in _linked(job)]
         with self._tracer.start_as_current_span(
-            f"process {lease.type}", kind=kind, attributes=attributes, links=links, record_exception=False, set_status_on_exception=False
+            f"process {lease.type}",
+            kind=kind,
+            attributes=attributes,
+            links=links,
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             try:
                 yield

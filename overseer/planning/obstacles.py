@@ -81,7 +81,10 @@ def _words(db: Database, job: int, waiting: Waiting, stuck: Collection[int]) -> 
             return f"{who} waits by the rule {rule}, which does not exist", [one]
         none = [parent for parent in waiting[one] if lookup.status(db, parent) not in STATUSES]
         if none and not graph[one]:
-            return f"{who} waits for {', '.join(lookup.name(db, parent) for parent in none)}, which is no job that can end", [one]
+            return (
+                f"{who} waits for {', '.join(lookup.name(db, parent) for parent in none)}, which is no job that can end",
+                [one],
+            )
     return "it waits for what cannot end", [job]
 
 
@@ -103,7 +106,9 @@ def reasons(db: Database, jobs: Iterable[int], types: Collection[Keyword], now: 
                 found.setdefault(_words(db, job, waiting, stuck)[0], []).append(job)
         elif lookup.status(db, job) == UNSTARTED:
             type = lookup.value(db, job, ":job/type")
-            hindrance = allowed.hindrance((lookup.value(db, job, ":job/queue"), lookup.value(db, job, ":job/partition")))
+            hindrance = allowed.hindrance(
+                (lookup.value(db, job, ":job/queue"), lookup.value(db, job, ":job/partition"))
+            )
             if type not in types:
                 found.setdefault(f"its type {type} has no handler here", []).append(job)
             elif hindrance is not None:

@@ -47,7 +47,9 @@ class Plan(NamedTuple):
 
     steps: tuple[Step, ...]  # in order of start
     critical: tuple[Step, ...]  # the chain that sets the end, however many workers there are
-    never: tuple[str, ...]  # live jobs that would not run: their queue is paused, or what they wait for ends badly, or never
+    never: tuple[
+        str, ...
+    ]  # live jobs that would not run: their queue is paused, or what they wait for ends badly, or never
     ends: datetime  # with so many workers
     soonest: datetime  # with any number of workers
 
@@ -59,7 +61,12 @@ class Plan(NamedTuple):
 
 @of_database
 def plan(
-    db: Database, *, now: datetime, workers: int = 1, seconds: Mapping[Keyword, float] | None = None, unless_known: float = 1.0
+    db: Database,
+    *,
+    now: datetime,
+    workers: int = 1,
+    seconds: Mapping[Keyword, float] | None = None,
+    unless_known: float = 1.0,
 ) -> Plan:
     """Return what would run when.
 
@@ -119,7 +126,12 @@ def _tasks(db: Database, seconds: Mapping[Keyword, float], unless_known: float) 
 
 
 def _task(
-    db: Database, job: int, about: Mapping[str, Any], statuses: Mapping[int, Status | None], paused: Collection[Keyword], takes: float
+    db: Database,
+    job: int,
+    about: Mapping[str, Any],
+    statuses: Mapping[int, Status | None],
+    paused: Collection[Keyword],
+    takes: float,
 ) -> _Task:
     parents = [statuses[parent] for parent in about.get(":job/dep", ())]
     waits_for = frozenset(parent for parent in about.get(":job/dep", ()) if (statuses[parent] or UNSTARTED) in LIVE)

@@ -48,7 +48,9 @@ def runs(db: Database, *, newest: int = 100) -> dict[Keyword, list[Run]]:
 
 def _run(db: Database, history: Database, job: int, finished: int) -> Run | None:
     claims = [
-        datom.tx for datom in history.datoms("eavt", job, ":job/status") if datom.v == STARTED and datom.added and datom.tx < finished
+        datom.tx
+        for datom in history.datoms("eavt", job, ":job/status")
+        if datom.v == STARTED and datom.added and datom.tx < finished
     ]
     # A job that somebody asserted as finished, or whose start was excised, tells nothing.
     return Run(job, _instant(db, max(claims)), _instant(db, finished)) if claims else None
@@ -56,7 +58,9 @@ def _run(db: Database, history: Database, job: int, finished: int) -> Run | None
 
 def typical_seconds(db: Database, *, newest: int = 100) -> dict[Keyword, float]:
     """Return how long jobs of each type usually run: the median of the newest so many that finished."""
-    return {type: median(run.seconds for run in of_type) for type, of_type in runs(db, newest=newest).items() if of_type}
+    return {
+        type: median(run.seconds for run in of_type) for type, of_type in runs(db, newest=newest).items() if of_type
+    }
 
 
 def ready_since(db: Database, job: int) -> datetime:
@@ -64,7 +68,9 @@ def ready_since(db: Database, job: int) -> datetime:
 
     That is the last of: when it was put back or came in, when it was due, and when the last of its parents ended.
     """
-    put_back = [datom.tx for datom in db.history().datoms("eavt", job, ":job/status") if datom.v == UNSTARTED and datom.added]
+    put_back = [
+        datom.tx for datom in db.history().datoms("eavt", job, ":job/status") if datom.v == UNSTARTED and datom.added
+    ]
     times = [_instant(db, max(put_back))]
     due = lookup.value(db, job, ":job/run-at")
     if due is not None:

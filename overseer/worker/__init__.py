@@ -58,7 +58,9 @@ log = logging.getLogger("overseer")
 
 _ATTENTION: Final = 0.25  # seconds: how often a waiting worker looks whether it was told to stop
 _MOST_PENDING: Final = 1000  # outcomes not yet written, from which on the disk is given time to catch up
-_STANDSTILL: Final = 1.0  # seconds without any commit after which a worker that shall become idle reports what it waits for
+_STANDSTILL: Final = (
+    1.0  # seconds without any commit after which a worker that shall become idle reports what it waits for
+)
 _LEAVING: Final = 5.0  # seconds: how long each step of leaving in a hurry may take
 _ENDS: Final = frozenset(STATUSES) - {STARTED}
 
@@ -107,7 +109,14 @@ class Worker:
             most=config.holds,
         )
         self._executor = Executor(
-            store, by_type, config, self._pool, self._settler, self._heartbeat, random=random, stopping=lambda: self._stopping
+            store,
+            by_type,
+            config,
+            self._pool,
+            self._settler,
+            self._heartbeat,
+            random=random,
+            stopping=lambda: self._stopping,
         )
         self._monitor = Monitor(
             store,
@@ -149,7 +158,9 @@ class Worker:
             return []
         db = self._conn.db()
         known = [lookup.attributes(db, job) for job in sorted(self._failures)]
-        return [about[":job/id"] for about in known if about.get(":job/status") == FAILED and self._ready.handles(about)]
+        return [
+            about[":job/id"] for about in known if about.get(":job/status") == FAILED and self._ready.handles(about)
+        ]
 
     @property
     def stopping(self) -> bool:
@@ -213,7 +224,9 @@ class Worker:
         Raises: HandlerError or ConfigError, before any job is claimed, for handlers that cannot run where the settings say.
         """
         if self._ran:
-            raise OverseerError(":job.error/worker-ran", f"a worker runs once, and {self.name} has: make another", worker=self.name)
+            raise OverseerError(
+                ":job.error/worker-ran", f"a worker runs once, and {self.name} has: make another", worker=self.name
+            )
         self._ran = True
         atexit.register(self._leave_with_program)
         try:
@@ -319,7 +332,9 @@ class Worker:
         """Claim jobs, and look anew at those that somebody else has now."""
         behind = self._settler.begin if self._pool.is_inline and self._settler.pending else None
         alone = not self._executor.occupied
-        claimed = self._store.claim(picked, lease=self.config.lease, behind=behind, suspect_from=self._suspect_from, alone=alone)
+        claimed = self._store.claim(
+            picked, lease=self.config.lease, behind=behind, suspect_from=self._suspect_from, alone=alone
+        )
         lost = set(picked) - {job.eid for job in claimed}
         if lost:
             db = self._conn.db()
@@ -349,7 +364,9 @@ class Worker:
         known = self._store.paced_queues(db, now)
         if any(queue.rate for queue in known.values()):
             most = min(most, self._executor.free)  # a job that is claimed ahead starts later than it was counted for
-        return self._ready.pick(most, now=now, random=self._random, allowed=allowance(db, now, known)) if most > 0 else []
+        return (
+            self._ready.pick(most, now=now, random=self._random, allowed=allowance(db, now, known)) if most > 0 else []
+        )
 
     def _report_bad_settings(self) -> None:
         """Log once what stands in the settings of a queue and cannot mean anything."""
@@ -453,7 +470,9 @@ def start(config: Config | Mapping[str, Any], handlers: Handlers) -> Running:
     """
     settings = Config.of(config)
     if not settings.store:
-        raise ConfigError(":job.error/bad-config", "the setting store is required: the path or uri of the store", setting="store")
+        raise ConfigError(
+            ":job.error/bad-config", "the setting store is required: the path or uri of the store", setting="store"
+        )
     conn = factstore.connect(settings.store)
     if not conn.db().basis_t and not settings.store.startswith("memory:"):
         log.warning("the store %s is new and empty: is that where the jobs are?", settings.store)

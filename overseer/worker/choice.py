@@ -96,7 +96,9 @@ class Choice:
     def _open(self, priority: int, allowed: Allowance | None) -> list[Lane]:
         return [lane for lane in self._bags[priority] if allowed is None or allowed.admits(lane)]
 
-    def _draw_from(self, priority: int, lanes: list[Lane], most: int, random: Random, allowed: Allowance | None) -> list[int]:
+    def _draw_from(
+        self, priority: int, lanes: list[Lane], most: int, random: Random, allowed: Allowance | None
+    ) -> list[int]:
         """Take out jobs until enough are drawn, or it keeps meeting lanes that have closed: then the others have to be looked up anew."""
         bags = self._bags[priority]
         weights = list(accumulate(len(bags[lane]) for lane in lanes))

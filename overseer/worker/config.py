@@ -82,10 +82,16 @@ class Config:
             self._require(value > 0, name, "more than 0")
         lease = self.heartbeat_sleep_time * self.heartbeat_tolerance
         self._require(
-            _is_time(lease) and lease >= 1, "heartbeat_tolerance", "such that a lease has a millisecond at least, and less than a century"
+            _is_time(lease) and lease >= 1,
+            "heartbeat_tolerance",
+            "such that a lease has a millisecond at least, and less than a century",
         )
-        self._require(self.start_method in get_all_start_methods(), "start_method", f"one of {', '.join(get_all_start_methods())}")
-        self._require(self.flush == 0 or _is_time(self.flush), "flush", "0 or more and less than a century, in milliseconds")
+        self._require(
+            self.start_method in get_all_start_methods(), "start_method", f"one of {', '.join(get_all_start_methods())}"
+        )
+        self._require(
+            self.flush == 0 or _is_time(self.flush), "flush", "0 or more and less than a century, in milliseconds"
+        )
         # Text is a sequence too, of letters, and no queue is called like one by accident.
         is_list = isinstance(self.queues, Collection) and not isinstance(self.queues, str | bytes | Mapping)
         self._require(self.queues is None or is_list, "queues", "a list of names")
@@ -104,11 +110,15 @@ class Config:
         for name in ("tracing", "log_events"):
             self._require(isinstance(getattr(self, name), bool), name, "true or false")
         port = self.metrics_port
-        self._require(port is None or (type(port) is int and 0 <= port < 1 << 16), "metrics_port", "a number from 0 to 65535")
+        self._require(
+            port is None or (type(port) is int and 0 <= port < 1 << 16), "metrics_port", "a number from 0 to 65535"
+        )
 
     def _require(self, holds: bool, name: str, what: str) -> None:
         if not holds:
-            raise ConfigError(":job.error/bad-config", f"{name} is {what}, got {quoted(getattr(self, name))}", setting=name)
+            raise ConfigError(
+                ":job.error/bad-config", f"{name} is {what}, got {quoted(getattr(self, name))}", setting=name
+            )
 
     @property
     def holds(self) -> int:

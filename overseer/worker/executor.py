@@ -29,7 +29,18 @@ from overseer.handler import Handler, failure_info, retry_of, timeout_of
 from overseer.jobs.crashes import crash_outcome
 from overseer.jobs.job import Job
 from overseer.jobs.queues import is_paused
-from overseer.jobs.states import CRASHES, FAILED, FAILURES, FINISHED, UNSTARTED, Lease, Outcome, Reason, as_keyword, time_limit
+from overseer.jobs.states import (
+    CRASHES,
+    FAILED,
+    FAILURES,
+    FINISHED,
+    UNSTARTED,
+    Lease,
+    Outcome,
+    Reason,
+    as_keyword,
+    time_limit,
+)
 from overseer.jobs.store import JobStore
 from overseer.retry import NEVER
 from overseer.worker.config import Config
@@ -48,7 +59,9 @@ _CRASHES: Final = (ProcessDied, BrokenExecutor, BeganBefore)
 _DASK: Final = frozenset({"KilledWorker"})
 _INTERRUPTED: Final = Outcome(UNSTARTED, reason=Reason.INTERRUPTED)
 _OFTEN: Final = 0.05  # seconds between two looks at executors that do not tell when a handler begins
-_SHORTLY: Final = 0.25  # seconds between two looks at handlers; so long one may take to end when it is stopped, until its slot hangs
+_SHORTLY: Final = (
+    0.25  # seconds between two looks at handlers; so long one may take to end when it is stopped, until its slot hangs
+)
 
 
 class ExecutorFailed(OverseerError):
@@ -108,7 +121,10 @@ class Executor:
         self._over = 0  # how many of them are taken by a handler whose attempt has ended
         self._moved = time.monotonic()  # when a handler last began or ended
         self._begun_at_break: int | None = None  # how many handlers ran when the executor broke
-        self._pauses: tuple[int, dict[Keyword, bool]] = (-1, {})  # t of a database → which queues were paused then, as far as was asked
+        self._pauses: tuple[int, dict[Keyword, bool]] = (
+            -1,
+            {},
+        )  # t of a database → which queues were paused then, as far as was asked
         self._here = local()  # whether this thread is filling slots
         self.error: BaseException | None = None  # what failed outside of handlers
 
@@ -201,19 +217,26 @@ class Executor:
             slot.surround = self._pool.surround(job)
             exactly = slot.timeout is not None or self._settler.is_watched
             handler = self._handlers[job.type]
-            future = slot.future = self._pool.submit(handler, job, lambda: self._began(slot), slot.surround, exactly=exactly)
+            future = slot.future = self._pool.submit(
+                handler, job, lambda: self._began(slot), slot.surround, exactly=exactly
+            )
         except Exception as error:
             self._end(Ended(job, _INTERRUPTED), slot)
             # The thread that hears of the break first may be this one, or the one that is told what came of a handler.
             is_broken = isinstance(error, BrokenExecutor)
-            raise (_broken(error) if is_broken else _failed(f"what handlers run in takes no more of them: {error}")) from error
+            raise (
+                _broken(error) if is_broken else _failed(f"what handlers run in takes no more of them: {error}")
+            ) from error
         future.add_done_callback(lambda done: self._done(slot, done))
         return future
 
     def _began(self, slot: Slot) -> None:
         """Take note that a handler begins, on whatever thread: its time runs from now on."""
         try:
-            slot.began, self._moved = True, time.monotonic()  # no lock: whoever fills slots would wait for it, job by job
+            slot.began, self._moved = (
+                True,
+                time.monotonic(),
+            )  # no lock: whoever fills slots would wait for it, job by job
             if slot.job.lease in self._open:
                 if slot.timeout is not None:
                     self._heartbeat.limit(slot.job.lease, slot.timeout)
@@ -333,8 +356,12 @@ class Executor:
         if not self._over or not (self._hang(self._lease) or self._pool.silent_for() >= self._lease):
             return None
         with self._turn:
-            hanging = ", ".join(f"{slot.job.type} {slot.job.id}" for slot in self._running.values() if slot.over_since is not None)
-        return _failed(f"handlers that outlived their timeouts, and cannot be stopped, let no other run for {self._lease:g} s: {hanging}")
+            hanging = ", ".join(
+                f"{slot.job.type} {slot.job.id}" for slot in self._running.values() if slot.over_since is not None
+            )
+        return _failed(
+            f"handlers that outlived their timeouts, and cannot be stopped, let no other run for {self._lease:g} s: {hanging}"
+        )
 
     def _done(self, slot: Slot, future: Future[Performed]) -> None:
         """Take what a handler came to, on whatever thread it ended, and let the next job have its slot."""
@@ -390,12 +417,16 @@ class Executor:
             slot.surround.leave(performed.error)
             if performed.error is None:
                 performed = replace(performed, facts=[*job.asserted, *performed.facts])
-        if performed.error is not None and (isinstance(performed.error, _CRASHES) or type(performed.error).__name__ in _DASK):
+        if performed.error is not None and (
+            isinstance(performed.error, _CRASHES) or type(performed.error).__name__ in _DASK
+        ):
             return self._crashed(slot, performed.error)
         if isinstance(error, Cancelled | asyncio.CancelledError):
             # Not by us, who close an attempt before its handler is cancelled.
             if job.lease in self._open:
-                self.error = self.error or _failed(f"what handlers run in has cancelled {job.type} {job.id}, which had not ended")
+                self.error = self.error or _failed(
+                    f"what handlers run in has cancelled {job.type} {job.id}, which had not ended"
+                )
             return Ended(job, _INTERRUPTED)
         return self._ended(job, performed)
 
@@ -421,7 +452,9 @@ class Executor:
         if isinstance(error, BrokenExecutor):
             if self._begun_at_break is None:
                 with self._turn:
-                    self._begun_at_break = sum(slot.began and slot.over_since is None for slot in self._running.values())
+                    self._begun_at_break = sum(
+                        slot.began and slot.over_since is None for slot in self._running.values()
+                    )
             self.error = self.error or _broken(error)
             alone = self._begun_at_break == 1
         if not slot.began:

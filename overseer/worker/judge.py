@@ -32,7 +32,9 @@ def outcome_of(error: BaseException, job: Job, policy: Retry, *, now: datetime, 
     if again is None:
         reason = Reason.TIMEOUT if isinstance(error, TimedOut) else Reason.EXCEPTION
         return Outcome(status, reason=reason, failure=failure, counts=FAILURES)
-    return Outcome(UNSTARTED, reason=Reason.RETRY, failure=failure, run_at=now + timedelta(seconds=again), counts=FAILURES)
+    return Outcome(
+        UNSTARTED, reason=Reason.RETRY, failure=failure, run_at=now + timedelta(seconds=again), counts=FAILURES
+    )
 
 
 def _bad_verdict(verdict: Verdict, job: Job) -> HandlerError:
@@ -46,4 +48,6 @@ def _put_back(error: BaseException, job: Job, failure: Mapping[Keyword, Any], no
     if isinstance(error, Verdict) and not error.counts:
         return Outcome(UNSTARTED, reason=Reason.SNOOZE, run_at=now + timedelta(seconds=wished or 0))
     pause = FAULT_BACKOFF(job.get(FAULTS, 0) + 1) if wished is None else wished
-    return Outcome(UNSTARTED, reason=Reason.FAULT, failure=failure, run_at=now + timedelta(seconds=pause), counts=FAULTS)
+    return Outcome(
+        UNSTARTED, reason=Reason.FAULT, failure=failure, run_at=now + timedelta(seconds=pause), counts=FAULTS
+    )

@@ -34,7 +34,9 @@ class Monitor(Lookout):
         listeners: are told of what was rescued.
     """
 
-    def __init__(self, store: JobStore, *, lease: float, max_crashes: int, random: Random, listeners: Listeners) -> None:
+    def __init__(
+        self, store: JobStore, *, lease: float, max_crashes: int, random: Random, listeners: Listeners
+    ) -> None:
         super().__init__("monitor")
         self._store = store
         self._watch = Watch(lease)
@@ -55,7 +57,9 @@ class Monitor(Lookout):
             self._watch.forget()
             return 0
         for lease, status in rescued:
-            log.warning("took %s %s from %s, which went silent in attempt %d", lease.type, lease.id, lease.worker, lease.attempt)
+            log.warning(
+                "took %s %s from %s, which went silent in attempt %d", lease.type, lease.id, lease.worker, lease.attempt
+            )
             now, worker = self._store.conn.now(), self._store.worker
             self._listeners.tell(Rescued(at=now, worker=worker, lease=lease, attributes={}, status=status))
         return len(rescued)

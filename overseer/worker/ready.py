@@ -69,7 +69,9 @@ class ReadySet:
         self._queues = None if queues is None else frozenset(queues)
         self._ready = Choice()
         self.limited = False  # whether any queue has settings, so that a pick must ask what it lets start
-        self.settings_changed = False  # whether settings of queues have come in; whoever has looked at them sets it back
+        self.settings_changed = (
+            False  # whether settings of queues have come in; whoever has looked at them sets it back
+        )
         self._unmet: dict[int, set[int]] = {}  # unstarted job → parents that have not ended
         self._ended: dict[int, set[Status]] = {}  # unstarted job → how its other parents ended
         self._waiting_for: dict[int, set[int]] = {}  # parent that has not ended → unstarted jobs
@@ -80,7 +82,9 @@ class ReadySet:
         self._due: list[tuple[datetime, int]] = []  # heap of them; an entry counts only while `_timed` says the same
         self._elapsed = elapsed
         self._pause: dict[int, int] = {}  # milliseconds that a job shall wait after its last attempt
-        self._pauses: list[tuple[float, datetime, int]] = []  # heap: when, by elapsed time, the pause before that time has been waited for
+        self._pauses: list[
+            tuple[float, datetime, int]
+        ] = []  # heap: when, by elapsed time, the pause before that time has been waited for
         self.doomed: set[int] = set()
         self.live: set[int] = set()  # unstarted or started
         self._status_id = self._dep_id = -1
@@ -186,7 +190,9 @@ class ReadySet:
         self._pause.update(factstore.q(_PAUSES, db, unstarted))
         priorities = dict(factstore.q(_PRIORITIES, db, unstarted))
         self._rank.update(
-            (job, (priorities.get(job, 0), lanes.get(job, NO_LANE))) for job in unstarted if job in priorities or job in lanes
+            (job, (priorities.get(job, 0), lanes.get(job, NO_LANE)))
+            for job in unstarted
+            if job in priorities or job in lanes
         )
         for job, parent, status in factstore.q(_PARENTS, db, unstarted):
             self._depend(job, parent, status)
@@ -233,7 +239,9 @@ class ReadySet:
     def _ids(self, db: Database) -> tuple[int, int, frozenset[int], frozenset[int]]:
         if self._status_id < 0:
             self._status_id, self._dep_id = (db.schema.attribute(n).id for n in (":job/status", ":job/dep"))
-            self._own, self._settings = (frozenset(db.schema.attribute(n).id for n in names) for names in (_OWN, queues.SETTINGS))
+            self._own, self._settings = (
+                frozenset(db.schema.attribute(n).id for n in names) for names in (_OWN, queues.SETTINGS)
+            )
         return self._status_id, self._dep_id, self._own, self._settings
 
     def handles(self, about: Mapping[str, Any]) -> bool:

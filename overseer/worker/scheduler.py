@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("overseer")
 
 _LEAST_PAUSE: Final = 0.02  # seconds between two portions
-_AHEAD: Final = timedelta(minutes=1)  # by which a schedule's last time may be ahead of the clock: clocks of processes differ
+_AHEAD: Final = timedelta(
+    minutes=1
+)  # by which a schedule's last time may be ahead of the clock: clocks of processes differ
 _SET: Final = timedelta(seconds=10)  # a clock that moves by so much more or less than elapsed time was set
 
 
@@ -46,7 +48,9 @@ class Scheduler(Lookout):
         self._clock = clock
         self._random = random
         self._every = every
-        self._told: dict[str, int] = {}  # schedule → the t of its facts of which it was logged that they enqueue nothing
+        self._told: dict[
+            str, int
+        ] = {}  # schedule → the t of its facts of which it was logged that they enqueue nothing
         self._reports: TxReports | None = None  # while there are schedules
         self._times: dict[int, datetime] = {}  # schedule → its next nominal time
         self._agenda: list[tuple[datetime, int]] = []  # heap of them; an entry counts only while `_times` says the same
@@ -80,7 +84,9 @@ class Scheduler(Lookout):
                 self._put(eid, now + timedelta(seconds=self._every))
             except (OverseerError, TransactError) as error:
                 self._complain(eid, error.message)
-                self._put(eid, now + timedelta(seconds=self._every))  # somebody may mend it without a word about the schedule
+                self._put(
+                    eid, now + timedelta(seconds=self._every)
+                )  # somebody may mend it without a word about the schedule
             else:
                 self._plan(eid, now)
         is_behind = bool(self._agenda) and self._agenda[0][0] <= now
@@ -128,7 +134,11 @@ class Scheduler(Lookout):
 
         Times that have become jobs already do not become jobs again, for these have the same ids.
         """
-        log.warning("the schedule %s counts from %s, which is ahead of the clock; it goes on from now", schedule.id, schedule.after)
+        log.warning(
+            "the schedule %s counts from %s, which is ahead of the clock; it goes on from now",
+            schedule.id,
+            schedule.after,
+        )
         try:
             with suppress(CasFailed):  # another scheduler may be first
                 self._conn.transact([[txns.CAS, schedule.eid, ":schedule/last", schedule.last, now]])

@@ -68,7 +68,10 @@ def checked_settings(given: Mapping[str, Any], of: type, *, source: str | None =
         paths[name] = setting.path
         value = _checked(setting, kind, source)
         if name in WITHOUT_EFFECT:
-            log.info("the setting %s has no effect: it is for a part that Overseer had and this worker does without", setting.path)
+            log.info(
+                "the setting %s has no effect: it is for a part that Overseer had and this worker does without",
+                setting.path,
+            )
         else:
             found[name] = value
     return found
@@ -98,17 +101,25 @@ def _parse_yaml(text: str) -> Any:
     try:
         import yaml
     except ImportError:
-        raise ConfigError(":job.error/missing-package", "to read YAML, install factstore[yaml]", package="pyyaml") from None
+        raise ConfigError(
+            ":job.error/missing-package", "to read YAML, install factstore[yaml]", package="pyyaml"
+        ) from None
     try:
         return yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
 
 
-_PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {".toml": tomllib.loads, ".yaml": _parse_yaml, ".yml": _parse_yaml}
+_PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    ".toml": tomllib.loads,
+    ".yaml": _parse_yaml,
+    ".yml": _parse_yaml,
+}
 
 
-def _flat(given: Mapping[str, Any], names: set[str], source: str | None, above: Sequence[str] = ()) -> Iterator[Setting]:
+def _flat(
+    given: Mapping[str, Any], names: set[str], source: str | None, above: Sequence[str] = ()
+) -> Iterator[Setting]:
     """Yield the settings of a mapping; one inside another is a section, unless a setting of that name takes a mapping itself."""
     if len(above) > _MAX_SECTIONS:
         raise _wrong(f"{'.'.join(above)[:80]}… is a section in a section, deeper than any setting", source)
@@ -126,7 +137,9 @@ def _flat(given: Mapping[str, Any], names: set[str], source: str | None, above: 
 def _unknown(setting: Setting, names: Sequence[str], source: str | None) -> ConfigError:
     spelled = {name.replace("_", "-"): name for name in (*names, *WITHOUT_EFFECT)}
     near = get_close_matches(setting.name.replace("_", "-"), spelled, n=1)
-    meant = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(name.replace('_', '-') for name in names)}"
+    meant = (
+        f"; did you mean {near[0]}?" if near else f"; there are {', '.join(name.replace('_', '-') for name in names)}"
+    )
     return _wrong(f"no setting is called {setting.path}{meant}", source, setting=setting.path)
 
 
@@ -157,9 +170,13 @@ def kind_in_words(kind: Any) -> str:
 
 def _checked(setting: Setting, kind: Any, source: str | None) -> Any:
     if get_origin(kind) is Mapping and get_args(kind)[-1] is Retry and isinstance(setting.value, Mapping):
-        return {type: _retry(f"{setting.path}.{_named(type)}", policy, source) for type, policy in setting.value.items()}
+        return {
+            type: _retry(f"{setting.path}.{_named(type)}", policy, source) for type, policy in setting.value.items()
+        }
     if not _is_of(setting.value, kind):
-        why = f"{setting.path} is {kind_in_words(kind)}, got {quoted(setting.value)}, which is {_kind_of(setting.value)}"
+        why = (
+            f"{setting.path} is {kind_in_words(kind)}, got {quoted(setting.value)}, which is {_kind_of(setting.value)}"
+        )
         raise _wrong(why, source, setting=setting.path, value=setting.value)
     for part, of in _parts(setting, kind):
         _checked(part, of, source)

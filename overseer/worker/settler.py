@@ -135,7 +135,9 @@ class Settler:
         """Tell the listeners, if there are any."""
         if self._listeners:
             now, lease = self._store.conn.now(), job.lease
-            self._listeners.tell(event(at=now, worker=self._store.worker, lease=lease, attributes=job.attributes, **particulars))
+            self._listeners.tell(
+                event(at=now, worker=self._store.worker, lease=lease, attributes=job.attributes, **particulars)
+            )
 
     @property
     def is_due(self) -> bool:
@@ -200,11 +202,24 @@ class Settler:
         """Say what became of an attempt."""
         job, outcome, error = ended.job, ended.outcome, ended.error
         if error is not None:
-            level = logging.INFO if ended.suppressed else logging.WARNING if outcome.status == UNSTARTED else logging.ERROR
+            level = (
+                logging.INFO if ended.suppressed else logging.WARNING if outcome.status == UNSTARTED else logging.ERROR
+            )
             trace = None if isinstance(error, Verdict) else error
-            log.log(level, "%s %s attempt %d %s: %s", job.type, job.id, job.attempt, outcome.status.name, message_of(error), exc_info=trace)
+            log.log(
+                level,
+                "%s %s attempt %d %s: %s",
+                job.type,
+                job.id,
+                job.attempt,
+                outcome.status.name,
+                message_of(error),
+                exc_info=trace,
+            )
         elif log.isEnabledFor(logging.DEBUG):
-            log.debug("%s %s attempt %d: %s in %.3f s", job.type, job.id, job.attempt, outcome.status.name, ended.seconds)
+            log.debug(
+                "%s %s attempt %d: %s in %.3f s", job.type, job.id, job.attempt, outcome.status.name, ended.seconds
+            )
         if not self._listeners:
             return
         if outcome.status == FINISHED:

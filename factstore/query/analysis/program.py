@@ -42,7 +42,9 @@ class Program:
 
     def __init__(self, rules: Rules) -> None:
         self._component_of = _components({name: _called(rule) & rules.keys() for name, rule in rules.items()})
-        self._recursive = {name for name, rule in rules.items() if len(self._component_of[name]) > 1 or name in _called(rule)}
+        self._recursive = {
+            name for name, rule in rules.items() if len(self._component_of[name]) > 1 or name in _called(rule)
+        }
         self.rules = self._flattened(rules)
         self.scopes = Scopes(self.rules)
         self.unfolded = {name: self._unfolded(name) for name in self._recursive}  # where that can be
@@ -82,7 +84,9 @@ class Program:
             for clause in branch.clauses:
                 recurses = any(isinstance(each, RuleCall) and each.name in component for each in walk((clause,)))
                 if recurses and isinstance(clause, Not):
-                    raise invalid(f"rule {rule.name} calls itself through not, which has no meaning", branch.form, rule=rule.name)
+                    raise invalid(
+                        f"rule {rule.name} calls itself through not, which has no meaning", branch.form, rule=rule.name
+                    )
                 if recurses and isinstance(clause, Or):
                     clauses.append(self._extracted(clause, f"{rule.name} or {len(flat)}", component, flat))
                 else:
@@ -117,7 +121,9 @@ def _components(calls: dict[str, set[str]]) -> dict[str, frozenset[str]]:
             if len(more) > len(found):
                 found |= more
                 changed = True
-    return {name: frozenset({other for other in found if name in reach[other]} | {name}) for name, found in reach.items()}
+    return {
+        name: frozenset({other for other in found if name in reach[other]} | {name}) for name, found in reach.items()
+    }
 
 
 # -- closures

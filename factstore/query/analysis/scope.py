@@ -92,7 +92,9 @@ class Scopes:
         head = frozenset(branch.parameters)
         return self._solves(branch.clauses, given, head - given, head)
 
-    def _solves(self, clauses: tuple[Clause, ...], bound: frozenset[str], wanted: frozenset[str], head: frozenset[str]) -> bool:
+    def _solves(
+        self, clauses: tuple[Clause, ...], bound: frozenset[str], wanted: frozenset[str], head: frozenset[str]
+    ) -> bool:
         key = id(clauses), bound
         found = self._branches.get(key)
         if found is None:
@@ -131,7 +133,9 @@ class Scopes:
         if rule is None:
             near = nearest(call.name, self.rules)
             what = (
-                f"; the function {call.name} is called inside of a vector, [{shown(call.form)}]" if call.name in FUNCTIONS else hint(near)
+                f"; the function {call.name} is called inside of a vector, [{shown(call.form)}]"
+                if call.name in FUNCTIONS
+                else hint(near)
             )
             raise QueryError(
                 ":db.error/unknown-rule",
@@ -141,7 +145,9 @@ class Scopes:
                 form=call.form,
             )
         if rule.arity != len(call.args):
-            raise invalid(f"rule {rule.name} takes {rule.arity} arguments, got {len(call.args)}", call.form, rule=rule.name)
+            raise invalid(
+                f"rule {rule.name} takes {rule.arity} arguments, got {len(call.args)}", call.form, rule=rule.name
+            )
         return rule
 
     def check(self, clauses: tuple[Clause, ...], bound: Set[str], wanted: Iterable[str]) -> None:
@@ -160,7 +166,9 @@ class Scopes:
 def adornment(call: RuleCall, bound: Set[str]) -> Adornment:
     """Return the places of a call's arguments that are constants or bound."""
     return frozenset(
-        place for place, term in enumerate(call.args) if isinstance(term, Constant) or (isinstance(term, Variable) and term.name in bound)
+        place
+        for place, term in enumerate(call.args)
+        if isinstance(term, Constant) or (isinstance(term, Variable) and term.name in bound)
     )
 
 
@@ -179,7 +187,9 @@ def unbound(names: Iterable[str], form: Any, where: str = "") -> QueryError:
     what = f"{' and '.join(listed)}{' ' + where if where else ''}" if listed else "a clause that shares no variable"
     return QueryError(
         ":db.error/insufficient-binding",
-        f"nothing binds {what}, in {shown(form)}" if listed else f"{what} with the others cannot be joined, in {shown(form)}",
+        f"nothing binds {what}, in {shown(form)}"
+        if listed
+        else f"{what} with the others cannot be joined, in {shown(form)}",
         variables=listed,
         form=form,
     )

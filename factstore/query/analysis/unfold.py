@@ -44,7 +44,9 @@ def unfolded(rules: Mapping[str, Rule], name: str, component: frozenset[str]) ->
         if not waiting:
             return replace(rules[name], branches=tuple(done))
         branch = waiting.pop(0)
-        call = next((each for each in branch.clauses if isinstance(each, RuleCall) and each.name in component - {name}), None)
+        call = next(
+            (each for each in branch.clauses if isinstance(each, RuleCall) and each.name in component - {name}), None
+        )
         if call is None:
             done.append(branch)
             continue
@@ -58,7 +60,11 @@ def _written_out(branch: Branch, call: RuleCall, other: Branch, number: int) -> 
     """Return a definition with a call in it replaced by what a definition of the rule that it calls says."""
     local = frozenset().union(*(each.variables for each in walk(other.clauses)))
     names = {name: f"{name}~{number}" for name in local}
-    names |= {parameter: term.name for parameter, term in zip(other.parameters, call.args, strict=True) if isinstance(term, Variable)}
+    names |= {
+        parameter: term.name
+        for parameter, term in zip(other.parameters, call.args, strict=True)
+        if isinstance(term, Variable)
+    }
     inside = tuple(_renamed(each, names) for each in other.clauses)
     at = branch.clauses.index(call)
     return replace(branch, clauses=(*branch.clauses[:at], *inside, *branch.clauses[at + 1 :]))
@@ -81,7 +87,9 @@ def _renamed(clause: Clause, names: Names) -> Clause:
         )
     if isinstance(clause, Not):
         listed = None if clause.names is None else tuple(names.get(name, name) for name in clause.names)
-        return replace(clause, names=listed, clauses=tuple(_renamed(each, names) for each in clause.clauses), variables=variables)
+        return replace(
+            clause, names=listed, clauses=tuple(_renamed(each, names) for each in clause.clauses), variables=variables
+        )
     if isinstance(clause, Or):
         required = frozenset(names.get(name, name) for name in clause.required)
         branches = tuple(tuple(_renamed(each, names) for each in branch) for branch in clause.branches)

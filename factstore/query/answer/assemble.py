@@ -20,7 +20,18 @@ from factstore.query.answer.sets import set_of_rows
 from factstore.query.functions.aggregates import AGGREGATES, GROUPED, aggregated
 from factstore.query.functions.scalar import FUNCTIONS, plain_name
 from factstore.query.guard import Guard
-from factstore.query.language.ast import COLLECTION, RELATION, SCALAR, TUPLE, Aggregate, Constant, Element, PullExpression, Query, Variable
+from factstore.query.language.ast import (
+    COLLECTION,
+    RELATION,
+    SCALAR,
+    TUPLE,
+    Aggregate,
+    Constant,
+    Element,
+    PullExpression,
+    Query,
+    Variable,
+)
 from factstore.query.language.dialect import hint, invalid, nearest, shown
 from factstore.query.planning.context import Context, Solve
 from factstore.query.relations import algebra
@@ -132,7 +143,9 @@ def _constant(term: Variable | Constant, constants: dict[str, Any], form: Any) -
 
 def _function(element: Aggregate) -> Callable[..., Any]:
     found = AGGREGATES.get(element.function) or registry.lookup(element.function)
-    if found is None and element.function.startswith("clojure."):  # a function of collections, given all values of a group
+    if found is None and element.function.startswith(
+        "clojure."
+    ):  # a function of collections, given all values of a group
         found = FUNCTIONS.get(plain_name(element.function))
     if found is None:
         near = nearest(element.function, AGGREGATES) or registry.nearest(element.function)

@@ -49,7 +49,9 @@ class AnswerCache:
     def __init__(self, *, max_bytes: int = 64 << 20, max_entries: int = 10_000) -> None:
         for name, given in (("max_bytes", max_bytes), ("max_entries", max_entries)):
             if type(given) is not int or given < 1:
-                raise QueryError(":db.error/invalid-inputs", f"{name} is a whole number from 1, got {quoted(given)}", **{name: given})
+                raise QueryError(
+                    ":db.error/invalid-inputs", f"{name} is a whole number from 1, got {quoted(given)}", **{name: given}
+                )
         self.max_bytes, self.max_entries = max_bytes, max_entries
         self.hits = self.misses = 0
         self.passed = 0  # queries that cannot be kept
@@ -108,7 +110,11 @@ def key_of(text: Any, query: Query, inputs: tuple[Any, ...], rules: Rules) -> An
     try:
         parts = [text if type(text) is str else written(text)]
         for part, value in zip(query.inputs, inputs, strict=True):
-            key = _database_key(value) if isinstance(part, SourceInput) and hasattr(value, "view") else _value_key(part, value)
+            key = (
+                _database_key(value)
+                if isinstance(part, SourceInput) and hasattr(value, "view")
+                else _value_key(part, value)
+            )
             if key is None:
                 return None
             parts.append(key)
@@ -119,10 +125,16 @@ def key_of(text: Any, query: Query, inputs: tuple[Any, ...], rules: Rules) -> An
 
 def _is_settled(query: Query, rules: Rules) -> bool:
     """Tell whether nothing but the facts decides an answer."""
-    clauses = (*query.clauses, *query.having, *(clause for rule in rules.values() for branch in rule.branches for clause in branch.clauses))
+    clauses = (
+        *query.clauses,
+        *query.having,
+        *(clause for rule in rules.values() for branch in rule.branches for clause in branch.clauses),
+    )
     functions = (clause.function for clause in walk(clauses) if isinstance(clause, Call))
     aggregates = (element.function for element in query.elements if isinstance(element, Aggregate))
-    return all(map(_is_pure, functions)) and not any(name.startswith("?") or name in _CHANCE or "/" in name for name in aggregates)
+    return all(map(_is_pure, functions)) and not any(
+        name.startswith("?") or name in _CHANCE or "/" in name for name in aggregates
+    )
 
 
 def _is_pure(function: str) -> bool:

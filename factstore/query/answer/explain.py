@@ -41,7 +41,10 @@ class Explanation:
         lines = [_HEAD, *(_cells(step) for step in self.data)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(_HEAD))]
         text = [
-            "  ".join(cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
+            "  ".join(
+                cell.ljust(width) if i < 2 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            )
             for line in lines
         ]
         return "\n".join([*(line.rstrip() for line in text), self._total()])
@@ -86,7 +89,13 @@ def explained(steps: list[Step], rows: int, seconds: float) -> Explanation:
     """Return the explanation of a run that is over."""
     data = tuple(
         ExplainedStep(
-            step.depth, " ".join(map(shown, step.form)), step.access, step.estimate, step.rows_in, step.rows_out, step.seconds * 1e3
+            step.depth,
+            " ".join(map(shown, step.form)),
+            step.access,
+            step.estimate,
+            step.rows_in,
+            step.rows_out,
+            step.seconds * 1e3,
         )
         for step in steps
     )

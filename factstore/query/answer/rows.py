@@ -133,7 +133,11 @@ class RowSeq(Iterator[tuple[Any, ...]]):
 
 def names_of(query: Query) -> tuple[str, ...]:
     """Return the names of a query's columns: its keys, or its variables without the question mark; each once."""
-    names = [str(key).removeprefix(":") for key in query.keys] if query.keys is not None else [name[1:] for name in query.columns]
+    names = (
+        [str(key).removeprefix(":") for key in query.keys]
+        if query.keys is not None
+        else [name[1:] for name in query.columns]
+    )
     counts: Counter[str] = Counter()
     found = []
     for name in names:

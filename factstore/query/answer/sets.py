@@ -22,7 +22,9 @@ _SLOTS_PAY: Final = 30_000  # rows whose set no longer fits into the caches near
 _SLOT_BITS: Final = 16  # of a hash; numpy sorts numbers of that size by counting
 
 # CPython hashes a tuple of small whole numbers like this. Were it to change, sets would be as right and take longer to make.
-_FIRST, _SECOND, _FIFTH = (np.uint64(prime) for prime in (11400714785074694791, 14029467366897019727, 2870177450012600261))
+_FIRST, _SECOND, _FIFTH = (
+    np.uint64(prime) for prime in (11400714785074694791, 14029467366897019727, 2870177450012600261)
+)
 _ROTATED: Final = np.uint64(31), np.uint64(33)
 _LENGTH_SALT: Final = _FIFTH ^ np.uint64(3527539)
 
@@ -95,7 +97,9 @@ def _by_slot(columns: Sequence[Column], size: int) -> Sequence[Column]:
 def _hashes(column: Column) -> Array | None:
     """Return Python's hashes of a column's values where they can be had for the whole column at once."""
     if column.dictionary is not None:
-        return np.array([hash(value) for value in column.dictionary.values.tolist()], np.int64).view(np.uint64)[column.data]
+        return np.array([hash(value) for value in column.dictionary.values.tolist()], np.int64).view(np.uint64)[
+            column.data
+        ]
     if column.kind is int and isinstance(column.data, np.ndarray) and column.data.dtype == np.int64:
         return column.data.view(np.uint64)
     return None

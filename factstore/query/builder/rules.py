@@ -44,15 +44,23 @@ class Rule:
             writer.conditions((part,))
             given.rules[self].append([(Symbol(self.name), *head), *joined(writer.clauses, {*head})])
         if len(given.inputs) > known:
-            raise wrong(f"rule {self.name} applies a callable, which no rule can see; register it and call(…) it", rule=self.name)
+            raise wrong(
+                f"rule {self.name} applies a callable, which no rule can see; register it and call(…) it",
+                rule=self.name,
+            )
 
     def _parameters(self) -> list[Variable]:
         try:
             hints = get_type_hints(self.function)
         except Exception as error:  # an annotation that is text may be any code
-            raise wrong(f"the types of rule {self.name}'s parameters must be known where it is defined: {error}", rule=self.name) from error
+            raise wrong(
+                f"the types of rule {self.name}'s parameters must be known where it is defined: {error}", rule=self.name
+            ) from error
         names = inspect.signature(self.function).parameters
-        return [Entity(hints[name], name_of(name), None) if is_shape(hints.get(name)) else Variable(name_of(name)) for name in names]
+        return [
+            Entity(hints[name], name_of(name), None) if is_shape(hints.get(name)) else Variable(name_of(name))
+            for name in names
+        ]
 
 
 def rule(function: Callable[P, bool]) -> Callable[P, bool]:

@@ -30,7 +30,9 @@ class Condition:
     __slots__ = ()
 
     def __bool__(self) -> bool:
-        raise TypeError("a condition of a query is neither true nor false here: use and_, or_ and not_, and one comparison at a time")
+        raise TypeError(
+            "a condition of a query is neither true nor false here: use and_, or_ and not_, and one comparison at a time"
+        )
 
 
 class Compared(Condition):

@@ -81,7 +81,9 @@ def fact(*terms: Any, source: Source | None = None) -> bool:
 
     Attributes are texts with a colon: `fact(p, ":person/name", n, tx)`.
     """
-    places = tuple(Keyword(term) if i == 1 and type(term) is str and term.startswith(":") else term for i, term in enumerate(terms))
+    places = tuple(
+        Keyword(term) if i == 1 and type(term) is str and term.startswith(":") else term for i, term in enumerate(terms)
+    )
     if not places:
         raise wrong("a fact needs at least one place")
     return cast("bool", Stated(places, source))

@@ -102,7 +102,9 @@ class Writer:
     def _named(self, key: Any, term: Any, stem: str) -> Symbol:
         found = self._names.get(key)
         if found is None:
-            found = self._names[key] = Symbol(f"?{self.given.free(stem, {str(name)[1:] for name in self._names.values()})}")
+            found = self._names[key] = Symbol(
+                f"?{self.given.free(stem, {str(name)[1:] for name in self._names.values()})}"
+            )
             self._alive.append((self, term))
         return found
 
@@ -120,7 +122,9 @@ class Writer:
         found = self._bound(key)
         if found is None:
             owner = self.term(path._owner)
-            found = self._written[key] = self._named((id(self), key), path, f"{str(owner)[1:]}-{name_of(path._slot.name)}")
+            found = self._written[key] = self._named(
+                (id(self), key), path, f"{str(owner)[1:]}-{name_of(path._slot.name)}"
+            )
             self.fact((owner, Keyword(path._slot.attribute), found), source_of(path))
         return found
 
@@ -228,7 +232,12 @@ class Writer:
         if isinstance(term, Pulled):
             source = source_of(term._term)
             pattern = self.given.input(shape_of(term._term)) if term._pattern is None else term._pattern
-            return (Symbol("pull"), *([] if source is None else [Symbol(f"${source.name}")]), self.term(term._term), pattern)
+            return (
+                Symbol("pull"),
+                *([] if source is None else [Symbol(f"${source.name}")]),
+                self.term(term._term),
+                pattern,
+            )
         if not isinstance(term, Term):
             raise wrong(f"expected a variable, an aggregate or a pull to find, got {quoted(term)}", got=term)
         return self.term(term)
@@ -243,7 +252,11 @@ class Writer:
 
     def key(self, key: Any) -> list[Any]:
         """Return a key of order and its direction."""
-        return [self.column(key.key), Keyword(":desc")] if isinstance(key, Descending) else [self.column(key), Keyword(":asc")]
+        return (
+            [self.column(key.key), Keyword(":desc")]
+            if isinstance(key, Descending)
+            else [self.column(key), Keyword(":asc")]
+        )
 
     def input(self, part: Any) -> Any:
         """Return what stands in `:in` for an input."""
@@ -321,7 +334,9 @@ def _joined(clause: tuple[Any, ...], outside: set[Symbol]) -> tuple[Any, ...]:
         return clause
     uses = [variables_in(branch) for branch in clause[1:]]
     shared = sorted(set().union(*uses) & outside)
-    bodies = [list(branch[1:]) if branch[0] == "and" and isinstance(branch, tuple) else [branch] for branch in clause[1:]]
+    bodies = [
+        list(branch[1:]) if branch[0] == "and" and isinstance(branch, tuple) else [branch] for branch in clause[1:]
+    ]
     inner = [joined(body, {Symbol(name) for name in shared}) for body in bodies]
     branches = list(map(_alone, inner))
     if all(use == set(shared) for use in uses):

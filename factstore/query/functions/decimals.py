@@ -23,7 +23,9 @@ _EXACT: Final = decimal.Context(
 _KINDS: Final = frozenset((Decimal, int))
 
 
-def _exactly(step: Callable[[Decimal, Decimal], Decimal], other: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _exactly(
+    step: Callable[[Decimal, Decimal], Decimal], other: Callable[[Any, Any], Any]
+) -> Callable[[Any, Any], Any]:
     """Return a step of two numbers that is exact where one of them is a decimal and the other a decimal or a whole number."""
 
     def calculate(x: Any, y: Any) -> Any:

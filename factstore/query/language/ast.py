@@ -233,7 +233,9 @@ class Query:
     names: frozenset[str] = field(init=False)  # the variables that the answer is made of
     side_names: frozenset[str] = field(init=False)  # those that aggregates, pulls and :having take besides, from inputs
     aggregates: bool = field(init=False)  # whether any element is one
-    is_bag: bool = field(init=False)  # whether rows may be equal: `:with` tells them apart, and no aggregate takes them together
+    is_bag: bool = field(
+        init=False
+    )  # whether rows may be equal: `:with` tells them apart, and no aggregate takes them together
     pulls: bool = field(init=False)  # whether the answer holds pulled maps, which Python cannot hash
     memo: dict[str, Any] = field(default_factory=dict, repr=False)  # what later stages worked out of this query
 
@@ -241,11 +243,15 @@ class Query:
         object.__setattr__(self, "aggregates", any(isinstance(element, Aggregate) for element in self.elements))
         object.__setattr__(self, "is_bag", bool(self.with_names) and not self.aggregates)
         object.__setattr__(self, "pulls", any(isinstance(element, PullExpression) for element in self.elements))
-        object.__setattr__(self, "names", frozenset(element.name for element in self.elements) | frozenset(self.with_names))
+        object.__setattr__(
+            self, "names", frozenset(element.name for element in self.elements) | frozenset(self.with_names)
+        )
         object.__setattr__(
             self,
             "side_names",
-            frozenset(name for element in self.elements for name in _sides(element)).union(shared(self.having) - {*self.columns}),
+            frozenset(name for element in self.elements for name in _sides(element)).union(
+                shared(self.having) - {*self.columns}
+            ),
         )
 
 

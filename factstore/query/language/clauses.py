@@ -131,9 +131,14 @@ def _check_argument(form: Any, dialect: Dialect, clause: Any) -> None:
     is_list = isinstance(form, tuple) and dialect.name(form[0]) is not None and dialect.variable(form[0]) is None
     names_function = is_list and (not dialect.plain or form[0] in FUNCTIONS)
     if names_function and (not dialect.plain or any(dialect.variable(part) for part in form[1:])):
-        raise invalid(f"a call cannot be an argument, got {shown(form)}; bind its result in a clause of its own", clause)
+        raise invalid(
+            f"a call cannot be an argument, got {shown(form)}; bind its result in a clause of its own", clause
+        )
     if not dialect.plain and any(dialect.variable(part) for part in form):
-        raise invalid(f"a variable cannot stand inside of an argument, got {shown(form)}; make it by a function such as vector", clause)
+        raise invalid(
+            f"a variable cannot stand inside of an argument, got {shown(form)}; make it by a function such as vector",
+            clause,
+        )
 
 
 def _call(form: Any, call: Sequence[Any], parts: Sequence[Any], dialect: Dialect) -> Call:
@@ -196,7 +201,9 @@ def _or(form: Any, parts: Sequence[Any], dialect: Dialect, source: str) -> Or:
     uses = [_bindable(branch) | (shared(branch) & bindable) for branch in branches]
     if any(use != uses[0] for use in uses):
         sets = " and ".join(sorted({"{" + " ".join(sorted(use)) + "}" for use in uses}))
-        raise invalid(f"the branches of or must use the same variables, got {sets}; or-join says which are shared", form)
+        raise invalid(
+            f"the branches of or must use the same variables, got {sets}; or-join says which are shared", form
+        )
     return Or(frozenset(), branches, form, bindable)
 
 
@@ -291,7 +298,9 @@ def _definition(form: Any, dialect: Dialect) -> tuple[str, int, Branch]:
     clauses = (*parse_clauses(form[1:], dialect), *twins)
     unused = [name for name in parameters if name not in shared(clauses)]
     if unused:
-        raise invalid(f"{' and '.join(unused)} stands in the head, but no clause below it uses it", form, variables=unused)
+        raise invalid(
+            f"{' and '.join(unused)} stands in the head, but no clause below it uses it", form, variables=unused
+        )
     return name, len(required), Branch(parameters, clauses, form)
 
 

@@ -29,7 +29,9 @@ _LONGEST_WRITTEN: Final = 10_000  # a form that is longer is shown as Python dat
 
 
 MAX_NESTING: Final = 100  # levels of brackets; the parser, the planner and the run go down on Python's stack
-_MOST_NESTED: Final = 1_000_000  # brackets; what holds the same part over and over has many more than it takes to write it
+_MOST_NESTED: Final = (
+    1_000_000  # brackets; what holds the same part over and over has many more than it takes to write it
+)
 
 
 def check_nesting(form: Any, what: str) -> None:
@@ -42,7 +44,9 @@ def check_nesting(form: Any, what: str) -> None:
         if len(level) > _MOST_NESTED:
             break
     raise QueryError(
-        ":db.error/invalid-query", f"{what} is nested at most {MAX_NESTING} levels deep, got more, in {quoted(form)}", form=form
+        ":db.error/invalid-query",
+        f"{what} is nested at most {MAX_NESTING} levels deep, got more, in {quoted(form)}",
+        form=form,
     )
 
 
@@ -54,7 +58,9 @@ def _parts_of(form: Any) -> Iterable[Any]:
 
 def too_deep(error: RecursionError) -> QueryError:
     """Return the error of a query, or of a value in it, that is nested deeper than Python's stack allows."""
-    return QueryError(":db.error/invalid-query", f"the query, or a value in it, is nested too deep or contains itself: {error}")
+    return QueryError(
+        ":db.error/invalid-query", f"the query, or a value in it, is nested too deep or contains itself: {error}"
+    )
 
 
 def is_sequence(form: Any) -> bool:
@@ -129,7 +135,9 @@ def read_text(text: str, what: str) -> Any:
         return edn.read(text, quotes=True)
     except ReadError as error:
         where = {name: error.data[name] for name in ("line", "column") if name in error.data}
-        raise QueryError(":db.error/invalid-query", f"the text of {what} is not EDN: {error.message}", text=text, **where) from error
+        raise QueryError(
+            ":db.error/invalid-query", f"the text of {what} is not EDN: {error.message}", text=text, **where
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +169,11 @@ class Dialect:
 
     def keyword(self, form: Any) -> str | None:
         """Return the text of a keyword; None for anything else."""
-        return str(form) if isinstance(form, str) and form.startswith(":") and (self.plain or type(form) is Keyword) else None
+        return (
+            str(form)
+            if isinstance(form, str) and form.startswith(":") and (self.plain or type(form) is Keyword)
+            else None
+        )
 
     def variable(self, form: Any) -> str | None:
         """Return the name of a variable; None for anything else."""

@@ -13,7 +13,17 @@ from typing import Any, Final, NamedTuple
 
 from factstore.query.functions.aggregates import AGGREGATES
 from factstore.query.functions.scalar import plain_name
-from factstore.query.language.ast import COLLECTION, RELATION, SCALAR, TUPLE, Aggregate, Constant, Element, PullExpression, Variable
+from factstore.query.language.ast import (
+    COLLECTION,
+    RELATION,
+    SCALAR,
+    TUPLE,
+    Aggregate,
+    Constant,
+    Element,
+    PullExpression,
+    Variable,
+)
 from factstore.query.language.clauses import DEFAULT_SOURCE
 from factstore.query.language.dialect import Dialect, invalid, is_sequence, shown, unquoted
 
@@ -38,7 +48,9 @@ def parse_find(parts: list[Any], dialect: Dialect) -> Find:
             if len(inner) != 2:
                 raise invalid("a collection is found with [element ...]", parts)
             return _found(COLLECTION, inner[:1], dialect)
-        if len(inner) == 2 and dialect.is_symbol(inner[1], "."):  # {:find [?a .]} comes unwrapped, [:find [?a .]] does not
+        if len(inner) == 2 and dialect.is_symbol(
+            inner[1], "."
+        ):  # {:find [?a .]} comes unwrapped, [:find [?a .]] does not
             raise invalid("a scalar is found with element . and no brackets", parts)
         return _found(TUPLE, inner, dialect)
     if any(dialect.is_symbol(part, ".") for part in parts):
@@ -66,7 +78,9 @@ def _column_name(element: Element) -> str:
     if isinstance(element, PullExpression):
         return f"?(pull {element.name})"
     args = (
-        term.name if isinstance(term, Variable) else shown(term.value) for term in element.args if isinstance(term, Constant | Variable)
+        term.name if isinstance(term, Variable) else shown(term.value)
+        for term in element.args
+        if isinstance(term, Constant | Variable)
     )
     return f"?({' '.join((element.function, *args, element.name))})"
 

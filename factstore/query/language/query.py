@@ -16,12 +16,35 @@ from typing import Any, Final
 
 from factstore.query.language.ast import Input, PullExpression, Query, RulesInput, SourceInput, Variable
 from factstore.query.language.clauses import DEFAULT_SOURCE, parse_binding, parse_clauses
-from factstore.query.language.dialect import Dialect, check_nesting, hint, invalid, is_sequence, nearest, read_text, shown, unquoted
+from factstore.query.language.dialect import (
+    Dialect,
+    check_nesting,
+    hint,
+    invalid,
+    is_sequence,
+    nearest,
+    read_text,
+    shown,
+    unquoted,
+)
 from factstore.query.language.find import Find, parse_find
 from factstore.query.language.sections import DIRECTIONS, parse_having, parse_keys, parse_orders
 
 _SECTIONS: Final = frozenset(
-    (":find", ":with", ":in", ":where", ":keys", ":strs", ":syms", ":having", ":order-by", ":limit", ":offset", ":timeout")
+    (
+        ":find",
+        ":with",
+        ":in",
+        ":where",
+        ":keys",
+        ":strs",
+        ":syms",
+        ":having",
+        ":order-by",
+        ":limit",
+        ":offset",
+        ":timeout",
+    )
 )
 
 

@@ -120,7 +120,11 @@ def _either(branches: list[Any], dialect: Dialect) -> Any:
     """Return an `or` whose branches may speak of different columns: all of them are known, so no branch need bind any."""
     calls = [call for call in walk(parse_clauses(_flat(branches), dialect)) if isinstance(call, Call)]
     known = {name for call in calls for name in call.needs}.difference(*(bound_by(call.binding) for call in calls))
-    return [Symbol("or-join"), [[Symbol(name) for name in sorted(known)]], *branches] if known else [Symbol("or"), *branches]
+    return (
+        [Symbol("or-join"), [[Symbol(name) for name in sorted(known)]], *branches]
+        if known
+        else [Symbol("or"), *branches]
+    )
 
 
 def _flat(branches: list[Any]) -> list[Any]:
@@ -133,7 +137,9 @@ def _call(form: Any, find: Find, dialect: Dialect) -> Any:
 
 
 def _argument(form: Any, find: Find, dialect: Dialect) -> Any:
-    if not (is_sequence(form) and len(form) > 1 and is_expression(form, dialect) and dialect.variable(form[-1]) is not None):
+    if not (
+        is_sequence(form) and len(form) > 1 and is_expression(form, dialect) and dialect.variable(form[-1]) is not None
+    ):
         return form
     place = _column(form, find, dialect)
     if place is None:

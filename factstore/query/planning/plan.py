@@ -70,10 +70,16 @@ def _is_ready(context: Context, clause: Clause, bound: Set[str], outside: Set[st
 
 def _is_point(context: Context, clause: Clause, relation: Relation) -> bool:
     """Tell whether a clause is a look-up for a single row: nothing can be cheaper, so nothing else need be looked at."""
-    return relation.size == 1 and isinstance(clause, Pattern) and context.source(clause.source, clause.form).is_point(clause, relation)
+    return (
+        relation.size == 1
+        and isinstance(clause, Pattern)
+        and context.source(clause.source, clause.form).is_point(clause, relation)
+    )
 
 
-def _estimate(context: Context, clause: Clause, waiting: list[Clause], relation: Relation) -> tuple[float, Limits | None, tuple[Call, ...]]:
+def _estimate(
+    context: Context, clause: Clause, waiting: list[Clause], relation: Relation
+) -> tuple[float, Limits | None, tuple[Call, ...]]:
     if isinstance(clause, Pattern):
         estimate = context.source(clause.source, clause.form).estimate(clause, relation)
         limits, settled = _limits(context, clause, waiting, relation) if len(waiting) > 1 else (None, ())
@@ -107,7 +113,10 @@ def _rule_estimate(context: Context, call: RuleCall, relation: Relation) -> floa
     if context.program.is_recursive(rule.name):
         return relation.size * _RECURSION if adornment(call, relation.names) else _NEVER
     inner = context.under(call.source, call.form)
-    return sum(_first_estimate(inner, branch.clauses, seeded(call.args, branch.parameters, relation)) for branch in rule.branches)
+    return sum(
+        _first_estimate(inner, branch.clauses, seeded(call.args, branch.parameters, relation))
+        for branch in rule.branches
+    )
 
 
 def seeded(args: tuple[Term, ...], parameters: tuple[str, ...], relation: Relation) -> Relation:
@@ -126,14 +135,22 @@ def seeded(args: tuple[Term, ...], parameters: tuple[str, ...], relation: Relati
 # -- ranges
 
 
-def _limits(context: Context, pattern: Pattern, waiting: list[Clause], relation: Relation) -> tuple[Limits | None, tuple[Call, ...]]:
+def _limits(
+    context: Context, pattern: Pattern, waiting: list[Clause], relation: Relation
+) -> tuple[Limits | None, tuple[Call, ...]]:
     """Return the range that waiting comparisons say of the values of a pattern whose entity and value are free."""
     if len(pattern.terms) < 3 or not isinstance(pattern.terms[2], Variable):
         return None, ()
     name, e = pattern.terms[2].name, pattern.terms[0]
-    if relation.binds(name) or isinstance(e, Constant) or (isinstance(e, Variable) and (relation.binds(e.name) or e.name == name)):
+    if (
+        relation.binds(name)
+        or isinstance(e, Constant)
+        or (isinstance(e, Variable) and (relation.binds(e.name) or e.name == name))
+    ):
         return None, ()
-    calls = [clause for clause in waiting if isinstance(clause, Call) and clause.binding is None and name in clause.needs]
+    calls = [
+        clause for clause in waiting if isinstance(clause, Call) and clause.binding is None and name in clause.needs
+    ]
     if not calls:
         return None, ()
     kind = context.source(pattern.source, pattern.form).values_kind(pattern)

@@ -51,7 +51,9 @@ def _of_one_dictionary(left: Column, right: Column) -> tuple[Column, Column]:
         return left, right
     if left.dictionary is not right.dictionary:
         codes = left.dictionary.codes
-        numbers = np.array([codes.get(value, -1 - i) for i, value in enumerate(right.dictionary.values.tolist())], np.int64)
+        numbers = np.array(
+            [codes.get(value, -1 - i) for i, value in enumerate(right.dictionary.values.tolist())], np.int64
+        )
         return Column(int, left.data), Column(int, numbers[right.data])
     return Column(int, left.data), Column(int, right.data)
 
@@ -339,7 +341,9 @@ def union(relations: Sequence[Relation], names: Sequence[str]) -> Relation:
         for name, value in relations[0].constants.items()
         if all(name in other.constants and strict(other.constants[name]) == strict(value) for other in relations)
     }
-    columns = {name: concatenated([relation.column(name) for relation in relations]) for name in names if name not in fixed}
+    columns = {
+        name: concatenated([relation.column(name) for relation in relations]) for name in names if name not in fixed
+    }
     if not columns:
         return Relation(1, {}, fixed, distinct=True)
     return distinct(Relation(sum(relation.size for relation in relations), columns, fixed))

@@ -73,7 +73,9 @@ def found(numbers: Array, wanted: Array) -> tuple[Ints, Ints | slice]:
         shifted = wanted - table.least
         inside = (shifted >= 0) & (shifted < len(table.starts))
         everywhere = bool(inside.all())
-        places = table.starts[shifted] if everywhere else np.where(inside, table.starts[np.where(inside, shifted, 0)], -1)
+        places = (
+            table.starts[shifted] if everywhere else np.where(inside, table.starts[np.where(inside, shifted, 0)], -1)
+        )
         hits = places >= 0
         return (places, slice(None)) if bool(hits.all()) else (places[hits], np.flatnonzero(hits))
     return _spread(*_ranges(numbers, wanted))
@@ -115,7 +117,9 @@ class Pairs(NamedTuple):
         places = np.searchsorted(self.keys, wanted)
         found: Array = self.keys.take(places, mode="clip") == wanted
         if not (_lies_in(first, self.least[0], self.widths[0]) and _lies_in(second, self.least[1], self.widths[1])):
-            found &= (first - self.least[0] >= 0) & (second - self.least[1] >= 0) & (second - self.least[1] < self.widths[1])
+            found &= (
+                (first - self.least[0] >= 0) & (second - self.least[1] >= 0) & (second - self.least[1] < self.widths[1])
+            )
         return found
 
 

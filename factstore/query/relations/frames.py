@@ -92,7 +92,9 @@ def to_arrow(columns: Iterable[tuple[str, Column]]) -> pyarrow.Table:
         if column.kind in _TEXT:
             known = _dictionary(column)
             if known is not None and column.size > len(known):
-                return pa.DictionaryArray.from_arrays(pa.array(np.asarray(column.data)), pa.array(known, pa.string())).dictionary_decode()
+                return pa.DictionaryArray.from_arrays(
+                    pa.array(np.asarray(column.data)), pa.array(known, pa.string())
+                ).dictionary_decode()
             return pa.array(_texts(column), pa.string())
         return _others(name, column, pa.array)
 
@@ -112,7 +114,11 @@ def to_pandas(columns: Iterable[tuple[str, Column]]) -> pandas.DataFrame:
             return pd.Series(to_numpy(column)).dt.tz_localize("UTC")
         if column.kind in _TEXT:
             known = _dictionary(column)
-            return pd.Series(known or _texts(column), dtype="str") if known is None else pd.Series(known, dtype="str").array[column.data]
+            return (
+                pd.Series(known or _texts(column), dtype="str")
+                if known is None
+                else pd.Series(known, dtype="str").array[column.data]
+            )
         values = column.values()
         return pd.Series(values if column.kind in (bytes, Decimal) else list(map(_plain, values)), dtype="object")
 
@@ -185,7 +191,9 @@ def _read_series(series: Any) -> Column:
     missing = series.isna()
     if isinstance(series.dtype, np.dtype) and series.dtype.kind in "ifb":
         return _numbers(series.to_numpy())
-    return column_of((None if absent else value for value, absent in zip(series.tolist(), missing.tolist(), strict=True)), given)
+    return column_of(
+        (None if absent else value for value, absent in zip(series.tolist(), missing.tolist(), strict=True)), given
+    )
 
 
 def _numbers(array: Array) -> Column:

@@ -40,7 +40,11 @@ class Walk:
             return None
         origins = seed.machine()
         edges = graph.walked(
-            origins, lambda nodes: self._pairs(seed.kind, nodes, back=False), self._all_pairs, self._size(), self.context.guard
+            origins,
+            lambda nodes: self._pairs(seed.kind, nodes, back=False),
+            self._all_pairs,
+            self._size(),
+            self.context.guard,
         )
         nodes = list(dict.fromkeys([*origins, *edges, *(other for others in edges.values() for other in others)]))
         if len(origins) == 1:
@@ -58,7 +62,11 @@ class Walk:
         if starts.kind not in PLAIN:
             return None
         reverse = graph.walked(
-            starts.machine(), lambda nodes: self._pairs(starts.kind, nodes, back=True), self._all_reversed, self._size(), self.context.guard
+            starts.machine(),
+            lambda nodes: self._pairs(starts.kind, nodes, back=True),
+            self._all_reversed,
+            self._size(),
+            self.context.guard,
         )
         if len(seed.data) == 1 and seed.kind in PLAIN:
             return self._reached_backwards(starts, reverse, seed, moving)
@@ -71,7 +79,10 @@ class Walk:
     def _reached_backwards(self, starts: Column, reverse: graph.Edges, seed: Column, moving: int) -> Relation:
         root = object()  # one node before all starts, so that one walk does
         nodes = graph.reached(root, {**reverse, root: starts.machine()})[1:]
-        columns = {str(moving): Column(starts.kind, nodes), str(1 - moving): Column(seed.kind, [seed.machine()[0]] * len(nodes))}
+        columns = {
+            str(moving): Column(starts.kind, nodes),
+            str(1 - moving): Column(seed.kind, [seed.machine()[0]] * len(nodes)),
+        }
         return relation_of(columns, len(nodes), distinct=True)
 
     def _everything(self, moving: int) -> Relation | None:
@@ -81,7 +92,9 @@ class Walk:
         base = self._base({})
         return self._finish(None, graph.grouped(pairs), base, moving, base.column(str(moving)).kind)
 
-    def _finish(self, origins: list[Any] | None, edges: graph.Edges, base: Relation, moving: int, kind: type) -> Relation | None:
+    def _finish(
+        self, origins: list[Any] | None, edges: graph.Edges, base: Relation, moving: int, kind: type
+    ) -> Relation | None:
         if not base.size:
             return base
         left, right = base.column(str(moving)), base.column(str(1 - moving))
@@ -111,7 +124,10 @@ class Walk:
 
     def _size(self) -> float:
         """Return about how many edges there are."""
-        return sum(min((estimate_of(self.context, clause, UNIT) for clause in step.clauses), default=1.0) for step in self.shape.steps)
+        return sum(
+            min((estimate_of(self.context, clause, UNIT) for clause in step.clauses), default=1.0)
+            for step in self.shape.steps
+        )
 
     def _pairs(self, kind: type, nodes: list[Any], *, back: bool) -> list[tuple[Any, Any]]:
         """Return the edges that begin, or end, at some nodes, from there to the other side."""
@@ -125,7 +141,9 @@ class Walk:
     def _solved(self, step: Step, seed: Relation, near: str, far: str, kind: type | None) -> list[tuple[Any, Any]]:
         edges = self.solve(self.context, step.clauses, seed, frozenset((near, far)))
         left, right = edges.column(near), edges.column(far)
-        if edges.size and (left.kind is not right.kind or left.kind not in PLAIN or (kind is not None and left.kind is not kind)):
+        if edges.size and (
+            left.kind is not right.kind or left.kind not in PLAIN or (kind is not None and left.kind is not kind)
+        ):
             raise MixedKinds
         return list(zip(left.machine(), right.machine(), strict=True))
 
@@ -143,7 +161,9 @@ class Walk:
         for branch in self.shape.bases:
             columns = {branch.parameters[place]: column for place, column in seeds.items()}
             size = len(next(iter(columns.values())).data) if columns else 1
-            found = self.solve(self.context, branch.clauses, relation_of(columns, size, distinct=True), frozenset(branch.parameters))
+            found = self.solve(
+                self.context, branch.clauses, relation_of(columns, size, distinct=True), frozenset(branch.parameters)
+            )
             parts.append(found.renamed(dict(zip(branch.parameters, ("0", "1"), strict=True))))
         return algebra.union(parts, ("0", "1"))
 

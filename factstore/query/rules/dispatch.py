@@ -86,12 +86,17 @@ def _where_equal(answers: Relation, first: str, second: str) -> Relation:
     return answers.filter(algebra.equal_columns(answers.column(first), answers.column(second)))
 
 
-def _closed(context: Context, rule: Rule, call: RuleCall, relation: Relation, bound: Adornment, solve: Solve) -> Relation | None:
+def _closed(
+    context: Context, rule: Rule, call: RuleCall, relation: Relation, bound: Adornment, solve: Solve
+) -> Relation | None:
     """Walk a rule that is a closure; None when it is none, or its values are of mixed kinds, or its sets too large."""
     shape = context.program.closure(rule.name)
     if shape is None:
         return None
-    seeds = {place: algebra.distinct(seeded(call.args, ("0", "1"), relation).keep((str(place),))).column(str(place)) for place in bound}
+    seeds = {
+        place: algebra.distinct(seeded(call.args, ("0", "1"), relation).keep((str(place),))).column(str(place))
+        for place in bound
+    }
     if any(seed.kind not in PLAIN for seed in seeds.values()):
         return None
     try:
@@ -100,20 +105,26 @@ def _closed(context: Context, rule: Rule, call: RuleCall, relation: Relation, bo
         return None
 
 
-def _handed_down(context: Context, rule: Rule, call: RuleCall, relation: Relation, bound: Adornment, solve: Solve) -> Relation | None:
+def _handed_down(
+    context: Context, rule: Rule, call: RuleCall, relation: Relation, bound: Adornment, solve: Solve
+) -> Relation | None:
     """Follow the questions of a rule that hands its answers down unchanged; None when it does not."""
     shape = shape_of(context.program, rule.name, bound)
     if shape is None:
         return None
     places = places_of(rule.arity)
-    seeds = algebra.distinct(seeded(call.args, tuple(places), relation).keep(frozenset(places[place] for place in bound)))
+    seeds = algebra.distinct(
+        seeded(call.args, tuple(places), relation).keep(frozenset(places[place] for place in bound))
+    )
     return Questions(context, shape, solve).answers(seeds)
 
 
 # -- recursion in rounds
 
 
-def _tabled(context: Context, rule: Rule, call: RuleCall, relation: Relation, bound: Adornment, solve: Solve) -> Relation:
+def _tabled(
+    context: Context, rule: Rule, call: RuleCall, relation: Relation, bound: Adornment, solve: Solve
+) -> Relation:
     table: Table = context.tables.table(context, rule, bound)
     table.ask(seeded(call.args, tuple(places_of(rule.arity)), relation))
     component = context.program.component(rule.name)
@@ -132,7 +143,10 @@ def _with_news(context: Context, component: frozenset[str]) -> list[tuple[Table,
     news = []
     for table in tables:
         called = {
-            key: fresh for order in table.orders.values() for key, (_, other) in order.items() if (fresh := answers[id(other)]) is not None
+            key: fresh
+            for order in table.orders.values()
+            for key, (_, other) in order.items()
+            if (fresh := answers[id(other)]) is not None
         }
         inputs = _taken(table.new_inputs)
         if inputs is not None or called:
@@ -161,7 +175,9 @@ def _round(news: tuple[Table, Relation | None, dict[int, Relation]], component: 
         for place, (key, (call, _)) in enumerate(calls):
             if key not in called:
                 continue
-            current = Pass(context, table, number, component, done={key}, asked={earlier for earlier, _ in calls[:place]})
+            current = Pass(
+                context, table, number, component, done={key}, asked={earlier for earlier, _ in calls[:place]}
+            )
             rest = tuple(clause for clause in branch.clauses if clause is not call)
             answered, _ = with_entities(context.under(call.source, call.form), call, UNIT)
             if table.bound:

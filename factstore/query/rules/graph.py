@@ -184,7 +184,11 @@ def _bits(packed: Array, width: int) -> tuple[Array, Array]:
 
 
 def closed(
-    origins: list[Any] | None, edges: Edges, bases: list[tuple[Any, Any]], kinds: tuple[type, type], guard: Guard | None = None
+    origins: list[Any] | None,
+    edges: Edges,
+    bases: list[tuple[Any, Any]],
+    kinds: tuple[type, type],
+    guard: Guard | None = None,
 ) -> Relation | None:
     """Return all (node, value) such that steps lead from the node to one that a base gives the value.
 

@@ -44,7 +44,9 @@ def with_entities(context: Context, call: RuleCall, relation: Relation) -> tuple
         term, source = args[place], context.source(places[place], call.form)
         if isinstance(term, Variable) and term.name in relation.columns:
             name = f"{term.name} entity"
-            relation = relation.plus({name: _entities(source, relation.columns[term.name], call)}, distinct=relation.distinct)
+            relation = relation.plus(
+                {name: _entities(source, relation.columns[term.name], call)}, distinct=relation.distinct
+            )
             args[place] = Variable(name)
         else:
             value = term.value if isinstance(term, Constant) else relation.constants[term.name]  # type: ignore[union-attr]
@@ -79,7 +81,9 @@ def _entity(source: Any, value: Any, call: RuleCall) -> Any:
     try:
         eid = entity(source.db, value)
     except DatabaseError as error:
-        raise QueryError(error.code, f"{error.message}, in {shown(call.form)}", **{**error.data, "form": call.form}) from error
+        raise QueryError(
+            error.code, f"{error.message}, in {shown(call.form)}", **{**error.data, "form": call.form}
+        ) from error
     return value if eid is None else eid
 
 
@@ -95,7 +99,11 @@ def entity_places(context: Context, name: str) -> Places:
             for each in component:
                 for branch in context.program.rules[each].branches:
                     found = _variables(context, branch.clauses)
-                    places = {place: found[parameter] for place, parameter in enumerate(branch.parameters) if parameter in found}
+                    places = {
+                        place: found[parameter]
+                        for place, parameter in enumerate(branch.parameters)
+                        if parameter in found
+                    }
                     known[each, key[1]] = {**places, **known[each, key[1]]}
     return known[key]  # type: ignore[no-any-return]
 

@@ -67,7 +67,9 @@ def _shape(program: Program, name: str, bound: Adornment) -> Shape | None:
         if len(calls) > 1 or call.source != DEFAULT_SOURCE or not _hands_down(branch, call, rest, free):
             return None
         known, waiting = program.scopes.bindable(rest, given)
-        if waiting or not all(isinstance(term, Constant) or _is_in(term, known) for term in (call.args[place] for place in bound)):
+        if waiting or not all(
+            isinstance(term, Constant) or _is_in(term, known) for term in (call.args[place] for place in bound)
+        ):
             return None
         followings.append(Following(branch, call, rest))
     for branch in bases:
@@ -122,7 +124,10 @@ class Questions:
         columns = {_SEED: rows.column(_SEED)}
         for place in terms:
             term = asked.args[place]
-            columns[str(place)] = repeated(term.value, rows.size) if isinstance(term, Constant) else rows.column(term.name)  # type: ignore[union-attr]
+            if isinstance(term, Constant):
+                columns[str(place)] = repeated(term.value, rows.size)
+            else:
+                columns[str(place)] = rows.column(term.name)  # type: ignore[union-attr]
         return relation_of(columns, rows.size)
 
     def _answered(self, branch: Branch, questions: Relation) -> Relation:

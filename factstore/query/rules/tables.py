@@ -37,7 +37,9 @@ class Rows:
         columns = [relation.column(name) for name in self.names]
         kinds = tuple(column.kind for column in columns)
         if relation.size and not self._strict and (kinds != (self._kinds or kinds) or not PLAIN.issuperset(kinds)):
-            self._seen = {key for chunk in self._chunks for key in _strict_keys([chunk.columns[name] for name in self.names])}
+            self._seen = {
+                key for chunk in self._chunks for key in _strict_keys([chunk.columns[name] for name in self.names])
+            }
             self._strict = True
         if relation.size and self._kinds is None:
             self._kinds = kinds
@@ -47,7 +49,11 @@ class Rows:
             if key not in self._seen:
                 self._seen.add(key)
                 which.append(i)
-        fresh = relation_of({name: column.take(which) for name, column in zip(self.names, columns, strict=True)}, len(which), distinct=True)
+        fresh = relation_of(
+            {name: column.take(which) for name, column in zip(self.names, columns, strict=True)},
+            len(which),
+            distinct=True,
+        )
         if which:
             self._chunks.append(fresh)
         return fresh
@@ -60,7 +66,10 @@ class Rows:
     def all(self) -> Relation:
         """Return every row."""
         if len(self._chunks) != 1:
-            columns = {name: concatenated([chunk.columns[name] for chunk in self._chunks] or [Column(object, [])]) for name in self.names}
+            columns = {
+                name: concatenated([chunk.columns[name] for chunk in self._chunks] or [Column(object, [])])
+                for name in self.names
+            }
             size = sum(chunk.size for chunk in self._chunks)
             self._chunks = [Relation(min(size, 1) if not columns else size, columns, {}, distinct=True)]
         return self._chunks[0]
@@ -112,7 +121,9 @@ class Tables:
         found = self._tables.get(key)
         if found is None:
             places = tuple(sorted(bound))
-            found = self._tables[key] = Table(context, rule, places, Rows(list(map(str, places))), Rows(places_of(rule.arity)))
+            found = self._tables[key] = Table(
+                context, rule, places, Rows(list(map(str, places))), Rows(places_of(rule.arity))
+            )
         return found
 
     def of(self, component: frozenset[str]) -> list[Table]:

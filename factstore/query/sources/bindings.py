@@ -30,7 +30,10 @@ class Parts(NamedTuple):
 
 
 def take_apart(
-    binding: Binding, values: Sequence[Any], column: Callable[[Iterable[Any]], Column] = column_of, guard: Guard | None = None
+    binding: Binding,
+    values: Sequence[Any],
+    column: Callable[[Iterable[Any]], Column] = column_of,
+    guard: Guard | None = None,
 ) -> Parts:
     """Return the rows that a binding makes of values; None, and the rest of a row that has it, gives none.
 
@@ -77,7 +80,9 @@ def _rows(binding: Binding, value: Any, guard: Guard | None) -> Iterator[tuple[A
             yield from _rows(binding.part, each, guard)
     else:
         parts = _slots(binding, value)
-        for combined in product(*(tuple(_rows(part, slot, guard)) for part, slot in zip(binding.parts, parts, strict=False))):
+        for combined in product(
+            *(tuple(_rows(part, slot, guard)) for part, slot in zip(binding.parts, parts, strict=False))
+        ):
             yield tuple(each for row in combined for each in row)
 
 
@@ -129,9 +134,15 @@ def relation_from(binding: Binding, value: Any) -> Relation:
             framed = columns_in(value)
             if framed is not None and framed and len(framed) >= len(parts):
                 inputs = [column._replace(is_input=True) for column in framed]
-                return relation_of({part.name: inputs[i] for i, part in enumerate(parts) if isinstance(part, Variable)}, inputs[0].size)
+                return relation_of(
+                    {part.name: inputs[i] for i, part in enumerate(parts) if isinstance(part, Variable)}, inputs[0].size
+                )
             rows = [_slots(binding.part, row) for row in _elements(value)]
-            columns = {part.name: input_of([row[i] for row in rows]) for i, part in enumerate(parts) if isinstance(part, Variable)}
+            columns = {
+                part.name: input_of([row[i] for row in rows])
+                for i, part in enumerate(parts)
+                if isinstance(part, Variable)
+            }
             return relation_of(columns, len(rows))
     found = take_apart(binding, [value], input_of)
     return relation_of(found.columns, len(found.at))

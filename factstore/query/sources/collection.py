@@ -77,7 +77,10 @@ class Tuples:
 
     def estimate(self, pattern: Pattern, relation: Relation) -> float:
         """Return about how many rows a relation will have once it is joined with a pattern."""
-        known = sum(isinstance(term, Constant) or (isinstance(term, Variable) and relation.binds(term.name)) for term in pattern.terms)
+        known = sum(
+            isinstance(term, Constant) or (isinstance(term, Variable) and relation.binds(term.name))
+            for term in pattern.terms
+        )
         return relation.size * max(self._size / 10.0**known, 1.0)
 
     def values_kind(self, _pattern: Pattern) -> type | None:

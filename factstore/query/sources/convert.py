@@ -118,7 +118,12 @@ def as_values(db: Database, attribute: Attribute, column: Column) -> tuple[Colum
     kind = kind_of(attribute)
     if column.kind is kind and kind in PLAIN and not (column.is_input and attribute.value_type is FLOAT):
         return column, None
-    if column.kind is not kind and column.kind in PLAIN and kind in PLAIN and not (column.kind is str and kind is Keyword):
+    if (
+        column.kind is not kind
+        and column.kind in PLAIN
+        and kind in PLAIN
+        and not (column.kind is str and kind is Keyword)
+    ):
         return Column(kind, []), [False] * column.size
     return _masked(kind, [stored(db, attribute, value) for value in column.values()])
 

@@ -19,7 +19,16 @@ from factstore.query.language.ast import BLANK, Blank, Constant, Pattern, Term, 
 from factstore.query.language.dialect import hint, shown
 from factstore.query.relations import algebra, array_tables
 from factstore.query.relations.relation import PLAIN, Array, Column, Ints, Relation, empty, repeated
-from factstore.query.sources.convert import as_entities, as_values, entity, kind_of, loaded, stored, transaction, transactions
+from factstore.query.sources.convert import (
+    as_entities,
+    as_values,
+    entity,
+    kind_of,
+    loaded,
+    stored,
+    transaction,
+    transactions,
+)
 from factstore.query.sources.match import (
     ANY,
     PLACES,
@@ -50,9 +59,13 @@ if TYPE_CHECKING:
 
 FEW: Final = 48  # rows up to which reading one by one is faster than by column
 _WHOLE_COLUMN_PAYS: Final = 16  # reading a sixteenth of a column costs about what reading all of it does
-_SORTED_AT_ONCE: Final = 1 << 18  # rows of an attribute that are put in order for the sake of one range, for the next may come
+_SORTED_AT_ONCE: Final = (
+    1 << 18
+)  # rows of an attribute that are put in order for the sake of one range, for the next may come
 _SEARCHES_PER_ROW: Final = 40  # rows that can be put into a dictionary in the time of one search by value
-_PRODUCT: Final = 4  # times as many pairs as there are rows on both sides, from which on the rows are joined on what is known
+_PRODUCT: Final = (
+    4  # times as many pairs as there are rows on both sides, from which on the rows are joined on what is known
+)
 _PLACES_OF_POINT: Final = 3
 
 
@@ -200,7 +213,10 @@ class Facts:
             if attribute.unique is None and self._count_with(a, v) > FEW:
                 entities = Column(int, self._with_value(a, v).e)
                 names = {e_term.name: entities} if isinstance(e_term, Variable) and e_term.name in keep else {}
-                return Match(Relation(entities.size if names else 1, names, relation.constants, distinct=True), "rows with the value")
+                return Match(
+                    Relation(entities.size if names else 1, names, relation.constants, distinct=True),
+                    "rows with the value",
+                )
             return found_one(e_term, list(view.holders_of(a, v)), relation, keep, None)
         e = e if type(e) is int else entity(self.db, e)
         values = () if e is None else view.values_of(e, a)
@@ -235,7 +251,11 @@ class Facts:
         for attribute in map(find, ids):
             if attribute is None:
                 continue
-            seeded = relation if out is None else relation.plus({out: repeated(attribute.id, relation.size)}, distinct=relation.distinct)
+            seeded = (
+                relation
+                if out is None
+                else relation.plus({out: repeated(attribute.id, relation.size)}, distinct=relation.distinct)
+            )
             part = self._match(attribute, pattern, seeded, keep, None, idents=False).relation
             if part.size:
                 parts.append(part)
@@ -245,7 +265,14 @@ class Facts:
         return Match(found.keep(relation.names | keep), f"all of {len(ids)} attributes")
 
     def _match(
-        self, attribute: Attribute, pattern: Pattern, relation: Relation, keep: Set[str], limits: Limits | None, *, idents: bool = True
+        self,
+        attribute: Attribute,
+        pattern: Pattern,
+        relation: Relation,
+        keep: Set[str],
+        limits: Limits | None,
+        *,
+        idents: bool = True,
     ) -> Match:
         names = relation.names | (pattern.variables & keep)
         settled = self._settle(attribute, pattern, relation, keep, idents)
@@ -323,7 +350,9 @@ class Facts:
         if e.column is not None:
             if not (tx.is_needed or op.is_needed or v.out):
                 return None
-            if attribute.many and v.is_known:  # joined on both: each row of an entity with each value asked of it is their product
+            if (
+                attribute.many and v.is_known
+            ):  # joined on both: each row of an entity with each value asked of it is their product
                 rows, _ = view.of_entities(a, np.unique(e.column.array()))
                 return self._rows(attribute, rows, None, (e, v, tx, op), "rows of the entities")
             if relation.size * _WHOLE_COLUMN_PAYS > view.count(a):
@@ -366,7 +395,12 @@ class Facts:
                     facts.append((eid, a, value, 0, True))
                     at.append(i)
         es, _, vs, ts, ops = zip(*facts, strict=True) if facts else ((), (), (), (), ())
-        columns = (Column(int, list(es)), Column(kind_of(attribute), list(vs)), Column(int, list(map(tx_of, ts))), Column(bool, list(ops)))
+        columns = (
+            Column(int, list(es)),
+            Column(kind_of(attribute), list(vs)),
+            Column(int, list(map(tx_of, ts))),
+            Column(bool, list(ops)),
+        )
         return Read(columns, len(facts), at if size > 1 or relation.columns else None, "facts one by one")
 
     def _read_values(self, attribute: Attribute, column: Column, needs: tuple[Place, ...]) -> Read:
@@ -375,11 +409,15 @@ class Facts:
         narrow = algebra.distinct(Relation(column.size, {"?v": column}, {})).columns["?v"]
         if kind_of(attribute) is int and narrow.size * _WHOLE_COLUMN_PAYS > view.count(a):
             rows = view.by_value(a)
-            return self._gathered(attribute, rows, *array_tables.found(rows.v, column.array()), needs, "rows with the values")
+            return self._gathered(
+                attribute, rows, *array_tables.found(rows.v, column.array()), needs, "rows with the values"
+            )
         if narrow.array().dtype == object and narrow.size * _SEARCHES_PER_ROW > view.count(a):
             rows = view.by_value(a)
             at, which = algebra.matches([column], [self._value_column(attribute, rows.v)])
-            return self._gathered(attribute, rows, np.asarray(which, np.int64), np.asarray(at, np.int64), needs, "all rows, by value")
+            return self._gathered(
+                attribute, rows, np.asarray(which, np.int64), np.asarray(at, np.int64), needs, "all rows, by value"
+            )
         rows, at = view.with_values(a, narrow.array() if narrow.array().dtype != object else narrow.machine())
         if narrow.size < column.size:
             back, places = algebra.matches([column], [narrow.take(at)])
@@ -402,7 +440,9 @@ class Facts:
         )
         return Read(columns, rows.size, at, access)
 
-    def _gathered(self, attribute: Attribute, rows: Rows, at: Ints, which: Ints | slice, needs: tuple[Place, ...], access: str) -> Read:
+    def _gathered(
+        self, attribute: Attribute, rows: Rows, at: Ints, which: Ints | slice, needs: tuple[Place, ...], access: str
+    ) -> Read:
         """Return the rows at some positions of a whole column, taking only what is needed."""
         read = self._rows(attribute, rows, None, needs, access)
         e, v, tx, op = (None if column is None else column.take(at) for column in read.columns)
@@ -411,7 +451,9 @@ class Facts:
     def _value_column(self, attribute: Attribute, values: Array) -> Column:
         """Return the values of a whole column, as numbers of a dictionary where that pays."""
         kind = kind_of(attribute)
-        if values.dtype == object and kind in PLAIN and kind is not Decimal:  # 1.0M and 1.00M are equal, and each stays as it is
+        if (
+            values.dtype == object and kind in PLAIN and kind is not Decimal
+        ):  # 1.0M and 1.00M are equal, and each stays as it is
             coded = array_tables.dictionary_of(values)
             if coded is not None:
                 return Column(kind, *coded)
@@ -474,7 +516,11 @@ class Facts:
         outs = self._outs(attribute, places, read)
         distinct = self._is_distinct(attribute, places)
         if at is None:
-            keys = [(place.column, column) for place, column in zip(places, read.columns, strict=True) if place.column and column]
+            keys = [
+                (place.column, column)
+                for place, column in zip(places, read.columns, strict=True)
+                if place.column and column
+            ]
             return joined(relation, outs, keys, size, distinct) if keys else paired(relation, outs, size, distinct)
         if not outs:
             at = sorted(set(at)) if isinstance(at, list) else at if isinstance(at, slice) else np.unique(at)
@@ -487,7 +533,9 @@ class Facts:
         outs: dict[str, Column] = {}
         for i, (place, column) in enumerate(zip(places, read.columns, strict=True)):
             if place.out is not None and column is not None:
-                outs[place.out] = loaded(self.db.schema, attribute, column.data) if i == 1 and attribute.is_tuple else column
+                outs[place.out] = (
+                    loaded(self.db.schema, attribute, column.data) if i == 1 and attribute.is_tuple else column
+                )
         return outs
 
     def _is_distinct(self, attribute: Attribute, places: tuple[Place, ...]) -> bool:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 def _database(source: Any, form: Any) -> Facts:
     if not hasattr(source, "view"):
-        raise QueryError(":db.error/invalid-inputs", f"expected a database, got {shown(source)}, in {shown(form)}", form=form)
+        raise QueryError(
+            ":db.error/invalid-inputs", f"expected a database, got {shown(source)}, in {shown(form)}", form=form
+        )
     return Facts(source)
 
 
@@ -84,9 +86,14 @@ def _get_some(args: list[Any], form: Any) -> list[Any]:
 def _is_missing(args: list[Any], form: Any) -> list[Any]:
     source, entities, attributes = _arguments(args, 3, form)
     facts = _database(source, form)
-    reverse = [name for name in set(map(str, attributes.values())) if name.rpartition("/")[2].lstrip(":").startswith("_")]
+    reverse = [
+        name for name in set(map(str, attributes.values())) if name.rpartition("/")[2].lstrip(":").startswith("_")
+    ]
     if reverse:
-        return [_has_no_referrer(facts, e, str(a), form) for e, a in zip(entities.values(), attributes.values(), strict=True)]
+        return [
+            _has_no_referrer(facts, e, str(a), form)
+            for e, a in zip(entities.values(), attributes.values(), strict=True)
+        ]
     return [not values for _, values in _by_attribute(facts, entities, attributes, form)]
 
 

@@ -155,7 +155,9 @@ def all_of(keep: list[bool] | Array) -> bool:
     return all(keep) if isinstance(keep, list) else bool(keep.all())
 
 
-def joined(relation: Relation, outs: dict[str, Column], keys: list[tuple[Column, Column]], size: int, distinct: bool) -> Relation:
+def joined(
+    relation: Relation, outs: dict[str, Column], keys: list[tuple[Column, Column]], size: int, distinct: bool
+) -> Relation:
     """Join a relation with facts that were read for all of its rows, on pairs of a column of it and one of theirs."""
     known = {f"key {i}": pair[0] for i, pair in enumerate(keys)}
     right = Relation(size, {**outs, **{f"key {i}": pair[1] for i, pair in enumerate(keys)}}, {}, distinct)
@@ -203,7 +205,9 @@ def stacked(parts: list[Relation], names: Set[str]) -> Relation:
     return Relation(sum(part.size for part in parts), columns, {}, all(part.distinct for part in parts))
 
 
-def found_one(term: Term, values: list[Any], relation: Relation, keep: Set[str], of: tuple[Schema, Attribute] | None) -> Match:
+def found_one(
+    term: Term, values: list[Any], relation: Relation, keep: Set[str], of: tuple[Schema, Attribute] | None
+) -> Match:
     """Return one row joined with the values that a term of a pattern was found to have."""
     if not isinstance(term, Variable) or term.name not in keep:
         return Match(relation if values else empty(relation.names), "one fact")
@@ -212,4 +216,6 @@ def found_one(term: Term, values: list[Any], relation: Relation, keep: Set[str],
     column = Column(int, values) if of is None else loaded(*of, values)
     if len(values) == 1:
         return Match(relation.fixed({term.name: column.values()[0]}), "one fact")
-    return Match(Relation(len(values), {term.name: column}, relation.constants, distinct=True), "facts of one entity or value")
+    return Match(
+        Relation(len(values), {term.name: column}, relation.constants, distinct=True), "facts of one entity or value"
+    )

@@ -79,7 +79,10 @@ def pull_many(db: Database, pattern: Any, eids: Iterable[Any]) -> Any:
         names = _listed(eids)
         found = pull_compiled(db, compiled_for(db, shapes.form_of(pattern)), names)
         known = [type(name) is int or db.entid(name) is not None for name in names]
-        return [shapes.build(pattern, each) if each is not None and is_known else None for each, is_known in zip(found, known, strict=True)]
+        return [
+            shapes.build(pattern, each) if each is not None and is_known else None
+            for each, is_known in zip(found, known, strict=True)
+        ]
     return pull_compiled(db, compiled_for(db, pattern), eids)
 
 
@@ -93,7 +96,9 @@ def pull_compiled(db: Database, pattern: Pattern, eids: Iterable[Any]) -> list[d
 
 def _listed(eids: Any) -> list[Any]:
     if isinstance(eids, str | bytes | Mapping) or not isinstance(eids, Iterable):
-        raise DatabaseError(":db.error/invalid-lookup-ref", f"expected a list of entities to pull, got {described(eids)}", name=eids)
+        raise DatabaseError(
+            ":db.error/invalid-lookup-ref", f"expected a list of entities to pull, got {described(eids)}", name=eids
+        )
     return list(eids)
 
 

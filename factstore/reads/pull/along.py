@@ -43,11 +43,17 @@ def index_pull(
     name = as_name(index).removeprefix(":")
     if name not in ("avet", "aevt") or not isinstance(start, list | tuple) or not start:
         raise PullError(
-            ":db.error/invalid-index-pull", f"expected index avet or aevt and a start, got {quoted(index)} and {quoted(start)}", index=index
+            ":db.error/invalid-index-pull",
+            f"expected index avet or aevt and a start, got {quoted(index)} and {quoted(start)}",
+            index=index,
         )
     for option, value in (("offset", offset), ("limit", limit)):
         if (type(value) is not int or value < 0) and not (option == "limit" and value is None):
-            raise PullError(":db.error/invalid-index-pull", f"{option} is a whole number from 0, got {described(value)}", index=index)
+            raise PullError(
+                ":db.error/invalid-index-pull",
+                f"{option} is a whole number from 0, got {described(value)}",
+                index=index,
+            )
     attribute = db.attribute(start[0])
     if name == "aevt" and not (attribute.is_ref and attribute.many):
         raise PullError(

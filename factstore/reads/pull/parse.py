@@ -66,7 +66,9 @@ class Step:
     recursive: bool = False  # the pattern of the entities referred to is the one this step is in
     expands: bool = False  # a component without a pattern of its own
     descends: bool = field(init=False)  # the values are entities, to be pulled in turn
-    tracks: bool = field(init=False)  # goes down by itself, or to where something does: it must be known where it has been
+    tracks: bool = field(
+        init=False
+    )  # goes down by itself, or to where something does: it must be known where it has been
     single: bool = field(init=False)  # finds one value, not a list of them
     is_bare: bool = field(init=False)  # finds one plain value and puts it down as it is
     load: Callable[[Any], Any] | None = field(init=False)  # stored form → what users read; None is the identity
@@ -228,7 +230,9 @@ class _Parser:
         if attribute is None:
             raise self.unknown(forward, at)
         if not attribute.is_ref:
-            raise self.wrong(f"only references can be followed backwards; {forward} takes {attribute.value_type.wants}", name, at)
+            raise self.wrong(
+                f"only references can be followed backwards; {forward} takes {attribute.value_type.wants}", name, at
+            )
         return _step(key, attribute, reverse=True)
 
     def options(self, step: Step, spec: Sequence[Any], at: Path) -> Step:
@@ -264,7 +268,9 @@ class _Parser:
         try:
             return deepcopy(default)
         except Exception as error:  # of the value's own code
-            raise self.wrong(f"a :default can be copied, and copying raised {type(error).__name__}", default, at) from error
+            raise self.wrong(
+                f"a :default can be copied, and copying raised {type(error).__name__}", default, at
+            ) from error
 
     def limited(self, step: Step, limit: Any, at: Path) -> Step:
         if limit is not None and (type(limit) is not int or limit < 1):

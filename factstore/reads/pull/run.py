@@ -148,7 +148,10 @@ def _rest(db: Database, frame: Frame) -> list[tuple[Step, Found]]:
     if not pattern.everything:
         steps = [(step, values) for step, values in steps if step.key.namespace in pattern.namespaces]
     if pattern.taken:
-        steps = [(replace(step, key=Fallback(step.key)) if step.key in pattern.taken else step, values) for step, values in steps]
+        steps = [
+            (replace(step, key=Fallback(step.key)) if step.key in pattern.taken else step, values)
+            for step, values in steps
+        ]
     return steps
 
 
@@ -168,7 +171,9 @@ def _columns_about(db: Database, frame: Frame) -> dict[int, Found]:
     return {a: frame.column.gather(db, plain_step(db.schema.attribute(a))) for a in db.view.attributes()}
 
 
-def _place(db: Database, frame: Frame, step: Step, found: Found, frames: list[Frame], unsettled: list[Unsettled]) -> None:
+def _place(
+    db: Database, frame: Frame, step: Step, found: Found, frames: list[Frame], unsettled: list[Unsettled]
+) -> None:
     """Put the values of a step into the maps of a frame, or open the frame that will find them."""
     if step.descends:
         for below in _descend(frame, step, found, unsettled):
@@ -322,7 +327,9 @@ def _transformed(step: Step, value: Any) -> Any:
     if isinstance(function, str):
         function = registry.lookup(function) or built_in(function)
     if function is None:
-        raise PullError(":db.error/invalid-pull", f"no function {step.xform} is registered for :xform", fragment=step.xform)
+        raise PullError(
+            ":db.error/invalid-pull", f"no function {step.xform} is registered for :xform", fragment=step.xform
+        )
     try:
         return function(value)
     except Exception as error:

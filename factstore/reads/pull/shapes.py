@@ -33,10 +33,14 @@ def form_of(shape: type, outer: tuple[type, ...] = ()) -> list[Any]:
     Raises: PullError(:db.error/invalid-pull) for shapes that lead back to one another by way of a third.
     """
     if not is_shape(shape):
-        raise PullError(":db.error/invalid-pull", f"a class that is a pattern is a dataclass; got {quoted(shape)}", fragment=shape)
+        raise PullError(
+            ":db.error/invalid-pull", f"a class that is a pattern is a dataclass; got {quoted(shape)}", fragment=shape
+        )
     if shape in outer:
         names = " → ".join(one.__name__ for one in (*outer, shape))
-        raise PullError(":db.error/invalid-pull", f"a shape may lead to itself, not around through others: {names}", fragment=shape)
+        raise PullError(
+            ":db.error/invalid-pull", f"a shape may lead to itself, not around through others: {names}", fragment=shape
+        )
     form: list[Any] = []
     for slot in slots_of(shape):
         spec = slot.attribute if slot.collection is None else [slot.attribute, ":limit", None]
@@ -72,7 +76,11 @@ def build(shape: type, found: dict[Any, Any]) -> Any:
     parts = _parts(shape, found)
     built: dict[int, Any] = {}
     for kind, part in reversed(parts):  # what is referred to before what refers to it
-        fields = {slot.name: value for slot in slots_of(kind) if (value := _value(kind, slot, part, built)) is not dataclasses.MISSING}
+        fields = {
+            slot.name: value
+            for slot in slots_of(kind)
+            if (value := _value(kind, slot, part, built)) is not dataclasses.MISSING
+        }
         built[id(part)] = kind(**fields)
     return built[id(found)]
 

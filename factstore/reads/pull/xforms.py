@@ -16,7 +16,13 @@ def _text(value: Any) -> str:
 
 
 def _name(value: Any) -> str:
-    return value.name if isinstance(value, Keyword) else str(value).rpartition("/")[2] if isinstance(value, Symbol) else str(value)
+    return (
+        value.name
+        if isinstance(value, Keyword)
+        else str(value).rpartition("/")[2]
+        if isinstance(value, Symbol)
+        else str(value)
+    )
 
 
 def _namespace(value: Any) -> str | None:
@@ -42,7 +48,12 @@ def _truth(value: Any) -> bool:
 def built_in(name: str) -> Callable[[Any], Any] | None:
     """Return the function of this name, with or without the namespace of Clojure's core; None when there is none."""
     plain = name.removeprefix("clojure.core/")
-    return BUILT_IN.get(plain) or numbers.FUNCTIONS.get(plain) or sequences.FUNCTIONS.get(plain) or text.FUNCTIONS.get(plain)
+    return (
+        BUILT_IN.get(plain)
+        or numbers.FUNCTIONS.get(plain)
+        or sequences.FUNCTIONS.get(plain)
+        or text.FUNCTIONS.get(plain)
+    )
 
 
 BUILT_IN: Final[Mapping[str, Callable[[Any], Any]]] = {

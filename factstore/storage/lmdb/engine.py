@@ -33,7 +33,15 @@ from factstore.storage.lmdb.opening import expanded, look_at, refuse_network, re
 from factstore.storage.lmdb.peers import Held
 from factstore.storage.lmdb.translation import translated
 from factstore.storage.protocol import TXID_BYTES, Record, Root, Sync
-from factstore.storage.refusals import check_found, check_head, check_same, check_txids, check_version, damaged, read_only
+from factstore.storage.refusals import (
+    check_found,
+    check_head,
+    check_same,
+    check_txids,
+    check_version,
+    damaged,
+    read_only,
+)
 
 FORMAT: Final = 1
 
@@ -44,7 +52,9 @@ _key = struct.Struct(">Q").pack
 _record: Callable[[tuple[int, bytes, bytes]], Record] = partial(tuple.__new__, Record)  # without looking at names
 _BATCH_BYTES: Final = 8 << 20  # of blocks in one write transaction: how long a commit may have to wait for it
 _BATCH_KEYS: Final = 10_000
-_MOST_AT_ONCE: Final = 32  # records of the log in one search: they may be megabytes each, whatever those before them were
+_MOST_AT_ONCE: Final = (
+    32  # records of the log in one search: they may be megabytes each, whatever those before them were
+)
 
 
 class LmdbStorage:
@@ -82,7 +92,11 @@ class LmdbStorage:
             if not allow_network_fs:
                 refuse_network(full_path)
             self._file: Any = shared(
-                real, lambda env: _lay_out(env, full_path, may_create), mode=self._mode, map_size=map_size, max_map_size=max_map_size
+                real,
+                lambda env: _lay_out(env, full_path, may_create),
+                mode=self._mode,
+                map_size=map_size,
+                max_map_size=max_map_size,
             )
             self._finalizer = finalize(self, drop_handle, self._file, self._mode)
             self._finalizer.atexit = False
@@ -142,7 +156,13 @@ class LmdbStorage:
         return self._file.read(_read_log, after_t, upto_t, max_bytes)  # type: ignore[no-any-return]
 
     def rewrite(
-        self, records: Sequence[Record], *, appended: Sequence[tuple[bytes, bytes]], expected_t: int, root: bytes, expected_version: int
+        self,
+        records: Sequence[Record],
+        *,
+        appended: Sequence[tuple[bytes, bytes]],
+        expected_t: int,
+        root: bytes,
+        expected_version: int,
     ) -> Root:
         file = self._writable
         check_txids(appended)
@@ -164,7 +184,9 @@ class LmdbStorage:
                 return head
             self._file.wakeup.wait(seen, left)
 
-    def turn(self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = "") -> AbstractContextManager[None]:
+    def turn(
+        self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = ""
+    ) -> AbstractContextManager[None]:
         return self._writable.turn.held(owner=owner, may_pass=may_pass, doing=doing, timeout=self._busy_timeout)  # type: ignore[no-any-return]
 
     def release_turn(self) -> None:
@@ -244,7 +266,13 @@ class LmdbStorage:
         with file.gate:
             info = file.env.info()
         size = file.path.stat().st_blocks * 512
-        return {"bytes": size, "map_size": info["map_size"], "records": records, "blocks": blocks, "readers": info["num_readers"]}
+        return {
+            "bytes": size,
+            "map_size": info["map_size"],
+            "records": records,
+            "blocks": blocks,
+            "readers": info["num_readers"],
+        }
 
     def problems(self) -> list[str]:
         return self._file.problems()  # type: ignore[no-any-return]
@@ -293,7 +321,13 @@ def _naming(error: UnknownOutcome, records: Sequence[tuple[bytes, bytes]]) -> Un
 
 
 def _rewrite(
-    txn: Txn, file: Environment, records: Sequence[Record], appended: Sequence[tuple[bytes, bytes]], t: int, root: bytes, version: int
+    txn: Txn,
+    file: Environment,
+    records: Sequence[Record],
+    appended: Sequence[tuple[bytes, bytes]],
+    t: int,
+    root: bytes,
+    version: int,
 ) -> Root:
     swapped = _swap_root(txn, file, root, version)
     for record in records:
@@ -331,7 +365,11 @@ def _found(cursor: lmdb.Cursor[bytes], ts: range) -> list[tuple[bytes, bytes]]:
     if len(found) != len(ts):
         there = {key for key, _ in found}
         missing = next(t for t in ts if _key(_LOG + t) not in there)
-        raise Corrupt(":db.error/storage-corrupt", f"the log has no record of t={missing}, though it goes on after that", t=missing)
+        raise Corrupt(
+            ":db.error/storage-corrupt",
+            f"the log has no record of t={missing}, though it goes on after that",
+            t=missing,
+        )
     return found
 
 

@@ -64,7 +64,9 @@ class Gone:
 class Environment:
     """An LMDB environment with the locks, retries and lifetime that it needs."""
 
-    def __init__(self, path: Path, layout: Layout, *, read_only: bool, sync: Sync, map_size: int, max_map_size: int | None) -> None:
+    def __init__(
+        self, path: Path, layout: Layout, *, read_only: bool, sync: Sync, map_size: int, max_map_size: int | None
+    ) -> None:
         self.path = path
         self.uri = f"lmdb:{path}"
         self.read_only = read_only
@@ -107,11 +109,17 @@ class Environment:
         if now - self._looked > _NAME_SECONDS:
             length = names.length_of(self.path, self.key)
             if length == -1:
-                message = f"{self.path} was deleted, or another file took its place, while it was open; open the store again"
+                message = (
+                    f"{self.path} was deleted, or another file took its place, while it was open; open the store again"
+                )
                 raise Unavailable(":db.error/storage-unavailable", message, path=str(self.path))
             if length is not None:
-                if length < self._length:  # LMDB never makes a file shorter, and what it maps beyond the end must not be touched
-                    raise damaged(str(self.path), f"it was cut from {self._length:,} to {length:,} bytes while it was open")
+                if (
+                    length < self._length
+                ):  # LMDB never makes a file shorter, and what it maps beyond the end must not be touched
+                    raise damaged(
+                        str(self.path), f"it was cut from {self._length:,} to {length:,} bytes while it was open"
+                    )
                 self._length = length
             self._looked = now
 
@@ -231,7 +239,9 @@ class Environment:
                     try:
                         return work(txn, *args)
                     finally:
-                        if self.env is not env:  # a child that was forked within `work`: the transaction is the parent's
+                        if (
+                            self.env is not env
+                        ):  # a child that was forked within `work`: the transaction is the parent's
                             raise closed(self.uri, FORKED)
                         txn.abort()
             except lmdb.MapResizedError:
@@ -239,7 +249,9 @@ class Environment:
             except lmdb.ReadersFullError as error:
                 if checked or not self.env.reader_check():
                     raise Unavailable(
-                        ":db.error/storage-unavailable", f"all {MAX_READERS} reader slots of {self.uri} are taken", uri=self.uri
+                        ":db.error/storage-unavailable",
+                        f"all {MAX_READERS} reader slots of {self.uri} are taken",
+                        uri=self.uri,
                     ) from error
                 checked = True
             except lmdb.Error as error:
@@ -249,8 +261,14 @@ class Environment:
         """Return what an error of LMDB means for who asked. A commit that failed was not applied, unless LMDB gave up."""
         if self._gave_up():
             if committing:
-                return UnknownOutcome(":db.error/storage-unknown-outcome", f"{self.uri} failed in mid-commit: {error}", uri=self.uri)
-            return Unavailable(":db.error/storage-unavailable", f"{self.uri} failed before, and was opened again: {error}", uri=self.uri)
+                return UnknownOutcome(
+                    ":db.error/storage-unknown-outcome", f"{self.uri} failed in mid-commit: {error}", uri=self.uri
+                )
+            return Unavailable(
+                ":db.error/storage-unavailable",
+                f"{self.uri} failed before, and was opened again: {error}",
+                uri=self.uri,
+            )
         return translated(error, self.uri)
 
     def _gave_up(self) -> bool:
@@ -312,7 +330,9 @@ class Environment:
                 wanted = seen * 2 if self.max_map_size is None else min(seen * 2, self.max_map_size)
                 if wanted <= seen:
                     raise StoreFull(
-                        ":db.error/storage-full", f"{self.uri} has filled its map of {seen:,} bytes, the most it may have", uri=self.uri
+                        ":db.error/storage-full",
+                        f"{self.uri} has filled its map of {seen:,} bytes, the most it may have",
+                        uri=self.uri,
                     )
                 self._map(wanted)
 
@@ -328,7 +348,9 @@ class Environment:
             mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0), prot=mmap.PROT_READ).close()
         except (OSError, OverflowError) as error:
             raise StoreFull(
-                ":db.error/storage-full", f"no address space for a map of {size:,} bytes, needed by {self.uri}", uri=self.uri
+                ":db.error/storage-full",
+                f"no address space for a map of {size:,} bytes, needed by {self.uri}",
+                uri=self.uri,
             ) from error
         self.env.set_mapsize(size)
         self.map_size = size
@@ -430,7 +452,9 @@ _registering = RLock()  # a finalizer may close one store while its thread opens
 _keys_of_files: Callable[[str, bool], tuple[Any, ...]] = _envid.env_keys
 
 
-def shared(path: Path, layout: Layout, *, mode: Sync | None, map_size: int | None, max_map_size: int | None) -> Environment:
+def shared(
+    path: Path, layout: Layout, *, mode: Sync | None, map_size: int | None, max_map_size: int | None
+) -> Environment:
     """Return the environment of this file with one more handle on it, opened now if it is not open yet."""
     close_dropped()
     with _registering:

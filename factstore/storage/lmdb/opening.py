@@ -40,7 +40,9 @@ def look_at(path: Path, create: bool) -> bool:
         raise NotAStore(":db.error/not-a-store", f"{path} is {_KINDS[kind]}; a store is one file", path=str(path))
     if not kind:
         if not path.parent.is_dir():
-            raise NotAStore(":db.error/not-a-store", f"there is no directory {path.parent}; make it first", path=str(path))
+            raise NotAStore(
+                ":db.error/not-a-store", f"there is no directory {path.parent}; make it first", path=str(path)
+            )
         if not create:
             raise NotAStore(":db.error/not-a-store", f"there is no store at {path}", path=str(path))
         return True
@@ -90,7 +92,9 @@ def _look_into(fd: int, path: Path, create: bool) -> bool:
         if create:
             return True
     if not pages.is_lmdb(fd):
-        raise NotAStore(":db.error/not-a-store", f"{path} is not a fact store, nor an LMDB file of data version 1", path=str(path))
+        raise NotAStore(
+            ":db.error/not-a-store", f"{path} is not a fact store, nor an LMDB file of data version 1", path=str(path)
+        )
     try:
         pages.check_length(fd)
     except pages.Broken as error:
@@ -116,7 +120,9 @@ def refuse_network(path: Path) -> None:
 
 # by kernel, and by way of FUSE
 # Not 9p: there it is the host's own disk, as containers and virtual machines see it.
-_NETWORK: Final = frozenset({"afs", "beegfs", "ceph", "cifs", "coda", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"})
+_NETWORK: Final = frozenset(
+    {"afs", "beegfs", "ceph", "cifs", "coda", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"}
+)
 _NETWORK_BY_FUSE: Final = frozenset({"fuse.ceph", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs"})
 
 
@@ -128,7 +134,9 @@ def filesystem_of(path: str, mounts: Path = Path("/proc/mounts")) -> str:
     except FileNotFoundError:
         return ""
     points = [(point.replace("\\040", " ").rstrip("/"), kind) for point, kind in lines]
-    over = [(len(point), i, kind) for i, (point, kind) in enumerate(points) if path == point or path.startswith(point + "/")]
+    over = [
+        (len(point), i, kind) for i, (point, kind) in enumerate(points) if path == point or path.startswith(point + "/")
+    ]
     return max(over)[2] if over else ""
 
 
@@ -142,4 +150,6 @@ def sync_directory(path: Path) -> None:
 
 def refused(error: OSError, path: Path) -> StorageError:
     """Return the error of our family for one of the operating system, met while opening a store."""
-    return Unavailable(":db.error/storage-unavailable", f"{path} cannot be opened: {error.strerror or error}", path=str(path))
+    return Unavailable(
+        ":db.error/storage-unavailable", f"{path} cannot be opened: {error.strerror or error}", path=str(path)
+    )

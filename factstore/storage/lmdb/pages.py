@@ -32,7 +32,9 @@ _TREE_FLAGS: Final = 0x7F  # the first header has other flags there too, of who 
 # page number, flags, …, magic, version, address, map size, free, main, last, txnid
 _META_PAGE: Final = struct.Struct("=Q2xHHHIIQQ48s48sQQ")
 _PAGE: Final = struct.Struct("=Q2xHHH")  # page number, flags, lower, upper
-_NODE: Final = struct.Struct("=HHHH")  # low and high half of a size, flags, size of the key; a branch's three are a page number
+_NODE: Final = struct.Struct(
+    "=HHHH"
+)  # low and high half of a size, flags, size of the key; a branch's three are a page number
 _TREE_RECORD: Final = struct.Struct("=IHHQQQQQ")
 _NUMBER: Final = struct.Struct("=Q")
 
@@ -109,7 +111,9 @@ def _headers(start: bytes) -> tuple[Header, Header]:
     # Neither the log nor the file ever becomes shorter: a header that says so has lost its place to an older one.
     grows = older.last_page <= newer.last_page and older.main.entries <= newer.main.entries
     if first.page_size != second.page_size or not grows or (newer.txnid - older.txnid != 1 and newer.txnid):
-        raise Broken(f"its two header pages do not belong together: they are of transactions {first.txnid} and {second.txnid}")
+        raise Broken(
+            f"its two header pages do not belong together: they are of transactions {first.txnid} and {second.txnid}"
+        )
     return first, second
 
 
@@ -122,10 +126,18 @@ def _header(page: bytes, number: int) -> Header:
         raise Broken(f"header page {number} is not one")
     size = free.pad
     if size & (size - 1) or not 512 <= size <= _LARGEST_PAGE or last < 1 or (txnid % 2 != number and txnid):
-        raise Broken(f"header page {number} says that pages have {size} bytes, the last is {last}, and the transaction {txnid}")
+        raise Broken(
+            f"header page {number} says that pages have {size} bytes, the last is {last}, and the transaction {txnid}"
+        )
     for name, tree, known in (("free", free, _FREE_FLAGS), ("main", main, 0)):
-        if tree.flags & _TREE_FLAGS != known or tree.depth > _DEEPEST or not (tree.root == _NO_PAGE or _HEADERS <= tree.root <= last):
-            raise Broken(f"header page {number} describes no tree under {name!r}: flags {tree.flags}, depth {tree.depth}, root {tree.root}")
+        if (
+            tree.flags & _TREE_FLAGS != known
+            or tree.depth > _DEEPEST
+            or not (tree.root == _NO_PAGE or _HEADERS <= tree.root <= last)
+        ):
+            raise Broken(
+                f"header page {number} describes no tree under {name!r}: flags {tree.flags}, depth {tree.depth}, root {tree.root}"
+            )
     return Header(txnid, size, last, free, main)
 
 
@@ -183,7 +195,9 @@ def nodes(read: Read, header: Header, tree: Tree, name: str, seen: set[int] | No
         raise Broken(f"{name} has {entries} entries where {tree.entries} are counted")
 
 
-def _nodes_below(read: Read, header: Header, tree: Tree, name: str, number: int, level: int, seen: set[int]) -> Iterator[Node]:
+def _nodes_below(
+    read: Read, header: Header, tree: Tree, name: str, number: int, level: int, seen: set[int]
+) -> Iterator[Node]:
     page = _sound_page(read, header, tree, name, number, level, seen)
     starts = _starts(page, name, number)
     if level == tree.depth:
@@ -209,7 +223,9 @@ def _sound_page(read: Read, header: Header, tree: Tree, name: str, number: int, 
     kind = _LEAF if level == tree.depth else _BRANCH
     stored, flags, lower, upper = _PAGE.unpack_from(page)
     if (stored, flags) != (number, kind) or not _PAGE.size <= lower <= upper <= header.page_size:
-        raise Broken(f"page {number} of {name} is not {_KINDS[kind]}: it says of itself that it is page {stored} of kind {flags}")
+        raise Broken(
+            f"page {number} of {name} is not {_KINDS[kind]}: it says of itself that it is page {stored} of kind {flags}"
+        )
     return page
 
 
@@ -236,7 +252,9 @@ def _note_overflow(header: Header, name: str, node: Node, seen: set[int]) -> Non
     first = _NUMBER.unpack(node.value)[0]
     pages = range(first, first + (_PAGE.size - 1 + node.size) // header.page_size + 1)
     if first < _HEADERS or pages[-1] > header.last_page:
-        raise Broken(f"{name} keeps a value of {node.size} bytes at page {first}, which is none of its {header.last_page + 1}")
+        raise Broken(
+            f"{name} keeps a value of {node.size} bytes at page {first}, which is none of its {header.last_page + 1}"
+        )
     if not seen.isdisjoint(pages):
         raise Broken(f"{name} keeps a value at page {first}, which something else is kept at too")
     seen.update(pages)
@@ -256,7 +274,9 @@ def named_trees(read: Read, header: Header, names: tuple[bytes, ...]) -> dict[st
         if node.key in names and node.flags == _TREE:
             tree = found[node.key.decode()] = Tree(*_TREE_RECORD.unpack(node.value))
             if tree.flags or tree.depth > _DEEPEST:
-                raise Broken(f"the record of {node.key.decode()} describes no tree: flags {tree.flags}, depth {tree.depth}")
+                raise Broken(
+                    f"the record of {node.key.decode()} describes no tree: flags {tree.flags}, depth {tree.depth}"
+                )
     if len(found) < len(names):
         raise Broken(f"page {number} does not name all of {', '.join(name.decode() for name in names)}")
     return found
@@ -281,7 +301,9 @@ def free_pages(read: Read, header: Header, seen: set[int] | None = None) -> Iter
 def check_free(read: Read, header: Header) -> None:
     """Raise Broken when the list of free pages is not sound, or is an older one: what it lists would be overwritten."""
     *_, newest = nodes(read, header, header.free, "free") if header.free.entries else [None]
-    if newest is not None and int.from_bytes(newest.key, sys.byteorder) != header.txnid:  # nearly every transaction frees pages
+    if (
+        newest is not None and int.from_bytes(newest.key, sys.byteorder) != header.txnid
+    ):  # nearly every transaction frees pages
         used: set[int] = set()
         for name, tree in trees(read, header).items():
             deque(nodes(read, header, tree, name, used), 0)

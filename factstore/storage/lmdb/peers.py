@@ -61,7 +61,9 @@ class Turn:
         """Return whether somebody other than this thread has, or had at its death, the turn."""
         return self.flag[0] != 0 and not self._lock.is_mine
 
-    def held(self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = "", timeout: float | None = None) -> HeldTurn:
+    def held(
+        self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = "", timeout: float | None = None
+    ) -> HeldTurn:
         """Return the turn as something to hold by `with`; see `Storage.turn`."""
         return HeldTurn(self, owner, may_pass, doing, timeout)
 

@@ -41,7 +41,11 @@ def of_others(fd: int, low: int, high: int) -> Iterator[range]:
 
 
 def _pack(kind: int, start: int, length: int) -> bytes:
-    return _FLOCK.pack(kind, os.SEEK_SET, start, length, 0) if _TYPE_FIRST else _FLOCK.pack(start, length, 0, kind, os.SEEK_SET)
+    return (
+        _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)
+        if _TYPE_FIRST
+        else _FLOCK.pack(start, length, 0, kind, os.SEEK_SET)
+    )
 
 
 def _unpack(lock: bytes) -> tuple[int, int, int]:

@@ -33,7 +33,11 @@ def translated(error: lmdb.Error, uri: str) -> StorageError:
         )
         return Unavailable(":db.error/storage-unavailable", message, uri=uri, pid=os.getpid())
     if code == errno.EIO:
-        return StoreFull(":db.error/storage-full", f"the disk of {uri} is full, or fails: what LMDB wrote was cut short ({error})", uri=uri)
+        return StoreFull(
+            ":db.error/storage-full",
+            f"the disk of {uri} is full, or fails: what LMDB wrote was cut short ({error})",
+            uri=uri,
+        )
     if isinstance(error, _DAMAGED):
         return damaged(uri, str(error))
     return Unavailable(":db.error/storage-unavailable", f"{uri} could not be used: {error}", uri=uri)

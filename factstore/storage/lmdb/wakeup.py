@@ -63,7 +63,9 @@ class Futex:
         self._waiting.value = 1
         seconds = min(timeout, _LONGEST)
         until = _TimeSpec(int(seconds), int(seconds % 1 * 1e9))
-        self._syscall(_SYSCALL, ctypes.byref(self._word), _FUTEX_WAIT, ctypes.c_uint32(seen), ctypes.byref(until), None, 0)
+        self._syscall(
+            _SYSCALL, ctypes.byref(self._word), _FUTEX_WAIT, ctypes.c_uint32(seen), ctypes.byref(until), None, 0
+        )
 
     def tell(self) -> None:
         """Change the word, and wake those who sleep on it, if anybody may."""

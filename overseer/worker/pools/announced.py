@@ -42,7 +42,9 @@ def announce(path: str) -> bool:
 def perform_announced(path: str | None, handler: Handler, job: Job, around: Sequence[Around]) -> Performed:
     """Run a handler in another process, once."""
     if path is not None and not announce(path):
-        return Performed(error=BeganBefore(f"attempt {job.attempt} of {job.type} {job.id} began before, in a process that has ended"))
+        return Performed(
+            error=BeganBefore(f"attempt {job.attempt} of {job.type} {job.id} began before, in a process that has ended")
+        )
     return perform_elsewhere(handler, job, around)
 
 
@@ -58,7 +60,9 @@ class Announcements:
 
     def __init__(self) -> None:
         self.folder = tempfile.mkdtemp(prefix="overseer-")
-        self.reached = True  # whether the other processes can reach the folder; otherwise an attempt is taken to begin at once
+        self.reached = (
+            True  # whether the other processes can reach the folder; otherwise an attempt is taken to begin at once
+        )
         self._turn = Lock()  # guards what follows
         self._expected: dict[str, Callable[[], None]] = {}
         self._ended: deque[tuple[float, str]] = deque()  # when, on the monotonic clock, and its token

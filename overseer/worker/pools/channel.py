@@ -136,7 +136,11 @@ class Channel:
             if self._watched is not None:
                 selector.register(self._watched, selectors.EVENT_READ)
             ready = selector.select(_LOOK if self._watched is None else None)
-        ended = any(key.fileobj == self._watched for key, _ in ready) if self._watched is not None else not ready and not self._lives()
+        ended = (
+            any(key.fileobj == self._watched for key, _ in ready)
+            if self._watched is not None
+            else not ready and not self._lives()
+        )
         if ended:
             raise Gone("the process has ended")
 

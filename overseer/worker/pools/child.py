@@ -44,7 +44,9 @@ class LogLevels(NamedTuple):
         """Return those of this process."""
         root = logging.getLogger()
         loggers = [logger for logger in root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
-        return cls({"": root.level, **{logger.name: logger.level for logger in loggers if logger.level}}, root.manager.disable)
+        return cls(
+            {"": root.level, **{logger.name: logger.level for logger in loggers if logger.level}}, root.manager.disable
+        )
 
 
 def serve(end: socket.socket, worker: int, levels: LogLevels) -> None:

@@ -58,7 +58,9 @@ class AsyncioExecutor(Executor):
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(self._others)
         self._closing = False
-        self._asked: float | None = None  # when the loop was asked for a sign of life that has not come, on the monotonic clock
+        self._asked: float | None = (
+            None  # when the loop was asked for a sign of life that has not come, on the monotonic clock
+        )
         self.error: BaseException | None = None  # what ended the thread, if not `shutdown`
         self._thread = Thread(target=self._run, name="overseer-loop", daemon=True)
         self._thread.start()

@@ -37,7 +37,9 @@ class Performed:
     result: str | None = None  # EDN
     error: BaseException | None = None
     seconds: float = 0.0
-    trace: tuple[str, str | None] | None = None  # of an error in another process: its traceback, and where it was raised
+    trace: tuple[str, str | None] | None = (
+        None  # of an error in another process: its traceback, and where it was raised
+    )
 
 
 def perform(handler: Handler, job: Job, listeners: Listeners) -> Performed:

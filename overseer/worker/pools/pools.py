@@ -334,7 +334,12 @@ def _submitted(executor: Executor, function: Callable[..., Any], *arguments: Any
         raise ConfigError(":job.error/bad-config", why, setting="executor") from error
 
 
-_KINDS: Final[dict[str, Callable[..., Pool]]] = {"inline": Inline, "threads": Threads, "asyncio": Loop, "processes": Processes}
+_KINDS: Final[dict[str, Callable[..., Pool]]] = {
+    "inline": Inline,
+    "threads": Threads,
+    "asyncio": Loop,
+    "processes": Processes,
+}
 KINDS: Final = tuple(_KINDS)
 
 

@@ -59,7 +59,9 @@ class ProcessExecutor(Executor):
         """Call a function in a process; all of it must be picklable."""
         return self.start(None, False, fn, *args, **kwargs)
 
-    def start(self, began: Callable[[], None] | None, exactly: bool, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    def start(
+        self, began: Callable[[], None] | None, exactly: bool, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
         """Call a function in a process as `submit` does.
 
         Args:
@@ -150,7 +152,9 @@ class _Child(NamedTuple):
 class _Slot:
     """One process, and the thread that feeds it; the process is started when it is first needed, and again when it has died."""
 
-    def __init__(self, context: BaseContext, calls: SimpleQueue[tuple[ProcessFuture[Any], bytes] | None], name: str) -> None:
+    def __init__(
+        self, context: BaseContext, calls: SimpleQueue[tuple[ProcessFuture[Any], bytes] | None], name: str
+    ) -> None:
         self._context = context
         self._calls = calls
         self._child: _Child | None = None
@@ -179,7 +183,9 @@ class _Slot:
     def _answer(self, future: ProcessFuture[Any], arguments: bytes) -> None:
         worked, value = self._outcome(future, arguments)
         if isinstance(value, ProcessDied) and not future.has_begun and not future.ended:
-            worked, value = self._outcome(future, arguments)  # it may have died of something else, right before the call
+            worked, value = self._outcome(
+                future, arguments
+            )  # it may have died of something else, right before the call
         with self._lock:
             self._current = None
         if worked:
@@ -225,7 +231,12 @@ class _Slot:
 
     def _start(self) -> _Child:
         ours, theirs = socket.socketpair()
-        words = {"target": serve, "args": (theirs, os.getpid(), LogLevels.here()), "name": self.thread.name, "daemon": True}
+        words = {
+            "target": serve,
+            "args": (theirs, os.getpid(), LogLevels.here()),
+            "name": self.thread.name,
+            "daemon": True,
+        }
         process = self._context.Process(**words)  # type: ignore[attr-defined]
         try:
             process.start()

@@ -79,6 +79,12 @@ class DaemonThreads(ThreadPoolExecutor):
                     future.set_exception(error)
                 else:
                     future.set_result(value)
-            del call, future, function, arguments, words  # what they hold may be large, and the next call may be long in coming
+            del (
+                call,
+                future,
+                function,
+                arguments,
+                words,
+            )  # what they hold may be large, and the next call may be long in coming
             with self._growing:
                 self._idle += 1
