@@ -74,6 +74,12 @@ def test_a_page_uses_plain_words(page: Path) -> None:
     assert [] == [*words.phrases(text, list(words.INSTEAD)), *words.headless(text)]
 
 
+def test_the_changelog_uses_plain_words_for_what_is_not_released_yet() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    text = words.of_page(re.split(r"^## \[\d", changelog, maxsplit=1, flags=re.MULTILINE)[0])
+    assert [] == [*words.phrases(text, list(words.INSTEAD)), *words.headless(text)]
+
+
 @pytest.mark.parametrize("path", modules(), ids=relative)
 def test_docstrings_comments_and_messages_use_plain_words(path: Path) -> None:
     assert [] == [found for text in words.of_source(path) for found in words.phrases(text, IN_SOURCE)]
