@@ -18,7 +18,8 @@ from factstore import maintain
 WORK = """
 import sys
 import factstore
-from factstore import indexing, maintain
+from factstore import maintain
+from factstore.commit import indexing
 indexing.LEAST_ROWS = indexing.LEAST_ROWS_AT_CLOSE = 200
 kind, path, backup = sys.argv[1:]
 conn = factstore.connect(path, sync="none")
