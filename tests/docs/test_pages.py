@@ -27,6 +27,8 @@ MODULES = [
     if not found.name.startswith("overseer.demo") and not found.name.endswith("__main__")
 ]
 CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+FRAGMENT = re.compile(r"\]\((?!https?:|mailto:)(?P<path>[^)#\s]*)#(?P<heading>[^)\s]+)\)")
+HEADING = re.compile(r"^#+ (?P<text>.+)$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)(?P<path>[^)#\s]+)")
 
 
@@ -57,6 +59,18 @@ def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
     words = CODE.sub("", page.read_text(encoding="utf-8"))
     links = [found["path"] for found in LINK.finditer(words)]
     assert [] == [link for link in links if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_a_link_to_a_heading_names_one_that_the_page_has(page: Path) -> None:
+    links = [(found["path"], found["heading"]) for found in FRAGMENT.finditer(CODE.sub("", page.read_text(encoding="utf-8")))]
+    assert [] == [link for link in links if link[1] not in headings(page.parent / link[0] if link[0] else page)]
+
+
+def headings(page: Path) -> set[str]:
+    """Return the names by which GitHub links to the headings of a page."""
+    texts = (found["text"] for found in HEADING.finditer(page.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in texts}
 
 
 @pytest.mark.parametrize("name", MODULES)
