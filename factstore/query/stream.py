@@ -19,7 +19,7 @@ from factstore.query.planning.context import Context
 from factstore.query.planning.plan import Choice, choose, estimate_of
 from factstore.query.relations import algebra
 from factstore.query.relations.relation import Ints, Relation
-from factstore.query.rules.tables import Rows as Seen
+from factstore.query.relations.seen import SeenRows
 from factstore.query.run import Names, solve, take_step
 
 _LEAST = 1024  # rows for which a rule or an `or` is worth solving
@@ -54,7 +54,7 @@ def _parts(
     if not isinstance(choice.clause, Pattern | Given):
         step = max(step, _LEAST)
     along = [name for name in relation.columns if name in keep]
-    seen = None if along else Seen(sorted(keep.difference(relation.constants)))
+    seen = None if along else SeenRows(sorted(keep.difference(relation.constants)))
     if along and len(along) < len(relation.columns):
         relation, starts = _clustered(relation, along)
     else:

@@ -19,8 +19,8 @@ from factstore.query.language.clauses import DEFAULT_SOURCE
 from factstore.query.planning.context import Context, Solve
 from factstore.query.relations import algebra
 from factstore.query.relations.relation import Column, Relation, relation_of, repeated
+from factstore.query.relations.seen import SeenRows
 from factstore.query.rules.idents import with_entities
-from factstore.query.rules.tables import Rows
 
 _SEED: Final = "seed"  # which of the caller's questions another one follows from
 
@@ -105,7 +105,7 @@ class Questions:
         """Return the answers to some questions, columns named by place."""
         numbered = seeds.plus({_SEED: Column(int, list(range(seeds.size)))}, distinct=True)
         names = [_SEED, *map(str, self.shape.bound)]
-        asked = Rows(names)
+        asked = SeenRows(names)
         fresh = asked.add(numbered)
         while fresh.size:
             fresh = asked.add(algebra.union([self._following(each, fresh) for each in self.shape.followings], names))
