@@ -6,18 +6,21 @@ Whatever it raises fails the query with a code, the clause and the arguments.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
 
+from factstore import registry
 from factstore.errors import FactStoreError, QueryError
 from factstore.query.functions import vectors
-from factstore.query.functions.scalar import truthy
+from factstore.query.functions.scalar import FUNCTIONS, get_by_keyword, plain_name, truthy
 from factstore.query.guard import Guard
 from factstore.query.language.ast import BLANK, Call, Constant, SourceName, Variable
-from factstore.query.language.dialect import shown
-from factstore.query.planning.context import Context, function_named
+from factstore.query.language.dialect import hint, nearest, shown
+from factstore.query.planning.context import Context
 from factstore.query.relations import algebra
 from factstore.query.relations.relation import PLAIN, Column, Relation, column_of, empty, repeated
 from factstore.query.sources.bindings import take_apart
@@ -33,7 +36,7 @@ def check_call(call: Call, context: Context) -> None:
     if call.function == "q" or call.function.startswith("?") or call.function in LOOKUPS:
         return
     try:
-        function_named(call.function, call.form)
+        _function_named(call.function, call.form)
     except QueryError as error:
         if call.function not in context.program.rules:
             raise
@@ -127,7 +130,27 @@ def _function(context: Context, call: Call, relation: Relation) -> Any:
                 form=call.form,
             )
         return function
-    return function_named(call.function, call.form)
+    return _function_named(call.function, call.form)
+
+
+def _function_named(name: str, form: Any) -> Callable[..., Any]:
+    """Return the built-in or registered function of this name.
+
+    Raises: QueryError(:db.error/unknown-function), with the nearest known names.
+    """
+    if name.startswith(":"):
+        return partial(get_by_keyword, name)
+    found = FUNCTIONS.get(plain_name(name)) or registry.lookup(name)
+    if found is None:
+        near = nearest(name, FUNCTIONS) or registry.nearest(name) or nearest(name, LOOKUPS)
+        raise QueryError(
+            ":db.error/unknown-function",
+            f"no function {name} is built in or registered{hint(near)}, in {shown(form)}",
+            function=name,
+            nearest=near,
+            form=form,
+        )
+    return found
 
 
 def _failed(call: Call, error: Exception) -> QueryError:

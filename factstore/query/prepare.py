@@ -30,12 +30,13 @@ from factstore.query.language.ast import (
 )
 from factstore.query.language.clauses import DEFAULT_SOURCE, Rules
 from factstore.query.language.query import parse_query
-from factstore.query.planning.context import Context, source_of
+from factstore.query.planning.context import Context
 from factstore.query.relations.algebra import join
 from factstore.query.relations.relation import PLAIN, UNIT, Relation, Untold, written
 from factstore.query.rules.tables import Tables
 from factstore.query.sources.bindings import binding_text, relation_from
 from factstore.query.sources.database import Facts
+from factstore.query.sources.source import source_of
 from factstore.values.types import is_missing, is_naive
 
 _CACHED: Final = 256  # parsed queries, and as many sets of rules

@@ -10,7 +10,6 @@ import time
 from typing import TypeAlias
 
 from factstore.errors import DatabaseError, QueryError
-from factstore.query.answer.explain import never
 from factstore.query.calls import run_call
 from factstore.query.language.ast import Call, Clause, Given, Not, Or, Pattern
 from factstore.query.language.dialect import shown
@@ -21,6 +20,7 @@ from factstore.query.relations import algebra
 from factstore.query.relations.relation import Relation, empty
 from factstore.query.rules.dispatch import run_rule
 from factstore.query.sources.match import Match, stacked
+from factstore.query.sources.source import why_never
 
 Names: TypeAlias = frozenset[str]
 _DISTINCT_PAYS = 64  # rows
@@ -118,7 +118,7 @@ def _matched(context: Context, pattern: Pattern, relation: Relation, needed: Nam
     try:
         found = source.match(pattern, relation, needed, choice.limits)
         if context.steps is not None and not found.relation.size:
-            return found._replace(access=never(source, pattern) or found.access)
+            return found._replace(access=why_never(source, pattern) or found.access)
         return found
     except DatabaseError as error:  # a lookup ref that can stand for no entity
         raise QueryError(

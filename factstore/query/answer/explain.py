@@ -5,15 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from factstore.errors import DatabaseError
-from factstore.query.language.ast import Constant, Pattern
 from factstore.query.language.dialect import shown
-from factstore.query.planning.context import Source, Step
-from factstore.query.sources.convert import stored
-from factstore.query.sources.database import Facts
+from factstore.query.planning.context import Step
 from factstore.rendering import html_table
 
-_WITH_VALUE: Final = 3  # places
 _HEAD: Final = ("clause", "access", "estimate", "rows in", "rows out", "ms")
 
 
@@ -67,22 +62,6 @@ def _cells(step: ExplainedStep) -> tuple[str, ...]:
         str(step.rows_out),
         f"{step.milliseconds:.3f}",
     )
-
-
-def never(source: Source, pattern: Pattern) -> str | None:
-    """Return why a pattern can match nothing, whatever the facts are: its constant is no value that the attribute can have."""
-    if not isinstance(source, Facts) or len(pattern.terms) < _WITH_VALUE:
-        return None
-    a, v = pattern.terms[1:_WITH_VALUE]
-    if not isinstance(a, Constant) or not isinstance(v, Constant):
-        return None
-    attribute = source.attribute(a.value, pattern.form)
-    try:
-        if stored(source.db, attribute, v.value) is not None:
-            return None
-    except DatabaseError:
-        return None
-    return f"never: {shown(v.value)} {'stands for no entity' if attribute.is_ref else f'is no {attribute.value_type.name}'}"
 
 
 def explained(steps: list[Step], rows: int, seconds: float) -> Explanation:
