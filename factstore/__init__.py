@@ -17,11 +17,12 @@ _MODULES: Final = {
     "maintain": "factstore.upkeep.maintain",
 }
 _NAMES: Final = {
-    "factstore.connection.connection": "Connection Log LoggedTransaction connect",
+    "factstore.connection.connection": "Connection connect",
     "factstore.connection.excise": "Excision",
     "factstore.connection.load": "Into LoadReport",
     "factstore.connection.reports": "TxReports",
     "factstore.connection.steps": "Transaction",
+    "factstore.connection.tx_range": "Log LoggedTransaction",
     "factstore.datom": "Datom",
     "factstore.db.database": "Database",
     "factstore.db.datoms": "Datoms",

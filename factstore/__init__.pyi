@@ -6,14 +6,14 @@ from factstore import edn as edn
 from factstore import errors as errors
 from factstore.upkeep import maintain as maintain
 from factstore.connection.connection import Connection as Connection
-from factstore.connection.connection import Log as Log
-from factstore.connection.connection import LoggedTransaction as LoggedTransaction
 from factstore.connection.connection import connect as connect
 from factstore.connection.excise import Excision as Excision
 from factstore.connection.load import Into as Into
 from factstore.connection.load import LoadReport as LoadReport
 from factstore.connection.reports import TxReports as TxReports
 from factstore.connection.steps import Transaction as Transaction
+from factstore.connection.tx_range import Log as Log
+from factstore.connection.tx_range import LoggedTransaction as LoggedTransaction
 from factstore.datom import Datom as Datom
 from factstore.db.database import Database as Database
 from factstore.db.datoms import Datoms as Datoms

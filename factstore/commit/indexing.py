@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Thread
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from factstore import log
 from factstore.concurrency.locks import CallLock
@@ -29,9 +29,6 @@ from factstore.index.open import schema_of
 from factstore.schema import bootstrap
 from factstore.schema.attribute import FIRST_FREE_ID, Schema
 from factstore.storage import Storage
-
-if TYPE_CHECKING:
-    from factstore.commit.newest import Newest
 
 logger = logging.getLogger("factstore")
 
@@ -210,8 +207,16 @@ def collect(storage: Storage) -> int:
 class Indexing:
     """Decides when to index, and does it on a thread of its own."""
 
-    def __init__(self, committer: Newest) -> None:
-        self._committer = committer
+    def __init__(self, storage: Storage, newest: Callable[[], Snapshot], adopt: Callable[[Index], None]) -> None:
+        """Make it for one store.
+
+        Args:
+            newest: returns the newest database that the connection knows.
+            adopt: makes the connection continue from a newer index.
+        """
+        self._storage = storage
+        self._newest = newest
+        self._adopt = adopt
         self._busy = CallLock()
         self._thread: Thread | None = None
         self._not_before = 0  # rows of novelty before which another look is not worth it
@@ -235,38 +240,38 @@ class Indexing:
             self._bring_up(wait=False)
         except FactStoreError:
             # The log has everything; whoever passes the threshold next tries again.
-            logger.exception("indexing %s failed", self._committer.storage.description)
+            logger.exception("indexing %s failed", self._storage.description)
         finally:
             self._busy.leave()
 
     def index_now(self) -> None:
         """Bring the index up to the newest database."""
-        upto = self._committer.newest.t
+        upto = self._newest().t
         with self._busy:
             # Where another index was published meanwhile, build once more, on top of that one.
-            while not self._committer.storage.read_only and self._bring_up(wait=True).basis_t < upto:
+            while not self._storage.read_only and self._bring_up(wait=True).basis_t < upto:
                 continue
 
     def _bring_up(self, *, wait: bool) -> Index:
         """Build an index of the newest database, or take up a newer one; return the newest index that this process knows."""
-        now = self._committer.newest
-        index = newest_index(self._committer.storage, now.index)
+        now = self._newest()
+        index = newest_index(self._storage, now.index)
         if index.version == now.index.version and now.t > index.basis_t and self._may_build(now, wait):
             index = self._published(now)
         if index.version > now.index.version:
-            self._committer.adopt(index)
+            self._adopt(index)
             self._not_before = 0
-            if not self._committer.storage.read_only:
-                collect(self._committer.storage)
-        return self._committer.newest.index
+            if not self._storage.read_only:
+                collect(self._storage)
+        return self._newest().index
 
     def _may_build(self, now: Snapshot, wait: bool) -> bool:
         """Whether to build: not when another process is at it, unless somebody waits for this one, or it was waited for too long."""
-        storage = self._committer.storage
+        storage = self._storage
         return not storage.read_only and (wait or now.novelty.weight >= PATIENCE or UNDER_WAY not in storage.held())
 
     def _published(self, now: Snapshot) -> Index:
-        old, storage = now.index, self._committer.storage
+        old, storage = now.index, self._storage
         with under_way(storage):
             built = build(old, now.novelty, now.schema, upto_t=now.t, next_n=now.next_n, instant=now.instant)
             published = publish(storage, built, over=old)
@@ -276,5 +281,5 @@ class Indexing:
         """Wait for indexing that is under way, and leave little for whoever opens the store next."""
         if self._thread is not None:
             self._thread.join()
-        if self._committer.newest.novelty.weight >= LEAST_ROWS_AT_CLOSE and not self._committer.storage.read_only:
+        if self._newest().novelty.weight >= LEAST_ROWS_AT_CLOSE and not self._storage.read_only:
             self._run()

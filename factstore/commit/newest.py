@@ -78,7 +78,7 @@ class Newest:
         self._unsettled = False  # a step was begun and did not end: memory may differ from the log
         self._told_t = 0  # the newest transaction that all listeners were told of
         self._now = newest(storage, Cache(cache_bytes))
-        self._indexing = Indexing(self)
+        self._indexing = Indexing(storage, lambda: self._now, self.adopt)
 
     # -- reading
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from datetime import datetime
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import finalize
 
-from factstore import log
 from factstore.commit.clock import in_micros, machine_clock
 from factstore.commit.commit import Committer
 from factstore.concurrency.forks import FORKED, watch
@@ -20,13 +19,13 @@ from factstore.connection.conditions import Conditional
 from factstore.connection.infer import inferred
 from factstore.connection.reports import Listener, TxReports
 from factstore.connection.steps import Transaction, TransactionBlock
-from factstore.datom import TX_PARTITION, Datom, partition_of, t_of
+from factstore.connection.tx_range import Log, first_t
 from factstore.db.database import Database, Point
 from factstore.errors import Closed, DatabaseError, TransactError
 from factstore.storage import Storage, Sync, check_option, open_storage
 from factstore.transact import Nones, TxReport
 from factstore.transact.forms import read_forms
-from factstore.values.quoting import described, quoted
+from factstore.values.quoting import described
 from factstore.values.types import instant_to_micros, micros_to_instant
 
 if TYPE_CHECKING:
@@ -76,51 +75,6 @@ def connect(
     except BaseException:
         storage.close()
         raise
-
-
-class LoggedTransaction(NamedTuple):
-    """One transaction as the log tells it."""
-
-    t: int
-    data: tuple[Datom, ...]
-
-
-class Log:
-    """The log as far as one database value: what `conn.log()` returns."""
-
-    __slots__ = ("_db", "_storage")
-
-    def __init__(self, storage: Storage, db: Database) -> None:
-        self._storage = storage
-        self._db = db
-
-    @property
-    def basis_t(self) -> int:
-        """The t of the newest transaction in this log."""
-        return self._db.basis_t
-
-    def tx_range(self, start: Point | None = None, end: Point | None = None) -> Iterator[LoggedTransaction]:
-        """Yield the transactions from start to before end; None is open.
-
-        Args:
-            start, end: t, a transaction's entity id, or an aware datetime; end is excluded.
-        Source: Datomic API, tx-range.
-        """
-        first = 1 if start is None else self._first_t(start)
-        last = self._db.basis_t if end is None else min(self._first_t(end) - 1, self._db.basis_t)
-        for transaction in log.read(self._storage, max(first, 1) - 1, max(last, 0)):
-            yield LoggedTransaction(transaction.t, tuple(map(self._db.datom, transaction.all_facts())))
-
-    def _first_t(self, point: Point) -> int:
-        """Return the first t at or after a point."""
-        if isinstance(point, datetime):
-            before = self._db.t_at(point)
-            return before if before and self._db.instant_of(before) == point else before + 1
-        if type(point) is not int or point < 0 or partition_of(point) not in (0, TX_PARTITION):
-            raise DatabaseError(
-                ":db.error/invalid-range", f"expected t, a transaction's id or a datetime, got {quoted(point)}"
-            )
-        return t_of(point)
 
 
 class Connection:
@@ -265,7 +219,7 @@ class Connection:
         from factstore.connection.load import load
 
         self._check_open()
-        return load(self, source, mapping, batch_rows=batch_rows, missing=missing, progress=progress)
+        return load(self._committer, source, mapping, batch_rows=batch_rows, missing=missing, progress=progress)
 
     def excise(self, target: Any, *, before: Point | None = None) -> Excision:
         """Take facts out of the store for good: out of the log, the index, and every later answer about any time.
@@ -284,7 +238,7 @@ class Connection:
         from factstore.connection.excise import excise
 
         self._check_open()
-        return excise(self._committer, target, None if before is None else self.log()._first_t(before))
+        return excise(self._committer, target, None if before is None else first_t(self.db(), before))
 
     def sync(self, t: int | None = None, *, timeout: float | None = None) -> Database:
         """Return a database that holds transaction t, waiting for it; without t everything committed before the call."""
@@ -324,7 +278,7 @@ class Connection:
         """
         self._check_open()
         db = self._committer.caught_up()
-        return TxReports(self, None if from_t is None else Log(self._storage, db)._first_t(from_t))
+        return TxReports(self._committer, self.wait, None if from_t is None else first_t(db, from_t))
 
     def listen(self, listener: Callable[[TxReport], Any], *, key: object = None, from_t: Point | None = None) -> object:
         """Call a function with each report, in order, on a thread of its own; returns the key to `unlisten` with.

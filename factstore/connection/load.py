@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import compress
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from factstore.columns import column
 from factstore.columns.column import BY_ENTITY, Array, Ints, Rows
-from factstore.commit.commit import Change, Preparation
+from factstore.commit.commit import Change, Committer, Preparation
 from factstore.datom import USER_BASE, Fact
 from factstore.db.database import Database, Snapshot
 from factstore.errors import TransactError
@@ -34,9 +34,6 @@ from factstore.tables.cells import Into, Typed, goals, says_nothing, typed_colum
 from factstore.transact import Prepared, prepare
 from factstore.values.quoting import quoted
 from factstore.values.types import plain
-
-if TYPE_CHECKING:
-    from factstore.connection.connection import Connection
 
 __all__ = ["BATCH_ROWS", "MISSING", "Into", "LoadReport", "load"]
 
@@ -57,7 +54,7 @@ class LoadReport(NamedTuple):
 
 
 def load(
-    conn: Connection,
+    committer: Committer,
     source: Any,
     mapping: Mapping[str, str | Into],
     *,
@@ -68,18 +65,18 @@ def load(
     """Load a table; `Connection.load` says what it takes."""
     start, done, datoms, transactions = time.perf_counter(), 0, 0, 0
     tell = _bar if progress is True or (progress is None and sys.stderr.isatty()) else progress
-    db = conn.db()
+    db = committer.caught_up()
     basis_t, lacking = db.basis_t, Counter[Any]()
     _check_arguments(mapping, batch_rows, missing)
     goals(db, mapping)
     table = Table(source, tuple(mapping), int(batch_rows))
     for batch in table.batches():
         read = partial(_read, batch=batch, mapping=mapping, missing=frozenset(missing), is_text=table.is_text)
-        db = conn.db()
+        db = committer.caught_up()
         columns = read(db)
         lacking.update({each.column.name: batch.size - len(each.stored) for each in columns})
         # Preparing a batch takes long: it would lose race after race, so the writer's turn comes first. Reading it does not need that.
-        report = conn._committer.apply(_preparation(db, batch, columns, read), exclusive=True)
+        report = committer.apply(_preparation(db, batch, columns, read), exclusive=True)
         datoms, transactions, basis_t = datoms + report.size, transactions + 1, report.t
         done += batch.size
         if tell:

@@ -15,16 +15,17 @@ from queue import Empty, SimpleQueue
 from threading import Lock, RLock, Thread, current_thread, main_thread
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 from factstore import log
+from factstore.commit.newest import Newest
+from factstore.db.database import Database, Point
 from factstore.errors import Closed
 from factstore.transact import TxReport, report
 
-if TYPE_CHECKING:
-    from factstore.connection.connection import Connection
-
 logger = logging.getLogger("factstore")
+
+Waiting: TypeAlias = Callable[[Point, float | None], Database]
 
 _LOOK_SECONDS: Final = 0.5  # how often a listener's thread looks whether it is still wanted
 
@@ -32,11 +33,17 @@ _LOOK_SECONDS: Final = 0.5  # how often a listener's thread looks whether it is 
 class TxReports:
     """Reports of commits, of this process and of others, in order of t, none missed and none twice; close it when done."""
 
-    def __init__(self, conn: Connection, first_t: int | None = None) -> None:
-        self._conn = conn
+    def __init__(self, committer: Newest, wait: Waiting, first_t: int | None = None) -> None:
+        """Make a queue of what is committed from now on, and of what was committed since `first_t`.
+
+        Args:
+            wait: `Connection.wait` of the connection.
+        """
+        self._committer = committer
+        self._wait = wait  # its connection stays open as long as the queue is in use
         self._waiting: SimpleQueue[TxReport] = SimpleQueue()
         self._newest = 0  # the t of the newest report that is in the queue, or was
-        self._given = self._since = conn._committer.listen(self._put)  # the newest one that was read from the queue
+        self._given = self._since = committer.listen(self._put)  # the newest one that was read from the queue
         self._looked = self._since  # the t that the queue reached when it was last looked into
         self._earlier = None if first_t is None else self._from_log(first_t)
         self._reading = Lock()
@@ -46,8 +53,8 @@ class TxReports:
         self._newest = report.t
 
     def _from_log(self, first_t: int) -> Iterator[TxReport]:
-        db = self._conn._committer.newest.database
-        for made in log.read(self._conn._storage, max(first_t - 1, 0), self._since):
+        db = self._committer.newest.database
+        for made in log.read(self._committer.storage, max(first_t - 1, 0), self._since):
             yield report(db.as_of(made.t - 1), db.as_of(made.t), made.all_facts(), {})
 
     def get(self, timeout: float | None = None) -> TxReport | None:
@@ -81,10 +88,10 @@ class TxReports:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until more was committed than had come when the queue was found empty; False if that took too long."""
         # Not than has come by now: there may have been a commit since the look into the queue.
-        if self._conn.wait(self._looked, timeout).basis_t <= self._looked:
+        if self._wait(self._looked, timeout).basis_t <= self._looked:
             return False
         if self._waiting.empty():
-            self._conn._committer.all_told()
+            self._committer.all_told()
         return True
 
     def __iter__(self) -> Iterator[TxReport]:
@@ -93,8 +100,8 @@ class TxReports:
 
     def close(self) -> None:
         """Stop listening."""
-        if self._put in self._conn._committer.listeners:
-            self._conn._committer.listeners.remove(self._put)
+        if self._put in self._committer.listeners:
+            self._committer.listeners.remove(self._put)
 
     def __enter__(self) -> Self:
         return self

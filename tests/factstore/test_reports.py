@@ -59,9 +59,9 @@ class Overtaken:
 def test_a_report_that_comes_right_after_a_look_is_not_waited_past(two: tuple[Connection, Connection], monkeypatch: Any) -> None:
     conn = two[0]
     with conn.tx_reports() as reports:
-        start, wait, waited_past = conn.db().basis_t, conn.wait, []
+        start, wait, waited_past = conn.db().basis_t, reports._wait, []
         monkeypatch.setattr(reports, "_waiting", Overtaken(reports._waiting, lambda: conn.transact([{":a/n": 1}])))
-        monkeypatch.setattr(conn, "wait", lambda t, timeout: waited_past.append(t) or wait(t, timeout))
+        monkeypatch.setattr(reports, "_wait", lambda t, timeout: waited_past.append(t) or wait(t, timeout))
         found = reports.get(0.1)
         assert found is not None
         assert [start] == waited_past
