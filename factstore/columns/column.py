@@ -172,16 +172,15 @@ def equal(left: Array, right: Array) -> Array:
     return result
 
 
-def spread(low: Array, high: Array) -> tuple[Ints, Ints]:
-    """Turn ranges [low, high) into all positions in them, and for each the number of its range.
+def positions_in(starts: Array, counts: Array) -> tuple[Ints, Ints]:
+    """Return the positions in ranges of `counts` positions from `starts`, and for each position the number of its range.
 
-    >>> [x.tolist() for x in spread(np.array([4, 0]), np.array([6, 1]))]
+    >>> [x.tolist() for x in positions_in(np.array([4, 0]), np.array([2, 1]))]
     [[4, 5, 0], [0, 0, 1]]
     """
-    sizes = high - low
-    which = np.repeat(np.arange(len(sizes)), sizes)
-    starts = np.cumsum(sizes) - sizes
-    return np.arange(len(which)) - np.repeat(starts - low, sizes), which
+    ranges = np.repeat(np.arange(len(counts)), counts)
+    before = np.cumsum(counts) - counts
+    return np.arange(len(ranges)) - np.repeat(before - starts, counts), ranges
 
 
 # Regions say which rows are wanted; each is answered by the arrays of one order.
@@ -233,7 +232,7 @@ def search(sorted_values: Array, wanted: Stored, side: str, order_key: OrderKey)
 
 
 def bounds(sorted_values: Array, wanted: Sequence[Stored] | Array, order_key: OrderKey = None) -> tuple[Ints, Ints]:
-    """Return for each wanted value the range of positions that hold it."""
+    """Return for each wanted value where its range of positions begins and ends."""
     if sorted_values.dtype == object:
         count = len(wanted)
         return (
@@ -241,6 +240,14 @@ def bounds(sorted_values: Array, wanted: Sequence[Stored] | Array, order_key: Or
             ints(map(search, repeat(sorted_values), wanted, repeat("right"), repeat(order_key)), count),
         )
     return np.searchsorted(sorted_values, wanted, "left"), np.searchsorted(sorted_values, wanted, "right")
+
+
+def positions_of_values(
+    sorted_values: Array, wanted: Sequence[Stored] | Array, order_key: OrderKey = None
+) -> tuple[Ints, Ints]:
+    """Return the positions that have one of the wanted values, and for each position the number of that value."""
+    low, high = bounds(sorted_values, wanted, order_key)
+    return positions_in(low, high - low)
 
 
 def range_of(sorted_values: Array, region: Range, order_key: OrderKey = None) -> slice:
@@ -261,10 +268,8 @@ def select(rows: Rows, region: Region, order_key: OrderKey = None) -> Array | sl
     if isinstance(region, Range):
         return range_of(rows.v, region, order_key)
     if isinstance(region, Entities):
-        low, high = bounds(rows.e, region.es)
-    else:
-        low, high = bounds(rows.v, region.vs, order_key)
-    return spread(low, high)[0]
+        return positions_of_values(rows.e, region.es)[0]
+    return positions_of_values(rows.v, region.vs, order_key)[0]
 
 
 class Folded(NamedTuple):
@@ -315,7 +320,8 @@ def without(rows: Rows, touched: Rows, order: str, order_key: OrderKey = None) -
 
 def positions_of(rows: Rows, wanted: Rows, order: str, order_key: OrderKey = None) -> Ints:
     """Return where each wanted fact stands among rows that hold a fact once; -1 where it does not. Both sorted in this order."""
-    # Not `spread`: many rows share a value, or an entity, and looking at all of them for each of as many facts is their product.
+    # Not `positions_in`: many rows can have the same value or entity, and comparing all of them with each wanted fact takes
+    # as many steps as the product of both numbers.
     if order == BY_ENTITY:
         low, high = bounds(rows.e, wanted.e)
         within, sought = rows.v, wanted.v

@@ -371,8 +371,9 @@ def _touched_by_keys(directory: Directory, region: Entities | column.Values, ord
         low, high = column.bounds(directory.first.v, region.vs, order_key)
     if len(low) == 1:
         return np.arange(max(int(low[0]) - 1, 0), int(high[0]))
-    found: Ints = np.unique(column.spread(np.maximum(low - 1, 0), high)[0])
-    return found
+    starts = np.maximum(low - 1, 0)
+    touched: Ints = np.unique(column.positions_in(starts, high - starts)[0])
+    return touched
 
 
 def locate(directory: Directory, rows: Rows, order: str, order_key: OrderKey) -> Ints:

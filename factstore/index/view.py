@@ -274,7 +274,7 @@ class View:
             rows = self._rows(a, Entities(np.unique(es)))
         if not self.is_history and not self._is_many(a) and (self._is_newest or is_one_each(rows)):
             return rows, *one_each(rows, es, places or Places())
-        return rows, *column.spread(*column.bounds(rows.e, es))
+        return rows, *column.positions_of_values(rows.e, es)
 
     def with_values(self, a: int, vs: Sequence[Stored] | Array) -> tuple[Rows, Ints]:
         """Return the rows with these values, and for each row the position in `vs` that it answers."""
@@ -284,7 +284,7 @@ class View:
                 np.unique(vs) if isinstance(vs, np.ndarray) and vs.dtype != object else sorted(set(vs), key=order_key)
             )
             rows = self._rows(a, Values(wanted))
-        at, which = column.spread(*column.bounds(rows.v, vs, order_key))
+        at, which = column.positions_of_values(rows.v, vs, order_key)
         return rows.take(at), which
 
     def between(

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from factstore.columns.column import positions_in
 from factstore.query.relations.orders import firsts_of, order_of
 from factstore.query.relations.relation import (
     PLAIN,
@@ -27,13 +28,6 @@ from factstore.query.relations.relation import (
 _FEW: Final = 256  # rows below which dicts are faster than arrays
 _WORDS: Final = frozenset(("i", "b"))  # dtype kinds that are keys as they are
 _WIDEST: Final = 1 << 62
-
-
-def spread(low: Array, counts: Array) -> tuple[Ints, Ints]:
-    """Turn ranges of `counts` positions from `low` on into all positions, and for each the number of its range."""
-    which = np.repeat(np.arange(len(counts)), counts)
-    starts = np.cumsum(counts) - counts
-    return np.arange(len(which)) - np.repeat(starts - low, counts), which
 
 
 def comparable(left: Column, right: Column) -> tuple[Column, Column] | None:
@@ -142,7 +136,7 @@ def _matches_of_words(left: Array, right: Array) -> tuple[Ints, Ints]:
         ordered = right[order]
         low = np.searchsorted(ordered, left, "left")
         counts = np.searchsorted(ordered, left, "right") - low
-    at, which = spread(low, counts)
+    at, which = positions_in(low, counts)
     return which, order[at]
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from factstore.columns.column import positions_in
 from factstore.query.relations import orders
 from factstore.query.relations.relation import Array, Dictionary, Ints
 
@@ -78,7 +79,7 @@ def found(numbers: Array, wanted: Array) -> tuple[Ints, Ints | slice]:
         )
         hits = places >= 0
         return (places, slice(None)) if bool(hits.all()) else (places[hits], np.flatnonzero(hits))
-    return _spread(*_ranges(numbers, wanted))
+    return positions_in(*_ranges(numbers, wanted))
 
 
 def answers(numbers: Array, wanted: Array) -> int:
@@ -137,13 +138,6 @@ def pairs_of(first: Array, second: Array) -> Pairs | None:
         return None
     keys = (first - least[0]) * widths[1] + (second - least[1])
     return Pairs(least, widths, keys) if bool((keys[1:] >= keys[:-1]).all()) else None
-
-
-def _spread(low: Array, counts: Array) -> tuple[Ints, Ints]:
-    """Turn ranges of `counts` positions from `low` on into all positions, and for each the number of its range."""
-    which = np.repeat(np.arange(len(counts)), counts)
-    starts = np.cumsum(counts) - counts
-    return np.arange(len(which)) - np.repeat(starts - low, counts), which
 
 
 def order_of(numbers: Array) -> Ints | None:
