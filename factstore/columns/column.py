@@ -7,7 +7,7 @@ Law: an order is total, `(e, v, t)` or `(v, e, t)`, and the same for the same ro
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, Final, NamedTuple
@@ -15,12 +15,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from factstore.columns.kind import Kind, OrderKey
 from factstore.datom import Fact
 from factstore.values.types import Stored
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
-OrderKey = Callable[[Stored], Any] | None
 
 BY_ENTITY: Final = "ev"
 BY_VALUE: Final = "ve"
@@ -61,14 +61,10 @@ class Spans(NamedTuple):
         return Spans(self.rows.take(which), self.t1[which])
 
 
-def empty(dtype: str) -> Rows:
-    """Return no rows of this dtype."""
+def empty(kind: Kind) -> Rows:
+    """Return no rows, with a column of values of this kind."""
     none = np.empty(0, np.int64)
-    return Rows(none, np.empty(0, _dtype(dtype)), none)
-
-
-def _dtype(dtype: str) -> Any:
-    return np.dtype(object) if dtype == "O" else np.dtype(dtype)
+    return Rows(none, np.empty(0, kind.numpy_dtype), none)
 
 
 def array_of(values: Sequence[Stored], dtype: str) -> Array:
@@ -88,20 +84,20 @@ def ints(values: Iterable[int], count: int = -1) -> Ints:
     return np.fromiter(values, dtype=np.int64, count=count)
 
 
-def events_of(facts: Sequence[Fact], dtype: str) -> Rows:
+def events_of(facts: Sequence[Fact], kind: Kind) -> Rows:
     """Return facts of one attribute as rows with `added`, in their own order."""
     if not facts:
-        return empty(dtype)._replace(added=np.empty(0, bool))
+        return empty(kind)._replace(added=np.empty(0, bool))
     e, _a, v, t, added = zip(*facts, strict=True)
     n = len(facts)
-    return Rows(ints(e, n), array_of(v, dtype), ints(t, n), np.fromiter(added, bool, n))
+    return Rows(ints(e, n), array_of(v, kind.dtype), ints(t, n), np.fromiter(added, bool, n))
 
 
-def concat(parts: Sequence[Rows], dtype: str) -> Rows:
+def concat(parts: Sequence[Rows], kind: Kind) -> Rows:
     """Return the rows of all parts, one after the other."""
     parts = [part for part in parts if part.size]
     if not parts:
-        return empty(dtype)
+        return empty(kind)
     if len(parts) == 1:
         return parts[0]
     added = None
@@ -137,25 +133,25 @@ def _as_bytes(values: list[Any]) -> Array | None:
     return np.array(values, dtype="S") if joined.isascii() and "\0" not in joined else None
 
 
-def sort(rows: Rows, order: str, order_key: OrderKey = None) -> Rows:
+def sort(rows: Rows, order: str, kind: Kind) -> Rows:
     """Return the rows in this order."""
-    return rows if rows.size < 2 else rows.take(sort_positions(rows, order, order_key))
+    return rows if rows.size < 2 else rows.take(sort_positions(rows, order, kind))
 
 
-def sort_positions(rows: Rows, order: str, order_key: OrderKey = None) -> Ints:
+def sort_positions(rows: Rows, order: str, kind: Kind) -> Ints:
     """Return the positions that put the rows in this order, equal ones by t, a retraction before an assertion."""
     if order == BY_ENTITY and bool((rows.e[1:] > rows.e[:-1]).all()):
         return np.arange(rows.size)
     keys: list[Array] = [] if rows.added is None else [rows.added]
     keys.append(rows.t)
-    rank = ranks(rows.v, order_key)
+    rank = ranks(rows.v, kind.order_key)
     keys += [rank, rows.e] if order == BY_ENTITY else [rows.e, rank]
     return np.lexsort(keys)
 
 
-def to_value_order(rows: Rows, order_key: OrderKey = None) -> Rows:
+def to_value_order(rows: Rows, kind: Kind) -> Rows:
     """Return rows that are in order of (e, v, t) in order of (v, e, t): one stable sort by value does it."""
-    return rows if rows.size < 2 else rows.take(np.argsort(ranks(rows.v, order_key), kind="stable"))
+    return rows if rows.size < 2 else rows.take(np.argsort(ranks(rows.v, kind.order_key), kind="stable"))
 
 
 def same_as_next(rows: Rows) -> Array:
@@ -261,15 +257,15 @@ def range_of(sorted_values: Array, region: Range, order_key: OrderKey = None) ->
     return slice(low, max(low, high))
 
 
-def select(rows: Rows, region: Region, order_key: OrderKey = None) -> Array | slice:
+def select(rows: Rows, region: Region, kind: Kind) -> Array | slice:
     """Return which of these rows, sorted in the region's order, lie in it."""
     if isinstance(region, Everything):
         return slice(None)
     if isinstance(region, Range):
-        return range_of(rows.v, region, order_key)
+        return range_of(rows.v, region, kind.order_key)
     if isinstance(region, Entities):
         return positions_of_values(rows.e, region.es)[0]
-    return positions_of_values(rows.v, region.vs, order_key)[0]
+    return positions_of_values(rows.v, region.vs, kind.order_key)[0]
 
 
 class Folded(NamedTuple):
@@ -308,25 +304,25 @@ def spans_of(events: Rows) -> tuple[Rows, Rows, Spans]:
     return ends_older._replace(added=None), live._replace(added=None), Spans(ended._replace(added=None), t1)
 
 
-def without(rows: Rows, touched: Rows, order: str, order_key: OrderKey = None) -> Rows:
+def without(rows: Rows, touched: Rows, order: str, kind: Kind) -> Rows:
     """Return the rows that are about none of the touched facts; both sorted in this order."""
     if not rows.size or not touched.size:
         return rows
-    found = positions_of(rows, touched, order, order_key)
+    found = positions_of(rows, touched, order, kind)
     keep = np.ones(rows.size, bool)
     keep[found[found >= 0]] = False
     return rows if keep.all() else rows.take(keep)
 
 
-def positions_of(rows: Rows, wanted: Rows, order: str, order_key: OrderKey = None) -> Ints:
+def positions_of(rows: Rows, wanted: Rows, order: str, kind: Kind) -> Ints:
     """Return where each wanted fact stands among rows that hold a fact once; -1 where it does not. Both sorted in this order."""
     # Not `positions_in`: many rows can have the same value or entity, and comparing all of them with each wanted fact takes
     # as many steps as the product of both numbers.
     if order == BY_ENTITY:
         low, high = bounds(rows.e, wanted.e)
-        within, sought = rows.v, wanted.v
+        within, sought, order_key = rows.v, wanted.v, kind.order_key
     else:
-        low, high = bounds(rows.v, wanted.v, order_key)
+        low, high = bounds(rows.v, wanted.v, kind.order_key)
         within, sought, order_key = rows.e, wanted.e, None
     at = _bisect(within, sought, low, high, order_key)
     there = at < high

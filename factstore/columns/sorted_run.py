@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from factstore.columns import column
-from factstore.columns.column import BY_ENTITY, OrderKey, Range, Region, Rows
+from factstore.columns.column import BY_ENTITY, Range, Region, Rows
+from factstore.columns.kind import Kind
 from factstore.datom import Fact
 from factstore.values.types import Stored
 
@@ -19,24 +20,24 @@ from factstore.values.types import Stored
 class Run:
     """Events sorted by (e, v, t), and by (v, e, t) once that is asked for."""
 
-    __slots__ = ("_by_value", "_last_t", "_order_key", "_values", "by_entity")
+    __slots__ = ("_by_value", "_last_t", "_values", "by_entity", "kind")
 
-    def __init__(self, by_entity: Rows, order_key: OrderKey) -> None:
+    def __init__(self, by_entity: Rows, kind: Kind) -> None:
         self.by_entity = by_entity
         self._by_value: Rows | None = None
         self._values: frozenset[Stored] | None = None
-        self._order_key = order_key
+        self.kind = kind
         self._last_t: int | None = None
 
     @classmethod
-    def sorted(cls, events: Rows, order_key: OrderKey) -> Run:
+    def sorted(cls, events: Rows, kind: Kind) -> Run:
         """Return a run of events in any order."""
-        return cls(column.sort(events, BY_ENTITY, order_key), order_key)
+        return cls(column.sort(events, BY_ENTITY, kind), kind)
 
     @classmethod
-    def loaded(cls, rows: Rows, order_key: OrderKey = None) -> Run:
+    def loaded(cls, rows: Rows, kind: Kind) -> Run:
         """Return a run of assertions, in order of (e, v)."""
-        return cls(rows._replace(added=np.ones(rows.size, bool)), order_key)
+        return cls(rows._replace(added=np.ones(rows.size, bool)), kind)
 
     @property
     def last_t(self) -> int:
@@ -50,7 +51,7 @@ class Run:
         if self.last_t <= t:
             return self
         rows = self.by_entity.take(self.by_entity.t <= t)
-        return Run(rows, self._order_key) if rows.size else None
+        return Run(rows, self.kind) if rows.size else None
 
     @property
     def size(self) -> int:
@@ -61,7 +62,7 @@ class Run:
     def by_value(self) -> Rows:
         """The events sorted by (v, e, t)."""
         if self._by_value is None:
-            self._by_value = column.to_value_order(self.by_entity, self._order_key)
+            self._by_value = column.to_value_order(self.by_entity, self.kind)
         return self._by_value
 
     @property
@@ -73,31 +74,31 @@ class Run:
 
     def count_with(self, v: Stored) -> int:
         """Return how many events have a value."""
-        chosen = column.range_of(self.by_value.v, Range(v, v), self._order_key)
+        chosen = column.range_of(self.by_value.v, Range(v, v), self.kind.order_key)
         return int(chosen.stop - chosen.start)
 
     def holds(self, e: int, v: Stored, upto: int) -> bool:
         """Tell whether a run of assertions, each fact once, has this one, of a t up to this one."""
         rows = self.by_entity
         none = np.zeros(1, np.int64)
-        wanted = Rows(none + e, column.array_of([v], "O" if rows.v.dtype == object else rows.v.dtype.str), none)
-        at = int(column.positions_of(rows, wanted, BY_ENTITY, self._order_key)[0])
+        wanted = Rows(none + e, column.array_of([v], self.kind.dtype), none)
+        at = int(column.positions_of(rows, wanted, BY_ENTITY, self.kind)[0])
         return at >= 0 and int(rows.t[at]) <= upto
 
     def events(self, region: Region) -> Rows:
         """Return the events that lie in a region."""
         rows = self.by_entity if region.order == BY_ENTITY else self.by_value
-        return rows.take(column.select(rows, region, self._order_key))
+        return rows.take(column.select(rows, region, self.kind))
 
 
-def extend_runs(runs: tuple[Run, ...], facts: Sequence[Fact], dtype: str, order_key: OrderKey) -> tuple[Run, ...]:
+def extend_runs(runs: tuple[Run, ...], facts: Sequence[Fact], kind: Kind) -> tuple[Run, ...]:
     """Return runs that hold these facts too."""
-    return joined(runs, Run.sorted(column.events_of(facts, dtype), order_key), order_key)
+    return joined(runs, Run.sorted(column.events_of(facts, kind), kind))
 
 
-def joined(runs: tuple[Run, ...], run: Run, order_key: OrderKey = None) -> tuple[Run, ...]:
+def joined(runs: tuple[Run, ...], run: Run) -> tuple[Run, ...]:
     """Return the runs with one more; each but the last is at least twice as large as the one after it."""
     kept = list(runs)
     while kept and kept[-1].size < 2 * run.size:
-        run = Run.sorted(column.concat([kept.pop().by_entity, run.by_entity], "O"), order_key)
+        run = Run.sorted(column.concat([kept.pop().by_entity, run.by_entity], run.kind), run.kind)
     return (*kept, run)

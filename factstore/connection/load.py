@@ -24,6 +24,7 @@ import numpy as np
 
 from factstore.columns import column
 from factstore.columns.column import BY_ENTITY, Array, Ints, Rows
+from factstore.columns.kind import INTEGERS, plain_kind
 from factstore.commit.commit import Change, Committer, Preparation
 from factstore.datom import USER_BASE, Fact
 from factstore.db.database import Database, Snapshot
@@ -256,7 +257,9 @@ def _stamp(loaded: dict[int, Rows], stamps: Sequence[int], instant: int, t: int)
             known = loaded.get(a)
             es = made if known is None else np.setdiff1d(made, known.e, assume_unique=True)
             rows = Rows(es, np.full(len(es), instant, np.int64), np.full(len(es), t, np.int64))
-            loaded[a] = rows if known is None else column.sort(column.concat([known, rows], "i8"), BY_ENTITY)
+            loaded[a] = (
+                rows if known is None else column.sort(column.concat([known, rows], INTEGERS), BY_ENTITY, INTEGERS)
+            )
 
 
 def _rows(typed: Typed, new: Array | None, es: Ints, t: int) -> Rows:
@@ -270,6 +273,6 @@ def _rows(typed: Typed, new: Array | None, es: Ints, t: int) -> Rows:
 
 def _joined(one: Rows, other: Rows) -> Rows:
     """Put two columns for one attribute together; a fact that both give is one fact."""
-    dtype = "O" if one.v.dtype == object else one.v.dtype.str
-    rows = column.sort(column.concat([one, other], dtype), BY_ENTITY)
+    kind = plain_kind(one.v)
+    rows = column.sort(column.concat([one, other], kind), BY_ENTITY, kind)
     return rows.take(np.append(True, ~column.same_as_next(rows)))

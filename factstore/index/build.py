@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from factstore.columns import block, column
-from factstore.columns.column import BY_ENTITY, BY_VALUE, Array, Entities, OrderKey, Rows, Spans
+from factstore.columns.column import BY_ENTITY, BY_VALUE, Array, Entities, Rows, Spans
+from factstore.columns.kind import INTEGERS, KINDS, Kind
 from factstore.index.directory import ATTRIBUTES_OF, NOTHING, Blocks, Directory, Entry, Index, locate
 from factstore.index.novelty import Novelty
 from factstore.schema.attribute import Schema
@@ -42,11 +43,11 @@ def build(index: Index, novelty: Novelty, schema: Schema, *, upto_t: int, next_n
         attribute = schema.find(a)
         if attribute is None:
             continue  # declared after this t
-        dtype, order_key = attribute.value_type.dtype, attribute.order_key
-        events = _events(strand.runs(dtype, order_key), upto_t, dtype, order_key)
+        kind = KINDS[attribute.value_type.ident]
+        events = _events(strand.runs(kind), upto_t, kind)
         if events.size:
             entry = entries.get(a, Entry())
-            entries[a] = _merge_attribute(writer, entry, events, dtype, order_key, forget=attribute.no_history)
+            entries[a] = _merge_attribute(writer, entry, events, kind, forget=attribute.no_history)
     sets, entry = _merge_sets(writer, index, novelty, upto_t)
     if entry.rows:
         entries[ATTRIBUTES_OF] = entry
@@ -84,63 +85,59 @@ class Writer:
             self._waiting, self._bytes = [], 0
 
 
-def _events(runs: Any, upto_t: int, dtype: str, order_key: OrderKey) -> Rows:
-    rows = column.concat([run.by_entity for run in runs], dtype)
+def _events(runs: Any, upto_t: int, kind: Kind) -> Rows:
+    rows = column.concat([run.by_entity for run in runs], kind)
     if rows.size and rows.t.max() > upto_t:
         rows = rows.take(rows.t <= upto_t)
-    return column.sort(rows, BY_ENTITY, order_key) if len(runs) > 1 else rows
+    return column.sort(rows, BY_ENTITY, kind) if len(runs) > 1 else rows
 
 
-def _merge_attribute(
-    writer: Writer, entry: Entry, events: Rows, dtype: str, order_key: OrderKey, *, forget: bool
-) -> Entry:
+def _merge_attribute(writer: Writer, entry: Entry, events: Rows, kind: Kind, *, forget: bool) -> Entry:
     """Return the entry of an attribute after these events, sorted by (e, v, t); `forget` what was retracted if asked to."""
     ends_older, live, spans = column.spans_of(events)
-    ev, left = merge_family(writer, entry.ev, Merge(ends_older, live[:3]), BY_ENTITY, dtype, order_key)
-    by_value = Merge(column.to_value_order(ends_older, order_key), column.to_value_order(live, order_key)[:3])
-    ve, _ = merge_family(writer, entry.ve, by_value, BY_VALUE, dtype, order_key)
+    ev, left = merge_family(writer, entry.ev, Merge(ends_older, live[:3]), BY_ENTITY, kind)
+    by_value = Merge(column.to_value_order(ends_older, kind), column.to_value_order(live, kind)[:3])
+    ve, _ = merge_family(writer, entry.ve, by_value, BY_VALUE, kind)
     rows = entry.rows - left.size + live.size
     if forget:
         return entry._replace(rows=rows, ev=ev, ve=ve)
-    past = _past(left, ends_older, spans, dtype, order_key)
+    past = _past(left, ends_older, spans, kind)
     if not past.rows.size:
         return entry._replace(rows=rows, ev=ev, ve=ve)
-    past_ev = _merge_past(writer, entry.past_ev, past, BY_ENTITY, dtype, order_key)
-    past_ve = _merge_past(writer, entry.past_ve, past, BY_VALUE, dtype, order_key)
+    past_ev = _merge_past(writer, entry.past_ev, past, BY_ENTITY, kind)
+    past_ve = _merge_past(writer, entry.past_ve, past, BY_VALUE, kind)
     return Entry(rows, entry.past_rows + past.rows.size, ev, ve, past_ev, past_ve)
 
 
-def _past(left: Rows, ends: Rows, spans: Spans, dtype: str, order_key: OrderKey) -> Spans:
+def _past(left: Rows, ends: Rows, spans: Spans, kind: Kind) -> Spans:
     """Return what has become past: the rows that left, which say when they began, and the spans within the events."""
     t1 = ends.t
     if left.size != ends.size:
         # A fact that was never there was retracted: nothing ends.
-        known = column.positions_of(ends, left, BY_ENTITY, order_key)
+        known = column.positions_of(ends, left, BY_ENTITY, kind)
         t1 = ends.t[known]
-    return Spans(column.concat([left, spans.rows], dtype), np.concatenate([t1, spans.t1]))
+    return Spans(column.concat([left, spans.rows], kind), np.concatenate([t1, spans.t1]))
 
 
-def _merge_past(writer: Writer, name: bytes, past: Spans, order: str, dtype: str, order_key: OrderKey) -> bytes:
-    past = past.take(column.sort_positions(past.rows, order, order_key))
+def _merge_past(writer: Writer, name: bytes, past: Spans, order: str, kind: Kind) -> bytes:
+    past = past.take(column.sort_positions(past.rows, order, kind))
     coming = (*past.rows[:3], past.t1)
-    merged, _ = merge_family(writer, name, Merge(column.empty(dtype), coming), order, dtype, order_key)
+    merged, _ = merge_family(writer, name, Merge(column.empty(kind), coming), order, kind)
     return merged
 
 
-def merge_family(
-    writer: Writer, name: bytes, merge: Merge, order: str, dtype: str, order_key: OrderKey
-) -> tuple[bytes, Rows]:
+def merge_family(writer: Writer, name: bytes, merge: Merge, order: str, kind: Kind) -> tuple[bytes, Rows]:
     """Merge rows into a family; both parts sorted in its order.
 
     Returns: the id of the new directory, and the rows that left, as they stood.
     """
     directory = writer.blocks.directory(name)
-    none = column.empty(dtype)
+    none = column.empty(kind)
     if directory.length == 0:
-        return write_directory(writer, list(write_blocks(writer, merge.coming)), dtype), none
+        return write_directory(writer, list(write_blocks(writer, merge.coming)), kind), none
     coming = Rows(*merge.coming[:3])
-    leaves_at = locate(directory, merge.leaving, order, order_key)
-    comes_at = locate(directory, coming, order, order_key)
+    leaves_at = locate(directory, merge.leaving, order, kind)
+    comes_at = locate(directory, coming, order, kind)
     written: list[tuple[Any, Any, bytes, int]] = []
     left, done = [none], 0
     for start, end in _stretches(np.unique(np.concatenate([leaves_at, comes_at]))):
@@ -148,24 +145,24 @@ def merge_family(
         base = _concat(writer.blocks.read(directory.ids[start:end].tolist(), keep=False))
         leaving = merge.leaving.take((leaves_at >= start) & (leaves_at < end))
         arriving = (comes_at >= start) & (comes_at < end)
-        merged, gone = _merged(base, leaving, tuple(part[arriving] for part in merge.coming), order, order_key)
+        merged, gone = _merged(base, leaving, tuple(part[arriving] for part in merge.coming), order, kind)
         left.append(gone)
         written += write_blocks(writer, merged)
         done = end
     written += _untouched(directory, done, directory.length)
-    return write_directory(writer, written, dtype), column.concat(left, dtype)
+    return write_directory(writer, written, kind), column.concat(left, kind)
 
 
 def _merged(
-    base: tuple[Array, ...], leaving: Rows, coming: tuple[Array, ...], order: str, order_key: OrderKey
+    base: tuple[Array, ...], leaving: Rows, coming: tuple[Array, ...], order: str, kind: Kind
 ) -> tuple[tuple[Array, ...], Rows]:
     rows = Rows(*base[:3])
-    at = column.positions_of(rows, leaving, order, order_key) if leaving.size else column.ints(())
+    at = column.positions_of(rows, leaving, order, kind) if leaving.size else column.ints(())
     at = at[at >= 0]
     keep = np.ones(rows.size, bool)
     keep[at] = False
     both = tuple(np.concatenate([old[keep], new]) for old, new in zip(base, coming, strict=True))
-    positions = column.sort_positions(Rows(*both[:3]), order, order_key)
+    positions = column.sort_positions(Rows(*both[:3]), order, kind)
     return tuple(part[positions] for part in both), rows.take(np.sort(at))
 
 
@@ -201,12 +198,12 @@ def item(values: Array) -> Any:
     return values[0] if values.dtype == object else values[0].item()
 
 
-def write_directory(writer: Writer, blocks: list[tuple[Any, Any, bytes, int]], dtype: str) -> bytes:
+def write_directory(writer: Writer, blocks: list[tuple[Any, Any, bytes, int]], kind: Kind) -> bytes:
     """Write the directory of these blocks and return its id."""
     if not blocks:
         return NOTHING
     e, v, ids, sizes = zip(*blocks, strict=True)
-    return writer.write((column.ints(e), column.array_of(v, dtype), column.array_of(ids, "O"), column.ints(sizes)))
+    return writer.write((column.ints(e), column.array_of(v, kind.dtype), column.array_of(ids, "O"), column.ints(sizes)))
 
 
 def _merge_sets(
@@ -218,7 +215,7 @@ def _merge_sets(
     loaded = [_sets_of_load(columns, said, numbers) for columns in loads]
     es = column.ints(sorted(said))
     entry = index.entries.get(ATTRIBUTES_OF, Entry())
-    known = index.live(ATTRIBUTES_OF, Entities(es), "i8", None)
+    known = index.live(ATTRIBUTES_OF, Entities(es), INTEGERS)
     before = dict(zip(known.e.tolist(), known.v.tolist(), strict=True))
     leaving, coming = [], []
     for e in es.tolist():
@@ -229,8 +226,8 @@ def _merge_sets(
             coming.append((e, number))
             if old is not None:
                 leaving.append((e, old))
-    arriving = column.sort(column.concat([pairs(coming), *loaded], "i8"), BY_ENTITY)
-    ev, _ = merge_family(writer, entry.ev, Merge(pairs(leaving), arriving[:3]), BY_ENTITY, "i8", None)
+    arriving = column.sort(column.concat([pairs(coming), *loaded], INTEGERS), BY_ENTITY, INTEGERS)
+    ev, _ = merge_family(writer, entry.ev, Merge(pairs(leaving), arriving[:3]), BY_ENTITY, INTEGERS)
     return tuple(numbers), Entry(entry.rows + arriving.size - len(leaving), 0, ev)
 
 

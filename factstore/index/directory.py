@@ -22,7 +22,8 @@ import msgpack  # type: ignore[import-untyped]
 import numpy as np
 
 from factstore.columns import block, column
-from factstore.columns.column import BY_ENTITY, Array, Entities, Everything, Ints, OrderKey, Range, Region, Rows, Spans
+from factstore.columns.column import BY_ENTITY, Array, Entities, Everything, Ints, Range, Region, Rows, Spans
+from factstore.columns.kind import Kind, OrderKey
 from factstore.columns.packing import pack, unpack
 from factstore.datom import N_MASK, TX_PARTITION, USER_PARTITION, partition_of
 from factstore.errors import Corrupt, NotAStore
@@ -123,14 +124,14 @@ class Index:
         """Return how many retracted rows an attribute has."""
         return self.entries[a].past_rows if a in self.entries else 0
 
-    def count_with(self, a: int, v: Any, order_key: OrderKey) -> int:
+    def count_with(self, a: int, v: Any, kind: Kind) -> int:
         """Return about how many live rows have a value; exact within one block."""
         if a not in self.entries:
             return 0
         directory = self.blocks.directory(self.entries[a].ve)
-        low, high = _touched(directory, Range(v, v), order_key)
+        low, high = _touched(directory, Range(v, v), kind)
         if high - low <= 2:
-            found = self.live(a, column.Values([v]), "O", order_key)
+            found = self.live(a, column.Values([v]), kind)
             return found.size
         return int(directory.sizes[low:high].sum())
 
@@ -164,13 +165,14 @@ class Index:
         directory = self.blocks.directory(entry.ev)
         return self._one(directory, directory.fences[0], 0, e, None)
 
-    def holds(self, a: int, e: int, v: Any, order_key: OrderKey) -> bool:
+    def holds(self, a: int, e: int, v: Any, kind: Kind) -> bool:
         """Tell whether an entity has a value, after a look at one block, however many values it has."""
         entry = self.entries.get(a)
         if entry is None or not entry.rows:
             return False
         directory = self.blocks.directory(entry.ev)
         es, vs = directory.fences
+        order_key = kind.order_key
         wanted = v if order_key is None else order_key(v)
         # The block before the first one that begins with the entity may end with it.
         low, high = bisect_left(es, e), bisect_right(es, e)
@@ -185,13 +187,13 @@ class Index:
             at = low + int(values[low:high].searchsorted(v))
         return at < high and bool(values.item(at) == v)
 
-    def holders_of(self, a: int, v: Any, order_key: OrderKey) -> list[tuple[int, int]]:
+    def holders_of(self, a: int, v: Any, kind: Kind) -> list[tuple[int, int]]:
         """Return the entities that have a value, each with its t."""
         entry = self.entries.get(a)
         if entry is None or not entry.rows:
             return []
         directory = self.blocks.directory(entry.ve)
-        return self._one(directory, directory.fences[1], 1, v, order_key)
+        return self._one(directory, directory.fences[1], 1, v, kind.order_key)
 
     def past_values_of(self, a: int, e: int, alive_at: int | None = None) -> list[tuple[Any, int, int]]:
         """Return the values that an entity had, each with the t that asserted and the t that retracted it; at a t, if one is given."""
@@ -201,13 +203,13 @@ class Index:
         directory = self.blocks.directory(entry.past_ev)
         return self._one(directory, directory.fences[0], 0, e, None, alive_at)
 
-    def past_holders_of(self, a: int, v: Any, order_key: OrderKey) -> list[tuple[int, int, int]]:
+    def past_holders_of(self, a: int, v: Any, kind: Kind) -> list[tuple[int, int, int]]:
         """Return the entities that had a value, each with the t that asserted and the t that retracted it."""
         entry = self.entries.get(a)
         if entry is None or not entry.past_rows:
             return []
         directory = self.blocks.directory(entry.past_ve)
-        return self._one(directory, directory.fences[1], 1, v, order_key)
+        return self._one(directory, directory.fences[1], 1, v, kind.order_key)
 
     def _one(
         self,
@@ -254,39 +256,39 @@ class Index:
 
     # -- rows
 
-    def live(self, a: int, region: Region, dtype: str, order_key: OrderKey) -> Rows:
+    def live(self, a: int, region: Region, kind: Kind) -> Rows:
         """Return the live rows of an attribute in a region, sorted in its order."""
         entry = self.entries.get(a)
         if entry is None or not entry.rows:
-            return column.empty(dtype)
-        parts = self._read(entry.ev if region.order == BY_ENTITY else entry.ve, region, order_key)
-        rows = column.concat([Rows(*part) for part in parts], dtype)
-        return rows.take(column.select(rows, region, order_key))
+            return column.empty(kind)
+        parts = self._read(entry.ev if region.order == BY_ENTITY else entry.ve, region, kind)
+        rows = column.concat([Rows(*part) for part in parts], kind)
+        return rows.take(column.select(rows, region, kind))
 
-    def near(self, a: int, region: column.Values, order_key: OrderKey) -> Iterator[Any]:
+    def near(self, a: int, region: column.Values, kind: Kind) -> Iterator[Any]:
         """Yield the values in the blocks that may hold any of these; to tell which are there, without searching for each."""
-        for part in self._read(self.entries[a].ve, region, order_key):
+        for part in self._read(self.entries[a].ve, region, kind):
             yield from part[1].tolist()
 
-    def past(self, a: int, region: Region, dtype: str, order_key: OrderKey) -> Spans:
+    def past(self, a: int, region: Region, kind: Kind) -> Spans:
         """Return the retracted rows of an attribute in a region, sorted in its order."""
         entry = self.entries.get(a)
         if entry is None or not entry.past_rows:
-            return Spans(column.empty(dtype), column.ints(()))
-        parts = self._read(entry.past_ev if region.order == BY_ENTITY else entry.past_ve, region, order_key)
+            return Spans(column.empty(kind), column.ints(()))
+        parts = self._read(entry.past_ev if region.order == BY_ENTITY else entry.past_ve, region, kind)
         if not parts:
-            return Spans(column.empty(dtype), column.ints(()))
+            return Spans(column.empty(kind), column.ints(()))
         spans = Spans(
-            column.concat([Rows(*part[:3]) for part in parts], dtype), np.concatenate([part[3] for part in parts])
+            column.concat([Rows(*part[:3]) for part in parts], kind), np.concatenate([part[3] for part in parts])
         )
-        return spans.take(column.select(spans.rows, region, order_key))
+        return spans.take(column.select(spans.rows, region, kind))
 
-    def _read(self, name: bytes, region: Region, order_key: OrderKey) -> list[tuple[Array, ...]]:
+    def _read(self, name: bytes, region: Region, kind: Kind) -> list[tuple[Array, ...]]:
         directory = self.blocks.directory(name)
         if isinstance(region, Entities | column.Values):
-            ids = directory.ids[_touched_by_keys(directory, region, order_key)]
+            ids = directory.ids[_touched_by_keys(directory, region, kind)]
         else:
-            low, high = _touched(directory, region, order_key)
+            low, high = _touched(directory, region, kind)
             ids = directory.ids[low:high]
         return self.blocks.read(ids.tolist(), keep=not isinstance(region, Everything))
 
@@ -351,24 +353,24 @@ def _fields(body: bytes, uri: str) -> Any:
     raise Corrupt(":db.error/storage-corrupt", message, uri=uri) from cause
 
 
-def _touched(directory: Directory, region: Region, order_key: OrderKey) -> tuple[int, int]:
+def _touched(directory: Directory, region: Region, kind: Kind) -> tuple[int, int]:
     """Return the first and one past the last block that can hold rows of a range."""
     if not isinstance(region, Range):
         return 0, directory.length
     low, high = 0, directory.length
     if region.low is not None:
         # The block before the first one that begins with the value may end with it.
-        low = max(column.search(directory.first.v, region.low, "left", order_key) - 1, 0)
+        low = max(column.search(directory.first.v, region.low, "left", kind.order_key) - 1, 0)
     if region.high is not None:
-        high = column.search(directory.first.v, region.high, "right", order_key)
+        high = column.search(directory.first.v, region.high, "right", kind.order_key)
     return low, max(low, high)
 
 
-def _touched_by_keys(directory: Directory, region: Entities | column.Values, order_key: OrderKey) -> Ints:
+def _touched_by_keys(directory: Directory, region: Entities | column.Values, kind: Kind) -> Ints:
     if isinstance(region, Entities):
         low, high = column.bounds(directory.first.e, region.es)
     else:
-        low, high = column.bounds(directory.first.v, region.vs, order_key)
+        low, high = column.bounds(directory.first.v, region.vs, kind.order_key)
     if len(low) == 1:
         return np.arange(max(int(low[0]) - 1, 0), int(high[0]))
     starts = np.maximum(low - 1, 0)
@@ -376,11 +378,11 @@ def _touched_by_keys(directory: Directory, region: Entities | column.Values, ord
     return touched
 
 
-def locate(directory: Directory, rows: Rows, order: str, order_key: OrderKey) -> Ints:
+def locate(directory: Directory, rows: Rows, order: str, kind: Kind) -> Ints:
     """Return for each row, sorted in this order, the block that holds it or would: the last that begins at or before it."""
-    both = column.concat([directory.first, rows], "O" if rows.v.dtype == object else rows.v.dtype.str)
+    both = column.concat([directory.first, rows], kind)
     is_row = np.arange(both.size) >= directory.length
-    rank = column.ranks(both.v, order_key)
+    rank = column.ranks(both.v, kind.order_key)
     keys = (is_row, rank, both.e) if order == BY_ENTITY else (is_row, both.e, rank)
     positions = np.lexsort(keys)
     begun = np.cumsum(~is_row[positions]) - 1

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from factstore.columns.column import Entities, Region, Rows, ints
+from factstore.columns.kind import Kind, plain_kind
 from factstore.columns.sorted_run import Run, extend_runs, joined
 from factstore.concurrency.locks import CallLock
 from factstore.datom import Fact
@@ -205,12 +206,12 @@ class Strand:
         """How many events there are."""
         return len(self.facts) + sum(run.size for run in self.loaded)
 
-    def count_with(self, v: Any, dtype: str, order_key: Any) -> int:
+    def count_with(self, v: Any, kind: Kind) -> int:
         """Return how many events have a value."""
         count, chain = 0, self.with_value(v)
         while chain is not None and count < _FEW:
             count, chain = count + 1, chain[1]
-        runs = self.runs(dtype, order_key) if chain is not None else self.loaded
+        runs = self.runs(kind) if chain is not None else self.loaded
         found = sum(run.count_with(v) for run in runs)
         return found if chain is not None else count + found
 
@@ -229,7 +230,7 @@ class Strand:
             found += ((e, a, v, t, True) for e, v, t in rows if t <= upto)
         return found
 
-    def runs(self, dtype: str, order_key: Any) -> tuple[Run, ...]:
+    def runs(self, kind: Kind) -> tuple[Run, ...]:
         """Return the events as sorted runs.
 
         Runs merge when the older is less than twice the newer, not on every append: a query right after a one-datom
@@ -240,7 +241,7 @@ class Strand:
             with _catch_up:
                 end, (done, runs) = len(self.facts), self._runs
                 if done < end:
-                    runs = extend_runs(runs, self.facts[done:end], dtype, order_key)
+                    runs = extend_runs(runs, self.facts[done:end], kind)
                     self._runs = end, runs
         return (*self.loaded, *runs)
 
@@ -322,7 +323,7 @@ class Novelty:
             strand = self.strands.setdefault(a, Strand())
             self.count += rows.size
             self._bulk += rows.size
-            strand.loaded = joined(strand.loaded, Run.loaded(rows))
+            strand.loaded = joined(strand.loaded, Run.loaded(rows, plain_kind(rows.v)))
 
     def repair(self, t: int) -> None:
         """Take back what came after t, which no database value has seen yet, and whatever an interrupted `append` left behind."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from factstore.columns import column
 from factstore.columns.column import BY_ENTITY, Array, Entities, Everything, Ints, Rows
+from factstore.columns.kind import INTEGERS, KINDS
 from factstore.index.build import Built, Merge, Writer, item, merge_family, pairs, write_blocks, write_directory
 from factstore.index.directory import ATTRIBUTES_OF, NOTHING, Entry, Index
 from factstore.schema.attribute import FIRST_FREE_ID, OF_TRANSACTIONS, Attribute, Schema
@@ -79,7 +80,7 @@ def _pruned(writer: Writer, entry: Entry, doomed: Doomed, attribute: Attribute) 
         kept = list(_kept(writer, name, doomed, attribute))
         sizes.append(sum(part[3] for part in kept))
         same = [part[2] for part in kept] == writer.blocks.directory(name).names
-        families.append(name if same else write_directory(writer, kept, attribute.value_type.dtype))
+        families.append(name if same else write_directory(writer, kept, KINDS[attribute.value_type.ident]))
     ev, ve, past_ev, past_ve = families
     return Entry(sizes[0], sizes[2], ev, ve, past_ev, past_ve)
 
@@ -105,10 +106,10 @@ def _forget_attributes(writer: Writer, index: Index, doomed: Doomed, _schema: Sc
         return index
     numbers: dict[tuple[int, ...], int] = {}
     new = column.ints(numbers.setdefault(tuple(a for a in one if a not in gone), len(numbers)) for one in index.sets)
-    rows = index.live(ATTRIBUTES_OF, Everything(BY_ENTITY), "i8", None)
+    rows = index.live(ATTRIBUTES_OF, Everything(BY_ENTITY), INTEGERS)
     rows = rows._replace(v=new[rows.v])
     rows = rows.take(rows.v != numbers.get((), -1))
-    ev, _ = merge_family(writer, NOTHING, Merge(column.empty("i8"), rows[:3]), BY_ENTITY, "i8", None)
+    ev, _ = merge_family(writer, NOTHING, Merge(column.empty(INTEGERS), rows[:3]), BY_ENTITY, INTEGERS)
     return replace(index, entries={**index.entries, ATTRIBUTES_OF: Entry(rows.size, 0, ev)}, sets=tuple(numbers))
 
 
@@ -117,7 +118,7 @@ def _forget_entities(writer: Writer, index: Index, doomed: Doomed, schema: Schem
     entry = index.entries.get(ATTRIBUTES_OF)
     if entry is None:
         return index
-    known = index.live(ATTRIBUTES_OF, Entities(doomed.eids), "i8", None)
+    known = index.live(ATTRIBUTES_OF, Entities(doomed.eids), INTEGERS)
     numbers = {one: n for n, one in enumerate(index.sets)}
     leaving, coming = [], []
     for e, number in zip(known.e.tolist(), known.v.tolist(), strict=True):
@@ -125,13 +126,11 @@ def _forget_entities(writer: Writer, index: Index, doomed: Doomed, schema: Schem
         if left != index.sets[number]:
             leaving.append((e, number))
             coming += [(e, numbers.setdefault(left, len(numbers)))] if left else []
-    ev, _ = merge_family(writer, entry.ev, Merge(pairs(leaving), pairs(coming)[:3]), BY_ENTITY, "i8", None)
+    ev, _ = merge_family(writer, entry.ev, Merge(pairs(leaving), pairs(coming)[:3]), BY_ENTITY, INTEGERS)
     entries = {**index.entries, ATTRIBUTES_OF: Entry(entry.rows + len(coming) - len(leaving), 0, ev)}
     return replace(index, entries=entries, sets=tuple(numbers))
 
 
 def _has(index: Index, attribute: Attribute, e: int) -> bool:
-    region, dtype, key = Entities(column.ints((e,))), attribute.value_type.dtype, attribute.order_key
-    return bool(
-        index.live(attribute.id, region, dtype, key).size or index.past(attribute.id, region, dtype, key).rows.size
-    )
+    region, kind = Entities(column.ints((e,))), KINDS[attribute.value_type.ident]
+    return bool(index.live(attribute.id, region, kind).size or index.past(attribute.id, region, kind).rows.size)

@@ -29,12 +29,13 @@ from factstore.columns.column import (
     Rows,
     Values,
 )
+from factstore.columns.kind import KINDS, Kind
 from factstore.datom import Fact
 from factstore.index.cache import Cache
 from factstore.index.directory import Index
 from factstore.index.novelty import EMPTY_STRAND, Chain, Novelty, Strand, Transaction
 from factstore.index.positions import Glance, Places, is_one_each, one_each
-from factstore.schema.attribute import Attribute, Schema
+from factstore.schema.attribute import Schema
 from factstore.values.types import Stored
 
 # Reading a sixteenth of a column row by row costs about what reading all of it does.
@@ -144,7 +145,7 @@ class View:
             # What comes in bulk is of new entities, so that every other event of the layer is newer.
             if any(run.holds(e, v, upto) for run in strand.loaded):
                 return True
-        return self.index.may_hold(e, a) and self.index.holds(a, e, v, self._order_key(a))
+        return self.index.may_hold(e, a) and self.index.holds(a, e, v, self._kind(a))
 
     def holders_of(self, a: int, v: Stored) -> tuple[int, ...]:
         """Return the entities that have a value of an attribute."""
@@ -182,10 +183,10 @@ class View:
         older: list[Fact] = []
         if a in self.index.entries:
             if self._sees_index_as_is:
-                older = [(e, a, v, t, True) for e, t in self.index.holders_of(a, v, self._order_key(a))]
+                older = [(e, a, v, t, True) for e, t in self.index.holders_of(a, v, self._kind(a))]
             else:
-                key = self._order_key(a)
-                live, past = self.index.holders_of(a, v, key), self.index.past_holders_of(a, v, key)
+                kind = self._kind(a)
+                live, past = self.index.holders_of(a, v, kind), self.index.past_holders_of(a, v, kind)
                 older = [(e, a, v, t, added) for e, t, added in self._then(live, past)]
         strands = list(self._strands(a))
         if not strands:
@@ -235,9 +236,9 @@ class View:
         """Return those of these values that an entity has or, as far as novelty tells, ever had."""
         found: set[Stored] = set()
         if self.index.count(a):
-            attribute = self._attribute(a)
-            wanted = Values(sorted(values, key=attribute.order_key))
-            found.update(values.intersection(self.index.near(a, wanted, attribute.order_key)))
+            kind = self._kind(a)
+            wanted = Values(sorted(values, key=kind.order_key))
+            found.update(values.intersection(self.index.near(a, wanted, kind)))
         for strand, _ in self._strands(a):
             for run in strand.loaded:
                 found.update(values.intersection(run.values))
@@ -278,7 +279,7 @@ class View:
 
     def with_values(self, a: int, vs: Sequence[Stored] | Array) -> tuple[Rows, Ints]:
         """Return the rows with these values, and for each row the position in `vs` that it answers."""
-        rows, order_key = self._known_column(a, BY_VALUE, len(vs)), self._order_key(a)
+        rows, order_key = self._known_column(a, BY_VALUE, len(vs)), self._kind(a).order_key
         if rows is None:
             wanted = (
                 np.unique(vs) if isinstance(vs, np.ndarray) and vs.dtype != object else sorted(set(vs), key=order_key)
@@ -297,7 +298,7 @@ class View:
             rows = self._rows(a, region)
             self._asked[a, BY_VALUE] = self._asked.get((a, BY_VALUE), 0) + rows.size
             return rows
-        return known.take(column.range_of(known.v, region, self._order_key(a)))
+        return known.take(column.range_of(known.v, region, self._kind(a).order_key))
 
     def count(self, a: int) -> int:
         """Return how many rows an attribute has: exact when its column is known, else a close upper bound."""
@@ -313,12 +314,12 @@ class View:
         """Return how many rows have a value: exact when the column is known, else a close upper bound."""
         known = self._cached(a, BY_VALUE)
         if known is not None:
-            chosen = column.range_of(known.v, Range(v, v), self._order_key(a))
+            chosen = column.range_of(known.v, Range(v, v), self._kind(a).order_key)
             return int(chosen.stop - chosen.start)
-        count = self.index.count_with(a, v, self._order_key(a))
-        attribute = self._attribute(a)
+        kind = self._kind(a)
+        count = self.index.count_with(a, v, kind)
         for strand, _ in self._strands(a):
-            count += strand.count_with(v, attribute.value_type.dtype, attribute.order_key)
+            count += strand.count_with(v, kind)
         return count
 
     def attributes(self) -> list[int]:
@@ -332,14 +333,11 @@ class View:
 
     # -- how rows come together
 
-    def _attribute(self, a: int) -> Attribute:
-        return self.schema.attribute(a)
-
-    def _order_key(self, a: int) -> Any:
-        return self._attribute(a).order_key
+    def _kind(self, a: int) -> Kind:
+        return KINDS[self.schema.attribute(a).value_type.ident]
 
     def _is_many(self, a: int) -> bool:
-        return self._attribute(a).many
+        return self.schema.attribute(a).many
 
     def _strands(self, a: int) -> Iterator[tuple[Strand, int]]:
         for layer in self.layers:
@@ -456,16 +454,15 @@ class View:
         )
 
     def _rows(self, a: int, region: Region) -> Rows:
-        attribute = self._attribute(a)
-        order, order_key = region.order, attribute.order_key
+        order, kind = region.order, self._kind(a)
         base, events = self._base(a, region), self._events(a, region)
         if self.is_history:
-            rows = column.sort(column.concat([base, events], attribute.value_type.dtype), order, order_key)
+            rows = column.sort(column.concat([base, events], kind), order, kind)
         elif events.size:
             folded: Folded = column.fold(events)
-            rows = column.without(base, folded.touched, order, order_key)
+            rows = column.without(base, folded.touched, order, kind)
             if folded.live.size:
-                rows = column.sort(column.concat([rows, folded.live], attribute.value_type.dtype), order, order_key)
+                rows = column.sort(column.concat([rows, folded.live], kind), order, kind)
         else:
             rows = base
         return self._filtered(a, rows)
@@ -482,11 +479,10 @@ class View:
 
     def _base(self, a: int, region: Region) -> Rows:
         """Return what the index holds of a region, as of this view: live rows, or in a history view all events, sorted."""
-        attribute = self._attribute(a)
-        dtype, order_key = attribute.value_type.dtype, attribute.order_key
+        kind = self._kind(a)
         if self.after >= self.index.basis_t:
-            return column.empty(dtype)  # the index has nothing that is newer
-        live = self.index.live(a, region, dtype, order_key)
+            return column.empty(kind)  # the index has nothing that is newer
+        live = self.index.live(a, region, kind)
         if self.after >= 0:
             live = live.take(live.t > self.after)
         if self._sees_index_as_is:
@@ -494,33 +490,32 @@ class View:
         upto = self._committed
         if upto < self.index.basis_t:
             live = live.take(live.t <= upto)
-        past = self.index.past(a, region, dtype, order_key)
+        past = self.index.past(a, region, kind)
         past = past.take(past.rows.t <= upto)
         if not self.is_history:
             alive = past.rows.take(past.t1 > upto)
-            return column.sort(column.concat([live, alive], dtype), region.order, order_key) if alive.size else live
+            return column.sort(column.concat([live, alive], kind), region.order, kind) if alive.size else live
         began = past.rows.take(past.rows.t > self.after)
         ended = past.take((past.t1 <= upto) & (past.t1 > self.after))
         retractions = ended.rows._replace(t=ended.t1, added=np.zeros(ended.rows.size, bool))
-        events = column.concat([live, began, retractions], dtype)
+        events = column.concat([live, began, retractions], kind)
         events = events if events.added is not None else events._replace(added=np.ones(events.size, bool))
-        return column.sort(events, region.order, order_key)
+        return column.sort(events, region.order, kind)
 
     def _events(self, a: int, region: Region) -> Rows:
         """Return the events of all layers in a region, cut at this view's basis, sorted."""
-        attribute = self._attribute(a)
-        dtype, order_key = attribute.value_type.dtype, attribute.order_key
+        kind = self._kind(a)
         parts = []
         for strand, upto in self._strands(a):
             if strand.last_t <= self.after:
                 continue
-            for run in strand.runs(dtype, order_key):
+            for run in strand.runs(kind):
                 events = run.events(region)
                 parts.append(events if events.size == 0 or events.t.max() <= upto else events.take(events.t <= upto))
-        events = column.concat(parts, dtype)
+        events = column.concat(parts, kind)
         if events.added is None:
             events = events._replace(added=np.ones(events.size, bool))
-        return column.sort(events, region.order, order_key) if len(parts) > 1 else events
+        return column.sort(events, region.order, kind) if len(parts) > 1 else events
 
 
 def _oldest_first(chain: Chain, upto: int) -> list[Fact]:

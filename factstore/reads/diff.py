@@ -164,9 +164,10 @@ def _declared(db: Database, a: int) -> tuple[str, str]:
 
 def _apart(before: Rows, after: Rows, attribute: Attribute) -> tuple[Rows, Rows]:
     from factstore.columns.column import BY_ENTITY, without
+    from factstore.columns.kind import KINDS
 
-    key = attribute.order_key
-    return without(before, after, BY_ENTITY, key), without(after, before, BY_ENTITY, key)
+    kind = KINDS[attribute.value_type.ident]
+    return without(before, after, BY_ENTITY, kind), without(after, before, BY_ENTITY, kind)
 
 
 def _facts(rows: Rows | None, a: int, *, added: bool | None = None) -> Iterator[Fact]:

@@ -12,6 +12,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from factstore.columns.kind import INTEGERS, OBJECTS
 from factstore.datom import TX_BASE, USER_BASE, Fact
 from factstore.db.database import Snapshot
 from factstore.errors import TransactError
@@ -205,7 +206,7 @@ def _may_be_referred_to(before: Snapshot, e: int) -> bool:
         strand = before.novelty.strands.get(a)
         if strand is not None and (strand.loaded or strand.with_value(e) is not None):
             return True
-        if a >= FIRST_FREE_ID and before.index.count(a) and before.index.holders_of(a, e, None):
+        if a >= FIRST_FREE_ID and before.index.count(a) and before.index.holders_of(a, e, INTEGERS):
             return True
     return False
 
@@ -264,8 +265,8 @@ def _is_held(before: Snapshot, a: int, v: Any) -> bool:
     strand = before.novelty.strands.get(a)
     if strand is not None and (strand.with_value(v) is not None or strand.loaded):
         return True
-    # What novelty does not know of is as the index has it; plain values need no key to be put in order.
-    return bool(before.index.holders_of(a, v, None))
+    # Novelty has no event of this value, so the index is right; no plain value needs a key to be ordered.
+    return bool(before.index.holders_of(a, v, OBJECTS))
 
 
 class PlainAttributes(dict[str, "_Plain | None"]):

@@ -12,6 +12,7 @@ from factstore import log
 from factstore.columns import column
 from factstore.columns.block import block_id
 from factstore.columns.column import BY_ENTITY, BY_VALUE, Everything, Rows
+from factstore.columns.kind import INTEGERS, KINDS
 from factstore.commit import indexing
 from factstore.errors import FactStoreError
 from factstore.index.build import attributes_by_entity
@@ -87,7 +88,7 @@ def _differences(index: Index, novelty: Novelty, schema: Schema) -> Iterator[str
 
 def _compare_sets(index: Index, novelty: Novelty) -> Iterator[str]:
     """Say of which entities the index has other attributes than the log."""
-    rows = index.live(ATTRIBUTES_OF, Everything(BY_ENTITY), "i8", None)
+    rows = index.live(ATTRIBUTES_OF, Everything(BY_ENTITY), INTEGERS)
     if rows.size != index.count(ATTRIBUTES_OF) or (
         rows.size and not 0 <= rows.v.min() <= rows.v.max() < len(index.sets)
     ):
@@ -123,23 +124,23 @@ def _replayed(storage: Storage, found: Check) -> tuple[Novelty, Schema]:
 
 def _compare(index: Index, attribute: Attribute, strand: Strand, *, with_past: bool) -> Iterator[str]:
     """Say where the index differs from what the log's events up to its basis come to."""
-    dtype, key = attribute.value_type.dtype, attribute.order_key
-    events = column.concat([run.by_entity for run in strand.runs(dtype, key)], dtype)
+    kind = KINDS[attribute.value_type.ident]
+    events = column.concat([run.by_entity for run in strand.runs(kind)], kind)
     if events.added is None:
         events = events._replace(added=np.ones(events.size, bool))
-    events = column.sort(events.take(events.t <= index.basis_t), BY_ENTITY, key)
+    events = column.sort(events.take(events.t <= index.basis_t), BY_ENTITY, kind)
     _, live, spans = column.spans_of(events) if events.size else (events, events, None)
     entry = index.entries.get(attribute.id, Entry())
     if entry.rows != live.size:
         yield f"{attribute.ident}: the index counts {entry.rows} live rows, the log has {live.size}"
     for order in (BY_ENTITY, BY_VALUE):
-        rows = index.live(attribute.id, Everything(order), dtype, key)
-        if not _same(rows, column.sort(live, order, key)):
+        rows = index.live(attribute.id, Everything(order), kind)
+        if not _same(rows, column.sort(live, order, kind)):
             yield f"{attribute.ident}: live rows by {'entity' if order == BY_ENTITY else 'value'} are not those of the log"
-        past = index.past(attribute.id, Everything(order), dtype, key)
+        past = index.past(attribute.id, Everything(order), kind)
         if not with_past or spans is None:
             continue
-        expected = spans.take(column.sort_positions(spans.rows, order, key))
+        expected = spans.take(column.sort_positions(spans.rows, order, kind))
         if not _same(past.rows, expected.rows) or not np.array_equal(past.t1, expected.t1):
             yield f"{attribute.ident}: past rows by {'entity' if order == BY_ENTITY else 'value'} are not those of the log"
 

@@ -15,6 +15,7 @@ import pytest
 
 import factstore
 from factstore import CasFailed, Connection, Database, TransactError
+from factstore.columns.kind import INTEGERS
 from factstore.commit.commit import MAX_GROUP
 from factstore.errors import Closed, Unavailable
 from factstore.index.novelty import Strand
@@ -151,7 +152,7 @@ def test_a_failure_after_a_transaction_was_prepared_leaves_nothing_of_it(
     assert [0, 2] == numbers(conn.db())
 
 
-@pytest.mark.parametrize("read", [lambda s: s.of_entity(1), lambda s: s.with_value(1), lambda s: s.runs("i8", None)])
+@pytest.mark.parametrize("read", [lambda s: s.of_entity(1), lambda s: s.with_value(1), lambda s: s.runs(INTEGERS)])
 def test_a_reader_that_is_overtaken_by_a_lost_race_still_sees_what_was_there(read: Callable[[Strand], Any]) -> None:
     class Overtaken(Strand):
         """Takes back what came last between a reader's look at what there is and its answer."""

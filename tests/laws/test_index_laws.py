@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import factstore
 from factstore.columns import block, column
+from factstore.columns.kind import INTEGERS, KINDS, OBJECTS
 from factstore.index import novelty, scan
 from factstore.index.build import build
 from factstore.index.cache import Cache
@@ -203,31 +204,31 @@ def test_speculation_on_top_answers_like_a_longer_log(case, at_t):
             assert view.holds(e, a, v) == any(f[0] == e and f[2] == v for f in mine)
 
 
-KINDS = {
-    "long": (st.integers(-2, 2) | st.sampled_from([-(1 << 63), (1 << 63) - 1]), "i8", None),
-    "double": (st.sampled_from([0.0, 1.5, -2.0, float("inf"), float("-inf"), float("nan")]), "f8", None),
-    "boolean": (st.booleans(), "?", None),
-    "string": (st.sampled_from(["", "a", "b", "ü"]), "O", None),
-    "tuple": (st.tuples(st.none() | st.integers(0, 2), st.none() | st.integers(0, 2)), "O", order_key),
+VALUES_OF_KINDS = {
+    "long": (st.integers(-2, 2) | st.sampled_from([-(1 << 63), (1 << 63) - 1]), INTEGERS),
+    "double": (st.sampled_from([0.0, 1.5, -2.0, float("inf"), float("-inf"), float("nan")]), KINDS[":db.type/double"]),
+    "boolean": (st.booleans(), KINDS[":db.type/boolean"]),
+    "string": (st.sampled_from(["", "a", "b", "ü"]), OBJECTS),
+    "tuple": (st.tuples(st.none() | st.integers(0, 2), st.none() | st.integers(0, 2)), KINDS[":db.type/tuple"]),
 }
 
 
 @pytest.mark.parametrize("order", [column.BY_ENTITY, column.BY_VALUE])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", VALUES_OF_KINDS)
 @given(st.data())
-def test_facts_are_where_positions_says_they_are(kind, order, data):
-    values, dtype, key = KINDS[kind]
+def test_facts_are_where_positions_says_they_are(name, order, data):
+    values, kind = VALUES_OF_KINDS[name]
     facts = st.lists(st.tuples(st.integers(0, 3), values), unique_by=repr, max_size=20)
 
     def rows_of(drawn):
-        e, v = column.ints(e for e, _ in drawn), column.array_of([v for _, v in drawn], dtype)
-        return column.sort(column.Rows(e, v, e), order, key)
+        e, v = column.ints(e for e, _ in drawn), column.array_of([v for _, v in drawn], kind.dtype)
+        return column.sort(column.Rows(e, v, e), order, kind)
 
     rows, wanted = rows_of(data.draw(facts)), rows_of(data.draw(facts))
     there = [repr(fact) for fact in zip(rows.e.tolist(), rows.v.tolist(), strict=True)]
     sought = [repr(fact) for fact in zip(wanted.e.tolist(), wanted.v.tolist(), strict=True)]
     expected = [there.index(fact) if fact in there else -1 for fact in sought]
-    assert column.positions_of(rows, wanted, order, key).tolist() == expected
+    assert column.positions_of(rows, wanted, order, kind).tolist() == expected
 
 
 COLUMNS = st.one_of(

@@ -18,6 +18,7 @@ from unittest.mock import patch
 import factstore
 from factstore import log, maintain
 from factstore.columns.column import BY_ENTITY, Everything
+from factstore.columns.kind import KINDS
 from factstore.connection.connection import Connection
 from factstore.index import scan
 from factstore.index.cache import Cache
@@ -247,7 +248,7 @@ def indexed(index: Index) -> set[Any]:
     for a in index.attributes():
         if a >= FIRST_FREE_ID:
             attribute = schema.attribute(a)
-            rows = index.live(a, Everything(BY_ENTITY), attribute.value_type.dtype, attribute.order_key)
+            rows = index.live(a, Everything(BY_ENTITY), KINDS[attribute.value_type.ident])
             found |= {fact[:4] for fact in scan.facts_of(rows, a)}
     return found
 
