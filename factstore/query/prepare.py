@@ -33,7 +33,7 @@ from factstore.query.language.query import parse_query
 from factstore.query.planning.context import Context
 from factstore.query.relations.algebra import join
 from factstore.query.relations.relation import PLAIN, UNIT, Relation, Untold, written
-from factstore.query.rules.tables import Tables
+from factstore.query.rules.tables import RuleTables
 from factstore.query.sources.bindings import binding_text, relation_from
 from factstore.query.sources.database import Facts
 from factstore.query.sources.source import source_of
@@ -108,7 +108,7 @@ def prepared(
             expected=len(query.inputs),
             got=len(inputs),
         )
-    context = Context({}, _NO_RULES, subquery, Tables(), guard=guard, steps=steps)
+    context = Context({}, _NO_RULES, subquery, RuleTables(), guard=guard, steps=steps)
     relation = UNIT
     for part, value in zip(query.inputs, inputs, strict=True):
         if isinstance(part, SourceInput):

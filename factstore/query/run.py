@@ -98,7 +98,7 @@ def _run(context: Context, choice: Choice, relation: Relation, needed: Names, ou
         return _or(context, clause, relation, needed), "branches"
     if isinstance(clause, Given):
         return algebra.join(relation, clause.relation), "rows at hand"
-    return run_rule(context, clause, relation, needed, solve), "rule"
+    return run_rule(context, clause, relation, needed, solve)
 
 
 def _pattern(context: Context, pattern: Pattern, relation: Relation, needed: Names, choice: Choice) -> Match:

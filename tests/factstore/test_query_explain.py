@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from factstore import explain
 
 ROWS = [(n, ":age", n % 10) for n in range(100)]
@@ -31,3 +33,34 @@ def test_the_text_is_a_table_with_a_line_for_each_step() -> None:
 def test_a_notebook_shows_a_table_with_what_is_written_escaped() -> None:
     html = explain(QUERY, ROWS)._repr_html_()
     assert "<td>[(&lt; ?a 3)]</td>" in html
+
+
+EDGES = [(n, ":to", n + 1) for n in range(20)]
+CLOSED = "[[(go ?a ?b) [?a :to ?b]] [(go ?a ?b) [?a :to ?c] (go ?c ?b)]]"
+ALONG = "[[(along ?k ?a ?b) [?a ?k ?b]] [(along ?k ?a ?b) [?a ?k ?c] (along ?k ?c ?b)]]"
+NONLINEAR = "[[(level ?a ?n) [?a :to 20] [(ground 0) ?n]] [(level ?a ?n) [?a :to ?c] (level ?c ?m) [(inc ?m) ?n]]]"
+
+
+@pytest.mark.parametrize(
+    ("call", "rules", "strategy"),
+    [
+        ("(go 0 ?b)", CLOSED, "transitive closure"),
+        ("(go ?a ?b)", CLOSED, "transitive closure"),
+        ("(along :to 0 ?b)", ALONG, "right-linear recursion"),
+        ("(along ?k ?a ?b)", ALONG, "semi-naive evaluation"),
+        ("(level 10 ?b)", NONLINEAR, "semi-naive evaluation"),
+    ],
+)
+def test_a_step_with_a_recursive_rule_shows_the_strategy(call: str, rules: str, strategy: str) -> None:
+    steps = explain(f"[:find ?b :in $ % :where {call}]", EDGES, rules).data
+    assert [f"rule: {strategy}"] == [step.access for step in steps if step.depth == 0]
+
+
+def test_a_recursive_call_inside_a_rule_is_a_step_of_its_own() -> None:
+    steps = explain("[:find ?b :in $ % :where (level 10 ?b)]", EDGES, NONLINEAR).data
+    assert "rule: recursive call" in {step.access for step in steps if step.depth > 0}
+
+
+def test_a_rule_that_is_not_recursive_has_no_strategy() -> None:
+    steps = explain("[:find ?a :in $ % :where (next ?a 3)]", EDGES, "[[(next ?a ?b) [?a :to ?b]]]").data
+    assert ["rule"] == [step.access for step in steps if step.depth == 0]

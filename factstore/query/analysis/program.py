@@ -16,8 +16,8 @@ from factstore.query.language.clauses import DEFAULT_SOURCE, Rules, parse_rules
 from factstore.query.language.dialect import invalid
 
 
-class Step(NamedTuple):
-    """Clauses that lead from one value to the next: the edges of a graph."""
+class EdgeClauses(NamedTuple):
+    """Clauses that relate a value to the next one: together they define the edges of a graph."""
 
     start: str
     end: str
@@ -25,13 +25,13 @@ class Step(NamedTuple):
 
 
 class Closure(NamedTuple):
-    """A rule of two arguments that is `step* base`: one argument moves along the steps, the other is the base's and stays.
+    """A rule of two arguments that is `edge* base`: one argument moves along edges, the other is fixed by the base.
 
-    `(r ?m ?f)` holds where some steps lead from ?m to a value for which `(base ?value ?f)` holds.
+    `(r ?m ?f)` holds if a path of edges leads from ?m to a value for which `(base ?value ?f)` holds.
     """
 
-    moving: int  # the place of the argument that moves
-    steps: tuple[Step, ...]
+    moving: int  # the position of the argument that moves
+    edges: tuple[EdgeClauses, ...]
     bases: tuple[Branch, ...]
 
 
@@ -137,7 +137,9 @@ def _closure(rule: Rule) -> Closure | None:
     if not bases or not rest:
         return None
     if len(rest) == 1 and _is_double(rule, rest[0]):
-        return Closure(0, tuple(Step(base.parameters[0], base.parameters[1], base.clauses) for base in bases), bases)
+        return Closure(
+            0, tuple(EdgeClauses(base.parameters[0], base.parameters[1], base.clauses) for base in bases), bases
+        )
     moves = [_move(rule, branch) for branch in rest]
     if None in moves or len({move[0] for move in moves if move}) > 1:
         return None
@@ -160,7 +162,7 @@ def _is_double(rule: Rule, branch: Branch) -> bool:
     return any((x, z) in pairs and (z, y) in pairs for z in (calls[0].args[0], calls[0].args[1]) if z not in (x, y))
 
 
-def _move(rule: Rule, branch: Branch) -> tuple[int, Step] | None:
+def _move(rule: Rule, branch: Branch) -> tuple[int, EdgeClauses] | None:
     """Return which argument moves, and by which step; None when a branch is no single step."""
     calls = _recursions(rule, branch)
     if len(calls) != 1 or calls[0].source != DEFAULT_SOURCE:
@@ -172,7 +174,7 @@ def _move(rule: Rule, branch: Branch) -> tuple[int, Step] | None:
         if call.args[1 - moving] != Variable(fixed) or fixed in used or not isinstance(end, Variable):
             continue
         if end.name not in (start, fixed) and start in used and end.name in used:
-            return moving, Step(start, end.name, clauses)
+            return moving, EdgeClauses(start, end.name, clauses)
     return None
 
 

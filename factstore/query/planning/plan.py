@@ -63,8 +63,8 @@ def _is_ready(context: Context, clause: Clause, bound: Set[str], outside: Set[st
         return True
     if isinstance(clause, Not):
         return context.scopes.joins(clause, outside) <= bound
-    if isinstance(clause, RuleCall) and context.current is not None and clause.name in context.current.component:
-        return bool(context.current.is_ready(clause, bound))
+    if isinstance(clause, RuleCall) and context.recursion is not None and clause.name in context.recursion.component:
+        return context.recursion.is_ready(clause, bound)
     return context.scopes.is_ready(clause, bound)
 
 

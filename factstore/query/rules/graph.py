@@ -1,8 +1,8 @@
-"""Closures: what is reached by steps, as walks over a graph instead of rounds of joins.
+"""Graph algorithms: reachable nodes and transitive closure, instead of rounds of joins.
 
-From one value, the graph is walked once. From many, every node of the graph gets the set of all that it reaches as the bits
-of one whole number, circles as one node, children before parents: a set costs a word for each 64 values.
-Law: the answers are those of evaluating the rule in rounds.
+From one node, the graph is traversed once. From many nodes, every node gets the set of all values that it reaches, as the
+bits of one integer. A cycle is treated as one node, and children are processed before their parents. A set needs one machine
+word for each 64 values.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ from factstore.query.guard import Guard
 from factstore.query.relations.relation import PLAIN, Array, Column, Relation, array_of, relation_of
 
 Edges = dict[Any, list[Any]]
-Expand = Callable[[list[Any]], Iterable[tuple[Any, Any]]]  # nodes → edges that begin there
-LoadAll = Callable[[], "list[tuple[Any, Any]] | None"]  # all edges, None when they cannot be had at once
+Expand = Callable[[list[Any]], Iterable[tuple[Any, Any]]]  # nodes → the edges that begin there
+LoadAll = Callable[[], "list[tuple[Any, Any]] | None"]  # all edges; None when they cannot be loaded at once
 
-_MOST_BITS: Final = 1 << 31  # a quarter of a gigabyte of sets
+_MAX_BITS: Final = 1 << 31  # 256 MiB of sets
 _CHUNK: Final = 1 << 24  # bits unpacked at once
+_EDGES_PER_ROUND: Final = 125  # loading this many edges costs about as much as one more round
 
 
-def walked(starts: Iterable[Any], expand: Expand, load_all: LoadAll, edge_count: float, guard: Guard | None) -> Edges:
+def reachable_edges(
+    starts: Iterable[Any], expand: Expand, load_all: LoadAll, edge_count: float, guard: Guard | None
+) -> Edges:
     """Return the edges that can be reached from some nodes.
 
     Args:
-        edge_count: about how many edges there are; once the walk is that long, all are loaded.
+        edge_count: an estimate of the number of edges; when the rounds so far cost more than loading all edges, all are loaded.
     """
     edges: Edges = {}
     frontier: list[Any] = list(dict.fromkeys(starts))
@@ -37,86 +40,88 @@ def walked(starts: Iterable[Any], expand: Expand, load_all: LoadAll, edge_count:
         rounds += 1
         if guard is not None:
             guard.check(len(seen), "a rule")
-        if edge_count <= 125 * rounds and (everything := load_all()) is not None:
-            return grouped(everything)
+        if edge_count <= _EDGES_PER_ROUND * rounds and (every_edge := load_all()) is not None:
+            return grouped(every_edge)
         for node in frontier:
             edges[node] = []
         for node, other in expand(frontier):
             edges[node].append(other)
-        found = dict.fromkeys(other for node in frontier for other in edges[node])
-        frontier = [other for other in found if other not in seen]
+        successors = dict.fromkeys(other for node in frontier for other in edges[node])
+        frontier = [other for other in successors if other not in seen]
         seen.update(frontier)
     return edges
 
 
 def grouped(pairs: Iterable[tuple[Any, Any]]) -> Edges:
-    """Return edges by the node where they begin."""
+    """Return edges grouped by the node at which they begin."""
     edges: Edges = {}
     for node, other in pairs:
         edges.setdefault(node, []).append(other)
     return edges
 
 
-def reached(start: Any, edges: Edges) -> list[Any]:
-    """Return a node and all that it reaches."""
-    found = {start: None}
+def reachable(start: Any, edges: Edges) -> list[Any]:
+    """Return a node and all nodes that can be reached from it."""
+    seen = {start: None}
     frontier = [start]
     while frontier:
         node = frontier.pop()
         for other in edges.get(node, ()):
-            if other not in found:
-                found[other] = None
+            if other not in seen:
+                seen[other] = None
                 frontier.append(other)
-    return list(found)
+    return list(seen)
 
 
-def propagated(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> dict[Any, int]:
-    """Return for each node the union of its own set and those of all that it reaches."""
-    found = _without_circles(nodes, edges, sets)
-    return _with_circles(nodes, edges, sets) if found is None else found
+def _propagated(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> dict[Any, int]:
+    """Return for each node the union of its own set and the sets of all nodes that it reaches."""
+    unions = _propagated_acyclic(nodes, edges, sets)
+    return _propagated_cyclic(nodes, edges, sets) if unions is None else unions
 
 
-def _without_circles(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> dict[Any, int] | None:
-    """Propagate sets through a graph without circles, children before parents; None when a circle is met.
+def _propagated_acyclic(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> dict[Any, int] | None:
+    """Propagate sets through a graph without cycles, children before parents; return None when there is a cycle.
 
-    A node that waits for its children is *open* and lies below them on the stack: to meet it again among them is a circle.
+    A node that waits for its children is *open* and lies below them on the stack. If it is reached again while it is open,
+    there is a cycle.
     """
-    found: dict[Any, int] = {}
+    unions: dict[Any, int] = {}
     opened = set()
-    stack = list(nodes)  # from behind, since what is later in a chain was mostly made later
+    stack = list(nodes)  # the last node first: the end of a chain was usually created last
     while stack:
         node = stack[-1]
-        if node in found:
+        if node in unions:
             stack.pop()
             continue
         union = sets.get(node, 0)
         try:
             for other in edges.get(node, ()):
-                union |= found[other]
+                union |= unions[other]
         except KeyError:
             if node in opened:
                 return None
             opened.add(node)
-            stack.extend([other for other in edges[node] if other not in found])
+            stack.extend([other for other in edges[node] if other not in unions])
         else:
-            found[node] = union
+            unions[node] = union
             stack.pop()
-    return found
+    return unions
 
 
-def _with_circles(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> dict[Any, int]:
+def _propagated_cyclic(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> dict[Any, int]:
     """Propagate sets through any graph.
 
-    Tarjan's algorithm finds circles children first, on a stack of its own since chains are longer than Python's.
+    Tarjan's algorithm finds the strongly connected components, children first. It keeps its own stack, because chains are
+    longer than Python's stack.
     """
     leaves = {other for others in edges.values() for other in others} - edges.keys()
-    found = {leaf: sets.get(leaf, 0) for leaf in leaves}
+    unions = {leaf: sets.get(leaf, 0) for leaf in leaves}
     number: dict[Any, int] = {}
     lowest: dict[Any, int] = {}
     on_path: list[Any] = []
     other: Any
     for root in nodes:
-        if root in number or root in found:
+        if root in number or root in unions:
             continue
         number[root] = lowest[root] = len(number)
         on_path.append(root)
@@ -124,7 +129,7 @@ def _with_circles(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> d
         while stack:
             node, rest = stack[-1]
             for other in rest:
-                if other in found:
+                if other in unions:
                     continue
                 if other not in number:
                     number[other] = lowest[other] = len(number)
@@ -138,27 +143,29 @@ def _with_circles(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> d
                 if stack and lowest[node] < lowest[stack[-1][0]]:
                     lowest[stack[-1][0]] = lowest[node]
                 if lowest[node] == number[node]:
-                    _settle(node, on_path, edges, sets, found)
-    return found
+                    _complete_component(node, on_path, edges, sets, unions)
+    return unions
 
 
-def _settle(node: Any, on_path: list[Any], edges: Edges, sets: dict[Any, int], found: dict[Any, int]) -> None:
-    """Give every node of a circle that is complete the union of what any of them has or reaches."""
-    circle = [on_path.pop()]
-    while circle[-1] != node:
-        circle.append(on_path.pop())
+def _complete_component(
+    node: Any, on_path: list[Any], edges: Edges, sets: dict[Any, int], unions: dict[Any, int]
+) -> None:
+    """Give every node of a strongly connected component the union of the sets of its nodes and of what they reach."""
+    component = [on_path.pop()]
+    while component[-1] != node:
+        component.append(on_path.pop())
     union = 0
-    for each in circle:
+    for each in component:
         union |= sets.get(each, 0)
         for other in edges.get(each, ()):
-            if other in found:
-                union |= found[other]
-    for each in circle:
-        found[each] = union
+            if other in unions:
+                union |= unions[other]
+    for each in component:
+        unions[each] = union
 
 
-def pairs_of(sets: dict[Any, int], nodes: Iterable[Any], values: list[Any], kinds: tuple[type, type]) -> Relation:
-    """Return the pairs of node and value that sets mean, bit i being `values[i]`, in columns "0" and "1"."""
+def _pairs(sets: dict[Any, int], nodes: Iterable[Any], values: list[Any], kinds: tuple[type, type]) -> Relation:
+    """Return pairs of a node and a value of its set, in columns "0" and "1"; bit i of a set stands for `values[i]`."""
     nodes = [node for node in nodes if sets.get(node)]
     if not nodes:
         return relation_of({"0": Column(kinds[0], []), "1": Column(kinds[1], [])}, 0, distinct=True)
@@ -176,44 +183,44 @@ def pairs_of(sets: dict[Any, int], nodes: Iterable[Any], values: list[Any], kind
 
 
 def _bits(packed: Array, width: int) -> tuple[Array, Array]:
-    """Return row and number of every bit that is set in rows of `width` bytes; most bytes are empty as a rule."""
-    at = np.flatnonzero(packed)
-    which, bit = np.nonzero(np.unpackbits(packed[at][:, np.newaxis], axis=1, bitorder="little"))
-    row, byte = np.divmod(at[which], width)
+    """Return the row and the number of every bit that is set in rows of `width` bytes; most bytes are usually 0."""
+    nonzero = np.flatnonzero(packed)
+    which, bit = np.nonzero(np.unpackbits(packed[nonzero][:, np.newaxis], axis=1, bitorder="little"))
+    row, byte = np.divmod(nonzero[which], width)
     return row, byte * 8 + bit
 
 
-def closed(
+def closure(
     origins: list[Any] | None,
     edges: Edges,
     bases: list[tuple[Any, Any]],
     kinds: tuple[type, type],
     guard: Guard | None = None,
 ) -> Relation | None:
-    """Return all (node, value) such that steps lead from the node to one that a base gives the value.
+    """Return all (node, value) such that the node reaches a node to which a base gives the value.
 
     Args:
-        origins: the nodes asked for; None: all.
-        bases: pairs of node and value.
-        kinds: of nodes and of values, both with Python's own equality.
-    Returns: a relation of "0" and "1"; None when the sets would not fit in memory.
+        origins: the nodes of the result; None: all nodes.
+        bases: pairs of a node and a value.
+        kinds: the types of nodes and of values; both must have plain Python equality.
+    Returns: a relation with columns "0" and "1"; None when the sets would be too large for memory.
     """
     assert kinds[0] in PLAIN and kinds[1] in PLAIN
     if origins is not None and len(origins) == 1:
-        found = set(reached(origins[0], edges))
-        values = list(dict.fromkeys(value for node, value in bases if node in found))
+        nodes_reached = set(reachable(origins[0], edges))
+        values = list(dict.fromkeys(value for node, value in bases if node in nodes_reached))
         columns = {"0": Column(kinds[0], [origins[0]] * len(values)), "1": Column(kinds[1], values)}
         return relation_of(columns, len(values), distinct=True)
     numbers: dict[Any, int] = {}
     for _, value in bases:
         numbers.setdefault(value, len(numbers))
-    if (len(edges) + len(bases)) * len(numbers) > _MOST_BITS:
+    if (len(edges) + len(bases)) * len(numbers) > _MAX_BITS:
         return None
     sets: dict[Any, int] = {}
     for node, value in bases:
         sets[node] = sets.get(node, 0) | (1 << numbers[value])
     nodes = origins if origins is not None else list(dict.fromkeys((*edges, *sets)))
-    reach = propagated(nodes, edges, sets)
+    reach = _propagated(nodes, edges, sets)
     if guard is not None:
         guard.check(sum(reach.get(node, 0).bit_count() for node in nodes), "a rule")
-    return pairs_of(reach, nodes, list(numbers), kinds)
+    return _pairs(reach, nodes, list(numbers), kinds)

@@ -1,17 +1,17 @@
-"""Names: idents and lookup refs that reach a recursive rule, as the entities that they stand for.
+"""Idents and lookup refs that are passed to a recursive rule are replaced by the entities that they name.
 
-A pattern takes a name for its entity wherever an entity must stand. In recursion that is too late: a value met on the way is
-an id, and would never meet the name that was asked for. So names become ids before a rule's table or walk sees them, wherever
-the rule's parameter stands for an entity in some pattern of its own or of rules that it calls.
+A pattern accepts a name wherever an entity is expected. Recursion needs the entity earlier: a value that a rule derives is
+an entity id, and would never equal the name that the caller passed. So names are replaced before a rule's table or graph
+contains them, if the rule's parameter stands for an entity in a pattern of the rule, or of a rule that it calls.
 
-Law: a recursive rule that is asked with names answers what it answers when asked with ids.
+Law: a recursive rule has the same answers for names and for the ids of their entities.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from factstore.errors import DatabaseError, QueryError
 from factstore.query.language.ast import Clause, Constant, Or, Pattern, RuleCall, Term, Variable
@@ -23,34 +23,34 @@ from factstore.query.sources.convert import entity
 from factstore.query.sources.database import Facts
 from factstore.values.types import Keyword
 
-Places = dict[int, str]  # of a rule's arguments that stand for entities, each with the source that knows them
-_NAMING: Final = frozenset((str, Keyword, object))
+EntityArguments: TypeAlias = dict[int, str]  # the arguments of a rule that stand for entities, each with its source
+_NAME_KINDS: Final = frozenset((str, Keyword, object))
 _V: Final = 2
 
 
 def with_entities(context: Context, call: RuleCall, relation: Relation) -> tuple[RuleCall, Relation]:
-    """Return a call of a rule, and the rows that it is made for, with ids in the place of names.
+    """Return a call of a rule, and the caller's rows, with entity ids instead of names.
 
     Args:
-        context: that of the rule's body.
-    Returns: the rows with further columns for what had been names; their own stay as they came.
+        context: the context of the rule's definitions.
+    Returns: the call and the rows; replaced columns are added to the rows, and the original columns stay.
     """
-    doubtful = [place for place, term in enumerate(call.args) if _may_be_name(term, relation)]
-    places = entity_places(context, call.name) if doubtful else {}
+    doubtful = [position for position, term in enumerate(call.args) if _may_be_name(term, relation)]
+    sources = entity_arguments(context, call.name) if doubtful else {}
     args = list(call.args)
-    for place in doubtful:
-        if place not in places:
+    for position in doubtful:
+        if position not in sources:
             continue
-        term, source = args[place], context.source(places[place], call.form)
+        term, source = args[position], context.source(sources[position], call.form)
         if isinstance(term, Variable) and term.name in relation.columns:
             name = f"{term.name} entity"
             relation = relation.plus(
                 {name: _entities(source, relation.columns[term.name], call)}, distinct=relation.distinct
             )
-            args[place] = Variable(name)
+            args[position] = Variable(name)
         else:
             value = term.value if isinstance(term, Constant) else relation.constants[term.name]  # type: ignore[union-attr]
-            args[place] = Constant(_entity(source, value, call))
+            args[position] = Constant(_entity(source, value, call))
     if args == list(call.args):
         return call, relation
     variables = frozenset(term.name for term in args if isinstance(term, Variable))
@@ -59,25 +59,25 @@ def with_entities(context: Context, call: RuleCall, relation: Relation) -> tuple
 
 def _may_be_name(term: Term, relation: Relation) -> bool:
     if isinstance(term, Variable) and term.name in relation.columns:
-        return relation.columns[term.name].kind in _NAMING
+        return relation.columns[term.name].kind in _NAME_KINDS
     if isinstance(term, Variable) and term.name in relation.constants:
         return isinstance(relation.constants[term.name], str | list | tuple)
     return isinstance(term, Constant) and isinstance(term.value, str | list | tuple)
 
 
 def _entities(source: Any, column: Column, call: RuleCall) -> Column:
-    known: dict[Any, Any] = {}
-    found = []
+    entities: dict[Any, Any] = {}
+    values = []
     for value in column.values():
         key = strict(value)
-        if key not in known:
-            known[key] = _entity(source, value, call)
-        found.append(known[key])
-    return column_of(found)
+        if key not in entities:
+            entities[key] = _entity(source, value, call)
+        values.append(entities[key])
+    return column_of(values)
 
 
 def _entity(source: Any, value: Any, call: RuleCall) -> Any:
-    """Return the entity that a value stands for; the value itself when it stands for none, which will match nothing."""
+    """Return the entity that a value names; the value itself, which matches nothing, when there is no such entity."""
     try:
         eid = entity(source.db, value)
     except DatabaseError as error:
@@ -87,45 +87,45 @@ def _entity(source: Any, value: Any, call: RuleCall) -> Any:
     return value if eid is None else eid
 
 
-def entity_places(context: Context, name: str) -> Places:
-    """Return the arguments of a rule that stand for entities, worked out once a run and set of sources."""
-    known = context.tables.entity_places
-    key = name, id(context.sources.get(DEFAULT_SOURCE))
-    if key not in known:
+def entity_arguments(context: Context, name: str) -> EntityArguments:
+    """Return the arguments of a rule that stand for entities; computed once for each run and set of sources."""
+    memo = context.tables.entity_arguments
+    source = id(context.sources.get(DEFAULT_SOURCE))
+    if (name, source) not in memo:
         component = context.program.component(name)
-        known.update({(each, key[1]): {} for each in component})
+        memo.update({(each, source): {} for each in component})
         before = -1
-        while before < (before := sum(len(known[each, key[1]]) for each in component)):
+        while before < (before := sum(len(memo[each, source]) for each in component)):
             for each in component:
                 for branch in context.program.rules[each].branches:
-                    found = _variables(context, branch.clauses)
-                    places = {
-                        place: found[parameter]
-                        for place, parameter in enumerate(branch.parameters)
-                        if parameter in found
+                    variables = _entity_variables(context, branch.clauses)
+                    arguments = {
+                        position: variables[parameter]
+                        for position, parameter in enumerate(branch.parameters)
+                        if parameter in variables
                     }
-                    known[each, key[1]] = {**places, **known[each, key[1]]}
-    return known[key]  # type: ignore[no-any-return]
+                    memo[each, source] = {**arguments, **memo[each, source]}
+    return memo[name, source]
 
 
-def _variables(context: Context, clauses: Iterable[Clause]) -> dict[str, str]:
-    """Return the variables of clauses that stand for entities, each with the source that knows them."""
-    found: dict[str, str] = {}
+def _entity_variables(context: Context, clauses: Iterable[Clause]) -> dict[str, str]:
+    """Return the variables of clauses that stand for entities, each with the source of these entities."""
+    sources: dict[str, str] = {}
     for clause in clauses:
         if isinstance(clause, Pattern):
             for name in _of_pattern(context, clause):
-                found.setdefault(name, clause.source)
+                sources.setdefault(name, clause.source)
         elif isinstance(clause, Or):
             for branch in clause.branches:
-                inside = _variables(context, branch)
-                found = {**{name: source for name, source in inside.items() if name in clause.variables}, **found}
+                inside = _entity_variables(context, branch)
+                sources = {**{name: source for name, source in inside.items() if name in clause.variables}, **sources}
         elif isinstance(clause, RuleCall):
             inner = context.under(clause.source, clause.form)
-            for place, source in entity_places(inner, clause.name).items():
-                term = clause.args[place]
+            for position, source in entity_arguments(inner, clause.name).items():
+                term = clause.args[position]
                 if isinstance(term, Variable):
-                    found.setdefault(term.name, clause.source if source == DEFAULT_SOURCE else source)
-    return found
+                    sources.setdefault(term.name, clause.source if source == DEFAULT_SOURCE else source)
+    return sources
 
 
 def _of_pattern(context: Context, pattern: Pattern) -> list[str]:
