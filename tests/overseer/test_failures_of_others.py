@@ -24,6 +24,7 @@ from overseer import Config, JobStore, LeaseLost, Worker, install, job_txn, stat
 from overseer.events import Listeners
 from overseer.handler import MAX_MESSAGE, failure_info
 from overseer.jobs.states import ABORTED, CRASHES, FAILED, FINISHED, STARTED, UNSTARTED, Outcome
+from overseer.jobs.store import settlements
 from overseer.testing import FakeClock, drain
 from overseer.worker import worker_name
 from overseer.worker.monitor import Monitor
@@ -102,8 +103,8 @@ def test_a_beat_that_comes_between_the_look_and_the_write_of_a_finish_does_not_m
     conn.transact([job_txn(":a", id="j")])
     store = JobStore(conn, worker="w")
     [job] = claimed(conn, "j")
-    build = store._settled
-    monkeypatch.setattr(store, "_settled", lambda *args: [store.beat([job.lease], lease=LEASE), build(*args)][1])
+    build = settlements.forms_of
+    monkeypatch.setattr(settlements, "forms_of", lambda *args: [store.beat([job.lease], lease=LEASE), build(*args)][1])
     assert [] == store.settle([(job.lease, Outcome(FINISHED, facts=[{":order/number": "1"}]))])
 
 

@@ -154,7 +154,7 @@ def test_starts_of_other_workers_count_from_when_they_were_seen_whatever_the_clo
         here.transact([queue("api", rate=2, period=timedelta(seconds=10)), *(job_txn(":a", queue="api") for _ in range(20))])
         stores = [JobStore(conn, worker=f"{conn}") for conn in (here, there)]
         for store in stores:
-            store._pace = Pace(lambda: elapsed[0])
+            store._claims._pace = Pace(lambda: elapsed[0])
         ids, starts = eids(here), []
         for step in range(80):
             elapsed[0] += 1
@@ -182,7 +182,7 @@ def test_a_clock_that_jumps_neither_opens_a_rate_nor_keeps_it_shut(hours):
         install(conn)
         conn.transact([queue("api", rate=1, period=timedelta(seconds=10)), *(job_txn(":a", queue="api") for _ in range(5))])
         store = JobStore(conn, worker="w")
-        store._pace = Pace(lambda: elapsed[0])
+        store._claims._pace = Pace(lambda: elapsed[0])
         ids = eids(conn)
         assert 1 == len(store.claim(ids, lease=LEASE))
         clock.advance(hours * 3600)
