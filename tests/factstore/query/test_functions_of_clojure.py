@@ -1,6 +1,6 @@
 """The functions of queries beside Datomic's: what it answered once, and what it answers now where it is at hand.
 
-Recorded answers: tests/factstore/recorded/functions.edn, made by the ask.clj beside it. With a class path that holds
+Recorded answers: tests/factstore/query/recorded/functions.edn, made by the ask.clj beside it. With a class path that holds
 com.datomic/peer in DATOMIC_CLASSPATH, and Java, the calls are made again.
 """
 
@@ -23,7 +23,7 @@ from factstore.query.functions.scalar import FUNCTIONS
 from factstore.reads.pull.xforms import built_in
 from tests.conformance.compare import exact
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CALLS = ROOT / "docs/reference/functions.edn"
 RECORDED = Path(__file__).parent / "recorded/functions.edn"
 

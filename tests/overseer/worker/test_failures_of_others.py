@@ -31,7 +31,7 @@ from overseer.worker.monitor import Monitor
 from overseer.worker.ready import ReadySet
 from tests.overseer import remote_handlers as remote
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LEASE = timedelta(seconds=30)
 
 

@@ -191,7 +191,7 @@ def test_start_needs_a_store():
 
 
 def test_the_settings_that_the_documentation_shows_are_settings(tmp_path):
-    page = (Path(__file__).parents[2] / "docs/how-to/deploy-workers.md").read_text()
+    page = (Path(__file__).parents[3] / "docs/how-to/deploy-workers.md").read_text()
     (tmp_path / "shop.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
     config = Config.read(tmp_path / "shop.toml")
     assert ("/var/lib/shop/shop.facts", timedelta(seconds=30), 5) == (config.store, config.lease, config.retries["mail/send"].max_attempts)

@@ -30,7 +30,7 @@ from overseer import Config, Worker, cron, events, graph_txns, install, job_txn
 from overseer.listeners.tracing import Tracing
 from overseer.worker.monitor import Monitor
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HANDLERS = """
 import logging
 import overseer

@@ -24,7 +24,7 @@ from factstore.storage.lmdb.opening import filesystem_of
 from factstore.storage.lmdb.wakeup import MEMORY, Futex, Polling, Wakeup
 from factstore.testing.storage_contract import append_somehow, records, together, txid
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MIB = 1 << 20
 
 
