@@ -1,9 +1,9 @@
-"""Places: where in a column the rows of an entity are, without searching where a guess is likely to be right.
+"""Positions of entities in a column, guessed where a guess is likely to be right, so that most reads need no search.
 
-    Glance     one entity at a time: where rows are spread evenly over ids, the place is computed
-    Places     many at a time: the place they had in the column before, as entities mostly have the same attributes
+    EntityLookup    one entity at a time: if rows are spread evenly over entity ids, the position is computed
+    LastPositions   many entities at a time: the positions in the previous column, because most entities have the same attributes
 
-Law: a guess is looked at before it is believed; the answer is what a search would find.
+Law: a guess is verified before it is used; the result is always that of a binary search.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 from factstore.columns.column import Ints, Rows
 from factstore.values.types import Stored
 
-_FEW: Final = 8  # rows that are sooner stepped over than searched past
+_FEW: Final = 8  # rows up to which stepping over them is faster than a search
 
 
-class Glance:
-    """A column sorted by entity, read one entity at a time; a memoryview gives its ids at half of numpy's price."""
+class EntityLookup:
+    """Reads a column sorted by entity, one entity at a time."""
 
     __slots__ = ("_end", "_first", "_ids", "_span", "_values")
 
     def __init__(self, rows: Rows) -> None:
+        # A memoryview returns an id in half the time that an array takes.
         self._ids = ids = rows.e.data
         self._values = rows.v
         self._end = len(ids)
@@ -33,7 +34,7 @@ class Glance:
         self._span = ids[-1] - self._first + 1 if ids else 1
 
     def values_of(self, e: int) -> tuple[Stored, ...]:
-        """Return the values of an entity, in the column's order."""
+        """Return the values of an entity, in the order of the column."""
         ids, end = self._ids, self._end
         at = (e - self._first) * end // self._span
         if not (0 <= at < end and ids[at] == e and (not at or ids[at - 1] != e)):
@@ -50,34 +51,34 @@ class Glance:
         return tuple(self._values[at:after].tolist())
 
 
-class Places:
-    """Where some entities were found in the last column they were looked for in."""
+class LastPositions:
+    """The positions of some entities in the last column in which they were searched."""
 
-    __slots__ = ("_at",)
+    __slots__ = ("_positions",)
 
     def __init__(self) -> None:
-        self._at: Ints | None = None
+        self._positions: Ints | None = None
 
     def find(self, column_es: Ints, es: Ints) -> tuple[Ints, NDArray[np.bool_]]:
-        """Return for each entity a place in a column that is not empty, and whether it is there."""
-        at = self._at
-        if at is not None:
-            hit = column_es.take(at, mode="clip") == es
-            if hit.all() and at.max(initial=0) < len(column_es):
-                return at, hit
-        at = np.searchsorted(column_es, es)
-        at[at == len(column_es)] = 0
-        self._at = at
-        return at, column_es[at] == es
+        """Return for each entity a position in a column that is not empty, and whether the entity is at that position."""
+        positions = self._positions
+        if positions is not None:
+            is_there = column_es.take(positions, mode="clip") == es
+            if is_there.all() and positions.max(initial=0) < len(column_es):
+                return positions, is_there
+        positions = np.searchsorted(column_es, es)
+        positions[positions == len(column_es)] = 0
+        self._positions = positions
+        return positions, column_es[positions] == es
 
 
-def one_each(rows: Rows, es: Ints, places: Places) -> tuple[Ints, Ints]:
-    """Return where the rows of these entities are, each of which has one at most, and the positions in `es` that they answer."""
+def one_each(rows: Rows, es: Ints, last: LastPositions) -> tuple[Ints, Ints]:
+    """Return the positions of the rows of these entities, at most one row each, and for each row the position in `es`."""
     if not rows.size:
         none = np.empty(0, np.int64)
         return none, none
-    at, hit = places.find(rows.e, es)
-    return (at, np.arange(len(es))) if hit.all() else (at[hit], np.flatnonzero(hit))
+    positions, is_there = last.find(rows.e, es)
+    return (positions, np.arange(len(es))) if is_there.all() else (positions[is_there], np.flatnonzero(is_there))
 
 
 def is_one_each(rows: Rows) -> bool:

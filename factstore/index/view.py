@@ -32,15 +32,12 @@ from factstore.columns.column import (
 from factstore.columns.kind import KINDS, Kind
 from factstore.datom import Fact
 from factstore.index.cache import Cache
+from factstore.index.column_memory import ColumnMemory
 from factstore.index.directory import Index
 from factstore.index.novelty import EMPTY_STRAND, Chain, Novelty, Strand, Transaction
-from factstore.index.positions import Glance, Places, is_one_each, one_each
+from factstore.index.positions import LastPositions, is_one_each, one_each
 from factstore.schema.attribute import Schema
 from factstore.values.types import Stored
-
-# Reading a sixteenth of a column row by row costs about what reading all of it does.
-_WHOLE_COLUMN_PAYS = 16
-_LOOK_UPS = 256  # of single entities, after which to think about that
 
 
 class Layer(NamedTuple):
@@ -63,18 +60,13 @@ class View:
     is_history: bool = False
     keep: Callable[[Fact], bool] | None = None
     is_branch: bool = False  # what layers have goes on from a past of the first one and of the index
-    # Memory of what was read: it changes no answer.
-    _columns: dict[tuple[int, str], Rows] = field(default_factory=dict, repr=False, compare=False)
-    _asked: dict[tuple[int, str], int] = field(default_factory=dict, repr=False, compare=False)
-    _glances: dict[int, Glance] = field(
-        default_factory=dict, repr=False, compare=False
-    )  # of columns by entity, not of histories
+    _memory: ColumnMemory = field(default_factory=ColumnMemory, repr=False, compare=False)
 
     # -- other views of the same facts
 
     def cut(self, **changes: Any) -> Self:
         """Return this view with other limits."""
-        return replace(self, _columns={}, _asked={}, _glances={}, **changes)
+        return replace(self, _memory=ColumnMemory(), **changes)
 
     def plus(self, facts: Sequence[Fact], t: int, schema: Schema) -> Self:
         """Return this view with a transaction on top, seen by nobody else.
@@ -88,9 +80,7 @@ class View:
         novelty = Novelty()
         for transaction in new:
             novelty.append(*transaction)
-        return replace(
-            self, layers=(*layers, Layer(novelty, t)), upto=t, schema=schema, _columns={}, _asked={}, _glances={}
-        )
+        return replace(self, layers=(*layers, Layer(novelty, t)), upto=t, schema=schema, _memory=ColumnMemory())
 
     def branch(self, t: int) -> Self:
         """Return a view of what was known at t, on top of which further facts, of t + 1 and later, may be put."""
@@ -107,9 +97,9 @@ class View:
 
     def values_of(self, e: int, a: int) -> tuple[Stored, ...]:
         """Return the values that an entity has of an attribute."""
-        glance = self._glances.get(a)
-        if glance is not None:
-            return glance.values_of(e)
+        lookup = self._memory.lookups.get(a)
+        if lookup is not None:
+            return lookup.values_of(e)
         if len(self.layers) == 1 and not self.is_history and self.after < 0 and self.keep is None:
             strand = self.layers[0].novelty.strands.get(a)
             chain = None if strand is None else strand.of_entity(e)
@@ -118,7 +108,7 @@ class View:
                     if not self.index.may_hold(e, a):
                         return ()
                     if self._sees_index_as_is:
-                        self._note_look_up(a)
+                        self._memory.note_look_up(self, a)
                         return tuple([v for v, _ in self.index.values_of(a, e)])
             elif chain[0][4] and self._is_newest and chain[0][3] <= self.upto and not self._is_many(a):
                 # An attribute of cardinality one has one value now, if it ever had more.
@@ -127,8 +117,8 @@ class View:
 
     def reader_of(self, a: int) -> Callable[[int], tuple[Stored, ...]]:
         """Return what gives the values that an entity has of an attribute, for who asks for many entities one by one."""
-        glance = self._glances.get(a)
-        return partial(self.values_of, a=a) if glance is None else glance.values_of
+        lookup = self._memory.lookups.get(a)
+        return partial(self.values_of, a=a) if lookup is None else lookup.values_of
 
     def holds(self, e: int, a: int, v: Stored) -> bool:
         """Tell whether an entity has a value of an attribute; what that costs does not depend on how many values it has."""
@@ -249,37 +239,37 @@ class View:
 
     def by_entity(self, a: int) -> Rows:
         """Return all rows of an attribute in order of (e, v)."""
-        return self._column(a, BY_ENTITY)
+        return self._memory.column(self, a, BY_ENTITY)
 
     def by_value(self, a: int) -> Rows:
         """Return all rows of an attribute in order of (v, e)."""
-        return self._column(a, BY_VALUE)
+        return self._memory.column(self, a, BY_VALUE)
 
-    def of_entities(self, a: int, es: Ints, places: Places | None = None) -> tuple[Rows, Ints]:
+    def of_entities(self, a: int, es: Ints, last: LastPositions | None = None) -> tuple[Rows, Ints]:
         """Return the rows of these entities, and for each row the position in `es` that it answers.
 
         Args:
             places: where these same entities were in other columns, for who reads one column after another.
         """
-        rows, at, which = self._places_of(a, es, places)
+        rows, at, which = self._positions_of(a, es, last)
         return rows.take(at), which
 
-    def values_of_entities(self, a: int, es: Ints, places: Places) -> tuple[Array, Ints]:
+    def values_of_entities(self, a: int, es: Ints, last: LastPositions) -> tuple[Array, Ints]:
         """Return the same without what transactions they are of: values, and for each the position in `es` that it answers."""
-        rows, at, which = self._places_of(a, es, places)
+        rows, at, which = self._positions_of(a, es, last)
         return rows.v[at], which
 
-    def _places_of(self, a: int, es: Ints, places: Places | None) -> tuple[Rows, Ints, Ints]:
-        rows = self._known_column(a, BY_ENTITY, len(es))
+    def _positions_of(self, a: int, es: Ints, last: LastPositions | None) -> tuple[Rows, Ints, Ints]:
+        rows = self._memory.column_if_it_pays(self, a, BY_ENTITY, len(es))
         if rows is None:
             rows = self._rows(a, Entities(np.unique(es)))
         if not self.is_history and not self._is_many(a) and (self._is_newest or is_one_each(rows)):
-            return rows, *one_each(rows, es, places or Places())
+            return rows, *one_each(rows, es, last or LastPositions())
         return rows, *column.positions_of_values(rows.e, es)
 
     def with_values(self, a: int, vs: Sequence[Stored] | Array) -> tuple[Rows, Ints]:
         """Return the rows with these values, and for each row the position in `vs` that it answers."""
-        rows, order_key = self._known_column(a, BY_VALUE, len(vs)), self._kind(a).order_key
+        rows, order_key = self._memory.column_if_it_pays(self, a, BY_VALUE, len(vs)), self._kind(a).order_key
         if rows is None:
             wanted = (
                 np.unique(vs) if isinstance(vs, np.ndarray) and vs.dtype != object else sorted(set(vs), key=order_key)
@@ -293,18 +283,18 @@ class View:
     ) -> Rows:
         """Return the rows with values from low to high, in order of (v, e); None is open."""
         region = Range(low, high, low_open, high_open)
-        known = None if self.is_history else self._known_column(a, BY_VALUE, 0)
+        known = None if self.is_history else self._memory.column_if_it_pays(self, a, BY_VALUE, 0)
         if known is None:
             rows = self._rows(a, region)
-            self._asked[a, BY_VALUE] = self._asked.get((a, BY_VALUE), 0) + rows.size
+            self._memory.note_reads(a, BY_VALUE, rows.size)
             return rows
         return known.take(column.range_of(known.v, region, self._kind(a).order_key))
 
     def count(self, a: int) -> int:
         """Return how many rows an attribute has: exact when its column is known, else a close upper bound."""
-        known = self._columns.get((a, BY_ENTITY))
-        if known is not None:
-            return known.size
+        size = self._memory.size(a)
+        if size is not None:
+            return size
         count = self.index.count(a) + sum(strand.count for strand, _ in self._strands(a))
         return (
             count + self.index.count_past(a) * 2 if self.is_history or self._committed < self.index.basis_t else count
@@ -312,7 +302,7 @@ class View:
 
     def count_with(self, a: int, v: Stored) -> int:
         """Return how many rows have a value: exact when the column is known, else a close upper bound."""
-        known = self._cached(a, BY_VALUE)
+        known = self._memory.find(self, a, BY_VALUE)
         if known is not None:
             chosen = column.range_of(known.v, Range(v, v), self._kind(a).order_key)
             return int(chosen.stop - chosen.start)
@@ -395,46 +385,11 @@ class View:
             return facts if type(facts) is list else list(facts)
         return [fact for fact in facts if self.keep(fact)] if self.keep else list(facts)
 
-    def _column(self, a: int, order: str) -> Rows:
-        known = self._cached(a, order)
-        if known is not None:
-            return known
-        key = self._shared_key(a, order)
-        rows = self._rows(a, Everything(order))
-        self._keep_column(a, order, rows)
-        if key is not None:
-            self.cache.put(key, rows, rows.nbytes)
-        return rows
+    def read_column(self, a: int, order: str) -> Rows:
+        """Return all rows of an attribute, read from the index and novelty."""
+        return self._rows(a, Everything(order))
 
-    def _keep_column(self, a: int, order: str, rows: Rows) -> None:
-        self._columns[a, order] = rows
-        if order == BY_ENTITY and not self.is_history:
-            self._glances[a] = Glance(rows)
-
-    def _known_column(self, a: int, order: str, wanted: int) -> Rows | None:
-        """Return the whole column when it is at hand, or worth making for all the look-ups there were so far."""
-        known = self._cached(a, order)
-        if known is not None:
-            return known
-        asked = self._asked[a, order] = self._asked.get((a, order), 0) + wanted
-        return self._column(a, order) if asked * _WHOLE_COLUMN_PAYS > self.count(a) else None
-
-    def _note_look_up(self, a: int) -> None:
-        """Make the whole column once so many entities were looked up, one by one, that it pays."""
-        asked = self._asked[a, BY_ENTITY] = self._asked.get((a, BY_ENTITY), 0) + 1
-        if asked % _LOOK_UPS == 0 and asked * _WHOLE_COLUMN_PAYS > self.count(a):
-            self._column(a, BY_ENTITY)
-
-    def _cached(self, a: int, order: str) -> Rows | None:
-        found = self._columns.get((a, order))
-        if found is None:
-            key = self._shared_key(a, order)
-            found = None if key is None else self.cache.get(key)
-            if found is not None:
-                self._keep_column(a, order, found)
-        return found
-
-    def _shared_key(self, a: int, order: str) -> tuple[Any, ...] | None:
+    def shared_key(self, a: int, order: str) -> tuple[Any, ...] | None:
         """Return the key under which other views share this column; None when this view sees other events than they do."""
         if self.is_history or self.after >= 0 or self.keep is not None:
             return None

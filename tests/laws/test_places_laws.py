@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factstore.columns.column import Rows
-from factstore.index.positions import Glance, Places, one_each
+from factstore.index.positions import EntityLookup, LastPositions, one_each
 
 IDS = st.integers(0, 40)
 
@@ -19,12 +19,12 @@ def column(pairs):
 
 @given(st.sets(st.tuples(IDS, st.integers(0, 12)), max_size=60), st.integers(-1, 42))
 def test_a_glance_finds_the_values_of_an_entity_in_order(pairs, e):
-    assert tuple(v for each, v in sorted(pairs) if each == e) == Glance(column(pairs)).values_of(e)
+    assert tuple(v for each, v in sorted(pairs) if each == e) == EntityLookup(column(pairs)).values_of(e)
 
 
 @given(st.lists(st.dictionaries(IDS, st.integers(), max_size=30), max_size=4), st.lists(IDS, max_size=20))
 def test_places_carried_from_column_to_column_find_what_a_search_finds(columns, es):
-    places, wanted = Places(), np.array(es, np.int64)
+    places, wanted = LastPositions(), np.array(es, np.int64)
     for values in columns:
         rows = column([(e, abs(v) % 1000) for e, v in values.items()])
         at, which = one_each(rows, wanted, places)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factstore.index.positions import Places
+from factstore.index.positions import LastPositions
 from factstore.reads.pull.parse import Step
 from factstore.schema.attribute import IDENT
 from factstore.values.types import Stored
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 class Ids:
     """The entities of a frame as a column of ids."""
 
-    __slots__ = ("_es", "_places")
+    __slots__ = ("_es", "_last")
 
     def __init__(self, eids: list[int]) -> None:
         self._es = np.array(eids, np.int64)
-        self._places = Places()
+        self._last = LastPositions()
 
     def fill(self, db: Database, step: Step, outs: list[dict[Any, Any]]) -> None:
         """Put the one value that each entity has of a bare step's attribute straight into its map."""
         assert step.attribute is not None
-        found, positions = db.view.values_of_entities(step.attribute.id, self._es, self._places)
+        found, positions = db.view.values_of_entities(step.attribute.id, self._es, self._last)
         key, values = step.key, found.tolist()
         if step.load is not None:
             values = list(map(step.load, values))
@@ -47,7 +47,7 @@ class Ids:
             rows, positions = db.view.with_values(step.attribute.id, self._es)
             values = rows.e.tolist()
         else:
-            rows, positions = db.view.of_entities(step.attribute.id, self._es, self._places)
+            rows, positions = db.view.of_entities(step.attribute.id, self._es, self._last)
             values = rows.v.tolist()
         found: list[Any] = [()] * len(self._es)
         for i, value in zip(positions.tolist(), values, strict=True):

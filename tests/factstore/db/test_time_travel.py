@@ -268,7 +268,7 @@ def test_reading_entity_by_entity_gives_the_same_before_and_after_the_column_is_
             assert [(i,) for i in range(400)] == [db.view.values_of(e, n) for e in ids]
             assert [{"a", f"b{i}"} for i in range(400)] == [set(db.view.values_of(e, tags)) for e in ids]
             assert ((), ()) == (db.view.values_of(ids[-1] + 1, n), db.view.values_of(ids[0] - 1, n))
-        assert (n, "ev") in db.view._columns
+        assert n in db.view._memory.lookups
         later = conn.transact([[":db/add", ids[7], ":k/n", -7]]).db_after
         assert ((-7,), (7,)) == (later.view.values_of(ids[7], n), db.view.values_of(ids[7], n))
         assert 3 == len(later.history().view.facts_of(ids[7], n))
