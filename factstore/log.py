@@ -17,7 +17,7 @@ from zlib import crc32
 import numpy as np
 
 from factstore.columns import block
-from factstore.columns.column import Rows
+from factstore.columns.column import FactArrays
 from factstore.columns.packing import packer, unpack
 from factstore.datom import Fact, tx_of
 from factstore.errors import Corrupt
@@ -36,7 +36,7 @@ class Transaction(NamedTuple):
     instant: int  # microseconds since 1970
     next_n: int
     facts: Sequence[Fact]
-    columns: Mapping[int, Rows] | None = None  # what came in bulk, by attribute
+    columns: Mapping[int, FactArrays] | None = None  # what came in bulk, by attribute
 
     @property
     def is_excision(self) -> bool:
@@ -53,7 +53,7 @@ class AllFacts(Sequence[Fact]):
 
     __slots__ = ("_columns", "_facts")
 
-    def __init__(self, facts: Sequence[Fact], columns: Mapping[int, Rows]) -> None:
+    def __init__(self, facts: Sequence[Fact], columns: Mapping[int, FactArrays]) -> None:
         self._facts = facts
         self._columns = columns
 
@@ -89,7 +89,7 @@ class Encoder:
         self._pack = packer().pack
 
     def encode(
-        self, t: int, instant: int, next_n: int, facts: Sequence[Fact], columns: Mapping[int, Rows] | None = None
+        self, t: int, instant: int, next_n: int, facts: Sequence[Fact], columns: Mapping[int, FactArrays] | None = None
     ) -> bytes:
         """Return the record of a transaction whose first fact is its own instant."""
         blocks = {a: block.encode((rows.e, rows.v)) for a, rows in columns.items()} if columns else None
@@ -117,9 +117,9 @@ def decode(record: Record) -> Transaction:
     return Transaction(t, instant, next_n, [(tx_of(t), TX_INSTANT, instant, t, True), *facts], columns)
 
 
-def _rows(body: bytes, t: int) -> Rows:
+def _rows(body: bytes, t: int) -> FactArrays:
     e, v = block.decode(body)
-    return Rows(e, v, np.full(len(e), t, np.int64))
+    return FactArrays(e, v, np.full(len(e), t, np.int64))
 
 
 def batch(storage: Storage, after_t: int) -> tuple[list[Transaction], bool]:

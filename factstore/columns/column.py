@@ -27,17 +27,19 @@ BY_VALUE: Final = "ve"
 ALIVE: Final = np.iinfo(np.int64).max  # the t1 of a row that was not retracted
 
 
-class Rows(NamedTuple):
-    """Facts of one attribute, as parallel arrays; `added` is None where all are assertions."""
+class FactArrays(NamedTuple):
+    """Facts of one attribute as parallel arrays; `added` is None if all are assertions."""
 
     e: Ints
     v: Array
     t: Ints
     added: Array | None = None
 
-    def take(self, which: Array | slice) -> Rows:
+    def take(self, which: Array | slice) -> FactArrays:
         """Return the rows at these positions, under this mask or in this slice."""
-        return Rows(self.e[which], self.v[which], self.t[which], None if self.added is None else self.added[which])
+        return FactArrays(
+            self.e[which], self.v[which], self.t[which], None if self.added is None else self.added[which]
+        )
 
     @property
     def size(self) -> int:
@@ -51,9 +53,9 @@ class Rows(NamedTuple):
 
 
 class Spans(NamedTuple):
-    """Rows that were retracted: asserted at t, retracted at t1."""
+    """Facts that were retracted: asserted at t, retracted at t1."""
 
-    rows: Rows
+    rows: FactArrays
     t1: Ints
 
     def take(self, which: Array | slice) -> Spans:
@@ -61,10 +63,10 @@ class Spans(NamedTuple):
         return Spans(self.rows.take(which), self.t1[which])
 
 
-def empty(kind: Kind) -> Rows:
+def empty(kind: Kind) -> FactArrays:
     """Return no rows, with a column of values of this kind."""
     none = np.empty(0, np.int64)
-    return Rows(none, np.empty(0, kind.numpy_dtype), none)
+    return FactArrays(none, np.empty(0, kind.numpy_dtype), none)
 
 
 def array_of(values: Sequence[Stored], dtype: str) -> Array:
@@ -84,16 +86,16 @@ def ints(values: Iterable[int], count: int = -1) -> Ints:
     return np.fromiter(values, dtype=np.int64, count=count)
 
 
-def events_of(facts: Sequence[Fact], kind: Kind) -> Rows:
+def events_of(facts: Sequence[Fact], kind: Kind) -> FactArrays:
     """Return facts of one attribute as rows with `added`, in their own order."""
     if not facts:
         return empty(kind)._replace(added=np.empty(0, bool))
     e, _a, v, t, added = zip(*facts, strict=True)
     n = len(facts)
-    return Rows(ints(e, n), array_of(v, kind.dtype), ints(t, n), np.fromiter(added, bool, n))
+    return FactArrays(ints(e, n), array_of(v, kind.dtype), ints(t, n), np.fromiter(added, bool, n))
 
 
-def concat(parts: Sequence[Rows], kind: Kind) -> Rows:
+def concat(parts: Sequence[FactArrays], kind: Kind) -> FactArrays:
     """Return the rows of all parts, one after the other."""
     parts = [part for part in parts if part.size]
     if not parts:
@@ -104,7 +106,7 @@ def concat(parts: Sequence[Rows], kind: Kind) -> Rows:
     if any(part.added is not None for part in parts):
         added = np.concatenate([np.ones(part.size, bool) if part.added is None else part.added for part in parts])
     e, v, t = (np.concatenate(columns) for columns in zip(*(part[:3] for part in parts), strict=True))
-    return Rows(e, v, t, added)
+    return FactArrays(e, v, t, added)
 
 
 def ranks(v: Array, order_key: OrderKey = None) -> Array:
@@ -133,12 +135,12 @@ def _as_bytes(values: list[Any]) -> Array | None:
     return np.array(values, dtype="S") if joined.isascii() and "\0" not in joined else None
 
 
-def sort(rows: Rows, order: str, kind: Kind) -> Rows:
+def sort(rows: FactArrays, order: str, kind: Kind) -> FactArrays:
     """Return the rows in this order."""
     return rows if rows.size < 2 else rows.take(sort_positions(rows, order, kind))
 
 
-def sort_positions(rows: Rows, order: str, kind: Kind) -> Ints:
+def sort_positions(rows: FactArrays, order: str, kind: Kind) -> Ints:
     """Return the positions that put the rows in this order, equal ones by t, a retraction before an assertion."""
     if order == BY_ENTITY and bool((rows.e[1:] > rows.e[:-1]).all()):
         return np.arange(rows.size)
@@ -149,12 +151,12 @@ def sort_positions(rows: Rows, order: str, kind: Kind) -> Ints:
     return np.lexsort(keys)
 
 
-def to_value_order(rows: Rows, kind: Kind) -> Rows:
+def to_value_order(rows: FactArrays, kind: Kind) -> FactArrays:
     """Return rows that are in order of (e, v, t) in order of (v, e, t): one stable sort by value does it."""
     return rows if rows.size < 2 else rows.take(np.argsort(ranks(rows.v, kind.order_key), kind="stable"))
 
 
-def same_as_next(rows: Rows) -> Array:
+def same_as_next(rows: FactArrays) -> Array:
     """Tell of each row but the last whether the next has the same entity and value; rows must be sorted."""
     same: Array = rows.e[1:] == rows.e[:-1]
     return same & equal(rows.v[1:], rows.v[:-1])
@@ -257,7 +259,7 @@ def range_of(sorted_values: Array, region: Range, order_key: OrderKey = None) ->
     return slice(low, max(low, high))
 
 
-def select(rows: Rows, region: Region, kind: Kind) -> Array | slice:
+def select(rows: FactArrays, region: Region, kind: Kind) -> Array | slice:
     """Return which of these rows, sorted in the region's order, lie in it."""
     if isinstance(region, Everything):
         return slice(None)
@@ -271,11 +273,11 @@ def select(rows: Rows, region: Region, kind: Kind) -> Array | slice:
 class Folded(NamedTuple):
     """What a sorted sequence of events comes to."""
 
-    touched: Rows  # one row a fact that any event was about
-    live: Rows  # the facts whose last event asserted them, with that event's t
+    touched: FactArrays  # one row a fact that any event was about
+    live: FactArrays  # the facts whose last event asserted them, with that event's t
 
 
-def fold(events: Rows) -> Folded:
+def fold(events: FactArrays) -> Folded:
     """Fold events in order of (e, v, t) or (v, e, t): of each fact the last event counts."""
     if not events.size:
         return Folded(events, events._replace(added=None))
@@ -287,7 +289,7 @@ def fold(events: Rows) -> Folded:
     return Folded(touched, live._replace(added=None))
 
 
-def spans_of(events: Rows) -> tuple[Rows, Rows, Spans]:
+def spans_of(events: FactArrays) -> tuple[FactArrays, FactArrays, Spans]:
     """Split events sorted by (e, v, t) into first retractions, last assertions, and spans that both began and ended among them.
 
     The first retraction of a fact ends a row that is older than these events.
@@ -304,7 +306,7 @@ def spans_of(events: Rows) -> tuple[Rows, Rows, Spans]:
     return ends_older._replace(added=None), live._replace(added=None), Spans(ended._replace(added=None), t1)
 
 
-def without(rows: Rows, touched: Rows, order: str, kind: Kind) -> Rows:
+def without(rows: FactArrays, touched: FactArrays, order: str, kind: Kind) -> FactArrays:
     """Return the rows that are about none of the touched facts; both sorted in this order."""
     if not rows.size or not touched.size:
         return rows
@@ -314,7 +316,7 @@ def without(rows: Rows, touched: Rows, order: str, kind: Kind) -> Rows:
     return rows if keep.all() else rows.take(keep)
 
 
-def positions_of(rows: Rows, wanted: Rows, order: str, kind: Kind) -> Ints:
+def positions_of(rows: FactArrays, wanted: FactArrays, order: str, kind: Kind) -> Ints:
     """Return where each wanted fact stands among rows that hold a fact once; -1 where it does not. Both sorted in this order."""
     # Not `positions_in`: many rows can have the same value or entity, and comparing all of them with each wanted fact takes
     # as many steps as the product of both numbers.

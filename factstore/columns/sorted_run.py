@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from factstore.columns import column
-from factstore.columns.column import BY_ENTITY, Range, Region, Rows
+from factstore.columns.column import BY_ENTITY, FactArrays, Range, Region
 from factstore.columns.kind import Kind
 from factstore.datom import Fact
 from factstore.values.types import Stored
@@ -22,20 +22,20 @@ class Run:
 
     __slots__ = ("_by_value", "_last_t", "_values", "by_entity", "kind")
 
-    def __init__(self, by_entity: Rows, kind: Kind) -> None:
+    def __init__(self, by_entity: FactArrays, kind: Kind) -> None:
         self.by_entity = by_entity
-        self._by_value: Rows | None = None
+        self._by_value: FactArrays | None = None
         self._values: frozenset[Stored] | None = None
         self.kind = kind
         self._last_t: int | None = None
 
     @classmethod
-    def sorted(cls, events: Rows, kind: Kind) -> Run:
+    def sorted(cls, events: FactArrays, kind: Kind) -> Run:
         """Return a run of events in any order."""
         return cls(column.sort(events, BY_ENTITY, kind), kind)
 
     @classmethod
-    def loaded(cls, rows: Rows, kind: Kind) -> Run:
+    def loaded(cls, rows: FactArrays, kind: Kind) -> Run:
         """Return a run of assertions, in order of (e, v)."""
         return cls(rows._replace(added=np.ones(rows.size, bool)), kind)
 
@@ -59,7 +59,7 @@ class Run:
         return self.by_entity.size
 
     @property
-    def by_value(self) -> Rows:
+    def by_value(self) -> FactArrays:
         """The events sorted by (v, e, t)."""
         if self._by_value is None:
             self._by_value = column.to_value_order(self.by_entity, self.kind)
@@ -81,11 +81,11 @@ class Run:
         """Tell whether a run of assertions, each fact once, has this one, of a t up to this one."""
         rows = self.by_entity
         none = np.zeros(1, np.int64)
-        wanted = Rows(none + e, column.array_of([v], self.kind.dtype), none)
+        wanted = FactArrays(none + e, column.array_of([v], self.kind.dtype), none)
         at = int(column.positions_of(rows, wanted, BY_ENTITY, self.kind)[0])
         return at >= 0 and int(rows.t[at]) <= upto
 
-    def events(self, region: Region) -> Rows:
+    def events(self, region: Region) -> FactArrays:
         """Return the events that lie in a region."""
         rows = self.by_entity if region.order == BY_ENTITY else self.by_value
         return rows.take(column.select(rows, region, self.kind))

@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from factstore import log
-from factstore.columns.column import Rows
+from factstore.columns.column import FactArrays
 from factstore.commit.background import Background, Report, Request
 from factstore.commit.clock import machine_clock
 from factstore.commit.indexing import LEAST_ROWS
@@ -62,7 +62,7 @@ class Change(NamedTuple):
     tempids: Mapping[str | int, int]
     next_n: int
     instant: int
-    columns: Mapping[int, Rows] | None = None  # what is loaded in bulk, asserted, sorted by (e, v)
+    columns: Mapping[int, FactArrays] | None = None  # what is loaded in bulk, asserted, sorted by (e, v)
 
 
 Preparation: TypeAlias = Callable[[Snapshot, int], Change]  # given what is before and the clock, in microseconds
@@ -302,7 +302,7 @@ class Committer(Newest):
         after: Snapshot,
         done: TxReport,
         facts: Sequence[Fact],
-        columns: Mapping[int, Rows] | None,
+        columns: Mapping[int, FactArrays] | None,
         record: bytes,
         sent: Sent,
     ) -> None:

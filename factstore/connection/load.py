@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from factstore.columns import column
-from factstore.columns.column import BY_ENTITY, Array, Ints, Rows
+from factstore.columns.column import BY_ENTITY, Array, FactArrays, Ints
 from factstore.columns.kind import INTEGERS, plain_kind
 from factstore.commit.commit import Change, Committer, Preparation
 from factstore.datom import USER_BASE, Fact
@@ -238,9 +238,9 @@ def _maps(batch: Sequence[Typed], wanted: Array) -> Iterator[dict[str, Any]]:
         yield form
 
 
-def _bulk(batch: Sequence[Typed], new: Array | None, es: Ints, t: int) -> dict[int, Rows]:
+def _bulk(batch: Sequence[Typed], new: Array | None, es: Ints, t: int) -> dict[int, FactArrays]:
     """Return the columns that make each new row an entity."""
-    loaded: dict[int, Rows] = {}
+    loaded: dict[int, FactArrays] = {}
     for typed in batch:
         a = typed.column.attribute.id
         rows = _rows(typed, new, es, t)
@@ -249,29 +249,29 @@ def _bulk(batch: Sequence[Typed], new: Array | None, es: Ints, t: int) -> dict[i
     return loaded
 
 
-def _stamp(loaded: dict[int, Rows], stamps: Sequence[int], instant: int, t: int) -> None:
+def _stamp(loaded: dict[int, FactArrays], stamps: Sequence[int], instant: int, t: int) -> None:
     """Say of every new entity when it was made, unless a column does."""
     if loaded:
         made = np.unique(np.concatenate([rows.e for rows in loaded.values()]))
         for a in stamps:
             known = loaded.get(a)
             es = made if known is None else np.setdiff1d(made, known.e, assume_unique=True)
-            rows = Rows(es, np.full(len(es), instant, np.int64), np.full(len(es), t, np.int64))
+            rows = FactArrays(es, np.full(len(es), instant, np.int64), np.full(len(es), t, np.int64))
             loaded[a] = (
                 rows if known is None else column.sort(column.concat([known, rows], INTEGERS), BY_ENTITY, INTEGERS)
             )
 
 
-def _rows(typed: Typed, new: Array | None, es: Ints, t: int) -> Rows:
+def _rows(typed: Typed, new: Array | None, es: Ints, t: int) -> FactArrays:
     stored, present = typed.stored, typed.present
     if new is not None:
         stored = stored[new if present is None else new[present]]
         present = None if present is None else present[new]
     es = es if present is None else es[present]
-    return Rows(es, stored, np.full(len(es), t, np.int64))
+    return FactArrays(es, stored, np.full(len(es), t, np.int64))
 
 
-def _joined(one: Rows, other: Rows) -> Rows:
+def _joined(one: FactArrays, other: FactArrays) -> FactArrays:
     """Put two columns for one attribute together; a fact that both give is one fact."""
     kind = plain_kind(one.v)
     rows = column.sort(column.concat([one, other], kind), BY_ENTITY, kind)

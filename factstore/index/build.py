@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from factstore.columns import block, column
-from factstore.columns.column import BY_ENTITY, BY_VALUE, Array, Entities, Rows, Spans
+from factstore.columns.column import BY_ENTITY, BY_VALUE, Array, Entities, FactArrays, Spans
 from factstore.columns.kind import INTEGERS, KINDS, Kind
 from factstore.index.directory import ATTRIBUTES_OF, NOTHING, Blocks, Directory, Entry, Index, locate
 from factstore.index.novelty import Novelty
@@ -24,7 +24,7 @@ from factstore.schema.attribute import Schema
 class Merge(NamedTuple):
     """What goes into a family of one order: rows that leave, and rows that come, with all their columns."""
 
-    leaving: Rows
+    leaving: FactArrays
     coming: tuple[Array, ...]  # e, v, t and for the past t1
 
 
@@ -85,14 +85,14 @@ class Writer:
             self._waiting, self._bytes = [], 0
 
 
-def _events(runs: Any, upto_t: int, kind: Kind) -> Rows:
+def _events(runs: Any, upto_t: int, kind: Kind) -> FactArrays:
     rows = column.concat([run.by_entity for run in runs], kind)
     if rows.size and rows.t.max() > upto_t:
         rows = rows.take(rows.t <= upto_t)
     return column.sort(rows, BY_ENTITY, kind) if len(runs) > 1 else rows
 
 
-def _merge_attribute(writer: Writer, entry: Entry, events: Rows, kind: Kind, *, forget: bool) -> Entry:
+def _merge_attribute(writer: Writer, entry: Entry, events: FactArrays, kind: Kind, *, forget: bool) -> Entry:
     """Return the entry of an attribute after these events, sorted by (e, v, t); `forget` what was retracted if asked to."""
     ends_older, live, spans = column.spans_of(events)
     ev, left = merge_family(writer, entry.ev, Merge(ends_older, live[:3]), BY_ENTITY, kind)
@@ -109,7 +109,7 @@ def _merge_attribute(writer: Writer, entry: Entry, events: Rows, kind: Kind, *, 
     return Entry(rows, entry.past_rows + past.rows.size, ev, ve, past_ev, past_ve)
 
 
-def _past(left: Rows, ends: Rows, spans: Spans, kind: Kind) -> Spans:
+def _past(left: FactArrays, ends: FactArrays, spans: Spans, kind: Kind) -> Spans:
     """Return what has become past: the rows that left, which say when they began, and the spans within the events."""
     t1 = ends.t
     if left.size != ends.size:
@@ -126,7 +126,7 @@ def _merge_past(writer: Writer, name: bytes, past: Spans, order: str, kind: Kind
     return merged
 
 
-def merge_family(writer: Writer, name: bytes, merge: Merge, order: str, kind: Kind) -> tuple[bytes, Rows]:
+def merge_family(writer: Writer, name: bytes, merge: Merge, order: str, kind: Kind) -> tuple[bytes, FactArrays]:
     """Merge rows into a family; both parts sorted in its order.
 
     Returns: the id of the new directory, and the rows that left, as they stood.
@@ -135,7 +135,7 @@ def merge_family(writer: Writer, name: bytes, merge: Merge, order: str, kind: Ki
     none = column.empty(kind)
     if directory.length == 0:
         return write_directory(writer, list(write_blocks(writer, merge.coming)), kind), none
-    coming = Rows(*merge.coming[:3])
+    coming = FactArrays(*merge.coming[:3])
     leaves_at = locate(directory, merge.leaving, order, kind)
     comes_at = locate(directory, coming, order, kind)
     written: list[tuple[Any, Any, bytes, int]] = []
@@ -154,15 +154,15 @@ def merge_family(writer: Writer, name: bytes, merge: Merge, order: str, kind: Ki
 
 
 def _merged(
-    base: tuple[Array, ...], leaving: Rows, coming: tuple[Array, ...], order: str, kind: Kind
-) -> tuple[tuple[Array, ...], Rows]:
-    rows = Rows(*base[:3])
+    base: tuple[Array, ...], leaving: FactArrays, coming: tuple[Array, ...], order: str, kind: Kind
+) -> tuple[tuple[Array, ...], FactArrays]:
+    rows = FactArrays(*base[:3])
     at = column.positions_of(rows, leaving, order, kind) if leaving.size else column.ints(())
     at = at[at >= 0]
     keep = np.ones(rows.size, bool)
     keep[at] = False
     both = tuple(np.concatenate([old[keep], new]) for old, new in zip(base, coming, strict=True))
-    positions = column.sort_positions(Rows(*both[:3]), order, kind)
+    positions = column.sort_positions(FactArrays(*both[:3]), order, kind)
     return tuple(part[positions] for part in both), rows.take(np.sort(at))
 
 
@@ -231,7 +231,7 @@ def _merge_sets(
     return tuple(numbers), Entry(entry.rows + arriving.size - len(leaving), 0, ev)
 
 
-def attributes_by_entity(novelty: Novelty, upto_t: int) -> tuple[dict[int, set[int]], list[Mapping[int, Rows]]]:
+def attributes_by_entity(novelty: Novelty, upto_t: int) -> tuple[dict[int, set[int]], list[Mapping[int, FactArrays]]]:
     """Return the attributes that single facts up to a t give each entity, and the columns of each load."""
     said: dict[int, set[int]] = {}
     loads = []
@@ -245,7 +245,9 @@ def attributes_by_entity(novelty: Novelty, upto_t: int) -> tuple[dict[int, set[i
     return said, loads
 
 
-def _sets_of_load(columns: Mapping[int, Rows], said: dict[int, set[int]], numbers: dict[tuple[int, ...], int]) -> Rows:
+def _sets_of_load(
+    columns: Mapping[int, FactArrays], said: dict[int, set[int]], numbers: dict[tuple[int, ...], int]
+) -> FactArrays:
     """Return the entities of a load with the numbers of their attribute sets; of those that more is `said`, say it there.
 
     A load makes its entities, so nothing older knows them. There are few different sets, found as patterns of bits.
@@ -264,10 +266,10 @@ def _sets_of_load(columns: Mapping[int, Rows], said: dict[int, set[int]], number
     more = np.isin(es, column.ints(said))
     for e, n in zip(es[more].tolist(), which[more].tolist(), strict=True):
         said[e].update(sets[n])
-    return Rows(es[~more], number[~more], np.zeros(int((~more).sum()), np.int64))
+    return FactArrays(es[~more], number[~more], np.zeros(int((~more).sum()), np.int64))
 
 
-def pairs(pairs: list[tuple[int, int]]) -> Rows:
+def pairs(pairs: list[tuple[int, int]]) -> FactArrays:
     """Return (entity, number of an attribute set) as rows."""
     e, v = (column.ints(part) for part in zip(*pairs, strict=True)) if pairs else (column.ints(()), column.ints(()))
-    return Rows(e, v, np.zeros(len(e), np.int64))
+    return FactArrays(e, v, np.zeros(len(e), np.int64))

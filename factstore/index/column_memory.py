@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Protocol, TypeAlias
 
-from factstore.columns.column import BY_ENTITY, Rows
+from factstore.columns.column import BY_ENTITY, FactArrays
 from factstore.index.cache import Cache
 from factstore.index.positions import EntityLookup
 
@@ -36,7 +36,7 @@ class ColumnSource(Protocol):
     def count(self, a: int) -> int:
         """Return the number of rows of an attribute, or a close upper bound."""
 
-    def read_column(self, a: int, order: str) -> Rows:
+    def read_column(self, a: int, order: str) -> FactArrays:
         """Return all rows of an attribute, from the index and novelty."""
 
     def shared_key(self, a: int, order: str) -> tuple[Any, ...] | None:
@@ -50,7 +50,7 @@ class ColumnMemory:
 
     def __init__(self) -> None:
         self.lookups: dict[int, EntityLookup] = {}  # by attribute; none in a history view
-        self._columns: dict[ColumnName, Rows] = {}
+        self._columns: dict[ColumnName, FactArrays] = {}
         self._reads: dict[ColumnName, int] = {}
 
     def size(self, a: int) -> int | None:
@@ -58,7 +58,7 @@ class ColumnMemory:
         rows = self._columns.get((a, BY_ENTITY))
         return None if rows is None else rows.size
 
-    def find(self, view: ColumnSource, a: int, order: str) -> Rows | None:
+    def find(self, view: ColumnSource, a: int, order: str) -> FactArrays | None:
         """Return a column if the view or the shared cache has it."""
         rows = self._columns.get((a, order))
         if rows is None:
@@ -68,7 +68,7 @@ class ColumnMemory:
                 self._keep(view, a, order, rows)
         return rows
 
-    def column(self, view: ColumnSource, a: int, order: str) -> Rows:
+    def column(self, view: ColumnSource, a: int, order: str) -> FactArrays:
         """Return a column; it is read if it is not in memory."""
         rows = self.find(view, a, order)
         if rows is None:
@@ -79,7 +79,7 @@ class ColumnMemory:
                 view.cache.put(key, rows, rows.nbytes)
         return rows
 
-    def column_if_it_pays(self, view: ColumnSource, a: int, order: str, wanted: int) -> Rows | None:
+    def column_if_it_pays(self, view: ColumnSource, a: int, order: str, wanted: int) -> FactArrays | None:
         """Return a column if it is in memory, or if reading it pays for all rows wanted so far."""
         rows = self.find(view, a, order)
         if rows is None and self.note_reads(a, order, wanted) * _WHOLE_COLUMN_PAYS > view.count(a):
@@ -97,7 +97,7 @@ class ColumnMemory:
         if look_ups % _LOOK_UPS == 0 and look_ups * _WHOLE_COLUMN_PAYS > view.count(a):
             self.column(view, a, BY_ENTITY)
 
-    def _keep(self, view: ColumnSource, a: int, order: str, rows: Rows) -> None:
+    def _keep(self, view: ColumnSource, a: int, order: str, rows: FactArrays) -> None:
         self._columns[a, order] = rows
         if order == BY_ENTITY and not view.is_history:
             self.lookups[a] = EntityLookup(rows)

@@ -22,7 +22,7 @@ import msgpack  # type: ignore[import-untyped]
 import numpy as np
 
 from factstore.columns import block, column
-from factstore.columns.column import BY_ENTITY, Array, Entities, Everything, Ints, Range, Region, Rows, Spans
+from factstore.columns.column import BY_ENTITY, Array, Entities, Everything, FactArrays, Ints, Range, Region, Spans
 from factstore.columns.kind import Kind, OrderKey
 from factstore.columns.packing import pack, unpack
 from factstore.datom import N_MASK, TX_PARTITION, USER_PARTITION, partition_of
@@ -52,7 +52,7 @@ class Entry(NamedTuple):
 class Directory(NamedTuple):
     """The blocks of one family, in order, by what each begins with."""
 
-    first: Rows  # first entity and value of each block; t is not used
+    first: FactArrays  # first entity and value of each block; t is not used
     ids: Array  # bytes objects
     sizes: Ints
     fences: tuple[list[int], list[Any]]  # first entities and first values once more, for reading a single one
@@ -91,7 +91,7 @@ class Blocks:
                 e, v, ids, sizes = column.ints(()), np.empty(0, object), np.empty(0, object), column.ints(())
             else:
                 e, v, ids, sizes = self.read([name], keep=False)[0]
-            found = Directory(Rows(e, v, sizes), ids, sizes, (e.tolist(), v.tolist()), ids.tolist())
+            found = Directory(FactArrays(e, v, sizes), ids, sizes, (e.tolist(), v.tolist()), ids.tolist())
             self.cache.put(key, found, 200 * len(ids) + 200)
         return found
 
@@ -256,13 +256,13 @@ class Index:
 
     # -- rows
 
-    def live(self, a: int, region: Region, kind: Kind) -> Rows:
+    def live(self, a: int, region: Region, kind: Kind) -> FactArrays:
         """Return the live rows of an attribute in a region, sorted in its order."""
         entry = self.entries.get(a)
         if entry is None or not entry.rows:
             return column.empty(kind)
         parts = self._read(entry.ev if region.order == BY_ENTITY else entry.ve, region, kind)
-        rows = column.concat([Rows(*part) for part in parts], kind)
+        rows = column.concat([FactArrays(*part) for part in parts], kind)
         return rows.take(column.select(rows, region, kind))
 
     def near(self, a: int, region: column.Values, kind: Kind) -> Iterator[Any]:
@@ -279,7 +279,7 @@ class Index:
         if not parts:
             return Spans(column.empty(kind), column.ints(()))
         spans = Spans(
-            column.concat([Rows(*part[:3]) for part in parts], kind), np.concatenate([part[3] for part in parts])
+            column.concat([FactArrays(*part[:3]) for part in parts], kind), np.concatenate([part[3] for part in parts])
         )
         return spans.take(column.select(spans.rows, region, kind))
 
@@ -378,7 +378,7 @@ def _touched_by_keys(directory: Directory, region: Entities | column.Values, kin
     return touched
 
 
-def locate(directory: Directory, rows: Rows, order: str, kind: Kind) -> Ints:
+def locate(directory: Directory, rows: FactArrays, order: str, kind: Kind) -> Ints:
     """Return for each row, sorted in this order, the block that holds it or would: the last that begins at or before it."""
     both = column.concat([directory.first, rows], kind)
     is_row = np.arange(both.size) >= directory.length

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from factstore.columns.column import Entities, Region, Rows, ints
+from factstore.columns.column import Entities, FactArrays, Region, ints
 from factstore.columns.kind import Kind, plain_kind
 from factstore.columns.sorted_run import Run, extend_runs, joined
 from factstore.concurrency.locks import CallLock
@@ -276,7 +276,7 @@ class Transaction(NamedTuple):
 
     t: int
     facts: Sequence[Fact]
-    columns: Mapping[int, Rows] | None = None
+    columns: Mapping[int, FactArrays] | None = None
 
     @property
     def size(self) -> int:
@@ -295,7 +295,7 @@ class Novelty:
         self.truncations = 0  # how often facts were taken back: before and after, the same t says different things
         self._bulk = 0  # how many of them came in bulk
         # Plain tuples of plain tuples: the garbage collector walks them once and never again.
-        self._log: list[tuple[int, tuple[Fact, ...], Mapping[int, Rows] | None]] = []
+        self._log: list[tuple[int, tuple[Fact, ...], Mapping[int, FactArrays] | None]] = []
         self._attributes_of: dict[int, tuple[int, ...]] = {}
         self._in_attributes_of = 0
         self._loaded: frozenset[int] = frozenset()  # attributes that anything was loaded of in bulk
@@ -303,7 +303,7 @@ class Novelty:
         if first:
             self.append(0, first)
 
-    def append(self, t: int, facts: Sequence[Fact], columns: Mapping[int, Rows] | None = None) -> None:
+    def append(self, t: int, facts: Sequence[Fact], columns: Mapping[int, FactArrays] | None = None) -> None:
         """Add what one transaction said, which must be newer than all others."""
         strands = self.strands
         for fact in facts:
@@ -317,7 +317,7 @@ class Novelty:
         if columns:
             self._load(columns)
 
-    def _load(self, columns: Mapping[int, Rows]) -> None:
+    def _load(self, columns: Mapping[int, FactArrays]) -> None:
         self._loaded |= columns.keys()
         for a, rows in columns.items():
             strand = self.strands.setdefault(a, Strand())

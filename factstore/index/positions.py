@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from factstore.columns.column import Ints, Rows
+from factstore.columns.column import FactArrays, Ints
 from factstore.values.types import Stored
 
 _FEW: Final = 8  # rows up to which stepping over them is faster than a search
@@ -25,7 +25,7 @@ class EntityLookup:
 
     __slots__ = ("_end", "_first", "_ids", "_span", "_values")
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: FactArrays) -> None:
         # A memoryview returns an id in half the time that an array takes.
         self._ids = ids = rows.e.data
         self._values = rows.v
@@ -72,7 +72,7 @@ class LastPositions:
         return positions, column_es[positions] == es
 
 
-def one_each(rows: Rows, es: Ints, last: LastPositions) -> tuple[Ints, Ints]:
+def one_each(rows: FactArrays, es: Ints, last: LastPositions) -> tuple[Ints, Ints]:
     """Return the positions of the rows of these entities, at most one row each, and for each row the position in `es`."""
     if not rows.size:
         none = np.empty(0, np.int64)
@@ -81,6 +81,6 @@ def one_each(rows: Rows, es: Ints, last: LastPositions) -> tuple[Ints, Ints]:
     return (positions, np.arange(len(es))) if is_there.all() else (positions[is_there], np.flatnonzero(is_there))
 
 
-def is_one_each(rows: Rows) -> bool:
+def is_one_each(rows: FactArrays) -> bool:
     """Tell whether no entity has two rows."""
     return bool((rows.e[1:] > rows.e[:-1]).all())

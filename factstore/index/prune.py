@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from factstore.columns import column
-from factstore.columns.column import BY_ENTITY, Array, Entities, Everything, Ints, Rows
+from factstore.columns.column import BY_ENTITY, Array, Entities, Everything, FactArrays, Ints
 from factstore.columns.kind import INTEGERS, KINDS
 from factstore.index.build import Built, Merge, Writer, item, merge_family, pairs, write_blocks, write_directory
 from factstore.index.directory import ATTRIBUTES_OF, NOTHING, Entry, Index
@@ -39,7 +39,7 @@ class Doomed:
             e in self.entities or (attribute.is_ref and a >= FIRST_FREE_ID and v in self.entities)
         )
 
-    def mask(self, attribute: Attribute, rows: Rows) -> Array:
+    def mask(self, attribute: Attribute, rows: FactArrays) -> Array:
         """Tell of each row of an attribute whether it must go."""
         a = attribute.id
         if a in IMMUNE:
@@ -91,7 +91,7 @@ def _kept(writer: Writer, name: bytes, doomed: Doomed, attribute: Attribute) -> 
         return
     for block in writer.blocks.directory(name).names:
         columns = writer.blocks.read([block], keep=False)[0]
-        gone = doomed.mask(attribute, Rows(*columns[:3]))
+        gone = doomed.mask(attribute, FactArrays(*columns[:3]))
         if gone.any():
             yield from write_blocks(writer, tuple(part[~gone] for part in columns))
         else:

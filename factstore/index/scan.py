@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from factstore.columns import column
-from factstore.columns.column import Range, Rows
+from factstore.columns.column import FactArrays, Range
 from factstore.datom import Fact
 from factstore.index.view import View
 from factstore.values.types import order_key
@@ -30,7 +30,7 @@ ORDERS: Final[dict[str, tuple[int, int, int]]] = {
 _CHUNK: Final = 4096
 
 
-def facts_of(rows: Rows, a: int) -> Iterator[Fact]:
+def facts_of(rows: FactArrays, a: int) -> Iterator[Fact]:
     """Yield rows of an attribute as facts, a chunk at a time."""
     for start in range(0, rows.size, _CHUNK):
         part = rows.take(slice(start, start + _CHUNK))
@@ -136,7 +136,7 @@ def _newest_first(view: View, facts: list[Fact], index: str) -> list[Fact]:
     return sorted(facts, key=lambda fact: (fact[first], fact[second], order_key(fact[third]), -fact[3], fact[4]))
 
 
-def _rows_newest_first(rows: Rows) -> Rows:
+def _rows_newest_first(rows: FactArrays) -> FactArrays:
     """Turn each fact's events round; rows come with the oldest first."""
     if rows.added is None or rows.size < 2:
         return rows

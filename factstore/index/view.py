@@ -22,11 +22,11 @@ from factstore.columns.column import (
     Array,
     Entities,
     Everything,
+    FactArrays,
     Folded,
     Ints,
     Range,
     Region,
-    Rows,
     Values,
 )
 from factstore.columns.kind import KINDS, Kind
@@ -237,15 +237,15 @@ class View:
 
     # -- columns
 
-    def by_entity(self, a: int) -> Rows:
+    def by_entity(self, a: int) -> FactArrays:
         """Return all rows of an attribute in order of (e, v)."""
         return self._memory.column(self, a, BY_ENTITY)
 
-    def by_value(self, a: int) -> Rows:
+    def by_value(self, a: int) -> FactArrays:
         """Return all rows of an attribute in order of (v, e)."""
         return self._memory.column(self, a, BY_VALUE)
 
-    def of_entities(self, a: int, es: Ints, last: LastPositions | None = None) -> tuple[Rows, Ints]:
+    def of_entities(self, a: int, es: Ints, last: LastPositions | None = None) -> tuple[FactArrays, Ints]:
         """Return the rows of these entities, and for each row the position in `es` that it answers.
 
         Args:
@@ -259,7 +259,7 @@ class View:
         rows, at, which = self._positions_of(a, es, last)
         return rows.v[at], which
 
-    def _positions_of(self, a: int, es: Ints, last: LastPositions | None) -> tuple[Rows, Ints, Ints]:
+    def _positions_of(self, a: int, es: Ints, last: LastPositions | None) -> tuple[FactArrays, Ints, Ints]:
         rows = self._memory.column_if_it_pays(self, a, BY_ENTITY, len(es))
         if rows is None:
             rows = self._rows(a, Entities(np.unique(es)))
@@ -267,7 +267,7 @@ class View:
             return rows, *one_each(rows, es, last or LastPositions())
         return rows, *column.positions_of_values(rows.e, es)
 
-    def with_values(self, a: int, vs: Sequence[Stored] | Array) -> tuple[Rows, Ints]:
+    def with_values(self, a: int, vs: Sequence[Stored] | Array) -> tuple[FactArrays, Ints]:
         """Return the rows with these values, and for each row the position in `vs` that it answers."""
         rows, order_key = self._memory.column_if_it_pays(self, a, BY_VALUE, len(vs)), self._kind(a).order_key
         if rows is None:
@@ -280,7 +280,7 @@ class View:
 
     def between(
         self, a: int, low: Stored | None, high: Stored | None, *, low_open: bool = False, high_open: bool = False
-    ) -> Rows:
+    ) -> FactArrays:
         """Return the rows with values from low to high, in order of (v, e); None is open."""
         region = Range(low, high, low_open, high_open)
         known = None if self.is_history else self._memory.column_if_it_pays(self, a, BY_VALUE, 0)
@@ -385,7 +385,7 @@ class View:
             return facts if type(facts) is list else list(facts)
         return [fact for fact in facts if self.keep(fact)] if self.keep else list(facts)
 
-    def read_column(self, a: int, order: str) -> Rows:
+    def read_column(self, a: int, order: str) -> FactArrays:
         """Return all rows of an attribute, read from the index and novelty."""
         return self._rows(a, Everything(order))
 
@@ -408,7 +408,7 @@ class View:
             else None
         )
 
-    def _rows(self, a: int, region: Region) -> Rows:
+    def _rows(self, a: int, region: Region) -> FactArrays:
         order, kind = region.order, self._kind(a)
         base, events = self._base(a, region), self._events(a, region)
         if self.is_history:
@@ -422,7 +422,7 @@ class View:
             rows = base
         return self._filtered(a, rows)
 
-    def _filtered(self, a: int, rows: Rows) -> Rows:
+    def _filtered(self, a: int, rows: FactArrays) -> FactArrays:
         if self.after >= 0:
             rows = rows.take(rows.t > self.after)
         if self.keep is None:
@@ -432,7 +432,7 @@ class View:
         keep = self.keep
         return rows.take(np.fromiter((keep((e, a, v, t, op)) for e, v, t, op in facts), bool, rows.size))
 
-    def _base(self, a: int, region: Region) -> Rows:
+    def _base(self, a: int, region: Region) -> FactArrays:
         """Return what the index holds of a region, as of this view: live rows, or in a history view all events, sorted."""
         kind = self._kind(a)
         if self.after >= self.index.basis_t:
@@ -457,7 +457,7 @@ class View:
         events = events if events.added is not None else events._replace(added=np.ones(events.size, bool))
         return column.sort(events, region.order, kind)
 
-    def _events(self, a: int, region: Region) -> Rows:
+    def _events(self, a: int, region: Region) -> FactArrays:
         """Return the events of all layers in a region, cut at this view's basis, sorted."""
         kind = self._kind(a)
         parts = []

@@ -20,7 +20,7 @@ from factstore.schema.attribute import NO_HISTORY, Attribute
 from factstore.values.quoting import described
 
 if TYPE_CHECKING:
-    from factstore.columns.column import Rows
+    from factstore.columns.column import FactArrays
     from factstore.db.database import Database
     from factstore.index.view import View
     from factstore.values.types import Keyword
@@ -153,7 +153,7 @@ def _changes(view: View, a: int, t: int) -> dict[tuple[int, object], _Change]:
     return found
 
 
-def _rows(db: Database, a: int) -> Rows | None:
+def _rows(db: Database, a: int) -> FactArrays | None:
     return None if db.schema.find(a) is None else db.view.by_entity(a)
 
 
@@ -162,7 +162,7 @@ def _declared(db: Database, a: int) -> tuple[str, str]:
     return attribute.ident, attribute.value_type.name
 
 
-def _apart(before: Rows, after: Rows, attribute: Attribute) -> tuple[Rows, Rows]:
+def _apart(before: FactArrays, after: FactArrays, attribute: Attribute) -> tuple[FactArrays, FactArrays]:
     from factstore.columns.column import BY_ENTITY, without
     from factstore.columns.kind import KINDS
 
@@ -170,7 +170,7 @@ def _apart(before: Rows, after: Rows, attribute: Attribute) -> tuple[Rows, Rows]
     return without(before, after, BY_ENTITY, kind), without(after, before, BY_ENTITY, kind)
 
 
-def _facts(rows: Rows | None, a: int, *, added: bool | None = None) -> Iterator[Fact]:
+def _facts(rows: FactArrays | None, a: int, *, added: bool | None = None) -> Iterator[Fact]:
     """Yield rows as facts; `added` None: as the rows say."""
     if rows is not None:
         ops = rows.added.tolist() if added is None and rows.added is not None else [added is not False] * rows.size

@@ -11,7 +11,7 @@ import numpy as np
 from factstore import log
 from factstore.columns import column
 from factstore.columns.block import block_id
-from factstore.columns.column import BY_ENTITY, BY_VALUE, Everything, Rows
+from factstore.columns.column import BY_ENTITY, BY_VALUE, Everything, FactArrays
 from factstore.columns.kind import INTEGERS, KINDS
 from factstore.commit import indexing
 from factstore.errors import FactStoreError
@@ -145,7 +145,7 @@ def _compare(index: Index, attribute: Attribute, strand: Strand, *, with_past: b
             yield f"{attribute.ident}: past rows by {'entity' if order == BY_ENTITY else 'value'} are not those of the log"
 
 
-def _same(one: Rows, other: Rows) -> bool:
+def _same(one: FactArrays, other: FactArrays) -> bool:
     return (
         one.size == other.size
         and np.array_equal(one.e, other.e)

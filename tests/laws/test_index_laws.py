@@ -222,7 +222,7 @@ def test_facts_are_where_positions_says_they_are(name, order, data):
 
     def rows_of(drawn):
         e, v = column.ints(e for e, _ in drawn), column.array_of([v for _, v in drawn], kind.dtype)
-        return column.sort(column.Rows(e, v, e), order, kind)
+        return column.sort(column.FactArrays(e, v, e), order, kind)
 
     rows, wanted = rows_of(data.draw(facts)), rows_of(data.draw(facts))
     there = [repr(fact) for fact in zip(rows.e.tolist(), rows.v.tolist(), strict=True)]

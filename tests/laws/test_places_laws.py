@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factstore.columns.column import Rows
+from factstore.columns.column import FactArrays
 from factstore.index.positions import EntityLookup, LastPositions, one_each
 
 IDS = st.integers(0, 40)
@@ -14,7 +14,7 @@ IDS = st.integers(0, 40)
 
 def column(pairs):
     es, vs = [list(part) for part in zip(*sorted(pairs), strict=True)] if pairs else ([], [])
-    return Rows(np.array(es, np.int64), np.array(vs, np.int64), np.zeros(len(es), np.int64))
+    return FactArrays(np.array(es, np.int64), np.array(vs, np.int64), np.zeros(len(es), np.int64))
 
 
 @given(st.sets(st.tuples(IDS, st.integers(0, 12)), max_size=60), st.integers(-1, 42))

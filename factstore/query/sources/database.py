@@ -53,7 +53,7 @@ from factstore.query.sources.match import (
 )
 
 if TYPE_CHECKING:
-    from factstore.columns.column import Rows
+    from factstore.columns.column import FactArrays
     from factstore.db.database import Database
     from factstore.schema.attribute import Attribute
 
@@ -424,13 +424,15 @@ class Facts:
             rows, at = rows.take(np.asarray(places, np.int64)), np.asarray(back, np.int64)
         return self._rows(attribute, rows, at, needs, "rows with the values")
 
-    def _with_value(self, a: int, value: Any) -> Rows:
+    def _with_value(self, a: int, value: Any) -> FactArrays:
         view = self.db.view
         if self._count_with(a, value) * _WHOLE_COLUMN_PAYS > view.count(a):
             view.by_value(a)  # which the view keeps, so that this read and the next are slices of it
         return view.between(a, value, value)
 
-    def _rows(self, attribute: Attribute, rows: Rows, at: Array | None, needs: tuple[Place, ...], access: str) -> Read:
+    def _rows(
+        self, attribute: Attribute, rows: FactArrays, at: Array | None, needs: tuple[Place, ...], access: str
+    ) -> Read:
         e, v, tx, op = (need.is_needed for need in needs)
         columns = (
             Column(int, rows.e) if e else None,
@@ -441,7 +443,13 @@ class Facts:
         return Read(columns, rows.size, at, access)
 
     def _gathered(
-        self, attribute: Attribute, rows: Rows, at: Ints, which: Ints | slice, needs: tuple[Place, ...], access: str
+        self,
+        attribute: Attribute,
+        rows: FactArrays,
+        at: Ints,
+        which: Ints | slice,
+        needs: tuple[Place, ...],
+        access: str,
     ) -> Read:
         """Return the rows at some positions of a whole column, taking only what is needed."""
         read = self._rows(attribute, rows, None, needs, access)
