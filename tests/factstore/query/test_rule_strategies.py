@@ -8,7 +8,7 @@ import pytest
 
 from factstore import explain, q
 from factstore.query.rules import dispatch
-from tests.factstore.test_query_rules import CIRCLE, DOUBLE, EDGES, GUARDED, LEFT, MUTUAL, RIGHT
+from tests.factstore.query.test_rules import CIRCLE, DOUBLE, EDGES, GUARDED, LEFT, MUTUAL, RIGHT
 
 CALLS = [
     ("(go ?a ?b)", CIRCLE),
