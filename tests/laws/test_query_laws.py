@@ -19,7 +19,7 @@ from factstore.query.language.clauses import parse_rules
 from factstore.query.language.query import parse_query
 from factstore.query.relations import algebra
 from factstore.query.relations.relation import strict
-from factstore.query.sources import database, functions
+from factstore.query.sources import access, database, functions
 from factstore.values.types import Keyword, Symbol
 from tests.laws.naive import Naive
 
@@ -39,9 +39,10 @@ ATTRIBUTES = list(TYPES)
 ENTITIES = 5
 VARIABLES = [Symbol(name) for name in ("?a", "?b", "?c", "?d")]
 COLUMNS = (
+    (access, "FEW"),
     (database, "FEW"),
     (functions, "FEW"),
-    (database, "_PLACES_OF_POINT"),
+    (database, "_POSITIONS_OF_POINT"),
     (algebra, "_FEW"),
     (calls, "_VECTORS_PAY"),
     (assemble, "_VECTORS_PAY"),

@@ -12,8 +12,9 @@ from factstore.datom import tx_of
 from factstore.errors import QueryError
 from factstore.query.language.dialect import invalid, shown
 from factstore.query.relations.relation import Column, strict
+from factstore.query.sources.access import FEW
 from factstore.query.sources.convert import as_entities, entity, loaded
-from factstore.query.sources.database import FEW, Facts
+from factstore.query.sources.database import Facts
 from factstore.reads import fulltext
 
 if TYPE_CHECKING:

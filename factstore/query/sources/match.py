@@ -1,6 +1,6 @@
-"""Places of a pattern: what stands in them at one step of a query, what was read for them, and how both are put together.
+"""Patterns at one step of a query: what is known and needed of each position, the facts that were read, and their join.
 
-Knows relations and columns; reads nothing itself.
+Uses relations and columns only; `fetch` reads the facts.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from factstore.schema.attribute import Attribute, Schema
 
 UNKNOWN: Final = object()
-PLACES: Final = 5
+_POSITIONS: Final = 5  # e, a, v, transaction and operation
 _VALUE: Final = 2
+
+# What is known of a position: one value, a column of values, or nothing.
+VALUE, COLUMN, FREE = 1, 2, 4
 
 
 class Limits(NamedTuple):
-    """What predicates say of a pattern's values: from low to high, in stored form; None is open."""
+    """A range of stored values, from low to high, that predicates require of a pattern's values; None is open."""
 
     low: Any = None
     high: Any = None
@@ -34,12 +37,17 @@ class Limits(NamedTuple):
     high_open: bool = False
 
 
-class Place(NamedTuple):
-    """One place of a pattern as it stands at this step: one known value, a known column, or a variable to be bound."""
+class Position(NamedTuple):
+    """One position of a pattern: its value, a column of its values by row, or the variable to bind; none: not needed."""
 
     value: Any = UNKNOWN
     column: Column | None = None
     out: str | None = None
+
+    @property
+    def known(self) -> int:
+        """What is known of it: VALUE, COLUMN or FREE."""
+        return VALUE if self.value is not UNKNOWN else FREE if self.column is None else COLUMN
 
     @property
     def is_known(self) -> bool:
@@ -50,21 +58,38 @@ class Place(NamedTuple):
         return self.value is not UNKNOWN or self.column is not None or self.out is not None
 
 
-ANY: Final = Place()
+UNUSED: Final = Position()
+
+
+class Needs(NamedTuple):
+    """The positions of a pattern other than its attribute: what is known of each, and which variables to bind."""
+
+    e: Position = UNUSED
+    v: Position = UNUSED
+    tx: Position = UNUSED
+    op: Position = UNUSED
+
+    def without_e(self) -> Needs:
+        """Return what is left to check and bind once the facts were read by their entities."""
+        return Needs(UNUSED, self.v, self.tx, self.op)
+
+    def without_v(self) -> Needs:
+        """Return what is left to check and bind once the facts were read by their values."""
+        return Needs(self.e, UNUSED, self.tx, self.op)
 
 
 class Match(NamedTuple):
-    """A relation joined with a pattern, and how its facts were found."""
+    """A relation joined with a pattern, and the access path to its facts."""
 
     relation: Relation
     access: str
 
 
 class Read(NamedTuple):
-    """Facts that were read: e, v, transaction and operation as columns of stored values; None for what nobody needs.
+    """Facts as they were read: e, v, transaction and operation as columns of stored values; None for unneeded ones.
 
-    `at` says which row of the relation each of them answers, a whole slice that each answers its own; None: all of them
-    belong to every row.
+    `at` has the row of the relation that each fact belongs to. A slice of everything: fact i belongs to row i. None: every
+    fact belongs to every row, subject to a join.
     """
 
     columns: tuple[Column | None, Column | None, Column | None, Column | None]
@@ -89,42 +114,47 @@ class Read(NamedTuple):
 
 
 def value_at(term: Term, relation: Relation) -> Any:
+    """Return the value of a term that is the same in all rows; otherwise UNKNOWN."""
     if isinstance(term, Constant):
         return term.value
     return relation.constants.get(term.name, UNKNOWN) if isinstance(term, Variable) else UNKNOWN
 
 
 def is_known(term: Term, relation: Relation) -> bool:
+    """Tell whether a term is a constant or a bound variable."""
     return isinstance(term, Constant) or (isinstance(term, Variable) and relation.binds(term.name))
 
 
-def out_place(name: str, pattern: Pattern, places: list[Place], same: list[tuple[str, str]], keep: Set[str]) -> Place:
-    """Return the place of a variable that is not bound yet; of one that stands twice, under a name of its own to compare."""
-    if any(place.out == name for place in places):
-        other = f"{name} {len(places)}"
-        same.append((name, other))
-        return Place(out=other)
+def unbound_position(
+    name: str, pattern: Pattern, before: Sequence[Position], equal: list[tuple[str, str]], keep: Set[str]
+) -> Position:
+    """Return the position of an unbound variable; a second one gets a name of its own, and both are added to `equal`."""
+    if any(position.out == name for position in before):
+        other = f"{name} {len(before)}"
+        equal.append((name, other))
+        return Position(out=other)
     repeats = sum(isinstance(term, Variable) and term.name == name for term in pattern.terms) > 1
-    return Place(out=name) if name in keep or repeats else ANY
+    return Position(out=name) if name in keep or repeats else UNUSED
 
 
-def narrowed(relation: Relation, places: list[Place], masks: list[list[bool]]) -> tuple[Relation, list[Place]]:
-    """Leave out the rows that some mask leaves out; a masked column lacks its own such rows already."""
+def narrowed(relation: Relation, positions: list[Position], masks: list[list[bool]]) -> tuple[Relation, list[Position]]:
+    """Remove the rows that some mask excludes; each masked column already lacks the rows of its own mask."""
     size = relation.size
     kept = [all(not mask or mask[i] for mask in masks) for i in range(size)]
     remaining = iter(masks)
     narrowed = []
-    for place in places:
-        if place.column is None:
-            narrowed.append(place)
+    for position in positions:
+        if position.column is None:
+            narrowed.append(position)
             continue
         mask = next(remaining)
-        here = [kept[i] for i in range(size) if not mask or mask[i]]
-        narrowed.append(Place(column=place.column.take([i for i, each in enumerate(here) if each])))
+        kept_here = [kept[i] for i in range(size) if not mask or mask[i]]
+        narrowed.append(Position(column=position.column.take([i for i, each in enumerate(kept_here) if each])))
     return relation.filter(kept), narrowed
 
 
 def both(keep: Any, other: Any) -> Any:
+    """Return the mask of the rows that two masks keep; None keeps all."""
     if keep is None:
         return other
     if isinstance(keep, list) and isinstance(other, list):
@@ -133,18 +163,18 @@ def both(keep: Any, other: Any) -> Any:
 
 
 def check_terms(pattern: Pattern, *, takes_symbols: bool) -> None:
-    """Refuse more places than a fact has, a naive datetime, and a symbol where no fact can have one.
+    """Reject more positions than a fact has, a naive datetime, and a symbol where facts cannot have one.
 
     Such a symbol is most likely a variable without its question mark.
 
     Args:
-        takes_symbols: whether the pattern's attribute, as far as it is known, has symbols for values.
+        takes_symbols: whether the values of the pattern's attribute can be symbols; True if the attribute is unknown.
     Raises: QueryError(:db.error/invalid-query).
     """
-    if len(pattern.terms) > PLACES:
+    if len(pattern.terms) > _POSITIONS:
         raise invalid("a pattern over facts has at most five places, [e a v tx op]", pattern.form)
-    for place, term in enumerate(pattern.terms):
-        if isinstance(term, Constant) and type(term.value) is Symbol and not (place == _VALUE and takes_symbols):
+    for position, term in enumerate(pattern.terms):
+        if isinstance(term, Constant) and type(term.value) is Symbol and not (position == _VALUE and takes_symbols):
             message = f"no fact can have the symbol {term.value} in this place; a variable begins with a question mark"
             raise invalid(message, pattern.form)
         if isinstance(term, Constant) and is_naive(term.value):
@@ -152,6 +182,7 @@ def check_terms(pattern: Pattern, *, takes_symbols: bool) -> None:
 
 
 def all_of(keep: list[bool] | Array) -> bool:
+    """Tell whether a mask keeps every row."""
     return all(keep) if isinstance(keep, list) else bool(keep.all())
 
 
@@ -159,25 +190,30 @@ def joined(
     relation: Relation, outs: dict[str, Column], keys: list[tuple[Column, Column]], size: int, distinct: bool
 ) -> Relation:
     """Join a relation with facts that were read for all of its rows, on pairs of a column of it and one of theirs."""
-    known = {f"key {i}": pair[0] for i, pair in enumerate(keys)}
-    right = Relation(size, {**outs, **{f"key {i}": pair[1] for i, pair in enumerate(keys)}}, {}, distinct)
-    found = algebra.join(relation.plus(known, distinct=relation.distinct), right)
-    columns = {name: column for name, column in found.columns.items() if name not in known}
-    return Relation(found.size, columns, found.constants, found.distinct)
+    ours = {f"key {i}": pair[0] for i, pair in enumerate(keys)}
+    theirs = {f"key {i}": pair[1] for i, pair in enumerate(keys)}
+    facts = Relation(size, {**outs, **theirs}, {}, distinct)
+    rows = algebra.join(relation.plus(ours, distinct=relation.distinct), facts)
+    columns = {name: column for name, column in rows.columns.items() if name not in ours}
+    return Relation(rows.size, columns, rows.constants, rows.distinct)
 
 
-def agreeing(relation: Relation, places: Sequence[Place], columns: Sequence[Column]) -> Relation:
-    """Return the rows of a relation that agree with some row that was read, in places of which the first is a column."""
-    for place, column in zip(places, columns, strict=True):
-        if place.value is not UNKNOWN:
-            keep = np.asarray(algebra.equal_stored(column, place.value), bool)
+def agreeing(relation: Relation, positions: Sequence[Position], columns: Sequence[Column]) -> Relation:
+    """Return the rows of a relation that agree with some fact at these positions, at least one of which has a column."""
+    for position, column in zip(positions, columns, strict=True):
+        if position.value is not UNKNOWN:
+            keep = np.asarray(algebra.equal_stored(column, position.value), bool)
             columns = [each.take(keep) for each in columns]
-    pairs = [(place.column, column) for place, column in zip(places, columns, strict=True) if place.column is not None]
-    return relation.filter(algebra.members([one for one, _ in pairs], [other for _, other in pairs], relation.size))
+    pairs = [
+        (position.column, column)
+        for position, column in zip(positions, columns, strict=True)
+        if position.column is not None
+    ]
+    return relation.filter(algebra.members([ours for ours, _ in pairs], [theirs for _, theirs in pairs], relation.size))
 
 
 def paired(relation: Relation, outs: dict[str, Column], size: int, distinct: bool) -> Relation:
-    """Pair every row of a relation with everything that was read; a single row becomes variables of one value."""
+    """Pair every row of a relation with every fact that was read; a single fact becomes variables of one value."""
     if size == 1 and outs:
         return relation.fixed({name: column.values()[0] for name, column in outs.items()})
     if not outs:
@@ -195,7 +231,7 @@ def where_equal(relation: Relation, first: str, second: str) -> Relation:
 
 
 def stacked(parts: list[Relation], names: Set[str]) -> Relation:
-    """Put relations of the same variables one below the other; rows of different parts are different."""
+    """Concatenate relations with the same variables; no row is in two of them."""
     parts = [part for part in parts if part.size]
     if not parts:
         return empty(names)
@@ -205,10 +241,10 @@ def stacked(parts: list[Relation], names: Set[str]) -> Relation:
     return Relation(sum(part.size for part in parts), columns, {}, all(part.distinct for part in parts))
 
 
-def found_one(
+def bound_to(
     term: Term, values: list[Any], relation: Relation, keep: Set[str], of: tuple[Schema, Attribute] | None
 ) -> Match:
-    """Return one row joined with the values that a term of a pattern was found to have."""
+    """Return a relation of one row joined with the values found for a term; they are entities, or stored values `of`."""
     if not isinstance(term, Variable) or term.name not in keep:
         return Match(relation if values else empty(relation.names), "one fact")
     if not values:
