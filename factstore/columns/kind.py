@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from factstore.values.types import TUPLE, VALUE_TYPES, Stored, order_key
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 OrderKey: TypeAlias = Callable[[Stored], Any] | None
 
@@ -22,6 +23,8 @@ class Kind(NamedTuple):
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
         """The dtype as an object of numpy."""
+        import numpy as np  # not at the top: the short cut of transactions uses kinds without numpy
+
         return np.dtype(object) if self.dtype == "O" else np.dtype(self.dtype)
 
 

@@ -21,7 +21,7 @@ from factstore.concurrency.locks import CallLock
 from factstore.transact import TxReport
 
 if TYPE_CHECKING:
-    from factstore.db.database import Snapshot
+    from factstore.db.snapshot import Snapshot
 
 logger = logging.getLogger("factstore")
 

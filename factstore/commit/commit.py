@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from factstore import log
 from factstore.columns.column import FactArrays
@@ -31,10 +31,11 @@ from factstore.commit.newest import Newest, transaction_open
 from factstore.concurrency.forks import FORKED
 from factstore.concurrency.locks import Block
 from factstore.datom import Fact
-from factstore.db.database import Database, Snapshot
+from factstore.db.database import Database
+from factstore.db.snapshot import Snapshot
 from factstore.errors import Closed, Conflict, FactStoreError, Interrupted, StorageError, TransactError, UnknownOutcome
 from factstore.storage import Storage
-from factstore.transact import TxReport, prepare, report
+from factstore.transact import Preparation, Prepared, TxReport, prepare, prepare_newest, report
 from factstore.transact.shortcut import prepare_simple
 
 T = TypeVar("T")
@@ -55,19 +56,6 @@ Sent: TypeAlias = list[
 ]  # the txid of an append that may have been applied, and the t after which; or nothing
 
 
-class Change(NamedTuple):
-    """What a transaction comes to, ready for the log."""
-
-    facts: Sequence[Fact]  # the transaction's own instant first
-    tempids: Mapping[str | int, int]
-    next_n: int
-    instant: int
-    columns: Mapping[int, FactArrays] | None = None  # what is loaded in bulk, asserted, sorted by (e, v)
-
-
-Preparation: TypeAlias = Callable[[Snapshot, int], Change]  # given what is before and the clock, in microseconds
-
-
 class Plain:
     """The preparation of tx-data that was given without any conditions."""
 
@@ -77,12 +65,13 @@ class Plain:
         self.tx_data = tx_data
         self.is_simple = is_simple  # whether it may be of a form that the short cut knows
 
-    def __call__(self, before: Snapshot, now: int) -> Change:
+    def __call__(self, before: Snapshot, now: int) -> Prepared:
         """Prepare the tx-data on top of a database."""
         if type(self.tx_data) is not list and isinstance(self.tx_data, Iterator):
             self.tx_data = list(self.tx_data)  # it gives its forms once, and a lost race makes another attempt
-        simple = prepare_simple(before, self.tx_data, now) if self.is_simple else None
-        return Change(*simple) if simple is not None else Change(*prepare(before.database, self.tx_data, now=now))
+        if self.is_simple:
+            return prepare_newest(before, self.tx_data, now)
+        return prepare(before.database, self.tx_data, now=now)
 
 
 class Committer(Newest):
@@ -272,11 +261,10 @@ class Committer(Newest):
         simple = prepare_simple(before, tx_data, now)
         if simple is None:
             return None
-        facts, tempids, next_n, instant = simple
-        t = before.t + 1
+        facts, next_n, instant, t = simple.facts, simple.next_n, simple.instant, before.t + 1
         after = Snapshot(before.index, before.novelty, before.schema, before.cache, t, next_n, instant, before.store)
         try:
-            done = TxReport(before, after, facts, tempids)
+            done = TxReport(before, after, facts, simple.tempids)
             self._put(before, after, done, facts, None, self._encode(t, instant, next_n, facts), sent)
         except Conflict:
             self._contended = _CONTENDED
@@ -289,11 +277,11 @@ class Committer(Newest):
         """Commit one transaction that nobody else waits with. Requires the turn."""
         before = self._now
         try:
-            change, done, record = self._prepared(before, preparation)
+            prepared, done, record = self._prepared(before, preparation)
         except TransactError:
             self._require_newest(before)
             raise
-        self._put(before, done.after, done, change.facts, change.columns, record, sent)
+        self._put(before, done.after, done, prepared.facts, prepared.columns, record, sent)
         return done
 
     def _put(
@@ -321,16 +309,16 @@ class Committer(Newest):
             self._tell(done)
         self._unsettled = False
 
-    def _prepared(self, before: Snapshot, preparation: Preparation) -> tuple[Change, TxReport, bytes]:
+    def _prepared(self, before: Snapshot, preparation: Preparation) -> tuple[Prepared, TxReport, bytes]:
         now = self.clock()
         if now < before.instant:
             self._ahead.look(before.instant, now)
-        change = preparation(before, now)
-        facts, _, next_n, instant, columns = change
+        prepared = preparation(before, now)
+        facts, columns, next_n, instant = prepared.facts, prepared.columns, prepared.next_n, prepared.instant
         record = self._encode(before.t + 1, instant, next_n, facts, columns)
         after = self._after(before, facts, instant, next_n)
-        told = facts if columns is None else log.AllFacts(facts, columns)
-        return change, report(before, after, told, change.tempids), record
+        all_facts = facts if columns is None else log.AllFacts(facts, columns)
+        return prepared, report(before, after, all_facts, prepared.tempids), record
 
     def _txid(self) -> bytes:
         self._id += 1
@@ -421,12 +409,12 @@ class Committer(Newest):
         self._unsettled = True
         for request in group:
             try:
-                change, done, record = self._prepared(tip, request.preparation)
+                prepared, done, record = self._prepared(tip, request.preparation)
             except Exception as error:
                 rejected[request] = error
                 continue
             before, tip = tip, done.after
-            before.novelty.append(tip.t, change.facts, change.columns)  # for those that come after it
+            before.novelty.append(tip.t, prepared.facts, prepared.columns)  # for those that come after it
             made.append((request, done))
             records.append((self._txid(), record))
         try:

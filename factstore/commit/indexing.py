@@ -19,7 +19,7 @@ from typing import Final
 
 from factstore import log
 from factstore.concurrency.locks import CallLock
-from factstore.db.database import Snapshot
+from factstore.db.snapshot import Snapshot
 from factstore.errors import Conflict, Corrupt, FactStoreError
 from factstore.index.build import Built, build
 from factstore.index.cache import Cache

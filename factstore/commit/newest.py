@@ -23,7 +23,8 @@ from factstore.commit.clock import Ahead, machine_clock
 from factstore.commit.indexing import Indexing, is_same_log, newest
 from factstore.concurrency.locks import CallLock
 from factstore.datom import Fact
-from factstore.db.database import Database, Snapshot
+from factstore.db.database import Database
+from factstore.db.snapshot import Snapshot
 from factstore.errors import StoreBusy, TransactError
 from factstore.index.cache import Cache
 from factstore.index.directory import Index

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from factstore import log
-from factstore.commit.commit import Change, Committer
+from factstore.commit.commit import Committer
 from factstore.connection.repeats import is_same, may_differ_by_now
 from factstore.datom import t_of, tx_of
 from factstore.db.database import Database, Point
@@ -27,7 +27,7 @@ from factstore.values.quoting import quoted
 from factstore.values.types import ANOTHER_TYPE, STRING
 
 if TYPE_CHECKING:
-    from factstore.db.database import Snapshot
+    from factstore.db.snapshot import Snapshot
 
 _TRANSACTION = "datomic.tx"
 
@@ -103,14 +103,14 @@ class Conditional:
         committer.apply_async(self._change).add_done_callback(hand_on)
         return done
 
-    def _change(self, before: Snapshot, now: int) -> Change:
+    def _change(self, before: Snapshot, now: int) -> Prepared:
         if self.key is not None:
             made = before.database.view.holders_of(TX_KEY, self.key)
             if made:
                 raise _Repeated(t_of(made[0]))
-        return Change(*self._prepared(before.database, now, self.since))
+        return self._prepared(before.database, now, self.since)
 
-    def _prepared(self, db: Database, now: int, since: Point | None) -> Any:
+    def _prepared(self, db: Database, now: int, since: Point | None) -> Prepared:
         forms = list(read_forms(self.tx_data))
         if self.said:
             forms.append({":db/id": _TRANSACTION, **self.said})
@@ -135,7 +135,7 @@ class Conditional:
     def _tempids(self, then: Database, made: log.Transaction, newest: Database) -> Mapping[str | int, int]:
         """Return the tempids of these forms, if they say what was said then; the log does not keep what things were called."""
         try:
-            prepared: Prepared = self._prepared(then, made.instant, None)
+            prepared = self._prepared(then, made.instant, None)
         except FactStoreError as error:
             if may_differ_by_now(newest, made.t, None):
                 return {}

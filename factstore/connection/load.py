@@ -25,14 +25,15 @@ import numpy as np
 from factstore.columns import column
 from factstore.columns.column import BY_ENTITY, Array, FactArrays, Ints
 from factstore.columns.kind import INTEGERS, plain_kind
-from factstore.commit.commit import Change, Committer, Preparation
+from factstore.commit.commit import Committer
 from factstore.datom import USER_BASE, Fact
-from factstore.db.database import Database, Snapshot
+from factstore.db.database import Database
+from factstore.db.snapshot import Snapshot
 from factstore.errors import TransactError
 from factstore.schema.attribute import Attribute
 from factstore.tables.batches import Batch, Table, invalid, listed
 from factstore.tables.cells import Into, Typed, goals, says_nothing, typed_column
-from factstore.transact import Prepared, prepare
+from factstore.transact import Preparation, Prepared, prepare
 from factstore.values.quoting import quoted
 from factstore.values.types import plain
 
@@ -121,7 +122,7 @@ def _preparation(
         read: the batch as `known` has it; somebody else may have committed before we get the turn, then it is read again.
     """
 
-    def prepared(before: Snapshot, now: int) -> Change:
+    def prepare_batch(before: Snapshot, now: int) -> Prepared:
         db = before.database
         columns = read if db.basis_t == known.basis_t else reread(db)
         new = np.full(batch.size, all(_is_plain(db, each.column.attribute) for each in columns))
@@ -129,19 +130,20 @@ def _preparation(
             if each.column.attribute.unique is not None:
                 new &= ~_is_taken(db, each, columns)
         known_es = np.zeros(batch.size, np.int64) if new.all() else _known_entities(db, columns)
-        facts, tempids, next_n, instant = _prepared_maps(db, batch, columns, ~new & (known_es == 0), now)
+        prepared = _prepared_maps(db, batch, columns, ~new & (known_es == 0), now)
         count, t = int(new.sum()), db.basis_t + 1
         if known_es.any():
-            facts += _facts_of_known(db, columns, known_es)
+            prepared.facts += _facts_of_known(db, columns, known_es)
         if not count:
-            return Change(facts, tempids, next_n, instant)
-        es = np.arange(count, dtype=np.int64) + (USER_BASE | next_n)
-        loaded = _bulk(columns, None if new.all() else new, es, t)
+            return prepared
+        es = np.arange(count, dtype=np.int64) + (USER_BASE | prepared.next_n)
+        prepared.next_n += count
+        prepared.columns = loaded = _bulk(columns, None if new.all() else new, es, t)
         if db.schema.stamps:
-            _stamp(loaded, [attribute.id for attribute in db.schema.stamps], instant, t)
-        return Change(facts, tempids, next_n + count, instant, loaded)
+            _stamp(loaded, [attribute.id for attribute in db.schema.stamps], prepared.instant, t)
+        return prepared
 
-    return prepared
+    return prepare_batch
 
 
 def _prepared_maps(db: Database, batch: Batch, columns: Sequence[Typed], wanted: Array, now: int) -> Prepared:

@@ -15,7 +15,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final, NamedTuple, TypeAlias
 from weakref import ref
 
-from factstore.commit.commit import Change, Committer, Sent
+from factstore.commit.commit import Committer, Sent
 from factstore.concurrency.locks import is_running
 from factstore.datom import Fact
 from factstore.db.database import Database
@@ -120,16 +120,14 @@ class Transaction:
         facts.sort(key=_retractions_first)
         return [(tx, TX_INSTANT, chosen, t, True), *facts]
 
-    def change(self) -> Change | None:
+    def prepared(self) -> Prepared | None:
         """Return what the block comes to, None when it says nothing."""
         if not self._is_open or self.db is self._before:
             return None
         if self._said:
             self.transact(self._said)
         state = self._state
-        return Change(
-            *Prepared(self._facts(state.net, state.chosen), dict(state.tempids), state.db.next_n, state.chosen)
-        )
+        return Prepared(self._facts(state.net, state.chosen), dict(state.tempids), state.db.next_n, state.chosen)
 
     def end(self) -> None:
         """Say nothing more."""
@@ -170,9 +168,9 @@ class TransactionBlock:
         assert self._made is not None and self._hold is not None
         sent: Sent = []
         try:
-            change = self._made.change() if kind is None else None
-            if change is not None:
-                self._made.report = self._committer.commit_in(self._hold, lambda _before, _now: change, sent)
+            prepared = self._made.prepared() if kind is None else None
+            if prepared is not None:
+                self._made.report = self._committer.commit_in(self._hold, lambda _before, _now: prepared, sent)
             self._end(self._hold)
         except BaseException as raised:
             self._end(self._hold)

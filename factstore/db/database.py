@@ -31,9 +31,6 @@ from factstore.values.types import (
 )
 
 if TYPE_CHECKING:
-    from factstore.index.cache import Cache
-    from factstore.index.directory import Index
-    from factstore.index.novelty import Novelty
     from factstore.index.view import View
 
 Predicate: TypeAlias = Callable[["Database", Datom], Any]  # of an unfiltered database and a datom in it
@@ -449,43 +446,3 @@ class Database:
     def datom(self, fact: Fact) -> Datom:
         """Return a fact as users see it."""
         return datom_of(self.schema, fact)
-
-
-class Snapshot:
-    """All that a newest database is made of; the database itself is made when somebody asks for it.
-
-    A commit makes one of these for itself and most are never looked at, so it is as cheap as an object can be.
-    """
-
-    __slots__ = ("_database", "cache", "index", "instant", "next_n", "novelty", "schema", "store", "t")
-
-    def __init__(
-        self,
-        index: Index,
-        novelty: Novelty,
-        schema: Schema,
-        cache: Cache,
-        t: int,
-        next_n: int,
-        instant: int,
-        store: object,
-    ) -> None:
-        self.index = index
-        self.novelty = novelty
-        self.schema = schema
-        self.cache = cache
-        self.t = t
-        self.next_n = next_n
-        self.instant = instant
-        self.store = store
-        self._database: Database | None = None
-
-    @property
-    def database(self) -> Database:
-        """The database value."""
-        if self._database is None:
-            from factstore.index.view import Layer, View
-
-            view = View(self.index, (Layer(self.novelty, self.t),), self.schema, self.cache, self.t)
-            self._database = Database(view, self.schema, self.t, self.next_n, self.instant, store=self.store)
-        return self._database

@@ -13,19 +13,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from factstore.datom import Fact
 from factstore.db.database import Database, Point
+from factstore.db.snapshot import Snapshot
 from factstore.errors import DatabaseError, TransactError
 from factstore.registry import lookup
 from factstore.transact.changes import datoms
 from factstore.transact.check import check_after, check_before, check_outcome
-from factstore.transact.expand import ENSURED, REQUIRED, expand
+from factstore.transact.expand import expand
 from factstore.transact.forms import read_forms, set_exactly
 from factstore.transact.functions import Cancelled, Functions, at_instant, cancel, tx_clock, tx_instant
 from factstore.transact.report import TxReport, report
 from factstore.transact.resolve import resolve, settle
+from factstore.transact.shortcut import prepare_simple
+from factstore.transact.stages import Preparation, Prepared
 from factstore.transact.stamps import stamp
 from factstore.transact.unchanged import check_unchanged
 from factstore.values.quoting import quoted
@@ -33,11 +35,13 @@ from factstore.values.quoting import quoted
 __all__ = [
     "Cancelled",
     "Nones",
+    "Preparation",
     "Prepared",
     "TxReport",
     "cancel",
     "check_nones",
     "prepare",
+    "prepare_newest",
     "report",
     "set_exactly",
     "tx_clock",
@@ -46,15 +50,6 @@ __all__ = [
 ]
 
 Nones: TypeAlias = Literal["reject", "retract"]  # what None in a map form means
-
-
-class Prepared(NamedTuple):
-    """What a transaction comes to, on top of the database it was prepared against."""
-
-    facts: list[Fact]  # of t = basis_t + 1; the transaction's own instant first
-    tempids: dict[str | int, int]
-    next_n: int
-    instant: int  # microseconds since 1970
 
 
 def prepare(
@@ -90,11 +85,16 @@ def prepare(
     check_after(claims, settled, changes)
     if if_unchanged_since is not None:
         check_unchanged(claims, settled, changes, if_unchanged_since)
-    if ENSURED in settled.special or REQUIRED in claims.special:
+    if settled.special.ensured or settled.special.required:
         check_outcome(claims, settled, db.plus(changes.facts, instant=instant, next_n=next_n), functions)
     return Prepared(
         changes.facts, {name: ids[~slot] for name, slot in claims.named.items() if ids[~slot] >= 0}, next_n, instant
     )
+
+
+def prepare_newest(before: Snapshot, tx_data: Any, now: int) -> Prepared:
+    """Prepare tx-data on top of the newest database: by the short cut if the forms are simple, else by `prepare`."""
+    return prepare_simple(before, tx_data, now) or prepare(before.database, tx_data, now=now)
 
 
 def check_nones(none: object) -> None:
@@ -129,15 +129,15 @@ def with_(db: Database, tx_data: Any, *, none: Nones = "reject") -> TxReport:
             "with_ needs a database, got the history of one: it holds what no longer is",
         )
     before = _whole(db)
-    facts, tempids, next_n, instant = prepare(before, tx_data, now=time.time_ns() // 1000, none=none)
-    after = before.plus(facts, instant=instant, next_n=next_n)
+    prepared = prepare(before, tx_data, now=time.time_ns() // 1000, none=none)
+    after = before.plus(prepared.facts, instant=prepared.instant, next_n=prepared.next_n)
     if db.as_of_t is not None:
         after = replace(after, view=after.view.cut(upto=db.view.upto), as_of_t=db.as_of_t)
     if db.since_t is not None:
         after = replace(after, view=after.view.cut(after=db.view.after), since_t=db.since_t)
     if db.predicates:
         after = after.filtered_by(db.predicates)
-    return report(db, after, facts, tempids)
+    return report(db, after, prepared.facts, prepared.tempids)
 
 
 def _whole(db: Database) -> Database:

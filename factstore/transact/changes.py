@@ -8,15 +8,15 @@ Law: the facts, put on top of the database before, make every claim true and not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from factstore.datom import Fact
 from factstore.schema.attribute import CAS_ONLY, FIRST_FREE_ID, INSERT_ONLY, OF_TRANSACTIONS, TX_INSTANT, Attribute
-from factstore.transact.expand import ALL, REST, RETRACTED, SWAPS, Claim, Claims
+from factstore.transact.before import ValuesOf, values_before
+from factstore.transact.expand import Claims
 from factstore.transact.forms import Place, steps_of
-from factstore.transact.known import known_values
-from factstore.transact.stages import Changes, Key, Settled
+from factstore.transact.stages import ALL, REST, Changes, EntityId, Key, ResolvedClaim, Settled
 from factstore.values.quoting import quoted
 from factstore.values.types import Stored
 
@@ -28,7 +28,7 @@ class _Datoms:
 
     __slots__ = ("claims", "facts", "fresh", "gone", "had", "holds", "judged", "retracted", "t", "uniques", "values_of")
 
-    def __init__(self, claims: Claims, settled: Settled, fresh: frozenset[int], instant: int) -> None:
+    def __init__(self, claims: Claims, settled: Settled, fresh: frozenset[EntityId], instant: int) -> None:
         self.claims = claims
         self.fresh = fresh
         self.t = claims.db.basis_t + 1
@@ -36,16 +36,17 @@ class _Datoms:
         self.uniques: list[Fact] = []
         self.gone: set[Key] = set()
         self.retracted: dict[Key, Place] = {}  # what is named in a retraction, whether it was there or not
-        self.values_of: Callable[[int, int], tuple[Stored, ...]] = known_values(
-            claims.db, settled.asserted, claims.first_fresh
-        )
+        self.values_of: ValuesOf = values_before(claims.db, settled.asserted, claims.first_fresh)
         # Values that only :db/cas replaces, and that it does replace, or that are noted as a problem.
-        self.judged = {(e, attribute.id) for e, attribute, _, _ in settled.special.get(SWAPS, ()) if attribute.cas_only}
+        self.judged = {(e, attribute.id) for e, attribute, _, _ in settled.special.swaps if attribute.cas_only}
         self.had: dict[tuple[int, int], str] = {}  # since when entities have attributes that are asserted once
         self.holds = claims.db.view.holds  # for attributes of many values, of which one is all that matters
 
     def retract(
-        self, retracted: Sequence[Claim], doomed: Sequence[tuple[int, Place]], asserted: Sequence[Claim]
+        self,
+        retracted: Sequence[ResolvedClaim],
+        doomed: Sequence[tuple[EntityId, Place]],
+        asserted: Sequence[ResolvedClaim],
     ) -> None:
         """Retract what was named, as far as it is there."""
         stated = _by_subject(asserted) if any(v is REST for _, _, v, _ in retracted) else {}
@@ -61,14 +62,14 @@ class _Datoms:
                     self._remove(e, a, value)
                     self._guard(e, a, place)
         for e, place in doomed:
-            for about, a, v, _, _ in self._belongings(e):
+            for owner, a, v, _, _ in self._belongings(e):
                 if not self.claims.schema.attribute(a).tuple_attrs:
                     self.claims.touches_schema |= a < FIRST_FREE_ID
-                    self.retracted[about, a, v] = place
-                    self._remove(about, a, v)
-                    self._guard(about, a, place)
+                    self.retracted[owner, a, v] = place
+                    self._remove(owner, a, v)
+                    self._guard(owner, a, place)
 
-    def _retract_rest(self, claim: Claim, stated: Sequence[Claim]) -> None:
+    def _retract_rest(self, claim: ResolvedClaim, stated: Sequence[ResolvedClaim]) -> None:
         """Retract what is not among the values that were given as all there are; `stated` is what is asserted of the same."""
         e, attribute, _, place = claim
         steps, a = steps_of(place), attribute.id
@@ -109,11 +110,11 @@ class _Datoms:
             # What a transaction says of itself, such as whom it excised, stays.
             yield from (fact for fact in view.facts_referring(one) if fact[1] not in OF_TRANSACTIONS)
 
-    def assert_(self, asserted: Sequence[Claim]) -> None:
+    def assert_(self, asserted: Sequence[ResolvedClaim]) -> None:
         """Assert what was claimed and is not known already, and retract what that replaces."""
         first_fresh, fresh, t, retracted = self.claims.first_fresh, self.fresh, self.t, self.retracted
         values_of, holds, add, gone, uniques = self.values_of, self.holds, self.facts.append, self.gone, self.uniques
-        seen: dict[tuple[Any, ...], Claim] = {}
+        seen: dict[tuple[Any, ...], ResolvedClaim] = {}
         inserted: dict[tuple[int, int], tuple[Stored, ...]] = {}
         claim_of = seen.setdefault
         for claim in asserted:
@@ -152,10 +153,12 @@ class _Datoms:
             if unique is not None:
                 uniques.append(fact)
 
-    def compose(self, asserted: Sequence[Claim]) -> None:
+    def compose(self, asserted: Sequence[ResolvedClaim]) -> None:
         """Make composite tuples follow their members; asserting a member again makes a tuple that was not there yet."""
         of = self.claims.schema.composites_of
-        touched = {(e, composite): None for e, attribute, _, _ in asserted for composite in of(attribute.id)}
+        touched: dict[tuple[int, Attribute], None] = {
+            (e, composite): None for e, attribute, _, _ in asserted for composite in of(attribute.id)
+        }
         touched.update(((e, composite), None) for e, a, _ in self.retracted for composite in of(a))
         if not touched:
             return
@@ -193,7 +196,7 @@ class _Datoms:
 
     # -- conflicts
 
-    def _two_values(self, one: Claim, other: Claim) -> None:
+    def _two_values(self, one: ResolvedClaim, other: ResolvedClaim) -> None:
         (e, attribute, v, place), (_, _, w, there) = one, other
         first, second = attribute.load(v), attribute.load(w)
         problems = self.claims.problems
@@ -210,7 +213,7 @@ class _Datoms:
             ),
         )
 
-    def _one_too_many(self, exact: Claim, claim: Claim) -> None:
+    def _one_too_many(self, exact: ResolvedClaim, claim: ResolvedClaim) -> None:
         (e, attribute, _, place), (_, _, v, there) = exact, claim
         value, problems = attribute.load(v), self.claims.problems
         problems.add(
@@ -223,7 +226,7 @@ class _Datoms:
             datoms=((e, attribute.ident, value, self.claims.tx, True),),
         )
 
-    def _both_ways(self, claim: Claim) -> None:
+    def _both_ways(self, claim: ResolvedClaim) -> None:
         e, attribute, v, place = claim
         value, problems = attribute.load(v), self.claims.problems
         retracted_at = problems.locate(self.retracted[e, attribute.id, v])[0]
@@ -240,7 +243,7 @@ class _Datoms:
             ),
         )
 
-    def _inserted_before(self, claim: Claim, known: Stored) -> None:
+    def _inserted_before(self, claim: ResolvedClaim, known: Stored) -> None:
         e, attribute, v, place = claim
         had = self.had.get((e, attribute.id))  # read once, not for each value
         if had is None:
@@ -255,12 +258,12 @@ class _Datoms:
             value=attribute.load(v),
         )
 
-    def _replaced(self, claim: Claim, known: Stored) -> None:
+    def _replaced(self, claim: ResolvedClaim, known: Stored) -> None:
         value = claim[1].load(claim[2])
         self.judged.add((claim[0], claim[1].id))
         self._cas_only(claim, known, f"got {quoted(value)}", value=value)
 
-    def check_taken(self, retracted: Sequence[Claim]) -> None:
+    def check_taken(self, retracted: Sequence[ResolvedClaim]) -> None:
         """Note every value that only :db/cas replaces, and that is taken from an entity which keeps an identity or another such value."""
         guarded = [claim for claim in retracted if claim[1].cas_only]
         values_of, attributes = self.values_of, self.claims.schema.attributes if guarded else ()
@@ -277,7 +280,7 @@ class _Datoms:
             if not goes:
                 self._cas_only(claim, known[0], "got its retraction; it goes with its entity, by :db/retractEntity")
 
-    def _cas_only(self, claim: Claim, known: Stored, got: str, **data: Any) -> None:
+    def _cas_only(self, claim: ResolvedClaim, known: Stored, got: str, **data: Any) -> None:
         e, attribute, _, place = claim
         hint = "" if attribute.doc is None else f"; about {attribute.ident}: {attribute.doc.removesuffix('.')}"
         self.claims.problems.add(
@@ -311,15 +314,15 @@ class _Datoms:
         return "".join(f"; it was {quoted(attribute.load(v))} since t={t}" for _, _, v, t, _ in facts)
 
 
-def _by_subject(asserted: Sequence[Claim]) -> dict[tuple[int, int], list[Claim]]:
+def _by_subject(asserted: Sequence[ResolvedClaim]) -> dict[tuple[int, int], list[ResolvedClaim]]:
     """Return the claims by entity and attribute."""
-    stated: dict[tuple[int, int], list[Claim]] = {}
+    stated: dict[tuple[int, int], list[ResolvedClaim]] = {}
     for claim in asserted:
         stated.setdefault((claim[0], claim[1].id), []).append(claim)
     return stated
 
 
-def datoms(claims: Claims, settled: Settled, fresh: frozenset[int], instant: int) -> Changes:
+def datoms(claims: Claims, settled: Settled, fresh: frozenset[EntityId], instant: int) -> Changes:
     """Return the facts that settled claims come to.
 
     Args:
@@ -328,11 +331,12 @@ def datoms(claims: Claims, settled: Settled, fresh: frozenset[int], instant: int
     Raises: TransactError(:db.error/datoms-conflict), with all conflicts.
     """
     made = _Datoms(claims, settled, fresh, instant)
-    if settled.special or settled.doomed:
-        made.retract(settled.special.get(RETRACTED, ()), settled.doomed, settled.asserted)
+    special = settled.special
+    if special.retracted or special.doomed:
+        made.retract(special.retracted, special.doomed, settled.asserted)
     made.assert_(settled.asserted)
-    if settled.special:
-        made.check_taken(settled.special.get(RETRACTED, ()))
+    if special.retracted:
+        made.check_taken(special.retracted)
     claims.raise_any()
     if claims.schema.has_composites:
         made.compose(settled.asserted)

@@ -15,10 +15,10 @@ from factstore.errors import CasFailed, SchemaError, UniqueConflict
 from factstore.schema.alter import violations
 from factstore.schema.attribute import ENTITY_PREDS, Attribute
 from factstore.transact.before import BULK
-from factstore.transact.expand import ENSURED, INSTANTS, PREDICATED, REQUIRED, RETRACTED, SWAPS, WRITTEN, Claim, Claims
+from factstore.transact.expand import Claims
 from factstore.transact.forms import Place, shown
 from factstore.transact.functions import Cancelled, Functions
-from factstore.transact.stages import Changes, Settled
+from factstore.transact.stages import NOT_SPECIAL, Changes, ResolvedClaim, Settled
 from factstore.values.quoting import quoted
 from factstore.values.types import Stored, micros_to_instant, plain
 
@@ -26,10 +26,10 @@ from factstore.values.types import Stored, micros_to_instant, plain
 def check_before(claims: Claims, settled: Settled, functions: Functions, now: int) -> int:
     """Return the transaction's instant, after the checks that need no facts. Raises: TransactError, the first of all problems."""
     special = settled.special
-    instant = _instant(claims, special.get(INSTANTS, ()), now)
-    if claims.special:
-        _check_swaps(claims, special.get(SWAPS, ()))
-        _check_predicates(claims, functions)
+    instant = _instant(claims, special.instants, now)
+    if special is not NOT_SPECIAL:
+        _check_swaps(claims, special.swaps)
+        _check_predicates(claims, special.predicated, functions)
         claims.raise_any()
     return instant
 
@@ -38,17 +38,17 @@ def check_after(claims: Claims, settled: Settled, changes: Changes) -> None:
     """Check what the facts must satisfy. Raises: TransactError, the first of all problems."""
     if changes.uniques:
         _check_unique(claims, settled.asserted, changes)
-    if settled.special:
-        _check_written(claims, settled.special.get(WRITTEN, ()), changes.facts)
+    if settled.special.written:
+        _check_written(claims, settled.special.written, changes.facts)
     if claims.touches_schema:
-        _check_schema(claims, [*settled.asserted, *settled.special.get(RETRACTED, ())], changes.facts)
+        _check_schema(claims, [*settled.asserted, *settled.special.retracted], changes.facts)
     claims.raise_any()
 
 
 # -- before the facts are known
 
 
-def _check_swaps(claims: Claims, swaps: Sequence[Claim]) -> None:
+def _check_swaps(claims: Claims, swaps: Sequence[ResolvedClaim]) -> None:
     """Note every :db/cas that finds another value than the one it expects, in the database before."""
     view = claims.db.view
     for e, attribute, expected, place in swaps:
@@ -75,9 +75,9 @@ def _read(attribute: Attribute, stored: Stored | None) -> str:
     return "absent" if stored is None else quoted(attribute.load(stored))
 
 
-def _check_predicates(claims: Claims, functions: Functions) -> None:
+def _check_predicates(claims: Claims, predicated: Sequence[ResolvedClaim], functions: Functions) -> None:
     """Note every value that a predicate of its attribute does not accept; only the answer True accepts."""
-    for _, attribute, stored, place in claims.special[PREDICATED]:
+    for _, attribute, stored, place in predicated:
         for name in attribute.preds:
             answer, why = _ask(functions, name, attribute.load(stored))
             if answer is not True:
@@ -106,7 +106,7 @@ def _ask(functions: Functions, name: str, *arguments: Any) -> tuple[Any, str]:
     return answer, f"returned {quoted(answer)}"
 
 
-def _instant(claims: Claims, instants: Sequence[Claim], now: int) -> int:
+def _instant(claims: Claims, instants: Sequence[ResolvedClaim], now: int) -> int:
     """Return the transaction's instant in microseconds: the clock's, never before the last one's, or the one it asks for."""
     last = claims.db.last_instant
     if not instants:
@@ -143,7 +143,7 @@ def _instant(claims: Claims, instants: Sequence[Claim], now: int) -> int:
 # -- after the facts are known
 
 
-def _check_unique(claims: Claims, asserted: Sequence[Claim], changes: Changes) -> None:
+def _check_unique(claims: Claims, asserted: Sequence[ResolvedClaim], changes: Changes) -> None:
     """Note every unique value that would have two holders in the database after."""
     _, uniques, gone = changes
     holders = claims.holders
@@ -162,7 +162,7 @@ def _check_unique(claims: Claims, asserted: Sequence[Claim], changes: Changes) -
                 _taken(claims, asserted, fact, holder, since)
 
 
-def _taken(claims: Claims, asserted: Sequence[Claim], fact: Fact, holder: int, since: int) -> None:
+def _taken(claims: Claims, asserted: Sequence[ResolvedClaim], fact: Fact, holder: int, since: int) -> None:
     e, a, v, t, _ = fact
     attribute = claims.schema.attribute(a)
     value = attribute.load(v)
@@ -180,7 +180,7 @@ def _taken(claims: Claims, asserted: Sequence[Claim], fact: Fact, holder: int, s
     )
 
 
-def _place_of(claims: Sequence[Claim], e: int, a: int | None = None, v: Stored = None) -> Place | None:
+def _place_of(claims: Sequence[ResolvedClaim], e: int, a: int | None = None, v: Stored = None) -> Place | None:
     """Return where a fact was claimed: the very fact, else something of its entity; None when it followed from elsewhere."""
     about = [claim for claim in claims if claim[0] == e]
     exact = [claim for claim in about if claim[1].id == a]
@@ -189,7 +189,7 @@ def _place_of(claims: Sequence[Claim], e: int, a: int | None = None, v: Stored =
     return found[0][3] if found else None
 
 
-def _check_written(claims: Claims, written: Sequence[Claim], facts: Sequence[Fact]) -> None:
+def _check_written(claims: Claims, written: Sequence[ResolvedClaim], facts: Sequence[Fact]) -> None:
     """Note every composite tuple that was written and is not what its members make it."""
     for e, attribute, v, place in written:
         made = [fact[2] for fact in facts if fact[0] == e and fact[1] == attribute.id and fact[4]]
@@ -208,7 +208,7 @@ def _check_written(claims: Claims, written: Sequence[Claim], facts: Sequence[Fac
             )
 
 
-def _check_schema(claims: Claims, stated: Sequence[Claim], facts: Sequence[Fact]) -> None:
+def _check_schema(claims: Claims, stated: Sequence[ResolvedClaim], facts: Sequence[Fact]) -> None:
     """Note every attribute that cannot be installed or altered so."""
     view = claims.db.view
 
@@ -224,9 +224,9 @@ def _check_schema(claims: Claims, stated: Sequence[Claim], facts: Sequence[Fact]
 
 def check_outcome(claims: Claims, settled: Settled, db_after: Database, functions: Functions) -> None:
     """Check what :db/ensure and :db/require ask of the database after. Raises: TransactError, with all that does not hold."""
-    for claim in settled.special.get(ENSURED, ()):
+    for claim in settled.special.ensured:
         _check_spec(claims, claim, db_after, functions)
-    for predicate, arguments, place in claims.special.get(REQUIRED, ()):
+    for predicate, arguments, place in settled.special.required:
         _check_required(claims, predicate, arguments, place, db_after, functions)
     claims.raise_any()
 
@@ -251,7 +251,7 @@ def _check_required(
         )
 
 
-def _check_spec(claims: Claims, claim: Claim, db_after: Database, functions: Functions) -> None:
+def _check_spec(claims: Claims, claim: ResolvedClaim, db_after: Database, functions: Functions) -> None:
     e, attribute, spec, place = claim
     schema = db_after.schema
     wanted, predicates = schema.required(spec), schema.properties(spec).get(ENTITY_PREDS, frozenset())

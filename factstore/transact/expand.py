@@ -9,7 +9,7 @@ the spellings of the same facts was used.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from pyrsistent import pmap
 
@@ -33,31 +33,11 @@ from factstore.schema.classes import is_instance, map_of
 from factstore.schema.reverse import forward_of
 from factstore.transact.forms import Call, Place, shown, steps_of
 from factstore.transact.functions import MAX_DEPTH, Functions, forms_of
-from factstore.transact.terms import ENUMS, FORETOLD, NAMES, VALUE_SLOTS, Terms
+from factstore.transact.stages import ALL, REST, Claim, Entity, Slot
+from factstore.transact.terms import ENUMS, NAMES, Terms
 from factstore.values.types import Stored
 
-Claim: TypeAlias = tuple[int, Attribute, Stored, Place]
-
-# Kinds of special claims.
-RETRACTED: Final = "retracted"  # the value may be ALL or REST
-DOOMED: Final = "doomed"  # (entity or slot, place): entities to retract whole
-SWAPS: Final = "swaps"  # what :db/cas expects to find; None: nothing
-ENSURED: Final = "ensured"  # specs that entities must satisfy
-REQUIRED: Final = "required"  # (predicate, arguments, place): what must be true of the database after
-INSTANTS: Final = "instants"
-WRITTEN: Final = "written"  # composite tuples, which follow their members and are only compared
-PREDICATED: Final = "predicated"  # also asserted, and to be shown to predicates
-IDENTITIES: Final = "identities"  # also asserted, and may tell which entity a slot is
-TYPED: Final = "typed"  # also asserted: slots that become attributes
-
-BOUND: Final = "bound"  # (slot, claim): slots whose entity the forms themselves name
-SETTLED: Final = frozenset(
-    {RETRACTED, SWAPS, ENSURED, INSTANTS, WRITTEN}
-)  # claims that outlive the resolution of tempids
-
 ID: Final = ":db/id"
-ALL: Final = object()  # in place of a value that is retracted: every one there is
-REST: Final = object()  # the same, but for those asserted within the form
 MAX_STEPS: Final = 4000  # from a form to a map nested in it
 _COLLECTIONS: Final = (list, tuple, set, frozenset)
 _STRUCTURED: Final = frozenset(
@@ -78,14 +58,14 @@ class Claims(Terms):
         super().__init__(db, forms)
         self._none_retracts = none_retracts
         self._instances: dict[
-            int, tuple[int, Any]
+            int, tuple[Entity, Any]
         ] = {}  # by identity: what each instance of a dataclass is, kept alive
         self.asserted: list[Claim] = []
-        self.subjects: set[int] = set()  # slots that something is asserted of
+        self.subjects: set[Entity] = set()  # slots that are the subject of an assertion
         self.touches_schema = False
         self._functions = functions
         self._pending: list[
-            tuple[Any, Place, int | None]
+            tuple[Any, Place, Entity | None]
         ] = []  # nested maps (with their entity) and forms of functions
 
     # -- forms
@@ -143,12 +123,12 @@ class Claims(Terms):
         value = ALL if len(form) == 3 else self._retractable(attribute, form[3], place)
         return self._retract_value(e, attribute, value, place)
 
-    def _retract_value(self, e: int, attribute: Attribute, value: Stored | None, place: Place) -> None:
+    def _retract_value(self, e: Entity, attribute: Attribute, value: Stored | None, place: Place) -> None:
         if attribute.tuple_attrs:
             self._written_by_hand(attribute, place)
         elif value is not None:
             self.touches_schema |= attribute.id < FIRST_FREE_ID and attribute.id not in _NO_SCHEMA
-            self.special[RETRACTED].append((e, attribute, value, place))
+            self.own_special().retracted.append((e, attribute, value, place))
 
     def _retractable(self, attribute: Attribute, value: Any, place: Place) -> Stored | None:
         if attribute.is_ref and type(value) is int and value >= 0:
@@ -160,7 +140,7 @@ class Claims(Terms):
             return self._misshapen(form, place, f"[{form[0]} entity]")
         if self._names_nobody(form[1]):
             return None
-        self.special[DOOMED].append((self.entity(form[1], place, must_exist=False), place))
+        self.own_special().doomed.append((self.entity(form[1], place, must_exist=False), place))
         return None
 
     def _names_nobody(self, term: Any) -> bool:
@@ -191,7 +171,7 @@ class Claims(Terms):
         if e < 0:
             self.subjects.add(e)
         expected = None if old is None else self.stored(attribute, old, place)
-        self.special[SWAPS].append((e, attribute, expected, place))
+        self.own_special().swaps.append((e, attribute, expected, place))
         return self._assert(e, attribute, new, place)
 
     def _set_exactly(self, form: Sequence[Any], place: Place) -> None:
@@ -206,7 +186,7 @@ class Claims(Terms):
             return self._misshapen(form, place, "an attribute of one's own that is written by hand")
         if e < 0 and values:
             self.subjects.add(e)
-        self.special[RETRACTED].append((e, attribute, REST, place))
+        self.own_special().retracted.append((e, attribute, REST, place))
         return self._each(e, attribute, values, (*steps_of(place), 3))
 
     def _require(self, form: Sequence[Any], place: Place) -> None:
@@ -214,7 +194,7 @@ class Claims(Terms):
             return self._misshapen(
                 form, place, f"[{form[0]} predicate argument …], the predicate a function or its registered name"
             )
-        self.special[REQUIRED].append((form[1], form[2:], place))
+        self.own_special().required.append((form[1], form[2:], place))
         return None
 
     def _call(self, form: Sequence[Any], place: Place) -> None:
@@ -248,10 +228,10 @@ class Claims(Terms):
 
     # -- maps
 
-    def _subject(self, form: Mapping[Any, Any], place: Place) -> int:
+    def _subject(self, form: Mapping[Any, Any], place: Place) -> Entity:
         return self.entity(form[ID], place) if ID in form else self.new_slot()
 
-    def _instance(self, instance: Any, place: Place) -> int:
+    def _instance(self, instance: Any, place: Place) -> Entity:
         """Return the entity of an instance of a dataclass, and read what it says, once: the same instance is the same entity."""
         known = self._instances.get(id(instance))
         if known is None:
@@ -262,7 +242,7 @@ class Claims(Terms):
             self._pending.append((said, place, known[0]))
         return known[0]
 
-    def _attributes(self, e: int, form: Mapping[Any, Any], place: Place) -> None:
+    def _attributes(self, e: Entity, form: Mapping[Any, Any], place: Place) -> None:
         find, is_subject = self.find, False
         for key, value in form.items():
             attribute = find(key) if type(key) in NAMES else self.named_otherwise(key)
@@ -281,7 +261,7 @@ class Claims(Terms):
         if is_subject and e < 0:
             self.subjects.add(e)
 
-    def _structured(self, e: int, attribute: Attribute, key: Any, value: Any, place: Place) -> None:
+    def _structured(self, e: Entity, attribute: Attribute, key: Any, value: Any, place: Place) -> None:
         """Assert what a collection or a nested map says."""
         if attribute.is_ref and attribute.id not in ENUMS and _is_map(value):
             self._nested(e, attribute, value, (*steps_of(place), key))
@@ -290,7 +270,7 @@ class Claims(Terms):
         else:
             self._assert(e, attribute, value, place)
 
-    def _each(self, e: int, attribute: Attribute, values: Any, inside: tuple[Any, ...]) -> None:
+    def _each(self, e: Entity, attribute: Attribute, values: Any, inside: tuple[Any, ...]) -> None:
         for i, item in enumerate(values):
             if attribute.is_ref and _is_map(item):
                 self._nested(e, attribute, item, (*inside, i))
@@ -305,7 +285,7 @@ class Claims(Terms):
         # A tuple holds no tuples, so a list of lists can only be several of them.
         return not attribute.is_tuple or all(isinstance(item, list | tuple) for item in value)
 
-    def _nested(self, e: int, attribute: Attribute, inner: Any, place: Place) -> None:
+    def _nested(self, e: Entity, attribute: Attribute, inner: Any, place: Place) -> None:
         """Assert a reference to the entity that a nested map, or an instance, describes."""
         form = inner if isinstance(inner, Mapping) else map_of(inner)
         if not (attribute.is_component or ID in form or self._has_unique(form)):
@@ -324,9 +304,9 @@ class Claims(Terms):
         child = self._described(inner, place)
         self._keep((e, attribute, child, place))
         if child < 0:
-            self.special[VALUE_SLOTS].append((child, attribute, place))
+            self.own_slot_claims().values.append((Slot(child), attribute, place))
 
-    def _described(self, inner: Any, place: Place) -> int:
+    def _described(self, inner: Any, place: Place) -> Entity:
         """Return the entity that a map or an instance describes, which is read later."""
         if not isinstance(inner, Mapping):
             return self._instance(inner, place)
@@ -343,7 +323,7 @@ class Claims(Terms):
         found = (self.find(key) for key, value in form.items() if isinstance(key, str) and value is not None)
         return any(attribute is not None and attribute.unique is not None for attribute in found)
 
-    def _reverse(self, e: int, key: Any, value: Any, place: Place) -> None:
+    def _reverse(self, e: Entity, key: Any, value: Any, place: Place) -> None:
         """Assert references to this entity: `{:order/_lines 5}` of entity 7 is `[5 :order/lines 7]`."""
         forward = forward_of(key) if isinstance(key, str) else None
         attribute = None if forward is None else self.find(forward) or self.implied(forward)
@@ -364,7 +344,7 @@ class Claims(Terms):
             )
             return
         if e < 0:
-            self.special[VALUE_SLOTS].append((e, attribute, inside))
+            self.own_slot_claims().values.append((Slot(e), attribute, inside))
         if isinstance(value, _COLLECTIONS) and not self._looks_up(value):
             for i, item in enumerate(value):
                 self._referrer(e, attribute, item, (*inside, i))
@@ -376,7 +356,7 @@ class Claims(Terms):
         is_pair = isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str)
         return is_pair and self.find(value[0]) is not None
 
-    def _referrer(self, e: int, attribute: Attribute, term: Any, place: Place) -> None:
+    def _referrer(self, e: Entity, attribute: Attribute, term: Any, place: Place) -> None:
         if _is_map(term):
             other = self._described(term, place)
         else:
@@ -387,7 +367,7 @@ class Claims(Terms):
 
     # -- claims
 
-    def _assert(self, e: int, attribute: Attribute, value: Any, place: Place) -> None:
+    def _assert(self, e: Entity, attribute: Attribute, value: Any, place: Place) -> None:
         stored = self.stored(attribute, value, place)
         if stored is None:
             return
@@ -402,11 +382,11 @@ class Claims(Terms):
         if attribute.id < FIRST_FREE_ID and not self._is_plain(claim):
             return
         if attribute.preds:
-            self.special[PREDICATED].append(claim)
+            self.own_special().predicated.append(claim)
         if e < 0 and attribute.is_identity:
-            self.special[IDENTITIES].append(claim)
+            self.own_slot_claims().identities.append(claim)  # type: ignore[arg-type]  # e < 0: a slot
         if attribute.tuple_attrs:
-            self.special[WRITTEN].append(claim)
+            self.own_special().written.append(claim)
         else:
             self.asserted.append(claim)
 
@@ -414,27 +394,27 @@ class Claims(Terms):
         """Tell whether a claim of a system attribute is a fact like any other."""
         e, attribute, _, _ = claim
         if attribute.id == TX_INSTANT:
-            self.special[INSTANTS].append(claim)
+            self.own_special().instants.append(claim)
         elif attribute.id == ENSURE:
-            self.special[ENSURED].append(claim)
+            self.own_special().ensured.append(claim)
         elif attribute.id != INSTALL_ATTRIBUTE:
             self.touches_schema |= attribute.id not in _NO_SCHEMA
             if attribute.id == VALUE_TYPE and e < 0:
-                self.special[TYPED].append(claim)
+                self.own_slot_claims().typed.append(claim)
             return True
         return False
 
     def settle_foretold(self) -> None:
         """Tell which entities the idents name that only this transaction gives."""
         given = {claim[2]: claim for claim in self.asserted if claim[1].id == IDENT}
-        for slot, ident, place, attribute in self.special[FORETOLD]:
+        for slot, ident, place, attribute in self.slot_claims.foretold:
             claim = given.get(ident)
             if claim is None:
                 self.unknown_ident(ident, place, attribute)
             elif claim[0] < 0:
-                self.special[IDENTITIES].append((slot, *claim[1:]))
+                self.own_slot_claims().identities.append((slot, *claim[1:]))
             else:
-                self.special[BOUND].append((slot, claim))
+                self.own_slot_claims().bound.append((slot, claim))
 
     def _written_by_hand(self, attribute: Attribute, place: Place) -> None:
         members = ", ".join(attribute.tuple_attrs)
@@ -469,7 +449,7 @@ def expand(db: Database, forms: Sequence[Any], functions: Functions, *, none_ret
     claims = Claims(db, forms, functions, none_retracts=none_retracts)
     for i, form in enumerate(forms):
         claims.read(form, i)
-    if FORETOLD in claims.special:
+    if claims.slot_claims.foretold:
         claims.settle_foretold()
     claims.raise_any()
     return claims

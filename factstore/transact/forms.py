@@ -1,28 +1,45 @@
-"""Forms: what the caller wrote, and where in it something stands.
-
-Owns the way in (EDN text or Python data) and the way problems are told: with the path into the tx-data, all of a stage at
-once. A place is the index of a form, or a path of steps; its text is made only when there is a problem to tell, so that
-tx-data without problems pays nothing for it.
+"""The forms of a transaction as the caller wrote them (EDN text or Python data), and the problems in them.
 
     place = index | (step …)        step = index | key of a map | Call
+
+A place is the index of a form, or a path of steps from the tx-data to a value. The text of a path is built only for a problem,
+so valid tx-data costs nothing extra. All problems of a stage are reported together.
+
+EDN text may contain the tags that Datomic files use:
+
+    #db/id[partition]           a tempid that is used only once
+    #db/id[partition number]    the same tempid for the same partition and number within one transaction
+    #db/id[:db.part/tx]         the transaction
+    #db/fn                      rejected: functions are registered in Python
+
+Law: reading a text twice returns equal forms, tempids included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, cast
 
+from factstore import edn
+from factstore.edn.read import Tags
 from factstore.errors import TransactError
 from factstore.schema.attribute import Attribute, Schema
 from factstore.schema.classes import is_instance, map_of
-from factstore.transact.text import read_text
+from factstore.schema.hints import NO_FUNCTIONS
 from factstore.values.quoting import described, quoted
+from factstore.values.types import Keyword
 
 Place: TypeAlias = int | tuple[Any, ...]
 
+_TRANSACTION: Final = "datomic.tx"
+_TX_PARTITION: Final = ":db.part/tx"
+_LONGEST: Final = 80  # characters of a value in a message
+_LONGEST_PATH: Final = 300  # characters
+
 
 class Call(NamedTuple):
-    """A step into what a transaction function returned."""
+    """A step into the forms that a transaction function returned."""
 
     name: str
     forms: Sequence[Any]
@@ -34,7 +51,7 @@ def steps_of(place: Place) -> tuple[Any, ...]:
 
 
 def read_forms(tx_data: Any) -> list[Any]:
-    """Return the forms of a transaction. Raises: TransactError(:db.error/invalid-tx-data), ReadError for text that is not EDN."""
+    """Return the forms of a transaction. Raises: TransactError(:db.error/invalid-tx-data); ReadError for invalid EDN."""
     forms = read_text(tx_data) if isinstance(tx_data, str) else tx_data
     if type(forms) is list:
         return forms
@@ -50,12 +67,12 @@ def read_forms(tx_data: Any) -> list[Any]:
 
 
 def set_exactly(e: Any, a: Any, values: Iterable[Any]) -> list[Any]:
-    """Return the form that makes these the values an entity has of an attribute, and no others.
+    """Return a form after which the entity has exactly these values of the attribute, and no others.
 
     Args:
-        e: an entity in any form, a tempid too.
-        values: what may stand for a value, in any order; nested maps for references. Of an attribute with one value at most one.
-    A form beside it that adds another value contradicts it: `:db.error/datoms-conflict`.
+        e: an entity in any form, also a tempid.
+        values: the values in any order, with nested maps for references. At most one for an attribute of cardinality one.
+    Another form of the transaction that asserts a further value is a conflict: `:db.error/datoms-conflict`.
 
     >>> set_exactly([":person/email", "ann@x"], ":person/nick", ["Annie"])
     [':db/setExactly', [':person/email', 'ann@x'], ':person/nick', ['Annie']]
@@ -63,8 +80,52 @@ def set_exactly(e: Any, a: Any, values: Iterable[Any]) -> list[Any]:
     return [":db/setExactly", e, a, list(values)]
 
 
+# -- EDN text
+
+
+def tags() -> Tags:
+    """Return the functions that read the tags of one text."""
+    return {"db/id": _tempids(), "db/fn": _no_function}
+
+
+def read_text(text: str) -> Any:
+    """Return the forms in the EDN text of a transaction. Raises: ReadError."""
+    return edn.read(text, tags=tags())
+
+
+def _tempids() -> Callable[[Any], str]:
+    numbers = count(1)
+
+    def tempid(form: Any) -> str:
+        partition, number = _parts(form)
+        if partition == _TX_PARTITION:
+            return _TRANSACTION
+        # A number >= 0 would be the id of an existing entity, possibly of another database.
+        return f"#db/id[{partition} {number}]" if number is not None else f"#db/id[{partition}] {next(numbers)}"
+
+    return tempid
+
+
+def _parts(form: Any) -> tuple[Keyword, int | None]:
+    parts = list(form) if isinstance(form, list | tuple) else []
+    if (
+        len(parts) not in (1, 2)
+        or type(parts[0]) is not Keyword
+        or any(type(part) is not int or part >= 0 for part in parts[1:])
+    ):
+        raise ValueError("expected [partition], or [partition number] with a number below zero")
+    return parts[0], parts[1] if len(parts) == 2 else None
+
+
+def _no_function(_form: Any) -> NoReturn:
+    raise ValueError(NO_FUNCTIONS)
+
+
+# -- problems
+
+
 class Problems:
-    """What is wrong with a transaction, collected stage by stage."""
+    """The problems found in a transaction, collected stage by stage."""
 
     __slots__ = ("_forms", "_schema", "found")
 
@@ -82,7 +143,7 @@ class Problems:
         kind: type[TransactError] = TransactError,
         **data: Any,
     ) -> None:
-        """Note a problem at a place; with an attribute also: in this attribute of the map that stands there."""
+        """Add a problem at a place; with an attribute, the path includes the key of this attribute if the form is a map."""
         if attribute is not None:
             data["attribute"] = attribute.ident
         if place is not None:
@@ -91,7 +152,7 @@ class Problems:
         self.found.append(kind(code, message, **data))
 
     def locate(self, place: Place, attribute: Attribute | None = None) -> tuple[str, Any]:
-        """Return the text of a path and the form or value that stands there."""
+        """Return the text of a path, and the form or value at this path."""
         path, at = "tx-data", cast(Any, self._forms)
         for step in steps_of(place):
             if is_instance(at):
@@ -110,7 +171,7 @@ class Problems:
         return isinstance(key, str | int) and self._schema.find(key) is attribute
 
     def raise_any(self) -> None:
-        """Raise the first problem, which then knows of all of them as `problems`."""
+        """Raise the first problem; its data contains all of them as `problems`."""
         if not self.found:
             return
         first, *others = self.found
@@ -129,10 +190,6 @@ def _step(step: Any) -> str:
     return quoted(str(step) if isinstance(step, str) else step, _LONGEST)
 
 
-_LONGEST: Final = 80
-_LONGEST_PATH: Final = 300
-
-
 def shown(value: Any) -> str:
-    """Return a value as an error names it: shortened, with its Python type."""
+    """Return the text of a value for an error message: shortened, with its Python type."""
     return described(value, _LONGEST)

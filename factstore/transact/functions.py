@@ -14,8 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from factstore.db.database import Database
 from factstore.errors import DatabaseError, TransactError
-from factstore.transact.forms import shown
-from factstore.transact.text import read_text
+from factstore.transact.forms import read_text, shown
 from factstore.values.quoting import quoted
 from factstore.values.types import micros_to_instant
 

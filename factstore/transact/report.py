@@ -7,7 +7,8 @@ from itertools import islice
 from typing import Final
 
 from factstore.datom import Datom, Fact
-from factstore.db.database import Database, Snapshot
+from factstore.db.database import Database
+from factstore.db.snapshot import Snapshot
 from factstore.rendering import html_table, text_table
 
 MOST_SHOWN: Final = 200  # datoms

@@ -10,28 +10,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from factstore.datom import USER_BASE, tx_of
 from factstore.errors import UniqueConflict
 from factstore.transact.before import BULK
-from factstore.transact.expand import BOUND, DOOMED, IDENTITIES, RETRACTED, SETTLED, TYPED, Claim, Claims
-from factstore.transact.forms import Place
-from factstore.transact.stages import Settled
-from factstore.transact.terms import VALUE_SLOTS
+from factstore.transact.expand import Claims
+from factstore.transact.stages import (
+    NOT_SPECIAL,
+    Claim,
+    Entity,
+    EntityId,
+    Resolution,
+    ResolvedClaim,
+    Settled,
+    Special,
+)
 from factstore.values.quoting import quoted
 
-
-class Resolution(NamedTuple):
-    """The entity ids of all slots: slot -1 is `ids[0]`, slot -2 `ids[1]`, …"""
-
-    ids: list[int]
-    fresh: frozenset[int]  # new entities whose ids lie outside the users' partition
-    next_n: int
-
-
-_NOT_YET: Final = -1
-NOTHING: Final[Mapping[str, Sequence[Claim]]] = {}
+_NOT_YET: Final = EntityId(-1)
 
 
 class _Unification:
@@ -44,7 +41,7 @@ class _Unification:
         self.bound: dict[int, tuple[int, Claim]] = {}  # root → entity, and the claim that said so
         self._first: dict[tuple[int, object], Claim] = {}  # identity → the first slot's claim to it
         self._waiting: dict[int, list[Claim]] = {}  # root → claims whose value it is
-        self._queue: deque[Claim] = deque(claims.special[IDENTITIES])
+        self._queue: deque[Claim] = deque(claims.slot_claims.identities)
 
     def root(self, slot: int) -> int:
         """Return what stands for all slots that are one entity with this slot, or with the slot of this number."""
@@ -60,7 +57,7 @@ class _Unification:
             self._holders.fetch(
                 (claim[1].id, claim[2]) for claim in self._queue if not claim[1].is_ref or claim[2] >= 0
             )
-        for slot, claim in self._claims.special.get(BOUND, ()):
+        for slot, claim in self._claims.slot_claims.bound:
             self._bind(self.root(slot), claim[0], claim)
         while self._queue:
             self._settle(self._queue.popleft())
@@ -131,7 +128,7 @@ def resolve(claims: Claims) -> Resolution:
     """Return which entity each slot is. Raises: UniqueConflict(:db.error/upsert-conflict), TransactError for tempids that are none."""
     if not claims.slots:
         return Resolution([], frozenset((claims.tx,)), claims.db.next_n)
-    if IDENTITIES in claims.special or BOUND in claims.special:
+    if claims.slot_claims.identities or claims.slot_claims.bound:
         slots = _Unification(claims)
         slots.run()
         claims.raise_any()
@@ -146,9 +143,10 @@ def _mint(claims: Claims, roots: Sequence[int], bound: Mapping[int, tuple[int, C
     """Give new entities their ids, in the order in which they were first named."""
     n = claims.db.next_n
     subjects = {roots[~slot] for slot in claims.subjects}
-    typed = {roots[~claim[0]] for claim in claims.special.get(TYPED, ())}
+    typed = {roots[~claim[0]] for claim in claims.slot_claims.typed}
     given = {root: eid for root, (eid, _) in bound.items()}
-    ids, fresh = [], {claims.tx}
+    ids: list[EntityId] = []
+    fresh = {claims.tx}
     for root in roots:
         eid = given.get(root)
         if eid is None:
@@ -158,15 +156,15 @@ def _mint(claims: Claims, roots: Sequence[int], bound: Mapping[int, tuple[int, C
             # An attribute's id is its n: it lies in the partition of the schema.
             eid = given[root] = n if root in typed else USER_BASE | n
             if root in typed:
-                fresh.add(n)
+                fresh.add(EntityId(n))
             n += 1
-        ids.append(eid)
+        ids.append(eid)  # type: ignore[arg-type]
     return Resolution(ids, frozenset(fresh), n)
 
 
-def _check_names(claims: Claims, ids: list[int]) -> None:
+def _check_names(claims: Claims, ids: Sequence[EntityId]) -> None:
     special = claims.special
-    for slot, attribute, place in special.get(VALUE_SLOTS, ()):
+    for slot, attribute, place in claims.slot_claims.values:
         if ids[~slot] == _NOT_YET:
             claims.problems.add(
                 ":db.error/tempid-not-an-entity",
@@ -174,33 +172,44 @@ def _check_names(claims: Claims, ids: list[int]) -> None:
                 place,
                 attribute,
             )
-    named = ((claim[0], claim[-1]) for kind in (RETRACTED, DOOMED) for claim in special.get(kind, ()))
-    for slot, place in named:
-        if slot < 0 and ids[~slot] == _NOT_YET:
+    for e, place in (*((claim[0], claim[3]) for claim in special.retracted), *special.doomed):
+        if e < 0 and ids[~e] == _NOT_YET:
             claims.problems.add(
                 ":db.error/invalid-tx-form",
-                f"expected an existing entity to retract from, got {claims.name_of(slot)}, of which nothing is asserted",
+                f"expected an existing entity to retract from, got {claims.name_of(e)}, of which nothing is asserted",
                 place,
             )
     claims.raise_any()
 
 
-def settle(claims: Claims, ids: list[int]) -> Settled:
-    """Return the claims with entities in the place of slots."""
-    special: Mapping[str, Sequence[Claim]] = NOTHING
-    doomed: Sequence[tuple[int, Place]] = ()
-    if claims.special:
-        special = {kind: _settled(found, ids) for kind, found in claims.special.items() if kind in SETTLED}
-        doomed = [(ids[~e] if e < 0 else e, place) for e, place in claims.special.get(DOOMED, ())]
-    return Settled(_settled(claims.asserted, ids), special, doomed)
+def settle(claims: Claims, ids: Sequence[EntityId]) -> Settled:
+    """Return the claims with entities instead of slots."""
+    if not ids:  # without slots they are claims of entities already
+        return Settled(claims.asserted, claims.special)  # type: ignore[arg-type]
+    special: Special[EntityId] = NOT_SPECIAL
+    if claims.special is not NOT_SPECIAL:
+        special = _settled_special(claims.special, ids)
+    return Settled(_settled(claims.asserted, ids), special)
 
 
-def _settled(claims: Sequence[Claim], ids: list[int]) -> Sequence[Claim]:
-    if not ids:
-        return claims
+def _settled_special(special: Special[Entity], ids: Sequence[EntityId]) -> Special[EntityId]:
+    settled: Special[EntityId] = Special()
+    settled.retracted = _settled(special.retracted, ids)
+    settled.doomed = [(ids[~e] if e < 0 else EntityId(e), place) for e, place in special.doomed]
+    settled.swaps = _settled(special.swaps, ids)
+    settled.instants = _settled(special.instants, ids)
+    settled.written = _settled(special.written, ids)
+    settled.predicated = _settled(special.predicated, ids)
+    settled.ensured = _settled(special.ensured, ids)
+    settled.required = special.required
+    return settled
+
+
+def _settled(claims: list[Claim], ids: Sequence[EntityId]) -> list[ResolvedClaim]:
+    """Return claims with entities instead of slots."""
     return [
         (
-            ids[~e] if e < 0 else e,
+            ids[~e] if e < 0 else e,  # type: ignore[misc]
             attribute,
             ids[~v] if attribute.is_ref and v.__class__ is int and v < 0 else v,
             place,

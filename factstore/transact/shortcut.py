@@ -14,14 +14,13 @@ from typing import Any, Final, NamedTuple
 
 from factstore.columns.kind import INTEGERS, OBJECTS
 from factstore.datom import TX_BASE, USER_BASE, Fact
-from factstore.db.database import Snapshot
+from factstore.db.snapshot import Snapshot
 from factstore.errors import TransactError
 from factstore.registry import lookup
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
 from factstore.transact.functions import at_instant, forms_of
+from factstore.transact.stages import Prepared
 from factstore.values.types import INSTANT, LONG_MAX, LONG_MIN, Keyword
-
-Simple = tuple[list[Fact], Mapping[str | int, int], int, int]  # as in `Prepared`
 
 # Types whose values are right when their Python type is, or after the check named here.
 _KINDS: Final[dict[str, type]] = {
@@ -50,7 +49,7 @@ class _Plain(NamedTuple):
     verbs: frozenset[str]  # what the short cut does with a known entity; the rest needs a look at more than the value
 
 
-def prepare_simple(before: Snapshot, tx_data: Any, now: int) -> Simple | None:
+def prepare_simple(before: Snapshot, tx_data: Any, now: int) -> Prepared | None:
     """Return the facts of a transaction of plain forms, or None: it takes the whole way."""
     if type(tx_data) is not list:
         return None
@@ -61,13 +60,13 @@ def prepare_simple(before: Snapshot, tx_data: Any, now: int) -> Simple | None:
     if len(tx_data) == 1 and type(tx_data[0]) is list:
         form = tx_data[0]
         done = _write(before, plain, form, t, facts) if len(form) != 2 else _retract_entity(before, form, t, facts)
-        return (facts, _NO_TEMPIDS, before.next_n, instant) if done else None
+        return Prepared(facts, _NO_TEMPIDS, before.next_n, instant) if done else None
     if tx_data and type(tx_data[0]) is list:
         done = _writes(before, plain, tx_data, (instant, now), facts, set(), may_call=True)
-        return (facts, _NO_TEMPIDS, before.next_n, instant) if done else None
+        return Prepared(facts, _NO_TEMPIDS, before.next_n, instant) if done else None
     tempids: dict[str | int, int] = {}
     n = _maps(before, plain, tx_data, t, facts, tempids)
-    return None if n is None else (facts, tempids, n, instant)
+    return None if n is None else Prepared(facts, tempids, n, instant)
 
 
 def _write(
@@ -84,15 +83,10 @@ def _write(
     else:
         return None
     known = plain[key] if isinstance(key, str) else None
-    if (
-        known is None
-        or type(e) is not int
-        or not USER_BASE <= e < USER_BASE + before.next_n
-        or form[0] not in known.verbs
-    ):
+    if known is None or type(e) is not int or not USER_BASE <= e < USER_BASE + before.next_n:
         return None
-    a, kind, checks, *_ = known
-    if type(v) is not kind:
+    a, kind, checks, _, verbs = known
+    if type(v) is not kind or form[0] not in verbs:
         return None
     if checks:
         v = _checked(kind, v)

@@ -9,7 +9,6 @@ Law: a term that means nothing is noted as a problem with its place, and reading
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -34,14 +33,13 @@ from factstore.schema.bootstrap import ENUM_IDS
 from factstore.schema.hints import NO_FUNCTIONS, declaration_of, hint_for
 from factstore.transact.before import Holders
 from factstore.transact.forms import Place, Problems, shown
+from factstore.transact.stages import NO_SLOTS, NOT_SPECIAL, Entity, EntityId, OfSlots, Slot, Special
 from factstore.values.quoting import as_name, quoted
 from factstore.values.types import ANOTHER_TYPE, Keyword, Stored, Symbol, ValueType, plain
 
 NAMES: Final = frozenset({str, Keyword, int})  # the exact types that can name an attribute
 TRANSACTION: Final = "datomic.tx"
 _RESERVED: Final = "datomic"
-FORETOLD: Final = "foretold"  # (slot, ident, place, attribute): an ident that only this transaction can give
-VALUE_SLOTS: Final = "value slots"  # (slot, attribute, place): where a slot stands as a value
 
 ENUMS: Final = {
     a: {name: eid for name, eid in ENUM_IDS.items() if name.startswith(prefix)}
@@ -69,6 +67,7 @@ class Terms:
         "first_fresh",
         "named",
         "schema",
+        "slot_claims",
         "slots",
         "special",
         "tx",
@@ -81,11 +80,12 @@ class Terms:
         self._forms = forms
         self._holders: Holders | None = None
         self._problems: Problems | None = None
-        self.first_fresh = USER_BASE | db.next_n  # the first entity id that this transaction may give out
-        self.tx = tx_of(db.basis_t + 1)
-        self.named: dict[str | int, int] = {}  # the caller's tempids → slots
-        self.slots = 0  # how many there are: -1, -2, …
-        self.special: defaultdict[str, list[Any]] = defaultdict(list)  # what later stages must look at again, by kind
+        self.first_fresh = USER_BASE | db.next_n  # the first entity id that this transaction may create
+        self.tx = EntityId(tx_of(db.basis_t + 1))
+        self.named: dict[str | int, Slot] = {}  # tempids of the caller → slots
+        self.slots = 0  # number of slots: -1, -2, …
+        self.slot_claims: OfSlots = NO_SLOTS
+        self.special: Special[Entity] = NOT_SPECIAL
 
     @property
     def holders(self) -> Holders:
@@ -93,6 +93,18 @@ class Terms:
         if self._holders is None:
             self._holders = Holders(self.db)
         return self._holders
+
+    def own_slot_claims(self) -> OfSlots:
+        """Return the claims about slots, to add one."""
+        if self.slot_claims is NO_SLOTS:
+            self.slot_claims = OfSlots()
+        return self.slot_claims
+
+    def own_special(self) -> Special[Entity]:
+        """Return the special claims, to add one."""
+        if self.special is NOT_SPECIAL:
+            self.special = Special()
+        return self.special
 
     # -- problems
 
@@ -110,29 +122,29 @@ class Terms:
 
     # -- entities
 
-    def new_slot(self) -> int:
+    def new_slot(self) -> Slot:
         """Return a slot for an entity that has no name of its own."""
         self.slots += 1
-        return -self.slots
+        return -self.slots  # type: ignore[return-value]
 
-    def slot(self, tempid: str | int) -> int:
+    def slot(self, tempid: str | int) -> Slot:
         """Return the slot of a tempid."""
-        found = self.named.get(tempid)
-        if found is None:
-            found = self.named[tempid] = self.new_slot()
-        return found
+        slot = self.named.get(tempid)
+        if slot is None:
+            slot = self.named[tempid] = self.new_slot()
+        return slot
 
     def name_of(self, slot: int) -> str:
         """Return what the caller calls a slot, for messages."""
-        for name, known in self.named.items():
-            if known == slot:
+        for name, other in self.named.items():
+            if other == slot:
                 return f"tempid {quoted(name)}"
-        for known, ident, _, _ in self.special.get(FORETOLD, ()):
-            if known == slot:
+        for other, ident, _, _ in self.slot_claims.foretold:
+            if other == slot:
                 return str(ident)
         return "a map without :db/id"
 
-    def entity(self, term: Any, place: Place, attribute: Attribute | None = None, *, must_exist: bool = True) -> int:
+    def entity(self, term: Any, place: Place, attribute: Attribute | None = None, *, must_exist: bool = True) -> Entity:
         """Return the entity id or slot that a term stands for; a new slot when it stands for nothing, with the problem noted.
 
         Args:
@@ -152,17 +164,17 @@ class Terms:
             return self.lookup(term, place, attribute)
         eid = getattr(term, "eid", None)  # an entity as `factstore.entity` returns it
         if type(eid) is int:
-            return eid
+            return EntityId(eid)
         same = plain(term)
         if type(same) in NAMES:
             return self.entity(same, place, attribute, must_exist=must_exist)
         return self._no_entity(term, place, attribute)
 
-    def _numbered(self, term: int, place: Place, attribute: Attribute | None, must_exist: bool) -> int:
+    def _numbered(self, term: int, place: Place, attribute: Attribute | None, must_exist: bool) -> Entity:
         if term < 0:
             return self.slot(term)
         if not must_exist or self._was_minted(term):
-            return term
+            return EntityId(term)
         return self._problem(
             ":db.error/invalid-entity-id",
             f"expected the id of an entity of this database, got {quoted(term)}, which was never given out; "
@@ -178,13 +190,14 @@ class Terms:
             return self.schema.find(eid) is not None or self.schema.ident(eid) is not None
         return 0 < n <= self.db.basis_t if partition == TX_PARTITION else False
 
-    def _ident(self, term: str, place: Place, attribute: Attribute | None) -> int:
+    def _ident(self, term: str, place: Place, attribute: Attribute | None) -> Entity:
         eid = self.schema.entid(term)
-        if eid is None:
-            # Another form may give the name; who has it is seen when all forms are read.
-            eid = self.new_slot()
-            self.special[FORETOLD].append((eid, term, place, attribute))
-        return eid
+        if eid is not None:
+            return eid  # type: ignore[return-value]
+        # Another form may assert the ident; its entity is known when all forms are read.
+        slot = self.new_slot()
+        self.own_slot_claims().foretold.append((slot, term, place, attribute))
+        return slot
 
     def unknown_ident(self, term: str, place: Place, attribute: Attribute | None) -> None:
         """Note that an ident names nothing."""
@@ -201,7 +214,7 @@ class Terms:
             nearest=near,
         )
 
-    def _tempid(self, term: str, place: Place, attribute: Attribute | None) -> int:
+    def _tempid(self, term: str, place: Place, attribute: Attribute | None) -> Entity:
         if term == TRANSACTION:
             return self.tx
         if term.startswith(_RESERVED):
@@ -214,7 +227,7 @@ class Terms:
             )
         return self.slot(term)
 
-    def _no_entity(self, term: Any, place: Place, attribute: Attribute | None) -> int:
+    def _no_entity(self, term: Any, place: Place, attribute: Attribute | None) -> Slot:
         if attribute is None:
             expected = "an entity id, an ident, a lookup ref or a tempid"
             return self._problem(
@@ -224,7 +237,7 @@ class Terms:
         self.wrong_type(attribute, term, place)
         return self.new_slot()
 
-    def _problem(self, code: str, message: str, place: Place, attribute: Attribute | None, **data: Any) -> int:
+    def _problem(self, code: str, message: str, place: Place, attribute: Attribute | None, **data: Any) -> Slot:
         self.problems.add(code, message, place, attribute, **data)
         return self.new_slot()
 
@@ -235,7 +248,7 @@ class Terms:
         attribute = self.find(term[0])
         return attribute is not None and attribute.unique is not None
 
-    def lookup(self, ref: Sequence[Any], place: Place, attribute: Attribute | None = None) -> int:
+    def lookup(self, ref: Sequence[Any], place: Place, attribute: Attribute | None = None) -> Entity:
         """Return the entity of a lookup ref, as the database before the transaction has it."""
         if len(ref) != 2 or type(plain(ref[0])) not in NAMES or ref[1] is None:
             return self._problem(
@@ -264,7 +277,7 @@ class Terms:
             )  # fmt: skip
         holders = self.db.view.holders_of(key.id, value)
         if holders:
-            return holders[0]
+            return holders[0]  # type: ignore[return-value]
         return self._problem(
             ":db.error/not-an-entity",
             f"no entity has {key.ident} {quoted(ref[1])} in the database before this transaction; "
@@ -335,24 +348,24 @@ class Terms:
             self.wrong_type(attribute, value, place, str(why))
             return None
 
-    def reference(self, attribute: Attribute, value: Any, place: Place) -> int | None:
+    def reference(self, attribute: Attribute, value: Any, place: Place) -> Entity | None:
         """Return the entity or slot that a reference points at; None when it is none, with the problem noted."""
         if value.__class__ is int and USER_BASE <= value < self.first_fresh:
-            return value
+            return value  # type: ignore[return-value]
         if attribute.id in ENUMS:
             return self._enum(attribute, value, place)
         eid = self.entity(value, place, attribute)
         if eid < 0:
-            self.special[VALUE_SLOTS].append((eid, attribute, place))
+            self.own_slot_claims().values.append((eid, attribute, place))  # type: ignore[arg-type]
         return eid
 
-    def _enum(self, attribute: Attribute, value: Any, place: Place) -> int | None:
+    def _enum(self, attribute: Attribute, value: Any, place: Place) -> EntityId | None:
         """Return the id of one of the enumerations of :db/valueType, :db/cardinality, :db/unique or :db/stamp."""
         allowed = ENUMS[attribute.id]
         named = plain(value)
         name = self.schema.ident(named) if type(named) is int else named
         if isinstance(name, str) and name in allowed:
-            return allowed[name]
+            return EntityId(allowed[name])
         self.problems.add(
             ":db.error/invalid-install-attribute",
             f"{attribute.ident} takes one of {', '.join(allowed)}; got {shown(value)}"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from factstore.datom import Fact, tx_of
 from factstore.db.database import Point
-from factstore.transact.expand import RETRACTED, Claims
+from factstore.transact.expand import Claims
 from factstore.transact.forms import Place
 from factstore.transact.stages import Changes, Settled
 from factstore.values.quoting import quoted
@@ -51,9 +51,9 @@ def _subjects(claims: Claims, settled: Settled, changes: Changes) -> dict[int, P
     """Return the entities that a transaction is about, with where it says so."""
 
     def named() -> Iterator[tuple[int, Place | None]]:
-        for e, _, _, place in (*settled.asserted, *settled.special.get(RETRACTED, ())):
+        for e, _, _, place in (*settled.asserted, *settled.special.retracted):
             yield e, place
-        yield from settled.doomed
+        yield from settled.special.doomed
         for fact in changes.facts:
             yield fact[0], None
 

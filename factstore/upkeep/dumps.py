@@ -380,9 +380,9 @@ def _rehearsing(conn: Connection) -> Callable[[list[Any]], TxReport]:
     def transact(forms: list[Any]) -> TxReport:
         nonlocal db
         before = db
-        facts, tempids, next_n, instant = prepare(before, forms, now=conn._committer.clock())
-        db = before.plus(facts, instant=instant, next_n=next_n)
-        return report(before, db, facts, tempids)
+        prepared = prepare(before, forms, now=conn._committer.clock())
+        db = before.plus(prepared.facts, instant=prepared.instant, next_n=prepared.next_n)
+        return report(before, db, prepared.facts, prepared.tempids)
 
     return transact
 

@@ -19,8 +19,7 @@ from factstore.datom import Datom, t_of
 from factstore.errors import ReadError, TransactError, UniqueConflict
 from factstore.schema.classes import is_instance, map_of
 from factstore.transact import with_
-from factstore.transact.forms import read_forms
-from factstore.transact.text import read_text
+from factstore.transact.forms import read_forms, read_text
 from factstore.values.quoting import described, quoted
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from factstore import edn
 from factstore.errors import ReadError, TransactError
-from factstore.transact.text import tags
+from factstore.transact.forms import tags
 from factstore.values.quoting import quoted
 
 if TYPE_CHECKING:

@@ -182,9 +182,10 @@ def test_the_short_cut_answers_what_the_whole_way_does(now: int, steps: list[Any
                 simple = prepare_simple(before, forms, now)
                 if simple is not None:
                     whole = prepare(before.database, forms, now=now)
-                    assert exact(whole.facts) == exact(simple[0])
-                    assert (whole.tempids, whole.next_n, whole.instant) == (dict(simple[1]), *simple[2:])
-                    assert list(whole.tempids) == list(simple[1])
+                    assert exact(whole.facts) == exact(simple.facts)
+                    assert whole.tempids == dict(simple.tempids)
+                    assert list(whole.tempids) == list(simple.tempids)
+                    assert (whole.next_n, whole.instant) == (simple.next_n, simple.instant)
                 try:
                     conn.transact(forms)
                 except TransactError:

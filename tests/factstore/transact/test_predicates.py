@@ -49,6 +49,14 @@ def test_a_predicate_is_not_asked_about_retractions(conn):
     assert value(conn.db(), ANN, ":u/code") is None
 
 
+def test_a_predicate_of_a_reference_gets_the_entity_of_a_tempid(conn):
+    seen = []
+    factstore.register("tests/seen?", lambda e: seen.append(e) or True)
+    conn.transact("""[{:db/ident :u/boss :db/valueType :db.type/ref :db/cardinality :db.cardinality/one :db.attr/preds tests/seen?}]""")
+    report = conn.transact([{":db/id": ANN, ":u/boss": "boss"}, {":db/id": "boss", ":u/login": "new"}])
+    assert [report.tempids["boss"]] == seen
+
+
 def test_a_predicate_that_is_not_registered_refuses(conn):
     assert "not registered" in str(refused(conn, [[":db/add", ANN, ":u/free", 1]], ":db.error/attr-pred"))
 
