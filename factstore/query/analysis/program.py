@@ -1,7 +1,7 @@
-"""Programs: a set of rules made ready to run. Which of them recurse, and which are closures of a step.
+"""Programs: a set of rules prepared for evaluation, with the rules that recurse and those that are transitive closures.
 
-An `or` that holds a recursive call becomes a rule of its own, so that every recursive call stands directly in a body.
-Recursion through `not` has no meaning and is refused here.
+An `or` that contains a recursive call becomes a rule of its own, so every recursive call is directly in the body of a
+rule. Recursion through `not` has no meaning and is rejected here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Closure(NamedTuple):
 
 
 class Program:
-    """Rules, what they call, and what follows from that."""
+    """Rules, the calls between them, and the properties that follow from these calls."""
 
     __slots__ = ("_closures", "_component_of", "_recursive", "memo", "rules", "scopes", "unfolded")
 
@@ -47,20 +47,20 @@ class Program:
         }
         self.rules = self._flattened(rules)
         self.scopes = Scopes(self.rules)
-        self.unfolded = {name: self._unfolded(name) for name in self._recursive}  # where that can be
+        self.unfolded = {name: self._unfolded(name) for name in self._recursive}  # None: not possible
         self._closures = {name: None if rule is None else _closure(rule) for name, rule in self.unfolded.items()}
-        self.memo: dict[Any, Any] = {}  # what later stages worked out of these rules
+        self.memo: dict[Any, Any] = {}  # results that later stages computed from these rules
 
     def is_recursive(self, name: str) -> bool:
         """Tell whether a rule calls itself, directly or through others."""
         return name in self._recursive
 
     def component(self, name: str) -> frozenset[str]:
-        """Return the rules that call each other in a circle with this one, itself included."""
+        """Return the rule and all rules that call it and that it calls, directly or through others."""
         return self._component_of[name]
 
     def closure(self, name: str) -> Closure | None:
-        """Return the closure that a recursive rule is; None when it is none."""
+        """Return a recursive rule as a transitive closure; None when it is not one."""
         return self._closures.get(name)
 
     def _unfolded(self, name: str) -> Rule | None:
@@ -77,7 +77,7 @@ class Program:
         return flat
 
     def _flatten(self, rule: Rule, component: frozenset[str], flat: Rules) -> None:
-        """Put a rule among `flat`, and each `or` in it that holds a recursive call as a rule beside it."""
+        """Add a rule to `flat`; each `or` in it that contains a recursive call is added as a separate rule."""
         branches = []
         for branch in rule.branches:
             clauses: list[Clause] = []
@@ -97,7 +97,9 @@ class Program:
     def _extracted(self, clause: Or, name: str, component: frozenset[str], flat: Rules) -> RuleCall:
         parameters = (*sorted(clause.required), *sorted(clause.variables - clause.required))
         branches = tuple(Branch(parameters, branch, clause.form) for branch in clause.branches)
-        flat[name] = Rule(name, len(parameters), len(clause.required), branches)  # holds the name while it is worked on
+        flat[name] = Rule(
+            name, len(parameters), len(clause.required), branches
+        )  # reserves the name until the rule is flattened
         component = self._component_of[name] = component | {name}
         self._recursive.add(name)
         for other in component:
@@ -111,18 +113,18 @@ def _called(rule: Rule) -> set[str]:
 
 
 def _components(calls: dict[str, set[str]]) -> dict[str, frozenset[str]]:
-    """Return for each name those that can be reached from it and reach it; a set of one when it is alone."""
+    """Return for each name its strongly connected component in the graph of calls; a set of one when it is alone."""
     reach = {name: set(called) for name, called in calls.items()}
     changed = True
     while changed:
         changed = False
-        for found in reach.values():
-            more = found.union(*(reach[name] for name in found))
-            if len(more) > len(found):
-                found |= more
+        for names in reach.values():
+            more = names.union(*(reach[name] for name in names))
+            if len(more) > len(names):
+                names |= more
                 changed = True
     return {
-        name: frozenset({other for other in found if name in reach[other]} | {name}) for name, found in reach.items()
+        name: frozenset({other for other in names if name in reach[other]} | {name}) for name, names in reach.items()
     }
 
 
@@ -147,7 +149,7 @@ def _closure(rule: Rule) -> Closure | None:
 
 
 def _recursions(rule: Rule, branch: Branch) -> list[RuleCall]:
-    # One with another number of arguments is no call of this rule; who calls the rule is told.
+    # A call with another number of arguments is not recursion; it is reported as an error when the rule is called.
     calls = (clause for clause in branch.clauses if isinstance(clause, RuleCall) and clause.name == rule.name)
     return [call for call in calls if len(call.args) == rule.arity]
 
@@ -163,7 +165,7 @@ def _is_double(rule: Rule, branch: Branch) -> bool:
 
 
 def _move(rule: Rule, branch: Branch) -> tuple[int, EdgeClauses] | None:
-    """Return which argument moves, and by which step; None when a branch is no single step."""
+    """Return which argument moves, and along which edge; None when a branch is not a single edge."""
     calls = _recursions(rule, branch)
     if len(calls) != 1 or calls[0].source != DEFAULT_SOURCE:
         return None
@@ -182,5 +184,5 @@ _EMPTY: Final = Program({})
 
 
 def compile_rules(form: Any) -> Program:
-    """Return the program that rules are; the empty one for None."""
+    """Return the program for rules as text or data; for None, a program without rules."""
     return _EMPTY if form is None else Program(parse_rules(form))

@@ -1,9 +1,11 @@
-"""Scopes: which variables clauses can bind, and whether every clause of a query can be run at all.
+"""Scopes: which variables the clauses can bind, and whether every clause of a query can be solved at all.
 
-    a pattern needs nothing · a call its arguments · a `not` what it shares with the clauses beside it ·
-    an `or` and a rule what no branch of theirs binds by itself
+    a pattern needs no variable
+    a call needs its arguments
+    a `not` needs the variables that it shares with other clauses
+    an `or` and a rule need the variables that one of their branches cannot bind itself
 
-Nothing here knows data. Law: what `check` lets pass, the planner can put in order.
+This module does not use data. Law: if `check` accepts the clauses, the planner finds an order for them.
 """
 
 from __future__ import annotations
@@ -32,12 +34,12 @@ from factstore.query.language.ast import (
 from factstore.query.language.dialect import hint, invalid, nearest, shown
 
 Rules = dict[str, Rule]
-_REMEMBERED: Final = 4096  # bodies
-Adornment = frozenset[int]  # the places of a rule's arguments that the caller binds
+_MAX_CACHED: Final = 4096  # bodies
+Adornment = frozenset[int]  # the positions of the arguments that the caller binds
 
 
 class Scopes:
-    """What can be bound by clauses, under one set of rules; remembers what it worked out."""
+    """The variables that clauses can bind, for one set of rules; results are cached."""
 
     __slots__ = ("_branches", "_rules", "rules")
 
@@ -47,7 +49,7 @@ class Scopes:
         self._rules: dict[tuple[str, Adornment], bool] = {}
 
     def is_ready(self, clause: Clause, bound: Set[str]) -> bool:
-        """Tell whether a clause can be run once these variables are bound; of a `not`, whether its body can."""
+        """Tell whether a clause can be solved once these variables are bound; for a `not`, whether its body can."""
         if isinstance(clause, Pattern | Given):
             return True
         if isinstance(clause, Call):
@@ -62,33 +64,36 @@ class Scopes:
         return self._solves(clause.clauses, frozenset(bound & clause.variables), frozenset(), frozenset())
 
     def bindable(self, clauses: Iterable[Clause], bound: Set[str]) -> tuple[set[str], list[Clause]]:
-        """Return every variable that clauses can bind in some order, and the clauses, without any `not`, that stay unready."""
-        known = set(bound)
+        """Return the variables that clauses can bind in some order, and the clauses that never become ready.
+
+        A `not` binds nothing, so it is in neither.
+        """
+        bindable = set(bound)
         waiting: list[Clause] = [clause for clause in clauses if not isinstance(clause, Not)]
         while True:
-            ready = [clause for clause in waiting if self.is_ready(clause, known)]
+            ready = [clause for clause in waiting if self.is_ready(clause, bindable)]
             if not ready:
-                return known, waiting
+                return bindable, waiting
             for clause in ready:
-                known |= clause.variables
+                bindable |= clause.variables
             waiting = [clause for clause in waiting if clause not in ready]
 
     def joins(self, clause: Not, outside: Set[str]) -> frozenset[str]:
-        """Return the variables by which a `not` is joined with what stands beside it."""
+        """Return the variables by which a `not` is joined with the clauses beside it."""
         return frozenset(clause.names) if clause.names is not None else clause.variables & outside
 
     def solves_rule(self, rule: Rule, bound: Adornment) -> bool:
-        """Tell whether a rule can be run when these of its arguments are bound."""
+        """Tell whether a rule can be solved when these arguments are bound."""
         key = rule.name, bound
         if key not in self._rules:
-            self._rules[key] = True  # a recursive call is taken to work; whether it does, its first call decides
-            self._rules[key] = all(place in bound for place in range(rule.required)) and all(
+            self._rules[key] = True  # the assumption for recursive calls; the outer call decides
+            self._rules[key] = all(position in bound for position in range(rule.required)) and all(
                 self._solves_branch(branch, bound) for branch in rule.branches
             )
         return self._rules[key]
 
     def _solves_branch(self, branch: Branch, bound: Adornment) -> bool:
-        given = frozenset(branch.parameters[place] for place in bound)
+        given = frozenset(branch.parameters[position] for position in bound)
         head = frozenset(branch.parameters)
         return self._solves(branch.clauses, given, head - given, head)
 
@@ -96,26 +101,28 @@ class Scopes:
         self, clauses: tuple[Clause, ...], bound: frozenset[str], wanted: frozenset[str], head: frozenset[str]
     ) -> bool:
         key = id(clauses), bound
-        found = self._branches.get(key)
-        if found is None:
-            known, waiting = self.bindable(clauses, bound)
+        cached = self._branches.get(key)
+        if cached is None:
+            bindable, waiting = self.bindable(clauses, bound)
             solved = (
                 not waiting
-                and wanted <= known
-                and all(self._not_problem(clause, known, head) is None for clause in clauses if isinstance(clause, Not))
+                and wanted <= bindable
+                and all(
+                    self._not_problem(clause, bindable, head) is None for clause in clauses if isinstance(clause, Not)
+                )
             )
-            if len(self._branches) >= _REMEMBERED:  # queries come and go under the same rules
+            if len(self._branches) >= _MAX_CACHED:  # many different queries may use the same rules
                 self._branches.clear()
-            found = self._branches[key] = clauses, solved
-        return found[1]
+            cached = self._branches[key] = clauses, solved
+        return cached[1]
 
-    def _not_problem(self, clause: Not, known: Set[str], head: Set[str]) -> frozenset[str] | None:
-        """Return the variables for want of which a `not` cannot be run; None when it can."""
-        shared = self.joins(clause, known | head)
+    def _not_problem(self, clause: Not, bindable: Set[str], head: Set[str]) -> frozenset[str] | None:
+        """Return the unbound variables because of which a `not` cannot be solved; None when it can be."""
+        shared = self.joins(clause, bindable | head)
         if not shared:
             return clause.variables
-        if not shared <= known:
-            return shared - known
+        if not shared <= bindable:
+            return shared - bindable
         inside, waiting = self.bindable(clause.clauses, shared)
         for each in waiting:
             return missing(each, inside)
@@ -132,14 +139,13 @@ class Scopes:
         rule = self.rules.get(call.name)
         if rule is None:
             near = nearest(call.name, self.rules)
-            what = (
-                f"; the function {call.name} is called inside of a vector, [{shown(call.form)}]"
-                if call.name in FUNCTIONS
-                else hint(near)
-            )
+            if call.name in FUNCTIONS:
+                advice = f"; {call.name} is a function, whose call needs a vector around it, [{shown(call.form)}]"
+            else:
+                advice = hint(near)
             raise QueryError(
                 ":db.error/unknown-rule",
-                f"no rule {call.name}/{len(call.args)} is among the rules given{what}, in {shown(call.form)}",
+                f"no rule {call.name}/{len(call.args)} is among the rules of the query{advice}, in {shown(call.form)}",
                 rule=call.name,
                 nearest=near,
                 form=call.form,
@@ -152,28 +158,28 @@ class Scopes:
 
     def check(self, clauses: tuple[Clause, ...], bound: Set[str], wanted: Iterable[str]) -> None:
         """Raise QueryError(:db.error/insufficient-binding) for a clause or a wanted variable that nothing can bind."""
-        known, waiting = self.bindable(clauses, bound)
+        bindable, waiting = self.bindable(clauses, bound)
         for clause in waiting:
-            raise unbound(missing(clause, known), clause.form)
+            raise unbound(missing(clause, bindable), clause.form)
         for clause in clauses:
-            if isinstance(clause, Not) and (problem := self._not_problem(clause, known, frozenset())) is not None:
+            if isinstance(clause, Not) and (problem := self._not_problem(clause, bindable, frozenset())) is not None:
                 raise unbound(problem, clause.form)
-        lacking = [name for name in wanted if name not in known]
+        lacking = [name for name in wanted if name not in bindable]
         if lacking:
             raise unbound(lacking, lacking, "of :find and :with")
 
 
 def adornment(call: RuleCall, bound: Set[str]) -> Adornment:
-    """Return the places of a call's arguments that are constants or bound."""
+    """Return the positions of the arguments of a call that are constants or bound."""
     return frozenset(
-        place
-        for place, term in enumerate(call.args)
+        position
+        for position, term in enumerate(call.args)
         if isinstance(term, Constant) or (isinstance(term, Variable) and term.name in bound)
     )
 
 
 def missing(clause: Clause, bound: Set[str]) -> frozenset[str]:
-    """Return the variables whose binding a clause may wait for."""
+    """Return the unbound variables for which a clause may wait."""
     if isinstance(clause, Call):
         return clause.needs - bound
     if isinstance(clause, Or) and clause.required - bound:
@@ -182,21 +188,23 @@ def missing(clause: Clause, bound: Set[str]) -> frozenset[str]:
 
 
 def unbound(names: Iterable[str], form: Any, where: str = "") -> QueryError:
-    """Return the error of variables that nothing binds."""
+    """Return the error for variables that nothing binds."""
     listed = sorted(names)
-    what = f"{' and '.join(listed)}{' ' + where if where else ''}" if listed else "a clause that shares no variable"
+    if not listed:
+        return QueryError(
+            ":db.error/insufficient-binding",
+            f"a clause that shares no variable with the others cannot be joined, in {shown(form)}",
+            variables=listed,
+            form=form,
+        )
+    named = f"{' and '.join(listed)} {where}".rstrip()
     return QueryError(
-        ":db.error/insufficient-binding",
-        f"nothing binds {what}, in {shown(form)}"
-        if listed
-        else f"{what} with the others cannot be joined, in {shown(form)}",
-        variables=listed,
-        form=form,
+        ":db.error/insufficient-binding", f"nothing binds {named}, in {shown(form)}", variables=listed, form=form
     )
 
 
 def binds_many(binding: Binding | None) -> bool:
-    """Tell whether a binding may take one value apart into several rows."""
+    """Tell whether a binding may expand one value to several rows."""
     if isinstance(binding, BindTuple):
         return any(map(binds_many, binding.parts))
     return isinstance(binding, BindEach)

@@ -1,10 +1,11 @@
-"""Unfolding: a rule with the rules that it calls in a circle written out in place, so that it calls none but itself.
+"""Unfolding: the bodies of mutually recursive rules replace the calls of them, so that a rule calls only itself.
 
     (odd ?a ?b)  = next(?a ?c) even(?c ?b), or next(?a ?b)
     (even ?a ?b) = next(?a ?c) odd(?c ?b)         →   (odd ?a ?b) = next(?a ?c) next(?c ?d) odd(?d ?b), or next(?a ?b)
 
-What is unfolded may turn out to be a closure, which is walked where rounds would answer for every rule on the way.
-Law: an unfolded rule has the answers of the rule.
+An unfolded rule may be a transitive closure or right-linear; both are faster than semi-naive evaluation of all its
+rules.
+Law: an unfolded rule has the same answers as the rule.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ from factstore.query.language.ast import (
 )
 from factstore.query.language.clauses import DEFAULT_SOURCE
 
-_MOST: Final = 64  # definitions that one rule may become
+_MAX_DEFINITIONS: Final = 64  # of one unfolded rule
 Names = Mapping[str, str]
 
 
 def unfolded(rules: Mapping[str, Rule], name: str, component: frozenset[str]) -> Rule | None:
-    """Return a rule of a component that calls no other rule of it; None when it cannot be written so."""
+    """Return a rule so that it calls no other rule of its component; None when this is not possible."""
     fresh = count()
     waiting, done = list(rules[name].branches), list[Branch]()
-    for _ in range(_MOST):
+    for _ in range(_MAX_DEFINITIONS):
         if not waiting:
             return replace(rules[name], branches=tuple(done))
         branch = waiting.pop(0)
@@ -50,14 +51,15 @@ def unfolded(rules: Mapping[str, Rule], name: str, component: frozenset[str]) ->
         if call is None:
             done.append(branch)
             continue
-        if call.source != DEFAULT_SOURCE or len(call.variables) < len(call.args):  # a constant, _ or a variable twice
+        has_distinct_variables = len(call.variables) == len(call.args)  # no constant, no _, no repeated variable
+        if call.source != DEFAULT_SOURCE or not has_distinct_variables:
             return None
-        waiting[:0] = [_written_out(branch, call, other, next(fresh)) for other in rules[call.name].branches]
+        waiting[:0] = [_inlined(branch, call, other, next(fresh)) for other in rules[call.name].branches]
     return None
 
 
-def _written_out(branch: Branch, call: RuleCall, other: Branch, number: int) -> Branch:
-    """Return a definition with a call in it replaced by what a definition of the rule that it calls says."""
+def _inlined(branch: Branch, call: RuleCall, other: Branch, number: int) -> Branch:
+    """Return a definition in which the clauses of another definition replace a call."""
     local = frozenset().union(*(each.variables for each in walk(other.clauses)))
     names = {name: f"{name}~{number}" for name in local}
     names |= {
@@ -66,8 +68,8 @@ def _written_out(branch: Branch, call: RuleCall, other: Branch, number: int) -> 
         if isinstance(term, Variable)
     }
     inside = tuple(_renamed(each, names) for each in other.clauses)
-    at = branch.clauses.index(call)
-    return replace(branch, clauses=(*branch.clauses[:at], *inside, *branch.clauses[at + 1 :]))
+    i = branch.clauses.index(call)
+    return replace(branch, clauses=(*branch.clauses[:i], *inside, *branch.clauses[i + 1 :]))
 
 
 def _renamed(clause: Clause, names: Names) -> Clause:

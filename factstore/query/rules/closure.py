@@ -1,7 +1,7 @@
-"""Transitive closure: a rule `edge* base` evaluated on the graph of its edges (`graph`), from whichever argument is bound.
+"""Transitive closure: a rule `edge* base` evaluated on the graph of its edges (`graph`), from either argument.
 
-It does not apply when an edge or a base needs more bindings than there are, when values have different types, or when the
-result would be too large. Law: the answers are those of semi-naive evaluation.
+It does not apply when an edge or a base needs more bindings than there are, when values have different types, or when
+the result would be too large. Law: the answers are those of semi-naive evaluation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def evaluate(call: RecursiveCall) -> Relation | None:
     if any(seed.kind not in PLAIN for seed in seeds.values()):
         return None
     try:
-        return _Evaluation(call.context, shape, call.solve).answers(seeds)
+        return _ClosureEvaluation(call.context, shape, call.solve).answers(seeds)
     except _MixedKinds:
         return None
 
@@ -38,7 +38,7 @@ class _MixedKinds(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Evaluation:
+class _ClosureEvaluation:
     """One evaluation of a closure. Columns "0" and "1" are the rule's arguments."""
 
     context: Context
@@ -151,7 +151,7 @@ class _Evaluation:
         )
 
     def _edges_at(self, kind: type, nodes: list[Any], *, back: bool) -> list[tuple[Any, Any]]:
-        """Return the edges that begin at some nodes, or with `back` end there, as pairs of that node and the other one."""
+        """Return the edges that begin (with `back`: end) at some nodes, as pairs of that node and the other one."""
         pairs = []
         for edge in self.shape.edges:
             near, far = (edge.end, edge.start) if back else (edge.start, edge.end)

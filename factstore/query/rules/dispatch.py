@@ -1,7 +1,7 @@
 """Dispatch: the answers of a rule call are the union of the rule's definitions, each solved from what the caller binds.
 
-The definitions of a rule that is not recursive are solved directly. For a recursive rule, `STRATEGIES` are tried in order;
-the first one that applies evaluates the call, and `explain` shows its name. The last one applies to every rule.
+The definitions of a rule that is not recursive are solved directly. For a recursive rule, `STRATEGIES` are tried in
+order; the first one that applies evaluates the call, and `explain` shows its name. The last one applies to every rule.
 Law: all strategies that apply to a call return the same answers.
 """
 

@@ -1,8 +1,8 @@
 """Graph algorithms: reachable nodes and transitive closure, instead of rounds of joins.
 
-From one node, the graph is traversed once. From many nodes, every node gets the set of all values that it reaches, as the
-bits of one integer. A cycle is treated as one node, and children are processed before their parents. A set needs one machine
-word for each 64 values.
+From one node, the graph is traversed once. From many nodes, every node gets the set of all values that it reaches, as
+the bits of one integer. A cycle is treated as one node, and children are processed before their parents. A set needs
+one machine word for each 64 values.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def reachable_edges(
     """Return the edges that can be reached from some nodes.
 
     Args:
-        edge_count: an estimate of the number of edges; when the rounds so far cost more than loading all edges, all are loaded.
+        edge_count: an estimate of the number of edges; when the rounds so far cost more than loading all edges, all are
+            loaded.
     """
     edges: Edges = {}
     frontier: list[Any] = list(dict.fromkeys(starts))
@@ -82,8 +83,8 @@ def _propagated(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> dic
 def _propagated_acyclic(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> dict[Any, int] | None:
     """Propagate sets through a graph without cycles, children before parents; return None when there is a cycle.
 
-    A node that waits for its children is *open* and lies below them on the stack. If it is reached again while it is open,
-    there is a cycle.
+    A node that waits for its children is *open* and lies below them on the stack. If it is reached again while it is
+    open, there is a cycle.
     """
     unions: dict[Any, int] = {}
     opened = set()
@@ -111,8 +112,8 @@ def _propagated_acyclic(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]
 def _propagated_cyclic(nodes: Iterable[Any], edges: Edges, sets: dict[Any, int]) -> dict[Any, int]:
     """Propagate sets through any graph.
 
-    Tarjan's algorithm finds the strongly connected components, children first. It keeps its own stack, because chains are
-    longer than Python's stack.
+    Tarjan's algorithm finds the strongly connected components, children first. It keeps its own stack, because chains
+    are longer than Python's stack.
     """
     leaves = {other for others in edges.values() for other in others} - edges.keys()
     unions = {leaf: sets.get(leaf, 0) for leaf in leaves}

@@ -1,8 +1,8 @@
 """Idents and lookup refs that are passed to a recursive rule are replaced by the entities that they name.
 
-A pattern accepts a name wherever an entity is expected. Recursion needs the entity earlier: a value that a rule derives is
-an entity id, and would never equal the name that the caller passed. So names are replaced before a rule's table or graph
-contains them, if the rule's parameter stands for an entity in a pattern of the rule, or of a rule that it calls.
+A pattern accepts a name wherever an entity is expected. Recursion needs the entity earlier: a value that a rule derives
+is an entity id, and would never equal the name that the caller passed. So names are replaced before a rule's table or
+graph contains them, if the rule's parameter stands for an entity in a pattern of the rule, or of a rule that it calls.
 
 Law: a recursive rule has the same answers for names and for the ids of their entities.
 """
@@ -49,7 +49,8 @@ def with_entities(context: Context, call: RuleCall, relation: Relation) -> tuple
             )
             args[position] = Variable(name)
         else:
-            value = term.value if isinstance(term, Constant) else relation.constants[term.name]  # type: ignore[union-attr]
+            is_constant = isinstance(term, Constant)
+            value = term.value if is_constant else relation.constants[term.name]  # type: ignore[union-attr]
             args[position] = Constant(_entity(source, value, call))
     if args == list(call.args):
         return call, relation

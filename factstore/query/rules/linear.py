@@ -2,9 +2,9 @@
 
     (along ?k ?a ?b) = ?a ?k ?m, (along ?k ?m ?b)     with ?k and ?a bound: every ?b of (?k ?m) is also a ?b of (?k ?a)
 
-The answers for one set of bound arguments are its own and those of every set that it demands. So first the demanded bindings
-are computed, as a fixed point, and then the definitions without recursion are solved once for all of them. Semi-naive rounds
-would derive the answers of every demanded set, which is quadratic in the length of a chain.
+The answers for one set of bound arguments are its own and those of every set that it demands. So first the demanded
+bindings are computed, as a fixed point, and then the definitions without recursion are solved once for all of them.
+Semi-naive rounds would derive the answers of every demanded set, which is quadratic in the length of a chain.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SEED: Final = "seed"  # column: the number of the row of the seed relation that
 
 
 class RecursiveDefinition(NamedTuple):
-    """A definition with a recursive call: its other clauses lead from the demanded bindings to those that the call demands."""
+    """A definition with a recursive call; its other clauses compute the bindings that the call demands."""
 
     branch: Branch
     call: RuleCall
@@ -47,7 +47,7 @@ class RightLinearRule(NamedTuple):
 def evaluate(call: RecursiveCall) -> Relation | None:
     """Return the answers of a rule that is right-linear in its free arguments; None when it is not."""
     shape = right_linear(call.context.program, call.rule.name, call.bound)
-    return None if shape is None else _Evaluation(call.context, shape, call.solve).answers(call.seed())
+    return None if shape is None else _RightLinearEvaluation(call.context, shape, call.solve).answers(call.seed())
 
 
 def right_linear(program: Program, name: str, bound: Adornment) -> RightLinearRule | None:
@@ -110,7 +110,7 @@ def _is_among(term: object, names: Collection[str]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Evaluation:
+class _RightLinearEvaluation:
     """One evaluation of a right-linear rule. The columns of its relations are named by argument position."""
 
     context: Context

@@ -4,11 +4,11 @@
               solve the definition from the newly demanded bindings
               solve it once for each recursive call whose answers grew, with the new answers (the delta) as that call
 
-The demanded bindings are those for which answers are needed (as the magic set computes them): a recursive call demands the
-values that it binds, so only relevant answers are derived.
+The demanded bindings are those for which answers are needed (as the magic set computes them): a recursive call demands
+the values that it binds, so only relevant answers are derived.
 
-Law: a derivation is made in the round after the last of its premises was added, so none is missed. Values come from a finite
-set, so the rounds end, on cyclic data too.
+Law: a derivation is made in the round after the last of its premises was added, so none is missed. Values come from a
+finite set, so the rounds end, on cyclic data too.
 """
 
 from __future__ import annotations
@@ -104,11 +104,11 @@ def _derive(definition: Definition, clauses: tuple[Clause, ...], seed: Relation,
 
 @dataclass(slots=True)
 class Definition:
-    """One evaluation of one definition in a round: decides which recursive calls are ready, and answers them from tables.
+    """One evaluation of one definition in a round; it decides which recursive calls are ready, and answers them.
 
-    Calls run in the order in which they first ran: the demand of a later call depends on the answers of the earlier ones, so
-    only this order demands every needed binding in time. A call that precedes the one whose delta is used has demanded its
-    bindings in an earlier round.
+    Calls run in the order in which they first ran: the demand of a later call depends on the answers of the earlier
+    ones, so only this order demands every needed binding in time. A call that precedes the one whose delta is used has
+    demanded its bindings in an earlier round.
     """
 
     context: Context

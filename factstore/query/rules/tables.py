@@ -1,7 +1,7 @@
 """Tabling: the demanded bindings and the answers of recursive rules, kept while a query runs.
 
-There is one table for each rule, set of bound arguments and default source. Its demanded bindings and its answers only grow;
-it also keeps what was added to each since the last round.
+There is one table for each rule, set of bound arguments and default source. Its demanded bindings and its answers only
+grow; it also keeps what was added to each since the last round.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class RuleTable:
     bound: tuple[int, ...]
     demanded: SeenRows
     answers: SeenRows
-    # For each definition its recursive calls, in the order in which they first ran, each with the table that answers it.
+    # For each definition its recursive calls in the order in which they first ran, each with the table of its answers.
     calls: dict[int, dict[int, tuple[RuleCall, AnswerTable]]] = field(default_factory=dict)
     _new_demand: list[Relation] = field(default_factory=list)
     _new_answers: list[Relation] = field(default_factory=list)

@@ -161,6 +161,6 @@ def test_a_rule_in_the_place_of_a_function_is_pointed_out() -> None:
 
 
 def test_a_function_in_the_place_of_a_rule_is_pointed_out() -> None:
-    with pytest.raises(QueryError, match=r"the function < is called inside of a vector, \[\(< \?x 2\)\]") as raised:
+    with pytest.raises(QueryError, match=r"< is a function, whose call needs a vector around it, \[\(< \?x 2\)\]") as raised:
         q("[:find ?x :where [?x] (< ?x 2)]", [(1,)])
     assert ":db.error/unknown-rule" == raised.value.code

@@ -109,7 +109,7 @@ def test_rules_that_mean_nothing_are_refused(rules: str, message: str) -> None:
 
 
 def test_a_rule_with_a_typo_is_answered_with_the_right_one() -> None:
-    with pytest.raises(QueryError, match="no rule got/2 is among the rules given; did you mean go") as raised:
+    with pytest.raises(QueryError, match="no rule got/2 is among the rules of the query; did you mean go") as raised:
         q("[:find ?x :in $ % :where (got 1 ?x)]", EDGES, RIGHT)
     assert ":db.error/unknown-rule" == raised.value.code
     with pytest.raises(QueryError, match="rule go takes 2 arguments, got 1"):
