@@ -23,10 +23,10 @@ _UNORDERED: Final = frozenset((type(None),))
 
 def ordered(columns: Sequence[Column], order: Sequence[Order], limit: int | None = None) -> Ints:
     """Return the positions of rows in order, the first key deciding first; of the first rows at least, when there is a limit."""
-    keys = {key.place: _of_one_kind(columns[key.place]) for key in order}
-    which = _candidates(keys[order[0].place], order[0], limit)
+    keys = {key.position: _of_one_kind(columns[key.position]) for key in order}
+    which = _candidates(keys[order[0].position], order[0], limit)
     for key in reversed(order):
-        which = _sorted(keys[key.place], which, descending=key.descending)
+        which = _sorted(keys[key.position], which, descending=key.descending)
     return which
 
 

@@ -1,7 +1,8 @@
-"""The typed form of a query: what every way of writing one becomes, and what everything after parsing reads.
+"""The typed form of a query: the parser and the builder return it, and every later stage reads it.
 
-Nodes are frozen and know no database. A variable is its name with the question mark. `form` is what the author wrote, for
-messages. `variables` of a clause are those that it shares with the clauses beside it.
+Nodes are immutable and do not depend on a database. The name of a variable includes the question mark. `form` is the
+form as the author wrote it, for messages. The `variables` of a clause are those that it shares with the clauses beside
+it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-# -- terms: what stands in a place of a clause
+# -- terms: the parts of a clause
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,13 @@ class SourceName:
 
 @dataclass(frozen=True, slots=True)
 class Blank:
-    """`_`: anything, and never the same thing twice."""
+    """`_`: matches anything; each occurrence is independent."""
 
 
 BLANK: Final = Blank()
 Term: TypeAlias = Variable | Constant | SourceName | Blank
 
-# -- bindings: how a value is taken apart
+# -- bindings: how a value is destructured
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class BindTuple:
 
 @dataclass(frozen=True, slots=True)
 class BindEach:
-    """`[?x ...]`, or `[[?a ?b]]`: every element of a collection in turn."""
+    """`[?x ...]`, or `[[?a ?b]]`: each element of a collection."""
 
     part: Binding
 
@@ -78,7 +79,7 @@ def bound_by(binding: Binding | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pattern:
-    """`[$source? e a v tx op]`: facts of a source; places not written are blank."""
+    """`[$source? e a v tx op]`: facts of a source; missing terms are blank."""
 
     source: str
     terms: tuple[Term, ...]
@@ -94,7 +95,7 @@ class Call:
     args: tuple[Term, ...]
     binding: Binding | None
     form: Any
-    needs: frozenset[str]  # variables among the arguments; all must be bound
+    needs: frozenset[str]  # the variables among the arguments; all must be bound
     variables: frozenset[str]
 
 
@@ -102,7 +103,7 @@ class Call:
 class Not:
     """`(not clause+)` and `(not-join [variable+] clause+)`: rows for which the clauses do not hold."""
 
-    names: tuple[str, ...] | None  # what not-join lists
+    names: tuple[str, ...] | None  # the variables that not-join lists; None for `not`
     clauses: tuple[Clause, ...]
     form: Any
     variables: frozenset[str]
@@ -131,7 +132,7 @@ class RuleCall:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Given:
-    """Rows that are at hand already; what recursion is made of, written by nobody."""
+    """A relation as a clause. It has no syntax: the evaluation of recursive rules creates it."""
 
     relation: Any
     form: Any
@@ -156,7 +157,7 @@ class Rule:
 
     name: str
     arity: int
-    required: int  # this many first parameters must be bound by the caller
+    required: int  # the caller must bind the first `required` parameters
     branches: tuple[Branch, ...]
 
 
@@ -165,17 +166,17 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """`(function argument* ?x)`: one value of all the values that a variable has in a group."""
+    """`(function argument* ?x)`: one value computed from all values of a variable in a group."""
 
     function: str  # a name, or a variable that an input binds to a callable
-    args: tuple[Term, ...]  # what stands before the variable
+    args: tuple[Term, ...]  # the arguments before the variable
     name: str
     form: Any = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class PullExpression:
-    """`(pull $source? ?e pattern)`; the pattern may be a variable that an input binds."""
+    """`(pull $source? ?e pattern)`; the pattern can be a variable that an input binds."""
 
     source: str
     name: str
@@ -193,9 +194,9 @@ SCALAR: Final = "scalar"  # ?a .
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One key of `:order-by`: a column of the answer, by its place."""
+    """One key of `:order-by`: the position of a column of the answer, and the direction."""
 
-    place: int
+    position: int
     descending: bool
 
 
@@ -220,24 +221,22 @@ class Query:
 
     shape: str  # RELATION, COLLECTION, TUPLE or SCALAR
     elements: tuple[Element, ...]
-    columns: tuple[str, ...]  # the variables by which :having and :order-by speak of the elements
+    columns: tuple[str, ...]  # the variables that stand for the elements in :having and :order-by
     with_names: tuple[str, ...]
     inputs: tuple[Input, ...]
     clauses: tuple[Clause, ...]
-    keys: tuple[Any, ...] | None = None  # of the dicts that :keys, :strs and :syms ask for
+    keys: tuple[Any, ...] | None = None  # of the dicts that :keys, :strs and :syms request
     order: tuple[Order, ...] = ()
     limit: int | None = None
     offset: int = 0
     having: tuple[Clause, ...] = ()
     timeout: int | None = None  # milliseconds
-    names: frozenset[str] = field(init=False)  # the variables that the answer is made of
-    side_names: frozenset[str] = field(init=False)  # those that aggregates, pulls and :having take besides, from inputs
-    aggregates: bool = field(init=False)  # whether any element is one
-    is_bag: bool = field(
-        init=False
-    )  # whether rows may be equal: `:with` tells them apart, and no aggregate takes them together
-    pulls: bool = field(init=False)  # whether the answer holds pulled maps, which Python cannot hash
-    memo: dict[str, Any] = field(default_factory=dict, repr=False)  # what later stages worked out of this query
+    names: frozenset[str] = field(init=False)  # the variables of the answer
+    side_names: frozenset[str] = field(init=False)  # inputs that aggregates, pulls and :having use
+    aggregates: bool = field(init=False)  # whether any element is an aggregate
+    is_bag: bool = field(init=False)  # whether rows may be equal: `:with` distinguishes them and nothing is aggregated
+    pulls: bool = field(init=False)  # whether the answer contains pulled maps, which are not hashable
+    memo: dict[str, Any] = field(default_factory=dict, repr=False)  # results that later stages computed from this query
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "aggregates", any(isinstance(element, Aggregate) for element in self.elements))
@@ -265,7 +264,7 @@ def _sides(element: Element) -> tuple[str, ...]:
 
 
 def walk(clauses: tuple[Clause, ...]) -> Iterator[Clause]:
-    """Yield the clauses and those inside them."""
+    """Yield the clauses and all clauses inside them."""
     for clause in clauses:
         yield clause
         if isinstance(clause, Not):
@@ -276,5 +275,5 @@ def walk(clauses: tuple[Clause, ...]) -> Iterator[Clause]:
 
 
 def shared(clauses: tuple[Clause, ...]) -> frozenset[str]:
-    """Return the variables that occur in clauses, those that only a `not-join` or an `or-join` knows left out."""
+    """Return the variables that occur in clauses, without those that are local to a `not-join` or an `or-join`."""
     return frozenset().union(*(clause.variables for clause in clauses))

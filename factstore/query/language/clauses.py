@@ -10,7 +10,7 @@
     binding  = variable | _ | [binding+] | [binding ...] | [[binding+]]
     rule     = [(name [variable+]? variable*) clause+]        function = symbol | ?variable | keyword
 
-Lists and vectors are told apart by what they begin with, never by their brackets, since Python data has no two of them.
+The first element decides whether a form is a list or a vector, not its brackets: Python data has only one kind of them.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ from factstore.values.types import Symbol, plain
 
 DEFAULT_SOURCE: Final = "$"
 _SIGNS: Final = frozenset(("%", ".", "...", "?"))  # symbols that stand for no value
-_HOLD_FORMS: Final = frozenset(("q", "ground"))  # functions that may be given a query or rules without a quote
+_HOLD_FORMS: Final = frozenset(("q", "ground"))  # functions that accept a query or rules without a quote
 Rules: TypeAlias = dict[str, Rule]
 
 
 def parse_clauses(forms: Any, dialect: Dialect, source: str = DEFAULT_SOURCE) -> tuple[Clause, ...]:
-    """Return the clauses of a `:where`, or of the body of anything that has clauses."""
+    """Return the clauses of `:where`, or of the body of a clause or a rule."""
     if not is_sequence(forms):
         raise invalid(f"expected a vector of clauses, got {shown(forms)}", forms)
     return tuple(_clause(form, dialect, source) for form in forms)
@@ -69,46 +69,54 @@ def parse_clauses(forms: Any, dialect: Dialect, source: str = DEFAULT_SOURCE) ->
 
 def _clause(form: Any, dialect: Dialect, source: str) -> Clause:
     if not is_sequence(form) or not form:
-        raise invalid("expected a clause, which is a vector or a list with something in it", form)
-    head, given = form[0], None
-    if (named := dialect.source(head)) is not None:
-        given = source = named
+        raise invalid("expected a clause, which is a non-empty vector or list", form)
+    head, own_source = form[0], dialect.source(form[0])
+    if own_source is not None:
+        source = own_source
         if len(form) == 1:
-            raise invalid(f"a clause needs more than the source {named}", form)
+            raise invalid(f"a clause needs more than the source {own_source}", form)
         head = form[1]
-    parts = form[1:] if given is None else form[2:]
+    parts = form[1:] if own_source is None else form[2:]
     name = dialect.name(head)
     if name in _COMPOUND:
         return _COMPOUND[name](form, parts, dialect, source)
     if is_sequence(head) and head and _is_call(head, parts, dialect):
         return _call(form, head, parts, dialect)
-    if name is not None and dialect.special(head) is None and not (given and isinstance(form, list) and dialect.plain):
+    is_plain_vector = own_source is not None and isinstance(form, list) and dialect.plain
+    if name is not None and dialect.special(head) is None and not is_plain_vector:
         return _rule_call(form, name, parts, dialect, source)
-    return _pattern(form, form if given is None else form[1:], dialect, source)
+    return _pattern(form, form if own_source is None else form[1:], dialect, source)
 
 
 def _is_call(form: Sequence[Any], rest: Sequence[Any], dialect: Dialect) -> bool:
     if dialect.keyword(form[0]) is not None:
-        # A lookup ref begins with a keyword too, and holds constants only.
-        held = any(isinstance(dialect.special(part), Variable) or isinstance(part, Mapping) for part in form[1:])
-        return held and len(rest) <= 1
+        # A lookup ref also begins with a keyword, and contains only constants.
+        is_lookup_ref = not any(
+            isinstance(dialect.special(part), Variable) or isinstance(part, Mapping) for part in form[1:]
+        )
+        return not is_lookup_ref and len(rest) <= 1
     return dialect.name(form[0]) is not None and dialect.source(form[0]) is None
 
 
-def _pattern(form: Any, places: Sequence[Any], dialect: Dialect, source: str) -> Pattern:
-    terms = tuple(_place(place, dialect, form) for place in places)
+def _pattern(form: Any, parts: Sequence[Any], dialect: Dialect, source: str) -> Pattern:
+    terms = tuple(_pattern_term(part, dialect, form) for part in parts)
     names = frozenset(term.name for term in terms if isinstance(term, Variable))
     return Pattern(source, terms, form, names)
 
 
-def _place(place: Any, dialect: Dialect, form: Any) -> Term:
-    """Return the term in a place of a pattern; in Python data a str with a colon stays one, for its place decides what it is."""
-    term = dialect.special(place)
-    if isinstance(term, SourceName) or (term is None and dialect.symbol(place) in _SIGNS):
-        raise invalid(f"{place} cannot stand in a place of a pattern", form)
-    if term is None and is_sequence(place) and any(isinstance(dialect.special(part), Variable) for part in place):
-        raise invalid("a lookup ref inside a query holds constants only; bind the entity by a clause of its own", form)
-    return Constant(_plain_constant(unquoted(place))) if term is None else term
+def _pattern_term(part: Any, dialect: Dialect, form: Any) -> Term:
+    """Return a term of a pattern.
+
+    In Python data a str with a colon stays a str: its position decides whether it is a keyword.
+    """
+    term = dialect.special(part)
+    if isinstance(term, SourceName) or (term is None and dialect.symbol(part) in _SIGNS):
+        raise invalid(f"{part} cannot be a term of a pattern", form)
+    if term is None and is_sequence(part) and any(isinstance(dialect.special(each), Variable) for each in part):
+        raise invalid(
+            "a lookup ref inside a query contains only constants; bind the entity by a clause of its own", form
+        )
+    return Constant(_plain_constant(unquoted(part))) if term is None else term
 
 
 def _plain_constant(value: Any) -> Any:
@@ -120,12 +128,12 @@ def _argument(form: Any, dialect: Dialect, clause: Any) -> Term:
     if term is not None:
         return term
     if dialect.symbol(form) is not None and dialect.symbol(form) != "%":
-        raise invalid(f"{form} is no variable, source or constant; a symbol as a value is quoted, '{form}", clause)
+        raise invalid(f"{form} is not a variable, source or constant; a symbol as a value is quoted, '{form}", clause)
     return Constant(dialect.constant(form) if dialect.plain else without_quotes(form))
 
 
 def _check_argument(form: Any, dialect: Dialect, clause: Any) -> None:
-    """Refuse a call or a variable inside of an argument: only whole arguments are replaced by values."""
+    """Reject a call or a variable inside an argument: only whole arguments are replaced by values."""
     if not is_sequence(form) or not form or is_quoted(form):
         return
     is_list = isinstance(form, tuple) and dialect.name(form[0]) is not None and dialect.variable(form[0]) is None
@@ -136,7 +144,7 @@ def _check_argument(form: Any, dialect: Dialect, clause: Any) -> None:
         )
     if not dialect.plain and any(dialect.variable(part) for part in form):
         raise invalid(
-            f"a variable cannot stand inside of an argument, got {shown(form)}; make it by a function such as vector",
+            f"a variable cannot be inside an argument, got {shown(form)}; build it with a function such as vector",
             clause,
         )
 
@@ -161,7 +169,7 @@ def _call(form: Any, call: Sequence[Any], parts: Sequence[Any], dialect: Dialect
 
 
 def parse_binding(form: Any, dialect: Dialect, clause: Any) -> Binding:
-    """Return the binding that a form is, in `:in` or at the end of a function clause."""
+    """Return the binding for a form in `:in` or at the end of a function clause."""
     name = dialect.variable(form)
     if name is not None:
         return Variable(name)
@@ -202,7 +210,7 @@ def _or(form: Any, parts: Sequence[Any], dialect: Dialect, source: str) -> Or:
     if any(use != uses[0] for use in uses):
         sets = " and ".join(sorted({"{" + " ".join(sorted(use)) + "}" for use in uses}))
         raise invalid(
-            f"the branches of or must use the same variables, got {sets}; or-join says which are shared", form
+            f"the branches of or must use the same variables, got {sets}; or-join lists the shared ones", form
         )
     return Or(frozenset(), branches, form, bindable)
 
@@ -224,7 +232,7 @@ def _branch(form: Any, dialect: Dialect, source: str) -> tuple[Clause, ...]:
 
 
 def _and(form: Any, _parts: Sequence[Any], _dialect: Dialect, _source: str) -> Clause:
-    raise invalid("and stands only as a branch of or and or-join; clauses side by side are joined already", form)
+    raise invalid("and can only be a branch of or and or-join; clauses beside each other are always joined", form)
 
 
 _COMPOUND: Final[dict[str | None, Callable[[Any, Sequence[Any], Dialect, str], Clause]]] = {
@@ -237,7 +245,7 @@ _COMPOUND: Final[dict[str | None, Callable[[Any, Sequence[Any], Dialect, str], C
 
 
 def _bindable(clauses: tuple[Clause, ...]) -> frozenset[str]:
-    """Return the variables of clauses, those that only a `not` speaks of left out."""
+    """Return the variables of clauses, without those that occur only in a `not`."""
     return shared(tuple(clause for clause in clauses if not isinstance(clause, Not)))
 
 
@@ -246,7 +254,7 @@ def _rule_call(form: Any, name: str, parts: Sequence[Any], dialect: Dialect, sou
     if not args:
         raise invalid(f"the rule {name} is called without arguments", form)
     if any(isinstance(term, SourceName) for term in args):
-        raise invalid(f"a source stands before the name of a rule: ($source {name} …)", form)
+        raise invalid(f"a source is written before the name of a rule: ($source {name} …)", form)
     return RuleCall(source, name, args, form, frozenset(term.name for term in args if isinstance(term, Variable)))
 
 
@@ -260,7 +268,7 @@ def _variables(form: Any, dialect: Dialect, clause: Any) -> tuple[str, ...]:
 
 
 def _parameters(form: Any, dialect: Dialect, clause: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return those variables of a head that must be bound, and all of them."""
+    """Return the required variables of a head, which must be bound, and all its variables."""
     if is_sequence(form) and form and is_sequence(form[0]):
         required = _variables(form[0], dialect, clause)
         return required, _variables([*form[0], *form[1:]], dialect, clause)
@@ -268,7 +276,7 @@ def _parameters(form: Any, dialect: Dialect, clause: Any) -> tuple[tuple[str, ..
 
 
 def parse_rules(form: Any) -> Rules:
-    """Return the rules that `%` was given, by name.
+    """Return rules by name.
 
     Args:
         form: EDN text, or a list of rules.
@@ -279,11 +287,11 @@ def parse_rules(form: Any) -> Rules:
         raise QueryError(":db.error/invalid-query", f"expected a vector of rules, got {shown(form)}", form=form)
     check_nesting(form, "a vector of rules")
     dialect = Dialect.of(form)
-    found: dict[str, list[tuple[int, Branch]]] = {}
+    definitions: dict[str, list[tuple[int, Branch]]] = {}
     for definition in form:
         name, required, branch = _definition(definition, dialect)
-        found.setdefault(name, []).append((required, branch))
-    return {name: _rule(name, definitions) for name, definitions in found.items()}
+        definitions.setdefault(name, []).append((required, branch))
+    return {name: _rule(name, of_rule) for name, of_rule in definitions.items()}
 
 
 def _definition(form: Any, dialect: Dialect) -> tuple[str, int, Branch]:
@@ -293,33 +301,33 @@ def _definition(form: Any, dialect: Dialect) -> tuple[str, int, Branch]:
     name = dialect.name(head[0])
     if name is None or dialect.special(head[0]) is not None or name in _COMPOUND:
         raise invalid(f"a rule needs a name, got {shown(head[0])}", form)
-    listed, twins = _told_apart(head[1:], dialect)
+    listed, equalities = _distinct_variables(head[1:], dialect)
     required, parameters = _parameters(listed, dialect, form)
-    clauses = (*parse_clauses(form[1:], dialect), *twins)
+    clauses = (*parse_clauses(form[1:], dialect), *equalities)
     unused = [name for name in parameters if name not in shared(clauses)]
     if unused:
         raise invalid(
-            f"{' and '.join(unused)} stands in the head, but no clause below it uses it", form, variables=unused
+            f"no clause of the rule uses {' and '.join(unused)}, which its head lists", form, variables=unused
         )
     return name, len(required), Branch(parameters, clauses, form)
 
 
-def _told_apart(head: Sequence[Any], dialect: Dialect) -> tuple[list[Any], list[Clause]]:
-    """Return the variables of a rule's head, each once, and the clauses by which those listed again equal the first of their name."""
+def _distinct_variables(head: Sequence[Any], dialect: Dialect) -> tuple[list[Any], list[Clause]]:
+    """Return a rule's head with a new variable for each repeated one, and the clauses that make these equal."""
     seen: set[str] = set()
-    twins: list[Clause] = []
+    equalities: list[Clause] = []
 
-    def once(part: Any) -> Any:
+    def renamed(part: Any) -> Any:
         name = dialect.variable(part)
         if name is None or name not in seen:
             seen.update([name] if name else [])
-            return [once(inner) for inner in part] if is_sequence(part) else part
-        twin = f"{name} {len(twins)}"  # no query can write it
+            return [renamed(inner) for inner in part] if is_sequence(part) else part
+        copy = f"{name} {len(equalities)}"  # a query cannot contain this name
         names = frozenset((name,))
-        twins.append(Call("identity", (Variable(name),), Variable(twin), head, names, names | {twin}))
-        return Symbol(twin)
+        equalities.append(Call("identity", (Variable(name),), Variable(copy), head, names, names | {copy}))
+        return Symbol(copy)
 
-    return [once(part) for part in head], twins
+    return [renamed(part) for part in head], equalities
 
 
 def _rule(name: str, definitions: list[tuple[int, Branch]]) -> Rule:

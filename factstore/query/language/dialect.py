@@ -1,9 +1,10 @@
-"""Forms: the two ways of writing a query down, EDN and Python data, read as one.
+"""Dialects: the two notations of a query, EDN and Python data, read in the same way.
 
-In EDN a symbol is a `Symbol` and a string is a string. In Python data a plain str stands for both: it is a symbol where it
-looks like one ("?x", "$", "_", "...") or stands where only a name can, and a keyword when it reads as one, ":red". Only in a
-pattern does a ":red" stay what it is until the place says whether a keyword, an entity or a string stands there.
-A form that holds any `Symbol` at all is taken for EDN, so that what the reader made is never read a second time.
+In EDN a symbol is a `Symbol` and a string is a string. In Python data a plain str is used for both. It is a symbol if
+it looks like one ("?x", "$", "_", "...") or if only a name is allowed at its position; it is a keyword if it reads as
+one, ":red". Only in a pattern does ":red" stay a str, until its position decides whether it is a keyword, an entity or
+a string. A form that contains any `Symbol` is EDN, so a form that the reader returned is never interpreted a second
+time.
 """
 
 from __future__ import annotations
@@ -25,23 +26,21 @@ _SEQUENCE: Final = (list, tuple)
 _COLLECTIONS: Final = (list, tuple, set, frozenset)
 _NESTING: Final = (dict, *_COLLECTIONS)
 _LONGEST_SHOWN: Final = 200
-_LONGEST_WRITTEN: Final = 10_000  # a form that is longer is shown as Python data, without being written whole
+_LONGEST_WRITTEN: Final = 10_000  # a longer form is shown as Python data, because writing it as EDN is slow
 
 
-MAX_NESTING: Final = 100  # levels of brackets; the parser, the planner and the run go down on Python's stack
-_MOST_NESTED: Final = (
-    1_000_000  # brackets; what holds the same part over and over has many more than it takes to write it
-)
+MAX_NESTING: Final = 100  # levels of brackets; the parser, the planner and the evaluation recurse on Python's stack
+_MAX_BRACKETS: Final = 1_000_000  # a form that contains the same part repeatedly can have many more than were written
 
 
 def check_nesting(form: Any, what: str) -> None:
-    """Raise QueryError(:db.error/invalid-query) for a form that is nested too deep, such as one that contains itself."""
+    """Raise QueryError(:db.error/invalid-query) for a form that is nested too deep, or contains itself."""
     level = [form]
     for _ in range(MAX_NESTING):
         level = [part for each in level for part in _parts_of(each) if isinstance(part, _NESTING)]
         if not level:
             return
-        if len(level) > _MOST_NESTED:
+        if len(level) > _MAX_BRACKETS:
             break
     raise QueryError(
         ":db.error/invalid-query",
@@ -57,7 +56,7 @@ def _parts_of(form: Any) -> Iterable[Any]:
 
 
 def too_deep(error: RecursionError) -> QueryError:
-    """Return the error of a query, or of a value in it, that is nested deeper than Python's stack allows."""
+    """Return the error for a query, or a value in it, that is nested deeper than Python's stack allows."""
     return QueryError(
         ":db.error/invalid-query", f"the query, or a value in it, is nested too deep or contains itself: {error}"
     )
@@ -84,7 +83,7 @@ def holds_symbol(form: Any) -> bool:
 
 
 def is_quoted(form: Any) -> bool:
-    """Tell whether a form is `(quote form)`, which `'form` is read as."""
+    """Tell whether a form is `(quote form)`; the reader returns it for `'form`."""
     return isinstance(form, _SEQUENCE) and len(form) == 2 and type(form[0]) is Symbol and form[0] == "quote"
 
 
@@ -94,7 +93,7 @@ def unquoted(form: Any) -> Any:
 
 
 def without_quotes(form: Any) -> Any:
-    """Return a form with every quoted part in it replaced by what is quoted."""
+    """Return a form in which every quoted part has lost its quote."""
     if is_quoted(form):
         return form[1]
     if isinstance(form, dict):
@@ -103,7 +102,7 @@ def without_quotes(form: Any) -> Any:
 
 
 def shown(form: Any) -> str:
-    """Return a form as EDN text for a message, or as Python shows it, cut when it is long."""
+    """Return a form for a message: as EDN text, or as Python shows it; a long text is shortened."""
     try:
         text = edn.write(form, longest=_LONGEST_WRITTEN)
     except FactStoreError:
@@ -111,23 +110,23 @@ def shown(form: Any) -> str:
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
 
 
-def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """Return up to three known names that look most like `name`."""
-    return difflib.get_close_matches(name, list(known), n=3)
+def nearest(name: str, names: Iterable[str]) -> list[str]:
+    """Return up to three of some names that are most similar to `name`."""
+    return difflib.get_close_matches(name, list(names), n=3)
 
 
 def hint(near: Collection[str]) -> str:
-    """Return the half sentence that names what may have been meant."""
+    """Return the end of a message, which suggests the nearest names."""
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def invalid(message: str, form: Any, **data: Any) -> QueryError:
-    """Return the error of a form that is no part of the language."""
+    """Return the error for a form that is not part of the language."""
     return QueryError(":db.error/invalid-query", f"{message}, in {shown(form)}", form=form, **data)
 
 
 def read_text(text: str, what: str) -> Any:
-    """Return the form that a text holds.
+    """Return the form that a text contains.
 
     Raises: QueryError(:db.error/invalid-query) with line and column.
     """
@@ -142,17 +141,17 @@ def read_text(text: str, what: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How symbols are written: as `Symbol` only, or in Python data also as plain str."""
+    """The notation of symbols: only `Symbol`, or in Python data also plain str."""
 
     plain: bool
 
     @staticmethod
     def of(form: Any) -> Dialect:
-        """Return the dialect that a form is written in."""
+        """Return the dialect of a form."""
         return Dialect(plain=not holds_symbol(form))
 
     def symbol(self, form: Any) -> str | None:
-        """Return the text of what is a symbol wherever it stands; None for anything else."""
+        """Return the text of a form that is a symbol at any position; None for other forms."""
         if type(form) is Symbol:
             return str(form)
         if self.plain and type(form) is str and _SYMBOL_LIKE.fullmatch(form):
@@ -160,7 +159,7 @@ class Dialect:
         return None
 
     def name(self, form: Any) -> str | None:
-        """Return the text of a symbol where the name of a function, rule or aggregate stands; None for anything else."""
+        """Return the text of a symbol at the position of a function, rule or aggregate name; None for other forms."""
         if type(form) is Symbol:
             return str(form)
         if self.plain and type(form) is str and form and not form.startswith(":"):
@@ -168,7 +167,7 @@ class Dialect:
         return None
 
     def keyword(self, form: Any) -> str | None:
-        """Return the text of a keyword; None for anything else."""
+        """Return the text of a keyword; None for other forms."""
         return (
             str(form)
             if isinstance(form, str) and form.startswith(":") and (self.plain or type(form) is Keyword)
@@ -176,17 +175,17 @@ class Dialect:
         )
 
     def variable(self, form: Any) -> str | None:
-        """Return the name of a variable; None for anything else."""
+        """Return the name of a variable; None for other forms."""
         text = self.symbol(form)
         return text if text is not None and text.startswith("?") and len(text) > 1 else None
 
     def source(self, form: Any) -> str | None:
-        """Return the name of a source; None for anything else."""
+        """Return the name of a source; None for other forms."""
         text = self.symbol(form)
         return text if text is not None and text.startswith("$") else None
 
     def constant(self, form: Any) -> Any:
-        """Return the value that an argument is: in Python data a str that reads as a keyword is one, in collections too."""
+        """Return the value of an argument; in Python data a str that reads as a keyword is one, also in collections."""
         if not self.plain:
             return plain(form)
         if type(form) not in _COLLECTIONS:
@@ -194,18 +193,18 @@ class Dialect:
         if type(form) is str and form.startswith(":"):
             try:
                 return Keyword(form)
-            except ValueError:  # text that happens to begin with a colon
+            except ValueError:  # a string that begins with a colon
                 return form
         if isinstance(form, dict):
             return {self.constant(key): self.constant(value) for key, value in form.items()}
         return type(form)(map(self.constant, form)) if type(form) in _COLLECTIONS else form
 
     def is_symbol(self, form: Any, text: str) -> bool:
-        """Tell whether a form is this very symbol."""
+        """Tell whether a form is the symbol with this text."""
         return self.symbol(form) == text
 
     def special(self, form: Any) -> Variable | SourceName | Blank | None:
-        """Return the term that a symbol is; None for what is no symbol or means nothing as a term."""
+        """Return the term for a symbol; None for other forms, and for symbols that are not terms."""
         text = self.symbol(form)
         if text is None:
             return None

@@ -1,4 +1,4 @@
-"""Elements: what `:find` asks for, and what its columns are called.
+"""The grammar of `:find`: the elements of an answer, and the names of its columns.
 
 find    = named+ | [named ...] | [named+] | named .
 named   = element | (as element ?name)
@@ -27,11 +27,11 @@ from factstore.query.language.ast import (
 from factstore.query.language.clauses import DEFAULT_SOURCE
 from factstore.query.language.dialect import Dialect, invalid, is_sequence, shown, unquoted
 
-_INPUT_NAME: Final = re.compile(r"[?\w][\w.*+!/?<>=-]*")  # in Python data the EDN text of a pattern is a str too
+_INPUT_NAME: Final = re.compile(r"[?\w][\w.*+!/?<>=-]*")  # in Python data the EDN text of a pattern is also a str
 
 
 class Find(NamedTuple):
-    """The shape of the answer, its elements, and the variables that its columns are called by."""
+    """The shape of the answer, its elements, and the variables that name its columns."""
 
     shape: str
     elements: tuple[Element, ...]
@@ -39,26 +39,24 @@ class Find(NamedTuple):
 
 
 def parse_find(parts: list[Any], dialect: Dialect) -> Find:
-    """Return what a `:find` asks for. Raises: QueryError(:db.error/invalid-query)."""
+    """Return the shape, elements and columns of `:find`. Raises: QueryError(:db.error/invalid-query)."""
     if len(parts) == 2 and dialect.is_symbol(parts[1], "."):
-        return _found(SCALAR, parts[:1], dialect)
+        return _find(SCALAR, parts[:1], dialect)
     if len(parts) == 1 and is_sequence(parts[0]) and parts[0] and not is_expression(parts[0], dialect):
         inner = parts[0]
         if dialect.is_symbol(inner[-1], "..."):
             if len(inner) != 2:
                 raise invalid("a collection is found with [element ...]", parts)
-            return _found(COLLECTION, inner[:1], dialect)
-        if len(inner) == 2 and dialect.is_symbol(
-            inner[1], "."
-        ):  # {:find [?a .]} comes unwrapped, [:find [?a .]] does not
+            return _find(COLLECTION, inner[:1], dialect)
+        if len(inner) == 2 and dialect.is_symbol(inner[1], "."):  # [:find [?a .]]; the map {:find [?a .]} is correct
             raise invalid("a scalar is found with element . and no brackets", parts)
-        return _found(TUPLE, inner, dialect)
+        return _find(TUPLE, inner, dialect)
     if any(dialect.is_symbol(part, ".") for part in parts):
         raise invalid("a scalar is found with one element and a dot after it", parts)
-    return _found(RELATION, parts, dialect)
+    return _find(RELATION, parts, dialect)
 
 
-def _found(shape: str, parts: Sequence[Any], dialect: Dialect) -> Find:
+def _find(shape: str, parts: Sequence[Any], dialect: Dialect) -> Find:
     elements, columns, named = [], [], []
     for part in parts:
         element, name = _named(part, dialect)
@@ -72,7 +70,7 @@ def _found(shape: str, parts: Sequence[Any], dialect: Dialect) -> Find:
 
 
 def _column_name(element: Element) -> str:
-    """Return the variable that stands for a column; one that is no variable gets a name that no query can write."""
+    """Return the variable of a column; an element that is not a variable gets a name that no query can contain."""
     if isinstance(element, Variable):
         return element.name
     if isinstance(element, PullExpression):
@@ -100,7 +98,7 @@ def is_expression(form: Any, dialect: Dialect) -> bool:
 
 
 def parse_element(form: Any, dialect: Dialect) -> Element:
-    """Return the element that a form is. Raises: QueryError(:db.error/invalid-query)."""
+    """Return the element for a form. Raises: QueryError(:db.error/invalid-query)."""
     name = dialect.variable(form)
     if name is not None:
         return Variable(name)
@@ -118,7 +116,7 @@ def _pull(form: Any, dialect: Dialect) -> PullExpression:
 
 
 def _pattern(form: Any, dialect: Dialect) -> Any:
-    """Return the pattern of a pull expression: the form itself, or the input that a variable or a plain symbol names."""
+    """Return the pattern of a pull expression: the form itself, or the input that a variable or a symbol names."""
     name = dialect.name(form)
     if name is None or name == "*" or (dialect.plain and not _INPUT_NAME.fullmatch(name)):
         return form
@@ -134,6 +132,6 @@ def _aggregate(form: Any, dialect: Dialect) -> Aggregate:
         raise invalid("an aggregate is (function argument* ?variable)", form)
     args = tuple(dialect.special(part) or Constant(dialect.constant(part)) for part in parts[:-1])
     if any(not isinstance(term, Constant | Variable) for term in args):
-        raise invalid("what stands before the variable of an aggregate is a constant or an input", form)
+        raise invalid("an argument before the variable of an aggregate is a constant or an input", form)
     plain = plain_name(function)
     return Aggregate(plain if plain in AGGREGATES else function, args, name, form)

@@ -3,9 +3,9 @@
     query   = [:find find section*] | {:find [find] section*} | the EDN text of either
     section = :with variable+ | :in input* | :where clause* | :keys, :strs or :syms name+
             | :having condition+ | :order-by key+ | :limit n | :offset n | :timeout ms
-    input   = source | % | binding | the plain symbol that a pull expression has for its pattern
+    input   = source | % | binding | the plain symbol that a pull expression uses as its pattern
 
-`find` is in `elements`, `condition` and `key` in `sections`, `clause` and `binding` in `clauses`.
+`find` is defined in `find.py`, `condition` and `key` in `sections.py`, `clause` and `binding` in `clauses.py`.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ _SECTIONS: Final = frozenset(
 
 
 def parse_query(form: Any) -> Query:
-    """Return the query that a text, a vector or a map is.
+    """Return the typed form of a query that is given as a text, a vector or a map.
 
-    Raises: QueryError(:db.error/invalid-query), pointing at the part that is wrong.
+    Raises: QueryError(:db.error/invalid-query), which names the part that is wrong.
     """
     form = unquoted(read_text(form, "the query") if isinstance(form, str) else form)
     check_nesting(form, "a query")
     dialect = Dialect.of(form)
     sections = _sections(form, dialect)
     if not sections.get(":find"):
-        raise invalid("a query begins with :find and what to find", form)
+        raise invalid("a query begins with :find and at least one element", form)
     find = parse_find(sections[":find"], dialect)
     return Query(
         shape=find.shape,
@@ -94,14 +94,14 @@ def _as_section(value: Any) -> Any:
 
 
 def _cut(form: Sequence[Any], dialect: Dialect) -> dict[str, Any]:
-    """Cut the vector form where its keywords stand; inside a section of `:order-by` directions are no section."""
+    """Split the vector form at its keywords; in `:order-by` the directions do not begin a section."""
     sections: dict[str, list[Any]] = {}
     current = None
     for part in form:
         key = dialect.keyword(part)
         if key is not None and not (current == ":order-by" and key in DIRECTIONS):
             if key in sections:
-                raise invalid(f"{key} stands twice in the query", form)
+                raise invalid(f"{key} occurs twice in the query", form)
             current, sections[key] = key, []
         elif current is None:
             raise invalid(f"expected :find, got {shown(part)}", form)
@@ -119,10 +119,10 @@ def _variable(form: Any, dialect: Dialect, where: str) -> str:
 
 def _with_names(sections: dict[str, Any], find: Find, dialect: Dialect) -> tuple[str, ...]:
     names = tuple(_variable(part, dialect, ":with") for part in sections.get(":with", ()))
-    known = {element.name for element in find.elements}
-    repeated = [name for i, name in enumerate(names) if name in known or name in names[:i]]
+    elements = {element.name for element in find.elements}
+    repeated = [name for i, name in enumerate(names) if name in elements or name in names[:i]]
     if repeated:
-        raise invalid(f":with adds variables to those of :find, and {repeated[0]} is there already", sections[":with"])
+        raise invalid(f":with adds variables to those of :find, but {repeated[0]} occurs twice", sections[":with"])
     return names
 
 

@@ -1,9 +1,10 @@
-"""Sections about the answer: `:keys` and its like, `:order-by` and `:having`, all of which speak of the columns of `:find`.
+"""Sections about the answer: `:keys`, `:strs`, `:syms`, `:order-by` and `:having`. All refer to the columns of `:find`.
 
-key       = column | place, followed or not by :asc or :desc, or both in a vector
-condition = [(predicate argument*)] | [(function argument*) binding] | (not condition+) | (or condition+) | (predicate argument*)
-argument  = column | input | constant | variable that another condition binds
-column    = an element as it stands in :find, or its name
+key       = column | position, optionally followed by :asc or :desc, or both in a vector
+condition = [(predicate argument*)] | [(function argument*) binding] | (not condition+) | (or condition+)
+          | (predicate argument*)
+argument  = column | input | constant | a variable that another condition binds
+column    = an element as it is written in :find, or its name
 """
 
 from __future__ import annotations
@@ -26,28 +27,31 @@ DIRECTIONS: Final = {":asc": False, ":desc": True}
 
 
 def parse_keys(sections: dict[str, Any], find: Find, dialect: Dialect) -> tuple[Any, ...] | None:
-    """Return the keys of the dicts that a query finds; None when it finds tuples. Raises: QueryError(:db.error/invalid-query)."""
-    asked = [key for key in _KEY_MAKERS if key in sections]
-    if not asked:
+    """Return the keys of the dicts that a query finds; None when it finds tuples.
+
+    Raises: QueryError(:db.error/invalid-query).
+    """
+    kinds = [key for key in _KEY_MAKERS if key in sections]
+    if not kinds:
         return None
-    kind, names = asked[0], sections[asked[0]]
-    if len(asked) > 1:
-        raise invalid(f"only one of {' and '.join(asked)} can be asked for", names)
+    kind, names = kinds[0], sections[kinds[0]]
+    if len(kinds) > 1:
+        raise invalid(f"a query has at most one of {' and '.join(kinds)}", names)
     if find.shape in (COLLECTION, SCALAR):
         raise invalid(f"{kind} names the columns of a relation or a tuple; this query finds a {find.shape}", names)
     if len(names) != len(find.elements):
         raise invalid(f"{kind} has {len(names)} names for {len(find.elements)} elements of :find", names)
     texts = [dialect.name(name) or dialect.keyword(name) for name in names]
     if None in texts:
-        raise invalid(f"{kind} holds symbols only", names)
+        raise invalid(f"{kind} contains only symbols", names)
     try:
         return tuple(_KEY_MAKERS[kind](text) for text in texts if text is not None)
     except ValueError as error:
-        raise invalid(f"{kind} holds names: {error}", names) from error
+        raise invalid(f"{kind} contains names: {error}", names) from error
 
 
 def parse_orders(parts: list[Any], find: Find, dialect: Dialect) -> tuple[Order, ...]:
-    """Return the keys of `:order-by`, the first deciding first. Raises: QueryError(:db.error/invalid-query)."""
+    """Return the keys of `:order-by`, the most significant first. Raises: QueryError(:db.error/invalid-query)."""
     if len(parts) == 1 and is_sequence(parts[0]) and not is_expression(parts[0], dialect):
         parts = list(parts[0])
     if parts and find.shape in (SCALAR, TUPLE):
@@ -56,25 +60,25 @@ def parse_orders(parts: list[Any], find: Find, dialect: Dialect) -> tuple[Order,
     for part in parts:
         direction = dialect.keyword(part)
         if direction in DIRECTIONS and orders:
-            orders[-1] = Order(orders[-1].place, DIRECTIONS[direction])
+            orders[-1] = Order(orders[-1].position, DIRECTIONS[direction])
         elif is_sequence(part) and len(part) == 2 and dialect.keyword(part[1]) in DIRECTIONS:
-            orders.append(Order(_place_of(part[0], find, dialect), DIRECTIONS[str(part[1])]))
+            orders.append(Order(_position_of(part[0], find, dialect), DIRECTIONS[str(part[1])]))
         else:
-            orders.append(Order(_place_of(part, find, dialect), descending=False))
+            orders.append(Order(_position_of(part, find, dialect), descending=False))
     return tuple(orders)
 
 
-def _place_of(form: Any, find: Find, dialect: Dialect) -> int:
+def _position_of(form: Any, find: Find, dialect: Dialect) -> int:
     if type(form) is int and 0 <= form < len(find.elements):
         return form
-    place = _column(form, find, dialect)
-    if place is None:
-        raise invalid(f":order-by takes what :find has, or its place from 0, got {shown(form)}", form)
-    return place
+    position = _column(form, find, dialect)
+    if position is None:
+        raise invalid(f":order-by takes an element of :find, or its position from 0, got {shown(form)}", form)
+    return position
 
 
 def _column(form: Any, find: Find, dialect: Dialect) -> int | None:
-    """Return the place of the column that a form is, by its name or by its element; None when it is none."""
+    """Return the position of the column that a form names, or whose element it is; None for other forms."""
     name = dialect.variable(form)
     if name is not None and name in find.columns:
         return find.columns.index(name)
@@ -88,7 +92,7 @@ def _column(form: Any, find: Find, dialect: Dialect) -> int | None:
 
 
 def parse_having(parts: Any, find: Find, dialect: Dialect) -> tuple[Clause, ...]:
-    """Return the clauses that columns of the answer must satisfy, their elements replaced by the columns' variables.
+    """Return the clauses of `:having`, with the variables of columns instead of their elements.
 
     Raises: QueryError(:db.error/invalid-query).
     """
@@ -97,7 +101,7 @@ def parse_having(parts: Any, find: Find, dialect: Dialect) -> tuple[Clause, ...]
     clauses = parse_clauses([_condition(part, find, dialect) for part in parts], dialect)
     for clause in walk(clauses):
         if not isinstance(clause, Call | Not | Or):
-            raise invalid(":having holds predicates, functions, not and or over the columns of :find", clause.form)
+            raise invalid(":having contains predicates, functions, not and or, over the columns of :find", clause.form)
     return clauses
 
 
@@ -117,14 +121,12 @@ def _condition(form: Any, find: Find, dialect: Dialect) -> Any:
 
 
 def _either(branches: list[Any], dialect: Dialect) -> Any:
-    """Return an `or` whose branches may speak of different columns: all of them are known, so no branch need bind any."""
+    """Return an `or` whose branches may use different columns: all columns are bound, so no branch has to bind one."""
     calls = [call for call in walk(parse_clauses(_flat(branches), dialect)) if isinstance(call, Call)]
-    known = {name for call in calls for name in call.needs}.difference(*(bound_by(call.binding) for call in calls))
-    return (
-        [Symbol("or-join"), [[Symbol(name) for name in sorted(known)]], *branches]
-        if known
-        else [Symbol("or"), *branches]
-    )
+    bound = {name for call in calls for name in call.needs}.difference(*(bound_by(call.binding) for call in calls))
+    if not bound:
+        return [Symbol("or"), *branches]
+    return [Symbol("or-join"), [[Symbol(name) for name in sorted(bound)]], *branches]
 
 
 def _flat(branches: list[Any]) -> list[Any]:
@@ -141,7 +143,7 @@ def _argument(form: Any, find: Find, dialect: Dialect) -> Any:
         is_sequence(form) and len(form) > 1 and is_expression(form, dialect) and dialect.variable(form[-1]) is not None
     ):
         return form
-    place = _column(form, find, dialect)
-    if place is None:
-        raise invalid(f":having takes what :find has, got {shown(form)}", form)
-    return Symbol(find.columns[place])
+    position = _column(form, find, dialect)
+    if position is None:
+        raise invalid(f":having takes elements of :find, got {shown(form)}", form)
+    return Symbol(find.columns[position])

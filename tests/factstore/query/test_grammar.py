@@ -67,7 +67,7 @@ def test_a_pattern_is_written_in_place_or_named_by_an_input(db: Database, query:
         ("[:find ?e :where [?e :x/symbol ?s] [(= ?s u)]]", "a symbol as a value is quoted, 'u"),
         ("[:find ?x . :where [(inc (inc 1)) ?x]]", "a call cannot be an argument, got (inc 1)"),
         ("[:find ?n :where [_ :x/age ?n] [(< (inc ?n) 5)]]", "a call cannot be an argument, got (inc ?n)"),
-        ("[:find ?v :where [_ :x/age ?n] [(count [?n 1]) ?v]]", "a variable cannot stand inside of an argument, got [?n 1]"),
+        ("[:find ?v :where [_ :x/age ?n] [(count [?n 1]) ?v]]", "a variable cannot be inside an argument, got [?n 1]"),
         ([":find", "?n", ":where", ["_", ":x/age", "?n"], [("<", ("inc", "?n"), 5)]], "a call cannot be an argument"),
     ],
 )

@@ -71,7 +71,7 @@ def test_nothing_left_is_an_empty_set() -> None:
 @pytest.mark.parametrize(
     ("find", "having", "message"),
     [
-        ("?c", "[(> (sum ?d) 1)]", "takes what :find has"),
+        ("?c", "[(> (sum ?d) 1)]", "takes elements of :find"),
         ("?c", "[(> ?z 1)]", "nothing binds [?]z"),
         ("?c", "[(nope ?c)]", "no function nope"),
         ("?c", "[?e ?c]", "predicates, functions, not and or"),

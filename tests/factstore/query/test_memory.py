@@ -23,9 +23,9 @@ def _ask(start: int, count: int) -> None:
 
 
 def test_memory_does_not_grow_with_the_queries_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    # What is remembered is bounded by numbers; with small ones the bounds are reached soon.
+    # The caches have a maximum size; with small ones it is reached soon.
     monkeypatch.setattr(prepare, "_CACHED", 16)
-    monkeypatch.setattr(scope, "_REMEMBERED", 32)
+    monkeypatch.setattr(scope, "_MAX_CACHED", 32)
     _ask(0, 100)
     tracemalloc.start()
     try:

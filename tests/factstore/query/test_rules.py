@@ -93,7 +93,7 @@ def test_rules_are_text_or_data() -> None:
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ("[[(r ?x ?y) [?x :w 1]]]", r"\?y stands in the head"),
+        ("[[(r ?x ?y) [?x :w 1]]]", r"no clause of the rule uses \?y, which its head lists"),
         ("[[(r ?x)]]", "at least one clause"),
         ("[[(r 1) [?x :w 1]]]", "expected a vector of variables"),
         ("[[(r ?x) [?x :w 1]] [(r ?x ?y) [?x :w ?y]]]", "different parameters"),

@@ -168,8 +168,8 @@ def test_with_and_no_aggregate_gives_equal_rows_as_often_as_they_come(query: str
 
 
 @pytest.mark.parametrize("query", ["?a :with ?a", "?a :with ?n ?n", "(count ?a) :with ?a", "?n ?a :with ?n"])
-def test_with_takes_no_variable_that_is_there_already(query: str) -> None:
-    with pytest.raises(QueryError, match="is there already") as raised:
+def test_with_takes_no_variable_that_the_query_has_already(query: str) -> None:
+    with pytest.raises(QueryError, match="occurs twice") as raised:
         q(f"[:find {query} :where [?n ?a]]", AGES)
     assert ":db.error/invalid-query" == raised.value.code
 
