@@ -45,10 +45,18 @@ SETTING: Final = frozenset({":schema", ":tx", ":no-db", ":rules", ":args", ":eid
 
 
 def read_cases(folder: Path) -> list[Case]:
-    """Return the cases of all .edn files of a folder; a folder without any, or an id that comes twice, is an error."""
+    """Return the cases of all .edn files of a folder.
+
+    The file schemas.edn is not one of cases: it gives names to schemas, and a case may give such a name as its `:schema`.
+
+    Raises: CaseError for a folder without cases, an id that occurs twice, and an unknown name of a schema.
+    """
+    named = folder / "schemas.edn"
+    schemas = edn.read(named.read_text(encoding="utf-8")) if named.exists() else {}
     cases = [
-        Case(form[Keyword(":id")], file.stem, form)
+        Case(form[Keyword(":id")], file.stem, _with_schema(form, schemas))
         for file in sorted(folder.glob("*.edn"))
+        if file != named
         for form in edn.read(file.read_text(encoding="utf-8"))
     ]
     if not cases:
@@ -57,6 +65,16 @@ def read_cases(folder: Path) -> list[Case]:
     if len(set(ids)) != len(ids):
         raise CaseError(f"ids that come twice in {folder}: {sorted({id for id in ids if ids.count(id) > 1})}")
     return cases
+
+
+def _with_schema(form: Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the case with its schema instead of the name of it."""
+    schema = form.get(":schema")
+    if not isinstance(schema, Keyword):
+        return form
+    if schema not in schemas:
+        raise CaseError(f"{form[Keyword(':id')]} has the schema {schema}, which schemas.edn does not define")
+    return {**form, Keyword(":schema"): schemas[schema]}
 
 
 @dataclass(slots=True)

@@ -143,6 +143,18 @@ def test_an_id_that_comes_twice_is_an_error(tmp_path: Path) -> None:
         read_cases(tmp_path)
 
 
+def test_a_case_may_name_its_schema(tmp_path: Path) -> None:
+    (tmp_path / "schemas.edn").write_text("{:people [{:db/ident :p/name}]}")
+    (tmp_path / "a.edn").write_text('[{:id "a/x" :schema :people :expect {:value 1}} {:id "a/y" :schema [] :expect {:value 1}}]')
+    assert [[{":db/ident": ":p/name"}], []] == [case.form[":schema"] for case in read_cases(tmp_path)]
+
+
+def test_a_schema_that_no_file_defines_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.edn").write_text('[{:id "a/x" :schema :people :expect {:value 1}}]')
+    with pytest.raises(CaseError, match=r"a/x has the schema :people"):
+        read_cases(tmp_path)
+
+
 def test_every_case_of_the_corpus_is_one_this_runner_understands() -> None:
     cases = read_cases(Path(__file__).parent / "cases")
     assert 655 == len(cases)
