@@ -13,6 +13,7 @@ from overseer.sources import of_connection
 from overseer.worker import Config
 from overseer.worker.executor import Executor
 from overseer.worker.heartbeat import Heartbeat
+from overseer.worker.judge import Judge
 from overseer.worker.pools.pools import pool
 from overseer.worker.ready import ReadySet
 from overseer.worker.settler import Settler
@@ -95,10 +96,10 @@ class _Bench:
         listeners = Listeners(config.listeners)
         # Never started: nobody else is there to take a job, however long its handler runs.
         heartbeat = Heartbeat(store, every=3600, lease=config.lease)
-        self._settler = Settler(store, heartbeat, listeners, lambda job, error: self._executor.judge(job, error))
-        self._executor = Executor(
-            store, by_type, config, pool("inline", 1, listeners), self._settler, heartbeat, random=random
-        )
+        judge = Judge(by_type, retries=config.retries, max_crashes=config.max_crashes, now=conn.now, random=random)
+        self._settler = Settler(store, heartbeat, listeners, judge)
+        inline = pool("inline", 1, listeners)
+        self._executor = Executor(store, by_type, config, inline, judge, self._settler, heartbeat)
 
     def next(self, *, wait: bool) -> int | None:
         """Return a job that may start, after giving up those that never will."""

@@ -42,6 +42,7 @@ from overseer.sources import check_connection
 from overseer.worker.config import Config
 from overseer.worker.executor import Executor
 from overseer.worker.heartbeat import Heartbeat
+from overseer.worker.judge import Judge
 from overseer.worker.monitor import Monitor
 from overseer.worker.pools.pools import pool
 from overseer.worker.pools.signals import interruptible
@@ -93,6 +94,9 @@ class Worker:
         kind = config.executor or ("inline" if config.concurrency == 1 else "threads")
         self._pool = pool(kind, config.concurrency, listeners, start_method=config.start_method)
         self._handlers = by_type
+        self._judge = Judge(
+            by_type, retries=config.retries, max_crashes=config.max_crashes, now=conn.now, random=random
+        )
         self._heartbeat = Heartbeat(
             store,
             every=config.heartbeat_sleep_time / 1000,
@@ -104,7 +108,7 @@ class Worker:
             store,
             self._heartbeat,
             listeners,
-            lambda job, error: self._executor.judge(job, error),
+            self._judge,
             flush=config.flush / 1000,
             most=config.holds,
         )
@@ -113,9 +117,9 @@ class Worker:
             by_type,
             config,
             self._pool,
+            self._judge,
             self._settler,
             self._heartbeat,
-            random=random,
             stopping=lambda: self._stopping,
         )
         self._monitor = Monitor(

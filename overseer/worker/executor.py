@@ -18,46 +18,31 @@ from concurrent.futures import BrokenExecutor, Future
 from concurrent.futures import CancelledError as Cancelled
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from random import Random
 from threading import Condition, local
 from typing import Final
 
 from factstore import Keyword
 from overseer.errors import OverseerError
 from overseer.events import Claimed, Elsewhere, Started
-from overseer.handler import Handler, failure_info, retry_of, timeout_of
-from overseer.jobs.crashes import crash_outcome
+from overseer.handler import Handler, timeout_of
 from overseer.jobs.job import Job
 from overseer.jobs.queues import is_paused
-from overseer.jobs.states import (
-    CRASHES,
-    FAILED,
-    FAILURES,
-    FINISHED,
-    UNSTARTED,
-    Lease,
-    Outcome,
-    Reason,
-    as_keyword,
-    time_limit,
-)
+from overseer.jobs.states import Lease, as_keyword, time_limit
 from overseer.jobs.store import JobStore
-from overseer.retry import NEVER
 from overseer.worker.config import Config
 from overseer.worker.heartbeat import Heartbeat
-from overseer.worker.judge import TimedOut, outcome_of
+from overseer.worker.judge import EndedAttempt, Judge
 from overseer.worker.pools.announced import BeganBefore
 from overseer.worker.pools.perform import Performed, arrived
 from overseer.worker.pools.pools import Pool
 from overseer.worker.pools.processes import ProcessDied
-from overseer.worker.settler import Ended, Settler
+from overseer.worker.settler import Settler
 
 log = logging.getLogger("overseer")
 
 # What an executor says when the process that ran a handler is gone. Dask's own is known by its name: dask may not be installed.
 _CRASHES: Final = (ProcessDied, BrokenExecutor, BeganBefore)
 _DASK: Final = frozenset({"KilledWorker"})
-_INTERRUPTED: Final = Outcome(UNSTARTED, reason=Reason.INTERRUPTED)
 _OFTEN: Final = 0.05  # seconds between two looks at executors that do not tell when a handler begins
 _SHORTLY: Final = (
     0.25  # seconds between two looks at handlers; so long one may take to end when it is stopped, until its slot hangs
@@ -96,23 +81,21 @@ class Executor:
         handlers: Mapping[Keyword, Handler],
         config: Config,
         pool: Pool,
+        judge: Judge,
         settler: Settler,
         heartbeat: Heartbeat,
         *,
-        random: Random,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._stopping = stopping
         self._store = store
         self._handlers = handlers
-        self._config = config
         self._pool = pool
+        self._judge = judge
         self._settler = settler
         self._heartbeat = heartbeat
-        self._random = random
         self._lease = config.lease.total_seconds()
         self._ahead = max(0, config.batch - pool.slots)  # how many jobs may wait for a slot
-        self._retries = {as_keyword(key): policy for key, policy in config.retries.items()}
         self._timeouts = {as_keyword(key): timedelta(milliseconds=timeout) for key, timeout in config.timeouts.items()}
         self._turn = Condition()  # guards what follows
         self._open: dict[Lease, Job] = {}  # attempts of which no outcome was handed on
@@ -168,7 +151,7 @@ class Executor:
         try:
             while (following := self._next()) is not None:
                 if self._is_paused(following.job):
-                    self._end(Ended(following.job, _INTERRUPTED))
+                    self._end(self._judge.of_release(following.job))
                     self._leave(following)
                 elif self._heartbeat.is_held(following.job.lease):
                     self._begin(following)
@@ -200,7 +183,7 @@ class Executor:
         if pool.is_inline and (slot.timeout is None or not self._heartbeat.beats):  # nobody to watch the time
             slot.began = True
             self._settler.tell(Started, job)
-            self._end(self._ended(job, pool.run(self._handlers[job.type], job)), slot)
+            self._end(self._judge.of_run(job, pool.run(self._handlers[job.type], job)), slot)
             return
         future = self._submit(slot)
         if not (future.done() or (job.lease in self._open and self._heartbeat.is_held(job.lease))):
@@ -221,7 +204,7 @@ class Executor:
                 handler, job, lambda: self._began(slot), slot.surround, exactly=exactly
             )
         except Exception as error:
-            self._end(Ended(job, _INTERRUPTED), slot)
+            self._end(self._judge.of_release(job), slot)
             # The thread that hears of the break first may be this one, or the one that is told what came of a handler.
             is_broken = isinstance(error, BrokenExecutor)
             raise (
@@ -279,10 +262,10 @@ class Executor:
             given = [job for job in self._backlog if job.lease in gone]
             self._backlog = deque(job for job in self._backlog if job.lease not in gone)
         for job in given:
-            self._end(Ended(job, _INTERRUPTED))
+            self._end(self._judge.of_release(job))
         for slot in submitted:
             if self._pool.withdraw(slot.job):
-                self._end(Ended(slot.job, _INTERRUPTED))
+                self._end(self._judge.of_release(slot.job))
                 self._give_up(slot)
         if self._pool.is_inline:
             self._settler.flush()  # the thread that would settle it may be the one that hangs
@@ -308,7 +291,7 @@ class Executor:
             job, slot = self._open.get(lease), self._running.get(lease)
         if job is None:
             return
-        self._end(self._failed(job, TimedOut(f"{job.type} {job.id} took longer than {self._timeout(job)}")))
+        self._end(self._judge.of_timeout(job, self._timeout(job)))
         if slot is not None:
             self._give_up(slot)
         if self._pool.is_inline:
@@ -403,12 +386,7 @@ class Executor:
         if slot.future is not None:
             slot.future.cancel()
 
-    def _ended(self, job: Job, performed: Performed) -> Ended:
-        if performed.error is not None:
-            return self._failed(job, performed.error, performed.seconds)
-        return Ended(job, Outcome(FINISHED, facts=performed.facts, result=performed.result), None, performed.seconds)
-
-    def _came_of(self, slot: Slot, future: Future[Performed]) -> Ended:
+    def _came_of(self, slot: Slot, future: Future[Performed]) -> EndedAttempt:
         """Return what a handler came to."""
         job = slot.job
         error = Cancelled() if future.cancelled() else future.exception()
@@ -427,23 +405,10 @@ class Executor:
                 self.error = self.error or _failed(
                     f"what handlers run in has cancelled {job.type} {job.id}, which had not ended"
                 )
-            return Ended(job, _INTERRUPTED)
-        return self._ended(job, performed)
+            return self._judge.of_release(job)
+        return self._judge.of_run(job, performed)
 
-    def _failed(self, job: Job, error: BaseException, seconds: float = 0.0) -> Ended:
-        return Ended(job, self.judge(job, error), error, seconds)
-
-    def judge(self, job: Job, error: BaseException) -> Outcome:
-        """Return what an error makes of a job, by the policy of its handler or of the settings; one that breaks fails the job."""
-        policy = retry_of(self._handlers[job.type])
-        policy = self._retries.get(job.type, NEVER) if policy is NEVER else policy
-        try:
-            return outcome_of(error, job, policy, now=self._store.conn.now(), random=self._random)
-        except Exception as broken:
-            log.exception("what %s %s raised cannot be judged", job.type, job.id)
-            return Outcome(FAILED, reason=Reason.EXCEPTION, failure=failure_info(broken), counts=FAILURES)
-
-    def _crashed(self, slot: Slot, error: BaseException) -> Ended:
+    def _crashed(self, slot: Slot, error: BaseException) -> EndedAttempt:
         """Return what becomes of a job whose process died. An executor that breaks as a whole has taken other jobs with it."""
         job, alone = slot.job, True
         self._pool.look()
@@ -458,13 +423,10 @@ class Executor:
             self.error = self.error or _broken(error)
             alone = self._begun_at_break == 1
         if not slot.began:
-            return Ended(job, _INTERRUPTED)
-        crashes = job.get(CRASHES, 0) + 1
-        now = self._store.conn.now()
-        outcome = crash_outcome(crashes, max_crashes=self._config.max_crashes, now=now, why=str(error), alone=alone)
-        return Ended(job, outcome, error)
+            return self._judge.of_release(job)
+        return self._judge.of_crash(job, error, alone=alone)
 
-    def _end(self, ended: Ended, slot: Slot | None = None) -> None:
+    def _end(self, ended: EndedAttempt, slot: Slot | None = None) -> None:
         """Hand an outcome on, unless the attempt has ended otherwise already.
 
         Args:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from threading import Condition, Thread
 from typing import Any
 
@@ -17,26 +16,12 @@ from overseer.errors import LeaseLost, Verdict
 from overseer.events import Failed, Finished, JobEvent, Listeners, Lost, Released, Retried
 from overseer.handler import message_of
 from overseer.jobs.job import Job
-from overseer.jobs.states import FINISHED, UNSTARTED, Outcome, Reason
+from overseer.jobs.states import FINISHED, UNSTARTED, Reason
 from overseer.jobs.store import JobStore, Rejected, Settling
 from overseer.worker.heartbeat import Heartbeat
+from overseer.worker.judge import EndedAttempt, Judge
 
 log = logging.getLogger("overseer")
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How an attempt ended, for those who settle it and those who are told."""
-
-    job: Job
-    outcome: Outcome
-    error: BaseException | None = None
-    seconds: float = 0.0
-
-    @property
-    def suppressed(self) -> bool:
-        """Whether its error was expected, so that nobody need hear of it."""
-        return isinstance(self.error, Verdict) and self.error.suppress
 
 
 class Settler:
@@ -44,7 +29,7 @@ class Settler:
 
     Args:
         listeners: are told of what was recorded, and of what was refused.
-        judge: says what an error makes of a job; asked when the store refuses the facts that a handler brought.
+        judge: judges the attempts whose facts the store rejects.
         flush: seconds that an outcome may wait for others to be written with.
         most: how many outcomes are written without waiting for more.
     """
@@ -54,7 +39,7 @@ class Settler:
         store: JobStore,
         heartbeat: Heartbeat,
         listeners: Listeners,
-        judge: Callable[[Job, BaseException], Outcome],
+        judge: Judge,
         *,
         flush: float = 0.0,
         most: int = 1,
@@ -66,9 +51,9 @@ class Settler:
         self._flush = flush
         self._most = most
         self._turn = Condition()  # guards what follows
-        self._waiting: list[Ended] = []
+        self._waiting: list[EndedAttempt] = []
         self._since = 0.0  # when the first of them came
-        self._begun: list[tuple[Sequence[Ended], Settling]] = []  # by `begin`
+        self._begun: list[tuple[Sequence[EndedAttempt], Settling]] = []  # by `begin`
         self._hurry = False
         self._stopping = False
         self._thread = Thread(target=self._run, name="overseer-settler", daemon=True)
@@ -93,7 +78,7 @@ class Settler:
         """How many outcomes have not been taken up yet."""
         return len(self._waiting)
 
-    def put(self, ended: Ended, *, at_once: bool = False) -> None:
+    def put(self, ended: EndedAttempt, *, at_once: bool = False) -> None:
         """Settle an outcome soon.
 
         Args:
@@ -121,7 +106,7 @@ class Settler:
         if group:
             self._settle(group)
 
-    def _taken(self) -> list[Ended]:
+    def _taken(self) -> list[EndedAttempt]:
         with self._turn:
             waiting, self._waiting, self._hurry = self._waiting, [], False
         return waiting
@@ -174,13 +159,13 @@ class Settler:
             self._turn.wait_for(lambda: self._hurry or self._stopping, self._flush)
             return bool(self._waiting)
 
-    def _settle(self, group: Sequence[Ended]) -> None:
+    def _settle(self, group: Sequence[EndedAttempt]) -> None:
         """Commit outcomes; one whose facts were refused fails its job instead."""
         # First, or a beat that comes too late would take the settled job for a lost one.
         self._heartbeat.let_go(*(ended.job.lease for ended in group))
         self._told(group, self._store.settle([(ended.job.lease, ended.outcome) for ended in group]))
 
-    def _told(self, group: Sequence[Ended], rejections: Rejected) -> None:
+    def _told(self, group: Sequence[EndedAttempt], rejections: Rejected) -> None:
         """Take note of what was recorded and what was not."""
         rejected = dict(rejections)
         refused = []
@@ -191,14 +176,11 @@ class Settler:
             elif isinstance(error, LeaseLost):
                 self.drop(ended.job)
             else:
-                refused.append(self._refused(ended, error))
+                refused.append(self._judge.of_error(ended.job, error, ended.seconds))
         if refused:
             self._settle(refused)
 
-    def _refused(self, ended: Ended, error: Exception) -> Ended:
-        return Ended(ended.job, self._judge(ended.job, error), error, ended.seconds)
-
-    def _record(self, ended: Ended) -> None:
+    def _record(self, ended: EndedAttempt) -> None:
         """Say what became of an attempt."""
         job, outcome, error = ended.job, ended.outcome, ended.error
         if error is not None:

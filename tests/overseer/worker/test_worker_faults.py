@@ -66,8 +66,8 @@ def test_the_last_outcome_is_handed_on_before_a_worker_that_stops_lets_its_settl
     """Otherwise a job that has done its work would run again, for the worker was told to stop while it ended."""
     conn.transact([job_txn(":a")])
     worker = Worker(conn, {":a": lambda job: slow.wait(0.1) or worker.stop()}, Config(concurrency=2))
-    slow, judged = threading.Event(), worker._executor._ended
-    monkeypatch.setattr(worker._executor, "_ended", lambda *args: slow.wait(1.0) or judged(*args))
+    slow, of_run = threading.Event(), worker._judge.of_run
+    monkeypatch.setattr(worker._judge, "of_run", lambda *args: slow.wait(1.0) or of_run(*args))
     worker.run()
     assert {FINISHED: 1} == counts(conn)
 
@@ -287,7 +287,7 @@ def test_leaving_in_a_hurry_settles_what_has_ended_gives_the_rest_back_and_lets_
     worker = Worker(conn, {":a": nothing}, Config(listeners=[heard]))
     ended, under_way = worker._store.claim([conn.db().entid([":job/id", id]) for id in ("ended", "under way")], lease=LEASE)
     worker._heartbeat.hold(ended.lease, under_way.lease)
-    worker._settler.put(worker._executor._failed(ended, ValueError("done")))
+    worker._settler.put(worker._judge.of_error(ended, ValueError("done")))
     codes = []
     monkeypatch.setattr("os._exit", lambda code: codes.append((code, heard.closed)) or left.set())
     worker.abandon(143)
