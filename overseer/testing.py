@@ -11,12 +11,12 @@ from overseer.handler import Handler, Handlers, check_handlers
 from overseer.jobs.store import JobStore, install
 from overseer.sources import of_connection
 from overseer.worker import Config
-from overseer.worker.executor import Executor
-from overseer.worker.heartbeat import Heartbeat
+from overseer.worker.executor import Executor, Shutdown
+from overseer.worker.heartbeat import HeldLeases
 from overseer.worker.judge import Judge
 from overseer.worker.pools.pools import pool
 from overseer.worker.ready import ReadySet
-from overseer.worker.settler import Settler
+from overseer.worker.settler import InlineSettler, Reporter
 
 if TYPE_CHECKING:
     from factstore import Connection, Keyword, TxReports
@@ -94,12 +94,21 @@ class _Bench:
         self._random = random
         self._store = store = JobStore(conn, worker="drain")
         listeners = Listeners(config.listeners)
-        # Never started: nobody else is there to take a job, however long its handler runs.
-        heartbeat = Heartbeat(store, every=3600, lease=config.lease)
+        leases = HeldLeases()  # without a heartbeat: no other worker claims the jobs, however long a handler runs
         judge = Judge(by_type, retries=config.retries, max_crashes=config.max_crashes, now=conn.now, random=random)
-        self._settler = Settler(store, heartbeat, listeners, judge)
-        inline = pool("inline", 1, listeners)
-        self._executor = Executor(store, by_type, config, inline, judge, self._settler, heartbeat)
+        reporter = Reporter(store, listeners)
+        self._settler = InlineSettler(store, leases, reporter, judge)
+        self._executor = Executor(
+            store,
+            by_type,
+            config,
+            pool("inline", 1, listeners),
+            judge=judge,
+            settler=self._settler,
+            reporter=reporter,
+            leases=leases,
+            shutdown=Shutdown(),
+        )
 
     def next(self, *, wait: bool) -> int | None:
         """Return a job that may start, after giving up those that never will."""

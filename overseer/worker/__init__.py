@@ -1,14 +1,14 @@
-"""A worker: finds ready jobs, claims them, runs them, and settles them; any number of equal ones share a store.
+"""A worker: finds ready jobs, claims them, runs them, and settles them. Any number of workers share a store.
 
-    log ──► ready set ──► claim ──► executor                    one thread, the caller's
-                                    executor ──► handlers       that thread too, or a pool
-                                    handlers ──► settler        a thread of its own
+    log ──► ready set ──► claim ──► executor                    the caller's thread: main_loop.py
+                                    executor ──► handlers       the same thread, or a pool
+                                    handlers ──► settler        a thread of its own, unless handlers run on the caller's
                                  held leases ──► heartbeat      a thread of its own
                               others' leases ──► monitor        a thread of its own
-                                   schedules ──► cron           a thread of its own
+                                   schedules ──► scheduler      a thread of its own
 
-The store is all that workers share, and all that they coordinate by. Outside of handlers a worker is crash-only: what it does not
-understand ends it, and others take its jobs when their leases run out.
+Workers share nothing but the store, and coordinate through it. Outside of handlers a worker is crash-only: an unexpected exception
+ends it, and other workers claim its jobs when the leases expire.
 """
 
 from __future__ import annotations
@@ -17,57 +17,47 @@ import atexit
 import logging
 import os
 import socket
-import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from random import Random
-from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import factstore
 from overseer.errors import ConfigError, OverseerError
 from overseer.events import Fatal, Listeners
-from overseer.handler import Handlers, check_handlers
+from overseer.handler import Handler, Handlers, check_handlers
 from overseer.jobs import lookup
-from overseer.jobs.crashes import suspect_from
-from overseer.jobs.job import Job
-from overseer.jobs.queues import allowance, next_start, problems
 from overseer.jobs.rates import stopwatch
-from overseer.jobs.states import CRASHES, FAILED, STARTED, STATUSES, as_keyword
+from overseer.jobs.states import FAILED, as_keyword
 from overseer.jobs.store import JobStore, install
 from overseer.listeners import chosen
-from overseer.planning import obstacles
 from overseer.sources import check_connection
 from overseer.worker.config import Config
-from overseer.worker.executor import Executor
-from overseer.worker.heartbeat import Heartbeat
+from overseer.worker.executor import Executor, Shutdown
+from overseer.worker.heartbeat import Heartbeat, HeldLeases
 from overseer.worker.judge import Judge
+from overseer.worker.main_loop import MainLoop
 from overseer.worker.monitor import Monitor
-from overseer.worker.pools.pools import pool
+from overseer.worker.pools.pools import Pool, pool
 from overseer.worker.pools.signals import interruptible
-from overseer.worker.ready import TAILED, ReadySet
+from overseer.worker.ready import ReadySet
 from overseer.worker.scheduler import Scheduler
-from overseer.worker.settler import Settler
+from overseer.worker.settler import InlineSettler, Reporter, Settler, ThreadSettler
 
 if TYPE_CHECKING:
-    from factstore import Connection, Datom, Keyword, TxReports
+    from factstore import Connection, Keyword
 
 __all__ = ["Config", "Running", "Worker", "start"]
 
 log = logging.getLogger("overseer")
 
-_ATTENTION: Final = 0.25  # seconds: how often a waiting worker looks whether it was told to stop
-_MOST_PENDING: Final = 1000  # outcomes not yet written, from which on the disk is given time to catch up
-_STANDSTILL: Final = (
-    1.0  # seconds without any commit after which a worker that shall become idle reports what it waits for
-)
-_LEAVING: Final = 5.0  # seconds: how long each step of leaving in a hurry may take
-_ENDS: Final = frozenset(STATUSES) - {STARTED}
+_LEAVING: Final = 5.0  # seconds: the limit of each step of ending in a hurry
 
 
 def worker_name() -> str:
-    """Return a name for a worker that tells people where it runs, and that no other worker ever had."""
+    """Return a name that tells people where a worker runs, and that no other worker ever had."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
@@ -75,157 +65,151 @@ class Worker:
     """Works on the jobs of a store until it is stopped.
 
     Args:
-        handlers: by job type: a function of the job, or a mapping of stages. Jobs of other types are left to others.
+        handlers: by job type: a function of the job, or a mapping of stages. Other workers run the jobs of other types.
         config: settings, as a Config or as a mapping.
     """
 
     def __init__(self, conn: Connection, handlers: Handlers, config: Config | Mapping[str, Any] | None = None) -> None:
         check_connection(Worker, conn)
-        self.config = config = Config.of(config)
+        self.config = Config.of(config)
         self.name = worker_name()
-        by_type = check_handlers(handlers)
         self._conn = conn
-        self._random = random = Random(config.seed)
-        self._stopping = False  # no Event: two signals at once would wait for each other in it
-        self._store = store = JobStore(conn, worker=self.name)
-        self._listeners = listeners = Listeners([*config.listeners, *chosen(conn, **config.watching)])
-        only = None if config.queues is None else map(as_keyword, config.queues)
-        self._ready = ReadySet(by_type, queues=only, elapsed=stopwatch(conn))
-        kind = config.executor or ("inline" if config.concurrency == 1 else "threads")
-        self._pool = pool(kind, config.concurrency, listeners, start_method=config.start_method)
-        self._handlers = by_type
-        self._judge = Judge(
-            by_type, retries=config.retries, max_crashes=config.max_crashes, now=conn.now, random=random
+        self._handlers = check_handlers(handlers)
+        self._shutdown = Shutdown()
+        self._ran = False
+        self._is_prepared = False  # whether the pool can run the handlers
+        self._process = os.getpid()
+        random = Random(self.config.seed)
+        self._store = JobStore(conn, worker=self.name)
+        self._listeners = Listeners([*self.config.listeners, *chosen(conn, **self.config.watching)])
+        self._ready = _ready_set(conn, self._handlers, self.config)
+        self._pool = _pool(self.config, self._listeners)
+        self._build_executor(random)
+        self._build_loop(random)
+
+    def _build_executor(self, random: Random) -> None:
+        """Build what an attempt passes from its claim to its outcome."""
+        config, store, by_type = self.config, self._store, self._handlers
+        self._leases = leases = HeldLeases()
+        self._judge = judge = Judge(
+            by_type, retries=config.retries, max_crashes=config.max_crashes, now=self._conn.now, random=random
         )
-        self._heartbeat = Heartbeat(
-            store,
-            every=config.heartbeat_sleep_time / 1000,
-            lease=config.lease,
-            time_out=lambda lease: self._executor.time_out(lease),
-            look=self._look,
-        )
-        self._settler = Settler(
-            store,
-            self._heartbeat,
-            listeners,
-            self._judge,
-            flush=config.flush / 1000,
-            most=config.holds,
-        )
+        reporter = Reporter(store, self._listeners)
+        self._settler = _settler(store, leases, reporter, judge, config, is_inline=self._pool.is_inline)
         self._executor = Executor(
             store,
             by_type,
             config,
             self._pool,
-            self._judge,
-            self._settler,
-            self._heartbeat,
-            stopping=lambda: self._stopping,
+            judge=judge,
+            settler=self._settler,
+            reporter=reporter,
+            leases=leases,
+            shutdown=self._shutdown,
+        )
+
+    def _build_loop(self, random: Random) -> None:
+        """Build the parts that have a thread of their own, and the loop that starts them."""
+        config, store, executor = self.config, self._store, self._executor
+        self._heartbeat = Heartbeat(
+            store,
+            self._leases,
+            every=config.heartbeat_sleep_time / 1000,
+            lease=config.lease,
+            time_out=executor.time_out,
+            look=executor.look,
         )
         self._monitor = Monitor(
             store,
             lease=config.lease.total_seconds(),
             max_crashes=config.max_crashes,
             random=Random(random.random()),
-            listeners=listeners,
+            listeners=self._listeners,
         )
-        self._cron = Scheduler(conn, clock=conn.now, random=Random(random.random()))
-        self._parts = (self._heartbeat, self._monitor, self._cron, self._settler)
-        # Each a thread of its own; but what runs on the loop's thread is settled there too.
-        self._threads = self._parts[:-1] if self._pool.is_inline else self._parts
-        self._standstill = _Standstill()
-        self._bad_settings: dict[Keyword, str] = {}  # those that were logged
-        self._failures = set[int]()  # jobs that were seen to fail since this began
-        self._ran = False
-        # Jobs of which one more crash would fail them run alone, so that it is certainly theirs.
-        self._suspect_from = config.max_crashes if self._pool.isolates else suspect_from(config.max_crashes)
-        self._suspects: list[int] = []  # ready jobs that wait until no other runs
-        self._has_suspect = False  # whether the job that runs is one
-        self._is_ready = False  # whether the pool was found fit for the handlers
-        self._leaving = False  # whether the jobs under way are given back instead of waited for
-        self._gone = Event()  # nothing of this worker is left to do
-        self._process = os.getpid()
+        self._scheduler = Scheduler(self._conn, clock=self._conn.now, random=Random(random.random()))
+        self._loop = MainLoop(
+            store,
+            self._ready,
+            executor,
+            self._settler,
+            config,
+            types=self._handlers.keys(),
+            isolates=self._pool.isolates,
+            random=random,
+            parts=(self._heartbeat, self._monitor, self._scheduler, self._settler),
+            shutdown=self._shutdown,
+        )
 
     @property
     def lost(self) -> int:
-        """How many results of this worker were refused because its lease had been lost."""
+        """The number of outcomes of this worker that were rejected because the lease had been lost."""
         return self._settler.lost
-
-    def stop(self) -> None:
-        """Let the jobs under way end, and claim no more; `run` then returns."""
-        self._stopping = True
 
     @property
     def failed(self) -> list[str]:
-        """The ids of jobs of its types and queues that failed while it worked, on this worker or another, and that nobody has retried."""
-        if not self._failures:
+        """The ids of the jobs of its types and queues that failed on any worker while it worked, and were not retried."""
+        if not self._loop.failures:
             return []
         db = self._conn.db()
-        known = [lookup.attributes(db, job) for job in sorted(self._failures)]
-        return [
-            about[":job/id"] for about in known if about.get(":job/status") == FAILED and self._ready.handles(about)
-        ]
+        jobs = [lookup.attributes(db, job) for job in sorted(self._loop.failures)]
+        return [job[":job/id"] for job in jobs if job.get(":job/status") == FAILED and self._ready.handles(job)]
 
     @property
     def stopping(self) -> bool:
         """Whether the worker was told to stop."""
-        return self._stopping
+        return self._shutdown.requested
 
     @property
     def busy(self) -> bool:
         """Whether handlers run, or jobs wait for a slot."""
-        return self._executor.occupied > 0
+        return self._executor.slots.occupied > 0
+
+    def stop(self) -> None:
+        """Let the jobs under way end, and claim no more. `run` then returns."""
+        self._shutdown.requested = True
 
     def abandon(self, code: int) -> None:
-        """Give the jobs under way back without waiting for their handlers, and end the process; returns at once.
+        """Release the jobs under way without waiting for their handlers, and end the process. Returns at once.
 
-        The handlers cannot be interrupted, so the process goes, as it would in a crash; only their jobs need not wait for the
-        leases to run out, and listeners send off what they hold. Each step has its time, for a store or a tracker may hang.
-        It happens on threads of its own, for the caller may be a signal handler in the middle of a commit.
+        The handlers cannot be interrupted, so the process ends as in a crash. But its jobs need not wait until the leases
+        expire, and the listeners send what they hold. Each step has a time limit, because a store or an error tracker may
+        hang. The steps run on threads of their own, because the caller may be a signal handler in the middle of a commit.
         """
         self.stop()
 
         def leave() -> None:
-            for step in (self._give_back, self._listeners.close):
-                taken = Thread(target=step, name="overseer-abandon", daemon=True)
-                taken.start()
-                taken.join(_LEAVING)
+            for step in (self._executor.release_all, self._listeners.close):
+                thread = Thread(target=step, name="overseer-abandon", daemon=True)
+                thread.start()
+                thread.join(_LEAVING)
             os._exit(code)
 
         Thread(target=leave, name="overseer-abandon", daemon=True).start()
 
-    def _give_back(self) -> None:
-        """Settle what has ended, and let others have what has not."""
-        self._settler.flush()
-        self._executor.abandon()
-        # Those too that were claimed in the moment in which the worker was interrupted, before it could take note of them.
-        held = {(lease.job, lease.attempt): lease for lease in (*self._heartbeat.held, *self._store.held())}
-        self._store.release(list(held.values()))
-
     def prepare(self) -> None:
-        """Find out whether the handlers can run where the settings say; `run` does it before it claims anything.
+        """Check that the handlers can run as the settings require. `run` does so before it claims any job.
 
         Raises: HandlerError, ConfigError.
         """
-        if not self._is_ready:
+        if not self._is_prepared:
             try:
                 self._pool.prepare(self._handlers)
             except BaseException:
                 self._pool.shutdown()
                 raise
-            self._is_ready = True
+            self._is_prepared = True
 
     def run(self, *, until_idle: bool = False) -> None:
         """Work until `stop` is called.
 
-        `KeyboardInterrupt` and `SystemExit`, raised by a signal, end it too, and so does the end of the program: the jobs under way are
-        given back then, as they are when something in the worker fails.
+        `KeyboardInterrupt` and `SystemExit`, raised by a signal, also end it, and so does the end of the program. Then the
+        jobs under way are released, as they are when the worker itself fails.
 
         Args:
-            until_idle: return, too, when no job of the handled types is unstarted or started any more, anywhere;
-                `failed` then tells which of them failed.
+            until_idle: also return when no job of the handled types is unstarted or started any more, on any worker.
+                `failed` then lists those that failed.
 
-        Raises: HandlerError or ConfigError, before any job is claimed, for handlers that cannot run where the settings say.
+        Raises: HandlerError or ConfigError, before any job is claimed, if the handlers cannot run as the settings require.
         """
         if self._ran:
             raise OverseerError(
@@ -236,192 +220,46 @@ class Worker:
         try:
             with interruptible(self.stop):
                 self.prepare()
-                self._run(until_idle)
+                self._loop.run(until_idle=until_idle)
         except (KeyboardInterrupt, SystemExit):
-            self._give_back_if_possible()
+            self._executor.try_to_release_all()
             raise
         except BaseException as error:
             self._listeners.tell(Fatal(at=datetime.now(UTC), worker=self.name, error=error))
-            self._give_back_if_possible()
+            self._executor.try_to_release_all()
             raise
         finally:
-            self._stopping = True  # handlers that end from here on are followed by no others
+            self._shutdown.requested = True  # no handler begins after one that ends from here on
             self._pool.shutdown()
             self._listeners.close()
-            self._gone.set()
+            self._shutdown.done.set()
             atexit.unregister(self._leave_with_program)
 
-    def _give_back_if_possible(self) -> None:
-        """Let others have the jobs under way at once. If that fails too, they are free when their leases run out."""
-        try:
-            self._give_back()
-        except Exception:
-            log.exception("worker %s could not give its jobs back; they are free when their leases run out", self.name)
-
     def _leave_with_program(self) -> None:
-        """Give the jobs under way back, and end what runs them, because the program ends while the worker is at work in the background."""
-        if os.getpid() == self._process:  # and not one that was forked from it
-            self._stopping = self._leaving = True
-            self._gone.wait(_LEAVING)
-
-    def _look(self) -> float:
-        """Look after the attempts, on the heartbeat's thread, which no handler can hold up."""
-        if self._leaving and self._pool.is_inline and not self._gone.is_set():
-            self._give_back_if_possible()
-            self._gone.set()
-        return self._executor.look()
-
-    def _run(self, until_idle: bool) -> None:
-        started: list[Heartbeat | Monitor | Scheduler | Settler] = []
-        install(self._conn)
-        with self._conn.tx_reports() as reports:
-            try:
-                self._ready.load(self._conn.db())
-                for part in self._threads:
-                    part.start()
-                    started.append(part)
-                while not self._stopping:
-                    self._check_threads()
-                    self._absorb(reports, wait=0.0)
-                    if until_idle and not self._ready.live:
-                        break
-                    self._work_or_wait(reports)
-                    if until_idle:
-                        self._report_why_not_idle()
-                self._finish(reports)
-            finally:
-                self._stopping = True
-                for part in started:
-                    part.stop()
-                if self._settler not in started:
-                    self._settler.flush()
-                if self._leaving:
-                    self._give_back()
-        self._check_threads()  # once more: the settler may have failed on the last of its outcomes
-
-    def _report_why_not_idle(self) -> None:
-        """Log what keeps the jobs that are left from running, once they and the reasons for it stay the same for a while."""
-        now = time.monotonic()
-        if now - self._standstill.since < _STANDSTILL:  # a look at the store between every two jobs would be too many
-            return
-        db = self._conn.db()
-        if self._executor.occupied or self._settler.pending or db.basis_t != self._standstill.t:
-            self._standstill = _Standstill(db.basis_t, now, self._standstill.told)
-        elif not self._standstill.is_looked_into:
-            told = tuple(obstacles.reasons(db, self._ready.live, self._handlers, self._conn.now()))
-            if told and told != self._standstill.told:
-                log.warning("worker %s waits, and is not idle; %s", self.name, "; ".join(told))
-            self._standstill = _Standstill(db.basis_t, now, told, is_looked_into=True)
-
-    def _work_or_wait(self, reports: TxReports) -> None:
-        """Claim ready jobs and let them run, or wait for what changes next."""
-        doomed = self._ready.take_doomed()
-        if doomed:
-            self._store.give_up(doomed)
-        room = self._room()
-        if room <= 0 or (self._settler in self._threads and self._settler.pending > _MOST_PENDING):
-            if self._pool.is_inline:
-                self._settler.end()
-            # Not as long as until the next job is due: it may be due already, and would be waited for without end.
-            self._absorb(reports, wait=_ATTENTION)
-            return
-        picked = self._suspects[:1] or self._pick(room)
-        claimed = self._claim(picked) if picked else []
-        settled = self._pool.is_inline and self._settler.end()
-        if not picked and not settled:
-            self._absorb(reports, wait=self._patience())
-        self._executor.add(claimed)
-
-    def _claim(self, picked: list[int]) -> list[Job]:
-        """Claim jobs, and look anew at those that somebody else has now."""
-        behind = self._settler.begin if self._pool.is_inline and self._settler.pending else None
-        alone = not self._executor.occupied
-        claimed = self._store.claim(
-            picked, lease=self.config.lease, behind=behind, suspect_from=self._suspect_from, alone=alone
-        )
-        lost = set(picked) - {job.eid for job in claimed}
-        if lost:
-            db = self._conn.db()
-            for job in lost:
-                self._ready.look(db, job)
-                if lookup.value(db, job, CRASHES, 0) >= self._suspect_from:
-                    self._suspects.append(job)
-        self._has_suspect = len(claimed) == 1 and claimed[0].attributes.get(CRASHES, 0) >= self._suspect_from
-        return claimed
-
-    def _room(self) -> int:
-        """Return how many jobs may be claimed now: none beside one that may have ended its worker, which runs when no other does."""
-        if self._suspects:
-            self._suspects = [job for job in self._suspects if job in self._ready]
-        if (self._suspects or self._has_suspect) and self._executor.occupied:
-            return 0
-        return self._executor.room
-
-    def _pick(self, most: int) -> list[int]:
-        now = self._conn.now()
-        if self._ready.settings_changed:
-            self._ready.settings_changed = False
-            self._report_bad_settings()
-        if not (self._ready.limited and len(self._ready)):
-            return self._ready.pick(most, now=now, random=self._random)
-        db = self._conn.db()
-        known = self._store.paced_queues(db, now)
-        if any(queue.rate for queue in known.values()):
-            most = min(most, self._executor.free)  # a job that is claimed ahead starts later than it was counted for
-        return (
-            self._ready.pick(most, now=now, random=self._random, allowed=allowance(db, now, known)) if most > 0 else []
-        )
-
-    def _report_bad_settings(self) -> None:
-        """Log once what stands in the settings of a queue and cannot mean anything."""
-        found = problems(self._conn.db())
-        for name in found.keys() - self._bad_settings.keys():
-            log.error("the queue %s: %s", name, found[name])
-        self._bad_settings = found
-
-    def _patience(self) -> float:
-        """Return the seconds that may pass before there is something to do that no commit tells of."""
-        now = self._conn.now()
-        times = [self._ready.next_due()]
-        if self._ready.limited and len(self._ready):
-            times.append(next_start(self._store.paced_queues(self._conn.db(), now), now))
-        waits = [(time - now).total_seconds() for time in times if time is not None]
-        return max(0.0, min(self._ready.next_pause(), *waits, self.config.sleep_time / 1000, _ATTENTION))
-
-    def _absorb(self, reports: TxReports, *, wait: float) -> None:
-        report = reports.get(wait)
-        datoms: list[Datom] = []
-        while report is not None:
-            datoms += report.datoms_of(*TAILED)
-            db = report.db_after
-            report = reports.get(0.0)
-        if datoms:
-            self._ready.absorb(db, datoms)
-            self._failures.update(datom.e for datom in datoms if datom.added and datom.v == FAILED)
-            moved = {datom.e for datom in datoms if datom.v in _ENDS and self._executor.holds(datom.e)}
-            if moved:
-                self._executor.overtaken(job for job in moved if lookup.status(db, job) != STARTED)
-
-    def _finish(self, reports: TxReports) -> None:
-        """Let the jobs under way end. They keep their leases meanwhile, and one that is aborted is stopped as ever."""
-        self._executor.stop()
-        while not self._executor.wait(_ATTENTION) and not self._leaving:
-            self._check_threads()
-            self._absorb(reports, wait=0.0)
-
-    def _check_threads(self) -> None:
-        for part in (*self._parts, self._executor):
-            if part.error is not None:
-                raise part.error
+        """Release the jobs under way and end the pool, because the program ends while the worker runs in the background."""
+        if os.getpid() == self._process:  # not in a process that was forked from it
+            self._shutdown.requested = self._shutdown.at_exit = True
+            self._shutdown.done.wait(_LEAVING)
 
 
-class _Standstill(NamedTuple):
-    """Since when nothing has happened in the store, and what was last reported of that."""
+def _ready_set(conn: Connection, by_type: Mapping[Keyword, Handler], config: Config) -> ReadySet:
+    queues = None if config.queues is None else map(as_keyword, config.queues)
+    return ReadySet(by_type, queues=queues, elapsed=stopwatch(conn))
 
-    t: int = -1
-    since: float = 0.0  # on the monotonic clock
-    told: tuple[str, ...] = ()
-    is_looked_into: bool = False
+
+def _pool(config: Config, listeners: Listeners) -> Pool:
+    kind = config.executor or ("inline" if config.concurrency == 1 else "threads")
+    return pool(kind, config.concurrency, listeners, start_method=config.start_method)
+
+
+def _settler(
+    store: JobStore, leases: HeldLeases, reporter: Reporter, judge: Judge, config: Config, *, is_inline: bool
+) -> Settler:
+    """Return the settler for a pool: what runs on the worker's thread is settled there too."""
+    flush = config.flush / 1000
+    if is_inline:
+        return InlineSettler(store, leases, reporter, judge, flush=flush)
+    return ThreadSettler(store, leases, reporter, judge, flush=flush, most=config.holds)
 
 
 class Running:

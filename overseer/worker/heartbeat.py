@@ -1,6 +1,6 @@
-"""Heartbeats: a thread of its own renews the leases of all attempts under way, whatever their handlers are doing.
+"""The heartbeat: a thread that renews the leases of all attempts under way, whatever their handlers are doing.
 
-It is also the one that watches the time that an attempt may take: a handler that hangs cannot be asked to.
+It also ends the attempts that exceed their timeout, because a handler that hangs cannot do so itself.
 """
 
 from __future__ import annotations
@@ -17,128 +17,136 @@ from overseer.jobs.store import JobStore
 log = logging.getLogger("overseer")
 
 
+class HeldLeases:
+    """The leases of the attempts under way, and when each attempt times out. Any thread may use it."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()  # guards the attributes below
+        self._by_job: dict[int, Lease] = {}
+        self._deadlines: dict[Lease, float] = {}  # on the monotonic clock
+        self._closed = False
+        self.are_watched = False  # whether a heartbeat renews the leases and ends the attempts that time out
+
+    def add(self, *leases: Lease) -> None:
+        """Hold these leases from now on."""
+        with self._changed:
+            self._by_job.update((lease.job, lease) for lease in leases)
+
+    def remove(self, *leases: Lease) -> None:
+        """Hold these leases no longer."""
+        with self._changed:
+            for lease in leases:
+                self._deadlines.pop(lease, None)
+                if self._by_job.get(lease.job) == lease:
+                    del self._by_job[lease.job]
+
+    def limit(self, lease: Lease, timeout: timedelta) -> None:
+        """Let an attempt time out if its lease is still held after `timeout`."""
+        with self._changed:
+            self._deadlines[lease] = time.monotonic() + timeout.total_seconds()
+            self._changed.notify_all()
+
+    def has_job(self, job: int) -> bool:
+        """Return whether the lease of a job is held."""
+        return job in self._by_job
+
+    def is_held(self, lease: Lease) -> bool:
+        """Return whether the lease is held, as of the last heartbeat."""
+        return self._by_job.get(lease.job) == lease
+
+    @property
+    def all(self) -> list[Lease]:
+        """The held leases."""
+        with self._changed:
+            return list(self._by_job.values())
+
+    def take_overdue(self) -> list[Lease]:
+        """Return the leases whose attempts have timed out since the last call."""
+        now = time.monotonic()
+        with self._changed:
+            overdue = [lease for lease, deadline in self._deadlines.items() if deadline <= now]
+            for lease in overdue:
+                del self._deadlines[lease]
+        return overdue
+
+    def wait(self, until: float) -> bool:
+        """Wait until a time on the monotonic clock, or until an attempt times out; False once `close` was called."""
+        with self._changed:
+            while not self._closed:
+                left = min((until, *self._deadlines.values())) - time.monotonic()
+                if left <= 0:
+                    return True
+                self._changed.wait(left)
+            return False
+
+    def close(self) -> None:
+        """End `wait`."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
 class Heartbeat:
-    """Holds the leases of one worker, and renews them until they are let go.
+    """Renews the held leases until it is stopped.
 
     Args:
-        every: seconds between two beats.
-        lease: how long each beat makes a lease last.
-        time_out: is called with the lease of each attempt that takes longer than it may.
-        look: is called now and then, and returns the seconds until it wants to be called again.
+        every: seconds between two heartbeats.
+        lease: how long a heartbeat extends a lease.
+        time_out: is called with the lease of each attempt that times out.
+        look: is called regularly, and returns the seconds until the next call.
     """
 
     def __init__(
         self,
         store: JobStore,
+        leases: HeldLeases,
         *,
         every: float,
         lease: timedelta,
-        time_out: Callable[[Lease], None] = lambda lease: None,
-        look: Callable[[], float] = lambda: 3600.0,
+        time_out: Callable[[Lease], None],
+        look: Callable[[], float],
     ) -> None:
         self._store = store
+        self._leases = leases
         self._every = every
         self._lease = lease
         self._time_out = time_out
         self._look = look
-        self._next_look = 0.0  # on the monotonic clock
-        self._turn = Condition()  # guards what follows
-        self._held: dict[int, Lease] = {}
-        self._deadlines: dict[Lease, float] = {}  # on the monotonic clock
-        self._stopped = False
         self._thread = Thread(target=self._run, name="overseer-heartbeat", daemon=True)
-        self.error: BaseException | None = None  # what ended the thread, if not `stop`
+        self.error: BaseException | None = None  # the exception that ended the thread
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start the thread."""
+        self._leases.are_watched = True
         self._thread.start()
 
     def stop(self) -> None:
-        """Beat no more; leases still held run out by themselves."""
-        with self._turn:
-            self._stopped = True
-            self._turn.notify_all()
+        """End the thread. Leases that are still held expire."""
+        self._leases.close()
         self._thread.join()
 
-    @property
-    def beats(self) -> bool:
-        """Whether it was started."""
-        return self._thread.ident is not None
-
-    def hold(self, *leases: Lease) -> None:
-        """Renew these leases from now on."""
-        with self._turn:
-            self._held.update((lease.job, lease) for lease in leases)
-
-    def let_go(self, *leases: Lease) -> None:
-        """Stop renewing these leases."""
-        with self._turn:
-            for lease in leases:
-                self._deadlines.pop(lease, None)
-                if self._held.get(lease.job) == lease:
-                    del self._held[lease.job]
-
-    def limit(self, lease: Lease, timeout: timedelta) -> None:
-        """Call `time_out` when the lease is still held after so long."""
-        with self._turn:
-            self._deadlines[lease] = time.monotonic() + timeout.total_seconds()
-            self._turn.notify_all()
-
-    def holds(self, job: int) -> bool:
-        """Tell whether the lease of a job is held."""
-        return job in self._held
-
-    def is_held(self, lease: Lease) -> bool:
-        """Tell whether the lease is held, as far as the last beat told."""
-        return self._held.get(lease.job) == lease
-
-    @property
-    def held(self) -> list[Lease]:
-        """The leases under way."""
-        with self._turn:
-            return list(self._held.values())
-
     def beat(self) -> None:
-        """Renew all leases once; those that turn out to be lost are let go."""
-        held = self.held
+        """Renew all leases once, and remove those that are lost."""
+        held = self._leases.all
         if not held:
             return
         for lease in self._store.beat(held, lease=self._lease):
-            # An attempt that settled while we were beating has let its lease go; then nothing was lost.
-            if self.is_held(lease):
+            # The lease of an attempt that was settled during this heartbeat is not held any more: it was not lost.
+            if self._leases.is_held(lease):
                 log.warning("attempt %d of %s %s lost its lease", lease.attempt, lease.type, lease.id)
-                self.let_go(lease)
+                self._leases.remove(lease)
 
     def _run(self) -> None:
         try:
-            next_beat = time.monotonic() + self._every
-            while self._wait(next_beat):
-                for lease in self._overdue():
+            next_beat, next_look = time.monotonic() + self._every, 0.0
+            while self._leases.wait(min(next_beat, next_look)):
+                for lease in self._leases.take_overdue():
                     self._time_out(lease)
-                if time.monotonic() >= self._next_look:
-                    self._next_look = time.monotonic() + self._look()
+                if time.monotonic() >= next_look:
+                    next_look = time.monotonic() + self._look()
                 if time.monotonic() >= next_beat:
                     self.beat()
                     next_beat = time.monotonic() + self._every
         except BaseException as error:
             log.exception("the heartbeat failed; the worker will stop")
             self.error = error
-
-    def _wait(self, next_beat: float) -> bool:
-        """Wait until the next beat or the next deadline, whichever comes first; False when there is to be no more of either."""
-        with self._turn:
-            while not self._stopped:
-                until = min(next_beat, self._next_look, *self._deadlines.values())
-                left = until - time.monotonic()
-                if left <= 0:
-                    return True
-                self._turn.wait(left)
-            return False
-
-    def _overdue(self) -> list[Lease]:
-        now = time.monotonic()
-        with self._turn:
-            overdue = [lease for lease, deadline in self._deadlines.items() if deadline <= now]
-            for lease in overdue:
-                del self._deadlines[lease]
-        return overdue

@@ -111,7 +111,7 @@ def test_an_attempt_that_is_lost_while_it_is_being_submitted_is_stopped_all_the_
     submit = worker._pool.submit
 
     def losing(handler, job, *more, **words):
-        worker._heartbeat.let_go(job.lease)
+        worker._leases.remove(job.lease)
         worker._store.abort(job.eid, "at the worst moment")
         return submit(handler, job, *more, **words)
 
@@ -136,7 +136,7 @@ def test_what_fails_between_a_handler_and_its_settling_ends_the_worker(conn, mon
 
 
 @pytest.mark.parametrize(
-    "part", ["_heartbeat.beat", "_monitor.look", "_cron.look", "_settler.flush", "_store.claim", "_store.settle", "_ready.load"]
+    "part", ["_heartbeat.beat", "_monitor.look", "_scheduler.look", "_settler.flush", "_store.claim", "_store.settle", "_ready.load"]
 )
 def test_the_store_failing_on_any_of_its_threads_ends_the_worker_which_says_so(conn, monkeypatch, part):
     def fail(*_, **__):
@@ -286,7 +286,7 @@ def test_leaving_in_a_hurry_settles_what_has_ended_gives_the_rest_back_and_lets_
     conn.transact([job_txn(":a", id="ended"), job_txn(":a", id="under way")])
     worker = Worker(conn, {":a": nothing}, Config(listeners=[heard]))
     ended, under_way = worker._store.claim([conn.db().entid([":job/id", id]) for id in ("ended", "under way")], lease=LEASE)
-    worker._heartbeat.hold(ended.lease, under_way.lease)
+    worker._leases.add(ended.lease, under_way.lease)
     worker._settler.put(worker._judge.of_error(ended, ValueError("done")))
     codes = []
     monkeypatch.setattr("os._exit", lambda code: codes.append((code, heard.closed)) or left.set())
@@ -335,8 +335,8 @@ def test_a_worker_whose_slots_are_taken_does_not_spin_while_a_job_is_due(conn, m
     conn.transact([job_txn(":a"), job_txn(":a")])
     worker = Worker(conn, {":a": lambda job: release.wait(30)}, Config(concurrency=2))
 
-    absorb = worker._absorb
-    monkeypatch.setattr(worker, "_absorb", lambda *args, **words: rounds.append(1) or absorb(*args, **words))
+    absorb = worker._loop._absorb
+    monkeypatch.setattr(worker._loop, "_absorb", lambda *args, **words: rounds.append(1) or absorb(*args, **words))
     running = threading.Thread(target=worker.run, kwargs={"until_idle": True})
     conn.transact([job_txn(":a", run_at=conn.now() + timedelta(milliseconds=200 + n)) for n in range(3)])
     running.start()

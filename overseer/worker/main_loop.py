@@ -1,0 +1,241 @@
+"""The main loop of a worker: it follows the log, claims ready jobs, and hands them to the executor."""
+
+from __future__ import annotations
+
+import logging
+import time
+from random import Random
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from overseer.jobs import lookup
+from overseer.jobs.crashes import suspect_from
+from overseer.jobs.job import Job
+from overseer.jobs.queues import allowance, next_start, problems
+from overseer.jobs.states import CRASHES, FAILED, STARTED, STATUSES
+from overseer.jobs.store import JobStore, install
+from overseer.planning import obstacles
+from overseer.worker.config import Config
+from overseer.worker.executor import Executor, Shutdown
+from overseer.worker.ready import TAILED, ReadySet
+from overseer.worker.settler import Settler
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from factstore import Datom, Keyword, TxReports
+
+log = logging.getLogger("overseer")
+
+_ATTENTION: Final = 0.25  # seconds: how often a waiting worker checks whether it must stop
+_STANDSTILL: Final = 1.0  # seconds without any commit, after which a worker that runs until idle logs what it waits for
+_NOT_STARTED: Final = frozenset(STATUSES) - {STARTED}
+
+
+class Part(Protocol):
+    """A part of a worker with a thread of its own."""
+
+    error: BaseException | None
+
+    def start(self) -> None:
+        """Start the thread."""
+
+    def stop(self) -> None:
+        """End the thread."""
+
+
+class MainLoop:
+    """Claims jobs and lets them run, on the thread of its caller.
+
+    Args:
+        types: the job types that have handlers.
+        isolates: whether a handler that crashes takes no other with it.
+        random: chooses among ready jobs.
+        parts: are started before the first claim, and stopped in the same order; the settler is the last.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        ready: ReadySet,
+        executor: Executor,
+        settler: Settler,
+        config: Config,
+        *,
+        types: Collection[Keyword],
+        isolates: bool,
+        random: Random,
+        parts: Sequence[Part],
+        shutdown: Shutdown,
+    ) -> None:
+        self._conn = store.conn
+        self._store = store
+        self._ready = ready
+        self._executor = executor
+        self._settler = settler
+        self._config = config
+        self._types = types
+        self._random = random
+        self._parts = parts
+        self._shutdown = shutdown
+        # A job that one more crash would fail runs alone, so that a crash is certainly its own.
+        self._suspect_from = config.max_crashes if isolates else suspect_from(config.max_crashes)
+        self._suspects: list[int] = []  # ready jobs that wait until no other job runs
+        self._has_suspect = False  # whether the running job is a suspect
+        self._bad_settings: dict[Keyword, str] = {}  # the problems that were logged
+        self._standstill = _Standstill()
+        self.failures = set[int]()  # jobs that failed on any worker since this loop began
+
+    def run(self, *, until_idle: bool) -> None:
+        """Work until the shutdown is requested; with `until_idle`, also until no job of these types is left."""
+        started: list[Part] = []
+        install(self._conn)
+        with self._conn.tx_reports() as reports:
+            try:
+                self._ready.load(self._conn.db())
+                for part in self._parts:
+                    part.start()
+                    started.append(part)
+                while not self._shutdown.requested:
+                    self._check_parts()
+                    self._absorb(reports, wait=0.0)
+                    if until_idle and not self._ready.live:
+                        break
+                    self._work_or_wait(reports)
+                    if until_idle:
+                        self._report_standstill()
+                self._finish(reports)
+            finally:
+                self._shutdown.requested = True
+                for part in started:
+                    part.stop()
+                if self._shutdown.at_exit:
+                    self._executor.release_all()
+        self._check_parts()  # again: the settler may have failed on its last outcomes
+
+    def _work_or_wait(self, reports: TxReports) -> None:
+        """Claim ready jobs and let them run, or wait for the next change."""
+        doomed = self._ready.take_doomed()
+        if doomed:
+            self._store.give_up(doomed)
+        room = self._room()
+        if room <= 0 or self._settler.is_behind:
+            self._settler.catch_up()
+            # Not until the next job is due: it may be due already, and the loop would spin.
+            self._absorb(reports, wait=_ATTENTION)
+            return
+        picked = self._suspects[:1] or self._pick(room)
+        claimed = self._claim(picked) if picked else []
+        settled = self._settler.catch_up()
+        if not picked and not settled:
+            self._absorb(reports, wait=self._patience())
+        self._executor.add(claimed)
+
+    def _claim(self, picked: list[int]) -> list[Job]:
+        """Claim jobs, and read again those that another worker has claimed."""
+        alone = not self._executor.slots.occupied
+        claimed = self._store.claim(
+            picked,
+            lease=self._config.lease,
+            behind=self._settler.beside_claim(),
+            suspect_from=self._suspect_from,
+            alone=alone,
+        )
+        lost = set(picked) - {job.eid for job in claimed}
+        if lost:
+            db = self._conn.db()
+            for job in lost:
+                self._ready.look(db, job)
+                if lookup.value(db, job, CRASHES, 0) >= self._suspect_from:
+                    self._suspects.append(job)
+        self._has_suspect = len(claimed) == 1 and claimed[0].attributes.get(CRASHES, 0) >= self._suspect_from
+        return claimed
+
+    def _room(self) -> int:
+        """Return the number of jobs that may be claimed now. No job is claimed beside a suspect, and no suspect beside a job."""
+        if self._suspects:
+            self._suspects = [job for job in self._suspects if job in self._ready]
+        slots = self._executor.slots
+        return 0 if (self._suspects or self._has_suspect) and slots.occupied else slots.room
+
+    def _pick(self, limit: int) -> list[int]:
+        now = self._conn.now()
+        if self._ready.settings_changed:
+            self._ready.settings_changed = False
+            self._report_bad_settings()
+        if not (self._ready.limited and len(self._ready)):
+            return self._ready.pick(limit, now=now, random=self._random)
+        db = self._conn.db()
+        queues = self._store.paced_queues(db, now)
+        if any(queue.rate for queue in queues.values()):
+            # A job that waits for a slot would start later than it is counted.
+            limit = min(limit, self._executor.slots.free)
+        if limit <= 0:
+            return []
+        return self._ready.pick(limit, now=now, random=self._random, allowed=allowance(db, now, queues))
+
+    def _report_bad_settings(self) -> None:
+        """Log invalid settings of queues once."""
+        found = problems(self._conn.db())
+        for name in found.keys() - self._bad_settings.keys():
+            log.error("the queue %s: %s", name, found[name])
+        self._bad_settings = found
+
+    def _patience(self) -> float:
+        """Return the seconds to wait for a commit: until the next job is due, or a queue lets another job start."""
+        now = self._conn.now()
+        times = [self._ready.next_due()]
+        if self._ready.limited and len(self._ready):
+            times.append(next_start(self._store.paced_queues(self._conn.db(), now), now))
+        waits = [(time - now).total_seconds() for time in times if time is not None]
+        return max(0.0, min(self._ready.next_pause(), *waits, self._config.sleep_time / 1000, _ATTENTION))
+
+    def _absorb(self, reports: TxReports, *, wait: float) -> None:
+        """Take in the transactions since the last call; wait up to `wait` seconds for the first."""
+        report = reports.get(wait)
+        datoms: list[Datom] = []
+        while report is not None:
+            datoms += report.datoms_of(*TAILED)
+            db = report.db_after
+            report = reports.get(0.0)
+        if datoms:
+            self._ready.absorb(db, datoms)
+            self.failures.update(datom.e for datom in datoms if datom.added and datom.v == FAILED)
+            moved = {datom.e for datom in datoms if datom.v in _NOT_STARTED and self._executor.holds(datom.e)}
+            if moved:
+                self._executor.drop(job for job in moved if lookup.status(db, job) != STARTED)
+
+    def _finish(self, reports: TxReports) -> None:
+        """Let the attempts under way end. They keep their leases meanwhile, and a job that is aborted is still stopped."""
+        self._executor.release_waiting()
+        while not self._executor.wait(_ATTENTION) and not self._shutdown.at_exit:
+            self._check_parts()
+            self._absorb(reports, wait=0.0)
+
+    def _check_parts(self) -> None:
+        parts: tuple[Part | Executor, ...] = (*self._parts, self._executor)
+        for part in parts:
+            if part.error is not None:
+                raise part.error
+
+    def _report_standstill(self) -> None:
+        """Log what keeps the remaining jobs from running, once the jobs and the reasons stay the same for a while."""
+        now = time.monotonic()
+        if now - self._standstill.since < _STANDSTILL:  # reading the store between every two jobs would be too slow
+            return
+        db = self._conn.db()
+        if self._executor.slots.occupied or self._settler.pending or db.basis_t != self._standstill.t:
+            self._standstill = _Standstill(db.basis_t, now, self._standstill.reasons)
+        elif not self._standstill.is_examined:
+            reasons = tuple(obstacles.reasons(db, self._ready.live, self._types, self._conn.now()))
+            if reasons and reasons != self._standstill.reasons:
+                log.warning("worker %s waits, and is not idle; %s", self._store.worker, "; ".join(reasons))
+            self._standstill = _Standstill(db.basis_t, now, reasons, is_examined=True)
+
+
+class _Standstill(NamedTuple):
+    """The time since which nothing was committed, and the reasons that were last logged."""
+
+    t: int = -1
+    since: float = 0.0  # on the monotonic clock
+    reasons: tuple[str, ...] = ()
+    is_examined: bool = False
