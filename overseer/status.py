@@ -12,33 +12,48 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import factstore
 from factstore import FactStoreError, Keyword
-from overseer.jobs import lookup
+from overseer.jobs import dependency_rules, lookup
+from overseer.jobs.dependency_rules import DOOMED, WAITING, DependencyRule
 from overseer.jobs.queues import allowance, queues
-from overseer.jobs.states import ABORTED, FAILED, FINISHED, STARTED, STATUSES, UNSTARTED, Status, as_keyword
+from overseer.jobs.states import ABORTED, ENDED, FAILED, FINISHED, STARTED, STATUSES, UNSTARTED, Status, as_keyword
 from overseer.planning.obstacles import obstacle
 from overseer.sources import of_database
 
 if TYPE_CHECKING:
     from factstore import Database
 
-# The four rules by which a job can wait for its parents, in the same words as `job.RULES`.
-RULES: Final = """[
-  [(live ?status) [(ground :job.status/unstarted) ?status]]
-  [(live ?status) [(ground :job.status/started) ?status]]
-  [(depends ?job ?ancestor) [?job :job/dep ?ancestor]]
-  [(depends ?job ?ancestor) [?job :job/dep ?parent] (depends ?parent ?ancestor)]
-  [(blocked ?job) (not [?job :job/rule _]) [?job :job/dep ?p] (not [?p :job/status :job.status/finished])]
-  [(blocked ?job) [?job :job/rule :job.rule/all-success] [?job :job/dep ?p] (not [?p :job/status :job.status/finished])]
-  [(ended ?job) [?job :job/status :job.status/finished]]
-  [(ended ?job) [?job :job/status :job.status/failed]]
-  [(ended ?job) [?job :job/status :job.status/aborted]]
-  [(blocked ?job) [?job :job/rule :job.rule/all-done] [?job :job/dep ?p] (not (ended ?p))]
-  [(blocked ?job) [?job :job/rule :job.rule/none-failed] [?job :job/dep ?p] (not (ended ?p))]
-  [(blocked ?job) [?job :job/rule :job.rule/none-failed] [?job :job/dep ?p] [?p :job/status :job.status/failed]]
-  [(blocked ?job) [?job :job/rule :job.rule/any] [?job :job/dep _]
-                  (not-join [?job] [?job :job/dep ?p] [?p :job/status :job.status/finished])]
-  [(blocked ?job) [?job :job/rule ?rule] [(!= ?rule :job.rule/all-success)] [(!= ?rule :job.rule/all-done)]
-                  [(!= ?rule :job.rule/none-failed)] [(!= ?rule :job.rule/any)]]]"""
+
+def _has_status(statuses: frozenset[Status]) -> str:
+    """Return the clause that the parent ?p has one of these statuses."""
+    clauses = [f"[?p :job/status {status}]" for status in sorted(statuses)]
+    return "(ended ?p)" if statuses == ENDED else clauses[0] if len(clauses) == 1 else f"(or {' '.join(clauses)})"
+
+
+def _blocked(which: str, rule: DependencyRule) -> str:
+    """Return a Datalog rule: a job, of which the clause `which` is true, is not ready by a dependency rule."""
+    accepted = _has_status(rule.accepts)
+    if rule.one_suffices:
+        return f"[(blocked ?job) {which} [?job :job/dep _] (not-join [?job] [?job :job/dep ?p] {accepted})]"
+    return f"[(blocked ?job) {which} [?job :job/dep ?p] (not {accepted})]"
+
+
+_WITH_RULE: Final = "[?job :job/rule {}]"
+_WITHOUT_RULE: Final = "(not [?job :job/rule _])"
+_UNKNOWN_RULE: Final = " ".join(
+    ["[?job :job/rule ?rule]", *(f"[(!= ?rule {name})]" for name in dependency_rules.RULES)]
+)
+RULES: Final = "\n".join(
+    [
+        "[[(live ?status) [(ground :job.status/unstarted) ?status]]",
+        "[(live ?status) [(ground :job.status/started) ?status]]",
+        "[(depends ?job ?ancestor) [?job :job/dep ?ancestor]]",
+        "[(depends ?job ?ancestor) [?job :job/dep ?parent] (depends ?parent ?ancestor)]",
+        *(f"[(ended ?job) [?job :job/status {status}]]" for status in sorted(ENDED)),
+        _blocked(_WITHOUT_RULE, dependency_rules.RULES[dependency_rules.ALL_SUCCESS]),
+        *(_blocked(_WITH_RULE.format(name), rule) for name, rule in dependency_rules.RULES.items()),
+        f"[(blocked ?job) {_UNKNOWN_RULE}]]",
+    ]
+)
 
 _WITH_STATUS: Final = "[:find [?id ...] :in $ ?status :where [?j :job/status ?status] [?j :job/id ?id]]"
 _READY: Final = """[:find [?id ...] :in $ % ?now
@@ -311,13 +326,13 @@ def explain(db: Database, job: int | str, *, at: datetime | None = None) -> Expl
 
 def _explain_unstarted(db: Database, job: int, now: datetime) -> Explanation:
     parents = {parent: lookup.status(db, parent) for parent in lookup.parents(db, job)}
-    verdict = lookup.verdict(db, job, {})
+    state = lookup.readiness(db, job)
     if lookup.value(db, job, ":job/type") is None:
         return Explanation(UNSTARTED, "it has no :job/type, so no worker takes it")
-    if verdict == "doomed":
+    if state == DOOMED:
         lost = [parent for parent, status in parents.items() if status in (FAILED, ABORTED)]
         return Explanation(UNSTARTED, "it will be given up: of its dependencies ended badly", _ids(db, lost))
-    if verdict == "waiting":
+    if state == WAITING:
         unended = [parent for parent, status in parents.items() if status in (UNSTARTED, STARTED)]
         stuck = obstacle(db, job)
         if stuck is not None:

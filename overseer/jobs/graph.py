@@ -12,7 +12,8 @@ from typing import Any, Final, TypeAlias
 import factstore
 from factstore import Keyword, quoted
 from overseer.errors import GraphError, HandlerError
-from overseer.jobs.states import RULES, UNSTARTED, as_keyword
+from overseer.jobs.dependency_rules import RULES
+from overseer.jobs.states import UNSTARTED, as_keyword
 
 TypeGraph: TypeAlias = Mapping[str, Iterable[str] | None]  # type → the types it depends on
 Attributes: TypeAlias = Mapping[str, Any]

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 import factstore
 from factstore import quoted
 from overseer.errors import OverseerError
-from overseer.jobs import states as rules
-from overseer.jobs.states import ABORTED, ALL_SUCCESS, ANY, DOOMED, DOOMED_BY, FAILED, LIVE, LOST, UNSTARTED, Status
+from overseer.jobs import dependency_rules
+from overseer.jobs.dependency_rules import DOOMED, rule_named
+from overseer.jobs.states import ABORTED, FAILED, LIVE, UNSTARTED, Status
 
 if TYPE_CHECKING:
     from factstore import Database
+
+_NOTHING_ASSUMED: Final[Mapping[int, Status]] = MappingProxyType({})
 
 
 def value(db: Database, e: int, attribute: str, default: Any = None) -> Any:
@@ -126,13 +129,17 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if type(value) is list else value
 
 
-def verdict(db: Database, job: int, assumed: Mapping[int, Status]) -> str:
-    """Return what a job's rule says of its parents, of which some are assumed to have another status than the database says."""
+def readiness(db: Database, job: int, assumed: Mapping[int, Status] = _NOTHING_ASSUMED) -> str:
+    """Return whether a job is ready, waits, or is doomed, by its rule and the statuses of its parents.
+
+    Args:
+        assumed: statuses that some parents are assumed to have, instead of those in the database.
+    """
     statuses = (assumed.get(parent) or status(db, parent) or UNSTARTED for parent in parents(db, job))
-    return rules.verdict(value(db, job, ":job/rule"), statuses)
+    return dependency_rules.readiness(value(db, job, ":job/rule"), statuses)
 
 
-def fallout(db: Database, ended: Mapping[int, Status], known: Mapping[int, Status] = MappingProxyType({})) -> list[int]:
+def fallout(db: Database, ended: Mapping[int, Status], known: Mapping[int, Status] = _NOTHING_ASSUMED) -> list[int]:
     """Return the unstarted jobs that could never run once these jobs have ended so, those that depend on them included.
 
     Args:
@@ -160,10 +167,10 @@ def _is_doomed(db: Database, child: int, end: Status, assumed: Mapping[int, Stat
     The other parents are read only by the rule `any`, and only where there are few: where there are many, the end of each would read
     all of them, and the job is left to the workers, who keep count of its parents and give it up.
     """
-    rule = value(db, child, ":job/rule", ALL_SUCCESS)
-    if end not in (LOST if rule == ANY else DOOMED_BY.get(rule, ())) or status(db, child) != UNSTARTED:
+    rule = rule_named(value(db, child, ":job/rule"))
+    if rule is None or end not in rule.rejects or status(db, child) != UNSTARTED:
         return False
-    if rule != ANY:
+    if not rule.one_suffices:
         return True
     few = len(list(islice(db.datoms("eavt", child, ":job/dep"), _FEW + 1))) <= _FEW
-    return few and verdict(db, child, assumed) == DOOMED
+    return few and readiness(db, child, assumed) == DOOMED

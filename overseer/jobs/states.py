@@ -5,7 +5,7 @@ Knows no transaction, no connection and no clock. Law: a status changes along an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
@@ -54,60 +54,7 @@ class Reason:
     BY_HAND: Final = Keyword(":job.reason/by-hand")  # an operator asked for another run
 
 
-# A rule looks at the statuses of all parents, as a set, and says what that means for the child.
-READY: Final = "ready"
-WAITING: Final = "waiting"
-DOOMED: Final = "doomed"  # it can never become ready
-
 LOST: Final = frozenset({FAILED, ABORTED})
-
-
-def _all_success(parents: frozenset[Status]) -> str:
-    if parents & LOST:
-        return DOOMED
-    return READY if parents <= {FINISHED} else WAITING
-
-
-def _all_done(parents: frozenset[Status]) -> str:
-    return WAITING if parents & LIVE else READY
-
-
-def _none_failed(parents: frozenset[Status]) -> str:
-    return DOOMED if FAILED in parents else _all_done(parents)
-
-
-def _any(parents: frozenset[Status]) -> str:
-    if not parents or FINISHED in parents:
-        return READY
-    return WAITING if parents & LIVE else DOOMED
-
-
-def _never(parents: frozenset[Status]) -> str:
-    return WAITING
-
-
-ALL_SUCCESS: Final = Keyword(":job.rule/all-success")
-NONE_FAILED: Final = Keyword(":job.rule/none-failed")
-ANY: Final = Keyword(":job.rule/any")
-RULES: Final[Mapping[Keyword, Callable[[frozenset[Status]], str]]] = {
-    ALL_SUCCESS: _all_success,
-    Keyword(":job.rule/all-done"): _all_done,
-    NONE_FAILED: _none_failed,
-    ANY: _any,
-}
-# The ends of one parent that doom a child by themselves, whatever the others come to; by `any`, only all of them together do.
-DOOMED_BY: Final[Mapping[Keyword, frozenset[Status]]] = {ALL_SUCCESS: LOST, NONE_FAILED: frozenset({FAILED})}
-
-
-def verdict(rule: Keyword | None, parents: Iterable[Status]) -> str:
-    """Return what a rule says of the statuses of a job's parents; by a rule that does not exist, a job waits for ever.
-
-    A parent whose status is none that there is has not ended: it counts as unstarted.
-    """
-    return RULES.get(rule or ALL_SUCCESS, _never)(
-        frozenset(status if status in STATUSES else UNSTARTED for status in parents)
-    )
-
 
 _LONGEST: Final = timedelta(days=36_525)  # a century: more is no limit
 

@@ -14,11 +14,11 @@ import factstore
 from factstore import Keyword, TransactError, quoted
 from overseer.errors import GraphError
 from overseer.jobs import lookup
+from overseer.jobs.dependency_rules import DOOMED
 from overseer.jobs.graph import Attributes, Graph, TypeGraph, job_graph, new_id, new_job
 from overseer.jobs.states import (
     ABORTED,
     CRASHES,
-    DOOMED,
     FAILED,
     LIVE,
     MAX_MESSAGE,
@@ -408,7 +408,7 @@ def _run_again(db: Database, job: int) -> Forms:
         if not is_adrift(lookup.attributes(db, job)):
             raise TransactError(HELD, f"the job {job} is held by a worker", job=job)
         return []
-    if lookup.verdict(db, job, {}) == DOOMED:
+    if lookup.readiness(db, job) == DOOMED:
         id, lost = lookup.value(db, job, ":job/id"), lookup.lost_parents(db, job)
         roots = sorted({lookup.name(db, root) for _, root in lost})
         told = "; ".join(_lost(db, id, parent, root) for parent, root in lost)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 from factstore import Keyword
 from overseer.jobs import lookup
+from overseer.jobs.dependency_rules import WAITING, rule_named
 from overseer.jobs.graph import find_cycle
 from overseer.jobs.queues import allowance
-from overseer.jobs.states import RULES, STARTED, STATUSES, UNSTARTED, WAITING
+from overseer.jobs.states import ENDED, STATUSES, UNSTARTED
 
 if TYPE_CHECKING:
     from factstore import Database
 
 Waiting = dict[int, list[int]]  # job that waits → the parents that have not ended, or are no jobs
 
-_ANY: Final = Keyword(":job.rule/any")
 _SHOWN: Final = 5  # ids in a sentence
 
 
@@ -30,31 +30,27 @@ def _waiting(db: Database, jobs: Iterable[int]) -> Waiting:
     left = list(jobs)
     while left:
         job = left.pop()
-        if job not in found and lookup.status(db, job) == UNSTARTED and lookup.verdict(db, job, {}) == WAITING:
-            found[job] = [parent for parent in lookup.parents(db, job) if _may_end(db, parent)]
+        if job not in found and lookup.status(db, job) == UNSTARTED and lookup.readiness(db, job) == WAITING:
+            found[job] = [parent for parent in lookup.parents(db, job) if lookup.status(db, parent) not in ENDED]
             left += found[job]
     return found
 
 
-def _may_end(db: Database, parent: int) -> bool:
-    status = lookup.status(db, parent)
-    return status in (UNSTARTED, STARTED) or status not in STATUSES
-
-
 def _stuck(db: Database, waiting: Waiting) -> set[int]:
     """Return those of the waiting jobs that no end of another job makes ready."""
-    rules = {job: lookup.value(db, job, ":job/rule") for job in waiting}
     children: dict[int, list[int]] = {}
     for job, parents in waiting.items():
         for parent in parents:
             children.setdefault(parent, []).append(job)
-    left = {job: 1 if rules[job] == _ANY else len(parents) for job, parents in waiting.items()}
+    rules = {job: rule_named(lookup.value(db, job, ":job/rule")) for job in waiting}
+    # A job with an unknown rule never gets to 0.
+    left = {job: -1 if (rule := rules[job]) is None else rule.required(len(waiting[job])) for job in waiting}
     can_end = [parent for parent in children if parent not in waiting and lookup.status(db, parent) in STATUSES]
     stuck = set(waiting)
     while can_end:
         for child in children.get(can_end.pop(), ()):
             left[child] -= 1
-            if left[child] == 0 and (rules[child] is None or rules[child] in RULES):
+            if left[child] == 0:
                 stuck.discard(child)
                 can_end.append(child)
     return stuck
@@ -77,7 +73,7 @@ def _words(db: Database, job: int, waiting: Waiting, stuck: Collection[int]) -> 
     for one in graph:
         rule = lookup.value(db, one, ":job/rule")
         who = "it" if one == job else f"it waits for {lookup.name(db, one)}, which"
-        if rule is not None and rule not in RULES:
+        if rule_named(rule) is None:
             return f"{who} waits by the rule {rule}, which does not exist", [one]
         none = [parent for parent in waiting[one] if lookup.status(db, parent) not in STATUSES]
         if none and not graph[one]:

@@ -10,43 +10,32 @@ Law: no job of a plan starts before those it waits for have ended, and at no tim
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import factstore
 from factstore import Keyword
 from overseer.errors import OverseerError
 from overseer.jobs import lookup
+from overseer.jobs.dependency_rules import DOOMED, READY, readiness, rule_named
 from overseer.jobs.queues import queues
-from overseer.jobs.states import ANY, DOOMED, LIVE, READY, STARTED, UNSTARTED, Status, verdict
+from overseer.jobs.states import ENDED, STARTED, UNSTARTED, Status
 from overseer.planning import timing
+from overseer.planning.simulation import NEVER, PlannedJob, Task, simulate
 from overseer.sources import of_database
 
 if TYPE_CHECKING:
     from factstore import Database
 
 _NO_TYPE: Final = Keyword(":overseer/none")
-_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
-
-
-class Step(NamedTuple):
-    """One job of a plan."""
-
-    id: str
-    type: Keyword
-    start: datetime
-    end: datetime
-    after: str | None  # the job whose end it waited for last, if it had to
 
 
 class Plan(NamedTuple):
     """What would run when."""
 
-    steps: tuple[Step, ...]  # in order of start
-    critical: tuple[Step, ...]  # the chain that sets the end, however many workers there are
+    steps: tuple[PlannedJob, ...]  # in order of start
+    critical: tuple[PlannedJob, ...]  # the chain that sets the end, however many workers there are
     never: tuple[
         str, ...
     ]  # live jobs that would not run: their queue is paused, or what they wait for ends badly, or never
@@ -54,7 +43,7 @@ class Plan(NamedTuple):
     soonest: datetime  # with any number of workers
 
     @property
-    def next(self) -> tuple[Step, ...]:
+    def next(self) -> tuple[PlannedJob, ...]:
         """What would run first."""
         return tuple(step for step in self.steps if step.start == self.steps[0].start)
 
@@ -80,8 +69,8 @@ def plan(
         raise OverseerError(":job.error/bad-plan", f"a plan is for at least one worker, got {workers}", workers=workers)
     taken = timing.typical_seconds(db) if seconds is None else seconds
     tasks = _tasks(db, taken, unless_known)
-    steps = _simulate(tasks, now, workers)
-    free = _simulate(tasks, now, len(tasks) + 1)
+    steps = simulate(tasks, now, workers)
+    free = simulate(tasks, now, len(tasks) + 1)
     planned = {step.id for step in steps}
     return Plan(
         steps=tuple(steps),
@@ -92,25 +81,7 @@ def plan(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    job: int
-    id: str
-    type: Keyword
-    priority: int
-    takes: timedelta
-    not_before: datetime | None
-    began: datetime | None  # an attempt is under way since
-    waits_for: frozenset[int]  # live parents
-    needs: int  # how many of them have to end; -1: it never runs
-
-    @property
-    def rank(self) -> tuple[int, int]:
-        """The order among jobs that could start."""
-        return (-self.priority, self.job)
-
-
-def _tasks(db: Database, seconds: Mapping[Keyword, float], unless_known: float) -> dict[int, _Task]:
+def _tasks(db: Database, seconds: Mapping[Keyword, float], unless_known: float) -> dict[int, Task]:
     """Read all live jobs at once, and the statuses of the ended jobs that they depend on."""
     live = [datom.e for status in (UNSTARTED, STARTED) for datom in db.datoms("avet", ":job/status", status)]
     jobs = {job: about for job, about in zip(live, lookup.attributes_of(db, live), strict=True) if ":job/id" in about}
@@ -132,15 +103,12 @@ def _task(
     statuses: Mapping[int, Status | None],
     paused: Collection[Keyword],
     takes: float,
-) -> _Task:
-    parents = [statuses[parent] for parent in about.get(":job/dep", ())]
-    waits_for = frozenset(parent for parent in about.get(":job/dep", ()) if (statuses[parent] or UNSTARTED) in LIVE)
-    is_started, rule = about[":job/status"] == STARTED, about.get(":job/rule")
-    judged = READY if is_started else verdict(rule, [status or UNSTARTED for status in parents])
-    if (":job/type" not in about or about.get(":job/queue") in paused) and not is_started:
-        judged = DOOMED
-    needs = 0 if judged == READY else -1 if judged == DOOMED else 1 if rule == ANY else len(waits_for) or -1
-    return _Task(
+) -> Task:
+    parents = {parent: statuses[parent] or UNSTARTED for parent in about.get(":job/dep", ())}
+    waits_for = frozenset(parent for parent, status in parents.items() if status not in ENDED)
+    is_started = about[":job/status"] == STARTED
+    is_claimable = ":job/type" in about and about.get(":job/queue") not in paused
+    return Task(
         job=job,
         id=about[":job/id"],
         type=about.get(":job/type", _NO_TYPE),
@@ -149,66 +117,23 @@ def _task(
         not_before=about.get(":job/run-at"),
         began=timing.started_at(db, job) if is_started else None,
         waits_for=waits_for,
-        needs=needs,
+        needs=0 if is_started else _needs(about, parents, len(waits_for)) if is_claimable else NEVER,
     )
 
 
-def _simulate(tasks: Mapping[int, _Task], now: datetime, workers: int) -> list[Step]:
-    """Let jobs start as soon as a worker is free, the most important first, and return what that came to, in order of start."""
-    clock, steps = now, list[Step]()
-    needs = {job: task.needs for job, task in tasks.items()}
-    after: dict[int, str | None] = dict.fromkeys(tasks)
-    children = _children(tasks.values())
-    ready: list[tuple[tuple[int, int], int]] = []
-    timed: list[tuple[datetime, int]] = []
-    running: list[tuple[datetime, int]] = []
-
-    def make_ready(job: int) -> None:
-        heapq.heappush(timed, (tasks[job].not_before or now, job))
-
-    def start(job: int, began: datetime) -> None:
-        task = tasks[job]
-        # One that takes longer than usual could end any moment; one that is due at the end of time ends there.
-        end = max(began + min(task.takes, _END_OF_TIME - began), now)
-        steps.append(Step(task.id, task.type, began, end, after[job]))
-        heapq.heappush(running, (end, job))
-
-    for job, task in tasks.items():
-        if task.began is not None:
-            start(job, task.began)
-        elif task.needs == 0:
-            make_ready(job)
-    while running or ready or timed:
-        while timed and timed[0][0] <= clock:
-            job = heapq.heappop(timed)[1]
-            heapq.heappush(ready, (tasks[job].rank, job))
-        while ready and len(running) < workers:
-            start(heapq.heappop(ready)[1], clock)
-        if running and not (timed and len(running) < workers and timed[0][0] < running[0][0]):
-            clock, ended = heapq.heappop(running)
-            for child in children.get(ended, ()):
-                needs[child] -= 1
-                if needs[child] == 0:
-                    after[child] = tasks[ended].id
-                    make_ready(child)
-        elif timed:
-            clock = max(clock, timed[0][0])
-    return sorted(steps, key=lambda step: (step.start, step.end, step.id))
+def _needs(about: Mapping[str, Any], parents: Mapping[int, Status], waits_for: int) -> int:
+    """Return how many parents an unstarted job still needs to end."""
+    state, rule = readiness(about.get(":job/rule"), parents.values()), rule_named(about.get(":job/rule"))
+    if state == READY:
+        return 0
+    return NEVER if state == DOOMED or rule is None else rule.required(waits_for)
 
 
-def _children(tasks: Iterable[_Task]) -> dict[int, list[int]]:
-    children: dict[int, list[int]] = {}
-    for task in tasks:
-        for parent in task.waits_for if task.needs > 0 else ():
-            children.setdefault(parent, []).append(task.job)
-    return children
-
-
-def _chain(steps: Iterable[Step]) -> tuple[Step, ...]:
+def _chain(steps: Iterable[PlannedJob]) -> tuple[PlannedJob, ...]:
     """Return the steps that lead to the last end, first to last."""
     by_id = {step.id: step for step in steps}
     step = max(by_id.values(), key=lambda step: step.end, default=None)
-    chain: list[Step] = []
+    chain: list[PlannedJob] = []
     while step is not None:
         chain.append(step)
         step = by_id.get(step.after) if step.after is not None else None

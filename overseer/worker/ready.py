@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 import factstore
 from factstore import Keyword
 from overseer.jobs import lookup, queues
+from overseer.jobs.dependency_rules import DOOMED, READY, readiness
 from overseer.jobs.queues import Allowance, Lane
-from overseer.jobs.states import DOOMED, ENDED, LIVE, READY, STARTED, UNSTARTED, Status, verdict
+from overseer.jobs.states import ENDED, LIVE, STARTED, UNSTARTED, Status
 from overseer.worker.choice import NO_LANE, Choice
 
 if TYPE_CHECKING:
@@ -269,10 +270,10 @@ class ReadySet:
     def _judge(self, job: int) -> None:
         """Put an unstarted job where its rule says it belongs."""
         statuses = self._ended[job] | ({UNSTARTED} if self._unmet[job] else set())
-        says = verdict(self._rule.get(job), statuses)
-        if says == DOOMED:
+        state = readiness(self._rule.get(job), statuses)
+        if state == DOOMED:
             self.doomed.add(job)
-        elif says == READY:
+        elif state == READY:
             not_before = self._not_before.get(job)
             if not_before is None:
                 self._ready.add(job, *self._rank.get(job, _USUAL))

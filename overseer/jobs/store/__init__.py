@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from factstore import Keyword, StorageError, TransactError
 from overseer.errors import GraphError, is_busy
 from overseer.jobs import lookup, queues, txns
+from overseer.jobs.dependency_rules import DOOMED
 from overseer.jobs.graph import Graph
 from overseer.jobs.job import Job
 from overseer.jobs.leases import Standing
-from overseer.jobs.states import ABORTED, DOOMED, FAILED, STARTED, UNSTARTED, Lease, Outcome, Reason, Status
+from overseer.jobs.states import ABORTED, FAILED, STARTED, UNSTARTED, Lease, Outcome, Reason, Status
 from overseer.jobs.store import by_hand, rescue, settlements
 from overseer.jobs.store.claims import Claims
 from overseer.jobs.store.commit import committed, raise_if_committed
@@ -197,7 +198,7 @@ class JobStore:
         return aborted
 
     def _give_up(self, job: int) -> bool:
-        while lookup.status(db := self.conn.db(), job) == UNSTARTED and lookup.verdict(db, job, {}) == DOOMED:
+        while lookup.status(db := self.conn.db(), job) == UNSTARTED and lookup.readiness(db, job) == DOOMED:
             lost = next(parent for parent in lookup.parents(db, job) if lookup.status(db, parent) in (FAILED, ABORTED))
             # The cause of a cause is the job that an operator has to retry: name that one.
             cause = lookup.value(db, lost, ":job/cause", lost)

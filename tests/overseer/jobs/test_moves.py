@@ -12,8 +12,9 @@ import factstore
 from factstore import CasFailed, TransactError
 from overseer import GraphError, JobStore, LeaseLost, after, graph_txns, install, job_graph, job_txn, simple_graph, status, transact_graph
 from overseer.jobs import lookup
+from overseer.jobs.dependency_rules import DOOMED, READY
 from overseer.jobs.leases import standing
-from overseer.jobs.states import ABORTED, DOOMED, FAILED, FINISHED, MOVES, READY, STARTED, STATUSES, UNSTARTED, Outcome, Reason
+from overseer.jobs.states import ABORTED, FAILED, FINISHED, MOVES, STARTED, STATUSES, UNSTARTED, Outcome, Reason
 from overseer.testing import drain
 
 LEASE = timedelta(seconds=30)
@@ -426,15 +427,15 @@ def test_an_end_takes_down_exactly_the_jobs_that_can_never_run_by_their_rules(jo
         store = JobStore(conn, worker="w")
         for which, end in ends:
             job = eids[which % len(jobs)]
-            if lookup.status(conn.db(), job) != UNSTARTED or lookup.verdict(conn.db(), job, {}) != READY:
+            if lookup.status(conn.db(), job) != UNSTARTED or lookup.readiness(conn.db(), job, {}) != READY:
                 continue
             [held] = store.claim([job], lease=LEASE)
             assert [] == store.settle([(held.lease, Outcome(end))])
             db = conn.db()
-            assert [] == [eid for eid in eids if lookup.status(db, eid) == UNSTARTED and lookup.verdict(db, eid, {}) == DOOMED]
+            assert [] == [eid for eid in eids if lookup.status(db, eid) == UNSTARTED and lookup.readiness(db, eid) == DOOMED]
         db = conn.db()
         aborted = [eid for eid in eids if lookup.value(db, eid, ":job/cause") is not None]
-        assert all(lookup.verdict(db, eid, {}) == DOOMED for eid in aborted)
+        assert all(lookup.readiness(db, eid) == DOOMED for eid in aborted)
 
 
 def test_of_more_parents_than_few_the_worker_keeps_count_and_gives_the_job_up(conn):

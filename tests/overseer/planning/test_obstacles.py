@@ -16,7 +16,8 @@ import factstore
 from factstore import Keyword
 from overseer import JobStore, Worker, graph_txns, install, job_txn, plan, queue, status
 from overseer.cli import main
-from overseer.jobs.states import RULES, STARTED, UNSTARTED, WAITING, verdict
+from overseer.jobs.dependency_rules import RULES, WAITING, readiness
+from overseer.jobs.states import STARTED, UNSTARTED
 from overseer.planning.obstacles import obstacle, reasons
 from overseer.testing import drain
 
@@ -121,7 +122,7 @@ def test_a_job_has_an_obstacle_exactly_when_no_ends_of_others_let_it_start(edges
 
 def _says(about, ended):
     rule, parents = about
-    return verdict(rule, [":job.status/finished" if parent in ended else UNSTARTED for parent in parents])
+    return readiness(rule, [":job.status/finished" if parent in ended else UNSTARTED for parent in parents])
 
 
 # -- until idle

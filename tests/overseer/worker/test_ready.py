@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import factstore
 from factstore import Keyword
 from overseer import install, job_graph, job_txn, status, transact_graph
-from overseer.jobs.states import ABORTED, FAILED, FINISHED, RULES, STARTED, STATUSES, UNSTARTED
+from overseer.jobs.dependency_rules import RULES
+from overseer.jobs.states import ABORTED, FAILED, FINISHED, STARTED, STATUSES, UNSTARTED
 from overseer.worker.choice import Bag
 from overseer.worker.ready import ReadySet
 from tests.overseer.by_hand import moved
