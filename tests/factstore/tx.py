@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 import factstore
-from factstore import Connection, Database, TransactError, TxReport
+from factstore import Connection, Database, Symbol, TransactError, TxReport, edn
 
 PEOPLE = """
 [{:db/ident :u/login :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}
@@ -67,6 +68,43 @@ def changes(report: TxReport) -> set[tuple[int, str, Any, bool]]:
     told = [(e, str(name(a)), v, added) for e, a, v, _, added in report.tx_data[1:]]
     assert len(told) == len(set(told))
     return set(told)
+
+
+def assert_datoms(report: TxReport, expected: str) -> None:
+    """Check what a transaction added and retracted; its own instant is left out.
+
+    Args:
+        expected: EDN, a vector `[e attribute value tx added]` for each datom, in any order. `?ann` is a hole: it fits any value, but
+            the same one wherever it stands, and never the value of another hole. `_` fits anything.
+    """
+    name = report.db_after.ident
+    datoms = [(e, str(name(a)), v, tx, added) for e, a, v, tx, added in report.tx_data[1:]]
+    patterns = [tuple(pattern) for pattern in edn.read(expected)]
+    assert len(patterns) == len(datoms), datoms
+    assert _fit(patterns, datoms, {}), f"{datoms} do not fit {expected}"
+
+
+def _fit(patterns: Sequence[tuple[Any, ...]], datoms: Sequence[tuple[Any, ...]], holes: dict[str, Any]) -> bool:
+    """Tell whether each pattern fits a datom of its own."""
+    if not patterns:
+        return True
+    for position, datom in enumerate(datoms):
+        filled = _filled(patterns[0], datom, holes)
+        if filled is not None and _fit(patterns[1:], [*datoms[:position], *datoms[position + 1 :]], filled):
+            return True
+    return False
+
+
+def _filled(pattern: tuple[Any, ...], datom: tuple[Any, ...], holes: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the holes with what a datom puts into them; None if the pattern does not fit."""
+    holes = dict(holes)
+    for wanted, actual in zip(pattern, datom, strict=True):
+        if isinstance(wanted, Symbol) and wanted.startswith("?"):
+            if holes.setdefault(wanted, actual) != actual or len(set(holes.values())) < len(holes):
+                return None
+        elif wanted != "_" and (type(wanted) is bool, wanted) != (type(actual) is bool, actual):
+            return None
+    return holes
 
 
 def refused(conn: Connection, tx_data: Any, code: str) -> TransactError:

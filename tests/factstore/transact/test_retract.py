@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.factstore.tx import ANN, BEN, changes, people, refused, value, values
+from tests.factstore.tx import ANN, BEN, assert_datoms, changes, people, refused, value, values
 
 
 @pytest.fixture
@@ -15,13 +15,13 @@ def conn():
 
 
 def test_a_fact_can_be_retracted_by_its_value(conn):
-    ann = conn.db().entid(ANN)
-    assert {(ann, ":u/nick", "a1", False)} == changes(conn.transact([[":db/retract", ANN, ":u/nick", "a1"]]))
+    assert_datoms(conn.transact([[":db/retract", ANN, ":u/nick", "a1"]]), '[[?ann :u/nick "a1" ?tx false]]')
 
 
 def test_retracting_what_is_not_there_does_nothing(conn):
     forms = [[":db/retract", ANN, ":u/age", 31], [":db/retract", ANN, ":u/mail"], [":db/retract", ANN, ":u/nick", "z"]]
-    assert set() == changes(conn.transact([*forms, [":db/retract", 499999999, ":u/age", 1], [":db/retract", ANN, ":u/boss", 499999999]]))
+    forms += [[":db/retract", 499999999, ":u/age", 1], [":db/retract", ANN, ":u/boss", 499999999]]
+    assert_datoms(conn.transact(forms), "[]")
 
 
 @pytest.mark.parametrize("op", [":db/retract", ":db.fn/retractAttribute"])
@@ -61,7 +61,7 @@ def test_retracting_a_part_removes_the_reference_to_it(conn):
 def test_retracting_what_is_gone_or_was_never_there_does_nothing(conn):
     ben = conn.db().entid(BEN)
     conn.transact([[":db/retractEntity", BEN]])
-    assert set() == changes(conn.transact([[":db/retractEntity", ben], [":db/retractEntity", 499999999]]))
+    assert_datoms(conn.transact([[":db/retractEntity", ben], [":db/retractEntity", 499999999]]), "[]")
 
 
 def test_two_retractions_may_meet_in_one_fact(conn):
