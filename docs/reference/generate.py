@@ -211,9 +211,8 @@ def _entry(package: str, name: str, thing: Any) -> str:
         return f"\n## `{package}.{name}`\n\n{doc}"
     node = _node(thing)
     if isinstance(node, ast.ClassDef):
-        rows = [
-            "| `{}` | {} |\n".format(_signature(x).replace("|", "\\|"), _cell(_first_line(x))) for x in _public(node)
-        ]
+        members = [*_public(node), *_inherited(package, thing)]
+        rows = ["| `{}` | {} |\n".format(_signature(x).replace("|", "\\|"), _cell(_first_line(x))) for x in members]
         table = "".join(["\n| | |\n| --- | --- |\n", *rows]) if rows else ""
         return f"\n## `{package}.{name}`\n\n{doc}{table}"
     return f"\n## `{package}.{_signature(node)}`\n\n{doc}"
@@ -225,6 +224,13 @@ def _node(thing: Any) -> Any:
 
 def _public(node: ast.ClassDef) -> list[ast.FunctionDef]:
     return [x for x in node.body if isinstance(x, ast.FunctionDef) and not x.name.startswith("_")]
+
+
+def _inherited(package: str, thing: type) -> list[ast.FunctionDef]:
+    """Return the public methods that a class has from classes of the package which are not public themselves."""
+    public = set(importlib.import_module(package).__all__)
+    bases = [base for base in thing.__mro__[1:] if base.__module__.startswith(f"{package}.")]
+    return [member for base in bases if base.__name__ not in public for member in _public(_node(base))]
 
 
 def _signature(node: ast.FunctionDef) -> str:

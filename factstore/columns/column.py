@@ -24,7 +24,6 @@ Ints = NDArray[np.int64]
 
 BY_ENTITY: Final = "ev"
 BY_VALUE: Final = "ve"
-ALIVE: Final = np.iinfo(np.int64).max  # the t1 of a row that was not retracted
 
 
 class FactArrays(NamedTuple):

@@ -11,17 +11,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from factstore.datom import N_MASK, TX_PARTITION, USER_PARTITION, Datom, Fact, partition_of, t_of, tx_of
+from factstore.datom import TX_PARTITION, Datom, Fact, partition_of, t_of, tx_of
 from factstore.db.datoms import Datoms, datom_of
+from factstore.db.names import Names, wrong_type
 from factstore.errors import DatabaseError
 from factstore.rendering import html_table, text_table
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
 from factstore.values.quoting import as_name, described, quoted
 from factstore.values.types import (
-    INSTANT,
-    LONG_MAX,
-    LONG_MIN,
-    Keyword,
     Stored,
     instant_to_micros,
     is_missing,
@@ -51,7 +48,7 @@ def _is_kept(answer: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Database:
+class Database(Names):
     """An immutable database value; get one from `conn.db()` or a transaction's report."""
 
     view: View = field(repr=False)
@@ -227,114 +224,6 @@ class Database:
         found = self.view.cut(after=-1, keep=None, is_history=False).values_of(tx_of(t), TX_INSTANT)
         return micros_to_instant(found[0]) if found else None
 
-    # -- names
-
-    def entid(self, name: object) -> int | None:
-        """Return the entity id that an id, an ident or a lookup ref stands for; None when there is no such entity, and for None.
-
-        Args:
-            name: an int is returned as it is; a Keyword or str such as ":color/red"; a list or tuple `[attribute, value]`; an
-                entity that was read.
-        Raises: DatabaseError(:db.error/invalid-entity-id) for an int outside 64 bits; DatabaseError
-            (:db.error/lookup-ref-attr-not-unique, :db.error/invalid-lookup-ref, :db.error/not-an-attribute).
-        Source: Datomic API, entid.
-        """
-        if name is None:
-            return None
-        if type(name) is int:
-            if LONG_MIN <= name <= LONG_MAX:
-                return name
-            raise DatabaseError(
-                ":db.error/invalid-entity-id", "expected an entity id, got a number outside 64 bits", got=name
-            )
-        if isinstance(name, str):
-            return self.schema.entid(name)
-        if isinstance(name, list | tuple) and len(name) == 2:
-            return self._lookup(name[0], name[1], name)
-        eid = getattr(name, "eid", None)
-        if type(eid) is int:
-            return eid
-        same = plain(name)
-        if type(same) is int:
-            return self.entid(same)
-        raise DatabaseError(
-            ":db.error/invalid-lookup-ref",
-            f"expected an entity id, an ident or [attribute, value], got {quoted(name)}",
-            name=name,
-        )
-
-    def _lookup(self, key: object, value: object, ref: object) -> int | None:
-        attribute = self.attribute(key)
-        if attribute.unique is None:
-            raise DatabaseError(
-                ":db.error/lookup-ref-attr-not-unique",
-                f"a lookup ref needs a unique attribute; {attribute.ident} in {quoted(ref)} is not",
-                attribute=attribute.ident,
-                ref=ref,
-            )
-        try:
-            stored = self.stored(attribute, value)
-        except RecursionError:
-            raise DatabaseError(
-                ":db.error/invalid-lookup-ref", f"a lookup ref is nested too deep, got {quoted(ref)}", ref=ref
-            ) from None
-        if stored is None:
-            return None
-        holders = self.view.holders_of(attribute.id, stored)
-        return holders[0] if holders else None
-
-    def stored(self, attribute: Attribute, value: object) -> Stored | None:
-        """Return what a value is kept as, or None when no datom of this attribute could have it.
-
-        A tuple may also be the beginning of one.
-        Raises: DatabaseError(:db.error/wrong-type-for-attribute) for a naive datetime: which instant it means nobody can tell.
-        """
-        if value is None:
-            return None
-        if attribute.is_ref:
-            return self.entid(value)
-        try:
-            return attribute.store(value, self.entid) if attribute.is_tuple else attribute.value_type.store(value)
-        except ValueError as why:
-            if attribute.value_type is INSTANT and is_naive(value):
-                raise self._wrong_type(attribute, value, str(why)) from None
-            return None
-
-    @staticmethod
-    def _wrong_type(attribute: Attribute, value: object, why: str) -> DatabaseError:
-        return DatabaseError(
-            ":db.error/wrong-type-for-attribute",
-            f"{attribute.ident} takes {attribute.value_type.wants}, got {described(value)}{why and ': '}{why}",
-            attribute=attribute.ident,
-            value=value,
-        )
-
-    def attribute(self, key: object) -> Attribute:
-        """Return the attribute of this id or ident. Raises: DatabaseError(:db.error/not-an-attribute)."""
-        if not isinstance(key, int | str):
-            key = plain(key)
-            if not isinstance(key, int | str):
-                raise DatabaseError(
-                    ":db.error/not-an-attribute",
-                    f"expected an attribute's ident or id, got {quoted(key)}",
-                    attribute=key,
-                )
-        return self.schema.attribute(key)
-
-    def ident(self, name: object) -> Keyword | None:
-        """Return the ident of an entity given by id or ident; None when it has none. Source: Datomic API, ident."""
-        eid = self.entid(name)
-        return None if eid is None else self.schema.ident(eid)
-
-    def was_minted(self, eid: int) -> bool:
-        """Tell whether this entity id was ever given out."""
-        partition, n = partition_of(eid), eid & N_MASK
-        if partition == TX_PARTITION:
-            return n <= self.basis_t
-        if partition == USER_PARTITION:
-            return n < self.next_n
-        return partition == 0 and (n < self.next_n if n >= FIRST_FREE_ID else self.schema.ident(n) is not None)
-
     # -- datoms
 
     def datoms(self, index: str, *components: Any) -> Datoms:
@@ -389,7 +278,7 @@ class Database:
     def _bound(self, attribute: Attribute, value: object) -> Stored | None:
         stored = self.stored(attribute, value)
         if stored is None and value is not None:
-            raise self._wrong_type(attribute, value, "so it is no bound")
+            raise wrong_type(attribute, value, "so it is no bound")
         return stored
 
     def _indexed(self, attribute: Attribute) -> Attribute:

@@ -47,7 +47,6 @@ MIGRATION_CHECKSUM: Final = 32
 STAMP: Final = 33  # of an attribute of instants that follows what happens to an entity
 FIRST_FREE_ID: Final = 100
 
-CARDINALITY_ONE: Final = Keyword(":db.cardinality/one")
 CARDINALITY_MANY: Final = Keyword(":db.cardinality/many")
 UNIQUE_IDENTITY: Final = Keyword(":db.unique/identity")
 UNIQUE_VALUE: Final = Keyword(":db.unique/value")
@@ -110,7 +109,7 @@ class Attribute:
 
     @property
     def order_key(self) -> Any:
-        """The key that orders stored values of this attribute, None when they order themselves."""
+        """The key function that orders stored values of this attribute; None if they have an order of their own."""
         return order_key if self.is_tuple else None
 
     def load(self, stored: Stored) -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from factstore.datom import N_MASK, TX_PARTITION, USER_BASE, partition_of, tx_of
+from factstore.datom import USER_BASE, tx_of
 from factstore.db.database import Database
 from factstore.errors import SchemaError
 from factstore.schema.attribute import (
@@ -173,7 +173,7 @@ class Terms:
     def _numbered(self, term: int, place: Place, attribute: Attribute | None, must_exist: bool) -> Entity:
         if term < 0:
             return self.slot(term)
-        if not must_exist or self._was_minted(term):
+        if not must_exist or self.db.was_minted(term):
             return EntityId(term)
         return self._problem(
             ":db.error/invalid-entity-id",
@@ -183,12 +183,6 @@ class Terms:
             attribute,
             got=term,
         )
-
-    def _was_minted(self, eid: int) -> bool:
-        partition, n = partition_of(eid), eid & N_MASK
-        if partition == 0:
-            return self.schema.find(eid) is not None or self.schema.ident(eid) is not None
-        return 0 < n <= self.db.basis_t if partition == TX_PARTITION else False
 
     def _ident(self, term: str, place: Place, attribute: Attribute | None) -> Entity:
         eid = self.schema.entid(term)
@@ -382,7 +376,7 @@ class Terms:
         if not isinstance(value, list | tuple):
             self.wrong_type(attribute, value, place)
             return None
-        types = self._slot_types(attribute)
+        types = attribute.tuple_slot_types
         wanted = "2 to 8" if attribute.tuple_type or not types else str(len(types))
         if not (2 <= len(value) <= 8) or (wanted != "2 to 8" and len(value) != len(types)):
             self._invalid_tuple(
@@ -399,11 +393,6 @@ class Terms:
                 self._invalid_tuple(attribute, value, place, f"{slot_type.wants} in slot {i}", f"{shown(slot)}{reason}")
                 return None
         return tuple(found)
-
-    def _slot_types(self, attribute: Attribute) -> Sequence[ValueType]:
-        if attribute.tuple_attrs:
-            return [self.schema.attribute(member).value_type for member in attribute.members]
-        return attribute.tuple_slot_types
 
     def _tuple_slot(self, slot_type: ValueType, slot: Any, attribute: Attribute, place: Place) -> Stored:
         if slot_type.name != "ref":

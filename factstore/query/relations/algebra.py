@@ -1,4 +1,4 @@
-"""The algebra of relations: join, semijoin, antijoin, union and distinct, on keys of machine words.
+"""The algebra of relations: join, antijoin, union and distinct, on keys of machine words.
 
 Knows columns, nothing of clauses or databases. Law: each equals its definition by nested loops over rows.
 """
@@ -253,11 +253,6 @@ def members(lefts: list[Column], rights: list[Column], size: int) -> list[bool] 
 
 def _is_words(column: Column) -> bool:
     return column.kind in (int, bool, datetime)
-
-
-def semijoin(left: Relation, right: Relation) -> Relation:
-    """Return the rows of `left` with which some row of `right` agrees."""
-    return left.filter(_found(left, right))
 
 
 def antijoin(left: Relation, right: Relation) -> Relation:

@@ -314,6 +314,3 @@ def empty(names: Iterable[str]) -> Relation:
 def relation_of(columns: Mapping[str, Column], size: int, *, distinct: bool = False) -> Relation:
     """Return a relation of columns of one length."""
     return Relation(size, dict(columns), {}, distinct) if columns else Relation(min(size, 1), {}, {}, distinct=True)
-
-
-RowFunction: TypeAlias = Callable[..., Any]

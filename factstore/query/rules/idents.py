@@ -13,13 +13,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
+from factstore.db.names import entity_or_none
 from factstore.errors import DatabaseError, QueryError
 from factstore.query.language.ast import Clause, Constant, Or, Pattern, RuleCall, Term, Variable
 from factstore.query.language.clauses import DEFAULT_SOURCE
 from factstore.query.language.dialect import shown
 from factstore.query.planning.context import Context
 from factstore.query.relations.relation import Column, Relation, column_of, strict
-from factstore.query.sources.convert import entity
 from factstore.query.sources.database import Facts
 from factstore.values.types import Keyword
 
@@ -80,7 +80,7 @@ def _entities(source: Any, column: Column, call: RuleCall) -> Column:
 def _entity(source: Any, value: Any, call: RuleCall) -> Any:
     """Return the entity that a value names; the value itself, which matches nothing, when there is no such entity."""
     try:
-        eid = entity(source.db, value)
+        eid = entity_or_none(source.db, value)
     except DatabaseError as error:
         raise QueryError(
             error.code, f"{error.message}, in {shown(call.form)}", **{**error.data, "form": call.form}

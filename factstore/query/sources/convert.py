@@ -10,18 +10,18 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from factstore.datom import tx_of
+from factstore.db.names import entity_or_none, stored_or_none
 from factstore.query.relations.relation import PLAIN, Array, Column
-from factstore.values.types import FLOAT, LONG_MAX, LONG_MIN, Keyword, Symbol, Uri, ValueType
+from factstore.values.types import FLOAT, Keyword, Symbol, Uri
 
 if TYPE_CHECKING:
     from factstore.db.database import Database
-    from factstore.schema.attribute import Attribute, Schema
+    from factstore.schema.attribute import Attribute
 
 _KINDS: Final[Mapping[str, type]] = {
     "ref": int,
@@ -47,18 +47,11 @@ def kind_of(attribute: Attribute) -> type:
     return _KINDS[attribute.value_type.name]
 
 
-def slot_types(schema: Schema, attribute: Attribute) -> tuple[ValueType, ...]:
-    """Return the types of a tuple's slots, to be read modulo its length; empty for what is no tuple."""
-    if attribute.tuple_attrs:
-        return tuple(schema.attribute(member).value_type for member in attribute.members)
-    return attribute.tuple_slot_types
-
-
-def loaded(schema: Schema, attribute: Attribute, data: list[Any] | Array) -> Column:
+def loaded(attribute: Attribute, data: list[Any] | Array) -> Column:
     """Return stored values of an attribute as a column."""
     kind = kind_of(attribute)
     if attribute.is_tuple:
-        loads = [value_type.load for value_type in slot_types(schema, attribute)]
+        loads = [value_type.load for value_type in attribute.tuple_slot_types]
         if any(loads):
             values = data if isinstance(data, list) else data.tolist()
             data = [_load_slots(value, loads) for value in values]
@@ -70,31 +63,9 @@ def _load_slots(value: tuple[Any, ...], loads: list[Any]) -> tuple[Any, ...]:
     return tuple(slot if slot is None or load is None else load(slot) for slot, load in slots)
 
 
-def entity(db: Database, value: Any) -> int | None:
-    """Return the entity that a value in an entity's place stands for; None when it stands for none."""
-    if type(value) is int:
-        return value if LONG_MIN <= value <= LONG_MAX else None
-    if isinstance(value, str):
-        return db.schema.entid(value)
-    if isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str | int):
-        return db.entid(value)
-    eid = getattr(value, "eid", None)  # an entity as `factstore.entity` returns it
-    return eid if type(eid) is int else None
-
-
-def stored(db: Database, attribute: Attribute, value: Any) -> Any:
-    """Return what a value of this attribute is kept as; None when it can have no such value."""
-    if attribute.is_ref:
-        return entity(db, value)
-    try:
-        return attribute.store(value, partial(entity, db)) if attribute.is_tuple else attribute.value_type.store(value)
-    except ValueError:
-        return None
-
-
 def transaction(db: Database, value: Any) -> int | None:
     """Return the entity id of the transaction that a value in a transaction's place stands for."""
-    eid = entity(db, value)
+    eid = entity_or_none(db, value)
     return eid if eid is None else tx_of(eid)
 
 
@@ -106,7 +77,7 @@ def as_entities(db: Database, column: Column) -> tuple[Column, list[bool] | None
     found: list[int | None] = []
     for key, value in zip(column.keys(), column.values(), strict=True):
         if key not in known:
-            known[key] = entity(db, value)
+            known[key] = entity_or_none(db, value)
         found.append(known[key])
     return _masked(int, found)
 
@@ -125,7 +96,7 @@ def as_values(db: Database, attribute: Attribute, column: Column) -> tuple[Colum
         and not (column.kind is str and kind is Keyword)
     ):
         return Column(kind, []), [False] * column.size
-    return _masked(kind, [stored(db, attribute, value) for value in column.values()])
+    return _masked(kind, [stored_or_none(db, attribute, value) for value in column.values()])
 
 
 def _masked(kind: type, found: list[Any]) -> tuple[Column, list[bool] | None]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from factstore.db.names import entity_or_none, stored_or_none
 from factstore.errors import QueryError
 from factstore.query.language.ast import BLANK, Blank, Constant, Pattern, Term, Variable
 from factstore.query.language.dialect import hint, shown
@@ -18,7 +19,7 @@ from factstore.query.relations import algebra
 from factstore.query.relations.relation import Column, Relation, empty, repeated
 from factstore.query.sources import access
 from factstore.query.sources.access import FEW
-from factstore.query.sources.convert import as_entities, as_values, entity, kind_of, loaded, stored, transaction
+from factstore.query.sources.convert import as_entities, as_values, kind_of, loaded, transaction
 from factstore.query.sources.estimates import Estimates
 from factstore.query.sources.fetch import Request, rows_with
 from factstore.query.sources.match import (
@@ -126,18 +127,18 @@ class Facts(Estimates):
         if e is UNKNOWN and v is UNKNOWN:
             return None
         if v is not UNKNOWN:
-            v = stored(self.db, attribute, v)
+            v = stored_or_none(self.db, attribute, v)
             if v is None:
                 return Match(empty(relation.names | (pattern.variables & keep)), "no such value")
         if e is UNKNOWN:
             if attribute.unique is None and self.count_with(a, v) > FEW:
                 return self._match_holders(attribute, e_term, v, relation, keep)
             return bound_to(e_term, list(view.holders_of(a, v)), relation, keep, None)
-        e = e if type(e) is int else entity(self.db, e)
+        e = e if type(e) is int else entity_or_none(self.db, e)
         values = () if e is None else view.values_of(e, a)
         if v is not UNKNOWN:
             return Match(relation if v in values else empty(relation.names), "one fact")
-        return bound_to(v_term, list(values), relation, keep, (self.db.schema, attribute))
+        return bound_to(v_term, list(values), relation, keep, attribute)
 
     def _match_holders(self, attribute: Attribute, term: Term, v: Any, relation: Relation, keep: Set[str]) -> Match:
         """Match for a relation of one row and a value that many entities have."""
@@ -182,7 +183,7 @@ class Facts(Estimates):
         view = self.db.view
         if e is UNKNOWN:
             return view.attributes()
-        eid = entity(self.db, e)
+        eid = entity_or_none(self.db, e)
         return [] if eid is None else sorted({fact[1] for fact in view.facts_about(eid)})
 
     def _match(
@@ -249,11 +250,11 @@ class Facts(Estimates):
 
     def _stored(self, attribute: Attribute, position: int, value: Any, idents: bool) -> Any:
         if position == _E:
-            return entity(self.db, value)
+            return entity_or_none(self.db, value)
         if position == _V:
             if attribute.is_ref and not idents and type(value) is not int:
                 return None
-            return stored(self.db, attribute, value)
+            return stored_or_none(self.db, attribute, value)
         if position == _TX:
             return transaction(self.db, value)
         return value if type(value) is bool else None
@@ -303,7 +304,7 @@ class Facts(Estimates):
         for i, (position, column) in enumerate(zip(needs, read.columns, strict=True)):
             if position.out is not None and column is not None:
                 is_tuple = i == 1 and attribute.is_tuple
-                outs[position.out] = loaded(self.db.schema, attribute, column.data) if is_tuple else column
+                outs[position.out] = loaded(attribute, column.data) if is_tuple else column
         return outs
 
     def _is_distinct(self, attribute: Attribute, needs: Needs) -> bool:

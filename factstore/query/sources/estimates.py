@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from factstore.db.names import stored_or_none
 from factstore.query.language.ast import BLANK, Pattern, Term, Variable
 from factstore.query.relations.relation import Column, Relation
-from factstore.query.sources.convert import as_values, stored
+from factstore.query.sources.convert import as_values
 from factstore.query.sources.match import UNKNOWN, is_known, value_at
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Estimates:
         return total * _FACTS_PER_VALUE if v_known else total
 
     def _with_value(self, attribute: Attribute, value: Any, size: int, e_known: bool) -> float:
-        value = stored(self.db, attribute, value)
+        value = stored_or_none(self.db, attribute, value)
         with_value = 0 if value is None else self.count_with(attribute.id, value)
         if not e_known:
             return size * float(with_value)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from factstore.datom import tx_of
+from factstore.db.names import entity_or_none
 from factstore.errors import QueryError
 from factstore.query.language.dialect import invalid, shown
 from factstore.query.relations.relation import Column, strict
 from factstore.query.sources.access import FEW
-from factstore.query.sources.convert import as_entities, entity, loaded
+from factstore.query.sources.convert import as_entities, loaded
 from factstore.query.sources.database import Facts
 from factstore.reads import fulltext
 
@@ -37,10 +38,10 @@ def _values(db: Database, attribute: Attribute, entities: Column) -> list[list[A
     places = list(range(len(found))) if mask is None else [i for i, known in enumerate(mask) if known]
     if len(places) <= FEW:
         for i, eid in zip(places, ids.machine(), strict=True):
-            found[i] = loaded(db.schema, attribute, list(db.view.values_of(eid, attribute.id))).values()
+            found[i] = loaded(attribute, list(db.view.values_of(eid, attribute.id))).values()
         return found
     rows, at = db.view.of_entities(attribute.id, ids.array())
-    for i, value in zip(at.tolist(), loaded(db.schema, attribute, rows.v).values(), strict=True):
+    for i, value in zip(at.tolist(), loaded(attribute, rows.v).values(), strict=True):
         found[places[i]].append(value)
     return found
 
@@ -101,7 +102,7 @@ def _is_missing(args: list[Any], form: Any) -> list[Any]:
 def _has_no_referrer(facts: Facts, value: Any, name: str, form: Any) -> bool:
     space, slash, last = name.rpartition("/")
     attribute = facts.attribute(f"{space}{slash}{last.replace('_', '', 1)}", form)
-    eid = entity(facts.db, value)
+    eid = entity_or_none(facts.db, value)
     return eid is None or not facts.db.view.holders_of(attribute.id, eid)
 
 

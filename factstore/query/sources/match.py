@@ -18,7 +18,7 @@ from factstore.query.sources.convert import loaded
 from factstore.values.types import Symbol, is_naive
 
 if TYPE_CHECKING:
-    from factstore.schema.attribute import Attribute, Schema
+    from factstore.schema.attribute import Attribute
 
 UNKNOWN: Final = object()
 _POSITIONS: Final = 5  # e, a, v, transaction and operation
@@ -241,15 +241,13 @@ def stacked(parts: list[Relation], names: Set[str]) -> Relation:
     return Relation(sum(part.size for part in parts), columns, {}, all(part.distinct for part in parts))
 
 
-def bound_to(
-    term: Term, values: list[Any], relation: Relation, keep: Set[str], of: tuple[Schema, Attribute] | None
-) -> Match:
-    """Return a relation of one row joined with the values found for a term; they are entities, or stored values `of`."""
+def bound_to(term: Term, values: list[Any], relation: Relation, keep: Set[str], attribute: Attribute | None) -> Match:
+    """Return a relation of one row joined with the values found for a term; they are entities, or stored values of an attribute."""
     if not isinstance(term, Variable) or term.name not in keep:
         return Match(relation if values else empty(relation.names), "one fact")
     if not values:
         return Match(empty(relation.names | {term.name}), "one fact")
-    column = Column(int, values) if of is None else loaded(*of, values)
+    column = Column(int, values) if attribute is None else loaded(attribute, values)
     if len(values) == 1:
         return Match(relation.fixed({term.name: column.values()[0]}), "one fact")
     return Match(

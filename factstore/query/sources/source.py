@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Any, Final, Protocol
 
+from factstore.db.names import stored_or_none
 from factstore.errors import DatabaseError, QueryError
 from factstore.query.language.ast import Constant, Pattern
 from factstore.query.language.dialect import shown
 from factstore.query.relations.relation import Relation
 from factstore.query.sources.collection import Tuples
-from factstore.query.sources.convert import stored
 from factstore.query.sources.database import Facts
 from factstore.query.sources.match import Limits, Match
 
@@ -97,7 +97,7 @@ def why_never(source: Source, pattern: Pattern) -> str | None:
         return None
     attribute = source.attribute(a.value, pattern.form)
     try:
-        if stored(source.db, attribute, v.value) is not None:
+        if stored_or_none(source.db, attribute, v.value) is not None:
             return None
     except DatabaseError:
         return None
