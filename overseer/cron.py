@@ -1,8 +1,9 @@
 """Schedules: facts that say when jobs of a type are due, and the step that enqueues them; every worker takes it, none leads.
 
-An occurrence is a job whose id is made of its schedule and its nominal time. Law: however many schedulers tick, whatever their clocks
-say and wherever they die, a nominal time becomes a job at most once; under the policy `all`, exactly once. What comes next is
-compared in the transaction that takes it: `:schedule/last` moves from the value that was read, or nothing is written.
+An occurrence is a job whose id is made of its schedule and its nominal time. Law: however many schedulers tick,
+whatever their clocks say and wherever they die, a nominal time becomes a job at most once; under the policy `all`,
+exactly once. What comes next is compared in the transaction that takes it: `:schedule/last` moves from the value that
+was read, or nothing is written.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ _AT_ONCE: Final = 1000  # occurrences of one schedule to enqueue in one transact
 _PORTION: Final = 100  # the same for a scheduler beside which a worker works
 # What says when a schedule is due: it counts from the latest change of any of these.
 _TIMING: Final = (":schedule/cron", ":schedule/timezone", ":schedule/paused")
-# Whatever changes a schedule, but for `:schedule/last`, which moves with each of its jobs: it is read when the schedule is due.
+# Whatever changes a schedule, but for `:schedule/last`, which moves with each of its jobs: it is read when the schedule
+# is due.
 FACTS: Final = (":schedule/id", ":schedule/type", ":schedule/args", ":schedule/missed", ":schedule/grace", *_TIMING)
 
 
@@ -81,40 +83,47 @@ def schedule(
     grace: timedelta = _GRACE,
     paused: bool | None = None,
 ) -> dict[str, Any]:
-    """Return the assertion of a schedule, to be transacted; asserted again unchanged, it changes nothing.
+    """Return the assertion of a schedule, to be transacted; asserting it again without a change has no effect.
 
     Args:
         cron: five fields, or six with seconds first, as Debian's cron reads them; also `L`, `LW`, `MON#2`.
-        type: of the jobs.
-        args: their arguments, as attributes that the schema knows.
-        timezone: an IANA name; a local time that daylight saving skips is made up for right after the gap, one that it repeats counts once.
-        missed: what becomes of times that no scheduler saw within `grace`: "skip", "last" or "all".
-        paused: True stops it; False lets it go on from then, without making up for the pause; None leaves it as it is.
+        type: the type of its jobs.
+        args: the arguments of its jobs, as attributes that the schema declares.
+        timezone: an IANA name. A local time that daylight saving skips is due right after the gap; one that it repeats
+            is due once.
+        missed: the policy for times that no scheduler saw within `grace`: "skip", "last" or "all".
+        paused: True stops it; False continues from the time of the transaction, without the times of the pause; None
+            changes nothing.
     Raises: OverseerError(:job.error/bad-schedule).
 
     >>> schedule("nightly", "30 2 * * *", "report", timezone="Europe/Berlin")[":schedule/cron"]
     '30 2 * * *'
     """
-    policy = as_keyword(missed, "schedule.missed")
-    if policy not in MISSED:
-        known = ", ".join(one.name for one in MISSED)
-        raise _bad(f"what is missed is treated by one of {known}; got {quoted(missed)}", schedule=id)
     if not isinstance(id, str) or not id:
         raise _bad(f"a schedule's id is a text that is not empty, got {quoted(id)}", schedule=id)
-    next(iter(nominal_times(cron, timezone, after=datetime(2000, 1, 1, tzinfo=UTC))), None)
-    _check_grace(grace, id)
-    args = {} if args is None else args
-    arguments.check(args, of=f"the schedule {id}")
-    told = {
+    policy = _policy(missed, id)
+    next(
+        iter(nominal_times(cron, timezone, after=datetime(2000, 1, 1, tzinfo=UTC))), None
+    )  # raises for a bad expression
+    args = arguments.check({} if args is None else args, of=f"the schedule {id}")
+    facts = {
         ":schedule/id": id,
         ":schedule/cron": cron,
         ":schedule/type": as_keyword(type),
         ":schedule/timezone": timezone,
         ":schedule/args": factstore.edn.write({Keyword(key): value for key, value in args.items()}),
         ":schedule/missed": policy,
-        ":schedule/grace": round(grace / _MILLISECOND),
+        ":schedule/grace": round(_check_grace(grace, id) / _MILLISECOND),
     }
-    return told if paused is None else {**told, ":schedule/paused": paused}
+    return facts if paused is None else {**facts, ":schedule/paused": paused}
+
+
+def _policy(missed: str, id: str) -> Keyword:
+    policy = as_keyword(missed, "schedule.missed")
+    if policy not in MISSED:
+        names = ", ".join(one.name for one in MISSED)
+        raise _bad(f"the policy for missed times is one of {names}; got {quoted(missed)}", schedule=id)
+    return policy
 
 
 def _bad(why: str, **data: Any) -> OverseerError:
@@ -134,7 +143,8 @@ def _check_grace(grace: timedelta, id: str) -> timedelta:
 def nominal_times(cron: str, timezone: str, *, after: datetime) -> Iterator[datetime]:
     """Yield the times of an expression after a time, each once and in order, in UTC.
 
-    Where clocks are set back by half an hour, as on Lord Howe Island alone, times within the hour of the change may be left out.
+    Where clocks are set back by half an hour, as on Lord Howe Island alone, times within the hour of the change may be
+    left out.
 
     Raises: OverseerError(:job.error/bad-schedule) for an expression or a zone that is none.
     """

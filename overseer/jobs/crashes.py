@@ -27,11 +27,13 @@ def crash_outcome(crashes: int, *, max_crashes: int, now: datetime, why: str, al
     """Return what becomes of a job for which a worker, or a worker's process, died for the `crashes`th time.
 
     Args:
-        alone: whether no other job ran there. Otherwise it may have been another one, and this one is not failed for it.
+        alone: whether no other job ran there. Otherwise it may have been another one, and this one is not failed for
+            it.
     """
     failure = {Keyword(":reason"): Reason.WORKER_DIED, Keyword(":message"): why, Keyword(":crashes"): crashes}
     if crashes >= max_crashes and alone:
         return Outcome(FAILED, reason=Reason.WORKER_DIED, failure=failure, counts=CRASHES)
-    # The first time is most likely a deploy or a lost machine, and nobody should wait for it; from then on the job is suspect.
+    # The first time is most likely a deploy or a lost machine, and nobody should wait for it; from then on the job is
+    # suspect.
     pause = timedelta(seconds=CRASH_BACKOFF(crashes - 1)) if crashes > 1 else timedelta(0)
     return Outcome(UNSTARTED, reason=Reason.LEASE_EXPIRED, failure=failure, run_at=now + pause, counts=CRASHES)

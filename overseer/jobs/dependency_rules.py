@@ -1,7 +1,7 @@
 """The rules by which a job depends on its parents: one table, which every part of the job layer uses.
 
-A rule judges the statuses of all parents, as a set: the job is ready, waits, or is doomed, which means that it can never become
-ready and is aborted. `status.RULES` states the same rules in Datalog, generated from this table.
+A rule judges the statuses of all parents, as a set: the job is ready, waits, or is doomed, which means that it can
+never become ready and is aborted. `status.RULES` states the same rules in Datalog, generated from this table.
 """
 
 from __future__ import annotations

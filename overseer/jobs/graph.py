@@ -1,6 +1,7 @@
 """Graphs of jobs as values: built, and refused when they could never run.
 
-Knows neither transactions nor stores. Law: in a `Graph` every dependency is a job of the graph, and none leads back to itself.
+Knows neither transactions nor stores. Law: in a `Graph` every dependency is a job of the graph, and none leads back to
+itself.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An attempt as its handler sees it: the job's attributes, the database as of the claim, and what may be written under the lease.
 
-An attempt may run in another process than its worker. What travels there is its lease and its attributes; database and connection
-are opened again at the other end, the database as of the same transaction.
+An attempt may run in another process than its worker. What travels there is its lease and its attributes; database and
+connection are opened again at the other end, the database as of the same transaction.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Leases as others see them: what stands in the facts, and for how long it has stood without a renewal.
 
-Only elapsed time decides that a worker is dead, as each observer measures it with its own monotonic clock: `:job/lease-expires` is for
-people. Every renewal changes the facts of a lease, and its token names how long it lasts, so an observer needs to know no clock but
-its own. Law: a lease is ripe only when it was seen again and again without a renewal, for as long as it lasts.
+Only elapsed time decides that a worker is dead, as each observer measures it with its own monotonic clock:
+`:job/lease-expires` is for people. Every renewal changes the facts of a lease, and its token names how long it lasts,
+so an observer needs to know no clock but its own. Law: a lease is ripe only when it was seen again and again without a
+renewal, for as long as it lasts.
 """
 
 from __future__ import annotations
@@ -36,17 +37,22 @@ class Standing(NamedTuple):
         return int(milliseconds) / 1000 if self.token and "-" in self.token and milliseconds.isdecimal() else default
 
 
-def new_tokens(count: int, lasts: timedelta) -> list[str]:
-    """Return tokens for so many attempts: each random, and with the milliseconds that its lease lasts."""
-    milliseconds = max(1, round(lasts / _MILLISECOND))
-    return [f"{os.urandom(16).hex()}-{milliseconds}" for _ in range(count)]
+def next_leases(jobs: Sequence[Mapping[str, Any]], *, worker: str, lasts: timedelta) -> list[Lease]:
+    """Return a lease for the next attempt at each job, given its attributes.
 
-
-def next_leases(known: Sequence[Mapping[str, Any]], *, worker: str, lasts: timedelta) -> list[Lease]:
-    """Return a lease for the next attempt at each job of which these attributes are known."""
+    A token is random, and ends with the milliseconds that the lease lasts.
+    """
+    duration = f"-{max(1, round(lasts / _MILLISECOND))}"
     return [
-        Lease(about[":db/id"], about[":job/id"], about[":job/type"], about.get(":job/attempt", 0) + 1, token, worker)
-        for about, token in zip(known, new_tokens(len(known), lasts), strict=True)
+        Lease(
+            about[":db/id"],
+            about[":job/id"],
+            about[":job/type"],
+            about.get(":job/attempt", 0) + 1,
+            os.urandom(16).hex() + duration,
+            worker,
+        )
+        for about in jobs
     ]
 
 
@@ -88,8 +94,8 @@ class Watch:
         """Take in the leases as they stand now.
 
         Args:
-            planned: seconds after the last look at which this one was due. If more have passed, this process was held up, and
-                perhaps the whole machine was: that counts against nobody.
+            planned: seconds after the last look at which this one was due. If more have passed, this process was held
+                up, and perhaps the whole machine was: that counts against nobody.
         """
         now = self._clock()
         passed, self._last = min(now - self._last, planned), now

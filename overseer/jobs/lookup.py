@@ -109,18 +109,27 @@ def attributes(db: Database, job: int) -> dict[str, Any]:
 
 
 def attributes_of(db: Database, jobs: Sequence[int]) -> list[dict[str, Any]]:
-    """Return what `attributes` does of each job, its entity id among it as `:db/id`; parts of a job are maps."""
-    found: list[dict[str, Any]] = []
+    """Return the attributes of each job, with its entity id as `:db/id`; a component of a job is a map."""
+    rows: list[dict[str, Any]] = []
     for job, pulled in zip(jobs, factstore.pull_many(db, "[*]", jobs), strict=True):
-        known = pulled or {}
-        if any(type(value) is list and len(value) == _PULL_LIMIT for value in known.values()):
-            found.append({":db/id": job, **attributes(db, job)})
-        else:
-            found.append({attribute: _plain(value) for attribute, value in known.items()})
-    return found
+        about = pulled or {}
+        for value in about.values():
+            if type(value) in _NESTED:
+                about = _without_refs(db, job, about)
+                break
+        rows.append(about)
+    return rows
 
 
-_PULL_LIMIT: Final = 1000  # pull leaves out what an attribute has beyond so many values
+_NESTED: Final = (list, dict)
+_PULL_LIMIT: Final = 1000  # pull returns at most this many values of an attribute
+
+
+def _without_refs(db: Database, job: int, pulled: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a job with an entity id for each ref."""
+    if any(type(value) is list and len(value) == _PULL_LIMIT for value in pulled.values()):
+        return {":db/id": job, **attributes(db, job)}
+    return {attribute: _plain(value) for attribute, value in pulled.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -164,8 +173,8 @@ _FEW: Final = 100  # parents
 def _is_doomed(db: Database, child: int, end: Status, assumed: Mapping[int, Status]) -> bool:
     """Tell whether an unstarted job can never run now that a parent has come to an end.
 
-    The other parents are read only by the rule `any`, and only where there are few: where there are many, the end of each would read
-    all of them, and the job is left to the workers, who keep count of its parents and give it up.
+    The other parents are read only by the rule `any`, and only where there are few: where there are many, the end of
+    each would read all of them, and the job is left to the workers, who keep count of its parents and give it up.
     """
     rule = rule_named(value(db, child, ":job/rule"))
     if rule is None or end not in rule.rejects or status(db, child) != UNSTARTED:

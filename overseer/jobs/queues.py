@@ -1,8 +1,8 @@
 """Queues: settings as facts, and what they let start. Limits are derived from live leases, so there is no slot to lose or to leak.
 
-A worker asks an `Allowance` which jobs to pick; the transaction that claims them asks again, by `admit`, on the database that it
-commits on top of, and compares the queue's starts with those that the worker saw. Law: however many workers claim at once, a queue's
-limits hold in every database of the store, and its rate in every window (`rates`).
+A worker asks an `Allowance` which jobs to pick; the transaction that claims them asks again, by `admit`, on the
+database that it commits on top of, and compares the queue's starts with those that the worker saw. Law: however many
+workers claim at once, a queue's limits hold in every database of the store, and its rate in every window (`rates`).
 """
 
 from __future__ import annotations
@@ -98,16 +98,16 @@ def queue(
     rate: int | Unchanged | None = UNCHANGED,
     period: timedelta | Unchanged | None = UNCHANGED,
 ) -> dict[str, Any]:
-    """Return the assertion of a queue's settings, to be transacted; what is left out stays as it is.
+    """Return the assertion of a queue's settings, to be transacted; settings that are not given do not change.
 
     Args:
         name: the queue, as jobs name it in `:job/queue`.
-        paused: True lets none of its jobs start; those that run go on.
-        limit: how many of its jobs may run at a time, on all workers together; None: any number.
-        partition_limit: how many jobs of the same `:job/partition` may run at a time; None: any number.
-        rate: how many of its jobs may start in a period; None: any number.
-        period: what `rate` is about; None: a second.
-    Raises: ConfigError(:job.error/bad-queue) for a value that means nothing.
+        paused: True lets none of its jobs start; running jobs continue.
+        limit: how many of its jobs may run at a time, on all workers together; None is any number.
+        partition_limit: how many jobs with the same `:job/partition` may run at a time; None is any number.
+        rate: how many of its jobs may start in a period; None is any number.
+        period: the period of `rate`; None is a second.
+    Raises: ConfigError(:job.error/bad-queue) for a value that is not allowed.
 
     >>> queue("mail", limit=5, paused=False)
     {':queue/name': :mail, ':queue/paused': False, ':queue/limit': 5}
@@ -115,33 +115,42 @@ def queue(
     {':queue/name': :mail, ':queue/limit': -1}
     """
     if paused is not None and type(paused) is not bool:
-        why = f"whether a queue is paused is True or False, got {quoted(paused)}"
-        raise ConfigError(":job.error/bad-queue", why, setting="paused", queue=name)
+        raise _bad(name, "paused", f"whether a queue is paused is True or False, got {quoted(paused)}")
     counts = {"limit": limit, "partition_limit": partition_limit, "rate": rate}
-    for setting, value in counts.items():
-        if value is not None and value is not UNCHANGED and not _is_count(value):
-            why = f"a queue's {setting} is at least 1, got {quoted(value)}; to let nothing start, pause it"
-            raise ConfigError(":job.error/bad-queue", why, setting=setting, queue=name)
-    is_time = isinstance(period, timedelta) and _SHORTEST <= period <= _LONGEST
-    if not (is_time or period is None or period is UNCHANGED):
-        why = f"a queue's period is a millisecond at least and {_LONGEST.days:,} days at most, got {quoted(period)}"
-        raise ConfigError(":job.error/bad-queue", why, setting="period", queue=name)
-    told = {
+    settings = {
         ":queue/name": as_keyword(name),
         ":queue/paused": UNCHANGED if paused is None else paused,
-        **{
-            f":queue/{setting.replace('_', '-')}": _UNLIMITED if value is None else value
-            for setting, value in counts.items()
-        },
-        ":queue/period": UNCHANGED
-        if isinstance(period, Unchanged)
-        else round((period or timedelta(seconds=1)) / _SHORTEST),
+        **{f":queue/{setting.replace('_', '-')}": _count(name, setting, value) for setting, value in counts.items()},
+        ":queue/period": _period(name, period),
     }
-    return {attribute: value for attribute, value in told.items() if value is not UNCHANGED}
+    return {attribute: value for attribute, value in settings.items() if value is not UNCHANGED}
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**63
+def _count(queue: str, setting: str, value: int | Unchanged | None) -> int | Unchanged:
+    """Return the fact of a limit or a rate."""
+    if value is None:
+        return _UNLIMITED
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**63
+    if not is_count and value is not UNCHANGED:
+        why = f"a queue's {setting} is at least 1, got {quoted(value)}; to let nothing start, pause it"
+        raise _bad(queue, setting, why)
+    return value
+
+
+def _period(queue: str, period: timedelta | Unchanged | None) -> int | Unchanged:
+    """Return the fact of a period, in milliseconds."""
+    if isinstance(period, Unchanged):
+        return period
+    if period is None:
+        return timedelta(seconds=1) // _SHORTEST
+    if not (isinstance(period, timedelta) and _SHORTEST <= period <= _LONGEST):
+        why = f"a queue's period is a millisecond at least and {_LONGEST.days:,} days at most, got {quoted(period)}"
+        raise _bad(queue, "period", why)
+    return round(period / _SHORTEST)
+
+
+def _bad(queue: str, setting: str, why: str) -> ConfigError:
+    return ConfigError(":job.error/bad-queue", why, setting=setting, queue=queue)
 
 
 def queues(db: Database, names: Iterable[Keyword] | None = None) -> dict[Keyword, Queue]:

@@ -1,8 +1,9 @@
 """Rates: when the jobs of a queue started, and how many more may start.
 
-A queue's starts are one fact: how many there ever were, and when the latest were, by the clocks of the workers. Each claim compares it,
-so no worker claims without having seen the starts of all others. Their ages are elapsed time: each observer measures them from when
-it first saw them, so no clock that is wrong, here or there, opens the queue too early or keeps it shut.
+A queue's starts are one fact: how many there ever were, and when the latest were, by the clocks of the workers. Each
+claim compares it, so no worker claims without having seen the starts of all others. Their ages are elapsed time: each
+observer measures them from when it first saw them, so no clock that is wrong, here or there, opens the queue too early
+or keeps it shut.
 Law: in no window as long as the period do more jobs start than the rate.
 """
 
@@ -21,7 +22,8 @@ Batch = tuple[datetime, int]  # when that many jobs started
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PARTS: Final = 16  # of a window: starts in the same part are taken together, where there are more than these
-# From the transaction that claims to the first line of the handler: by so much more the starts of two claims may differ.
+# From the transaction that claims to the first line of the handler: by so much more the starts of two claims may
+# differ.
 _SHORTEST_SLACK: Final = timedelta(milliseconds=10)
 _LONGEST_SLACK: Final = timedelta(milliseconds=100)
 _SHORT: Final = timedelta(minutes=1)  # a period for which a worker that begins may wait
@@ -77,8 +79,9 @@ class Pace:
 
     Args:
         elapsed: seconds that only go on.
-        trusts_clock: how old the starts before the first look are, the clock tells. Otherwise, where the period is short, they
-            count as of that look: a worker that begins rather waits for a period than believe a clock that may be wrong.
+        trusts_clock: how old the starts before the first look are, the clock tells. Otherwise, where the period is
+            short, they count as of that look: a worker that begins rather waits for a period than believe a clock that
+            may be wrong.
     """
 
     def __init__(self, elapsed: Callable[[], float], *, trusts_clock: bool = False) -> None:

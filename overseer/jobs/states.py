@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from factstore import Keyword, quoted
 from overseer.errors import OverseerError
@@ -27,7 +27,8 @@ STATUSES: Final = (UNSTARTED, STARTED, FINISHED, FAILED, ABORTED)
 LIVE: Final = frozenset({UNSTARTED, STARTED})
 ENDED: Final = frozenset({FINISHED, FAILED, ABORTED})
 
-#   unstarted ⇄ started → finished | failed      unstarted | started → aborted      failed | aborted → unstarted by hand only
+#   unstarted ⇄ started → finished | failed         unstarted | started → aborted
+#   failed | aborted → unstarted, only by hand
 MOVES: Final[Mapping[Status, frozenset[Status]]] = {
     UNSTARTED: frozenset({STARTED, ABORTED}),
     STARTED: frozenset({UNSTARTED, FINISHED, FAILED, ABORTED}),
@@ -92,8 +93,7 @@ def said_twice(names: Iterable[str]) -> list[str]:
     return [name for name in names if first.setdefault(as_keyword(name), name) is not name]
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """The right of one attempt to one job; every later write of the attempt names its number and token."""
 
     job: int  # entity id

@@ -1,7 +1,7 @@
 """Transactions about jobs, as data. One builder per move; whatever a move relies on is compared in the same transaction.
 
-Builders are pure: ids, times and what was read before are arguments. Law: a move names the status it leaves, and a move of an
-attempt names its number and its token, so that whoever lost a race, or a lease, writes nothing at all.
+Builders are pure: ids, times and what was read before are arguments. Law: a move names the status it leaves, and a move
+of an attempt names its number and its token, so that whoever lost a race, or a lease, writes nothing at all.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ ADD: Final = ":db/add"
 RETRACT: Final = ":db/retract"
 THIS_TX: Final = "datomic.tx"
 
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
 
 def job_txn(
     type: str,
@@ -55,40 +57,43 @@ def job_txn(
     run_at: datetime | None = None,
     timeout: timedelta | None = None,
 ) -> dict[str, Any]:
-    """Return the assertion of one job that has not run, to be transacted with whatever it is about.
+    """Return the assertion of a new job; transact it together with the facts that it belongs to.
 
-    A transaction that asserts a job whose id is known is rejected with `:db.error/already-inserted`, whatever became of that job:
-    only `retry` and `revert` let a job run again. See `once` for an assertion that may be repeated.
+    A transaction that asserts a job with an existing id is rejected with `:db.error/already-inserted`, also when that
+    job has ended: only `retry` and `revert` let a job run again. Use `once` for an assertion that can be repeated.
 
     Args:
         type: chooses the handler.
-        attrs: the arguments, as attributes that the schema knows; they win over what would be set otherwise.
-        id: the job's id; None makes a new one. It is the tempid too, for other facts of the transaction to refer to.
-        queue: the queue whose limits it keeps to.
-        priority: jobs of higher priority start first; without one it is 0.
-        partition: what the queue's limit per partition counts by.
-        run_at: not before this time, aware.
-        timeout: how long an attempt may take.
-    Raises: GraphError(:job.error/bad-argument) for a timeout that is none.
+        attrs: the arguments, as attributes that the schema declares; they override the other parameters.
+        id: the job's id, and its tempid in the transaction; None makes a new one.
+        queue: the queue whose limits apply to the job.
+        priority: jobs with a higher priority start first; the default is 0.
+        partition: the value by which the queue's limit per partition counts.
+        run_at: the earliest start, an aware datetime.
+        timeout: the maximum duration of an attempt.
+    Raises: GraphError(:job.error/bad-argument) for a timeout that is not a positive timedelta.
 
     >>> sorted(job_txn("mail/send", {":mail/to": "ann@example.org"}, id="m1").items())  # doctest: +NORMALIZE_WHITESPACE
     [(':db/id', 'm1'), (':job/id', 'm1'), (':job/status', :job.status/unstarted), (':job/type', :mail/send),
      (':mail/to', 'ann@example.org')]
     """
-    if timeout is not None and not (isinstance(timeout, timedelta) and timedelta(0) < timeout):
-        raise GraphError(
-            ":job.error/bad-argument", f"a timeout is a timedelta above 0, got {quoted(timeout)}", timeout=timeout
-        )
-    told = {
+    options = {
         ":job/queue": None if queue is None else as_keyword(queue),
         ":job/priority": priority,
         ":job/partition": partition,
         ":job/run-at": run_at,
-        ":job/timeout": None if timeout is None else max(1, round(timeout / timedelta(milliseconds=1))),
+        ":job/timeout": None if timeout is None else _milliseconds(timeout),
     }
-    options = {attribute: value for attribute, value in told.items() if value is not None}
-    job = new_job(type, {**options, **(attrs or {})}, id=new_id() if id is None else id)
+    given = {attribute: value for attribute, value in options.items() if value is not None}
+    job = new_job(type, {**given, **(attrs or {})}, id=new_id() if id is None else id)
     return {":db/id": job[":job/id"], **job}
+
+
+def _milliseconds(timeout: object) -> int:
+    if not (isinstance(timeout, timedelta) and timedelta(0) < timeout):
+        why = f"a timeout is a timedelta above 0, got {quoted(timeout)}"
+        raise GraphError(":job.error/bad-argument", why, timeout=timeout)
+    return max(1, round(timeout / _MILLISECOND))
 
 
 def unique(key: str, job: Mapping[str, Any], *, period: timedelta | None = None, refuse: bool = False) -> list[Any]:
@@ -211,7 +216,8 @@ def claim(leases: Sequence[Lease], before: Sequence[int | None], *, lasts: timed
     """unstarted → started, by exactly the next attempt of each job.
 
     Args:
-        before: each job's `:job/attempt` as it was read; None and 0 are told apart, for somebody may have asserted the latter.
+        before: each job's `:job/attempt` as it was read; None and 0 are told apart, for somebody may have asserted the
+            latter.
     """
     forms: Forms = [_lease_until(_LEASE, leases, lasts)]
     for lease, attempt in zip(leases, before, strict=True):
@@ -253,7 +259,7 @@ def beat(leases: Sequence[Lease], *, lasts: timedelta) -> Forms:
 
 
 def _lease_until(function: str, leases: Sequence[Lease], lasts: timedelta) -> list[Any]:
-    return [function, lasts / timedelta(milliseconds=1), *(lease.job for lease in leases)]
+    return [function, lasts / _MILLISECOND, *[lease.job for lease in leases]]
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -273,7 +279,8 @@ def _renew(db: Database, milliseconds: float, *jobs: int) -> Forms:
     """Transaction function: the same for leases that have an end; the fact changes even if the clock stands still, for others to see."""
     now = factstore.tx_clock()
     expires = now + timedelta(milliseconds=milliseconds)
-    # A clock past the newest transaction is past the last renewal too, so the end is another one. Only otherwise is there a need to read.
+    # A clock past the newest transaction is past the last renewal too, so the end is another one. Only otherwise is
+    # there a need to read.
     if now - _EPOCH > timedelta(microseconds=db.last_instant):
         return [[ADD, job, ":job/lease-expires", expires] for job in jobs]
     later = expires + timedelta.resolution

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import factstore
 from overseer import JobStore, cron, install, job_txn, status
 from overseer.events import Listeners
-from overseer.jobs.leases import Standing, Watch, new_tokens, standing
+from overseer.jobs.leases import Standing, Watch, next_leases, standing
 from overseer.jobs.states import FINISHED, STARTED, UNSTARTED, Outcome
 from overseer.testing import FakeClock
 from overseer.worker.monitor import Monitor
@@ -37,8 +37,13 @@ def claimed(conn, *ids, lease=LEASE):
 # -- what stands in the facts
 
 
+def token_of(seconds):
+    job = {":db/id": 1, ":job/id": "j", ":job/type": ":a"}
+    return next_leases([job], worker="w", lasts=timedelta(seconds=seconds))[0].token
+
+
 def test_a_token_names_how_long_its_lease_lasts():
-    assert (30.0, 0.2, 0.001) == tuple(Standing(1, new_tokens(1, timedelta(seconds=s))[0], None).seconds(9) for s in (30, 0.2, 0.0001))
+    assert (30.0, 0.2, 0.001) == tuple(Standing(1, token_of(s), None).seconds(9) for s in (30, 0.2, 0.0001))
     assert [9, 9, 9, 9] == [Standing(1, token, None).seconds(9) for token in (None, "", "f00", "f00-x")]
 
 
