@@ -1,9 +1,9 @@
 """Queries: Datalog over databases and plain collections.
 
-    text or data → parse → check → inputs → solve, clause by clause, cheapest first → the shape that :find asks for
+    text or data → parse → check → inputs → solve, clause by clause, cheapest first → the shape that :find requests
 
-Reads databases through their views only. Law: the answer is that of nested loops over all facts, whatever the order of
-clauses, the size of the data, and where it lies.
+Databases are read only through their views. Law: the answer is that of nested loops over all facts; it does not depend
+on the order of the clauses, the size of the data, or where the data is stored.
 """
 
 from __future__ import annotations
@@ -69,38 +69,32 @@ def q(
     """Return the answer of a query.
 
     Args:
-        query: EDN text, a vector of it, or a map: `"[:find ?e :where [?e :person/name \\"Ann\\"]]"`; or one built in Python
-            (`factstore.builder`).
-        inputs: one for each place of `:in`, which is `$` unless the query says otherwise: a database or a collection of
-            tuples for a source, rules for `%`, values for variables.
-        timeout: seconds after which the query is stopped, as by its `:timeout`, which says milliseconds.
-        max_rows: more rows than this at any step, the last included, stop the query.
-        cancel: a `threading.Event` or its like; once it is set, by any thread, the query is stopped.
-        cache: where answers are kept and looked for.
-    Returns: for `:find ?a ?b` a set of tuples; with `:order-by`, or with `:with` and no aggregate, a list of them. Rows that only their
-        types tell apart, (0,) and (0.0,), are both there, as tuples that compare by type (`factstore.exact`). For `[?a ...]` a list, for
-        `[?a ?b]` a tuple or None, for `?a .` the value or None; with `:keys`, `:strs` or `:syms` dicts in the place of tuples.
+        query: EDN text, a vector or a map: `"[:find ?e :where [?e :person/age 7]]"`; or a query of `factstore.builder`.
+        inputs: one for each part of `:in`, which is `$` by default: a database or tuples, rules for `%`, or values.
+        timeout: seconds after which the query is stopped; `:timeout` in the query is the same in milliseconds.
+        max_rows: the query is stopped if a step, or the answer, has more rows.
+        cancel: a `threading.Event` or a similar object; when any thread sets it, the query is stopped.
+        cache: stores answers and returns them again.
+    Returns: for `:find ?a ?b` a set of tuples; a list with `:order-by`, or with `:with` and no aggregate. Rows that
+        differ only in types, (0,) and (0.0,), are different tuples (`factstore.exact`). For `[?a ...]` a list, for
+        `[?a ?b]` a tuple or None, for `?a .` a value or None. With `:keys`, `:strs` or `:syms` dicts replace tuples.
     Raises: QueryError(:db.error/invalid-query, :db.error/insufficient-binding, :db.error/invalid-inputs,
         :db.error/unknown-attribute, :db.error/unknown-function, :db.error/unknown-rule, :db.error/unknown-source,
-        :db.error/function-failed); QueryStopped(:db.error/query-timeout, :db.error/query-too-large, :db.error/query-cancelled).
+        :db.error/function-failed); QueryStopped(:db.error/query-timeout, :db.error/query-too-large,
+        :db.error/query-cancelled).
 
     >>> q("[:find ?b . :in [[?a ?b]] ?a]", [[1, "one"], [2, "two"]], 2)
     'two'
     """
     try:
-        known = parsed(query)
-        if type(query) is not str:
-            inputs = inputs_of(query, inputs)
-        guard = guard_of(known.timeout, timeout, max_rows, cancel)
+        typed = parsed(query)
+        inputs = inputs if type(query) is str else inputs_of(query, inputs)
+        guard = guard_of(typed.timeout, timeout, max_rows, cancel)
         if cache is not None:
-            return _cached(query, known, inputs, guard, cache)
-        context, relation = prepared(known, inputs, q if guard is None else _within(guard), guard)
-        return answer(
-            known,
-            solve(context, known.clauses, relation, kept(known, relation), is_set=needs_set(known)),
-            context,
-            solve,
-        )
+            return _cached(query, typed, inputs, guard, cache)
+        context, relation = prepared(typed, inputs, q if guard is None else _within(guard), guard)
+        solved = solve(context, typed.clauses, relation, kept(typed, relation), is_set=needs_set(typed))
+        return answer(typed, solved, context, solve)
     except RecursionError as error:
         raise too_deep(error) from error
 
@@ -112,29 +106,28 @@ def _cached(written: Any, query: Query, inputs: tuple[Any, ...], guard: Guard | 
     if key is None:
         cache.passed += 1
         return _answer(query, inputs, guard)
-    known, answer = cache.get(key)
-    return answer if known else cache.put(key, _answer(query, inputs, guard))
+    is_cached, cached = cache.get(key)
+    return cached if is_cached else cache.put(key, _answer(query, inputs, guard))
 
 
 def _answer(query: Query, inputs: tuple[Any, ...], guard: Guard | None) -> Any:
     context, relation = prepared(query, inputs, q if guard is None else _within(guard), guard)
-    return answer(
-        query, solve(context, query.clauses, relation, kept(query, relation), is_set=needs_set(query)), context, solve
-    )
+    solved = solve(context, query.clauses, relation, kept(query, relation), is_set=needs_set(query))
+    return answer(query, solved, context, solve)
 
 
 def _within(guard: Guard) -> Callable[..., Any]:
-    """Return what the function `q` calls inside a query that is guarded."""
+    """Return the function that `q` calls inside a query with limits."""
 
     def subquery(query: Any, /, *inputs: Any) -> Any:
-        known = parsed(query)
-        return _answer(known, inputs_of(query, inputs), guard_of(known.timeout, None, None, None, guard))
+        typed = parsed(query)
+        return _answer(typed, inputs_of(query, inputs), guard_of(typed.timeout, None, None, None, guard))
 
     return subquery
 
 
 def _within_stack(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function turn a query that is nested too deep for Python's stack into an error of the family."""
+    """Make a function raise QueryError for a query that is nested too deep for Python's stack."""
 
     @wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -156,35 +149,35 @@ def rows(
     cancel: Event | None = None,
     stats: bool = False,
 ) -> Rows:
-    """Return the answer of a query as columns: a sequence of tuples that is also a table for arrow, pandas, polars and notebooks.
+    """Return the answer of a query as columns: a sequence of tuples that is also a table for data frames and notebooks.
+
+    Arrow, pandas and polars can read the table. The other arguments are those of `q`.
 
     Args:
-        stats: also keep what the query did, as `explain` shows it, in `explanation`.
-    Returns: one row for each that `q` would return, whatever the shape of `:find`; columns are called by `:keys` or the like,
-        by `(as element ?name)`, or by their variables. The other arguments are those of `q`.
+        stats: also store the steps of the query in `explanation`, as `explain` shows them.
+    Returns: one row for each row of the answer, for any shape of `:find`; columns are named by `:keys`, `:strs` or
+        `:syms`, by `(as element ?name)`, or by their variables.
 
     >>> rows("[:find ?a (as (sum ?n) ?total) :in [[?a ?n]] :order-by ?total]", [["x", 1], ["y", 5], ["x", 2]]).dicts()
     [{'a': 'x', 'total': 3}, {'a': 'y', 'total': 5}]
     """
     started = time.perf_counter()
-    known = _single(parsed(query))
-    guard = guard_of(known.timeout, timeout, max_rows, cancel)
+    typed = _single(parsed(query))
+    guard = guard_of(typed.timeout, timeout, max_rows, cancel)
     context, relation = prepared(
-        known, inputs_of(query, inputs), q if guard is None else _within(guard), guard, [] if stats else None
+        typed, inputs_of(query, inputs), q if guard is None else _within(guard), guard, [] if stats else None
     )
-    result = _table(known, solve(context, known.clauses, relation, kept(known, relation)), context)
+    result = _table(typed, solve(context, typed.clauses, relation, kept(typed, relation)), context)
     if context.steps is not None:
         result.explanation = explained(context.steps, len(result), time.perf_counter() - started)
     return result
 
 
 def _single(query: Query) -> Query:
-    """Return a query for one tuple or one value as one for one row."""
-    return (
-        replace(query, limit=min(1, 1 if query.limit is None else query.limit))
-        if query.shape in (SCALAR, TUPLE)
-        else query
-    )
+    """Return a query for one tuple or one value as a query for at most one row."""
+    if query.shape not in (SCALAR, TUPLE):
+        return query
+    return replace(query, limit=1 if query.limit is None else min(1, query.limit))
 
 
 def _table(query: Query, relation: Relation, context: Context) -> Rows:
@@ -203,14 +196,16 @@ def qseq(
     max_rows: int | None = None,
     cancel: Event | None = None,
 ) -> RowSeq:
-    """Return the answer of a query as an iterator over its rows, made block by block while they are taken.
+    """Return the answer of a query as an iterator over its rows, computed block by block.
 
-    Memory holds what the query joins, one block of what comes out, and for an answer none of whose variables is bound before the
-    last step, the answers given so far. Pulls are made for a block at a time. Aggregates and `:order-by` need all rows first.
+    Memory use: the joined intermediate result, one block of the answer and, only if no variable of the answer is bound
+    before the last step, all rows returned so far (to remove duplicates). Pulls run for one block at a time. Aggregates
+    and `:order-by` need all rows first.
 
     Args:
-        block: about how many rows to make at once. The other arguments are those of `q`; a timeout counts from this call.
-    Returns: an iterator over tuples, whatever the shape of `:find`; `blocks()` of it yields `Rows` instead.
+        block: the approximate number of rows in a block. The other arguments are those of `q`; a timeout begins at this
+            call.
+    Returns: an iterator over tuples, for any shape of `:find`; its `blocks()` yields `Rows` instead.
     Source: Datomic API, qseq.
 
     >>> next(qseq("[:find ?x ?y :in [?x ...] [?y ...] :where [(< ?x ?y)]]", range(1000), range(1000)))
@@ -220,13 +215,13 @@ def qseq(
         raise QueryError(
             ":db.error/invalid-inputs", f"block is a whole number from 1, got {described(block)}", block=block
         )
-    known = _single(parsed(query))
-    guard = guard_of(known.timeout, timeout, max_rows, cancel)
-    context, relation = prepared(known, inputs_of(query, inputs), q if guard is None else _within(guard), guard)
-    return RowSeq(names_of(known), _deep_enough(_blocks(known, relation, context, block)))
+    typed = _single(parsed(query))
+    guard = guard_of(typed.timeout, timeout, max_rows, cancel)
+    context, relation = prepared(typed, inputs_of(query, inputs), q if guard is None else _within(guard), guard)
+    return RowSeq(names_of(typed), _checked_depth(_blocks(typed, relation, context, block)))
 
 
-def _deep_enough(blocks: Iterator[Rows]) -> Iterator[Rows]:
+def _checked_depth(blocks: Iterator[Rows]) -> Iterator[Rows]:
     try:
         yield from blocks
     except RecursionError as error:
@@ -247,15 +242,15 @@ def _blocks(query: Query, relation: Relation, context: Context, block: int) -> I
         for start in range(skip, size, block):
             end = min(start + block, size if left is None else start + left)
             left = None if left is None else left - (end - start)
-            here = [column.take(slice(start, end)) for column in columns]
-            yield Rows(names_of(query), pulled(query, here, part.constants, context))
+            taken = [column.take(slice(start, end)) for column in columns]
+            yield Rows(names_of(query), pulled(query, taken, part.constants, context))
             if left == 0:
                 return
         skip = max(0, skip - size)
 
 
 def explain(query: Any, /, *inputs: Any) -> Explanation:
-    """Run a query and return the steps that it took: clauses in their order, access paths, estimated and real rows, and times.
+    """Run a query and return its steps in order: clauses, access paths, estimated and real numbers of rows, and times.
 
     >>> print(explain("[:find ?x :in [?x ...] :where [(< ?x 2)]]", [1, 2, 3]).data[0].rows_out)
     1

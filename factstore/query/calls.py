@@ -1,7 +1,8 @@
-"""Predicates and function clauses: arguments in, rows kept or columns bound.
+"""Predicates and function clauses: they filter rows, or bind columns to the results of functions.
 
-A function is called once a row, or once a column where `vectors` can; with no column among its arguments once in all.
-Whatever it raises fails the query with a code, the clause and the arguments.
+A function is called once for each row, or once for a whole column if `vectors` implements it; without a column among
+its arguments it is called once. An exception in a function becomes a QueryError with a code, the clause and the
+arguments.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from factstore.query.sources.functions import LOOKUPS
 from factstore.values.types import is_missing
 
 _VECTORS_PAY = 64  # rows
-_ALWAYS_THERE: Final = (PLAIN - {type(None)}) | {tuple}  # kinds no value of which is a marker of a missing one
+_NEVER_MISSING: Final = (PLAIN - {type(None)}) | {tuple}  # types whose values are never missing
 
 
 def check_call(call: Call, context: Context) -> None:
@@ -40,7 +41,7 @@ def check_call(call: Call, context: Context) -> None:
     except QueryError as error:
         if call.function not in context.program.rules:
             raise
-        message = f"{call.function} is a rule and no function: write {shown(call.form[0])} without the vector around it"
+        message = f"{call.function} is a rule, not a function: write {shown(call.form[0])} without the vector around it"
         raise QueryError(error.code, f"{message}, in {shown(call.form)}", **error.data) from None
 
 
@@ -126,7 +127,7 @@ def _function(context: Context, call: Call, relation: Relation) -> Any:
         if not callable(function):
             raise QueryError(
                 ":db.error/invalid-inputs",
-                f"{call.function} is called, so its input must be a callable, got {shown(function)}, in {shown(call.form)}",
+                f"the input for {call.function} must be a callable, got {shown(function)}, in {shown(call.form)}",
                 form=call.form,
             )
         return function
@@ -140,8 +141,8 @@ def _function_named(name: str, form: Any) -> Callable[..., Any]:
     """
     if name.startswith(":"):
         return partial(get_by_keyword, name)
-    found = FUNCTIONS.get(plain_name(name)) or registry.lookup(name)
-    if found is None:
+    function = FUNCTIONS.get(plain_name(name)) or registry.lookup(name)
+    if function is None:
         near = nearest(name, FUNCTIONS) or registry.nearest(name) or nearest(name, LOOKUPS)
         raise QueryError(
             ":db.error/unknown-function",
@@ -150,7 +151,7 @@ def _function_named(name: str, form: Any) -> Callable[..., Any]:
             nearest=near,
             form=form,
         )
-    return found
+    return function
 
 
 def _failed(call: Call, error: Exception) -> QueryError:
@@ -176,13 +177,13 @@ def _bind_one(call: Call, result: Any, relation: Relation, guard: Guard | None) 
         return algebra.join(
             relation, Relation(1, {}, {binding.name: tuple(result) if type(result) is range else result}, distinct=True)
         )
-    parts = _apart(call, [result], guard)
+    parts = _destructured(call, [result], guard)
     size = len(parts.at)
     if size == 1:
         fixed = {name: column.values()[0] for name, column in parts.columns.items()}
         return algebra.join(relation, Relation(1, {}, fixed, distinct=True))
-    found = Relation(size, parts.columns, {}) if parts.columns else Relation(min(size, 1), {}, {}, distinct=True)
-    return algebra.join(relation, found) if size else empty(relation.names | call.variables)
+    bound = Relation(size, parts.columns, {}) if parts.columns else Relation(min(size, 1), {}, {}, distinct=True)
+    return algebra.join(relation, bound) if size else empty(relation.names | call.variables)
 
 
 def _bind_each(call: Call, results: list[Any], relation: Relation, guard: Guard | None) -> Relation:
@@ -190,24 +191,24 @@ def _bind_each(call: Call, results: list[Any], relation: Relation, guard: Guard 
     binding = call.binding
     if binding is None:
         return relation.filter(list(map(truthy, results)))
-    if (binding is BLANK or isinstance(binding, Variable)) and not _ALWAYS_THERE.issuperset(map(type, results)):
+    if (binding is BLANK or isinstance(binding, Variable)) and not _NEVER_MISSING.issuperset(map(type, results)):
         kept = [not is_missing(result) for result in results]
         relation, results = (
             relation.filter(kept),
-            [result for result, is_there in zip(results, kept, strict=True) if is_there],
+            [result for result, is_kept in zip(results, kept, strict=True) if is_kept],
         )
     if binding is BLANK:
         return relation
     if isinstance(binding, Variable):
         return _unified(relation, {binding.name: column_of(results)})
-    parts = _apart(call, results, guard)
+    parts = _destructured(call, results, guard)
     if len(parts.at) == relation.size and parts.at == list(range(relation.size)):
         return _unified(relation, parts.columns)
     at: Any = parts.at if relation.size <= _VECTORS_PAY else np.array(parts.at, np.int64)
     return _unified(relation.take(at, len(parts.at), distinct=False), parts.columns)
 
 
-def _apart(call: Call, results: list[Any], guard: Guard | None) -> Any:
+def _destructured(call: Call, results: list[Any], guard: Guard | None) -> Any:
     try:
         assert call.binding is not None
         return take_apart(call.binding, results, guard=guard)
@@ -216,14 +217,14 @@ def _apart(call: Call, results: list[Any], guard: Guard | None) -> Any:
 
 
 def _unified(relation: Relation, columns: dict[str, Column]) -> Relation:
-    """Bind columns of the relation's length; where a variable is bound already, both must agree."""
+    """Bind columns of the relation's length; keep the rows that agree where a variable is already bound."""
     fresh = {name: column for name, column in columns.items() if not relation.binds(name)}
-    known = [name for name in columns if name not in fresh]
-    found = relation.plus(fresh, distinct=relation.distinct)
+    repeated_names = [name for name in columns if name not in fresh]
+    extended = relation.plus(fresh, distinct=relation.distinct)
     masks = []
-    for name in known:
+    for name in repeated_names:
         if name in relation.constants:
             masks.append(np.asarray(algebra.equal_to(columns[name], relation.constants[name]), bool))
             continue
         masks.append(np.asarray(algebra.equal_columns(relation.columns[name], columns[name]), bool))
-    return found.filter(np.logical_and.reduce(masks)) if masks else found
+    return extended.filter(np.logical_and.reduce(masks)) if masks else extended

@@ -1,7 +1,7 @@
-"""The guard of a running query: how long it may take, how many rows it may hold, and whether somebody wants it stopped.
+"""The guard of a running query: its deadline, its maximum number of rows, and its cancellation.
 
-Looked at between the steps of a query, the blocks of a large step, the rounds of a rule and the calls of a function that is not
-built in; what happens between two looks is one pass of numpy over a block.
+It is checked between the steps of a query, the blocks of a large step, the rounds of a rule, and the calls of a
+function that is not built in. Between two checks, at most one numpy operation on a block runs.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any, Final, Protocol
 from factstore.errors import QueryError, QueryStopped
 from factstore.values.quoting import quoted
 
-_LONGEST: Final = 1e15  # seconds; what Python's clocks count exactly
+_MAX_SECONDS: Final = 1e15  # Python's clocks are exact up to this number
 
 
 class Event(Protocol):
-    """What tells that a query is to be stopped: `threading.Event`, or anything of its kind."""
+    """A flag that stops a query: `threading.Event`, or an object with the same method."""
 
     def is_set(self) -> bool:
-        """Tell whether to stop."""
+        """Tell whether the query must stop."""
 
 
 class Guard:
-    """What stops a query."""
+    """The limits of a query."""
 
     __slots__ = ("cancel", "deadline", "max_rows", "timeout")
 
@@ -34,16 +34,16 @@ class Guard:
     ) -> None:
         self.timeout, self.max_rows, self.cancel = timeout, max_rows, cancel
         self.deadline = None if timeout is None else time.monotonic() + timeout
-        if outer is not None:  # of the query that this one is inside
+        if outer is not None:  # the guard of the enclosing query
             self.cancel, self.max_rows = outer.cancel, outer.max_rows
             if outer.deadline is not None and (self.deadline is None or outer.deadline < self.deadline):
                 self.deadline, self.timeout = outer.deadline, outer.timeout
 
     def check(self, rows: int = 0, what: str = "a step") -> None:
-        """Raise QueryStopped when a limit is passed.
+        """Raise QueryStopped when a limit is exceeded.
 
         Args:
-            rows: how many `what` has.
+            rows: the number of rows of `what`.
         """
         if self.cancel is not None and self.cancel.is_set():
             raise QueryStopped(":db.error/query-cancelled", "the query was cancelled")
@@ -62,7 +62,7 @@ class Guard:
             )
 
     def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that looks at the guard before each call."""
+        """Return a function that checks the guard before each call."""
 
         def checked(*args: Any) -> Any:
             self.check()
@@ -78,18 +78,26 @@ def guard_of(
     cancel: Event | None,
     outer: Guard | None = None,
 ) -> Guard | None:
-    """Return the guard of a query; None when nothing limits it.
+    """Return the guard of a query; None when it has no limits.
 
     Args:
-        milliseconds: what its `:timeout` says; the shorter of it and `timeout` counts.
+        milliseconds: the `:timeout` of the query; the shorter of it and `timeout` applies.
     Raises: QueryError(:db.error/invalid-inputs).
     """
     if milliseconds is None and timeout is None and max_rows is None and cancel is None:
         return outer
+    _check_limits(timeout, max_rows, cancel)
+    if milliseconds is not None:
+        seconds = min(milliseconds, _MAX_SECONDS) / 1e3
+        timeout = seconds if timeout is None else min(timeout, seconds)
+    return Guard(timeout, max_rows, cancel, outer)
+
+
+def _check_limits(timeout: float | None, max_rows: int | None, cancel: Event | None) -> None:
     if timeout is not None and (
         isinstance(timeout, bool)
         or not isinstance(timeout, int | float)
-        or not (0 <= timeout <= _LONGEST or timeout == inf)
+        or not (0 <= timeout <= _MAX_SECONDS or timeout == inf)
     ):
         raise QueryError(
             ":db.error/invalid-inputs", f"timeout is a number of seconds from 0, got {quoted(timeout)}", timeout=timeout
@@ -104,7 +112,3 @@ def guard_of(
             f"cancel has a method is_set, like threading.Event, got {quoted(cancel)}",
             cancel=cancel,
         )
-    if milliseconds is not None:
-        seconds = min(milliseconds, _LONGEST) / 1e3
-        timeout = seconds if timeout is None else min(timeout, seconds)
-    return Guard(timeout, max_rows, cancel, outer)

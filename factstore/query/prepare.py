@@ -1,6 +1,6 @@
-"""Before a run: the query parsed, its inputs taken apart, and everything checked that can be wrong with either.
+"""Preparation: parses a query, destructures its inputs, and checks everything that can be wrong with either.
 
-What was parsed and what was checked is remembered, for as long as it is the same.
+Parsed and checked queries are cached.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from factstore.query.sources.database import Facts
 from factstore.query.sources.source import source_of
 from factstore.values.types import is_missing, is_naive
 
-_CACHED: Final = 256  # parsed queries, and as many sets of rules
+_CACHED: Final = 256  # maximum number of parsed queries, and of parsed sets of rules
 _queries: dict[Any, Query] = {}
 _programs: dict[Any, Program] = {}
 
@@ -47,25 +47,25 @@ _programs: dict[Any, Program] = {}
 def parsed(query: Any) -> Query:
     """Return a query in its typed form. Raises: QueryError(:db.error/invalid-query)."""
     if type(query) is str:
-        return _queries.get(query) or _remember(_queries, query, parse_query(query))
+        return _queries.get(query) or _cache(_queries, query, parse_query(query))
     if isinstance(query, Built):
         return query.ast
     try:
         key = written(query)
     except Untold:
         return parse_query(query)
-    return _queries.get(key) or _remember(_queries, key, parse_query(query))
+    return _queries.get(key) or _cache(_queries, key, parse_query(query))
 
 
 def inputs_of(query: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return all inputs of a query: those given, and those that it brings itself."""
+    """Return all inputs of a query: those of the caller, and those that a built query adds."""
     return (*inputs, *query.bound) if type(query) is not str and isinstance(query, Built) else inputs
 
 
 def rules_among(query: Query, inputs: tuple[Any, ...]) -> Rules:
-    """Return the rules that a query is given."""
-    found = [value for part, value in zip(query.inputs, inputs, strict=False) if isinstance(part, RulesInput)]
-    return _compiled(found[0]).rules if found else {}
+    """Return the rules among the inputs of a query."""
+    rules = [value for part, value in zip(query.inputs, inputs, strict=False) if isinstance(part, RulesInput)]
+    return _compiled(rules[0]).rules if rules else {}
 
 
 def _compiled(rules: Any) -> Program:
@@ -73,13 +73,13 @@ def _compiled(rules: Any) -> Program:
         key = rules if type(rules) is str else written(rules)
     except Untold:
         return compile_rules(rules)
-    found = _programs.get(key)
-    if found is None:
-        found = _remember(_programs, key, compile_rules(rules))
-    return found
+    program = _programs.get(key)
+    if program is None:
+        program = _cache(_programs, key, compile_rules(rules))
+    return program
 
 
-def _remember(cache: dict[Any, Any], key: Any, value: Any) -> Any:
+def _cache(cache: dict[Any, Any], key: Any, value: Any) -> Any:
     while len(cache) >= _CACHED:
         cache.pop(next(iter(cache)), None)
     cache[key] = value
@@ -87,7 +87,7 @@ def _remember(cache: dict[Any, Any], key: Any, value: Any) -> Any:
 
 
 def kept(query: Query, relation: Relation) -> frozenset[str]:
-    """Return the variables to carry to the end: those of the answer, and inputs that an aggregate or a pull takes besides."""
+    """Return the variables that the answer needs: its own, and inputs that its aggregates and pulls use."""
     return query.names | (query.side_names & relation.names)
 
 
@@ -98,7 +98,7 @@ def prepared(
     guard: Guard | None = None,
     steps: list[Any] | None = None,
 ) -> tuple[Context, Relation]:
-    """Return what a run of a query needs, and the relation that its inputs are; whatever is wrong with either is raised here."""
+    """Return the context of a run and the relation of its inputs; raise QueryError if one of them is wrong."""
     if not inputs and query.inputs == (SourceInput(DEFAULT_SOURCE),) and not _reads_sources(query):
         inputs = ((),)
     if len(inputs) != len(query.inputs):
@@ -123,7 +123,7 @@ def prepared(
 
 
 def _reads_sources(query: Query) -> bool:
-    """Tell whether any part of a query reads a source; one that calculates only needs no input."""
+    """Tell whether any part of a query reads a source; a query that only calculates needs no input."""
     reads = any(
         isinstance(clause, Pattern | RuleCall)
         or (isinstance(clause, Call) and any(isinstance(term, SourceName) for term in clause.args))
@@ -132,24 +132,26 @@ def _reads_sources(query: Query) -> bool:
     return reads or query.pulls
 
 
-_PRESENT: Final = PLAIN | {list, tuple}  # kinds that, but for None itself, are never a marker of a missing value
+_PRESENT: Final = PLAIN | {list, tuple}  # types whose values, except None, are never missing
 
 
 def _input(part: Any, value: Any, guard: Guard | None) -> Relation:
     if value is None or (type(value) not in _PRESENT and is_missing(value)):
-        raise QueryError(":db.error/invalid-inputs", f"the input for {_name(part)} is nil", input=_name(part))
+        name = binding_text(part)
+        raise QueryError(":db.error/invalid-inputs", f"the input for {name} is nil", input=name)
     if guard is not None and isinstance(part, BindEach) and isinstance(value, Sized):
         guard.check(len(value), "an input")
     try:
         return relation_from(part, value)
     except ValueError as error:
+        name = binding_text(part)
         raise QueryError(
-            ":db.error/invalid-inputs", f"the input for {_name(part)} does not fit: {error}", input=_name(part)
+            ":db.error/invalid-inputs", f"the input for {name} does not fit: {error}", input=name
         ) from error
 
 
 def _check_instants(relation: Relation, context: Context) -> None:
-    """Refuse naive datetimes among the inputs of a query over facts: nobody can tell which instants they mean."""
+    """Reject naive datetimes among the inputs of a query over facts: the instants that they mean are not defined."""
     if not relation.columns and _SURE.issuperset(map(type, relation.constants.values())):
         return
     doubtful = [(name, value) for name, value in relation.constants.items() if type(value) not in _SURE]
@@ -163,29 +165,25 @@ def _check_instants(relation: Relation, context: Context) -> None:
             raise _naive(name, value)
 
 
-_SURE: Final = (PLAIN - {datetime}) | {tuple, frozenset}  # kinds that no naive datetime is of
+_SURE: Final = (PLAIN - {datetime}) | {tuple, frozenset}  # types other than datetime and its subclasses
 
 
 def _naive(name: str, value: Any) -> QueryError:
-    text = f"the input for {name} has a naive datetime, {value!r}; say its time zone, as in datetime.now(UTC)"
+    text = f"the input for {name} has a naive datetime, {value!r}; give it a time zone, as in datetime.now(UTC)"
     return QueryError(":db.error/invalid-inputs", text, input=name, value=value)
-
-
-def _name(part: Any) -> str:
-    return binding_text(part)
 
 
 _NO_RULES: Final = compile_rules(None)
 
 
 def _check(query: Query, context: Context, relation: Relation) -> None:
-    """Raise QueryError for whatever is wrong with a query, before any of it runs: an empty relation must not hide it.
+    """Raise QueryError if a query is wrong, before any of it runs: an empty relation must not hide the error.
 
-    What depends on the query, its rules and the schemas only is looked at once for as long as these stay the same.
+    The result depends only on the query, its rules and the schemas, so it is cached while these stay the same.
     """
     basis = (context.program, *(getattr(source.value, "schema", None) for source in context.sources.values()))
-    known = query.memo.get("checked")
-    if known is not None and len(known) == len(basis) and None not in basis and all(map(operator.is_, known, basis)):
+    last = query.memo.get("checked")
+    if last is not None and len(last) == len(basis) and None not in basis and all(map(operator.is_, last, basis)):
         return
     context.scopes.check(query.clauses, relation.names, sorted(query.names))
     check_find(query, context)
@@ -196,7 +194,7 @@ def _check(query: Query, context: Context, relation: Relation) -> None:
     checked: set[tuple[str, int]] = set()
     while waiting:
         name, inner = waiting.pop()
-        # A rule called with another source is another rule: its patterns must fit that one.
+        # A rule called with another source is checked again: its patterns must also be valid for that source.
         key = name, id(inner.sources.get(DEFAULT_SOURCE))
         if key not in checked:
             checked.add(key)

@@ -1,7 +1,7 @@
-"""The run: clauses become steps over a relation, one after the other, until all are done.
+"""The evaluation: clauses become steps over a relation, one after the other, until all are done.
 
-Variables that nothing needs any more are dropped after each step, and rows that have become equal with them: the law is that
-of sets, so a query never carries the same binding twice.
+After each step, variables that are no longer needed are dropped, and so are rows that are equal without them. An answer
+is a set, so a query never carries the same binding twice.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def solve(
 
     Args:
         keep: variables of the answer; the relation and the clauses bind all of them.
-        is_set: False when it makes no difference if a row comes more than once, which spares looking.
+        is_set: False when repeated rows make no difference; they are then not removed.
     """
     waiting = list(clauses)
     outside: Names = frozenset()
@@ -61,7 +61,7 @@ def take_step(
     *,
     is_set: bool = True,
 ) -> tuple[list[Clause], Relation]:
-    """Return what still waits, and the relation, after the step that was chosen."""
+    """Return the waiting clauses and the relation after the chosen step."""
     waiting = [clause for clause in waiting if clause is not choice.clause and clause not in choice.settled]
     needed = keep.union(*(clause.variables for clause in waiting))
     relation = _step(context, choice, relation, needed, outside)
@@ -75,15 +75,17 @@ def take_step(
 def _step(context: Context, choice: Choice, relation: Relation, needed: Names, outside: Names) -> Relation:
     if context.steps is None:
         return _run(context, choice, relation, needed, outside)[0]
-    place = len(context.steps)
+    position = len(context.steps)
     context.depth += 1
     started = time.perf_counter()
-    found, access = _run(context, choice, relation, needed, outside)
+    rows, access = _run(context, choice, relation, needed, outside)
     seconds = time.perf_counter() - started
     context.depth -= 1
     form = [choice.clause.form, *(call.form for call in choice.settled)]
-    context.steps.insert(place, Step(context.depth, form, access, choice.estimate, relation.size, found.size, seconds))
-    return found
+    context.steps.insert(
+        position, Step(context.depth, form, access, choice.estimate, relation.size, rows.size, seconds)
+    )
+    return rows
 
 
 def _run(context: Context, choice: Choice, relation: Relation, needed: Names, outside: Names) -> tuple[Relation, str]:
@@ -97,7 +99,7 @@ def _run(context: Context, choice: Choice, relation: Relation, needed: Names, ou
     if isinstance(clause, Or):
         return _or(context, clause, relation, needed), "branches"
     if isinstance(clause, Given):
-        return algebra.join(relation, clause.relation), "rows at hand"
+        return algebra.join(relation, clause.relation), "demanded bindings"
     return run_rule(context, clause, relation, needed, solve)
 
 
@@ -106,9 +108,9 @@ def _pattern(context: Context, pattern: Pattern, relation: Relation, needed: Nam
         return _matched(context, pattern, relation, needed, choice)
     parts, access, size = [], "", 0
     for block in blocks_of(context, pattern, relation, BLOCK):
-        found, access = _matched(context, pattern, block, needed, choice)
-        parts.append(found)
-        size += found.size
+        rows, access = _matched(context, pattern, block, needed, choice)
+        parts.append(rows)
+        size += rows.size
         context.guard.check(size)
     return Match(stacked(parts, relation.names | (pattern.variables & needed)), access)
 
@@ -116,11 +118,11 @@ def _pattern(context: Context, pattern: Pattern, relation: Relation, needed: Nam
 def _matched(context: Context, pattern: Pattern, relation: Relation, needed: Names, choice: Choice) -> Match:
     source = context.source(pattern.source, pattern.form)
     try:
-        found = source.match(pattern, relation, needed, choice.limits)
-        if context.steps is not None and not found.relation.size:
-            return found._replace(access=why_never(source, pattern) or found.access)
-        return found
-    except DatabaseError as error:  # a lookup ref that can stand for no entity
+        match = source.match(pattern, relation, needed, choice.limits)
+        if context.steps is not None and not match.relation.size:
+            return match._replace(access=why_never(source, pattern) or match.access)
+        return match
+    except DatabaseError as error:  # a lookup ref whose value has the wrong type
         raise QueryError(
             error.code, f"{error.message}, in {shown(pattern.form)}", **{**error.data, "form": pattern.form}
         ) from error
@@ -128,13 +130,13 @@ def _matched(context: Context, pattern: Pattern, relation: Relation, needed: Nam
 
 def _not(context: Context, clause: Not, relation: Relation, outside: Names) -> Relation:
     names = context.scopes.joins(clause, outside)
-    found = solve(context, clause.clauses, algebra.distinct(relation.keep(names)), names)
-    return algebra.antijoin(relation, found)
+    matches = solve(context, clause.clauses, algebra.distinct(relation.keep(names)), names)
+    return algebra.antijoin(relation, matches)
 
 
 def _or(context: Context, clause: Or, relation: Relation, needed: Names) -> Relation:
     inside = clause.variables & relation.names
     out = inside | (clause.variables & needed)
     seed = algebra.distinct(relation.keep(inside))
-    found = algebra.union([solve(context, branch, seed, out) for branch in clause.branches], sorted(out))
-    return found if relation.names == inside else algebra.join(relation, found)
+    rows = algebra.union([solve(context, branch, seed, out) for branch in clause.branches], sorted(out))
+    return rows if relation.names == inside else algebra.join(relation, rows)

@@ -1,10 +1,10 @@
-"""Streams: an answer block by block, for more rows than memory holds.
+"""Streams: an answer block by block, for answers that are larger than memory.
 
-The steps of a query are taken as always until one of them, or the last, would leave more than a block. From there on its rows
-are solved in parts of which no two have an answer in common: parts are cut along variables of the answer that are bound. Where
-none is bound, what was answered is remembered, and that is all that is.
+The steps of a query run as usual until one of them, or the last, would return more than a block. From then on its rows
+are solved in parts, so that no two parts have an answer in common: parts are cut along bound variables of the answer.
+If none is bound, the returned rows are stored to remove duplicates; nothing else is stored.
 
-Law: the rows of all blocks are those of `solve`, each once.
+Law: the blocks contain the rows of `solve`, each row once.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from factstore.query.relations.relation import Ints, Relation
 from factstore.query.relations.seen import SeenRows
 from factstore.query.run import Names, solve, take_step
 
-_LEAST = 1024  # rows for which a rule or an `or` is worth solving
+_MIN_STEP = 1024  # rows; solving a rule or an `or` for fewer is not efficient
 
 
 def streamed(
-    context: Context, clauses: tuple[Clause, ...], relation: Relation, keep: Names, most: int
+    context: Context, clauses: tuple[Clause, ...], relation: Relation, keep: Names, block: int
 ) -> Iterator[Relation]:
-    """Yield the rows for which all clauses hold, about `most` at a time, each once."""
+    """Yield the rows for which all clauses hold, each row once, in relations of about `block` rows."""
     waiting = list(clauses)
     outside: Names = frozenset()
     if any(isinstance(clause, Not) for clause in clauses):
         outside = keep.union(context.scopes.bindable(clauses, relation.names)[0])
     while waiting and relation.size:
         choice = choose(context, waiting, relation, outside)
-        if relation.size > 1 and (len(waiting) == 1 or _expected(context, choice, relation) > most):
-            yield from _parts(context, choice, tuple(waiting), algebra.distinct(relation), keep, most)
+        if relation.size > 1 and (len(waiting) == 1 or _expected(context, choice, relation) > block):
+            yield from _parts(context, choice, tuple(waiting), algebra.distinct(relation), keep, block)
             return
         waiting, relation = take_step(context, choice, waiting, relation, keep, outside)
     yield solve(context, (), relation, keep)
@@ -47,12 +47,12 @@ def _expected(context: Context, choice: Choice, relation: Relation) -> float:
 
 
 def _parts(
-    context: Context, choice: Choice, waiting: tuple[Clause, ...], relation: Relation, keep: Names, most: int
+    context: Context, choice: Choice, waiting: tuple[Clause, ...], relation: Relation, keep: Names, block: int
 ) -> Iterator[Relation]:
     expected = max(_expected(context, choice, relation), relation.size)
-    step = max(1, int(relation.size * most / expected)) if isfinite(expected) else relation.size
+    step = max(1, int(relation.size * block / expected)) if isfinite(expected) else relation.size
     if not isinstance(choice.clause, Pattern | Given):
-        step = max(step, _LEAST)
+        step = max(step, _MIN_STEP)
     along = [name for name in relation.columns if name in keep]
     seen = None if along else SeenRows(sorted(keep.difference(relation.constants)))
     if along and len(along) < len(relation.columns):
@@ -60,12 +60,12 @@ def _parts(
     else:
         starts = np.arange(relation.size)
     for start, end in _cuts(starts, relation.size, step):
-        found = solve(context, waiting, relation.take(slice(start, end), end - start), keep)
-        yield found if seen is None else seen.add(found).fixed(found.constants)
+        solved = solve(context, waiting, relation.take(slice(start, end), end - start), keep)
+        yield solved if seen is None else seen.add(solved).fixed(solved.constants)
 
 
 def _clustered(relation: Relation, names: list[str]) -> tuple[Relation, Ints]:
-    """Return a relation with rows side by side that are equal in some variables, and where each lot of them begins."""
+    """Return a relation sorted into groups of rows that are equal in some variables, and the start of each group."""
     groups, _ = algebra.grouped([relation.columns[name] for name in names])
     order = np.argsort(groups, kind="stable")
     ordered = groups[order]
@@ -74,10 +74,10 @@ def _clustered(relation: Relation, names: list[str]) -> tuple[Relation, Ints]:
 
 
 def _cuts(starts: Ints, size: int, step: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of about `step` rows that begin and end where lots begin."""
+    """Yield ranges of about `step` rows; each begins at the start of a group."""
     start = 0
     while start < size:
-        at = int(np.searchsorted(starts, start + step))
-        end = int(starts[at]) if at < len(starts) else size
+        group = int(np.searchsorted(starts, start + step))
+        end = int(starts[group]) if group < len(starts) else size
         yield start, end
         start = end
