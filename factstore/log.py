@@ -29,8 +29,8 @@ BITE: Final = 8 << 20  # bytes of the log that are read at once
 _HEADER_FIELDS: Final = 5
 
 
-class Transaction(NamedTuple):
-    """What one record says; `facts` begin with the transaction's own instant."""
+class TxRecord(NamedTuple):
+    """A decoded record of the log; `facts` begin with the transaction's own instant."""
 
     t: int
     instant: int  # microseconds since 1970
@@ -100,7 +100,7 @@ class Encoder:
         return crc32(body).to_bytes(4, "little") + body
 
 
-def decode(record: Record) -> Transaction:
+def decode(record: Record) -> TxRecord:
     """Return the transaction of a record. Raises: Corrupt(:db.error/storage-corrupt)."""
     body = memoryview(record.body)[4:]
     if (
@@ -114,7 +114,7 @@ def decode(record: Record) -> Transaction:
     step = iter(flat[_HEADER_FIELDS:])
     facts = [(e, a, v, t, added) for e, a, v, added in zip(step, step, step, step, strict=True)]
     columns = blocks and {a: _rows(body, t) for a, body in blocks.items()}
-    return Transaction(t, instant, next_n, [(tx_of(t), TX_INSTANT, instant, t, True), *facts], columns)
+    return TxRecord(t, instant, next_n, [(tx_of(t), TX_INSTANT, instant, t, True), *facts], columns)
 
 
 def _rows(body: bytes, t: int) -> FactArrays:
@@ -122,7 +122,7 @@ def _rows(body: bytes, t: int) -> FactArrays:
     return FactArrays(e, v, np.full(len(e), t, np.int64))
 
 
-def batch(storage: Storage, after_t: int) -> tuple[list[Transaction], bool]:
+def batch(storage: Storage, after_t: int) -> tuple[list[TxRecord], bool]:
     """Return the transactions after a t in one look at the log, and whether these are all there were at that moment.
 
     Raises: Corrupt, as `read` does.
@@ -135,7 +135,7 @@ def batch(storage: Storage, after_t: int) -> tuple[list[Transaction], bool]:
     return [decode(record) for record in records], is_all
 
 
-def read(storage: Storage, after_t: int, upto_t: int | None = None) -> Iterator[Transaction]:
+def read(storage: Storage, after_t: int, upto_t: int | None = None) -> Iterator[TxRecord]:
     """Yield the transactions after one t, as far as another or the head. Raises: Corrupt, where a record is damaged or missing."""
     upto = storage.head() if upto_t is None else upto_t
     while after_t < upto:

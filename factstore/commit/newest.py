@@ -125,7 +125,7 @@ class Newest:
                 self._take_in(transaction)
         self._unsettled = False
 
-    def _take_in(self, transaction: log.Transaction) -> None:
+    def _take_in(self, transaction: log.TxRecord) -> None:
         before = self._now
         after = self._after(before, transaction.facts, transaction.instant, transaction.next_n)
         before.novelty.append(transaction.t, transaction.facts, transaction.columns)

@@ -132,7 +132,7 @@ class Conditional:
         tempids = self._tempids(replace(before, basis_t=t - 1, next_n=next_n, last_instant=instant), made, newest)
         return report(before, after, made.all_facts(), tempids)
 
-    def _tempids(self, then: Database, made: log.Transaction, newest: Database) -> Mapping[str | int, int]:
+    def _tempids(self, then: Database, made: log.TxRecord, newest: Database) -> Mapping[str | int, int]:
         """Return the tempids of these forms, if they say what was said then; the log does not keep what things were called."""
         try:
             prepared = self._prepared(then, made.instant, None)
@@ -150,7 +150,7 @@ class Conditional:
             return {}
         raise self._reused(made, newest, "")
 
-    def _reused(self, made: log.Transaction, newest: Database, why: str) -> TransactError:
+    def _reused(self, made: log.TxRecord, newest: Database, why: str) -> TransactError:
         since = newest.instant_of(made.t)
         message = (
             f"the key {quoted(self.key)} belongs to transaction t={made.t} since {since}, made of other forms{why}"

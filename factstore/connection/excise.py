@@ -193,7 +193,7 @@ class _Eraser:
         self._schema = schema
         self._gone: set[tuple[int, int, Any]] = set()  # what was asserted, went, and is not retracted yet
 
-    def rest_of(self, was: log.Transaction) -> tuple[list[Fact], dict[int, Any] | None]:
+    def rest_of(self, was: log.TxRecord) -> tuple[list[Fact], dict[int, Any] | None]:
         facts = [fact for fact in was.facts if not self._goes(fact)]
         columns = {
             a: rest

@@ -271,8 +271,8 @@ def _extend(chains: dict[Any, Chain], facts: list[Fact], start: int, place: int)
     return end
 
 
-class Transaction(NamedTuple):
-    """What one transaction added: facts, and columns that came in bulk, all of the same t and asserted."""
+class TxFacts(NamedTuple):
+    """The facts of one transaction, and the columns that it loaded in bulk; all have the same t, columns are asserted."""
 
     t: int
     facts: Sequence[Fact]
@@ -347,9 +347,9 @@ class Novelty:
         """How much there is, in facts: one that came in bulk takes a quarter of the room of one that did not."""
         return self.count - self._bulk * 3 // 4
 
-    def transactions(self) -> Iterator[Transaction]:
+    def transactions(self) -> Iterator[TxFacts]:
         """Yield what each transaction said, oldest first."""
-        return (Transaction(*entry) for entry in self._log)
+        return (TxFacts(*entry) for entry in self._log)
 
     def attributes_of(self, e: int) -> tuple[int, ...]:
         """Return the ids of the attributes that any fact about an entity has."""

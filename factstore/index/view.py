@@ -34,7 +34,7 @@ from factstore.datom import Fact
 from factstore.index.cache import Cache
 from factstore.index.column_memory import ColumnMemory
 from factstore.index.directory import Index
-from factstore.index.novelty import EMPTY_STRAND, Chain, Novelty, Strand, Transaction
+from factstore.index.novelty import EMPTY_STRAND, Chain, Novelty, Strand, TxFacts
 from factstore.index.positions import LastPositions, is_one_each, one_each
 from factstore.schema.attribute import Schema
 from factstore.values.types import Stored
@@ -73,7 +73,7 @@ class View:
 
         Layers merge like the runs of novelty, so a long chain of speculation stays a few layers deep.
         """
-        layers, new = self.layers, [Transaction(t, facts)]
+        layers, new = self.layers, [TxFacts(t, facts)]
         while len(layers) > 1 and layers[-1].novelty.count < 2 * sum(transaction.size for transaction in new):
             new = [*layers[-1].novelty.transactions(), *new]
             layers = layers[:-1]
