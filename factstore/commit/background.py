@@ -15,13 +15,10 @@ from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from threading import Event, Thread, current_thread
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from factstore.concurrency.locks import CallLock
-from factstore.transact import TxReport
-
-if TYPE_CHECKING:
-    from factstore.db.snapshot import Snapshot
+from factstore.transact import Preparation, TxReport
 
 logger = logging.getLogger("factstore")
 
@@ -30,7 +27,6 @@ _LOOK_SECONDS: Final = (
 )
 
 Outcome: TypeAlias = TxReport | BaseException
-Preparing: TypeAlias = Callable[["Snapshot", int], Any]
 
 
 class Report(Future[TxReport]):
@@ -66,7 +62,7 @@ class Request:
 
     __slots__ = ("begun", "future", "outcome", "preparation", "report", "sent")
 
-    def __init__(self, preparation: Preparing, future: Future[TxReport]) -> None:
+    def __init__(self, preparation: Preparation, future: Future[TxReport]) -> None:
         self.preparation = preparation
         self.future = future
         self.sent: Sequence[

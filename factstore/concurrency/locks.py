@@ -49,12 +49,14 @@ class CallLock:
     The call that enters must end when the block under the lock raises: catch the exception in a caller of it.
     """
 
-    __slots__ = ("_bell", "_freeing", "_holders", "_waiting", "timeout")
+    __slots__ = ("_bell", "_freeing", "_waiting", "holders", "timeout")
 
     def __init__(self, *, timeout: float | None = None) -> None:
         """Make a lock for which a caller waits up to `timeout` seconds; None: as long as it takes."""
         self.timeout = timeout
-        self._holders: dict[None, Owner] = {}  # one at most: `setdefault` tests and sets in one step
+        self.holders: dict[
+            None, Owner
+        ] = {}  # at most one: `setdefault` tests and sets in one step; true while the lock is taken
         self._bell = Lock()  # rung by who gives the lock back, to wake up one of those who wait
         self._bell.acquire()
         self._waiting: set[int] = set()  # threads
@@ -62,28 +64,28 @@ class CallLock:
 
     def __enter__(self) -> None:
         mine = _getframe(1)
-        if self._holders.setdefault(None, mine) is not mine and not self._wait(mine, self.timeout):
+        if self.holders.setdefault(None, mine) is not mine and not self._wait(mine, self.timeout):
             raise self.reentered()
 
     def __exit__(self, *_: object) -> None:
-        self._holders.clear()
+        self.holders.clear()
         if self._waiting:
             _ring(self._bell)
 
     def enter_at_once(self) -> bool:
         """Take the lock for the calling frame if it is free, and tell whether it was; `leave` gives it back."""
         mine = _getframe(1)
-        return self._holders.setdefault(None, mine) is mine
+        return self.holders.setdefault(None, mine) is mine
 
     def enter(self) -> None:
         """Take the lock for the calling frame, as `with` does; `leave` gives it back."""
         mine = _getframe(1)
-        if self._holders.setdefault(None, mine) is not mine and not self._wait(mine, self.timeout):
+        if self.holders.setdefault(None, mine) is not mine and not self._wait(mine, self.timeout):
             raise self.reentered()
 
     def leave(self) -> None:
         """Give back a lock that the calling frame holds."""
-        self._holders.clear()
+        self.holders.clear()
         if self._waiting:
             _ring(self._bell)
 
@@ -94,14 +96,14 @@ class CallLock:
             timeout: seconds to wait, None: as long as it takes. A block that may be passed is passed then.
         Raises: what `timed_out` returns.
         """
-        return self._holders.setdefault(None, owner) is owner or self._wait(owner, timeout)
+        return self.holders.setdefault(None, owner) is owner or self._wait(owner, timeout)
 
     def give(self, owner: Owner) -> None:
         """Give back the lock if this owner has it still."""
-        if self._holders.get(None) is not owner:
+        if self.holders.get(None) is not owner:
             return
         if isinstance(owner, FrameType):
-            self._holders.clear()
+            self.holders.clear()
             if self._waiting:
                 _ring(self._bell)
         else:
@@ -111,32 +113,32 @@ class CallLock:
     @property
     def is_taken(self) -> bool:
         """Whether somebody holds the lock, or has left it taken."""
-        return bool(self._holders)
+        return bool(self.holders)
 
     def locked(self) -> bool:
         """Return whether a holder that is at work has the lock."""
-        holder = self._holders.get(None)
+        holder = self.holders.get(None)
         return holder is not None and is_at_work(holder)
 
     @property
     def is_mine(self) -> bool:
         """Whether a call or a block of this thread holds the lock."""
-        holder = self._holders.get(None)
+        holder = self.holders.get(None)
         return holder is not None and is_of_this_thread(holder)
 
     @property
     def has_left_over(self) -> bool:
         """Whether the lock is taken although its holder has ended."""
-        holder = self._holders.get(None)
+        holder = self.holders.get(None)
         return holder is not None and not is_at_work(holder)
 
     def is_held_by(self, owner: Owner) -> bool:
         """Return whether an owner has the lock still."""
-        return self._holders.get(None) is owner
+        return self.holders.get(None) is owner
 
     def give_left_over(self) -> None:
         """Give back the lock if its holder has ended without doing so."""
-        holder = self._holders.get(None)
+        holder = self.holders.get(None)
         if holder is not None and not is_at_work(holder):
             self._free(holder)
             _ring(self._bell)
@@ -151,8 +153,8 @@ class CallLock:
 
     def _wait(self, mine: Owner, timeout: float | None) -> bool:
         deadline = None if timeout is None else monotonic() + timeout
-        while self._holders.setdefault(None, mine) is not mine:
-            holder = self._holders.get(None)
+        while self.holders.setdefault(None, mine) is not mine:
+            holder = self.holders.get(None)
             if holder is None:
                 continue
             if is_of_this_thread(holder):
@@ -185,8 +187,8 @@ class CallLock:
                 sleep(0)  # it is about to end
             else:
                 self._freeing.clear()
-        if self._holders.get(None) is holder:
-            self._holders.clear()
+        if self.holders.get(None) is holder:
+            self.holders.clear()
         self._freeing.clear()
 
 

@@ -33,7 +33,8 @@ from factstore.storage.protocol import TXID_BYTES
 from factstore.values.quoting import quoted
 
 if TYPE_CHECKING:
-    from factstore.commit.commit import Committer, Sent
+    from factstore.commit.commit import Committer
+    from factstore.commit.outcome import Sent
     from factstore.db.database import Database
     from factstore.index.view import View
 

@@ -15,7 +15,8 @@ from types import FrameType, TracebackType
 from typing import Any, Final, NamedTuple, TypeAlias
 from weakref import ref
 
-from factstore.commit.commit import Committer, Sent
+from factstore.commit.commit import Committer
+from factstore.commit.outcome import Sent
 from factstore.concurrency.locks import is_running
 from factstore.datom import Fact
 from factstore.db.database import Database

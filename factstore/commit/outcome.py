@@ -1,0 +1,62 @@
+"""The outcome of a commit that raised an exception: was the transaction committed or not?
+
+An append that was interrupted is looked up in the log by its txid. `UnknownOutcome` states that the transaction was committed although
+the caller got no report, or that the log cannot be read. Law: any other exception means that nothing was committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from factstore.errors import Conflict, Interrupted, StorageError, UnknownOutcome
+from factstore.storage import Storage
+
+Sent: TypeAlias = list[
+    tuple[bytes, int]
+]  # the txid of an append that may have been applied, and the t before it; or empty
+
+
+def applied_t(storage: Storage, sent: Sequence[tuple[bytes, int]]) -> int | None:
+    """Return the t under which an append was applied; None if it was not."""
+    for txid, after_t in sent:
+        while records := storage.read_log(after_t):
+            for record in records:
+                if record.txid == txid:
+                    return record.t
+            after_t = records[-1].t
+    return None
+
+
+def raise_if_committed(storage: Storage, error: BaseException, sent: Sequence[tuple[bytes, int]]) -> None:
+    """Raise `UnknownOutcome` or `Interrupted` if a transaction was committed although its call ends with an error.
+
+    `SystemExit` and `GeneratorExit` end the program or generator, so they get a note instead.
+    """
+    try:
+        t = applied_t(storage, sent)
+    except StorageError as unreadable:
+        raise unknown(error, sent, unreadable) from error
+    if t is None:
+        return
+    if isinstance(error, SystemExit | GeneratorExit):
+        error.add_note(f"the transaction was committed as t={t}")
+        return
+    kind = Interrupted if isinstance(error, KeyboardInterrupt) else UnknownOutcome
+    text = f"the transaction was committed as t={t}, but its report was lost because of {error!r}, which was raised afterwards"
+    raise kind(":db.error/storage-unknown-outcome", text, t=t, txids=[txid for txid, _ in sent]) from error
+
+
+def unknown(error: BaseException | None, sent: Sequence[tuple[bytes, int]], unreadable: StorageError) -> UnknownOutcome:
+    """Return the error for an interrupted commit when the log cannot be read to find out whether it was applied."""
+    text = f"the commit was interrupted by {error!r}, and the log cannot be read to find out whether it was applied: {unreadable}"
+    return UnknownOutcome(":db.error/storage-unknown-outcome", text, txids=[txid for txid, _ in sent])
+
+
+def passed() -> Conflict:
+    """Return the error for a block of `conn.transaction()` that other writers did not wait for any longer."""
+    text = (
+        "others have committed while this block was open, because it took longer than their busy_timeout;"
+        " nothing was committed, run it again"
+    )
+    return Conflict(":db.error/storage-conflict", text)
