@@ -1,1 +1,1 @@
-"""Commits: one transaction after the other becomes part of the log, and the newest database moves on."""
+"""Commits: transactions are appended to the log one after the other, and the newest database follows."""

@@ -1,9 +1,9 @@
-"""The queue of transactions that are committed together, and the thread that does it.
+"""The queue of transactions that are committed together, and the thread that commits them.
 
-    add ──► waiting ──► committed in the turn, outcome noted ──► answered ──► the future ends, outside of the turn
+    add ──► waiting ──► committed in the turn, outcome stored ──► answered ──► the future ends, after the turn
 
-Law: a request leaves the queue only when its outcome stands, and `answered` only when its future has ended. So whoever comes
-next finishes what an interrupted call left in either, and no future stays open.
+Law: a request leaves the queue only when its outcome is stored, and `answered` only when its future has ended. So the
+next caller finishes what an interrupted call left in either queue, and no future stays open.
 """
 
 from __future__ import annotations
@@ -22,26 +22,28 @@ from factstore.transact import Preparation, TxReport
 
 logger = logging.getLogger("factstore")
 
-_LOOK_SECONDS: Final = (
-    0.5  # how often the thread looks whether its connection is there, and who waits whether the thread is
-)
+# How often the thread checks that its connection exists, and a waiting caller checks that the thread runs.
+_LOOK_SECONDS: Final = 0.5
 
 Outcome: TypeAlias = TxReport | BaseException
 
 
 class Report(Future[TxReport]):
-    """The future of a report. To wait for it where the waiting thread has the turn is an error: it would never come."""
+    """The future of a report. A thread that holds the turn must not wait for it, because it would wait forever."""
 
     background: Background
 
     def result(self, timeout: float | None = None) -> TxReport:
-        """Return the report, or raise the error; see `concurrent.futures.Future`. Raises: TransactError(:db.error/transaction-open)."""
+        """Return the report, or raise the error; see `concurrent.futures.Future`.
+
+        Raises: TransactError(:db.error/transaction-open).
+        """
         if not self.done():
             self._wait(timeout)
         return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Return the error, None if there is a report. Raises: TransactError(:db.error/transaction-open)."""
+        """Return the error, or None if there is a report. Raises: TransactError(:db.error/transaction-open)."""
         if not self.done():
             self._wait(timeout)
         return super().exception(0)
@@ -58,7 +60,7 @@ class Report(Future[TxReport]):
 
 
 class Request:
-    """A transaction on its way: how it is prepared, what has become of it, and the future that tells."""
+    """A transaction in the queue: its preparation, its outcome, and the future that gets the outcome."""
 
     __slots__ = ("begun", "future", "outcome", "preparation", "report", "sent")
 
@@ -73,40 +75,44 @@ class Request:
         self.begun = False
 
     def begin(self) -> bool:
-        """Return whether the transaction is still wanted; from here on its future cannot be cancelled."""
+        """Return whether the transaction must be committed; from now on its future cannot be cancelled."""
         if not self.begun:
             self.begun = True
             return self.future.set_running_or_notify_cancel()
         return not self.future.cancelled()
 
     def deliver(self) -> None:
-        """End the future with the outcome, unless somebody did so already."""
+        """End the future with the outcome, unless it has ended already."""
         try:
             if isinstance(self.outcome, TxReport):
                 self.future.set_result(self.outcome)
             else:
                 self.future.set_exception(self.outcome)
         except InvalidStateError:
-            return  # another thread was quicker, or it was cancelled
+            return  # another thread was faster, or the future was cancelled
 
 
 class Background:
-    """Takes requests, and lets a function commit all that wait, on a thread of its own."""
+    """Collects requests, and calls a function that commits them, on its own thread."""
 
     def __init__(self, turn: CallLock, commit: Callable[[deque[Request], deque[Request]], None]) -> None:
-        """Make a queue; `commit` takes the turn, and moves requests that have an outcome from the first queue to the second."""
+        """Make an empty queue.
+
+        Args:
+            commit: takes the turn, and moves requests that have an outcome from its first argument to its second.
+        """
         self._turn = turn
         self.waiting: deque[Request] = deque()
         self._answered: deque[Request] = deque()
         self._commit = commit
         self._thread: Thread | None = None
-        self._runs = False  # whether the thread takes what is added; quicker to ask than the thread itself
+        self._runs = False  # whether the thread runs; faster to read than the state of the thread
         self._starting = CallLock()
         self._wake = Event()
         self._closing = False
 
     def add(self, request: Request) -> Future[TxReport]:
-        """Leave a request to the thread: whatever comes while it commits goes into its next commit."""
+        """Add a request to the queue; requests that arrive during a commit are part of the next one."""
         self.waiting.append(request)
         try:
             if not self._runs:
@@ -114,18 +120,21 @@ class Background:
             if not self._wake.is_set():
                 self._wake.set()
             if (self._closing or current_thread() is self._thread) and not self._turn.is_mine:
-                self.drain()  # the thread that would is gone or going, or this very one, called back by a future
+                self.drain()  # the thread ends or has ended, or this is the thread, in a callback of a future
         except BaseException:
             request.future.cancel()
             raise
         return request.future
 
     def look_after(self) -> None:
-        """See to it that a future for which somebody waits will end. Raises: what `reentered` of the turn returns."""
+        """Start the thread again if it has ended, so that a future that a caller waits for ends.
+
+        Raises: the error that `reentered` of the turn returns.
+        """
         if self._turn.is_mine:
             raise self._turn.reentered()
         if not (self._closing or self._is_alive):
-            self._start()  # the thread was ended by an exception at a moment in which nothing catches it
+            self._start()  # an exception outside of every `try` ended the thread
             self._wake.set()
 
     @property
@@ -148,7 +157,7 @@ class Background:
                     self._wake.clear()
                     self.drain()
                 except BaseException:
-                    # The requests were told, or wait still: the thread must live on, whatever was raised in it.
+                    # Each request has an outcome or is still in the queue, so the thread continues after any exception.
                     logger.exception("committing in the background was interrupted")
                     self._wake.set()
             self.drain()
@@ -156,18 +165,21 @@ class Background:
             self._runs = False
 
     def retire(self) -> None:
-        """End the thread once all that waits is committed. For a finalizer, which may run at any step of any thread: it takes no lock."""
+        """End the thread when all waiting requests are committed.
+
+        A finalizer calls this at any step of any thread, so it acquires no lock.
+        """
         self._closing = True
 
     def drain(self) -> None:
-        """Commit all that waits, and end its futures."""
+        """Commit all waiting requests, and end their futures."""
         while self.waiting or self._answered:
             self._deliver()
             if self.waiting:
                 self._commit(self.waiting, self._answered)
 
     def _deliver(self) -> None:
-        # After the turn: a future calls back, and who is called may transact.
+        # Not during the turn: a future runs callbacks, and a callback may transact.
         while self._answered:
             try:
                 request = self._answered[0]
@@ -180,13 +192,13 @@ class Background:
         """End, in a forked child, the futures that only a thread of the parent would end."""
         for future in [request.future for request in (*self.waiting, *self._answered)]:
             if future._state != "FINISHED":  # not `done()`, which would wait for a thread that is not here
-                future.__init__()  # type: ignore[misc]  # with a lock that nobody holds, and without the parent's callbacks
+                future.__init__()  # type: ignore[misc]  # with a new lock, and without the parent's callbacks
                 future.set_exception(error)
         self.waiting.clear()
         self._answered.clear()
 
     def close(self) -> None:
-        """Commit all that waits, and end the thread."""
+        """Commit all waiting requests, and end the thread."""
         self._closing = True
         if self._thread is not None:
             self._wake.set()

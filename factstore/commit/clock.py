@@ -1,8 +1,9 @@
-"""The clock of a connection, and what is said when the store's newest instant is ahead of it.
+"""The clock of a connection, and the warning for a store whose newest instant is ahead of it.
 
-Instants of transactions never go back: a transaction has the time of its connection's clock, or the instant of the newest transaction
-where that is later. So one process with a clock an hour ahead makes the instants of all others stand still for an hour. Nothing but
-instants does: whatever decides by time asks the clock (`Connection.now`, `tx_clock`), never the newest instant.
+Instants of transactions never decrease: the instant is the time of the connection's clock, or that of the newest
+transaction if it is later. So if the clock of one process is an hour ahead, all processes write the same instant for an
+hour. Only instants are affected: code that decides by time reads the clock (`Connection.now`, `tx_clock`), never the
+newest instant.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from factstore.values.types import instant_to_micros
 
 logger = logging.getLogger("factstore")
 
-_TOLERATED: Final = 1_000_000  # microseconds by which clocks of processes may differ without a word
+_TOLERATED: Final = 1_000_000  # microseconds by which clocks of processes may differ without a warning
 
 
 def machine_clock() -> int:
@@ -28,16 +29,16 @@ def machine_clock() -> int:
 
 
 def in_micros(clock: Callable[[], datetime]) -> Callable[[], int]:
-    """Return a clock of aware datetimes as one of microseconds since 1970.
+    """Return a clock of microseconds since 1970 that reads a clock of aware datetimes.
 
-    Raises: DatabaseError(:db.error/invalid-clock), here and whenever it is asked, for what tells anything else.
+    Raises: DatabaseError(:db.error/invalid-clock), now and at each later call, if the clock returns anything else.
     """
 
     def micros() -> int:
         now = clock() if callable(clock) else clock
         if not isinstance(now, datetime) or now.tzinfo is None:
             raise DatabaseError(
-                ":db.error/invalid-clock", f"expected a clock to tell aware datetimes, it told {quoted(now)}", got=now
+                ":db.error/invalid-clock", f"expected a clock that returns aware datetimes, got {quoted(now)}", got=now
             )
         return instant_to_micros(now)
 
@@ -46,24 +47,25 @@ def in_micros(clock: Callable[[], datetime]) -> Callable[[], int]:
 
 
 class Ahead:
-    """Warns, once for each time that it happens, that the newest instant of a store is ahead of the clock.
+    """Warns, once per occurrence, that the newest instant of a store is ahead of the clock.
 
     Args:
-        store: its description, for the log.
+        store: its description, for the log message.
     """
 
     def __init__(self, store: str) -> None:
         self._store = store
-        self._until = 0  # until the clock is there, it has been said
+        self._until = 0  # no second warning until the clock has reached this
 
     def look(self, instant: int, now: int) -> None:
-        """Warn if an instant is ahead of the clock; both in microseconds since 1970."""
+        """Warn if an instant is ahead of the clock; both are in microseconds since 1970."""
         if instant - now <= _TOLERATED or now < self._until:
             return
         self._until = instant
         logger.warning(
-            "the newest transaction of %s is ahead of this process's clock by %s: a clock was wrong there or is wrong here. "
-            "Until the clock has caught up, transactions have the instant of that one; due times and leases go by the clock",
+            "the newest transaction of %s is ahead of this process's clock by %s: this clock is wrong, or that of the"
+            " writer was. Until the clock has caught up, new transactions get the same instant; due times and leases"
+            " use the clock",
             self._store,
             timedelta(microseconds=instant - now),
         )

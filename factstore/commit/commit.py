@@ -5,11 +5,12 @@
                                             ▲                              │ another process was first
                                             └────── catch up from the log ◄┘
 
-There are two ways to commit: one transaction (`_commit_one`), and many that wait (`_commit_group`). Transactions that arrive
-during a commit are appended together; each has its own t and its own report, and a rejection of one does not affect the others.
+There are two ways to commit: one transaction (`_commit_one`), and many that wait (`_commit_group`). Transactions that
+arrive during a commit are appended together; each has its own t and its own report, and a rejection of one does not
+affect the others.
 
-Only the append takes effect. An exception after it, of a signal handler for example, becomes an `UnknownOutcome` (outcome.py),
-and the next holder of the turn brings memory in line with the log (newest.py).
+Only the append takes effect. An exception after it, of a signal handler for example, becomes an `UnknownOutcome`
+(outcome.py), and the next holder of the turn brings memory in line with the log (newest.py).
 Law: after any exception anywhere, the transaction is in the log once or not at all, and memory agrees with the log.
 """
 
@@ -43,8 +44,9 @@ T = TypeVar("T")
 
 MAX_GROUP: Final = 1000  # transactions in one append
 _RACES_BEFORE_TURN: Final = 2  # lost races after which the writer lock is requested before the next attempt
-# Number of forms from which on a transaction acquires the writer lock before it is prepared. Otherwise it would lose its races. Other
-# threads of this process cannot commit during its preparation, and the writer lock shows that to other processes.
+# Number of forms from which on a transaction acquires the writer lock before it is prepared. Otherwise it would lose
+# its races. Other threads of this process cannot commit during its preparation, and the writer lock shows that to other
+# processes.
 _LARGE: Final = 10_000
 # After this number of commits in a row without one of another process, the writer lock is no longer acquired first.
 _CONTENDED: Final = 8
@@ -107,7 +109,7 @@ class Committer(Newest):
                     self._ahead.look(before.instant, now)
                 change = prepare_simple(before, tx_data, now)
                 try:
-                    report = change and self._append_one(before, before.schema, change, sent)
+                    report = None if change is None else self._append_one(before, before.schema, change, sent)
                 except Conflict:
                     self._contended, report = _CONTENDED, None
             finally:
@@ -190,7 +192,7 @@ class Committer(Newest):
     # -- blocks of several steps
 
     def hold(self, block: Block) -> Database:
-        """Acquire the turn and the writer lock for a block, and return the newest database; until `release`, only `commit_in` commits."""
+        """Acquire the turn and the writer lock for a block until `release`, and return the newest database."""
         if not self._turn.take(block, timeout=self._turn.timeout):
             raise transaction_open()
         self._turn_of_block = self.storage.turn(owner=block, may_pass=True, doing="a block of conn.transaction()")
@@ -214,7 +216,7 @@ class Committer(Newest):
             self._turn.give(block)
 
     def retire(self) -> None:
-        """End the background thread when all waiting requests are committed: the connection was dropped without being closed."""
+        """End the background thread of a dropped connection when all waiting requests are committed."""
         self._background.retire()
 
     def close(self) -> None:
@@ -279,7 +281,7 @@ class Committer(Newest):
         before.novelty.append(after.t, change.facts, change.columns)
         self._now = after
         if self.listeners:
-            self._tell(report)
+            self._notify(report)
         self._unsettled = False
         return report
 
@@ -303,7 +305,7 @@ class Committer(Newest):
         return now
 
     def _refused(self, error: StorageError, sent: Sent) -> None:
-        """Raise the error of an append, unless the append was applied. If it was certainly not applied, `sent` becomes empty."""
+        """Raise the error of an append, unless the append was applied; empty `sent` if it certainly was not."""
         if not isinstance(error, UnknownOutcome):
             sent.clear()
             raise error
@@ -312,7 +314,7 @@ class Committer(Newest):
             raise Conflict(":db.error/storage-conflict", "the append turned out not to have been applied") from error
 
     def _require_newest(self, before: Snapshot) -> None:
-        """Raise a Conflict when other processes have committed since: a rejection may not hold on top of a newer database."""
+        """Raise a Conflict if other processes have committed since, because then a rejection may no longer hold."""
         if self.storage.head() > before.t:
             raise Conflict(":db.error/storage-conflict", f"others have committed since t={before.t}")
 
@@ -355,7 +357,11 @@ class Committer(Newest):
                 self._conclude(request, error)
 
     def _conclude(self, request: Request, error: BaseException | None) -> None:
-        """Give an interrupted request its outcome: its report if its append was applied, otherwise the error; None: try again."""
+        """Give an interrupted request its outcome: its report if its append was applied, otherwise the error.
+
+        Args:
+            error: None leaves a request that was not applied in the queue, for another attempt.
+        """
         if request.outcome is not None:
             return
         try:
@@ -370,7 +376,8 @@ class Committer(Newest):
             request.outcome = error
 
     def _commit_group(self, group: list[Request]) -> None:
-        """Prepare each transaction on top of the one before it, append them all, and notify the listeners. Requires the turn."""
+        """Prepare each transaction on top of the one before it, append all, notify the listeners. Requires the turn."""
+        assert self._turn.holders
         start = newest = self._now
         rejected: dict[Request, Exception] = {}
         reports: list[tuple[Request, TxReport]] = []
@@ -395,7 +402,7 @@ class Committer(Newest):
             raise
         self._now = newest  # not earlier: no reader may see a database whose facts are not in the log
         for _, report in reports if self.listeners else ():
-            self._tell(report)
+            self._notify(report)
         self._unsettled = False
         for request, report in reports:
             request.outcome = report
@@ -427,7 +434,7 @@ class Committer(Newest):
             self.storage.release_turn()
 
     def ended(self, error: BaseException, sent: Sent) -> None:
-        """Release what an interrupted call still holds; raise `UnknownOutcome` if its transaction was committed nevertheless.
+        """Release what an interrupted call still holds; raise `UnknownOutcome` if its transaction was committed.
 
         So any other exception means that nothing was committed.
         """

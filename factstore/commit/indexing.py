@@ -1,10 +1,12 @@
-"""When novelty goes into the index: in the background, once there is enough of it, by whichever process gets there.
+"""Indexing: the process that first has enough novelty merges it into the index, in the background.
 
     reader      holds the root that it reads
-    builder     raises the sign, builds, publishes over the root that was the newest when it began
-    collector   holds the turn: while the sign is up it deletes nothing, else what no newest or held root reaches
+    builder     sets its mark, builds, and publishes if the root that was the newest when it began still is
+    collector   holds the writer lock; it deletes nothing while a mark is set, otherwise all blocks that no newest or
+    held root reaches
 
-Law: a root ranks no lower than the one before it (`Index.rank`), and its blocks are there. `docs/architecture.md` says why that is enough.
+Law: the rank of a root (`Index.rank`) is never lower than that of the root before it, and all its blocks exist.
+`docs/architecture.md` explains why that is sufficient.
 """
 
 from __future__ import annotations
@@ -34,19 +36,21 @@ logger = logging.getLogger("factstore")
 
 LEAST_ROWS: Final = 250_000
 MOST_ROWS: Final = 1_000_000
-# On closing less is worth it: whoever opens the store next reads the log from where the index ends.
+# At closing, fewer rows are indexed too: the next process that opens the store reads the log from the end of the index.
 LEAST_ROWS_AT_CLOSE: Final = 25_000
-# Novelty may grow with the index: merging touches most of a scattered attribute however little is new, so the work for
-# each fact stays bounded only if what is merged stays in proportion to what is there.
+# Novelty grows in proportion to the index: a merge rewrites most blocks of a scattered attribute even if little is new,
+# so the work per fact is bounded only if a merge adds a fixed share of the index.
 SHARE: Final = 8
 
-PATIENCE: Final = 2 * MOST_ROWS  # rows of novelty after which a builder that does not get done is no longer waited for
+PATIENCE: Final = 2 * MOST_ROWS  # rows of novelty after which this process no longer waits for another builder
 
-UNDER_WAY: Final = 0  # a version that no root has: who holds it writes blocks that no root names yet
+UNDER_WAY: Final = (
+    0  # the builder's mark, a version that no root has: its holder writes blocks that no root refers to yet
+)
 
 
 class Epoch:
-    """What databases of one store have in common that were read by one connection, and between two excisions."""
+    """An identity that the databases of one connection share, between two excisions."""
 
     __slots__ = ("__weakref__",)
 
@@ -55,7 +59,7 @@ class Epoch:
 
 
 def newest(storage: Storage, cache: Cache) -> Snapshot:
-    """Return the newest database by index and log alone; both are read of one log, not of one and of its rewriting."""
+    """Return the newest database, read from the index and the log, with no excision between the two reads."""
     while True:
         found = _read(storage, cache)
         if is_same_log(storage, found.index):
@@ -76,29 +80,32 @@ def _read(storage: Storage, cache: Cache) -> Snapshot:
 
 
 def newest_index(storage: Storage, index: Index) -> Index:
-    """Return the index of a store's root, which garbage collection then spares while anybody has it; or the one given."""
+    """Return the index of the newest root, or the given one if it is the newest.
+
+    Garbage collection keeps the blocks of the index as long as the object is referenced.
+    """
     while (root := storage.read_root()) is not None and root.version != index.version:
         try:
             newest = _held(storage, index.decode(root.body, root.version))
         except Conflict:
-            continue  # a newer root came between reading and holding
+            continue  # a newer root was published before this one was held
         _check_basis(storage, newest)
         return newest
     return index
 
 
 def _check_basis(storage: Storage, index: Index) -> None:
-    """Raise `Corrupt` when an index knows more than the log, which alone is the truth."""
+    """Raise `Corrupt` if the index contains transactions that the log does not."""
     if index.basis_t > (head := storage.head()):
         message = (
-            f"{storage.description} is damaged: its log ends at t={head}, its index has what came up to t={index.basis_t};"
-            " restore a backup, or go on from the shorter log with `factstore reindex`"
+            f"{storage.description} is damaged: its log ends at t={head}, but its index contains transactions up to"
+            f" t={index.basis_t}; restore a backup, or continue with the shorter log after `factstore reindex`"
         )
         raise Corrupt(":db.error/storage-corrupt", message, head=head, index_t=index.basis_t)
 
 
 def is_same_log(storage: Storage, index: Index) -> bool:
-    """Return whether no facts were excised since an index was the newest: all that was read of the log since is of one log."""
+    """Return whether no facts were excised since an index was the newest; then all reads of the log since agree."""
     root = storage.read_root()
     return (
         root is None
@@ -117,9 +124,9 @@ def _held(storage: Storage, index: Index) -> Index:
 
 @contextmanager
 def under_way(storage: Storage) -> Iterator[None]:
-    """Raise the sign of a builder for a block: no blocks are collected meanwhile, and others leave the building to this one.
+    """Set the builder's mark for a `with` block: no process collects blocks, and other processes do not build.
 
-    It is raised in the writer's turn, which collectors hold: none is at work when it goes up.
+    The mark is set while holding the writer lock, so no collector is running at that moment.
     """
     with storage.turn():
         sign = storage.hold(UNDER_WAY)
@@ -128,11 +135,12 @@ def under_way(storage: Storage) -> Iterator[None]:
 
 
 def publish(storage: Storage, built: Built, *, over: Index) -> Index | None:
-    """Make a built index the newest, if the newest is still the one that the caller knows and that ranks no higher.
+    """Make a built index the newest, if `over` is still the newest and its rank is not higher.
 
     Args:
-        over: the newest index, of which the caller knows that nothing was excised since he began to read, or that ranks higher if so.
-    Returns: the index as published; None when another was published since, or a block was deleted because it was damaged.
+        over: the newest index that the caller knows. If facts were excised since the caller began to read, its rank is
+            higher.
+    Returns: the index as published; None if another one was published first, or a damaged block was deleted.
     """
     if built.root.rank < over.rank:
         return None
@@ -147,13 +155,13 @@ def publish(storage: Storage, built: Built, *, over: Index) -> Index | None:
 
 
 def publish_of_log(storage: Storage, built: Built, schema: Schema) -> Index | None:
-    """Make an index that was built from the log alone the newest, with what was committed meanwhile.
+    """Make an index that was built from the log alone the newest, including transactions committed since.
 
     Args:
-        schema: as of the index.
-    Returns: the index as published; None where facts were excised meanwhile, or a block was deleted because it was damaged.
+        schema: the schema as of the index.
+    Returns: the index as published; None if facts were excised since, or a damaged block was deleted.
     """
-    built, schema = _brought_up(storage, built, schema)  # before the turn, for it may take long
+    built, schema = _brought_up(storage, built, schema)  # before the writer lock is acquired, because it may take long
     with storage.turn():
         newest = newest_root(storage)
         if newest.basis_t > built.root.basis_t:
@@ -162,7 +170,7 @@ def publish_of_log(storage: Storage, built: Built, schema: Schema) -> Index | No
 
 
 def _brought_up(storage: Storage, built: Built, schema: Schema) -> tuple[Built, Schema]:
-    """Return an index with the rest of the log in it."""
+    """Return an index that also contains the rest of the log, and its schema."""
     novelty, last = Novelty(), None
     for last in log.read(storage, built.root.basis_t):
         novelty.append(last.t, last.facts, last.columns)
@@ -174,7 +182,7 @@ def _brought_up(storage: Storage, built: Built, schema: Schema) -> tuple[Built, 
 
 
 def newest_root(storage: Storage) -> Index:
-    """Return the newest index without a hold on it; of a root that is damaged, or of more than the log has, the version only."""
+    """Return the newest index, not held; an empty one of its version if the root is damaged or ahead of the log."""
     root = storage.read_root()
     nothing = Index(Blocks(storage, Cache(64 << 20)))
     if root is None:
@@ -187,9 +195,9 @@ def newest_root(storage: Storage) -> Index:
 
 
 def collect(storage: Storage) -> int:
-    """Delete the blocks that neither the newest index needs nor one that any living process still reads; return how many.
+    """Delete the blocks that neither the newest index nor one held by a process refers to; return their number.
 
-    None are deleted while somebody writes blocks that no root names yet: nobody but the builder knows which.
+    No block is deleted while a builder's mark is set: only the builder knows which new blocks its root will refer to.
     """
     with storage.turn():
         held = storage.held()
@@ -205,10 +213,10 @@ def collect(storage: Storage) -> int:
 
 
 class Indexing:
-    """Decides when to index, and does it on a thread of its own."""
+    """Decides when to index, and indexes on its own thread."""
 
     def __init__(self, storage: Storage, newest: Callable[[], Snapshot], adopt: Callable[[Index], None]) -> None:
-        """Make it for one store.
+        """Index one store for one connection.
 
         Args:
             newest: returns the newest database that the connection knows.
@@ -219,10 +227,10 @@ class Indexing:
         self._adopt = adopt
         self._busy = CallLock()
         self._thread: Thread | None = None
-        self._not_before = 0  # rows of novelty before which another look is not worth it
+        self._not_before = 0  # rows of novelty up to which another check is not worthwhile
 
     def consider(self, now: Snapshot) -> None:
-        """Start indexing if there is enough novelty, or take up the index of somebody who was quicker."""
+        """Start indexing if there is enough novelty, or adopt the index of a process that was faster."""
         count = now.novelty.weight
         if count < max(LEAST_ROWS, self._not_before) or self._busy.is_taken:
             return
@@ -235,11 +243,11 @@ class Indexing:
 
     def _run(self) -> None:
         if not self._busy.enter_at_once():
-            return  # another thread was quicker
+            return  # another thread was faster
         try:
             self._bring_up(wait=False)
         except FactStoreError:
-            # The log has everything; whoever passes the threshold next tries again.
+            # Nothing is lost, because the log has all facts; the next commit above the threshold tries again.
             logger.exception("indexing %s failed", self._storage.description)
         finally:
             self._busy.leave()
@@ -248,12 +256,12 @@ class Indexing:
         """Bring the index up to the newest database."""
         upto = self._newest().t
         with self._busy:
-            # Where another index was published meanwhile, build once more, on top of that one.
+            # If another index was published in the meantime, build again, based on that one.
             while not self._storage.read_only and self._bring_up(wait=True).basis_t < upto:
                 continue
 
     def _bring_up(self, *, wait: bool) -> Index:
-        """Build an index of the newest database, or take up a newer one; return the newest index that this process knows."""
+        """Build an index of the newest database, or adopt a newer one; return the newest known index."""
         now = self._newest()
         index = newest_index(self._storage, now.index)
         if index.version == now.index.version and now.t > index.basis_t and self._may_build(now, wait):
@@ -266,7 +274,10 @@ class Indexing:
         return self._newest().index
 
     def _may_build(self, now: Snapshot, wait: bool) -> bool:
-        """Whether to build: not when another process is at it, unless somebody waits for this one, or it was waited for too long."""
+        """Return whether to build.
+
+        While another process builds, this one does not, unless a caller waits for it or novelty has grown too large.
+        """
         storage = self._storage
         return not storage.read_only and (wait or now.novelty.weight >= PATIENCE or UNDER_WAY not in storage.held())
 
@@ -278,7 +289,7 @@ class Indexing:
         return published or newest_index(storage, old)
 
     def close(self) -> None:
-        """Wait for indexing that is under way, and leave little for whoever opens the store next."""
+        """Wait for the indexing thread, and index the rest if it is large, so that the store opens quickly."""
         if self._thread is not None:
             self._thread.join()
         if self._newest().novelty.weight >= LEAST_ROWS_AT_CLOSE and not self._storage.read_only:

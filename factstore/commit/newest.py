@@ -1,19 +1,20 @@
-"""The newest database of one store in this process: how it is read from the storage, kept up, and who is told of what is new.
+"""The newest database of one store in this process, which catches up from the log and notifies listeners.
 
     log of the storage ──► catch up ──► novelty, newest database ──► listeners
                                             ▲
     commit.py, when this process commits ───╯
 
-Any step may be interrupted by an exception: of a signal handler, or for want of memory. Then memory may differ from the log, and
-`_unsettled` says so; whoever has the turn next brings memory in line before anything else.
-Law: memory that is settled agrees with the log up to the newest database, and the listeners were told of every transaction once.
+An exception may interrupt any step, for example one of a signal handler or a `MemoryError`. Then memory may differ from
+the log, and `_unsettled` is true; the next holder of the turn first brings memory in line with the log.
+Law: settled memory agrees with the log up to the newest database, and each listener got the report of each transaction
+    once.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from socket import gethostname
 from sys import _getframe
@@ -22,7 +23,6 @@ from factstore import log
 from factstore.commit.clock import Ahead, machine_clock
 from factstore.commit.indexing import Indexing, is_same_log, newest
 from factstore.concurrency.locks import CallLock
-from factstore.datom import Fact
 from factstore.db.database import Database
 from factstore.db.snapshot import Snapshot
 from factstore.errors import StoreBusy, TransactError
@@ -40,28 +40,31 @@ class CommitTurn(CallLock):
     __slots__ = ()
 
     def reentered(self) -> Exception:
-        """Return the error for user code that commits from within a commit or a block of its own thread."""
+        """Return the error for user code that commits within a commit or a block of its own thread."""
         return transaction_open()
 
     def timed_out(self) -> Exception:
-        """Return the error for a call that has waited for too long."""
-        message = f"another thread of this process has been in a commit for more than {self.timeout} seconds; nothing was committed"
+        """Return the error for a call whose timeout has passed."""
+        message = (
+            f"another thread of this process has been in a commit for more than {self.timeout} seconds;"
+            " nothing was committed"
+        )
         return StoreBusy(
             ":db.error/store-busy", message, pid=os.getpid(), host=gethostname(), since=None, doing="a transaction"
         )
 
 
 def transaction_open() -> TransactError:
-    """Return the error for whoever commits, or waits for a commit, where the same thread is in the middle of one."""
+    """Return the error for a thread that commits, or waits for a commit, within a transaction of its own."""
     text = (
         "this thread is within a transaction (a block of `conn.transaction()`, or a function that a transaction calls),"
-        " beside which nothing can be committed; make it a part of that transaction"
+        " so it cannot commit another one; make it a part of that transaction"
     )
     return TransactError(":db.error/transaction-open", text)
 
 
 class Newest:
-    """The newest database of one store, and what keeps it so."""
+    """The newest database of one store; it catches up from the log and notifies listeners."""
 
     def __init__(
         self,
@@ -72,12 +75,12 @@ class Newest:
         busy_timeout: float | None = None,
     ) -> None:
         self.storage = storage
-        self.listeners: list[Callable[[TxReport], None]] = []  # they ignore a report that they have had already
+        self.listeners: list[Callable[[TxReport], None]] = []  # each ignores a report that it has got already
         self.clock = clock  # microseconds since 1970
         self._ahead = Ahead(storage.description)
         self._turn = CommitTurn(timeout=busy_timeout)
-        self._unsettled = False  # a step was begun and did not end: memory may differ from the log
-        self._told_t = 0  # the newest transaction that all listeners were told of
+        self._unsettled = False  # a change of memory has begun and not ended: memory may differ from the log
+        self._notified_t = 0  # the newest transaction of which all listeners were notified
         self._now = newest(storage, Cache(cache_bytes))
         self._indexing = Indexing(storage, lambda: self._now, self.adopt)
 
@@ -89,9 +92,9 @@ class Newest:
         return self._now
 
     def caught_up(self) -> Database:
-        """Return the newest database there is, commits of other processes included.
+        """Return the newest database, including commits of other processes.
 
-        Within a transaction of this thread it is the one that the transaction builds on.
+        Within a transaction of this thread it is the database before that transaction.
         """
         if self.storage.head() > self._now.t and not self._turn.is_mine:
             with self._turn:
@@ -100,101 +103,103 @@ class Newest:
         return self._now.database
 
     def _settle(self) -> None:
-        """Make memory what the log says, whatever was interrupted before. Requires the turn."""
+        """Bring memory in line with the log, also after an interrupted step. Requires the turn."""
+        assert self._turn.holders
         if self._unsettled:
             self._now.novelty.repair(self._now.t)
         self._catch_up()
 
     def _catch_up(self) -> None:
-        """Take in what others have committed. Requires the turn, and that memory is settled up to the newest database."""
+        """Read new transactions from the log. Requires the turn, and memory that agrees with the log so far."""
+        assert self._turn.holders
         self._unsettled = True
-        if self.listeners and self._told_t < self._now.t:
-            self._tell_from_log()
+        if self.listeners and self._notified_t < self._now.t:
+            self._notify_from_log()
         is_all = False
         while not is_all:
-            # One look at the log sees it as it is at one moment, and an excision leaves its record there. Where there is more
-            # than one look sees, the root has to tell whether there was an excision.
-            transactions, is_all = log.batch(self.storage, self._now.t)
-            if any(made.is_excision for made in transactions) or not (
+            # One read of the log is a snapshot, and an excision leaves its record in the log. If one read does not
+            # return all records, the root shows whether there was an excision in between.
+            records, is_all = log.batch(self.storage, self._now.t)
+            if any(record.is_excision for record in records) or not (
                 is_all or is_same_log(self.storage, self._now.index)
             ):
-                self._begin_anew()
+                self._reopen()
                 is_all = False
                 continue
-            for transaction in transactions:
-                self._take_in(transaction)
+            for record in records:
+                self._take_in(record)
         self._unsettled = False
 
-    def _take_in(self, transaction: log.TxRecord) -> None:
+    def _take_in(self, record: log.TxRecord) -> None:
+        """Continue from a transaction that another process committed. Requires the turn."""
         before = self._now
-        after = self._after(before, transaction.facts, transaction.instant, transaction.next_n)
-        before.novelty.append(transaction.t, transaction.facts, transaction.columns)
+        schema, t = before.schema.plus(record.facts), record.t
+        after = Snapshot(
+            before.index, before.novelty, schema, before.cache, t, record.next_n, record.instant, before.store
+        )
+        before.novelty.append(t, record.facts, record.columns)
         self._now = after
         if self.listeners:
-            self._tell(report(before, after, transaction.all_facts(), {}))
+            self._notify(report(before, after, record.all_facts(), {}))
 
-    def _begin_anew(self) -> None:
-        """Go on from what the storage has now, and from nothing that is remembered: facts were taken out of it."""
+    def _reopen(self) -> None:
+        """Read the store again instead of continuing from memory, because facts were excised. Requires the turn."""
+        assert self._turn.holders
         self._now = newest(self.storage, Cache(self._now.cache.limit_bytes))
         if self.listeners:
-            self._tell_from_log()
+            self._notify_from_log()
 
-    def _after(self, before: Snapshot, facts: Sequence[Fact], instant: int, next_n: int) -> Snapshot:
-        """Return what is after facts that are about to go into novelty."""
-        schema = before.schema.plus(facts)
-        return Snapshot(before.index, before.novelty, schema, before.cache, before.t + 1, next_n, instant, before.store)
-
-    # -- who is told
+    # -- listeners
 
     def listen(self, listener: Callable[[TxReport], None]) -> int:
-        """Tell a listener of every commit from now on; return the t after which that is."""
+        """Notify a listener of every commit after the t that is returned."""
         with self._turn:
             self._settle()
             if not self.listeners:
-                self._told_t = self._now.t
+                self._notified_t = self._now.t
             self.listeners.append(listener)
             return self._now.t
 
-    def all_told(self) -> None:
-        """Return when the listeners have been told of all that `newest` had when this was called."""
+    def all_notified(self) -> None:
+        """Return when the listeners have been notified of all transactions that `newest` had when this was called."""
         with self._turn:
             self._settle()
 
-    def _tell(self, tx_report: TxReport) -> None:
+    def _notify(self, tx_report: TxReport) -> None:
         for listener in tuple(self.listeners):
             listener(tx_report)
-        self._told_t = tx_report.t
+        self._notified_t = tx_report.t
 
-    def _tell_from_log(self) -> None:
-        """Tell the listeners of what was committed when telling them was interrupted."""
+    def _notify_from_log(self) -> None:
+        """Notify the listeners of transactions whose notification was interrupted. Requires the turn."""
         db = self._now.database
-        for transaction in log.read(self.storage, self._told_t, db.basis_t):
-            t = transaction.t
+        for record in log.read(self.storage, self._notified_t, db.basis_t):
+            t = record.t
             after = db if t == db.basis_t else db.as_of(t)
-            self._tell(report(db.as_of(t - 1), after, transaction.all_facts(), {}))
+            self._notify(report(db.as_of(t - 1), after, record.all_facts(), {}))
 
     # -- the index
 
     def index(self) -> None:
-        """Bring the index up to the newest database, now."""
+        """Bring the index up to the newest database before this returns."""
         self.caught_up()
         self._indexing.index_now()
 
     def adopt(self, index: Index) -> None:
-        """Go on from a newer index; databases handed out before keep the one they have."""
+        """Continue with a newer index; existing databases keep theirs."""
         with self._turn:
             self._settle()
             now = self._now
             if index.version <= now.index.version:
                 return
             if index.excised_t != now.index.excised_t:
-                self._begin_anew()
+                self._reopen()
             else:
                 novelty = now.novelty.after(index.basis_t)
                 self._now = Snapshot(index, novelty, now.schema, now.cache, now.t, now.next_n, now.instant, now.store)
 
     def _consider_indexing(self) -> None:
-        """Start indexing if it is time. What fails here has nothing to do with the transaction that was committed."""
+        """Start indexing if there is enough novelty; log a failure, because the transaction is committed already."""
         try:
             self._indexing.consider(self._now)
         except (RuntimeError, MemoryError):
@@ -203,17 +208,17 @@ class Newest:
             )
 
     def check_outside(self) -> None:
-        """Raise TransactError(:db.error/transaction-open) for a call that would wait for the transaction that it is made in."""
+        """Raise TransactError(:db.error/transaction-open) if the calling thread would wait for itself."""
         if self._turn.is_mine:
             raise transaction_open()
 
     def alone(self, doing: str) -> Alone:
-        """Return the turn of all processes, to be held by `with`, which gives the newest database."""
+        """Return a context manager that holds the turn and the writer lock, and gives the newest database."""
         return Alone(self, doing)
 
 
 class Alone:
-    """The turn of all processes, held for a `with` block of this package."""
+    """The turn and the writer lock, held for a `with` block of this package."""
 
     __slots__ = ("_doing", "_newest", "_of_storage")
 

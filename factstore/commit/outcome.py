@@ -1,7 +1,8 @@
 """The outcome of a commit that raised an exception: was the transaction committed or not?
 
-An append that was interrupted is looked up in the log by its txid. `UnknownOutcome` states that the transaction was committed although
-the caller got no report, or that the log cannot be read. Law: any other exception means that nothing was committed.
+An append that was interrupted is looked up in the log by its txid. `UnknownOutcome` states that the transaction was
+committed although the caller got no report, or that the log cannot be read. Law: any other exception means that nothing
+was committed.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ def raise_if_committed(storage: Storage, error: BaseException, sent: Sequence[tu
         error.add_note(f"the transaction was committed as t={t}")
         return
     kind = Interrupted if isinstance(error, KeyboardInterrupt) else UnknownOutcome
-    text = f"the transaction was committed as t={t}, but its report was lost because of {error!r}, which was raised afterwards"
+    text = f"the transaction was committed as t={t}, but then {error!r} was raised and its report was lost"
     raise kind(":db.error/storage-unknown-outcome", text, t=t, txids=[txid for txid, _ in sent]) from error
 
 
 def unknown(error: BaseException | None, sent: Sequence[tuple[bytes, int]], unreadable: StorageError) -> UnknownOutcome:
     """Return the error for an interrupted commit when the log cannot be read to find out whether it was applied."""
-    text = f"the commit was interrupted by {error!r}, and the log cannot be read to find out whether it was applied: {unreadable}"
+    text = f"{error!r} interrupted the commit, and the log cannot be read to see whether it was applied: {unreadable}"
     return UnknownOutcome(":db.error/storage-unknown-outcome", text, txids=[txid for txid, _ in sent])
 
 

@@ -1,1 +1,1 @@
-"""Threads and processes: locks that a call owns, and what a fork must not inherit."""
+"""Threads and processes: locks that a call owns, and objects that a forked child must not use."""

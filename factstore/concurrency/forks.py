@@ -1,10 +1,11 @@
-"""Forks: a child inherits every object of its parent, but none of the parent's threads, and shares the parent's files and locks.
+"""Forks: a child inherits all objects of its parent but no threads, and shares the parent's files and locks.
 
-    watch(thing) ──► fork ──► in the child, before anything else runs there: thing._after_fork()
+    watch(thing) ──► fork ──► in the child, before any other code runs: thing._after_fork()
 
-A thing gives up in `_after_fork` whatever belongs to the parent, without closing or unlocking it, and replaces locks that a thread of the
-parent may have held at that moment: nobody would release them in the child.
-Law: whatever a child does, and however it ends, the parent does not notice.
+In `_after_fork` an object drops everything that belongs to the parent, without closing or unlocking it. It also
+replaces locks that a thread of the parent may have held at that moment, because no thread of the child would release
+them.
+Law: nothing that a child does, and no way in which it ends, affects the parent.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ class Forkable(Protocol):
     """An object that must not be used in a forked child as it was used in the parent."""
 
     def _after_fork(self) -> None:
-        """Give up what belongs to the parent. Called in the child, which has one thread; must neither wait nor raise."""
+        """Drop what belongs to the parent. Called in the child, which has one thread; must neither wait nor raise."""
 
 
 _watched: WeakSet[Any] = WeakSet()
 
 
 def watch(thing: Forkable) -> None:
-    """Call `_after_fork` of an object in each child of this process, for as long as the object lives."""
+    """Call `_after_fork` of an object in each child of this process, as long as the object exists."""
     _watched.add(thing)
 
 
 def keep_for_ever(thing: object) -> None:
-    """Never deallocate an object, not even when the interpreter ends: its finalizer would undo what the parent still needs."""
+    """Never deallocate an object, not even when the interpreter ends: its finalizer would affect the parent."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 

@@ -1,14 +1,14 @@
-"""A lock that belongs to a running call, and is free again when that call has ended, however it ended.
+"""A lock that belongs to a running call, and is free again when that call has ended in any way.
 
-A signal handler may raise between any two steps of Python code, so also between the step that takes an ordinary lock and
-the `try` that gives it back, or in the first line of the `finally`. Such a lock stays taken for ever. Here the lock records
-who holds it, in the same step that takes it. Whoever waits looks whether the holder is still at work, and takes the lock over
-if it is not.
+A signal handler may raise between any two steps of Python code: also between the step that acquires an ordinary lock
+and the `try` whose `finally` releases it, or in the first line of the `finally`. An ordinary lock then stays locked
+forever. This lock records its holder in the same step that acquires it. A waiting thread checks whether the holder
+still runs, and takes the lock over if not.
 
-    frame   a call holds the lock: it is at work as long as its frame is on the stack of its thread
-    Block   a `with` block of a user holds the lock: it says itself whether it is open
+    frame   a call holds the lock: it runs as long as its frame is on the stack of its thread
+    Block   a `with` block of a user holds the lock: its `is_open` states whether it has ended
 
-Law: at most one holder is at work; a lock whose holder has ended is taken by the next that asks.
+Law: at most one holder runs; a lock whose holder has ended is acquired by the next thread that requests it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from time import monotonic, sleep
 from types import FrameType
 from typing import Final, Protocol, TypeAlias
 
-_LOOK_SECONDS: Final = 0.01  # how often a waiter looks whether the holder is still at work
+_LOOK_SECONDS: Final = 0.01  # how often a waiting thread checks whether the holder still runs
 
 
 class Block(Protocol):
-    """A holder that is no call: a `with` block that is open while a user's code runs."""
+    """A holder that is not a call: a `with` block that is open while a user's code runs."""
 
     @property
     def thread(self) -> int:
@@ -37,30 +37,30 @@ class Block(Protocol):
 
     @property
     def may_be_passed(self) -> bool:
-        """Whether others may take the lock from the block once they have waited for long."""
+        """Whether other threads may take the lock from the block after their timeout."""
 
 
 Owner: TypeAlias = FrameType | Block
 
 
 class CallLock:
-    """A lock held by a call or by a block; a thread that holds it may not take it again, but can ask whether it does.
+    """A lock held by a call or by a block; a thread that holds it must not acquire it again.
 
-    The call that enters must end when the block under the lock raises: catch the exception in a caller of it.
+    The call that enters must end when the code under the lock raises: catch the exception in one of its callers.
     """
 
     __slots__ = ("_bell", "_freeing", "_waiting", "holders", "timeout")
 
     def __init__(self, *, timeout: float | None = None) -> None:
-        """Make a lock for which a caller waits up to `timeout` seconds; None: as long as it takes."""
+        """Make a lock for which a caller waits up to `timeout` seconds; None: without a limit."""
         self.timeout = timeout
         self.holders: dict[
             None, Owner
         ] = {}  # at most one: `setdefault` tests and sets in one step; true while the lock is taken
-        self._bell = Lock()  # rung by who gives the lock back, to wake up one of those who wait
+        self._bell = Lock()  # the thread that releases the lock rings it to wake one waiting thread
         self._bell.acquire()
         self._waiting: set[int] = set()  # threads
-        self._freeing: dict[None, FrameType] = {}  # the call that takes the lock from a holder, one at most
+        self._freeing: dict[None, FrameType] = {}  # the call that takes the lock from a holder; at most one
 
     def __enter__(self) -> None:
         mine = _getframe(1)
@@ -73,33 +73,34 @@ class CallLock:
             _ring(self._bell)
 
     def enter_at_once(self) -> bool:
-        """Take the lock for the calling frame if it is free, and tell whether it was; `leave` gives it back."""
+        """Acquire the lock for the calling frame if it is free, and return whether it was; `leave` releases it."""
         mine = _getframe(1)
         return self.holders.setdefault(None, mine) is mine
 
     def enter(self) -> None:
-        """Take the lock for the calling frame, as `with` does; `leave` gives it back."""
+        """Acquire the lock for the calling frame, as `with` does; `leave` releases it."""
         mine = _getframe(1)
         if self.holders.setdefault(None, mine) is not mine and not self._wait(mine, self.timeout):
             raise self.reentered()
 
     def leave(self) -> None:
-        """Give back a lock that the calling frame holds."""
+        """Release the lock, which the calling frame holds."""
         self.holders.clear()
         if self._waiting:
             _ring(self._bell)
 
     def take(self, owner: Owner, *, timeout: float | None = None) -> bool:
-        """Take the lock for an owner; return False if this thread holds it already.
+        """Acquire the lock for an owner; return False if this thread holds it already.
 
         Args:
-            timeout: seconds to wait, None: as long as it takes. A block that may be passed is passed then.
-        Raises: what `timed_out` returns.
+            timeout: seconds to wait, None: without a limit. After the timeout the lock is taken from a block that may
+                be passed.
+        Raises: the error that `timed_out` returns.
         """
         return self.holders.setdefault(None, owner) is owner or self._wait(owner, timeout)
 
     def give(self, owner: Owner) -> None:
-        """Give back the lock if this owner has it still."""
+        """Release the lock if this owner still holds it."""
         if self.holders.get(None) is not owner:
             return
         if isinstance(owner, FrameType):
@@ -112,11 +113,11 @@ class CallLock:
 
     @property
     def is_taken(self) -> bool:
-        """Whether somebody holds the lock, or has left it taken."""
+        """Whether the lock has a holder, even one that has ended."""
         return bool(self.holders)
 
     def locked(self) -> bool:
-        """Return whether a holder that is at work has the lock."""
+        """Return whether a holder that still runs has the lock."""
         holder = self.holders.get(None)
         return holder is not None and is_at_work(holder)
 
@@ -128,16 +129,16 @@ class CallLock:
 
     @property
     def has_left_over(self) -> bool:
-        """Whether the lock is taken although its holder has ended."""
+        """Whether the lock has a holder that has ended."""
         holder = self.holders.get(None)
         return holder is not None and not is_at_work(holder)
 
     def is_held_by(self, owner: Owner) -> bool:
-        """Return whether an owner has the lock still."""
+        """Return whether an owner still holds the lock."""
         return self.holders.get(None) is owner
 
     def give_left_over(self) -> None:
-        """Give back the lock if its holder has ended without doing so."""
+        """Release the lock if its holder has ended without releasing it."""
         holder = self.holders.get(None)
         if holder is not None and not is_at_work(holder):
             self._free(holder)
@@ -148,7 +149,7 @@ class CallLock:
         return RuntimeError("this thread holds the lock already")
 
     def timed_out(self) -> Exception:
-        """Return the error for a call that has waited for too long."""
+        """Return the error for a call whose timeout has passed."""
         return TimeoutError("another thread holds the lock")
 
     def _wait(self, mine: Owner, timeout: float | None) -> bool:
@@ -180,7 +181,7 @@ class CallLock:
             self._waiting.discard(me)
 
     def _free(self, holder: Owner) -> None:
-        """Take the lock from a holder, unless somebody did so before."""
+        """Take the lock from a holder, unless another thread has done so."""
         mine = _getframe()
         while (other := self._freeing.setdefault(None, mine)) is not mine:
             if is_running(other):
@@ -193,7 +194,7 @@ class CallLock:
 
 
 class NestingLock(CallLock):
-    """A lock that a thread which has it may enter again."""
+    """A lock that its holder's thread may enter again."""
 
     __slots__ = ()
 
@@ -205,15 +206,15 @@ class NestingLock(CallLock):
 
 
 class Bells:
-    """Threads of this process that wait for something to happen. Nobody can leave a lock taken: each has a bell of its own."""
+    """Threads of this process that wait for an event. Each has its own bell, so no thread can block the others."""
 
     __slots__ = ("waiting",)
 
     def __init__(self) -> None:
-        self.waiting: list[LockType] = []  # empty: nobody has to be woken up
+        self.waiting: list[LockType] = []  # empty: no thread has to be woken
 
     def wait(self, has_happened: Callable[[], bool], timeout: float) -> None:
-        """Wait for a ring, up to `timeout` seconds, unless it has happened already."""
+        """Wait for a ring, up to `timeout` seconds, unless the event has happened already."""
         bell = Lock()
         bell.acquire()
         self.waiting.append(bell)
@@ -224,19 +225,19 @@ class Bells:
             self.waiting.remove(bell)
 
     def ring(self) -> None:
-        """Wake up everybody who waits."""
+        """Wake all waiting threads."""
         for bell in tuple(self.waiting):
             if bell.locked():
                 _ring(bell)
 
 
 def is_at_work(holder: Owner) -> bool:
-    """Return whether a holder's call still runs, or its block is open."""
+    """Return whether a holder's call still runs, or its block is still open."""
     return is_running(holder) if isinstance(holder, FrameType) else holder.is_open
 
 
 def is_of_this_thread(holder: Owner) -> bool:
-    """Return whether a holder is at work in the thread that asks."""
+    """Return whether a holder runs in the calling thread."""
     if not isinstance(holder, FrameType):
         return holder.thread == get_ident() and holder.is_open
     return _is_on_stack(holder, _getframe(1))
@@ -258,4 +259,4 @@ def _ring(bell: LockType) -> None:
     try:
         bell.release()
     except RuntimeError:
-        return  # it rings already
+        return  # it is ringing already

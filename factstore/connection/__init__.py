@@ -1,1 +1,1 @@
-"""The connection and what it offers: transactions, the log, reports, loading, excision."""
+"""The connection and its methods: transactions, the log, reports, loading, excision."""

@@ -1,7 +1,8 @@
-"""Annotations: what is said of every transaction that is made within a block, such as who made it and why.
+"""Annotations: facts about every transaction that is committed within a block, such as its author and reason.
 
-Kept in a context variable: threads and tasks that run beside the block are not in it.
-Law: what a block says was checked when it began, so that only the transaction itself can make a transaction in it fail.
+They are stored in a context variable, so they do not apply to threads and tasks that run beside the block.
+Law: annotations are checked when the block begins, so a transaction in the block can fail only because of its own
+    forms.
 """
 
 from __future__ import annotations
@@ -21,31 +22,31 @@ if TYPE_CHECKING:
 
 Annotations = Mapping[str, Any]
 
-# By the identity of what the transactions are made with: a block of one connection says nothing of another's transactions.
-_said: Final[ContextVar[Mapping[int, Annotations]]] = ContextVar("annotations")
+# Keys are identities of connections: a block of one connection does not apply to transactions of another.
+_by_owner: Final[ContextVar[Mapping[int, Annotations]]] = ContextVar("annotations")
 _NOTHING: Final[Mapping[int, Annotations]] = {}
-in_force = _said.get  # in_force(None): None where no block was ever entered
+in_force = _by_owner.get  # in_force(None) is None if no block was entered in this context
 
 
 def annotations_of(owner: object) -> Annotations:
-    """Return what is said of transactions made here with this owner."""
-    return _said.get(_NOTHING).get(id(owner), {})
+    """Return the annotations of transactions that this context commits with a connection."""
+    return _by_owner.get(_NOTHING).get(id(owner), {})
 
 
 @contextmanager
-def annotating(owner: object, db: Database, said: Annotations) -> Iterator[None]:
-    """Say this, and what the blocks around say, of the transactions made in the block; see `Connection.annotate`."""
-    if said:
-        with_(db, [{":db/id": "datomic.tx", **said}])
-    token = _said.set({**_said.get(_NOTHING), id(owner): {**annotations_of(owner), **said}})
+def annotating(owner: object, db: Database, annotations: Annotations) -> Iterator[None]:
+    """Add annotations to those of the enclosing blocks, for a `with` block; see `Connection.annotate`."""
+    if annotations:
+        with_(db, [{":db/id": "datomic.tx", **annotations}])
+    token = _by_owner.set({**_by_owner.get(_NOTHING), id(owner): {**annotations_of(owner), **annotations}})
     try:
         yield
     finally:
-        _said.reset(token)
+        _by_owner.reset(token)
 
 
 def named(mapping: Annotations | None, words: Mapping[str, Any]) -> dict[str, Any]:
-    """Return annotations under the idents of their attributes: words are in the namespace of transactions.
+    """Return annotations by the idents of their attributes; keyword arguments are in the namespace `tx`.
 
     >>> named({":audit/source": "import"}, {"ticket_no": 7})
     {':audit/source': 'import', ':tx/ticket-no': 7}

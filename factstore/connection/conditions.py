@@ -1,10 +1,12 @@
-"""Conditions: what a caller asks of a transaction besides its forms. They are part of its preparation, so whoever else commits
-meanwhile, they hold when it is committed.
+"""Conditions: options of a transaction besides its forms.
 
-    key     the transaction is made once: the key is a fact of it, unique, and whoever comes second finds it, unless with other forms
-    since   what the transaction is about is as it was then
-    none    what None in a map form means
-    said    facts about the transaction itself
+They are part of its preparation, so they hold when it is committed, even if others commit in between.
+
+    key          idempotency key: a unique fact of the transaction; a second transaction with it and the same forms
+        finds the first
+    since        the entities that the transaction changes are unchanged since then
+    none         the meaning of None in a map form
+    annotations  facts about the transaction itself
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ _TRANSACTION = "datomic.tx"
 
 
 class _Repeated(Exception):
-    """A transaction of this key was made before, at t."""
+    """A transaction with this key was committed before, at t."""
 
     def __init__(self, t: int) -> None:
         super().__init__(t)
@@ -41,14 +43,14 @@ class _Repeated(Exception):
 
 
 def _key(key: object) -> str:
-    """Return a key as it is kept. Raises: TransactError(:db.error/invalid-option)."""
+    """Return a key as it is stored. Raises: TransactError(:db.error/invalid-option)."""
     try:
-        kept: str = STRING.store(key)
+        stored: str = STRING.store(key)
     except ValueError as error:
         why = "" if str(error) == ANOTHER_TYPE else f": {error}"
     else:
-        if kept:
-            return kept
+        if stored:
+            return stored
         why = ""
     raise TransactError(
         ":db.error/invalid-option",
@@ -66,93 +68,93 @@ class Conditional:
     none: Nones
     since: Point | None
     key: str | None
-    said: Mapping[str, Any]
+    annotations: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         check_nones(self.none)
         if isinstance(self.tx_data, Iterator):
-            # It gives its forms once, and a lost race makes another attempt.
+            # An iterator yields its forms once, but a lost race needs them again.
             object.__setattr__(self, "tx_data", list(self.tx_data))
         if self.key is not None:
             object.__setattr__(self, "key", _key(self.key))
 
     def commit(self, committer: Committer) -> TxReport:
-        """Commit it, or return the report of the transaction that has its key."""
+        """Commit the transaction, or return the report of the one that has its key."""
         try:
             return committer.apply(self._change)
         except _Repeated as repeated:
             return self._first_report(committer, repeated.t)
 
     def commit_async(self, committer: Committer) -> Future[TxReport]:
-        """Commit it some time soon."""
-        done = committer.future()
+        """Commit the transaction in the background; the future gives the report."""
+        future = committer.future()
 
-        def hand_on(made: Future[TxReport]) -> None:
-            error = made.exception()
+        def copy_outcome(commit: Future[TxReport]) -> None:
+            error = commit.exception()
             try:
                 if isinstance(error, _Repeated):
-                    done.set_result(self._first_report(committer, error.t))
+                    future.set_result(self._first_report(committer, error.t))
                 elif error is not None:
-                    done.set_exception(error)
+                    future.set_exception(error)
                 else:
-                    done.set_result(made.result())
+                    future.set_result(commit.result())
             except Exception as unreadable:
-                done.set_exception(unreadable)
+                future.set_exception(unreadable)
 
-        done.set_running_or_notify_cancel()
-        committer.apply_async(self._change).add_done_callback(hand_on)
-        return done
+        future.set_running_or_notify_cancel()
+        committer.apply_async(self._change).add_done_callback(copy_outcome)
+        return future
 
     def _change(self, before: Snapshot, now: int) -> Prepared:
         if self.key is not None:
-            made = before.database.view.holders_of(TX_KEY, self.key)
-            if made:
-                raise _Repeated(t_of(made[0]))
+            transactions = before.database.view.holders_of(TX_KEY, self.key)
+            if transactions:
+                raise _Repeated(t_of(transactions[0]))
         return self._prepared(before.database, now, self.since)
 
     def _prepared(self, db: Database, now: int, since: Point | None) -> Prepared:
         forms = list(read_forms(self.tx_data))
-        if self.said:
-            forms.append({":db/id": _TRANSACTION, **self.said})
+        if self.annotations:
+            forms.append({":db/id": _TRANSACTION, **self.annotations})
         if self.key is not None:
             forms.append({":db/id": _TRANSACTION, ":db.tx/key": self.key})
         return prepare(db, forms, now=now, none=self.none, if_unchanged_since=since)
 
     def _first_report(self, committer: Committer, t: int) -> TxReport:
-        """Return the report of the transaction that was made with the key: its databases as of then, its tempids as they were.
+        """Return the report of the transaction with the key; its databases are `as_of` views.
 
-        Raises: TransactError(:db.error/key-reused) when that one was made of other forms.
+        Raises: TransactError(:db.error/key-reused) if that one was committed with other forms.
         """
         newest = committer.newest.database
-        made = next(log.read(committer.storage, t - 1, t))
+        first = next(log.read(committer.storage, t - 1, t))
         next_n, instant = FIRST_FREE_ID, 0
         for earlier in log.read(committer.storage, max(t - 2, 0), t - 1):
             next_n, instant = earlier.next_n, earlier.instant
         before, after = newest.as_of(t - 1), newest.as_of(t)
-        tempids = self._tempids(replace(before, basis_t=t - 1, next_n=next_n, last_instant=instant), made, newest)
-        return report(before, after, made.all_facts(), tempids)
+        tempids = self._tempids(replace(before, basis_t=t - 1, next_n=next_n, last_instant=instant), first, newest)
+        return report(before, after, first.all_facts(), tempids)
 
-    def _tempids(self, then: Database, made: log.TxRecord, newest: Database) -> Mapping[str | int, int]:
-        """Return the tempids of these forms, if they say what was said then; the log does not keep what things were called."""
+    def _tempids(self, then: Database, first: log.TxRecord, newest: Database) -> Mapping[str | int, int]:
+        """Return the tempids of these forms if they are the forms of then; the log does not contain tempids."""
         try:
-            prepared = self._prepared(then, made.instant, None)
+            prepared = self._prepared(then, first.instant, None)
         except FactStoreError as error:
-            if may_differ_by_now(newest, made.t, None):
+            if may_differ_by_now(newest, first.t, None):
                 return {}
-            raise self._reused(made, newest, f"; these are rejected: {error.message}") from error
-        # What is said of the transaction itself, such as a reason, makes no difference.
+            raise self._reused(first, newest, f"; these are rejected: {error.message}") from error
+        # Facts about the transaction itself, such as a reason, are not compared.
         own, theirs = (
-            {fact for fact in facts if fact[0] != tx_of(made.t)} for facts in (prepared.facts, made.all_facts())
+            {fact for fact in facts if fact[0] != tx_of(first.t)} for facts in (prepared.facts, first.all_facts())
         )
         if own == theirs:
             return prepared.tempids
-        if is_same(then, own, theirs) or may_differ_by_now(newest, made.t, {fact[1] for fact in own ^ theirs}):
+        if is_same(then, own, theirs) or may_differ_by_now(newest, first.t, {fact[1] for fact in own ^ theirs}):
             return {}
-        raise self._reused(made, newest, "")
+        raise self._reused(first, newest, "")
 
-    def _reused(self, made: log.TxRecord, newest: Database, why: str) -> TransactError:
-        since = newest.instant_of(made.t)
+    def _reused(self, first: log.TxRecord, newest: Database, why: str) -> TransactError:
+        since = newest.instant_of(first.t)
         message = (
-            f"the key {quoted(self.key)} belongs to transaction t={made.t} since {since}, made of other forms{why}"
+            f"the key {quoted(self.key)} belongs to transaction t={first.t} since {since}, made of other forms{why}"
         )
-        return TransactError(":db.error/key-reused", message, key=self.key, t=made.t)
+        return TransactError(":db.error/key-reused", message, key=self.key, t=first.t)

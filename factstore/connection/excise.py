@@ -4,9 +4,9 @@
     index without the facts   ──┼──► one write of the storage, in the writer's turn
     record of the excision    ──┘
 
-A process that dies before this write leaves the store as it was, but for blocks that no root names; afterwards all is done.
-Every other process finds the record before it appends anything, and goes on from the pruned index: what it still remembers
-never comes back. An index that was built of the old log is not published any more, for the root has moved on.
+A process that dies before this write leaves the store as it was, but for blocks that no root names; afterwards all is
+done. Every other process finds the record before it appends anything, and goes on from the pruned index: what it still
+remembers never comes back. An index that was built of the old log is not published any more, for the root has moved on.
 Law: log and index are those of a store that was never told these facts; t, instants, transaction keys and schema stay.
 """
 

@@ -1,12 +1,13 @@
-"""Inference: attributes that a transaction uses and nobody declared, declared by what it says of them.
+"""Inference: attributes that a transaction uses without a declaration are declared by the types of their values.
 
     bool, int, float, Decimal, datetime, UUID, bytes, str …   the type of that name, an int beyond 64 bits a bigint
     a string that begins with a colon                         a keyword
     a map, an instance of a dataclass                         a component: a reference to a part
     an entity; a reverse name                                 a reference
-    a list, a tuple, a set                                    many of what is in it
+    a list, a tuple, a set                                    cardinality many, of the type of its items
 
-Law: what is inferred is declared in a transaction of its own, and only if the transaction that needs it would then be accepted.
+Law: inferred attributes are declared in a separate transaction, and only if the transaction that needs them would then
+    be accepted.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from factstore.transact import Nones, with_
 
 
 def inferred(db: Database, tx_data: Any, error: TransactError, *, none: Nones = "reject") -> list[dict[str, Any]]:
-    """Return the tx-data that declares what a transaction was refused for the want of.
+    """Return the tx-data that declares the attributes whose absence is the reason of an error.
 
-    Raises: the error itself when it is another, or the next one when declaring would not be enough;
-        SchemaError(:db.error/cannot-infer) for an attribute whose values say nothing, or different things.
+    Raises: the error itself if it has another reason, or the next error if the declarations would not be sufficient;
+        SchemaError(:db.error/cannot-infer) for an attribute whose values have no type, or different types.
     """
     declared: dict[str, dict[str, Any]] = {}
     while True:
@@ -41,8 +42,8 @@ def inferred(db: Database, tx_data: Any, error: TransactError, *, none: Nones = 
 
 
 def _unknown(error: TransactError) -> dict[str, list[Any]]:
-    """Return the attributes that an error misses, with all values that came for them."""
-    found: dict[str, list[Any]] = {}
+    """Return the attributes that an error reports as missing, with all their values."""
+    values_of: dict[str, list[Any]] = {}
     for problem in error.data.get("problems") or (error.to_dict(),):
         ident = problem.get("got")
         if (
@@ -52,18 +53,18 @@ def _unknown(error: TransactError) -> dict[str, list[Any]]:
             and ident.startswith(":")
         ):
             forward = forward_of(ident)
-            found.setdefault(forward or str(ident), []).append(Reference() if forward else problem["value"])
-    return found
+            values_of.setdefault(forward or str(ident), []).append(Reference() if forward else problem["value"])
+    return values_of
 
 
 def _declared(ident: str, values: list[Any]) -> dict[str, Any]:
     form = declaration(ident, values)
     if form is None:
         kinds = kinds_of(values)
-        said = f"values of {' and '.join(sorted(kinds))}" if kinds else "no value that has a type"
+        values_text = f"values of {' and '.join(sorted(kinds))}" if kinds else "no value that has a type"
         raise SchemaError(
             ":db.error/cannot-infer",
-            f"{ident} is not declared, and this transaction has {said} for it",
+            f"{ident} is not declared, and this transaction has {values_text} for it",
             attribute=ident,
         )
     return form

@@ -1,10 +1,10 @@
-"""Reports as they come: a queue to read from, and listeners that are called.
+"""Reports of new transactions: queues to read from, and listeners that are called.
 
-    commits, of this process or caught up with ──► a queue each ──► get, iteration
-    the log, for who wants to begin in the past ──►           ╰──► a listener's thread; what is left when the connection closes,
-                                                                   the thread that closes it
+    commits of this process and of others ──► a queue each ──► get, iteration
+    the log, for a start in the past      ──►           ╰────► the thread of a listener; the thread that closes the
+                                                               connection delivers the rest
 
-Law: reports come in order of t, none is missing and none comes twice, from where the queue begins.
+Law: from its start, a queue delivers each report once, in order of t.
 """
 
 from __future__ import annotations
@@ -27,24 +27,26 @@ logger = logging.getLogger("factstore")
 
 Waiting: TypeAlias = Callable[[Point, float | None], Database]
 
-_LOOK_SECONDS: Final = 0.5  # how often a listener's thread looks whether it is still wanted
+_LOOK_SECONDS: Final = 0.5  # how often a listener's thread checks whether it was stopped
 
 
 class TxReports:
-    """Reports of commits, of this process and of others, in order of t, none missed and none twice; close it when done."""
+    """Reports of commits, of this process and of others, in order of t, each once; close it after use."""
 
     def __init__(self, committer: Newest, wait: Waiting, first_t: int | None = None) -> None:
-        """Make a queue of what is committed from now on, and of what was committed since `first_t`.
+        """Make a queue of the reports from now on, or from `first_t` on.
 
         Args:
             wait: `Connection.wait` of the connection.
         """
         self._committer = committer
-        self._wait = wait  # its connection stays open as long as the queue is in use
+        self._wait = wait  # keeps the connection alive as long as the queue
         self._waiting: SimpleQueue[TxReport] = SimpleQueue()
-        self._newest = 0  # the t of the newest report that is in the queue, or was
-        self._given = self._since = committer.listen(self._put)  # the newest one that was read from the queue
-        self._looked = self._since  # the t that the queue reached when it was last looked into
+        self._newest = 0  # the t of the newest report that was put into the queue
+        self._given = self._since = committer.listen(
+            self._put
+        )  # the t of the newest report that was read from the queue
+        self._looked = self._since  # the t that the queue had reached at the last attempt to read from it
         self._earlier = None if first_t is None else self._from_log(first_t)
         self._reading = Lock()
 
@@ -54,21 +56,21 @@ class TxReports:
 
     def _from_log(self, first_t: int) -> Iterator[TxReport]:
         db = self._committer.newest.database
-        for made in log.read(self._committer.storage, max(first_t - 1, 0), self._since):
-            yield report(db.as_of(made.t - 1), db.as_of(made.t), made.all_facts(), {})
+        for record in log.read(self._committer.storage, max(first_t - 1, 0), self._since):
+            yield report(db.as_of(record.t - 1), db.as_of(record.t), record.all_facts(), {})
 
     def get(self, timeout: float | None = None) -> TxReport | None:
-        """Return the next report, waiting up to `timeout` seconds (None: as long as it takes); None when there was none."""
+        """Return the next report, or None after `timeout` seconds without one; timeout=None waits without a limit."""
         deadline = None if timeout is None else monotonic() + timeout
         while True:
-            found = self.get_nowait()
-            if found is not None:
-                return found
+            report = self.get_nowait()
+            if report is not None:
+                return report
             if not self.wait(None if deadline is None else max(deadline - monotonic(), 0.0)):
                 return None
 
     def get_nowait(self) -> TxReport | None:
-        """Return the next report if it has come already, also when the connection has been closed since; None when there is none."""
+        """Return the next report, or None if there is none yet; this also works after the connection was closed."""
         if self._earlier is not None:
             with self._reading:
                 earlier = None if self._earlier is None else next(self._earlier, None)
@@ -77,7 +79,7 @@ class TxReports:
             self._earlier = None
         self._looked = max(self._since, self._newest)
         try:
-            # One may come twice: telling of it was interrupted the first time.
+            # A report is put twice if its first notification was interrupted.
             while (report := self._waiting.get_nowait()).t <= self._given:
                 pass
         except Empty:
@@ -86,20 +88,20 @@ class TxReports:
         return report
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until more was committed than had come when the queue was found empty; False if that took too long."""
-        # Not than has come by now: there may have been a commit since the look into the queue.
+        """Wait for a commit after the queue was last found empty; return False after the timeout."""
+        # Not for a commit after now: there may have been one since the queue was read.
         if self._wait(self._looked, timeout).basis_t <= self._looked:
             return False
         if self._waiting.empty():
-            self._committer.all_told()
+            self._committer.all_notified()
         return True
 
     def __iter__(self) -> Iterator[TxReport]:
-        while (found := self.get()) is not None:
-            yield found
+        while (report := self.get()) is not None:
+            yield report
 
     def close(self) -> None:
-        """Stop listening."""
+        """End the queue."""
         if self._put in self._committer.listeners:
             self._committer.listeners.remove(self._put)
 
@@ -128,20 +130,20 @@ class Listener:
                 self.deliver()
                 self._reports.wait(_LOOK_SECONDS)
         except Closed:
-            return  # who closed the connection has delivered the rest
+            return  # the thread that closed the connection has delivered the rest
 
     def deliver(self) -> None:
-        """Call with all reports that are there."""
+        """Call the function with all reports in the queue."""
         with self._delivering:
-            while not self._stopped and (found := self._reports.get_nowait()) is not None:
+            while not self._stopped and (report := self._reports.get_nowait()) is not None:
                 try:
-                    self._listener(found)
+                    self._listener(report)
                 except BaseException as error:
                     if current_thread() is main_thread() and isinstance(error, KeyboardInterrupt | SystemExit):
-                        raise  # the program is asked to end, while it closes the connection
-                    logger.exception("a listener failed on t=%d", found.t)
+                        raise  # the program ends while it closes the connection
+                    logger.exception("a listener failed on t=%d", report.t)
 
     def stop(self) -> None:
-        """Call no more."""
+        """Stop calling the function."""
         self._stopped = True
         self._reports.close()

@@ -1,7 +1,7 @@
-"""Interactive transactions: several steps that read what was said so far, committed as one transaction or not at all.
+"""Interactive transactions: steps that read the changes of earlier steps, committed as one transaction.
 
-While a block is open nobody else commits, in no process: what it read is still so when it ends.
-Law: what is committed is the difference between the databases before and after the block; a block that raises leaves nothing.
+While a block is open, no other thread or process commits, so the facts that it has read are unchanged when it ends.
+Law: the difference between the databases before and after the block is committed, or nothing if the block raises.
 """
 
 from __future__ import annotations
@@ -27,40 +27,42 @@ from factstore.values.types import Stored
 
 Key: TypeAlias = tuple[int, int, Stored]
 
-_OVER: Final = "this transaction is over; nothing more can be said in it"
+_OVER: Final = "this transaction is over; it accepts no more steps"
 
 
 class _State(NamedTuple):
-    """What was said in a block so far."""
+    """The steps of a block so far."""
 
-    db: Database  # with all of it
-    net: Mapping[Key, bool]  # the difference
+    db: Database  # after the steps
+    net: Mapping[
+        Key, bool
+    ]  # the difference to the database before the block: whether each fact is asserted or retracted
     chosen: int  # the instant, in microseconds since 1970
     tempids: Mapping[str | int, int]
 
 
 class Transaction:
-    """A transaction in the making: what `Connection.transaction` gives to its block."""
+    """A transaction in steps, which `Connection.transaction` gives to its block."""
 
-    __slots__ = ("_before", "_instant", "_is_open", "_now", "_said", "_state", "report")
+    __slots__ = ("_annotations", "_before", "_instant", "_is_open", "_now", "_state", "report")
 
-    def __init__(self, before: Database, said: Sequence[Any], now: int) -> None:
+    def __init__(self, before: Database, annotations: Sequence[Any], now: int) -> None:
         self._before = before
         self._now = now  # by the clock
         self._instant = max(now, before.last_instant)
-        self._said = said  # of the transaction itself, by the blocks around
+        self._annotations = annotations  # forms about the transaction itself, of the enclosing `annotate` blocks
         self._is_open = True
         self._state = _State(before, {}, self._instant, {})
         self.report: TxReport | None = None  # once it is committed
 
     @property
     def db(self) -> Database:
-        """The database with what was said so far."""
+        """The database with the changes of all steps so far."""
         return self._state.db
 
     @property
     def tempids(self) -> Mapping[str | int, int]:
-        """What the tempids of all steps became."""
+        """The entity ids of the tempids of all steps."""
         return self._state.tempids
 
     @property
@@ -68,11 +70,12 @@ class Transaction:
         return self._state.chosen
 
     def transact(self, tx_data: Any, *, none: Nones = "reject") -> TxReport:
-        """Say something more, which reads what was said before; checked as a transaction of its own, and committed with the block.
+        """Add a step, which reads the changes of earlier ones, is checked like a transaction, and committed with the block.
 
-        Its tempids are its own: a name that an earlier step gave means another entity here; that one is found by its id.
-        Returns: what this step does to `db`.
-        Raises: TransactError, and the step did nothing; go on, or let it end the block.
+        Tempids are local to a step: the same name in a later step means another entity; refer to earlier ones by their
+            ids.
+        Returns: the report of this step on `db`.
+        Raises: TransactError, and the step has no effect; the block may catch it and continue.
         """
         if not self._is_open:
             raise TransactError(":db.error/transaction-over", _OVER)
@@ -84,13 +87,13 @@ class Transaction:
         chosen = prepared.instant if prepared.instant != self._instant else self._chosen
         net = self._folded(prepared.facts)
         db = start.plus(self._facts(net, chosen), instant=chosen, next_n=prepared.next_n)
-        made = report(before, db, prepared.facts, prepared.tempids)
-        # In one step: an exception of a signal handler leaves the whole of this call, or nothing of it.
+        step_report = report(before, db, prepared.facts, prepared.tempids)
+        # In one assignment: after an exception of a signal handler, this call has had its whole effect, or none.
         self._state = _State(db, net, chosen, {**self.tempids, **prepared.tempids})
-        return made
+        return step_report
 
     def rollback(self) -> None:
-        """Forget all that was said; the block may go on reading, and commits nothing."""
+        """Discard all steps; the block may continue to read, and commits nothing."""
         self._is_open, self._state = False, _State(self._before, {}, self._chosen, {})
 
     def _check_declared(self, facts: Sequence[Fact]) -> None:
@@ -101,7 +104,7 @@ class Transaction:
                 raise TransactError(":db.error/not-an-entity", text, what="attribute", got=name, entity=e)
 
     def _folded(self, facts: Sequence[Fact]) -> dict[Key, bool]:
-        """Return the difference with the facts of a step: what it takes back is none any more."""
+        """Return the difference including the facts of a step; a fact and its opposite cancel each other."""
         net, find, tx = dict(self._state.net), self._before.schema.attribute, facts[0][0]
         for e, a, v, _, added in facts[1:]:
             key = (e, a, v)
@@ -109,9 +112,9 @@ class Transaction:
                 del net[key]
                 continue
             if e == tx and added and not find(a).many:
-                # Steps do not read what earlier ones said of the transaction itself.
-                for other in [known for known in net if known[:2] == (e, a)]:
-                    del net[other]
+                # A step does not read the values that earlier steps gave the transaction itself.
+                for replaced in [earlier for earlier in net if earlier[:2] == (e, a)]:
+                    del net[replaced]
             net[key] = added
         return net
 
@@ -122,16 +125,16 @@ class Transaction:
         return [(tx, TX_INSTANT, chosen, t, True), *facts]
 
     def prepared(self) -> Prepared | None:
-        """Return what the block comes to, None when it says nothing."""
+        """Return the transaction that the block commits; None if it has no changes."""
         if not self._is_open or self.db is self._before:
             return None
-        if self._said:
-            self.transact(self._said)
+        if self._annotations:
+            self.transact(self._annotations)
         state = self._state
         return Prepared(self._facts(state.net, state.chosen), dict(state.tempids), state.db.next_n, state.chosen)
 
     def end(self) -> None:
-        """Say nothing more."""
+        """Accept no more steps."""
         self._is_open = False
 
 
@@ -140,15 +143,15 @@ def _retractions_first(fact: Fact) -> bool:
 
 
 class TransactionBlock:
-    """The block of `conn.transaction()`: takes the turn of all processes, and commits what was said when it ends."""
+    """The block of `conn.transaction()`: it acquires the writer lock at its begin, and commits the steps at its end."""
 
-    __slots__ = ("__weakref__", "_committer", "_hold", "_made", "_said")
+    __slots__ = ("__weakref__", "_annotations", "_committer", "_hold", "_transaction")
 
-    def __init__(self, committer: Committer, said: Sequence[Any]) -> None:
+    def __init__(self, committer: Committer, annotations: Sequence[Any]) -> None:
         self._committer = committer
-        self._said = said
+        self._annotations = annotations
         self._hold: _Hold | None = None
-        self._made: Transaction | None = None
+        self._transaction: Transaction | None = None
 
     def __enter__(self) -> Transaction:
         if self._hold is not None:
@@ -156,8 +159,8 @@ class TransactionBlock:
         self._hold = _Hold(self, _getframe(1))
         try:
             before = self._committer.hold(self._hold)
-            self._made = Transaction(before, self._said, self._committer.clock())
-            return self._made
+            self._transaction = Transaction(before, self._annotations, self._committer.clock())
+            return self._transaction
         except BaseException as error:
             self._end(self._hold)
             self._committer.ended(error, [])
@@ -166,12 +169,12 @@ class TransactionBlock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._made is not None and self._hold is not None
+        assert self._transaction is not None and self._hold is not None
         sent: Sent = []
         try:
-            prepared = self._made.prepared() if kind is None else None
+            prepared = self._transaction.prepared() if kind is None else None
             if prepared is not None:
-                self._made.report = self._committer.commit_in(self._hold, lambda _before, _now: prepared, sent)
+                self._transaction.report = self._committer.commit_in(self._hold, lambda _before, _now: prepared, sent)
             self._end(self._hold)
         except BaseException as raised:
             self._end(self._hold)
@@ -179,21 +182,21 @@ class TransactionBlock:
             raise
 
     def _end(self, hold: _Hold) -> None:
-        if self._made is not None:
-            self._made.end()
+        if self._transaction is not None:
+            self._transaction.end()
         self._committer.release(hold)
         hold.is_over = True
 
 
 class _Hold:
-    """The hold of a block on the turn. It ends with the block, also when an exception keeps `__exit__` from giving it back."""
+    """A block as a holder of locks; it ends with the block, even if an exception keeps `__exit__` from releasing them."""
 
     may_be_passed = True
     __slots__ = ("_block", "_frame", "is_over", "thread")
 
     def __init__(self, block: TransactionBlock, frame: FrameType) -> None:
         self._block = ref(block)
-        self._frame = frame if _is_plain(frame) else None  # the call that the block is a part of
+        self._frame = frame if _is_plain(frame) else None  # the call that contains the block
         self.thread = get_ident()
         self.is_over = False
 
@@ -206,6 +209,6 @@ class _Hold:
 
 
 def _is_plain(frame: FrameType) -> bool:
-    """Whether a frame stays on its thread's stack until it ends: no generator or coroutine, and nobody's who enters for another."""
+    """Return whether a frame stays on the stack until it ends: not that of a generator, a coroutine, or `contextlib`."""
     suspends = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
     return not frame.f_code.co_flags & suspends and frame.f_globals.get("__name__") != "contextlib"

@@ -204,7 +204,7 @@ def test_a_log_that_is_shorter_than_its_index_is_refused_and_can_be_indexed_agai
         for t in range(100, 123):
             txn.delete(((1 << 63) + t).to_bytes(8))
     commit_once_more(path)
-    with pytest.raises(Corrupt, match="its log ends at t=99, its index has what came up to t=121") as refused:
+    with pytest.raises(Corrupt, match="its log ends at t=99, but its index contains transactions up to t=121") as refused:
         factstore.connect(str(path))
     assert (99, 121) == (refused.value.head, refused.value.index_t)
     assert 4 == CliRunner().invoke(main, ["check", "-s", str(path)]).exit_code
