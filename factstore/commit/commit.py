@@ -107,9 +107,9 @@ class Committer(Newest):
                 before, now = self._now, self.clock()
                 if now < before.instant:
                     self._ahead.look(before.instant, now)
-                change = prepare_simple(before, tx_data, now)
+                prepared = prepare_simple(before, tx_data, now)
                 try:
-                    report = None if change is None else self._append_one(before, before.schema, change, sent)
+                    report = None if prepared is None else self._append_one(before, before.schema, prepared, sent)
                 except Conflict:
                     self._contended, report = _CONTENDED, None
             finally:
@@ -255,13 +255,13 @@ class Committer(Newest):
         """Prepare and commit one transaction. Requires the turn. Raises: Conflict, when another process was first."""
         before = self._now
         try:
-            change = preparation(before, self._time(before))
+            prepared = preparation(before, self._time(before))
         except TransactError:
             self._require_newest(before)
             raise
-        return self._append_one(before, before.schema.plus(change.facts), change, sent)
+        return self._append_one(before, before.schema.plus(prepared.facts), prepared, sent)
 
-    def _append_one(self, before: Snapshot, schema: Schema, change: Prepared, sent: Sent) -> TxReport:
+    def _append_one(self, before: Snapshot, schema: Schema, prepared: Prepared, sent: Sent) -> TxReport:
         """Append one transaction to the log, and continue from it. Requires the turn.
 
         Args:
@@ -269,33 +269,27 @@ class Committer(Newest):
         Raises: Conflict, when another process was first; memory is unchanged then.
         """
         assert self._turn.holders
-        after, report, record = self._result_of(before, schema, change)
-        sent.append((record[0], before.t))
+        t, facts, next_n = before.t + 1, prepared.facts, prepared.next_n
+        instant, columns = prepared.instant, prepared.columns
+        after = Snapshot(before.index, before.novelty, schema, before.cache, t, next_n, instant, before.store)
+        report = TxReport(before, after, facts if columns is None else log.AllFacts(facts, columns), prepared.tempids)
+        record = self._encode(t, instant, next_n, facts, columns)
+        self._id += 1
+        txid = self._ids + self._id.to_bytes(6, "big")
+        sent.append((txid, before.t))
         try:
-            self.storage.append((record,), expected_t=before.t)
+            self.storage.append(((txid, record),), expected_t=before.t)
         except StorageError as error:
             self._refused(error, sent)
         self._unsettled = (
             True  # before this line, memory is at most behind the log; the next read of the head shows that
         )
-        before.novelty.append(after.t, change.facts, change.columns)
+        before.novelty.append(t, facts, columns)
         self._now = after
         if self.listeners:
             self._notify(report)
         self._unsettled = False
         return report
-
-    def _result_of(
-        self, before: Snapshot, schema: Schema, change: Prepared
-    ) -> tuple[Snapshot, TxReport, tuple[bytes, bytes]]:
-        """Return the database after a change, the report, and the record for the log with its txid."""
-        t, facts, next_n = before.t + 1, change.facts, change.next_n
-        instant, columns = change.instant, change.columns
-        after = Snapshot(before.index, before.novelty, schema, before.cache, t, next_n, instant, before.store)
-        report = TxReport(before, after, facts if columns is None else log.AllFacts(facts, columns), change.tempids)
-        self._id += 1
-        record = (self._ids + self._id.to_bytes(6, "big"), self._encode(t, instant, next_n, facts, columns))
-        return after, report, record
 
     def _time(self, before: Snapshot) -> int:
         """Return the time by the clock, in microseconds; warn when the newest transaction is ahead of it."""
@@ -385,12 +379,12 @@ class Committer(Newest):
         self._unsettled = True
         for request in group:
             try:
-                change = request.preparation(newest, self._time(newest))
-                after, report, record = self._result_of(newest, newest.schema.plus(change.facts), change)
+                prepared = request.preparation(newest, self._time(newest))
+                after, report, record = self._result_of(newest, prepared)
             except Exception as error:
                 rejected[request] = error
                 continue
-            newest.novelty.append(after.t, change.facts, change.columns)  # the next preparation reads it
+            newest.novelty.append(after.t, prepared.facts, prepared.columns)  # the next preparation reads it
             reports.append((request, report))
             records.append(record)
             newest = after
@@ -408,6 +402,19 @@ class Committer(Newest):
             request.outcome = report
         for request, rejection in rejected.items():
             request.outcome = rejection
+
+    def _result_of(self, before: Snapshot, prepared: Prepared) -> tuple[Snapshot, TxReport, tuple[bytes, bytes]]:
+        """Return the database after a transaction, its report, and its record with a txid.
+
+        `_append_one` does the same without this call, which would cost two percent of a small transaction.
+        """
+        t, facts, columns = before.t + 1, prepared.facts, prepared.columns
+        next_n, instant, schema = prepared.next_n, prepared.instant, before.schema.plus(facts)
+        after = Snapshot(before.index, before.novelty, schema, before.cache, t, next_n, instant, before.store)
+        all_facts = facts if columns is None else log.AllFacts(facts, columns)
+        self._id += 1
+        record = (self._ids + self._id.to_bytes(6, "big"), self._encode(t, instant, next_n, facts, columns))
+        return after, TxReport(before, after, all_facts, prepared.tempids), record
 
     def _append_group(
         self, start: Snapshot, reports: Sequence[tuple[Request, TxReport]], records: Sequence[tuple[bytes, bytes]]
