@@ -1,6 +1,6 @@
 """Ids that need no database: t and transactions, entity ids and partitions, tempids, squuids.
 
-Law: `tx_to_t(t_to_tx(t))` is t, and what a t or a transaction's id already is, it stays.
+Law: `tx_to_t(t_to_tx(t))` is t; both functions return an argument that already is of the result's kind.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _tempids: Final = count(1)
 def t_to_tx(t: int) -> int:
     """Return the entity id of transaction t.
 
-    Raises: DatabaseError(:db.error/invalid-point) for what can be no t. Source: Datomic API, t->tx.
+    Raises: DatabaseError(:db.error/invalid-point) for a value that cannot be a t. Source: Datomic API, t->tx.
 
     >>> tx_to_t(t_to_tx(7))
     7
@@ -52,25 +52,27 @@ def _whole(point: int) -> int:
 
 
 def part(eid: int) -> Keyword:
-    """Return the ident of the partition that an entity id lies in. Source: Datomic API, part.
+    """Return the ident of the partition of an entity id. Source: Datomic API, part.
 
-    Raises: DatabaseError(:db.error/invalid-entity-id) for an int that can be no entity's.
+    Raises: DatabaseError(:db.error/invalid-entity-id) for a value that cannot be an entity id.
 
     >>> part(t_to_tx(7))
     :db.part/tx
     """
-    found = _PARTITIONS.get(partition_of(eid)) if type(eid) is int else None
-    if found is None:
+    ident = _PARTITIONS.get(partition_of(eid)) if type(eid) is int else None
+    if ident is None:
         raise DatabaseError(
             ":db.error/invalid-entity-id",
-            f"expected an entity id, got {quoted(eid)}, which lies in no partition",
+            f"expected an entity id, got {quoted(eid)}, which is in no partition",
             got=eid,
         )
-    return found
+    return ident
 
 
 def tempid() -> str:
-    """Return a tempid that nobody else has, for code that puts forms together. Any other string will do. Source: Datomic API, tempid.
+    """Return a tempid that is unique in this process, for code that builds forms; any other string works too.
+
+    Source: Datomic API, tempid.
 
     >>> tempid() == tempid()
     False
@@ -79,7 +81,7 @@ def tempid() -> str:
 
 
 def resolve_tempid(tempids: Mapping[str | int, int], tempid: str | int) -> int | None:
-    """Return the entity that a tempid became, of a report's tempids; None when there was none of this name.
+    """Return the entity id of a tempid from the tempids of a report; None if it has none of this name.
 
     Source: Datomic API, resolve-tempid.
     """
@@ -87,12 +89,12 @@ def resolve_tempid(tempids: Mapping[str | int, int], tempid: str | int) -> int |
 
 
 def squuid(*, at: datetime | None = None) -> uuid.UUID:
-    """Return a new squuid: a random UUID that begins with the second it was made in, so that new ones lie together in an index.
+    """Return a new squuid: a random UUID that begins with the current second, so new ones are adjacent in an index.
 
     Bytes 0 to 3 are the seconds since 1970, big-endian; bytes 4 to 15 are random, with the bits of a version 4 UUID.
 
     Args:
-        at: the aware datetime that it shall begin with; now by default.
+        at: the aware datetime that it begins with; now by default.
     Source: Datomic API, squuid.
     """
     seconds = int((datetime.now(UTC) if at is None else at).timestamp()) & 0xFFFFFFFF
@@ -100,5 +102,5 @@ def squuid(*, at: datetime | None = None) -> uuid.UUID:
 
 
 def squuid_instant(squuid: uuid.UUID) -> datetime:
-    """Return the second in which a squuid was made. Source: Datomic API, squuid-time-millis."""
+    """Return the second in which a squuid was created. Source: Datomic API, squuid-time-millis."""
     return datetime.fromtimestamp(squuid.int >> 96, UTC)

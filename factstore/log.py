@@ -1,11 +1,11 @@
-"""The log: one checksummed record a transaction, in order of t. The log alone is the truth.
+"""The log: one record with a checksum per transaction, in order of t. The log is the only source of truth.
 
     record = u32 crc32 of the rest, little-endian
            | msgpack [format, t, instant µs, next-n, {attribute: block of (e, v)}, e, a, v, added, e, a, v, added, …]
 
-The transaction's own `:db/txInstant` is not written as a datom: it is the record's instant. The map of blocks holds what was
-loaded in bulk, all asserted, in order of (e, v); it is nil in an ordinary transaction.
-Law: decoding what was encoded gives the same facts, and a flipped bit anywhere is reported, with its t, never skipped.
+The transaction's own `:db/txInstant` is not stored as a datom, but as the record's instant. The map of blocks contains
+the facts that were loaded in bulk, all asserted, in order of (e, v); it is nil in an ordinary transaction.
+Law: decoding an encoded transaction gives the same facts, and a flipped bit is always reported with its t.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from factstore.schema.attribute import EXCISE, TX_INSTANT
 from factstore.storage import Record, Storage
 
 FORMAT: Final = 1
-BITE: Final = 8 << 20  # bytes of the log that are read at once
+READ_BYTES: Final = 8 << 20  # bytes of the log that are read in one call
 _HEADER_FIELDS: Final = 5
 
 
@@ -36,20 +36,20 @@ class TxRecord(NamedTuple):
     instant: int  # microseconds since 1970
     next_n: int
     facts: Sequence[Fact]
-    columns: Mapping[int, FactArrays] | None = None  # what came in bulk, by attribute
+    columns: Mapping[int, FactArrays] | None = None  # loaded in bulk, by attribute
 
     @property
     def is_excision(self) -> bool:
-        """Whether this records that facts were taken out of the store."""
+        """Whether this is the record of an excision."""
         return len(self.facts) > 1 and self.facts[1][1] == EXCISE
 
     def all_facts(self) -> Sequence[Fact]:
-        """Return the facts, those that came in bulk after the others; these are made only when somebody reads them."""
+        """Return all facts; those that were loaded in bulk come last, and are built only when they are read."""
         return AllFacts(self.facts, self.columns) if self.columns else self.facts
 
 
 class AllFacts(Sequence[Fact]):
-    """The facts of a bulk transaction, made from its columns when they are read."""
+    """The facts of a bulk transaction, built from its columns when they are read."""
 
     __slots__ = ("_columns", "_facts")
 
@@ -67,7 +67,7 @@ class AllFacts(Sequence[Fact]):
                 yield e, a, v, t, True
 
     def of(self, attributes: Container[int]) -> Iterator[Fact]:
-        """Yield the facts that may be of these attributes; whole columns of others are passed over."""
+        """Yield the facts that may have these attributes; columns of other attributes are skipped."""
         yield from self._facts
         kept = {a: rows for a, rows in self._columns.items() if a in attributes}
         yield from AllFacts((), kept)
@@ -81,7 +81,7 @@ class AllFacts(Sequence[Fact]):
 
 
 class Encoder:
-    """Turns transactions into records; belongs to one thread at a time."""
+    """Encodes transactions as records; only one thread may use it at a time."""
 
     __slots__ = ("_pack",)
 
@@ -103,9 +103,7 @@ class Encoder:
 def decode(record: Record) -> TxRecord:
     """Return the transaction of a record. Raises: Corrupt(:db.error/storage-corrupt)."""
     body = memoryview(record.body)[4:]
-    if (
-        crc32(body) != int.from_bytes(record.body[:4], "little") or not body
-    ):  # the checksum of nothing is that of nothing
+    if crc32(body) != int.from_bytes(record.body[:4], "little") or not body:  # an empty body has a valid checksum
         raise _damaged(record.t, "its checksum does not match")
     flat = unpack(body)
     version, t, instant, next_n, blocks = flat[:_HEADER_FIELDS]
@@ -123,23 +121,26 @@ def _rows(body: bytes, t: int) -> FactArrays:
 
 
 def batch(storage: Storage, after_t: int) -> tuple[list[TxRecord], bool]:
-    """Return the transactions after a t in one look at the log, and whether these are all there were at that moment.
+    """Return the transactions after a t, from one read of the log, and whether these are all at that moment.
 
     Raises: Corrupt, as `read` does.
     """
-    records = storage.read_log(after_t, max_bytes=BITE)
+    records = storage.read_log(after_t, max_bytes=READ_BYTES)
     if records and records[0].t != after_t + 1:
         raise _damaged(after_t + 1, f"it is missing; the next is {records[0].t}")
-    # A storage stops when it has reached the bytes asked for, and may count more than bodies.
-    is_all = 2 * sum([len(record.body) for record in records]) < BITE
+    # A storage stops when it has reached `max_bytes`, and may count more than the bodies.
+    is_all = 2 * sum([len(record.body) for record in records]) < READ_BYTES
     return [decode(record) for record in records], is_all
 
 
 def read(storage: Storage, after_t: int, upto_t: int | None = None) -> Iterator[TxRecord]:
-    """Yield the transactions after one t, as far as another or the head. Raises: Corrupt, where a record is damaged or missing."""
+    """Yield the transactions after one t, up to another or the head.
+
+    Raises: Corrupt, for a record that is damaged or missing.
+    """
     upto = storage.head() if upto_t is None else upto_t
     while after_t < upto:
-        records = storage.read_log(after_t, upto, max_bytes=BITE)
+        records = storage.read_log(after_t, upto, max_bytes=READ_BYTES)
         if not records:
             raise _damaged(after_t + 1, "it is missing")
         for record in records:

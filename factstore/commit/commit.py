@@ -281,9 +281,8 @@ class Committer(Newest):
             self.storage.append(((txid, record),), expected_t=before.t)
         except StorageError as error:
             self._refused(error, sent)
-        self._unsettled = (
-            True  # before this line, memory is at most behind the log; the next read of the head shows that
-        )
+        # Before the next line, memory is at most behind the log, which the next read of the head shows.
+        self._unsettled = True
         before.novelty.append(t, facts, columns)
         self._now = after
         if self.listeners:

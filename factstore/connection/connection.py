@@ -1,4 +1,4 @@
-"""The connection: the one stateful thing a user holds. Everything it hands out is a value."""
+"""The connection to a store. It is the only object with state that a user holds; its methods return values."""
 
 from __future__ import annotations
 
@@ -47,20 +47,23 @@ def connect(
     infer_schema: bool = False,
     clock: Callable[[], datetime] | None = None,
 ) -> Connection:
-    """Return a connection to a store, made if it is not there yet.
+    """Return a connection to a store, which is created if it does not exist.
 
     Args:
-        uri: a path or `lmdb:path` for a file; `memory:` for a store of one's own, `memory:name` for one shared in this process.
-        create: make the store when there is none.
-        read_only: refuse transactions.
-        sync: "full": what `transact` returned from survives the machine; "none": it survives this process only.
-        cache_bytes: what blocks and columns in memory may take.
-        busy_timeout: seconds that a write waits while another writer has the turn, before it raises `StoreBusy`; None: as long as it
-            takes. A block of `conn.transaction()` that has the turn is passed then: it commits nothing when others have committed.
-        infer_schema: let `transact` declare attributes that nobody has declared, by the values that come for them.
-        clock: tells the time of transactions, as an aware datetime; None is the machine's. Tests bring their own.
-    Raises: NotAStore, StorageError, also for an option that cannot mean anything; DatabaseError(:db.error/invalid-clock) for a clock that
-        tells anything else.
+        uri: a path or `lmdb:path` for a file; `memory:` for a private store, `memory:name` for one shared in this
+            process.
+        create: create the store if it does not exist.
+        read_only: reject transactions.
+        sync: "full": a transaction is durable when `transact` returns; "none": it survives a crash of the process, but
+            not of the machine.
+        cache_bytes: the maximum size of blocks and columns in memory.
+        busy_timeout: seconds that a write waits for the writer lock before it raises `StoreBusy`; None: no limit. If a
+            block of `conn.transaction()` holds the lock, the write passes it after that time, and the block commits
+            nothing if others have committed.
+        infer_schema: let `transact` declare undeclared attributes by the types of their values.
+        clock: a function that returns the time of transactions as an aware datetime; None: the clock of the machine.
+    Raises: NotAStore; StorageError, also for an invalid option; DatabaseError(:db.error/invalid-clock) for a clock that
+        returns anything else.
 
     >>> with connect("memory:") as conn:
     ...     conn.db().basis_t
@@ -78,7 +81,7 @@ def connect(
 
 
 class Connection:
-    """A store that is open: hands out databases, takes transactions. Threads may share it; `with` closes it."""
+    """An open store: it returns databases and commits transactions. Threads may share it; `with` closes it."""
 
     def __init__(
         self,
@@ -88,7 +91,7 @@ class Connection:
         busy_timeout: float | None = DEFAULT_BUSY_TIMEOUT,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
-        self.clock = clock  # as it was given; None is the machine's
+        self.clock = clock  # as it was given; None: the clock of the machine
         self._storage = storage
         micros = machine_clock if clock is None else in_micros(clock)
         self._committer = Committer(storage, cache_bytes=cache_bytes, clock=micros, busy_timeout=busy_timeout)
@@ -99,7 +102,7 @@ class Connection:
         watch(self)
 
     def _after_fork(self) -> None:
-        """Be closed, in a forked child: everything that is under way goes on in the parent, and only there."""
+        """Close the connection in a forked child; unfinished operations continue in the parent only."""
         self._closed = self._forked = True
         self._listeners.clear()
         self._committer.after_fork()
@@ -109,18 +112,19 @@ class Connection:
 
     @property
     def uri(self) -> str:
-        """What opens the same store again: in this process, and where it is a file, in others of this machine."""
+        """The uri of the store: it opens the same store in this process, and a file also in others of this machine."""
         return self._storage.description
 
     def now(self) -> datetime:
-        """Return the time by the connection's clock: the instant of a transaction committed now, unless the newest one's is later.
+        """Return the time by the connection's clock.
 
-        Decide by this, not by the newest instant, whether a time has come: that one stands still while it is ahead of the clock.
+        It is the instant of a transaction committed now, unless that of the newest transaction is later. Compare times
+        with this, not with the newest instant, which does not advance while it is ahead of the clock.
         """
         return micros_to_instant(self._committer.clock())
 
     def db(self) -> Database:
-        """Return the newest database, with what other processes have committed."""
+        """Return the newest database, including commits of other processes."""
         self._check_open()
         return self._committer.caught_up()
 
@@ -130,16 +134,18 @@ class Connection:
         """Commit a transaction.
 
         Args:
-            tx_data: EDN text or Python data: list forms, entity maps, dataclasses, calls of transaction functions; a set, whatever
-                the order.
-            none: "retract": None in a map form, or in a field of a dataclass, retracts what the attribute has; otherwise it is
-                refused in a map, and says nothing in a field.
-            if_unchanged_since: a point; refuse with `:db.error/changed-since` when an entity that the transaction is about was
-                changed after it: one it asserts or retracts something of, not one it only refers to.
-            key: idempotency key. If any process has committed a transaction with this key, nothing is committed and the report of that
-                one is returned: its databases are `as_of` views, its tempids are there if new entities get the same numbers. Other
-                forms than those are rejected with `:db.error/key-reused`.
-        Returns: a report: db_before, db_after, tx_data, tempids. With sync="full" the transaction is durable by then.
+            tx_data: EDN text or Python data: list forms, entity maps, dataclasses, calls of transaction functions. The
+                order of forms has no meaning.
+            none: "retract": None in a map form, or in a field of a dataclass, retracts the values of the attribute;
+                "reject": None in a map is an error, and in a field it is ignored.
+            if_unchanged_since: a point; reject the transaction with `:db.error/changed-since` if an entity about which
+                it asserts or retracts facts was changed after the point. Entities that it only refers to may have
+                changed.
+            key: idempotency key. If any process has committed a transaction with this key, nothing is committed and the
+                report of
+                that transaction is returned: its databases are `as_of` views, its tempids are available if new entities
+                get the same numbers. Different forms are rejected with `:db.error/key-reused`.
+        Returns: a report: db_before, db_after, tx_data, tempids. With sync="full" the transaction is durable then.
         Raises: TransactError, and nothing was written; StorageError.
         Source: Datomic API, transact.
         """
@@ -151,21 +157,24 @@ class Connection:
     def transact_async(
         self, tx_data: Any, *, none: Nones = "reject", if_unchanged_since: Point | None = None, key: str | None = None
     ) -> Future[TxReport]:
-        """Commit a transaction in the background; many share one write. The future gives the report or the error."""
+        """Commit a transaction in the background, several in one write; the future gives the report or the error."""
         self._check_open()
         if key is None and if_unchanged_since is None and none == "reject" and not in_force(None):
             return self._committer.transact_async(tx_data)
         return Conditional(tx_data, none, if_unchanged_since, key, annotations_of(self)).commit_async(self._committer)
 
     def transaction(self) -> AbstractContextManager[Transaction]:
-        """Make one transaction in steps that read what was said so far: `with conn.transaction() as tx`.
+        """Commit one transaction in steps that read the changes of earlier steps: `with conn.transaction() as tx`.
 
-        `tx.transact(…)` says something, `tx.db` is the database with all that was said, `tx.rollback()` forgets it. At the end of
-        the block its difference is committed as one transaction, `tx.report`; a block that raises, or says nothing, commits nothing.
-        Nobody else commits while a block is open, so keep it short. Others wait for it up to their `busy_timeout`; then they go on, and
-        the block raises `Conflict` at its end if they have committed. Within a block, `transact` of the connection, and waiting for a
-        future of `transact_async`, are refused (`:db.error/transaction-open`). A step costs
-        what was said so far. An attribute that a step declares can be used from the next transaction on.
+        `tx.transact(…)` adds a step, `tx.db` is the database with all steps, `tx.rollback()` discards them. At the end
+        of the block the difference is committed as one transaction with the report `tx.report`. A block that raises, or
+        changes nothing, commits nothing.
+
+        No other thread or process commits while a block is open, so keep it short. Other writers wait up to their
+        `busy_timeout`. Then they pass the block, and it raises `Conflict` at its end if they have committed. Within a
+        block, `transact` of the connection and waiting for a future of `transact_async` are rejected
+        (`:db.error/transaction-open`). The cost of a step grows with the changes so far. An attribute that a step
+        declares can be used from the next transaction on.
 
         >>> with connect("memory:") as conn:
         ...     with conn.transaction() as tx:
@@ -175,17 +184,17 @@ class Connection:
         [1, :color/red]
         """
         self._check_open()
-        said = annotations_of(self)
-        return TransactionBlock(self._committer, [{":db/id": "datomic.tx", **said}] if said else [])
+        annotations = annotations_of(self)
+        return TransactionBlock(self._committer, [{":db/id": "datomic.tx", **annotations}] if annotations else [])
 
     def annotate(self, mapping: Mapping[str, Any] | None = None, /, **words: Any) -> AbstractContextManager[None]:
-        """Say something of every transaction made with this connection in a block, such as who made it and why.
+        """Add facts about each transaction that this connection commits in a block, such as its author or reason.
 
         Args:
-            mapping: attribute → value, under the attributes' own names: `{":audit/user": "ann"}`.
-            words: the same for attributes in the namespace of transactions: `user="ann"` is `:tx/user`.
-        Blocks nest; the inner one has the last word on an attribute. Threads that run beside the block, and `load`, are not in it.
-        Raises: TransactError when the block begins, for an attribute that was not declared or a value that it cannot have.
+            mapping: attribute → value, by the idents of the attributes: `{":audit/user": "ann"}`.
+            words: attributes in the namespace `tx`: `user="ann"` is `:tx/user`.
+        Blocks nest; an inner block overrides the attributes of an outer one. Other threads and `load` are not affected.
+        Raises: TransactError when the block begins, for an undeclared attribute or an invalid value.
 
         >>> with connect("memory:") as conn, conn.annotate({":db/doc": "the first one"}):
         ...     [datom.v for datom in conn.transact([]).datoms_of(":db/doc")]
@@ -205,16 +214,18 @@ class Connection:
         """Load a table in bulk: each row becomes an entity, each batch of rows a transaction.
 
         Args:
-            source: a path of a CSV file with a header, rows (mappings), a mapping of columns, an array of records, or an Arrow, pandas
-                or polars table.
-            mapping: column → attribute, or `Into(attribute, lookup=…, convert=…)`; other columns are left out.
+            source: a path of a CSV file with a header, rows (mappings), a mapping of columns, an array of records, or
+                an Arrow, pandas or polars table.
+            mapping: column → attribute, or `Into(attribute, lookup=…, convert=…)`; other columns are ignored.
             batch_rows: rows in one transaction.
-            missing: text that stands for no value, in CSV; None, NaN, NaT and pandas.NA always do.
-            progress: called with rows done and seconds so far; True: a line on stderr, None: the same on a terminal.
-        Rows with an identity that is known already are added to that entity.
-        Returns: how many rows, datoms and transactions; how many rows lack a value of which column; the columns left out.
-        Raises: TransactError, with the `column` and the `row` (from 1) of the table, and in a file the `line`; Unavailable for a file
-            that cannot be read. Batches before the one refused stay.
+            missing: texts that mean no value, in CSV; None, NaN, NaT and pandas.NA always do.
+            progress: called with the number of rows loaded and the seconds so far; True: print a line to stderr; None:
+                print it if stderr is a terminal.
+        If the identity of a row exists already, its values are added to that entity.
+        Returns: the numbers of rows, datoms and transactions; the number of missing values per column; the ignored
+            columns.
+        Raises: TransactError, with the `column` and the `row` (from 1) of the table, and in a file the `line`;
+            Unavailable for a file that cannot be read. Batches before the rejected one stay committed.
         """
         from factstore.connection.load import load
 
@@ -222,18 +233,19 @@ class Connection:
         return load(self._committer, source, mapping, batch_rows=batch_rows, missing=missing, progress=progress)
 
     def excise(self, target: Any, *, before: Point | None = None) -> Excision:
-        """Take facts out of the store for good: out of the log, the index, and every later answer about any time.
+        """Erase facts permanently from the log, the index, and all later results about any time.
 
         Args:
-            target: an entity (id, ident, lookup ref): all that was ever said of it and of its components, and every reference to
-                it; or an attribute: all its values, and the composite tuples that repeat them.
-            before: only what was asserted before this point (t, a transaction's id, an aware datetime).
-        Returns: the t of the transaction that records the excision, how many datoms went, and of how many transactions.
-        Raises: DatabaseError(:db.error/invalid-excision) for what belongs to the schema.
-        What stays: the schema, instants and keys of transactions, records of migrations and of earlier excisions. Databases
-            handed out before still have the facts as long as somebody holds them; a backup loses them when it is next brought up
-            to date.
-        Source: Datomic documentation, excision; here it is done when the call returns.
+            target: an entity (id, ident, lookup ref): all facts about it and its components, at any time, and all
+                references to it; or an attribute: all its values, and the composite tuples that repeat them.
+            before: erase only facts asserted before this point (t, a transaction's id, an aware datetime).
+        Returns: the t of the transaction that records the excision, the number of erased datoms, and of their
+            transactions.
+        Raises: DatabaseError(:db.error/invalid-excision) for a target that belongs to the schema.
+        Not erased: the schema, instants and keys of transactions, records of migrations and of earlier excisions.
+            Existing database values keep the facts as long as they are referenced; a backup loses them at its next
+            update.
+        Source: Datomic documentation, excision; here the erasure is complete when the call returns.
         """
         from factstore.connection.excise import excise
 
@@ -241,14 +253,14 @@ class Connection:
         return excise(self._committer, target, None if before is None else first_t(self.db(), before))
 
     def sync(self, t: int | None = None, *, timeout: float | None = None) -> Database:
-        """Return a database that holds transaction t, waiting for it; without t everything committed before the call."""
+        """Return a database that contains transaction t, waiting for it; without t, all commits before the call."""
         self._check_open()
         db = self._committer.caught_up()
         wanted = 0 if t is None else db.t_at(t)
         return db if wanted <= db.basis_t else self.wait(wanted - 1, timeout)
 
     def wait(self, point: Point, timeout: float | None = None) -> Database:
-        """Return the newest database once something was committed after a point, or after `timeout` seconds whatever it is.
+        """Wait for a commit after a point, or for `timeout` seconds, and return the newest database.
 
         Args:
             point: t, a transaction's entity id, or an aware datetime.
@@ -270,25 +282,25 @@ class Connection:
         return Log(self._storage, self.db())
 
     def tx_reports(self, *, from_t: Point | None = None) -> TxReports:
-        """Return a queue of the reports of all commits, those of other processes too.
+        """Return a queue of the reports of all commits, including those of other processes.
 
         Args:
-            from_t: where to begin: t, a transaction's entity id, or an aware datetime, itself included; what was committed
-                since then comes first, from the log, without tempids. None: from now on.
+            from_t: the first transaction: t, a transaction's entity id, or an aware datetime. Reports of past
+                transactions come from the log and have no tempids. None: from now on.
         """
         self._check_open()
         db = self._committer.caught_up()
         return TxReports(self._committer, self.wait, None if from_t is None else first_t(db, from_t))
 
     def listen(self, listener: Callable[[TxReport], Any], *, key: object = None, from_t: Point | None = None) -> object:
-        """Call a function with each report, in order, on a thread of its own; returns the key to `unlisten` with.
+        """Call a function with each report, in order, on its own thread; return the key for `unlisten`.
 
-        What a listener raises is logged and reaches neither the commit nor other listeners. Closing the connection delivers what
-        was committed by then, and waits for that.
+        An exception in a listener is logged, and affects neither the commit nor other listeners. Closing the connection
+        delivers the reports of all commits before it, and waits for that.
 
         Args:
-            key: a name to stop it by; another listener of that name is stopped.
-            from_t: where to begin, as in `tx_reports`; None: from now on.
+            key: a name for `unlisten`; an existing listener of that name is stopped.
+            from_t: the first transaction, as in `tx_reports`; None: from now on.
         Raises: DatabaseError(:db.error/invalid-listener, :db.error/invalid-range).
         """
         if not callable(listener):
@@ -301,13 +313,13 @@ class Connection:
         return key
 
     def unlisten(self, key: object) -> None:
-        """Stop calling a listener; reports that it was not told of yet are dropped."""
+        """Stop calling a listener; reports that are not delivered yet are dropped."""
         listener = self._listeners.pop(key, None)
         if listener is not None:
             listener.stop()
 
     def close(self) -> None:
-        """Commit what is still waiting, tell listeners of it, and let go of the store; closing again does nothing."""
+        """Commit waiting transactions, notify the listeners, and close the store; closing again does nothing."""
         if not self._closed:
             self._committer.check_outside()
             self._closed = True
@@ -335,14 +347,14 @@ class Connection:
 
 
 class Inferring(Connection):
-    """A connection that declares what `transact` needs: `connect(…, infer_schema=True)`."""
+    """A connection whose `transact` declares missing attributes: `connect(…, infer_schema=True)`."""
 
     def transact(
         self, tx_data: Any, *, none: Nones = "reject", if_unchanged_since: Point | None = None, key: str | None = None
     ) -> TxReport:
-        """Commit a transaction, and before it, if need be, one that declares what it uses and nobody declared.
+        """Commit a transaction, and before it, if necessary, one that declares the attributes that it lacks.
 
-        Raises: what `transact` of a connection raises, and SchemaError(:db.error/cannot-infer); nothing was declared then.
+        Raises: the errors of `Connection.transact`, and SchemaError(:db.error/cannot-infer); nothing is declared then.
         """
         forms = read_forms(tx_data)
         try:
@@ -354,7 +366,7 @@ class Inferring(Connection):
 
 
 def _reached(db: Database, point: Point) -> int | None:
-    """Return a t that must be passed before anything can have been committed after a point; None when something was."""
+    """Return a t after which a commit is one after the point; None if there is such a commit already."""
     t = db.t_at(point)
     if isinstance(point, datetime):
         return db.basis_t if db.last_instant <= instant_to_micros(point) else None

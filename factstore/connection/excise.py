@@ -1,13 +1,13 @@
-"""Excision: facts that must not be kept are taken out of the log and the index, and a record stays that it was done.
+"""Excision: facts are erased from the log and the index, and a record of the excision is added.
 
     records without the facts ──┐
-    index without the facts   ──┼──► one write of the storage, in the writer's turn
+    index without the facts   ──┼──► one write of the storage, holding the writer lock
     record of the excision    ──┘
 
-A process that dies before this write leaves the store as it was, but for blocks that no root names; afterwards all is
-done. Every other process finds the record before it appends anything, and goes on from the pruned index: what it still
-remembers never comes back. An index that was built of the old log is not published any more, for the root has moved on.
-Law: log and index are those of a store that was never told these facts; t, instants, transaction keys and schema stay.
+If the process dies before this write, the store is unchanged except for blocks that no root refers to; after it, the
+excision is complete. Every other process finds the record before it appends, and continues with the pruned index, so
+erased facts in its memory do not return. An index built from the old log is not published: the root has changed.
+Law: log and index are those of a store that never contained the facts; t, instants, keys and schema are unchanged.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ if TYPE_CHECKING:
     from factstore.db.database import Database
     from factstore.index.view import View
 
-_SCAN_PAYS = 8  # where one record in so many is touched, reading all of them costs no more than finding those
+_SCAN_PAYS = 8  # if at least one record in 8 is affected, reading all records costs no more than finding those
 
 
 class Excision(NamedTuple):
-    """What an excision did."""
+    """The result of an excision."""
 
-    t: int  # of the transaction that records it
-    datoms: int  # assertions and retractions taken out of the log
-    transactions: int  # in which they were
+    t: int  # of the transaction that records the excision
+    datoms: int  # how many assertions and retractions were erased from the log
+    transactions: int  # how many transactions contained them
 
 
 def excise(committer: Committer, target: Any, before_t: int | None) -> Excision:
-    """Take an entity or the values of an attribute out of a store; see `Connection.excise`."""
+    """Erase an entity or the values of an attribute from a store; see `Connection.excise`."""
     sent: Sent = []
     try:
-        done = _excise(committer, target, before_t, sent)
+        excision = _excise(committer, target, before_t, sent)
         committer.caught_up()
         indexing.collect(committer.storage)
-        return done
+        return excision
     except BaseException as error:
         committer.ended(error, sent)
         raise
@@ -87,7 +87,7 @@ def _excise(committer: Committer, target: Any, before_t: int | None, sent: Sent)
 
 
 def _record(db: Database, eid: int, before_t: int | None, instant: int) -> tuple[bytes, bytes]:
-    """Return the name and the body of the record that says what was excised."""
+    """Return the txid and the body of the record of the excision."""
     t, tx = db.next_t, db.next_tx
     facts: list[Fact] = [(tx, TX_INSTANT, instant, t, True), (tx, EXCISE, eid, t, True)]
     if before_t is not None:
@@ -106,12 +106,14 @@ def _target(db: Database, target: Any) -> int:
     attribute = db.schema.find(eid)
     if partition_of(eid) == 0 and (attribute is None or attribute.id < FIRST_FREE_ID):
         raise DatabaseError(
-            ":db.error/invalid-excision", f"{db.ident(eid) or eid} belongs to the schema, which stays", target=target
+            ":db.error/invalid-excision",
+            f"{db.ident(eid) or eid} belongs to the schema, which cannot be excised",
+            target=target,
         )
     return eid
 
 
-# -- what must go
+# -- the facts to erase
 
 
 def _doomed(db: Database, eid: int, before: int) -> Doomed:
@@ -122,17 +124,17 @@ def _doomed(db: Database, eid: int, before: int) -> Doomed:
 
 
 def _with_components(db: Database, eid: int) -> set[int]:
-    """Return an entity and all that ever was a part of it, but for what is a part of something else by now."""
+    """Return an entity and all its components of any time, except those that are components of other entities now."""
     view, history = db.view, db.view.cut(is_history=True)
     components = [attribute.id for attribute in db.schema.attributes if attribute.is_component]
-    found, waiting = {eid}, [eid]
+    entities, waiting = {eid}, [eid]
     while waiting:
         whole = waiting.pop()
-        for part in {fact[2] for a in components for fact in history.facts_of(whole, a)} - found:
-            if partition_of(part) and _wholes(view, components, part) <= found:
-                found.add(part)
+        for part in {fact[2] for a in components for fact in history.facts_of(whole, a)} - entities:
+            if partition_of(part) and _wholes(view, components, part) <= entities:
+                entities.add(part)
                 waiting.append(part)
-    return found
+    return entities
 
 
 def _wholes(view: View, components: list[int], part: int) -> set[int]:
@@ -143,22 +145,22 @@ def _wholes(view: View, components: list[int], part: int) -> set[int]:
 
 
 def _rest_of_log(storage: Storage, db: Database, doomed: Doomed) -> tuple[list[Record], int]:
-    """Return the records that have such facts without them, and how many facts those were."""
+    """Return the records that contain doomed facts, without these, and the number of these facts."""
     encode = log.Encoder().encode
     eraser = _Eraser(doomed, db.schema)
     rewritten, erased = [], 0
     for record in _records(storage, db, doomed):
-        was = log.decode(record)
-        facts, columns = eraser.rest_of(was)
-        gone = len(was.all_facts()) - len(was._replace(facts=facts, columns=columns).all_facts())
-        if gone:
-            rewritten.append(Record(record.t, record.txid, encode(was.t, was.instant, was.next_n, facts, columns)))
-            erased += gone
+        old = log.decode(record)
+        facts, columns = eraser.rest_of(old)
+        erased_here = len(old.all_facts()) - len(old._replace(facts=facts, columns=columns).all_facts())
+        if erased_here:
+            rewritten.append(Record(record.t, record.txid, encode(old.t, old.instant, old.next_n, facts, columns)))
+            erased += erased_here
     return rewritten, erased
 
 
 def _records(storage: Storage, db: Database, doomed: Doomed) -> Iterator[Record]:
-    """Yield the records that may have such facts, oldest first."""
+    """Yield the records that may contain doomed facts, oldest first."""
     ts = _touched(db, doomed)
     if ts is None or len(ts) * _SCAN_PAYS > db.basis_t:
         t = 0
@@ -172,60 +174,61 @@ def _records(storage: Storage, db: Database, doomed: Doomed) -> Iterator[Record]
 
 
 def _touched(db: Database, doomed: Doomed) -> set[int] | None:
-    """Return the t of all events of such facts; None when the index may not know them all."""
+    """Return the t of all assertions and retractions of doomed facts; None if the index may lack some of them."""
     history = db.view.cut(is_history=True)
-    concerned = doomed.attributes or [
+    attributes = doomed.attributes or [
         attribute.id for attribute in db.schema.attributes if attribute.id >= FIRST_FREE_ID
     ]
-    if any(history.facts_of(a, NO_HISTORY) for a in concerned):
+    if any(history.facts_of(a, NO_HISTORY) for a in attributes):
         return None
     ts = {fact[3] for e in doomed.entities for fact in (*history.facts_about(e), *history.facts_referring(e))}
     return ts.union(*(history.by_entity(a).t.tolist() for a in doomed.attributes)) - {0}
 
 
 class _Eraser:
-    """Goes through the log from its beginning and says what is left of each transaction.
+    """Erases doomed facts from transactions, which it must get in the order of the log.
 
-    A retraction goes with the assertion that it ends, whenever it came: it has the value too.
+    A retraction is erased with the assertion that it ends, at any time later, because it contains the value too.
     """
 
     def __init__(self, doomed: Doomed, schema: Schema) -> None:
         self._doomed = doomed
         self._schema = schema
-        self._gone: set[tuple[int, int, Any]] = set()  # what was asserted, went, and is not retracted yet
+        self._gone: set[tuple[int, int, Any]] = set()  # facts whose assertion was erased and not retracted yet
 
-    def rest_of(self, was: log.TxRecord) -> tuple[list[Fact], dict[int, Any] | None]:
-        facts = [fact for fact in was.facts if not self._goes(fact)]
+    def rest_of(self, record: log.TxRecord) -> tuple[list[Fact], dict[int, Any] | None]:
+        """Return the facts and the columns of a transaction that remain."""
+        facts = [fact for fact in record.facts if not self._is_erased(fact)]
         columns = {
             a: rest
-            for a, rows in (was.columns or {}).items()
+            for a, rows in (record.columns or {}).items()
             if (rest := self._rest(self._schema.attribute(a), rows)).size
         }
         return facts, columns or None
 
-    def _goes(self, fact: Fact) -> bool:
+    def _is_erased(self, fact: Fact) -> bool:
         e, a, v, t, added = fact
         if not added:
-            known = (e, a, v) in self._gone
+            is_gone = (e, a, v) in self._gone
             self._gone.discard((e, a, v))
-            return known
+            return is_gone
         if t >= self._doomed.before or not self._doomed.concerns(self._schema.attribute(a), e, v):
             return False
         self._gone.add((e, a, v))
         return True
 
     def _rest(self, attribute: Attribute, rows: Any) -> Any:
-        gone = self._doomed.mask(attribute, rows)
-        went = rows.take(gone)
-        self._gone.update((e, attribute.id, v) for e, v in zip(went.e.tolist(), went.v.tolist(), strict=True))
-        return rows.take(~gone) if went.size else rows
+        mask = self._doomed.mask(attribute, rows)
+        erased = rows.take(mask)
+        self._gone.update((e, attribute.id, v) for e, v in zip(erased.e.tolist(), erased.v.tolist(), strict=True))
+        return rows.take(~mask) if erased.size else rows
 
 
 # -- the index
 
 
 def _pruned(index: Index, rewritten: Sequence[Record], db: Database, doomed: Doomed) -> Index:
-    """Return the index of what the log will hold, as far as the log goes; its blocks are written, its root is not."""
+    """Return the index of the log as it will be, up to its end; its blocks are written, its root is not."""
     changed = {record.t: record for record in rewritten if record.t > index.basis_t}
     novelty = Novelty(() if index.basis_t >= 0 else bootstrap.FACTS)
     for transaction in log.read(index.blocks.storage, max(index.basis_t, 0), db.basis_t):

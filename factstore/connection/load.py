@@ -1,10 +1,10 @@
-"""Bulk loading: tables become facts column by column, through the same checks as transactions.
+"""Bulk loading: tables become facts column by column, with the same checks as transactions.
 
-    source ──► batches of columns ──► typed columns, references found ──► one transaction a batch, kept as sorted columns
+    source ──► batches of columns ──► typed columns, resolved references ──► one transaction per batch: sorted columns
 
-A batch's rows become new entities, and a row whose identity is known already says more of that one; where more than types must be
-checked (predicates, composite tuples, several unique attributes), rows go the way of entity maps in the same transaction. The log
-holds every fact.
+The rows of a batch become new entities; a row whose identity exists already adds its values to that entity. If more
+than types must be checked (predicates, composite tuples, several unique attributes), rows are processed as entity maps
+in the same transaction. The log contains every fact.
 Law: loading rows gives the same facts as transacting them as maps.
 """
 
@@ -44,15 +44,15 @@ MISSING: Final = ("", "NA")
 
 
 class LoadReport(NamedTuple):
-    """What a load came to."""
+    """The result of a load."""
 
     rows: int
     datoms: int
     transactions: int
     seconds: float
     basis_t: int
-    missing: Mapping[Any, int] = MappingProxyType({})  # column → rows without a value, for the columns that lack any
-    unmapped: tuple[Any, ...] = ()  # columns of the source that the mapping leaves out
+    missing: Mapping[Any, int] = MappingProxyType({})  # column → number of rows without a value, if not 0
+    unmapped: tuple[Any, ...] = ()  # columns of the source that are not in the mapping
 
 
 def load(
@@ -64,9 +64,9 @@ def load(
     missing: Sequence[str] = MISSING,
     progress: Callable[[int, float], None] | bool | None = None,
 ) -> LoadReport:
-    """Load a table; `Connection.load` says what it takes."""
+    """Load a table; see `Connection.load`."""
     start, done, datoms, transactions = time.perf_counter(), 0, 0, 0
-    tell = _bar if progress is True or (progress is None and sys.stderr.isatty()) else progress
+    show_progress = _bar if progress is True or (progress is None and sys.stderr.isatty()) else progress
     db = committer.caught_up()
     basis_t, lacking = db.basis_t, Counter[Any]()
     _check_arguments(mapping, batch_rows, missing)
@@ -77,12 +77,13 @@ def load(
         db = committer.caught_up()
         columns = read(db)
         lacking.update({each.column.name: batch.size - len(each.stored) for each in columns})
-        # Preparing a batch takes long: it would lose race after race, so the writer's turn comes first. Reading it does not need that.
+        # Preparing a batch takes long and would lose races, so it acquires the writer lock first. Reading a batch does
+        # not need it.
         report = committer.apply(_preparation(db, batch, columns, read), exclusive=True)
         datoms, transactions, basis_t = datoms + report.size, transactions + 1, report.t
         done += batch.size
-        if tell:
-            tell(done, time.perf_counter() - start)
+        if show_progress:
+            show_progress(done, time.perf_counter() - start)
     return LoadReport(done, datoms, transactions, time.perf_counter() - start, basis_t, dict(+lacking), table.unmapped)
 
 
@@ -109,17 +110,17 @@ def _bar(rows: int, seconds: float) -> None:
 def _read(
     db: Database, *, batch: Batch, mapping: Mapping[str, str | Into], missing: frozenset[str], is_text: bool
 ) -> list[Typed]:
-    """Return a batch with its values checked and its references found, as a database has them."""
+    """Return a batch with checked values and with references resolved in a database."""
     return [typed_column(db, goal, batch, missing, is_text=is_text) for goal in goals(db, mapping)]
 
 
 def _preparation(
     known: Database, batch: Batch, read: list[Typed], reread: Callable[[Database], list[Typed]]
 ) -> Preparation:
-    """Return the preparation of a batch: new rows in bulk, known ones as maps, in one transaction.
+    """Return the preparation of a batch: new rows in bulk, existing ones as maps, in one transaction.
 
     Args:
-        read: the batch as `known` has it; somebody else may have committed before we get the turn, then it is read again.
+        read: the batch as resolved in `known`; if others have committed before the turn is acquired, it is read again.
     """
 
     def prepare_batch(before: Snapshot, now: int) -> Prepared:
@@ -147,7 +148,7 @@ def _preparation(
 
 
 def _prepared_maps(db: Database, batch: Batch, columns: Sequence[Typed], wanted: Array, now: int) -> Prepared:
-    """Return what the rows come to that go the way of entity maps. Raises: TransactError, with the row in the place of a form."""
+    """Prepare the rows that are processed as entity maps. Raises: TransactError, which names the row."""
     try:
         return prepare(db, list(_maps(columns, wanted)), now=now)
     except TransactError as error:
@@ -165,7 +166,7 @@ _FORM: Final = re.compile(r"tx-data\[([0-9]+)\]")
 
 
 def _known_entities(db: Database, batch: Sequence[Typed]) -> Ints:
-    """Return of each row the entity that has its identity already, where that and types are all there is to check; 0 elsewhere."""
+    """Return for each row the entity that has its identity, if only identity and types must be checked; otherwise 0."""
     whole = np.zeros(len(batch[0].values), np.int64)
     keys = [typed for typed in batch if typed.column.attribute.unique is not None]
     attributes = [typed.column.attribute for typed in batch]
@@ -184,15 +185,15 @@ def _known_entities(db: Database, batch: Sequence[Typed]) -> Ints:
 
 
 def _is_replaced_freely(attribute: Attribute) -> bool:
-    """Tell whether a known entity simply gets a new value; the identity by which it is known is not replaced at all."""
+    """Return whether a new value of an existing entity needs no further check; its identity is never replaced."""
     return not (attribute.many or attribute.insert_only or (attribute.cas_only and not attribute.is_identity))
 
 
 def _facts_of_known(db: Database, batch: Sequence[Typed], es: Ints) -> list[Fact]:
-    """Return what the rows of known entities come to. As facts, not columns: a column that is loaded is of new entities only."""
+    """Return the facts of the rows of existing entities, not as columns: only new entities are loaded in bulk."""
     t = db.basis_t + 1
-    gone: list[Fact] = []
-    come: list[Fact] = []
+    retracted: list[Fact] = []
+    asserted: list[Fact] = []
     for typed in batch:
         a = typed.column.attribute.id
         of_values = es if typed.present is None else es[typed.present]
@@ -200,11 +201,13 @@ def _facts_of_known(db: Database, batch: Sequence[Typed], es: Ints) -> list[Fact
         about, values = of_values[chosen], typed.stored[chosen]
         known, which = db.view.of_entities(a, about)
         differs = known.v != values[which]
-        gone += [(e, a, v, t, False) for e, v in zip(known.e[differs].tolist(), known.v[differs].tolist(), strict=True)]
-        says_more = np.ones(len(about), bool)
-        says_more[which] = differs
-        come += [(e, a, v, t, True) for e, v in zip(about[says_more].tolist(), values[says_more].tolist(), strict=True)]
-    return gone + come
+        retracted += [
+            (e, a, v, t, False) for e, v in zip(known.e[differs].tolist(), known.v[differs].tolist(), strict=True)
+        ]
+        is_new = np.ones(len(about), bool)
+        is_new[which] = differs
+        asserted += [(e, a, v, t, True) for e, v in zip(about[is_new].tolist(), values[is_new].tolist(), strict=True)]
+    return retracted + asserted
 
 
 def _is_plain(db: Database, attribute: Attribute) -> bool:
@@ -212,7 +215,7 @@ def _is_plain(db: Database, attribute: Attribute) -> bool:
 
 
 def _is_taken(db: Database, typed: Typed, batch: Sequence[Typed]) -> Array:
-    """Tell of each row whether its unique value is known already, to the database or to another row of the batch."""
+    """Return for each row whether its unique value exists in the database or in another row of the batch."""
     a, values = typed.column.attribute.id, typed.stored.tolist()
     counts = Counter(v for other in batch if other.column.attribute.id == a for v in other.stored.tolist())
     known = db.view.known_values(a, set(values))
@@ -241,7 +244,7 @@ def _maps(batch: Sequence[Typed], wanted: Array) -> Iterator[dict[str, Any]]:
 
 
 def _bulk(batch: Sequence[Typed], new: Array | None, es: Ints, t: int) -> dict[int, FactArrays]:
-    """Return the columns that make each new row an entity."""
+    """Return the columns that make an entity of each new row."""
     loaded: dict[int, FactArrays] = {}
     for typed in batch:
         a = typed.column.attribute.id
@@ -252,7 +255,7 @@ def _bulk(batch: Sequence[Typed], new: Array | None, es: Ints, t: int) -> dict[i
 
 
 def _stamp(loaded: dict[int, FactArrays], stamps: Sequence[int], instant: int, t: int) -> None:
-    """Say of every new entity when it was made, unless a column does."""
+    """Add the instant of creation to every new entity, unless a column contains it."""
     if loaded:
         made = np.unique(np.concatenate([rows.e for rows in loaded.values()]))
         for a in stamps:
@@ -274,7 +277,7 @@ def _rows(typed: Typed, new: Array | None, es: Ints, t: int) -> FactArrays:
 
 
 def _joined(one: FactArrays, other: FactArrays) -> FactArrays:
-    """Put two columns for one attribute together; a fact that both give is one fact."""
+    """Merge two columns of one attribute; a fact that is in both becomes one fact."""
     kind = plain_kind(one.v)
     rows = column.sort(column.concat([one, other], kind), BY_ENTITY, kind)
     return rows.take(np.append(True, ~column.same_as_next(rows)))

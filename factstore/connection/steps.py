@@ -70,10 +70,11 @@ class Transaction:
         return self._state.chosen
 
     def transact(self, tx_data: Any, *, none: Nones = "reject") -> TxReport:
-        """Add a step, which reads the changes of earlier ones, is checked like a transaction, and committed with the block.
+        """Add a step, which reads the changes of earlier ones and is checked like a transaction.
 
         Tempids are local to a step: the same name in a later step means another entity; refer to earlier ones by their
             ids.
+        The changes are committed with the block.
         Returns: the report of this step on `db`.
         Raises: TransactError, and the step has no effect; the block may catch it and continue.
         """
@@ -189,7 +190,7 @@ class TransactionBlock:
 
 
 class _Hold:
-    """A block as a holder of locks; it ends with the block, even if an exception keeps `__exit__` from releasing them."""
+    """A block as a holder of locks; it ends with the block, even if an exception prevents `__exit__` from running."""
 
     may_be_passed = True
     __slots__ = ("_block", "_frame", "is_over", "thread")
@@ -209,6 +210,6 @@ class _Hold:
 
 
 def _is_plain(frame: FrameType) -> bool:
-    """Return whether a frame stays on the stack until it ends: not that of a generator, a coroutine, or `contextlib`."""
+    """Return whether a frame stays on the stack until it ends: it is no generator, coroutine, or call of `contextlib`."""
     suspends = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
     return not frame.f_code.co_flags & suspends and frame.f_globals.get("__name__") != "contextlib"

@@ -115,7 +115,7 @@ class Run:
         shelf, backup, self.entities = beginnings()
         number = next(_NAMES)
         # Where others may rewrite the log, it is read a record at a time, so that they come in between any two.
-        self.bite = 1 if {"excise", "excise_ben"} & set(actions) else log.BITE
+        self.bite = 1 if {"excise", "excise_ben"} & set(actions) else log.READ_BYTES
         self.world = World()
         self.world.watchers.append(check_written)
         self.source = copied(shelf, f"source {number}")
@@ -148,7 +148,7 @@ class Run:
 
     def go(self, choose: Callable[[int | None, tuple[int, ...]], int]) -> list[Step]:
         """Let the processes act, and check the laws."""
-        with patch.object(log, "BITE", self.bite):
+        with patch.object(log, "READ_BYTES", self.bite):
             steps = self.world.run(self.processes, choose)
         try:
             self.check()
