@@ -1,6 +1,6 @@
-"""Retry policies: whether an attempt that failed is followed by another, and after which pause.
+"""Retry policies: whether a failed attempt is followed by another one, and after which pause.
 
-A policy is data and functions of the attempt's number; it reads no clock and draws its chance from an argument.
+A policy is data and functions of the number of failures. It reads no clock, and takes its random numbers from an argument.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final, TypeAlias
 
-Backoff: TypeAlias = Callable[[int], float]  # how many attempts failed so far → seconds
+Backoff: TypeAlias = Callable[[int], float]  # the number of failed attempts → seconds
 
 
 def constant(seconds: float) -> Backoff:
-    """Return a backoff that always pauses for the same time."""
+    """Return a backoff with a constant pause."""
     return lambda failed: seconds
 
 
@@ -34,13 +34,13 @@ def exponential(first: float = 1.0, *, factor: float = 2.0, longest: float = 360
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often, when, and after which errors a job is tried again.
+    """How often, when, and after which errors a job runs again.
 
     Args:
-        max_attempts: failed attempts in all before the job is failed; 1 never retries.
-        backoff: seconds to wait, by the number of attempts that failed.
-        on: the errors that are worth another attempt.
-        jitter: the part of a pause that is left to chance, from 0 to 1, so that jobs that failed together part ways.
+        max_attempts: the number of failed attempts at which the job fails; 1 never retries.
+        backoff: the seconds to wait, by the number of failed attempts.
+        on: the errors after which the job runs again.
+        jitter: the random part of a pause, from 0 to 1. It keeps jobs that failed together from running together again.
     """
 
     max_attempts: int = 1
@@ -50,15 +50,15 @@ class Retry:
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
-            raise ValueError(f"max_attempts counts the first attempt too, so it is at least 1; got {self.max_attempts}")
+            raise ValueError(f"max_attempts includes the first attempt, so it is at least 1; got {self.max_attempts}")
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"jitter is a part of the pause, from 0 to 1; got {self.jitter}")
 
     def pause(self, error: BaseException, *, failed: int, random: Random) -> float | None:
-        """Return the seconds to wait before the next attempt; None when there is to be none.
+        """Return the seconds to wait before the next attempt; None if there is none.
 
         Args:
-            failed: how many attempts failed with an error, this one included.
+            failed: the number of attempts that failed with an error, including this one.
         """
         if failed >= self.max_attempts or not isinstance(error, self.on):
             return None
@@ -66,13 +66,13 @@ class Retry:
 
 
 def jittered(seconds: float, jitter: float, random: Random) -> float:
-    """Return `seconds`, shortened by up to the part `jitter` of it."""
+    """Return `seconds`, shortened by a random part of up to `jitter`."""
     return seconds * (1 - jitter * random.random())
 
 
-NEVER: Final = Retry()  # as in Overseer: a handler that raises fails its job
+NEVER: Final = Retry()  # as in Overseer: a job whose handler raises fails
 
-# A job that is put back on its handler's own wish waits too, or a condition that lasts would spin the workers.
+# A job whose handler calls `fault` waits too: otherwise it would run without a pause while the condition lasts.
 FAULT_BACKOFF: Final = exponential(1.0, longest=60.0)
-# A job whose worker died may be what killed it: the next try comes later and later.
+# A job whose worker died may have caused that, so the pauses grow.
 CRASH_BACKOFF: Final = exponential(1.0, longest=60.0)

@@ -7,8 +7,8 @@
                               others' leases ──► monitor        a thread of its own
                                    schedules ──► scheduler      a thread of its own
 
-Workers share nothing but the store, and coordinate through it. Outside of handlers a worker is crash-only: an unexpected exception
-ends it, and other workers claim its jobs when the leases expire.
+Workers share nothing but the store, and coordinate through it. Outside of handlers a worker is crash-only: an
+unexpected exception ends it, and other workers claim its jobs when the leases expire.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Worker:
 
     @property
     def failed(self) -> list[str]:
-        """The ids of the jobs of its types and queues that failed on any worker while it worked, and were not retried."""
+        """The ids of its types' and queues' jobs that failed on any worker while it worked, and were not retried."""
         if not self._loop.failures:
             return []
         db = self._conn.db()
@@ -156,7 +156,7 @@ class Worker:
 
     @property
     def stopping(self) -> bool:
-        """Whether the worker was told to stop."""
+        """Whether `stop` was called."""
         return self._shutdown.requested
 
     @property
@@ -171,9 +171,10 @@ class Worker:
     def abandon(self, code: int) -> None:
         """Release the jobs under way without waiting for their handlers, and end the process. Returns at once.
 
-        The handlers cannot be interrupted, so the process ends as in a crash. But its jobs need not wait until the leases
-        expire, and the listeners send what they hold. Each step has a time limit, because a store or an error tracker may
-        hang. The steps run on threads of their own, because the caller may be a signal handler in the middle of a commit.
+        The handlers cannot be interrupted, so the process ends as in a crash. But its jobs need not wait until the
+        leases expire, and the listeners send what they hold. Each step has a time limit, because a store or an error
+        tracker may hang. The steps run on threads of their own, because the caller may be a signal handler in the
+        middle of a commit.
         """
         self.stop()
 
@@ -202,14 +203,15 @@ class Worker:
     def run(self, *, until_idle: bool = False) -> None:
         """Work until `stop` is called.
 
-        `KeyboardInterrupt` and `SystemExit`, raised by a signal, also end it, and so does the end of the program. Then the
-        jobs under way are released, as they are when the worker itself fails.
+        `KeyboardInterrupt` and `SystemExit`, raised by a signal, also end it, and so does the end of the program. Then
+        the jobs under way are released, as they are when the worker itself fails.
 
         Args:
             until_idle: also return when no job of the handled types is unstarted or started any more, on any worker.
                 `failed` then lists those that failed.
 
-        Raises: HandlerError or ConfigError, before any job is claimed, if the handlers cannot run as the settings require.
+        Raises: HandlerError or ConfigError, before any job is claimed, if the handlers cannot run as the settings
+            require.
         """
         if self._ran:
             raise OverseerError(
@@ -236,7 +238,7 @@ class Worker:
             atexit.unregister(self._leave_with_program)
 
     def _leave_with_program(self) -> None:
-        """Release the jobs under way and end the pool, because the program ends while the worker runs in the background."""
+        """Release the jobs under way and end the pool, because the program ends while the worker still runs."""
         if os.getpid() == self._process:  # not in a process that was forked from it
             self._shutdown.requested = self._shutdown.at_exit = True
             self._shutdown.done.wait(_LEAVING)

@@ -1,4 +1,4 @@
-"""Settings of a worker: one frozen value, from keywords, from a mapping in Overseer's spelling, or from a TOML or YAML file."""
+"""The settings of a worker: a frozen value, from keywords, a mapping in Overseer's spelling, or a TOML or YAML file."""
 
 from __future__ import annotations
 
@@ -28,27 +28,31 @@ def _is_time(value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """How a worker works. Times are in milliseconds, as in Overseer.
+    """The settings of a worker. Times are in milliseconds, as in Overseer.
 
     Args:
-        store: the uri of the store; only for `start` and the command line, which open it themselves.
+        store: the uri of the store. Only `start` and the command line use it, because they open the store.
         heartbeat_sleep_time: how often leases are renewed.
-        heartbeat_tolerance: how many beats may be missed before others take the job; the lease is the product of both.
-        sleep_time: how long to wait when there is nothing to do; new work ends the wait.
-        concurrency: how many handlers may run at a time.
-        executor: where they run: "inline", on the worker's own thread; "threads"; "asyncio", for coroutine functions; "processes"; or
-            a `concurrent.futures.Executor`, such as a Dask cluster's. None is inline for one at a time, and threads for more.
-        start_method: how the processes of executor="processes" are started: "spawn", "fork" or "forkserver", as in `multiprocessing`.
-        batch: how many jobs to hold at a time, if that is more than can run: those claimed ahead wait for a slot.
-        flush: how long a finished job may wait for others to be written with in one transaction; only while others run.
-        queues: the queues to work on; None is all of them, and jobs of no queue.
-        timeouts: how long an attempt may take, by type, for handlers that do not say so themselves.
-        max_crashes: a job that has taken this many workers with it is failed.
-        retries: retry policies by type, for handlers that bring none.
-        seed: makes the choice among ready jobs repeatable; None leaves it to chance.
-        listeners: are told what happens to jobs; see `overseer.events`.
-        sentry_dsn: where Sentry hears of errors; needs factstore[sentry].
-        metrics_port: where Prometheus may scrape, on this machine's own address; 0 takes a free one; needs factstore[metrics].
+        heartbeat_tolerance: the number of missed heartbeats after which other workers take the job; the lease is the
+            product of both settings.
+        sleep_time: how long an idle worker waits at most; new work ends the wait.
+        concurrency: the number of handlers that may run at a time.
+        executor: where handlers run: "inline", on the worker's own thread; "threads"; "asyncio", for coroutine
+            functions; "processes"; or a `concurrent.futures.Executor`, such as a Dask cluster's. None is inline if
+            concurrency is 1, and otherwise threads.
+        start_method: how the processes of executor="processes" are started: "spawn", "fork" or "forkserver", as in
+            `multiprocessing`.
+        batch: the number of jobs to hold at a time, if more than can run; the others wait for a slot.
+        flush: how long a finished job may wait until it is committed together with others; only while other jobs run.
+        queues: the queues to work on. None is all queues, and jobs without a queue.
+        timeouts: how long an attempt may take, by type, for handlers without a timeout.
+        max_crashes: the number of crashed attempts at which a job fails.
+        retries: retry policies by type, for handlers without one.
+        seed: makes the choice among ready jobs repeatable; None is a random choice.
+        listeners: are notified of what happens to jobs; see `overseer.events`.
+        sentry_dsn: the Sentry project that receives errors; needs factstore[sentry].
+        metrics_port: the port at which Prometheus may scrape, on the local address; 0 takes a free port; needs
+            factstore[metrics].
         tracing: whether attempts are spans of the process's OpenTelemetry; needs factstore[otel].
         log_events: whether each event is a record of the logger `overseer.events`.
     """
@@ -84,7 +88,7 @@ class Config:
         self._require(
             _is_time(lease) and lease >= 1,
             "heartbeat_tolerance",
-            "such that a lease has a millisecond at least, and less than a century",
+            "a number with which a lease lasts at least a millisecond, and less than a century",
         )
         self._require(
             self.start_method in get_all_start_methods(), "start_method", f"one of {', '.join(get_all_start_methods())}"
@@ -92,7 +96,7 @@ class Config:
         self._require(
             self.flush == 0 or _is_time(self.flush), "flush", "0 or more and less than a century, in milliseconds"
         )
-        # Text is a sequence too, of letters, and no queue is called like one by accident.
+        # Text is a sequence of letters too, but a text is no list of queues.
         is_list = isinstance(self.queues, Collection) and not isinstance(self.queues, str | bytes | Mapping)
         self._require(self.queues is None or is_list, "queues", "a list of names")
         for queue in self.queues or ():
@@ -122,7 +126,7 @@ class Config:
 
     @property
     def holds(self) -> int:
-        """How many jobs a worker may hold at a time."""
+        """The number of jobs that a worker may hold at a time."""
         return max(self.concurrency, self.batch)
 
     @property
@@ -132,12 +136,14 @@ class Config:
 
     @property
     def watching(self) -> dict[str, Any]:
-        """Which of the listeners that come with the package are wanted, for `listeners.chosen`."""
+        """The settings of the listeners that come with the package, for `listeners.chosen`."""
         return {name: getattr(self, name) for name in ("sentry_dsn", "metrics_port", "tracing", "log_events")}
 
     @classmethod
     def of(cls, settings: Config | Mapping[str, Any] | None) -> Config:
-        """Return the settings of a mapping; names may be spelled with hyphens, and heartbeat settings be nested, as in Overseer.
+        """Return the settings in a mapping.
+
+        Names may have hyphens, and settings of the heartbeat may be nested, as in Overseer.
 
         >>> Config.of({"store": "jobs.facts", "heartbeat": {"sleep-time": 5000}}).lease
         datetime.timedelta(seconds=15)
@@ -147,5 +153,5 @@ class Config:
 
     @classmethod
     def read(cls, path: str | Path) -> Config:
-        """Return the settings of a TOML or YAML file."""
+        """Return the settings in a TOML or YAML file."""
         return cls(**checked_settings(read_settings(path), cls, source=str(path)))

@@ -2,9 +2,9 @@
 
     claimed ──► hold lease ──► slot ──► pool ──► judge ──► settler          also: timeouts, and lost leases
 
-Laws: each attempt has one outcome at most, whichever is first: the end of its handler, its timeout, or the loss of its lease.
-A slot is taken until its handler has ended, and a job that cannot begin is released. An exception of this module on a thread of a
-pool would be swallowed by a future; it is kept in `error`, and ends the worker.
+Laws: each attempt has one outcome at most, whichever is first: the end of its handler, its timeout, or the loss of its
+lease. A slot is taken until its handler has ended, and a job that cannot begin is released. An exception of this module
+on a thread of a pool would be swallowed by a future; it is kept in `error`, and ends the worker.
 """
 
 from __future__ import annotations
@@ -41,13 +41,11 @@ from overseer.worker.slots import Slot, Slots
 
 log = logging.getLogger("overseer")
 
-# The exceptions of executors whose process has ended. Dask's is recognized by its name, because Dask may not be installed.
+# Executors raise these when their process has ended. Dask's is recognized by name, because Dask may not be installed.
 _CRASHES: Final = (ProcessDied, BrokenExecutor, BeganBefore)
 _DASK: Final = frozenset({"KilledWorker"})
-_OFTEN: Final = 0.05  # seconds between two looks at executors that do not report when a handler begins
-_SHORTLY: Final = (
-    0.25  # seconds between two looks at handlers, and how long a handler may take to end when it is stopped
-)
+_OFTEN: Final = 0.05  # seconds between two checks of executors that do not report when a handler begins
+_SHORTLY: Final = 0.25  # seconds between two checks of handlers, and how long a stopped handler may take to end
 
 
 class ExecutorFailed(OverseerError):
@@ -55,10 +53,11 @@ class ExecutorFailed(OverseerError):
 
 
 class Shutdown:
-    """Whether a worker must end. `requested` is no Event: two signals at once would wait for each other in its `set`."""
+    """Whether a worker must end."""
 
     def __init__(self) -> None:
-        self.requested = False  # whether no further handler begins
+        # No Event: a second signal during its `set` would wait for its lock without end.
+        self.requested = False  # whether no further job is claimed and no further handler begins
         self.at_exit = False  # whether the program ends, so that jobs are released instead of waited for
         self.done = Event()  # the worker has nothing left to do
 
@@ -105,7 +104,7 @@ class Executor:
     # -- from the claim to the handler
 
     def add(self, jobs: Iterable[Job]) -> None:
-        """Hold the leases of claimed jobs, and run the jobs when slots are free; an inline pool runs all of them at once."""
+        """Hold the leases of claimed jobs, and run the jobs as slots become free; an inline pool runs all of them."""
         claimed = [job.watched(self._leases.is_held) for job in jobs]
         self._leases.add(*(job.lease for job in claimed))
         slots = self.slots
@@ -117,7 +116,7 @@ class Executor:
         self._fill()
 
     def _fill(self) -> None:
-        """Begin jobs while slots are free. A handler that ends at once is followed by this loop, not by one inside it."""
+        """Begin jobs while slots are free. If a handler ends at once, this loop continues; none starts inside it."""
         if getattr(self._here, "filling", False):
             return
         self._here.filling = True
@@ -266,8 +265,8 @@ class Executor:
         """Hand an outcome to the settler, unless the attempt has ended before.
 
         Args:
-            slot: of the handler, if it has ended too. It is freed in the same step: a thread that waits for free slots then
-                stops the settler.
+            slot: of the handler, if it has ended too. It is freed in the same step: a thread that waits for free
+                slots then stops the settler.
         """
         slots = self.slots
         with slots.changed:
@@ -311,7 +310,7 @@ class Executor:
         self._settler.settle_for_blocked_loop()
 
     def drop(self, jobs: Iterable[int]) -> None:
-        """Drop attempts whose jobs were aborted or claimed elsewhere, and stop their handlers if the pool can stop them."""
+        """Drop attempts whose jobs were aborted or claimed elsewhere, and stop their handlers if the pool can."""
         entities = set(jobs)
         with self.slots.changed:
             attempts = list(self.slots.open.items())
@@ -380,9 +379,9 @@ class Executor:
     # -- on the heartbeat's thread, which no handler can block
 
     def look(self) -> float:
-        """Check what no handler reports: that it began elsewhere, that slots hang, that jobs cannot begin.
+        """Detect what no handler reports: that it began elsewhere, that slots hang, that jobs cannot begin.
 
-        Returns: the seconds until the next look.
+        Returns: the seconds until the next call.
         """
         if self._shutdown.at_exit and self._pool.is_inline and not self._shutdown.done.is_set():
             self.try_to_release_all()
@@ -399,14 +398,15 @@ class Executor:
         return _OFTEN if expecting else _SHORTLY
 
     def _hung(self) -> ExecutorFailed | None:
-        """Return an error if handlers that cannot be stopped have kept all others from running for as long as a lease."""
+        """Return an error if handlers that cannot be stopped have blocked all others for as long as a lease lasts."""
         overdue = self.slots.overdue()
         if not overdue or not (self.slots.hang(self._lease) or self._pool.silent_for() >= self._lease):
             return None
-        hanging = ", ".join(f"{slot.job.type} {slot.job.id}" for slot in overdue)
-        return _failed(
-            f"handlers that outlived their timeouts, and cannot be stopped, let no other run for {self._lease:g} s: {hanging}"
+        jobs = ", ".join(f"{slot.job.type} {slot.job.id}" for slot in overdue)
+        why = (
+            f"handlers that exceeded their timeouts and cannot be stopped have blocked all others for {self._lease:g} s"
         )
+        return _failed(f"{why}: {jobs}")
 
 
 def _is_crash(error: BaseException) -> bool:

@@ -1,6 +1,6 @@
-"""A thread that looks, waits, and looks again: what the monitor and the scheduler of a worker have in common.
+"""A thread that looks, waits, and looks again: the common base of the monitor and the scheduler of a worker.
 
-Law: what it cannot make sense of ends it, and is kept for the worker to see; it never goes on looking with its eyes shut.
+Law: an unexpected exception ends the thread and is kept in `error`, where the worker finds it.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ class Lookout(ABC):
     """Looks until it is stopped.
 
     Args:
-        name: of its thread, and in the log.
+        name: the name of its thread, also in the log.
     """
 
     def __init__(self, name: str) -> None:
         self._stopped = Event()
         self._thread = Thread(target=self._run, name=f"overseer-{name}", daemon=True)
-        self.error: BaseException | None = None  # what ended the thread, if not `stop`
+        self.error: BaseException | None = None  # the exception that ended the thread
 
     @abstractmethod
     def look(self) -> Any:
-        """Do what there is to do now."""
+        """Do the work that is due now."""
 
     @abstractmethod
     def pause(self) -> float:
         """Return the seconds to wait before the next look."""
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """End the thread."""
         self._stopped.set()
         self._thread.join()
 

@@ -151,7 +151,7 @@ class MainLoop:
         return claimed
 
     def _room(self) -> int:
-        """Return the number of jobs that may be claimed now. No job is claimed beside a suspect, and no suspect beside a job."""
+        """Return the number of jobs that may be claimed now: none if a suspect would run beside another job."""
         if self._suspects:
             self._suspects = [job for job in self._suspects if job in self._ready]
         slots = self._executor.slots
@@ -205,7 +205,7 @@ class MainLoop:
                 self._executor.drop(job for job in moved if lookup.status(db, job) != STARTED)
 
     def _finish(self, reports: TxReports) -> None:
-        """Let the attempts under way end. They keep their leases meanwhile, and a job that is aborted is still stopped."""
+        """Let the attempts under way end. Their leases are still renewed, and aborted jobs are still stopped."""
         self._executor.release_waiting()
         while not self._executor.wait(_ATTENTION) and not self._shutdown.at_exit:
             self._check_parts()

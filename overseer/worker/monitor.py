@@ -1,8 +1,9 @@
-"""The monitor: every worker looks for jobs whose worker went silent; there is no leader to lose.
+"""The monitor: every worker checks for jobs whose worker no longer renews their leases. There is no leader.
 
-A job is taken once its lease was seen without a renewal for as long as it lasts, on the monotonic clock of this monitor (`leases.Watch`).
-Time in which the worker could not have renewed it counts for nothing: for the second half of that time each look asks for the
-writer's turn, as a worker would, and if somebody else kept it, the monitor begins to count again.
+A job is rescued if its lease was not renewed for as long as it lasts, on the monotonic clock of this monitor
+(`leases.Watch`). Time in which its worker could not renew it does not count. So during the second half of that time
+each check acquires the writer lock, as a worker would; if another process held the lock, the monitor begins to count
+again.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from overseer.worker.lookout import Lookout
 
 log = logging.getLogger("overseer")
 
-_LOOKS_PER_LEASE: Final = 4  # so that a job runs again well within twice its lease
-_SUSPECT: Final = 0.5  # of a lease without a renewal, from which on each look asks for the writer's turn
-_PROMPT: Final = 1 / 8  # of a lease: who gets the writer's turn within this was not kept from renewing
-_LEAST_PROMPT: Final = 0.05  # seconds: others who commit in the usual way are no hindrance
+_LOOKS_PER_LEASE: Final = 4  # checks, so that a job runs again within twice its lease
+_SUSPECT: Final = 0.5  # of a lease without a renewal, after which each check acquires the writer lock
+_PROMPT: Final = 1 / 8  # of a lease: if the writer lock takes no longer, the worker could have renewed its lease
+_LEAST_PROMPT: Final = 0.05  # seconds: ordinary commits of other processes take no longer
 
 
 class Monitor(Lookout):
@@ -29,9 +30,9 @@ class Monitor(Lookout):
 
     Args:
         lease: seconds that this worker's own leases last.
-        max_crashes: how many workers a job may take with it.
-        random: spreads the monitors of several workers in time.
-        listeners: are told of what was rescued.
+        max_crashes: the number of crashes at which a job fails.
+        random: spreads the checks of several workers in time.
+        listeners: are notified of rescued jobs.
     """
 
     def __init__(
@@ -41,13 +42,13 @@ class Monitor(Lookout):
         self._store = store
         self._watch = Watch(lease)
         self._lease = lease
-        self._planned = lease / _LOOKS_PER_LEASE  # seconds from the last look to the next
+        self._planned = lease / _LOOKS_PER_LEASE  # seconds from the last check to the next
         self._max_crashes = max_crashes
         self._random = random
         self._listeners = listeners
 
     def look(self) -> int:
-        """Rescue what there is to rescue now, and return how many jobs that was."""
+        """Rescue the jobs whose leases have expired, and return their number."""
         self._watch.look(standing(self._store.conn.db()), planned=self._planned)
         if not self._watch.ripe(_SUSPECT):
             return 0
@@ -65,7 +66,7 @@ class Monitor(Lookout):
         return len(rescued)
 
     def pause(self) -> float:
-        """Return the seconds until the next look: some of them left to chance, and no more than until a lease is ripe."""
+        """Return the seconds until the next check: partly random, and at most until a lease can expire."""
         shortest = min(self._lease, self._watch.shortest()) / _LOOKS_PER_LEASE
         usual = shortest * (0.5 + self._random.random() / 2)
         self._planned = min(usual, max(self._watch.next_ripe(), shortest / _LOOKS_PER_LEASE))

@@ -1,7 +1,8 @@
-"""The jobs that may start now, kept by tailing the log.
+"""The jobs that may start now, kept up to date by following the log.
 
-`absorb` takes what a transaction changed; its cost follows that, not how many jobs there are. There is no counter to drift:
-for each unstarted job the *set* of its unfinished parents is kept, and a job whose own facts changed is read anew.
+`absorb` takes the datoms of transactions; its cost depends on their number, not on the number of jobs. There is no
+counter that could become wrong: each unstarted job has the *set* of its unfinished parents, and a job whose own facts
+changed is read again.
 
 Law: after `absorb` of every transaction up to a database, the answers are those of `load` on that database.
 """
@@ -25,13 +26,13 @@ from overseer.worker.choice import NO_LANE, Choice
 if TYPE_CHECKING:
     from factstore import Database, Datom
 
-_USUAL: Final = (0, NO_LANE)
+_DEFAULT_RANK: Final = (0, NO_LANE)
 
-# What of a transaction is of concern here: `absorb` needs the datoms of these attributes, and no others.
+# `absorb` needs the datoms of these attributes, and no others.
 _OWN: Final = (":job/dep", ":job/type", ":job/rule", ":job/run-at", ":job/queue", ":job/priority", ":job/partition")
 TAILED: Final = (":job/status", *_OWN, *queues.SETTINGS)
 
-# The same facts as `look` reads one job at a time, of many jobs at once.
+# The facts that `look` reads for one job, for many jobs at once.
 _LIVE = """[:find [?j ...] :where (or [?j :job/status :job.status/unstarted] [?j :job/status :job.status/started])]"""
 _ABOUT = """[:find ?j ?type ?status :in $ [?j ...]
              :where [?j :job/status ?status] [?j :job/type ?type] [?j :job/id _]]"""
@@ -39,7 +40,7 @@ _PARENTS = """[:find ?j ?parent ?status :in $ [?j ...]
                :where [?j :job/dep ?parent] [(get-else $ ?parent :job/status :job.status/unstarted) ?status]]"""
 _RULES = "[:find ?j ?rule :in $ [?j ...] :where [?j :job/rule ?rule]]"
 _TIMES = "[:find ?j ?at :in $ [?j ...] :where [?j :job/run-at ?at]]"
-# Only a pause that came with the time for which the job waits now: somebody may have set another since.
+# Only a pause of the same transaction as the job's time: another time may have been asserted since.
 _PAUSES = """[:find ?j ?pause :in $ [?j ...]
               :where [?j :job/pause ?pause] [?j :job/run-at _ ?tx] [?j :job/status :job.status/unstarted ?tx]]"""
 _PRIORITIES = "[:find ?j ?p :in $ [?j ...] :where [?j :job/priority ?p]]"
@@ -48,13 +49,13 @@ _LANES = """[:find ?j ?queue ?partition :in $ [?j ...]
 
 
 class ReadySet:
-    """Ready, waiting and doomed jobs of the types and queues that a worker handles.
+    """The ready, waiting and doomed jobs of the types and queues that a worker handles.
 
     Args:
-        types: the types that count; None is all of them.
-        queues: the queues that count; None is all of them, and jobs without any.
-        many: from so many jobs on, a few queries cost less than looking at each.
-        elapsed: seconds that only go on, to measure pauses by; None: only the clock ends them.
+        types: the handled types; None is all types.
+        queues: the handled queues; None is all queues, and jobs without a queue.
+        many: the number of changed jobs from which they are read by queries instead of one by one.
+        elapsed: a monotonic clock in seconds, which measures pauses; None: only the clock ends them.
     """
 
     def __init__(
@@ -69,23 +70,19 @@ class ReadySet:
         self._types = None if types is None else frozenset(types)
         self._queues = None if queues is None else frozenset(queues)
         self._ready = Choice()
-        self.limited = False  # whether any queue has settings, so that a pick must ask what it lets start
-        self.settings_changed = (
-            False  # whether settings of queues have come in; whoever has looked at them sets it back
-        )
+        self.limited = False  # whether any queue has settings, so that `pick` needs an allowance
+        self.settings_changed = False  # whether settings of queues have changed; the caller that reads them resets it
         self._unmet: dict[int, set[int]] = {}  # unstarted job → parents that have not ended
-        self._ended: dict[int, set[Status]] = {}  # unstarted job → how its other parents ended
+        self._ended: dict[int, set[Status]] = {}  # unstarted job → statuses of its other parents
         self._waiting_for: dict[int, set[int]] = {}  # parent that has not ended → unstarted jobs
         self._rule: dict[int, Keyword] = {}
         self._not_before: dict[int, datetime] = {}
-        self._rank: dict[int, tuple[int, Lane]] = {}  # priority and lane, where they are not the usual ones
-        self._timed: dict[int, datetime] = {}  # jobs that are ready but for their time
-        self._due: list[tuple[datetime, int]] = []  # heap of them; an entry counts only while `_timed` says the same
+        self._rank: dict[int, tuple[int, Lane]] = {}  # priority and lane, unless they are the default
+        self._timed: dict[int, datetime] = {}  # jobs that wait only for their time
+        self._due: list[tuple[datetime, int]] = []  # heap of the same; an entry that differs from `_timed` is obsolete
         self._elapsed = elapsed
-        self._pause: dict[int, int] = {}  # milliseconds that a job shall wait after its last attempt
-        self._pauses: list[
-            tuple[float, datetime, int]
-        ] = []  # heap: when, by elapsed time, the pause before that time has been waited for
+        self._pause: dict[int, int] = {}  # milliseconds that a job waits after its last attempt
+        self._pauses: list[tuple[float, datetime, int]] = []  # heap: end of the pause by elapsed time, and `_timed`
         self.doomed: set[int] = set()
         self.live: set[int] = set()  # unstarted or started
         self._status_id = self._dep_id = -1
@@ -104,47 +101,54 @@ class ReadySet:
         self._look_at_many(db, factstore.q(_LIVE, db))
 
     def absorb(self, db: Database, datoms: Iterable[Datom]) -> None:
-        """Take in what changed up to a database.
+        """Take in the changes up to a database.
 
         Args:
-            datoms: everything asserted and retracted since the database that was known before; more does no harm.
+            datoms: all datoms since the previous database; datoms from before it do no harm.
         """
-        status_id, dep_id, own, settings = self._ids(db)
-        now: dict[int, Status | None] = {}
-        anew: set[int] = set()
-        edges: list[tuple[int, int]] = []  # new ones, of jobs of which the others are known
-        for datom in datoms:
-            if datom.a == status_id:
-                if datom.added:
-                    now[datom.e] = datom.v
-                elif now.get(datom.e, datom.v) == datom.v:
-                    now[datom.e] = None
-                if not datom.added and datom.v not in LIVE:  # whoever counted on its end must look again
-                    anew.update(lookup.children(db, datom.e))
-            elif datom.a == dep_id and datom.added and datom.e in self._unmet:
-                edges.append((datom.e, datom.v))
-            elif datom.a in own:
-                anew.add(datom.e)
-            elif datom.a in settings:
-                self.limited = self.settings_changed = True
-        for job, status in now.items():
+        statuses, changed, edges = self._sorted(db, datoms)
+        for job, status in statuses.items():
             if not self._moved_on(job, status):
-                anew.add(job)
-        if len(anew) < self._many:
-            for job in anew:
+                changed.add(job)
+        if len(changed) < self._many:
+            for job in changed:
                 self.look(db, job)
         else:
-            self._look_at_many(db, list(anew))
+            self._look_at_many(db, list(changed))
         for job, parent in edges:
-            if job in self._unmet and job not in anew:
+            if job in self._unmet and job not in changed:
                 self._depend(job, parent, lookup.status(db, parent))
-                self._judge_anew(job)
-        for job, status in now.items():
+                self._classify_again(job)
+        for job, status in statuses.items():
             if status in ENDED:
                 self._end(job, status)
 
+    def _sorted(
+        self, db: Database, datoms: Iterable[Datom]
+    ) -> tuple[dict[int, Status | None], set[int], list[tuple[int, int]]]:
+        """Return the new status of jobs, the jobs to read again, and the new parents of unstarted jobs."""
+        status_id, dep_id, own, settings = self._ids(db)
+        statuses: dict[int, Status | None] = {}
+        changed: set[int] = set()
+        edges: list[tuple[int, int]] = []
+        for datom in datoms:
+            if datom.a == status_id:
+                if datom.added:
+                    statuses[datom.e] = datom.v
+                elif statuses.get(datom.e, datom.v) == datom.v:
+                    statuses[datom.e] = None
+                if not datom.added and datom.v not in LIVE:  # its end, which its children depended on, is retracted
+                    changed.update(lookup.children(db, datom.e))
+            elif datom.a == dep_id and datom.added and datom.e in self._unmet:
+                edges.append((datom.e, datom.v))
+            elif datom.a in own:
+                changed.add(datom.e)
+            elif datom.a in settings:
+                self.limited = self.settings_changed = True
+        return statuses, changed, edges
+
     def _moved_on(self, job: int, status: Status | None) -> bool:
-        """Note that a job has started or ended, for which nothing needs to be read; False when something does."""
+        """Note that a job has started or ended; False if the job must be read."""
         if status is None or status == UNSTARTED or (status == STARTED and job not in self.live):
             return False
         self._forget(job)
@@ -153,28 +157,28 @@ class ReadySet:
         return True
 
     def look(self, db: Database, job: int) -> None:
-        """Read one job anew."""
+        """Read one job again."""
         self._forget(job)
-        known = lookup.attributes(db, job)
-        status = known.get(":job/status")
-        queue = known.get(":job/queue")
-        if status not in LIVE or not self.handles(known):
+        attributes = lookup.attributes(db, job)
+        status = attributes.get(":job/status")
+        queue = attributes.get(":job/queue")
+        if status not in LIVE or not self.handles(attributes):
             return
         self.live.add(job)
         if status == STARTED:
             return
         self._unmet[job], self._ended[job] = set(), set()
-        if ":job/rule" in known:
-            self._rule[job] = known[":job/rule"]
-        if ":job/run-at" in known:
-            self._not_before[job] = known[":job/run-at"]
-        if ":job/pause" in known:
+        if ":job/rule" in attributes:
+            self._rule[job] = attributes[":job/rule"]
+        if ":job/run-at" in attributes:
+            self._not_before[job] = attributes[":job/run-at"]
+        if ":job/pause" in attributes:
             self._pause.update(factstore.q(_PAUSES, db, [job]))
-        if queue is not None or ":job/priority" in known:
-            self._rank[job] = known.get(":job/priority", 0), (queue, known.get(":job/partition"))
-        for parent in known.get(":job/dep", ()):
+        if queue is not None or ":job/priority" in attributes:
+            self._rank[job] = attributes.get(":job/priority", 0), (queue, attributes.get(":job/partition"))
+        for parent in attributes.get(":job/dep", ()):
             self._depend(job, parent, lookup.status(db, parent))
-        self._judge(job)
+        self._classify(job)
 
     def _look_at_many(self, db: Database, jobs: Sequence[int]) -> None:
         for job in jobs:
@@ -198,42 +202,42 @@ class ReadySet:
         for job, parent, status in factstore.q(_PARENTS, db, unstarted):
             self._depend(job, parent, status)
         for job in unstarted:
-            self._judge(job)
+            self._classify(job)
 
     def pick(self, most: int, *, now: datetime, random: Random, allowed: Allowance | None = None) -> list[int]:
-        """Take out up to `most` ready jobs: of higher priority first, each with the same chance.
+        """Remove up to `most` ready jobs and return them: higher priorities first, and at random within a priority.
 
-        What is not claimed then has to be looked at again.
+        The caller passes the jobs that it does not claim to `look` again.
 
         Args:
-            allowed: what the queues let start; None is everything.
+            allowed: the jobs that the queues let start; None is all jobs.
         """
         while self._due and self._due[0][0] <= now:
             at, job = heapq.heappop(self._due)
             if self._timed.get(job) == at:
                 del self._timed[job]
-                self._ready.add(job, *self._rank.get(job, _USUAL))
+                self._ready.add(job, *self._rank.get(job, _DEFAULT_RANK))
         while self._elapsed is not None and self._pauses and self._pauses[0][0] <= self._elapsed():
             _, at, job = heapq.heappop(self._pauses)
             if self._timed.get(job) == at:
                 del self._timed[job]
-                self._ready.add(job, *self._rank.get(job, _USUAL))
+                self._ready.add(job, *self._rank.get(job, _DEFAULT_RANK))
         return self._ready.draw(most, random, allowed)
 
     def next_pause(self) -> float:
-        """Return the seconds until the next pause has been waited for, by elapsed time."""
+        """Return the seconds until the next pause ends, by elapsed time."""
         while self._pauses and self._timed.get(self._pauses[0][2]) != self._pauses[0][1]:
             heapq.heappop(self._pauses)
         return self._pauses[0][0] - self._elapsed() if self._elapsed is not None and self._pauses else float("inf")
 
     def next_due(self) -> datetime | None:
-        """Return when the next job that waits for its time becomes ready; None when none waits."""
+        """Return the time at which the next job becomes ready; None if no job waits for its time."""
         while self._due and self._timed.get(self._due[0][1]) != self._due[0][0]:
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else None
 
     def take_doomed(self) -> list[int]:
-        """Take out the jobs that can never run because of how their parents ended."""
+        """Remove the jobs that can never run because of how their parents ended, and return them."""
         doomed, self.doomed = list(self.doomed), set()
         return doomed
 
@@ -245,15 +249,15 @@ class ReadySet:
             )
         return self._status_id, self._dep_id, self._own, self._settings
 
-    def handles(self, about: Mapping[str, Any]) -> bool:
-        """Tell whether a job, given by its attributes, is of the types and queues that count."""
-        return ":job/id" in about and self._handles(about.get(":job/type"), about.get(":job/queue"))
+    def handles(self, attributes: Mapping[str, Any]) -> bool:
+        """Return whether a job, given by its attributes, is of a handled type and queue."""
+        return ":job/id" in attributes and self._handles(attributes.get(":job/type"), attributes.get(":job/queue"))
 
     def _handles(self, type: Keyword | None, queue: Keyword | None) -> bool:
         return (self._types is None or type in self._types) and (self._queues is None or queue in self._queues)
 
     def _depend(self, job: int, parent: int, status: Status | None) -> None:
-        """Note that a job depends on a parent; one that is no job (yet), or of a status that is none, counts as not ended."""
+        """Note that a job depends on a parent. One that is no job (yet), or has an unknown status, has not ended."""
         if status not in ENDED:
             self._unmet[job].add(parent)
             self._waiting_for.setdefault(parent, set()).add(job)
@@ -261,14 +265,14 @@ class ReadySet:
             self._ended[job].add(status)
 
     def _end(self, parent: int, status: Status) -> None:
-        """Tell those that wait for a parent how it ended."""
+        """Note how a parent ended, for the jobs that wait for it."""
         for job in self._waiting_for.pop(parent, ()):
             self._unmet[job].discard(parent)
             self._ended[job].add(status)
-            self._judge(job)
+            self._classify(job)
 
-    def _judge(self, job: int) -> None:
-        """Put an unstarted job where its rule says it belongs."""
+    def _classify(self, job: int) -> None:
+        """Make an unstarted job ready, waiting or doomed, by its rule."""
         statuses = self._ended[job] | ({UNSTARTED} if self._unmet[job] else set())
         state = readiness(self._rule.get(job), statuses)
         if state == DOOMED:
@@ -276,18 +280,18 @@ class ReadySet:
         elif state == READY:
             not_before = self._not_before.get(job)
             if not_before is None:
-                self._ready.add(job, *self._rank.get(job, _USUAL))
+                self._ready.add(job, *self._rank.get(job, _DEFAULT_RANK))
             else:
                 self._timed[job] = not_before
                 heapq.heappush(self._due, (not_before, job))
                 if self._elapsed is not None and job in self._pause:
                     heapq.heappush(self._pauses, (self._elapsed() + self._pause[job] / 1000, not_before, job))
 
-    def _judge_anew(self, job: int) -> None:
+    def _classify_again(self, job: int) -> None:
         self._ready.discard(job)
         self._timed.pop(job, None)
         self.doomed.discard(job)
-        self._judge(job)
+        self._classify(job)
 
     def _forget(self, job: int) -> None:
         for parent in self._unmet.pop(job, ()):

@@ -1,4 +1,4 @@
-"""The scheduler of a worker: it enqueues the jobs of schedules when they are due. Every worker has one, none leads."""
+"""The scheduler of a worker enqueues the jobs of schedules that are due. Every worker has one; there is no leader."""
 
 from __future__ import annotations
 
@@ -24,22 +24,21 @@ if TYPE_CHECKING:
 log = logging.getLogger("overseer")
 
 _LEAST_PAUSE: Final = 0.02  # seconds between two portions
-_AHEAD: Final = timedelta(
-    minutes=1
-)  # by which a schedule's last time may be ahead of the clock: clocks of processes differ
-_SET: Final = timedelta(seconds=10)  # a clock that moves by so much more or less than elapsed time was set
+# A schedule's last time may be ahead of the clock by this: the clocks of processes differ.
+_AHEAD: Final = timedelta(minutes=1)
+_SET: Final = timedelta(seconds=10)  # if the clock differs from elapsed time by more, it was set
 
 
 class Scheduler(Lookout):
-    """Ticks until it is stopped, shortly after each nominal time.
+    """Enqueues jobs until it is stopped, shortly after each nominal time.
 
-    What was missed is enqueued in portions, and jobs run meanwhile. Idle schedules cost nothing: it follows the log for their facts,
-    and looks only at those that are due.
+    Missed times are enqueued in portions, and jobs run meanwhile. Idle schedules cost nothing: the scheduler follows
+    the log for their facts, and reads only schedules that are due.
 
     Args:
-        clock: tells what is due.
+        clock: determines which schedules are due.
         random: spreads the schedulers of several workers in time.
-        every: seconds after which to look again, for schedules that are new.
+        every: seconds between two checks for new schedules.
     """
 
     def __init__(self, conn: Connection, *, clock: Callable[[], datetime], random: Random, every: float = 1.0) -> None:
@@ -48,28 +47,28 @@ class Scheduler(Lookout):
         self._clock = clock
         self._random = random
         self._every = every
-        self._told: dict[
-            str, int
-        ] = {}  # schedule → the t of its facts of which it was logged that they enqueue nothing
+        self._logged: dict[str, int] = {}  # schedule → the t of its facts for which an error was logged
         self._reports: TxReports | None = None  # while there are schedules
         self._times: dict[int, datetime] = {}  # schedule → its next nominal time
-        self._agenda: list[tuple[datetime, int]] = []  # heap of them; an entry counts only while `_times` says the same
+        self._agenda: list[
+            tuple[datetime, int]
+        ] = []  # heap of the same; an entry that differs from `_times` is obsolete
         self._elapsed = stopwatch(conn)
-        self._looked = (clock(), self._elapsed())
-        self._took = 0.0  # seconds that the last portions took; 0 when nothing is left
+        self._last_look = (clock(), self._elapsed())
+        self._took = 0.0  # seconds that the last portions took; 0 if nothing is left
 
     def stop(self) -> None:
-        """Look no more."""
+        """End the thread."""
         super().stop()
         self.close()
 
     def close(self) -> None:
-        """Follow the log no more."""
+        """Stop following the log."""
         if self._reports is not None:
             self._reports.close()
 
     def look(self) -> list[str]:
-        """Enqueue what is due now, and return the ids of those jobs; a schedule that cannot be enqueued is logged once as it stands."""
+        """Enqueue the jobs that are due now, and return their ids; an error of a schedule is logged once."""
         began, now = monotonic(), self._clock()
         self._follow(now)
         enqueued: list[str] = []
@@ -83,10 +82,9 @@ class Scheduler(Lookout):
                     raise
                 self._put(eid, now + timedelta(seconds=self._every))
             except (OverseerError, TransactError) as error:
-                self._complain(eid, error.message)
-                self._put(
-                    eid, now + timedelta(seconds=self._every)
-                )  # somebody may mend it without a word about the schedule
+                self._log_once(eid, error.message)
+                # The facts that repair it need not belong to the schedule, so it is tried again.
+                self._put(eid, now + timedelta(seconds=self._every))
             else:
                 self._plan(eid, now)
         is_behind = bool(self._agenda) and self._agenda[0][0] <= now
@@ -94,13 +92,14 @@ class Scheduler(Lookout):
         return enqueued
 
     def _follow(self, now: datetime) -> None:
-        """Take in what was said about schedules since the last look; all of them, when the clock was set."""
+        """Plan the schedules that have changed since the last look, or all of them if the clock was set."""
         db = self._conn.db()
-        was, then = self._looked
-        self._looked = (now, self._elapsed())
+        last_time, last_elapsed = self._last_look
+        self._last_look = (now, self._elapsed())
         if not any_schedules(db):
             return
-        is_set = abs((now - was).total_seconds() - (self._looked[1] - then)) > _SET.total_seconds()
+        elapsed = self._last_look[1] - last_elapsed
+        is_set = abs((now - last_time).total_seconds() - elapsed) > _SET.total_seconds()
         if self._reports is None or is_set:
             self._reports = self._reports or self._conn.tx_reports()
             changed = set(schedule_entities(self._conn.db()).values())
@@ -112,15 +111,15 @@ class Scheduler(Lookout):
             self._plan(eid, now)
 
     def _plan(self, eid: int, now: datetime) -> None:
-        """Put a schedule where its next time is."""
+        """Put a schedule on the agenda at its next time."""
         self._times.pop(eid, None)
         try:
             schedule = read_schedule(self._conn.db(), eid)
             if schedule is not None and not schedule.paused and schedule.after - now > _AHEAD:
-                schedule = self._go_on_from(schedule, now)
+                schedule = self._continue_from(schedule, now)
             time = next_time(schedule) if schedule is not None else None
         except OverseerError as error:
-            self._complain(eid, error.message)
+            self._log_once(eid, error.message)
             return
         if time is not None:
             self._put(eid, time)
@@ -129,13 +128,13 @@ class Scheduler(Lookout):
         self._times[eid] = time
         heapq.heappush(self._agenda, (time, eid))
 
-    def _go_on_from(self, schedule: Schedule, now: datetime) -> Schedule | None:
-        """Let a schedule whose times count from one that is ahead of the clock go on from now: a clock was wrong then, or is now.
+    def _continue_from(self, schedule: Schedule, now: datetime) -> Schedule | None:
+        """Let a schedule whose last time is ahead of the clock continue from now: a clock was wrong then, or is now.
 
-        Times that have become jobs already do not become jobs again, for these have the same ids.
+        Times that have jobs already get no second job, because it would have the same id.
         """
         log.warning(
-            "the schedule %s counts from %s, which is ahead of the clock; it goes on from now",
+            "the last time of the schedule %s is %s, which is ahead of the clock; it continues from now",
             schedule.id,
             schedule.after,
         )
@@ -148,27 +147,27 @@ class Scheduler(Lookout):
         return read_schedule(self._conn.db(), schedule.eid)
 
     def _due(self, now: datetime) -> list[int]:
-        """Take from the agenda the schedules that are due."""
-        found: list[int] = []
+        """Remove the schedules that are due from the agenda, and return them."""
+        due: list[int] = []
         while self._agenda and self._agenda[0][0] <= now:
             time, eid = heapq.heappop(self._agenda)
             if self._times.get(eid) == time:
                 del self._times[eid]
-                found.append(eid)
-        return found
+                due.append(eid)
+        return due
 
-    def _complain(self, eid: int, why: str) -> None:
+    def _log_once(self, eid: int, why: str) -> None:
         db = self._conn.db()
         id = lookup.value(db, eid, ":schedule/id", f"entity {eid}")
         changed = max((datom.tx for datom in db.datoms("eavt", eid)), default=0)
-        # Not by the reason, which names the time of an occurrence and so differs each time.
-        if self._told.get(id) != changed:
+        # The reason is not compared: it contains a time, and so differs each time.
+        if self._logged.get(id) != changed:
             log.error("nothing is enqueued for the schedule %s: %s (entity %s)", id, why, eid)
-            self._told[id] = changed
+            self._logged[id] = changed
 
     def pause(self) -> float:
-        """Return the seconds to wait before the next look; a random part keeps schedulers from looking all at once."""
-        if self._took:  # as long again, so that what is missed takes half of the time at most
+        """Return the seconds until the next look; a random part keeps schedulers from looking at the same time."""
+        if self._took:  # as long again, so that missed times take half of the time at most
             return min(max(self._took, _LEAST_PAUSE), self._every)
         now = self._clock()
         while self._agenda and self._times.get(self._agenda[0][1]) != self._agenda[0][0]:

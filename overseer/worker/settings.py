@@ -1,7 +1,7 @@
-"""Settings as people write them: mappings and files in Overseer's spelling, checked against the fields of a dataclass.
+"""Reads settings from mappings and files in Overseer's spelling, and checks them against the fields of a dataclass.
 
-The dataclass is the one source of names, types and defaults; this module knows none of them. Law: what is not understood is refused,
-with the place where it stands and, for a name, the one that was most likely meant.
+The dataclass is the only source of names, types and defaults. Law: an unknown name or an invalid value is rejected with
+its path, and an unknown name also with the most similar name.
 """
 
 from __future__ import annotations
@@ -21,42 +21,45 @@ from overseer.retry import Retry, exponential
 
 log = logging.getLogger("overseer")
 
-# Overseer's settings that have no counterpart: a worker is told of work by the log, and always beats, and ends when that fails.
+# Settings of Overseer without a counterpart: a worker follows the log, always has a heartbeat, and ends when that
+# fails.
 WITHOUT_EFFECT: Final[Mapping[str, type]] = {
     "detector_sleep_time": float,
     "heartbeat_enabled": bool,
     "heartbeat_monitor_shutdown": bool,
     "store_adapter": str,
 }
-# Where Overseer's two generations keep the uri of the store.
+# The names of the store's uri in two generations of Overseer.
 _ALIASES: Final[Mapping[str, str]] = {"datomic_uri": "store", "store_config_uri": "store", "store_uri": "store"}
 
 
-_MAX_SECTIONS: Final = 10  # within each other
+_MAX_DEPTH: Final = 10  # of nested sections
 
 
 class Setting(NamedTuple):
-    """One setting: as it was spelled, with the sections it stands in, and its value."""
+    """A setting: its field, its path as it was written, and its value."""
 
-    name: str  # the field's
-    path: str
+    name: str  # of the field
+    path: str  # with the sections
     value: Any
 
 
 def checked_settings(given: Mapping[str, Any], of: type, *, source: str | None = None) -> dict[str, Any]:
-    """Return keywords for a dataclass of settings from a mapping; sections may nest, names be spelled with hyphens or underscores.
+    """Return keywords for a dataclass of settings from a mapping.
+
+    Sections may be nested, and names may have hyphens or underscores.
 
     Args:
         given: such as `{"store": "jobs.facts", "heartbeat": {"sleep-time": 5000}}`.
         of: the dataclass.
-        source: where it comes from, for errors.
-    Raises: ConfigError for a name that does not exist or stands there twice, and for a value of another type.
+        source: the file of the mapping, for errors.
+    Raises: ConfigError for a name that does not exist or occurs twice, and for a value of the wrong type.
     """
     if not isinstance(given, Mapping):
         raise _wrong(f"settings are a table, got {quoted(given)}, which is {_kind_of(given)}", source)
     kinds = get_type_hints(of)
     names = {field.name for field in fields(of)}
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     paths: dict[str, str] = {}
     for setting in _flat(given, names, source):
         name = _ALIASES.get(setting.name, setting.name)
@@ -64,37 +67,41 @@ def checked_settings(given: Mapping[str, Any], of: type, *, source: str | None =
         if kind is None or name not in names | set(WITHOUT_EFFECT):
             raise _unknown(setting, sorted(names), source)
         if name in paths:
-            raise _wrong(f"{setting.path} says again what {paths[name]} says already", source, setting=setting.path)
+            raise _wrong(f"{setting.path} and {paths[name]} are the same setting", source, setting=setting.path)
         paths[name] = setting.path
         value = _checked(setting, kind, source)
         if name in WITHOUT_EFFECT:
             log.info(
-                "the setting %s has no effect: it is for a part that Overseer had and this worker does without",
+                "the setting %s has no effect: it belongs to a part of Overseer that this worker does not have",
                 setting.path,
             )
         else:
-            found[name] = value
-    return found
+            values[name] = value
+    return values
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """Return what a file of settings says: TOML by the suffix .toml, YAML by .yaml or .yml.
+    """Return the settings in a file: TOML if its suffix is .toml, YAML if it is .yaml or .yml.
 
-    Raises: ConfigError naming the file, and the line of what cannot be read in it.
+    Raises: ConfigError with the file, and the line of a syntax error.
     """
     if not isinstance(path, str | Path):
-        raise _wrong(f"expected the path of a file of settings, got {quoted(path)}", None, path=path)
+        raise _wrong(f"expected the path of a settings file, got {quoted(path)}", None, path=path)
     file = Path(path)
     parse = _PARSERS.get(file.suffix.lower())
     if parse is None:
-        raise _wrong(f"{path} cannot be read: settings are kept in {', '.join(_PARSERS)}", None, path=str(path))
+        raise _wrong(
+            f"{path} cannot be read: the suffix of a settings file is one of {', '.join(_PARSERS)}",
+            None,
+            path=str(path),
+        )
     try:
-        found = parse(file.read_text(encoding="utf-8"))
+        settings = parse(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise _wrong(f"{path} cannot be read: {error}", None, path=str(path)) from error
-    if not isinstance(found, Mapping):
-        raise _wrong(f"{path} is no table of settings, but {_kind_of(found)}", None, path=str(path))
-    return dict(found)
+    if not isinstance(settings, Mapping):
+        raise _wrong(f"{path} is not a table of settings, but {_kind_of(settings)}", None, path=str(path))
+    return dict(settings)
 
 
 def _parse_yaml(text: str) -> Any:
@@ -120,13 +127,13 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
 def _flat(
     given: Mapping[str, Any], names: set[str], source: str | None, above: Sequence[str] = ()
 ) -> Iterator[Setting]:
-    """Yield the settings of a mapping; one inside another is a section, unless a setting of that name takes a mapping itself."""
-    if len(above) > _MAX_SECTIONS:
-        raise _wrong(f"{'.'.join(above)[:80]}… is a section in a section, deeper than any setting", source)
+    """Yield the settings of a mapping. A mapping in it is a section, unless the value of its setting is a mapping."""
+    if len(above) > _MAX_DEPTH:
+        raise _wrong(f"{'.'.join(above)[:80]}… is nested deeper than any setting", source)
     for key, value in given.items():
         words = [*above, _named(key).removeprefix(":")]
         name = "_".join(words).replace("-", "_").replace(".", "_")
-        # `store` is a field, and in Overseer it is a section as well.
+        # `store` is a field, and also a section in Overseer.
         is_section = isinstance(value, Mapping) and (name not in names or name == "store")
         if is_section:
             yield from _flat(value, names, source, words)
@@ -138,7 +145,9 @@ def _unknown(setting: Setting, names: Sequence[str], source: str | None) -> Conf
     spelled = {name.replace("_", "-"): name for name in (*names, *WITHOUT_EFFECT)}
     near = get_close_matches(setting.name.replace("_", "-"), spelled, n=1)
     meant = (
-        f"; did you mean {near[0]}?" if near else f"; there are {', '.join(name.replace('_', '-') for name in names)}"
+        f"; did you mean {near[0]}?"
+        if near
+        else f"; the settings are {', '.join(name.replace('_', '-') for name in names)}"
     )
     return _wrong(f"no setting is called {setting.path}{meant}", source, setting=setting.path)
 
@@ -149,7 +158,7 @@ def _wrong(why: str, source: str | None, **data: Any) -> ConfigError:
 
 # -- types
 
-_WORDS: Final[Mapping[Any, str]] = {
+_NAMES: Final[Mapping[Any, str]] = {
     str: "text",
     int: "a whole number",
     float: "a number",
@@ -162,10 +171,10 @@ _WORDS: Final[Mapping[Any, str]] = {
 
 
 def kind_in_words(kind: Any) -> str:
-    """Return a type as people say it."""
+    """Return the name of a type for people."""
     if get_origin(kind) in (Union, UnionType):
         return " or ".join(kind_in_words(one) for one in get_args(kind) if one is not NoneType)
-    return _WORDS.get(get_origin(kind) or kind, getattr(kind, "__name__", str(kind)))
+    return _NAMES.get(get_origin(kind) or kind, getattr(kind, "__name__", str(kind)))
 
 
 def _checked(setting: Setting, kind: Any, source: str | None) -> Any:
@@ -184,7 +193,7 @@ def _checked(setting: Setting, kind: Any, source: str | None) -> Any:
 
 
 def _parts(setting: Setting, kind: Any) -> Iterator[tuple[Setting, Any]]:
-    """Yield what is in a table or a list of settings, and the type that it has to have."""
+    """Yield the elements of a table or a list of settings, with the type that they must have."""
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     for one in kinds:
         of = get_args(one)[-1:] if get_origin(one) in (Mapping, Sequence) else ()
@@ -194,7 +203,7 @@ def _parts(setting: Setting, kind: Any) -> Iterator[tuple[Setting, Any]]:
 
 
 def _is_of(value: Any, kind: Any) -> bool:
-    """Tell whether a value is of a type; what is inside it, and what is no class, is not looked at."""
+    """Return whether a value is of a type. Its elements are not checked, and neither are types that are no classes."""
     origin = get_origin(kind) or kind
     if getattr(origin, "_is_protocol", False):
         return callable(value)  # a listener
@@ -214,11 +223,11 @@ def _named(key: Any) -> str:
 
 
 def _kind_of(value: Any) -> str:
-    return next((word for kind, word in _WORDS.items() if type(value) is kind), type(value).__name__)
+    return next((word for kind, word in _NAMES.items() if type(value) is kind), type(value).__name__)
 
 
 class _Pauses(NamedTuple):
-    """How a file says a retry policy; times are in milliseconds."""
+    """A retry policy in a settings file. Times are in milliseconds."""
 
     max_attempts: int = 1
     first: float = 1000
@@ -232,13 +241,13 @@ def _retry(path: str, given: Any, source: str | None) -> Retry:
         return given
     if not isinstance(given, Mapping):
         raise _wrong(f"{path} is a table of {', '.join(_Pauses._fields)}, got {quoted(given)}", source, setting=path)
-    kinds, found = get_type_hints(_Pauses), {}
+    kinds, values = get_type_hints(_Pauses), {}
     for key, value in given.items():
         setting = Setting(_named(key).replace("-", "_"), f"{path}.{_named(key)}", value)
         if setting.name not in kinds:
             raise _unknown(setting, _Pauses._fields, source)
-        found[setting.name] = _checked(setting, kinds[setting.name], source)
-    policy = _Pauses(**found)
+        values[setting.name] = _checked(setting, kinds[setting.name], source)
+    policy = _Pauses(**values)
     try:
         backoff = exponential(policy.first / 1000, factor=policy.factor, longest=policy.longest / 1000)
         return Retry(policy.max_attempts, backoff, jitter=policy.jitter)

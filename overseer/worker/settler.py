@@ -1,8 +1,8 @@
 """Settles attempts: commits their outcomes, with those that end close together in one transaction.
 
-Where handlers run beside the worker's thread, a `ThreadSettler` commits on a thread of its own. While it writes one group, the next
-group gathers, so a slow disk makes larger groups instead of a longer queue. Where handlers run on the worker's thread, an
-`InlineSettler` commits on that thread too, together with the next claim.
+Where handlers run beside the worker's thread, a `ThreadSettler` commits on a thread of its own. While it writes one
+group, the next group gathers, so a slow disk makes larger groups instead of a longer queue. Where handlers run on the
+worker's thread, an `InlineSettler` commits on that thread too, together with the next claim.
 """
 
 from __future__ import annotations
@@ -147,11 +147,11 @@ class Settler(ABC):
 
     @abstractmethod
     def beside_claim(self) -> Callable[[], None] | None:
-        """Return a function that begins to settle, so that a claim shares its write to the disk; None if there is none."""
+        """Return a function that begins to settle, so that a claim shares its write to the disk; or None."""
 
     @abstractmethod
     def catch_up(self) -> bool:
-        """Settle, on the worker's thread after a claim, the pending outcomes; False if this thread has none to settle."""
+        """Settle the pending outcomes on the worker's thread; False if this thread has none to settle."""
 
     def flush(self) -> None:
         """Settle the pending outcomes now, on the thread of the caller."""
@@ -197,7 +197,7 @@ class Settler(ABC):
 
 
 class InlineSettler(Settler):
-    """Settles on the worker's own thread, which also runs the handlers: together with the next claim, or when called."""
+    """Settles on the worker's own thread, which also runs the handlers: with the next claim, or when called."""
 
     def __init__(
         self, store: JobStore, leases: HeldLeases, reporter: Reporter, judge: Judge, *, flush: float = 0.0

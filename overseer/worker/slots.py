@@ -1,4 +1,4 @@
-"""The slots of an executor: the jobs that wait for one, the handlers that run, and the attempts that have no outcome yet."""
+"""The slots of an executor: which jobs wait for one, which handlers run, and which attempts have no outcome yet."""
 
 from __future__ import annotations
 

@@ -65,7 +65,6 @@ NOT_YET_IN_SOURCE: Final = frozenset(
         r"for ever",
         r"for (the )?want of",
         r"knows? nothing of",
-        r"mend(s|ed)?",
         r"on whose account",
         r"shall",
         r"whence",

@@ -33,7 +33,7 @@ def test_settings_are_read_from_a_toml_file(tmp_path):
 
 
 def test_a_setting_that_does_not_exist_is_named():
-    with pytest.raises(ConfigError, match=r"no setting is called leese; there are batch, .*heartbeat-sleep-time"):
+    with pytest.raises(ConfigError, match=r"no setting is called leese; the settings are batch, .*heartbeat-sleep-time"):
         Config.of({"leese": 3})
 
 
@@ -71,8 +71,8 @@ def test_a_misspelled_setting_is_named_with_its_place_and_the_name_that_was_mean
         ({"retries": {":a": 3}}, "retries.:a is a table of max_attempts, first, factor, longest, jitter, got 3"),
         ({"retries": {":a": {"first": "soon"}}}, "retries.:a.first is a number, got 'soon', which is text"),
         ({"retries": {":a": {"jitter": 2}}}, "retries.:a: jitter is a part of the pause, from 0 to 1; got 2"),
-        ({"sleep-time": 1, "sleep_time": 2}, "sleep_time says again what sleep-time says already"),
-        ({"store": "a", "datomic": {"uri": "b"}}, "datomic.uri says again what store says already"),
+        ({"sleep-time": 1, "sleep_time": 2}, "sleep_time and sleep-time are the same setting"),
+        ({"store": "a", "datomic": {"uri": "b"}}, "datomic.uri and store are the same setting"),
     ],
 )
 def test_a_value_of_another_type_is_refused_with_its_place(wrong, says):
@@ -122,8 +122,8 @@ def test_a_setting_of_overseer_without_effect_is_said_to_have_none(caplog):
     [
         ("a.toml", "batch = ", "cannot be read: "),
         ("a.yaml", "batch: [", "cannot be read: "),
-        ("a.yaml", "- batch", "is no table of settings, but list"),
-        ("a.ini", "batch=1", "cannot be read: settings are kept in .toml, .yaml, .yml"),
+        ("a.yaml", "- batch", "is not a table of settings, but list"),
+        ("a.ini", "batch=1", "cannot be read: the suffix of a settings file is one of .toml, .yaml, .yml"),
     ],
 )
 def test_a_file_that_is_no_table_of_settings_is_refused_by_name(tmp_path, name, text, says):
