@@ -167,6 +167,10 @@ def _walk(cron: str, timezone: str, after: datetime) -> Iterator[datetime]:
     except ImportError:
         why = "for schedules, install factstore[cron]"
         raise OverseerError(":job.error/missing-package", why, package="cronsim") from None
+    # Checked before the values are compared: a deeply nested value exceeds the recursion limit when it is.
+    if not (isinstance(cron, str) and isinstance(timezone, str)):
+        why = f"the expression and the zone of a schedule are strings, got {quoted(cron)} and {quoted(timezone)}"
+        raise _bad(why, cron=cron, timezone=timezone)
     try:
         # The same zone is handed back for "UTC" always, which the walk then takes the short way through.
         zone = UTC if timezone == "UTC" else ZoneInfo(timezone)

@@ -101,6 +101,23 @@ def test_an_expression_or_a_zone_that_says_no_times_is_refused(expression, zone)
     assert repr(expression) in refused.value.message
 
 
+def nested(depth):
+    value = ()
+    for _ in range(depth):
+        value = (value,)
+    return value
+
+
+@pytest.mark.parametrize(
+    "value", [None, 5, b"UTC", ["UTC"], nested(5), nested(5000)], ids=["none", "int", "bytes", "list", "nested", "deep"]
+)
+def test_an_expression_and_a_zone_are_strings(value):
+    for expression, zone in (("* * * * *", value), (value, "UTC"), ("* * * * *", value)):
+        with pytest.raises(OverseerError, match="are strings") as refused:
+            schedule("s", expression, "a", timezone=zone)
+        assert ":job.error/bad-schedule" == refused.value.code
+
+
 def test_a_policy_that_does_not_exist_is_refused():
     with pytest.raises(OverseerError, match="one of skip, last, all; got 'some'"):
         schedule("s", "* * * * *", "a", missed="some")
