@@ -14,8 +14,8 @@ from factstore.query.calls import run_call
 from factstore.query.language.ast import Call, Clause, Given, Not, Or, Pattern
 from factstore.query.language.dialect import shown
 from factstore.query.planning.blocks import BLOCK, blocks_of
-from factstore.query.planning.context import Context, Step
-from factstore.query.planning.plan import Choice, choose
+from factstore.query.planning.context import Context, ExecutedStep
+from factstore.query.planning.plan import PlannedStep, choose
 from factstore.query.relations import algebra
 from factstore.query.relations.relation import Relation, empty
 from factstore.query.rules.dispatch import run_rule
@@ -53,7 +53,7 @@ def solve(
 
 def take_step(
     context: Context,
-    choice: Choice,
+    choice: PlannedStep,
     waiting: list[Clause],
     relation: Relation,
     keep: Names,
@@ -72,7 +72,7 @@ def take_step(
     return waiting, relation
 
 
-def _step(context: Context, choice: Choice, relation: Relation, needed: Names, outside: Names) -> Relation:
+def _step(context: Context, choice: PlannedStep, relation: Relation, needed: Names, outside: Names) -> Relation:
     if context.steps is None:
         return _run(context, choice, relation, needed, outside)[0]
     position = len(context.steps)
@@ -83,12 +83,14 @@ def _step(context: Context, choice: Choice, relation: Relation, needed: Names, o
     context.depth -= 1
     form = [choice.clause.form, *(call.form for call in choice.settled)]
     context.steps.insert(
-        position, Step(context.depth, form, access, choice.estimate, relation.size, rows.size, seconds)
+        position, ExecutedStep(context.depth, form, access, choice.estimate, relation.size, rows.size, seconds)
     )
     return rows
 
 
-def _run(context: Context, choice: Choice, relation: Relation, needed: Names, outside: Names) -> tuple[Relation, str]:
+def _run(
+    context: Context, choice: PlannedStep, relation: Relation, needed: Names, outside: Names
+) -> tuple[Relation, str]:
     clause = choice.clause
     if isinstance(clause, Pattern):
         return _pattern(context, clause, relation, needed, choice)
@@ -103,7 +105,7 @@ def _run(context: Context, choice: Choice, relation: Relation, needed: Names, ou
     return run_rule(context, clause, relation, needed, solve)
 
 
-def _pattern(context: Context, pattern: Pattern, relation: Relation, needed: Names, choice: Choice) -> Match:
+def _pattern(context: Context, pattern: Pattern, relation: Relation, needed: Names, choice: PlannedStep) -> Match:
     if context.guard is None or relation.size < 2:
         return _matched(context, pattern, relation, needed, choice)
     parts, access, size = [], "", 0
@@ -115,7 +117,7 @@ def _pattern(context: Context, pattern: Pattern, relation: Relation, needed: Nam
     return Match(stacked(parts, relation.names | (pattern.variables & needed)), access)
 
 
-def _matched(context: Context, pattern: Pattern, relation: Relation, needed: Names, choice: Choice) -> Match:
+def _matched(context: Context, pattern: Pattern, relation: Relation, needed: Names, choice: PlannedStep) -> Match:
     source = context.source(pattern.source, pattern.form)
     try:
         match = source.match(pattern, relation, needed, choice.limits)

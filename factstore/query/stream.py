@@ -16,7 +16,7 @@ import numpy as np
 
 from factstore.query.language.ast import Clause, Given, Not, Pattern
 from factstore.query.planning.context import Context
-from factstore.query.planning.plan import Choice, choose, estimate_of
+from factstore.query.planning.plan import PlannedStep, choose, estimate_of
 from factstore.query.relations import algebra
 from factstore.query.relations.relation import Ints, Relation
 from factstore.query.relations.seen import SeenRows
@@ -42,12 +42,12 @@ def streamed(
     yield solve(context, (), relation, keep)
 
 
-def _expected(context: Context, choice: Choice, relation: Relation) -> float:
+def _expected(context: Context, choice: PlannedStep, relation: Relation) -> float:
     return estimate_of(context, choice.clause, relation) if choice.estimate is None else choice.estimate
 
 
 def _parts(
-    context: Context, choice: Choice, waiting: tuple[Clause, ...], relation: Relation, keep: Names, block: int
+    context: Context, choice: PlannedStep, waiting: tuple[Clause, ...], relation: Relation, keep: Names, block: int
 ) -> Iterator[Relation]:
     expected = max(_expected(context, choice, relation), relation.size)
     step = max(1, int(relation.size * block / expected)) if isfinite(expected) else relation.size

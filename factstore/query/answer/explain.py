@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from factstore.query.language.dialect import shown
-from factstore.query.planning.context import Step
+from factstore.query.planning.context import ExecutedStep
 from factstore.rendering import html_table
 
 _HEAD: Final = ("clause", "access", "estimate", "rows in", "rows out", "ms")
@@ -64,7 +64,7 @@ def _cells(step: ExplainedStep) -> tuple[str, ...]:
     )
 
 
-def explained(steps: list[Step], rows: int, seconds: float) -> Explanation:
+def explained(steps: list[ExecutedStep], rows: int, seconds: float) -> Explanation:
     """Return the explanation of a run that is over."""
     data = tuple(
         ExplainedStep(

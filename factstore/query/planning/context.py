@@ -15,10 +15,10 @@ from factstore.query.language.clauses import DEFAULT_SOURCE
 from factstore.query.language.dialect import hint, nearest, shown
 from factstore.query.relations.relation import Relation
 from factstore.query.relations.seen import SeenRows
-from factstore.query.sources.source import Source
+from factstore.query.sources.source import FactSource
 
 
-class Step(NamedTuple):
+class ExecutedStep(NamedTuple):
     """One step that a query took, for `explain`."""
 
     depth: int
@@ -102,13 +102,13 @@ class AnswerTables(Protocol):
 class Context:
     """One run of a query."""
 
-    sources: dict[str, Source]
+    sources: dict[str, FactSource]
     program: Program
     subquery: Callable[..., Any]  # called by the function `q`
     tables: AnswerTables
     recursion: RecursiveCalls | None = None  # None: no definition of a recursive rule is being evaluated
     guard: Guard | None = None  # None: no limits
-    steps: list[Step] | None = None
+    steps: list[ExecutedStep] | None = None
     depth: int = 0
 
     @property
@@ -116,7 +116,7 @@ class Context:
         """The scopes of variables under the rules of this run."""
         return self.program.scopes
 
-    def source(self, name: str, form: Any) -> Source:
+    def source(self, name: str, form: Any) -> FactSource:
         """Return a source by name. Raises: QueryError(:db.error/unknown-source)."""
         source = self.sources.get(name)
         if source is None:

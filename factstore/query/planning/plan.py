@@ -23,7 +23,7 @@ _NEVER: Final = float("inf")
 _RECURSION: Final = 10.0  # rows of a recursive rule for each row that binds an argument
 
 
-class Choice(NamedTuple):
+class PlannedStep(NamedTuple):
     """The next clause, about how many rows it will leave, and the predicates that it settles by reading a range."""
 
     clause: Clause
@@ -32,27 +32,27 @@ class Choice(NamedTuple):
     settled: tuple[Call, ...] = ()
 
 
-def choose(context: Context, waiting: list[Clause], relation: Relation, outside: Set[str]) -> Choice:
+def choose(context: Context, waiting: list[Clause], relation: Relation, outside: Set[str]) -> PlannedStep:
     """Return what to do next.
 
     Args:
         outside: the variables that the clauses beside a `not` can bind.
     """
     if len(waiting) == 1 and isinstance(waiting[0], Pattern):
-        return Choice(waiting[0], None)
+        return PlannedStep(waiting[0], None)
     bound = relation.names
-    best: Choice | None = None
+    best: PlannedStep | None = None
     lowest = _NEVER
     for clause in waiting:
         if not _is_ready(context, clause, bound, outside):
             continue
         if isinstance(clause, Call) and clause.binding is None:
-            return Choice(clause, None)
+            return PlannedStep(clause, None)
         if len(waiting) == 1 or _is_point(context, clause, relation):
-            return Choice(clause, None)
+            return PlannedStep(clause, None)
         estimate, limits, settled = _estimate(context, clause, waiting, relation)
         if estimate < lowest or best is None:
-            best, lowest = Choice(clause, estimate, limits, settled), estimate
+            best, lowest = PlannedStep(clause, estimate, limits, settled), estimate
     if best is None:
         raise unbound(missing(waiting[0], bound), waiting[0].form)
     return best

@@ -39,7 +39,7 @@ def _derived(array: Array, what: str, make: Callable[[Array], Any]) -> Any:
     return found
 
 
-class Table(NamedTuple):
+class PositionTable(NamedTuple):
     """Where each whole number stands in a sorted array: at `starts[n - least]` up to `starts[n - least + 1]`."""
 
     least: int
@@ -47,7 +47,7 @@ class Table(NamedTuple):
     is_unique: bool  # then `starts` holds the one place, or -1
 
 
-def _table(numbers: Array) -> Table | bool:
+def _table(numbers: Array) -> PositionTable | bool:
     if not len(numbers) or numbers.dtype != np.int64:
         return False
     least, width = int(numbers[0]), int(numbers[-1]) - int(numbers[0]) + 1
@@ -57,10 +57,10 @@ def _table(numbers: Array) -> Table | bool:
     if bool((shifted[1:] != shifted[:-1]).all()):
         places = np.full(width, -1, np.int64)
         places[shifted] = np.arange(len(numbers))
-        return Table(least, places, is_unique=True)
+        return PositionTable(least, places, is_unique=True)
     starts = np.zeros(width + 1, np.int64)
     np.cumsum(np.bincount(shifted, minlength=width), out=starts[1:])
-    return Table(least, starts, is_unique=False)
+    return PositionTable(least, starts, is_unique=False)
 
 
 def found(numbers: Array, wanted: Array) -> tuple[Ints, Ints | slice]:

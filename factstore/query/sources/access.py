@@ -11,32 +11,32 @@ from itertools import product
 from typing import Final, NamedTuple
 
 from factstore.query.sources import fetch
-from factstore.query.sources.fetch import Request
+from factstore.query.sources.fetch import FactRequest
 from factstore.query.sources.match import COLUMN, FREE, VALUE, Match, Read
 
 FEW: Final = 48  # rows up to which reading one by one is faster than by column
 _VALUES_PAY: Final = 4  # facts with a value for each row, up to which reading them is faster than reading by entity
 
 
-def is_small(request: Request) -> bool:
+def is_small(request: FactRequest) -> bool:
     """Tell whether there are few rows."""
     return request.relation.size <= FEW
 
 
-def gives_few(request: Request) -> bool:
+def gives_few(request: FactRequest) -> bool:
     """Tell whether there are few facts with the value, for one row."""
     if request.relation.size != 1:
         return False
     return request.source.count_with(request.attribute.id, request.needs.v.value) <= FEW
 
 
-def binds_nothing(request: Request) -> bool:
+def binds_nothing(request: FactRequest) -> bool:
     """Tell whether only the existence of a fact matters."""
     _, v, tx, op = request.needs
     return v.out is None and not (tx.is_needed or op.is_needed)
 
 
-def binds_nothing_and_is_rare(request: Request) -> bool:
+def binds_nothing_and_is_rare(request: FactRequest) -> bool:
     """Tell whether only the existence of a fact matters, and few facts have the value."""
     if not binds_nothing(request) or request.is_large_part:
         return False
@@ -44,22 +44,22 @@ def binds_nothing_and_is_rare(request: Request) -> bool:
     return facts <= _VALUES_PAY * request.relation.size
 
 
-def is_many(request: Request) -> bool:
+def is_many(request: FactRequest) -> bool:
     """Tell whether an entity can have many values."""
     return request.attribute.many
 
 
-def is_large_part(request: Request) -> bool:
+def is_large_part(request: FactRequest) -> bool:
     """Tell whether reading the whole attribute costs no more."""
     return request.is_large_part
 
 
-def has_limits(request: Request) -> bool:
+def has_limits(request: FactRequest) -> bool:
     """Tell whether the values must be in a range."""
     return request.limits is not None
 
 
-def always(_request: Request) -> bool:
+def always(_request: FactRequest) -> bool:
     """Return True."""
     return True
 
@@ -69,8 +69,8 @@ class AccessPath(NamedTuple):
 
     e: int
     v: int
-    condition: Callable[[Request], bool]
-    read: Callable[[Request], Read | Match]
+    condition: Callable[[FactRequest], bool]
+    read: Callable[[FactRequest], Read | Match]
 
 
 KNOWN: Final = VALUE | COLUMN
@@ -100,7 +100,7 @@ _BY_KNOWN: Final = {
 }
 
 
-def read(request: Request) -> Read | Match:
+def read(request: FactRequest) -> Read | Match:
     """Read the facts that a pattern needs, by the first access path that applies.
 
     Returns: the facts, to be joined; or the join, where the path needs no facts for it.

@@ -21,7 +21,7 @@ from factstore.query.sources import access
 from factstore.query.sources.access import FEW
 from factstore.query.sources.convert import as_entities, as_values, kind_of, loaded, transaction
 from factstore.query.sources.estimates import Estimates
-from factstore.query.sources.fetch import Request, rows_with
+from factstore.query.sources.fetch import FactRequest, rows_with
 from factstore.query.sources.match import (
     UNKNOWN,
     UNUSED,
@@ -202,7 +202,7 @@ class Facts(Estimates):
         if resolved is None or not resolved[0].size:
             return Match(empty(names), "no such value")
         relation, needs = resolved
-        result = access.read(Request(self, attribute, needs, relation, limits))
+        result = access.read(FactRequest(self, attribute, needs, relation, limits))
         if isinstance(result, Match):
             return result
         rows = self._joined(attribute, needs, result, relation)

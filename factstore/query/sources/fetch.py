@@ -29,7 +29,7 @@ _SEARCHES_PER_ROW: Final = 40  # rows that can be put into a dictionary in the t
 _PRODUCT: Final = 4  # pairs for each row on both sides, from which on rows are joined on every known position
 
 
-class Request(NamedTuple):
+class FactRequest(NamedTuple):
     """The facts of one attribute that a pattern needs at one step of a query."""
 
     source: Estimates
@@ -51,7 +51,7 @@ class Request(NamedTuple):
 # -- facts one by one
 
 
-def one_by_one(request: Request) -> Read:
+def one_by_one(request: FactRequest) -> Read:
     """Read the facts of each row's entity; with a free entity, the facts with the one known value."""
     view, a, relation = request.view, request.attribute.id, request.relation
     e, v, tx, op = request.needs
@@ -86,26 +86,26 @@ def one_by_one(request: Request) -> Read:
 # -- by entity
 
 
-def of_entity(request: Request) -> Read:
+def of_entity(request: FactRequest) -> Read:
     """Read the facts of the one entity."""
     rows, _ = request.view.of_entities(request.attribute.id, np.array([request.needs.e.value]))
     return _read(request.attribute, rows, None, request.needs.without_e(), "rows of the entity")
 
 
-def of_entities(request: Request) -> Read:
+def of_entities(request: FactRequest) -> Read:
     """Read the facts of each row's entity."""
     rows, at = request.view.of_entities(request.attribute.id, _entities(request))
     return _read(request.attribute, rows, at, request.needs.without_e(), "rows of the entities")
 
 
-def of_entities_in_whole_column(request: Request) -> Read:
+def of_entities_in_whole_column(request: FactRequest) -> Read:
     """Read the whole attribute by entity, and find each row's entity in it."""
     rows = request.view.by_entity(request.attribute.id)
     places, at = array_tables.found(rows.e, _entities(request))
     return _gathered(request.attribute, rows, places, at, request.needs.without_e(), "rows of the entities")
 
 
-def of_distinct_entities(request: Request) -> Read:
+def of_distinct_entities(request: FactRequest) -> Read:
     """Read the facts of the rows' entities, each once, to be joined on entity and value.
 
     For an attribute with many values: each fact of an entity with each value requested of it would be their product.
@@ -114,7 +114,7 @@ def of_distinct_entities(request: Request) -> Read:
     return _read(request.attribute, rows, None, request.needs, "rows of the entities")
 
 
-def _entities(request: Request) -> Array:
+def _entities(request: FactRequest) -> Array:
     column = request.needs.e.column
     assert column is not None
     return column.array()
@@ -123,7 +123,7 @@ def _entities(request: Request) -> Array:
 # -- by value
 
 
-def with_value(request: Request) -> Read:
+def with_value(request: FactRequest) -> Read:
     """Read the facts with the one value."""
     rows = rows_with(request.source, request.attribute.id, request.needs.v.value)
     return _read(request.attribute, rows, None, request.needs.without_v(), "rows with the value")
@@ -137,7 +137,7 @@ def rows_with(source: Estimates, a: int, value: Any) -> FactArrays:
     return view.between(a, value, value)
 
 
-def with_values(request: Request) -> Read:
+def with_values(request: FactRequest) -> Read:
     """Read the facts with each row's value: one search for each distinct value, or the whole attribute if that is less."""
     attribute, needs, view, column = request.attribute, request.needs.without_v(), request.view, request.needs.v.column
     assert column is not None
@@ -160,7 +160,7 @@ def with_values(request: Request) -> Read:
     return _read(attribute, rows, at, needs, "rows with the values")
 
 
-def in_range(request: Request) -> Read:
+def in_range(request: FactRequest) -> Read:
     """Read the facts with values in a range."""
     a, view, limits = request.attribute.id, request.view, request.limits
     assert limits is not None
@@ -170,7 +170,7 @@ def in_range(request: Request) -> Read:
     return _read(request.attribute, rows, None, request.needs, "rows with values in the range")
 
 
-def whole_column(request: Request) -> Read:
+def whole_column(request: FactRequest) -> Read:
     """Read all facts of the attribute."""
     rows = request.view.by_entity(request.attribute.id)
     return _read(request.attribute, rows, None, request.needs, "all rows")
@@ -179,13 +179,13 @@ def whole_column(request: Request) -> Read:
 # -- rows that have a matching fact
 
 
-def has_value(request: Request) -> Match:
+def has_value(request: FactRequest) -> Match:
     """Keep the rows whose entity is among those with the one value."""
     holders = rows_with(request.source, request.attribute.id, request.needs.v.value).e
     return Match(request.relation.filter(np.isin(_entities(request), holders)), "entities with the value")
 
 
-def has_fact(request: Request) -> Match:
+def has_fact(request: FactRequest) -> Match:
     """Keep the rows whose entity has a fact of the attribute, or one with the row's value."""
     view, attribute, relation = request.view, request.attribute, request.relation
     e, v, _, _ = request.needs

@@ -17,7 +17,7 @@ from factstore.query.sources.match import Limits, Match
 _WITH_VALUE: Final = 3  # terms of a pattern that has a value
 
 
-class Source(Protocol):
+class FactSource(Protocol):
     """A source of facts, against which patterns are matched."""
 
     @property
@@ -79,7 +79,7 @@ class Opaque:
         raise self._refused(pattern)
 
 
-def source_of(value: Any) -> Source:
+def source_of(value: Any) -> FactSource:
     """Return an input as a source: of a database, of a collection, or an opaque one."""
     if hasattr(value, "view") and hasattr(value, "schema"):
         return Facts(value)
@@ -88,7 +88,7 @@ def source_of(value: Any) -> Source:
     return Tuples.of(value) or Opaque(value)
 
 
-def why_never(source: Source, pattern: Pattern) -> str | None:
+def why_never(source: FactSource, pattern: Pattern) -> str | None:
     """Return why a pattern can never match: its attribute cannot have the constant as a value. Otherwise None."""
     if not isinstance(source, Facts) or len(pattern.terms) < _WITH_VALUE:
         return None
