@@ -145,7 +145,7 @@ class Newest:
     def _reopen(self) -> None:
         """Read the store again instead of continuing from memory, because facts were excised. Requires the turn."""
         assert self._turn.holders
-        self._now = newest(self.storage, Cache(self._now.cache.limit_bytes))
+        self._now = newest(self.storage, Cache(self._now.cache.max_bytes))
         if self.listeners:
             self._notify_from_log()
 

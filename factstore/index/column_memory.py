@@ -63,7 +63,7 @@ class ColumnMemory:
         rows = self._columns.get((a, order))
         if rows is None:
             key = view.shared_key(a, order)
-            rows = None if key is None else view.cache.get(key)
+            rows = None if key is None else view.cache.use(key)
             if rows is not None:
                 self._keep(view, a, order, rows)
         return rows

@@ -73,7 +73,7 @@ class Blocks:
 
     def read(self, ids: Sequence[bytes], *, keep: bool = True) -> list[tuple[Array, ...]]:
         """Return the columns of these blocks; `keep` them in the cache unless a whole column is on its way there."""
-        found = {name: self.cache.get(name) for name in ids}
+        found = {name: self.cache.use(name) for name in ids}
         missing = [name for name, columns in found.items() if columns is None]
         if missing:
             for name, body in self.storage.get_blocks(missing).items():
@@ -85,7 +85,7 @@ class Blocks:
     def directory(self, name: bytes) -> Directory:
         """Return a directory by its id."""
         key = (name, "directory")
-        found: Directory | None = self.cache.get(key)
+        found: Directory | None = self.cache.use(key)
         if found is None:
             if name == NOTHING:
                 e, v, ids, sizes = column.ints(()), np.empty(0, object), np.empty(0, object), column.ints(())
@@ -97,7 +97,7 @@ class Blocks:
 
     def block(self, name: bytes) -> tuple[Array, ...]:
         """Return the columns of one block."""
-        found: tuple[Array, ...] | None = self.cache.get(name)
+        found: tuple[Array, ...] | None = self.cache.use(name)
         return self.read([name])[0] if found is None else found
 
 

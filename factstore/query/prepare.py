@@ -10,6 +10,7 @@ from collections.abc import Callable, Sized
 from datetime import datetime
 from typing import Any, Final
 
+from factstore.concurrency.bounded_cache import BoundedCache
 from factstore.errors import QueryError
 from factstore.query.analysis.program import Program, compile_rules
 from factstore.query.answer.assemble import check_find
@@ -39,22 +40,22 @@ from factstore.query.sources.database import Facts
 from factstore.query.sources.source import source_of
 from factstore.values.types import is_missing, is_naive
 
-_CACHED: Final = 256  # maximum number of parsed queries, and of parsed sets of rules
-_queries: dict[Any, Query] = {}
-_programs: dict[Any, Program] = {}
+_CACHED: Final = 256  # parsed queries, and the same number of compiled sets of rules
+_queries: BoundedCache[Any, Query] = BoundedCache(max_entries=_CACHED)
+_programs: BoundedCache[Any, Program] = BoundedCache(max_entries=_CACHED)
 
 
 def parsed(query: Any) -> Query:
     """Return a query in its typed form. Raises: QueryError(:db.error/invalid-query)."""
     if type(query) is str:
-        return _queries.get(query) or _cache(_queries, query, parse_query(query))
+        return _queries.get(query) or _queries.put(query, parse_query(query))
     if isinstance(query, Built):
         return query.ast
     try:
         key = written(query)
     except Untold:
         return parse_query(query)
-    return _queries.get(key) or _cache(_queries, key, parse_query(query))
+    return _queries.get(key) or _queries.put(key, parse_query(query))
 
 
 def inputs_of(query: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -73,17 +74,7 @@ def _compiled(rules: Any) -> Program:
         key = rules if type(rules) is str else written(rules)
     except Untold:
         return compile_rules(rules)
-    program = _programs.get(key)
-    if program is None:
-        program = _cache(_programs, key, compile_rules(rules))
-    return program
-
-
-def _cache(cache: dict[Any, Any], key: Any, value: Any) -> Any:
-    while len(cache) >= _CACHED:
-        cache.pop(next(iter(cache)), None)
-    cache[key] = value
-    return value
+    return _programs.get(key) or _programs.put(key, compile_rules(rules))
 
 
 def kept(query: Query, relation: Relation) -> frozenset[str]:

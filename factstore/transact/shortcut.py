@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from factstore.columns.kind import INTEGERS, OBJECTS
+from factstore.concurrency.bounded_cache import BoundedCache
 from factstore.datom import TX_BASE, USER_BASE, Fact
 from factstore.db.snapshot import Snapshot
 from factstore.errors import TransactError
@@ -284,17 +285,15 @@ class PlainAttributes(dict[str, "_Plain | None"]):
         return plain
 
 
-_plain_of: dict[Schema, PlainAttributes] = {}
+_SCHEMAS: Final = 8  # The newest schema of a store is needed for each transaction, older ones hardly ever.
+_plain_of: BoundedCache[Schema, PlainAttributes] = BoundedCache(max_entries=_SCHEMAS)
 
 
 def plain_attributes(schema: Schema) -> PlainAttributes:
     """Return the attributes of a schema that the short cut handles, by their present ident."""
     found = _plain_of.get(schema)
     if found is None:
-        # The newest schema of each store is asked for again and again, older ones never: keep few.
-        if len(_plain_of) > 8:
-            _plain_of.clear()
-        found = _plain_of[schema] = PlainAttributes(schema)
+        found = _plain_of.put(schema, PlainAttributes(schema))
     return found
 
 

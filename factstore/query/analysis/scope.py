@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from typing import Any, Final
 
+from factstore.concurrency.bounded_cache import BoundedCache
 from factstore.errors import QueryError
 from factstore.query.functions.scalar import FUNCTIONS
 from factstore.query.language.ast import (
@@ -45,7 +46,9 @@ class Scopes:
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
-        self._branches: dict[tuple[int, frozenset[str]], tuple[Any, bool]] = {}
+        self._branches: BoundedCache[tuple[int, frozenset[str]], tuple[Any, bool]] = BoundedCache(
+            max_entries=_MAX_CACHED
+        )
         self._rules: dict[tuple[str, Adornment], bool] = {}
 
     def is_ready(self, clause: Clause, bound: Set[str]) -> bool:
@@ -111,9 +114,7 @@ class Scopes:
                     self._not_problem(clause, bindable, head) is None for clause in clauses if isinstance(clause, Not)
                 )
             )
-            if len(self._branches) >= _MAX_CACHED:  # many different queries may use the same rules
-                self._branches.clear()
-            cached = self._branches[key] = clauses, solved
+            cached = self._branches.put(key, (clauses, solved))
         return cached[1]
 
     def _not_problem(self, clause: Not, bindable: Set[str], head: Set[str]) -> frozenset[str] | None:

@@ -9,13 +9,11 @@ Law: with a cache `q` answers what it answers without; the entries never take mo
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict
 from collections.abc import Mapping
-from threading import Lock
 from typing import Any, Final
 
 from factstore.clojure.sequences import MAP_MAKERS
-from factstore.concurrency.forks import watch
+from factstore.concurrency.bounded_cache import BoundedCache
 from factstore.errors import QueryError
 from factstore.query.functions.scalar import FUNCTIONS
 from factstore.query.language.ast import Aggregate, Call, Query, RulesInput, SourceInput, Variable, walk
@@ -44,7 +42,7 @@ class AnswerCache:
     ([7, 7, 7], 2, 1)
     """
 
-    __slots__ = ("__weakref__", "_entries", "_lock", "bytes", "hits", "max_bytes", "max_entries", "misses", "passed")
+    __slots__ = ("__weakref__", "_answers", "hits", "max_bytes", "max_entries", "misses", "passed")
 
     def __init__(self, *, max_bytes: int = 64 << 20, max_entries: int = 10_000) -> None:
         for name, given in (("max_bytes", max_bytes), ("max_entries", max_entries)):
@@ -55,46 +53,35 @@ class AnswerCache:
         self.max_bytes, self.max_entries = max_bytes, max_entries
         self.hits = self.misses = 0
         self.passed = 0  # queries that cannot be kept
-        self.bytes = 0
-        self._entries: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
-        self._lock = Lock()
-        watch(self)
-
-    def _after_fork(self) -> None:
-        """Have a lock that nobody holds."""
-        self._lock = Lock()
+        self._answers: BoundedCache[Any, Any] = BoundedCache(max_bytes=max_bytes, max_entries=max_entries)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._answers)
+
+    @property
+    def bytes(self) -> int:
+        """About how many bytes all entries take."""
+        return self._answers.bytes
 
     def clear(self) -> None:
-        """Forget every answer; after an excision, for answers hold values."""
-        with self._lock:
-            self._entries.clear()
-            self.bytes = 0
+        """Remove all answers; needed after an excision, because answers contain values."""
+        self._answers.clear()
 
     def get(self, key: Any) -> tuple[bool, Any]:
         """Return whether there is an answer, and a copy of it."""
-        with self._lock:
-            found = self._entries.get(key, _NOTHING)
-            if found is _NOTHING:
+        answer = self._answers.use(key, _NOTHING)
+        with self._answers.lock:
+            if answer is _NOTHING:
                 self.misses += 1
                 return False, None
             self.hits += 1
-            self._entries.move_to_end(key)
-        return True, _copied(found[0])  # type: ignore[index]
+        return True, _copied(answer)
 
     def put(self, key: Any, answer: Any) -> Any:
         """Keep an answer if it fits, and return a copy for the caller."""
         size = _OVERHEAD + _weight(key) + _weight(answer)
         if size <= self.max_bytes:
-            with self._lock:
-                _, before = self._entries.pop(key, (None, 0))
-                self._entries[key] = answer, size
-                self.bytes += size - before
-                while self.bytes > self.max_bytes or len(self._entries) > self.max_entries:
-                    _, (_, freed) = self._entries.popitem(last=False)
-                    self.bytes -= freed
+            self._answers.put(key, answer, size)
         return _copied(answer)
 
 

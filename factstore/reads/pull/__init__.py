@@ -14,6 +14,7 @@ from types import FunctionType, NoneType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, overload
 from uuid import UUID
 
+from factstore.concurrency.bounded_cache import BoundedCache
 from factstore.errors import DatabaseError, PullError
 from factstore.reads.pull.parse import MAX_PATH, Pattern, parse
 from factstore.reads.pull.run import NOBODY, run_pattern
@@ -31,7 +32,7 @@ PatternForm: TypeAlias = str | Sequence[Any]
 _CACHE_SIZE: Final = 512  # patterns
 _TOLD_BY_TEXT: Final = frozenset({Keyword, Symbol, NoneType, bool, int, float, Decimal, datetime, UUID, bytes})
 # By the schema's identity and the pattern's form. The schema is kept with the pattern, so that no other can take its id.
-_compiled: dict[tuple[int, Any], tuple[Schema, Pattern]] = {}
+_compiled: BoundedCache[tuple[int, Any], tuple[Schema, Pattern]] = BoundedCache(max_entries=_CACHE_SIZE)
 
 
 @overload
@@ -119,9 +120,7 @@ def compile_pattern(schema: Schema, form: PatternForm) -> Pattern:
     except RecursionError as error:
         text = f"a pattern is nested less deeply, and does not contain itself; got {quoted(form)}"
         raise PullError(":db.error/invalid-pull", text, pattern=form) from error
-    if len(_compiled) >= _CACHE_SIZE:
-        _compiled.clear()
-    _compiled[key] = schema, pattern
+    _compiled.put(key, (schema, pattern))
     return pattern
 
 

@@ -446,7 +446,7 @@ def what_another_thread_had_locked(path: str) -> None:
 
     def hold() -> None:
         cache = conn.db().view.cache
-        with memory._naming, named._storage._shelf.turn, fulltext._knowing, cache._lock, answers._lock, conn._committer._turn:
+        with memory._naming, named._storage._shelf.turn, fulltext._knowing, cache.lock, answers._answers.lock, conn._committer._turn:
             inside.set()
             over.wait()
 

@@ -23,8 +23,9 @@ def _ask(start: int, count: int) -> None:
 
 
 def test_memory_does_not_grow_with_the_queries_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The caches have a maximum size; with small ones it is reached soon.
-    monkeypatch.setattr(prepare, "_CACHED", 16)
+    # What is remembered is bounded by numbers; with small ones the bounds are reached soon.
+    for cache, size in ((prepare._queries, 16), (prepare._programs, 16), (prepare._NO_RULES.scopes._branches, 32)):
+        monkeypatch.setattr(cache, "max_entries", size)
     monkeypatch.setattr(scope, "_MAX_CACHED", 32)
     _ask(0, 100)
     tracemalloc.start()

@@ -101,7 +101,7 @@ def test_gc_spares_what_an_open_database_still_reads(path):
             writer.transact([{":m/name": str(i), ":m/n": 100 + n} for i in range(20)])
             writer._committer.index()
             maintain.collect(writer)
-        old.view.cache.limit_bytes = 0
+        old.view.cache.max_bytes = 0
         old.view.cache.put("x", None, 0)
         assert expected == set(old.as_of(old.basis_t).history().datoms("eavt"))
 
