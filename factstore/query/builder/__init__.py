@@ -1,18 +1,17 @@
-"""The builder: queries written in Python, which editors complete and type checkers check; text says all the same.
+"""The builder: queries written in Python, with completion in editors and checks by type checkers.
 
     p = entity(Person)                                # a variable for an entity; to a type checker, a Person
     q(find(p.name, count(each(p.friends))).where(p.age > 30, p.city.name == "Rome"), db)
 
-A field is an attribute. `==` states a fact, other comparisons are predicates. `factstore.schema_of` declares the same classes.
-Law: a built query and its text, `to_edn()`, are one query.
+A field is an attribute. `==` states a fact; other comparisons are predicates. `factstore.schema_of` declares the same
+classes.
+Law: a built query and its text, `to_edn()`, are the same query.
 """
 
 from __future__ import annotations
 
 from factstore.query.builder.built import Built, find, find_each, find_row, find_value
-from factstore.query.builder.rules import rule
-from factstore.query.builder.terms import Source
-from factstore.query.builder.words import (
+from factstore.query.builder.expressions import (
     ANY,
     aggregate,
     and_,
@@ -48,6 +47,8 @@ from factstore.query.builder.words import (
     var,
     variance,
 )
+from factstore.query.builder.rules import rule
+from factstore.query.builder.terms import Source
 
 __all__ = [
     "ANY",

@@ -1,6 +1,6 @@
-"""Built queries: values that `q` takes in the place of text, with the type of their answer.
+"""Built queries: values that `q` accepts instead of text, with the type of their answer.
 
-Law: the text of a built query is read as the query that it is.
+Law: parsing the text of a built query returns the same query.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 from factstore import edn
 from factstore.query.builder.terms import wrong
-from factstore.query.builder.writer import Given, HavingWriter, Writer, joined, variables_in
+from factstore.query.builder.writer import Additions, ClauseWriter, HavingWriter, joined, variables_in
 from factstore.query.language.ast import COLLECTION, RELATION, SCALAR, TUPLE, Query
 from factstore.query.language.query import parse_query
 from factstore.values.types import Keyword, Symbol
@@ -28,7 +28,7 @@ E = TypeVar("E")
 
 @dataclass(frozen=True, eq=False)
 class Built(Generic[R]):
-    """A query built in Python; each method returns another with more in it. `R` is the type of its answer."""
+    """A query built in Python; each method returns an extended copy. `R` is the type of its answer."""
 
     shape: str
     elements: tuple[Any, ...]
@@ -41,19 +41,25 @@ class Built(Generic[R]):
     skipped: int | None = None
 
     def where(self, *conditions: bool) -> Self:
-        """Return the query with further conditions; all must hold."""
+        """Return the query with more conditions; all must hold."""
         return replace(self, conditions=(*self.conditions, *conditions))
 
     def takes(self, *inputs: Any) -> Self:
-        """Return the query with inputs after `$`: variables, tuples of them, `many(…)` or sources, in the order of `q`'s arguments."""
+        """Return the query with inputs after `$`, in the order of the arguments of `q`.
+
+        An input is a variable, a tuple of variables, `many(…)` or a source.
+        """
         return replace(self, inputs=(*self.inputs, *inputs))
 
     def with_(self, *terms: Any) -> Self:
-        """Return the query with what else tells rows apart, for aggregates; without any, the answer is a list with equal rows in it."""
+        """Return the query with terms that also distinguish rows, for aggregates.
+
+        Without an aggregate, the answer is a list that can contain equal rows.
+        """
         return replace(self, withs=(*self.withs, *terms))
 
     def having(self, *conditions: bool) -> Self:
-        """Return the query with conditions over the columns that it finds."""
+        """Return the query with conditions on the columns of its answer."""
         return replace(self, conditions_after=(*self.conditions_after, *conditions))
 
     @overload
@@ -61,21 +67,21 @@ class Built(Generic[R]):
     @overload
     def order_by(self: Built[Collection[T]], *keys: Any) -> Built[list[T]]: ...
     def order_by(self, *keys: Any) -> Any:
-        """Return the query with an order, by columns that it finds; its answer is then a list."""
+        """Return the query with an order by columns of its answer, which is then a list."""
         return replace(self, keys=(*self.keys, *keys))
 
     def limit(self, most: int) -> Self:
-        """Return the query with a greatest number of rows."""
+        """Return the query with a maximum number of rows."""
         return replace(self, most=most)
 
     def offset(self, skipped: int) -> Self:
-        """Return the query with a number of rows to leave out first."""
+        """Return the query with a number of rows to skip."""
         return replace(self, skipped=skipped)
 
-    # -- as others read it
+    # -- for other readers
 
     def to_edn(self) -> str:
-        """Return the text of the query. Inputs that the builder adds, `%` and callables, stand last in its `:in`."""
+        """Return the text of the query. Inputs that the builder adds, `%` and callables, are the last in `:in`."""
         return edn.write(self.form)
 
     def rules_edn(self) -> str:
@@ -84,7 +90,7 @@ class Built(Generic[R]):
 
     @property
     def form(self) -> list[Any]:
-        """The query as the reader would return it from text."""
+        """The query as the EDN reader returns it from the text."""
         return self._written[0]
 
     @property
@@ -99,25 +105,25 @@ class Built(Generic[R]):
 
     @cached_property
     def _written(self) -> tuple[list[Any], tuple[Any, ...], list[Any]]:
-        given = Given(frozenset())
-        self._write(given)  # once to see which names were chosen, once to choose others
-        given = Given(frozenset(given.chosen))
-        form = self._write(given)
-        rules = [definition for definitions in given.rules.values() for definition in definitions]
-        return form, (*([rules] if rules else []), *given.inputs.values()), rules
+        additions = Additions(frozenset())
+        self._write(additions)  # the first pass collects the names that the caller chose
+        additions = Additions(frozenset(additions.chosen))
+        form = self._write(additions)
+        rules = [definition for definitions in additions.rules.values() for definition in definitions]
+        return form, (*([rules] if rules else []), *additions.inputs.values()), rules
 
-    def _write(self, given: Given) -> list[Any]:
-        writer = Writer(given)
+    def _write(self, additions: Additions) -> list[Any]:
+        writer = ClauseWriter(additions)
         elements = [writer.element(each) for each in self.elements]
-        told_apart = variables_in(elements)  # by what is found
-        withs = [term for term in dict.fromkeys(writer.term(each) for each in self.withs) if term not in told_apart]
+        in_find = variables_in(elements)
+        withs = [term for term in dict.fromkeys(writer.term(each) for each in self.withs) if term not in in_find]
         inputs = [writer.input(each) for each in self.inputs]
         writer.conditions(self.conditions)
-        after = HavingWriter(given, writer)
+        after = HavingWriter(additions, writer)
         after.conditions(self.conditions_after)
         keys = [writer.key(each) for each in self.keys]
         outside = variables_in([*elements, *withs, *inputs])
-        last = [*([Symbol("%")] if given.rules else []), *given.inputs]
+        last = [*([Symbol("%")] if additions.rules else []), *additions.inputs]
         sections = {
             ":with": withs,
             ":in": [Symbol("$"), *inputs, *last] if inputs or last else [],
@@ -155,24 +161,24 @@ def find(a: A, b: B, c: C, d: D, e: E, /) -> Built[Collection[tuple[A, B, C, D, 
 @overload
 def find(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, /, *more: Any) -> Built[Collection[tuple[Any, ...]]]: ...
 def find(*elements: Any) -> Any:
-    """Return a query for tuples: a set, or a list when it is ordered or pulls."""
+    """Return a query for tuples: a set, or a list if the query has an order or pulls."""
     if not elements:
-        raise wrong("a query finds at least one thing")
+        raise wrong("a query finds at least one element")
     return Built(RELATION, elements)
 
 
 def find_each(element: A, /) -> Built[list[A]]:
-    """Return a query for the different values of one column, as a list."""
+    """Return a query for the distinct values of one column, as a list."""
     return Built(COLLECTION, (element,))
 
 
 def find_row(*elements: Any) -> Built[tuple[Any, ...] | None]:
-    """Return a query for one tuple, None when there is none."""
+    """Return a query for one tuple; its answer is None when there is none."""
     if not elements:
-        raise wrong("a query finds at least one thing")
+        raise wrong("a query finds at least one element")
     return Built(TUPLE, elements)
 
 
 def find_value(element: A, /) -> Built[A | None]:
-    """Return a query for one value, None when there is none."""
+    """Return a query for one value; its answer is None when there is none."""
     return Built(SCALAR, (element,))

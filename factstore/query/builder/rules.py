@@ -1,4 +1,4 @@
-"""Rules: functions of Python whose parameters are variables and whose value is the condition under which they hold."""
+"""Rules: Python functions whose parameters are variables and whose return value is the condition of the rule."""
 
 from __future__ import annotations
 
@@ -6,71 +6,72 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, cast, get_type_hints
 
-from factstore.query.builder.terms import Compound, Entity, Held, Variable, wrong
-from factstore.query.builder.writer import Given, Writer, joined
+from factstore.query.builder.terms import Compound, EntityTerm, RuleCondition, VariableTerm, wrong
+from factstore.query.builder.writer import Additions, ClauseWriter, joined
 from factstore.schema.classes import is_shape, name_of
 from factstore.values.types import Symbol
 
 P = ParamSpec("P")
 
 
-class Rule:
-    """A rule; calling it is a condition."""
+class RuleFunction:
+    """A rule; a call of it is a condition."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.name = name_of(function.__name__)
         self.__doc__ = function.__doc__
 
-    def __call__(self, *args: Any) -> Held:
+    def __call__(self, *args: Any) -> RuleCondition:
         expected = len(inspect.signature(self.function).parameters)
         if len(args) != expected:
             raise wrong(f"rule {self.name} takes {expected} arguments, got {len(args)}", rule=self.name)
-        return Held(self, args)
+        return RuleCondition(self, args)
 
-    def write(self, given: Given) -> None:
-        """Write the definitions of this rule, and of those that it calls, among what a query needs."""
-        if any(rule is not self and rule.name == self.name for rule in given.rules):
-            raise wrong(f"two rules are called {self.name}", rule=self.name)
-        if self in given.rules:
+    def write(self, additions: Additions) -> None:
+        """Add the definitions of this rule, and of the rules that it calls, to what a query needs."""
+        if any(rule is not self and rule.name == self.name for rule in additions.rules):
+            raise wrong(f"two rules have the name {self.name}", rule=self.name)
+        if self in additions.rules:
             return
-        given.rules[self] = []  # known already, so that a definition may call it
-        known = len(given.inputs)
+        additions.rules[self] = []  # registered first, so that a definition can call the rule itself
+        input_count = len(additions.inputs)
         parameters = self._parameters()
         body = self.function(*parameters)
         for part in body.parts if isinstance(body, Compound) and body.word == "or" else (body,):
-            writer = Writer(given)
+            writer = ClauseWriter(additions)
             head = [writer.term(each) for each in parameters]
             writer.conditions((part,))
-            given.rules[self].append([(Symbol(self.name), *head), *joined(writer.clauses, {*head})])
-        if len(given.inputs) > known:
+            additions.rules[self].append([(Symbol(self.name), *head), *joined(writer.clauses, {*head})])
+        if len(additions.inputs) > input_count:
             raise wrong(
-                f"rule {self.name} applies a callable, which no rule can see; register it and call(…) it",
+                f"rule {self.name} applies a callable, which rules cannot do; register it and use call(…)",
                 rule=self.name,
             )
 
-    def _parameters(self) -> list[Variable]:
+    def _parameters(self) -> list[VariableTerm]:
         try:
             hints = get_type_hints(self.function)
-        except Exception as error:  # an annotation that is text may be any code
+        except Exception as error:  # an annotation given as text can be any code
             raise wrong(
-                f"the types of rule {self.name}'s parameters must be known where it is defined: {error}", rule=self.name
+                f"the types of the parameters of rule {self.name} must be defined where the rule is: {error}",
+                rule=self.name,
             ) from error
         names = inspect.signature(self.function).parameters
         return [
-            Entity(hints[name], name_of(name), None) if is_shape(hints.get(name)) else Variable(name_of(name))
+            EntityTerm(hints[name], name_of(name), None) if is_shape(hints.get(name)) else VariableTerm(name_of(name))
             for name in names
         ]
 
 
 def rule(function: Callable[P, bool]) -> Callable[P, bool]:
-    """Return a rule: the condition that a function returns, for whatever it is called with; it may call itself.
+    """Return a rule, whose condition is the return value of a function; the rule can call itself.
 
-    Parameters are variables of the types that their annotations say. An `or_` that is returned gives one definition for each
-    of its branches.
+    Parameters are variables of the annotated types. If the function returns an `or_`, the rule has one definition for
+    each branch.
 
     >>> @rule
     ... def grown_up(age: int) -> bool:
     ...     return age >= 18
     """
-    return cast("Callable[P, bool]", Rule(function))
+    return cast("Callable[P, bool]", RuleFunction(function))

@@ -1,8 +1,8 @@
-"""Terms: what a query built in Python is made of. Each carries what was written and knows nothing of names or forms.
+"""Terms: the parts of a query built in Python. A term has no name in the query and no form yet.
 
-To a type checker a term has the type of the values that it stands for: `entity(Person)` is a Person and its `name` a str. At
-run time comparing terms gives a *condition*, which has no truth value: `and`, `or` and `not` of Python cannot take it.
-Attributes of entities come by `__getattr__`, so nothing else of a term may have a public name.
+To a type checker a term has the type of the values that it stands for: `entity(Person)` is a Person and its `name` a
+str. At run time a comparison of terms returns a *condition*. It has no truth value, so Python's `and`, `or` and `not`
+cannot be used. Attributes of entities are found by `__getattr__`, so terms have no other public names.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ _NAME: Final = re.compile(r"[A-Za-z][\w*+!-]*")
 
 
 def wrong(message: str, **data: Any) -> QueryError:
-    """Return the error of what cannot be said."""
+    """Return the error for a query that cannot be expressed."""
     return QueryError(":db.error/invalid-query", message, **data)
 
 
 class Condition:
-    """Something that holds or does not, of the values that variables have."""
+    """A condition on the values of variables."""
 
     __slots__ = ()
 
     def __bool__(self) -> bool:
         raise TypeError(
-            "a condition of a query is neither true nor false here: use and_, or_ and not_, and one comparison at a time"
+            "a condition of a query has no truth value in Python: use and_, or_ and not_, and one comparison at a time"
         )
 
 
-class Compared(Condition):
+class Comparison(Condition):
     """`left operator right`."""
 
     __slots__ = ("left", "operator", "right")
 
     def __init__(self, operator: str, left: Any, right: Any) -> None:
         if left is None or right is None:
-            raise wrong("nothing equals None in a query; missing(…) says that there is no value")
+            raise wrong("no value equals None in a query; missing(…) is the condition that there is no value")
         self.operator, self.left, self.right = operator, left, right
 
 
-class Stated(Condition):
+class FactCondition(Condition):
     """A pattern, `[source? e a v tx op]`."""
 
     __slots__ = ("source", "terms")
@@ -66,8 +66,8 @@ class Compound(Condition):
         self.word, self.parts = word, parts
 
 
-class Held(Condition):
-    """A rule called."""
+class RuleCondition(Condition):
+    """A call of a rule."""
 
     __slots__ = ("args", "rule")
 
@@ -75,62 +75,62 @@ class Held(Condition):
         self.rule, self.args = rule, args
 
 
-def _comparison(operator: str, *, turned: bool = False) -> Callable[[Any, Any], Any]:
-    return lambda self, other: Compared(operator, other, self) if turned else Compared(operator, self, other)
+def _comparison(operator: str, *, reversed_: bool = False) -> Callable[[Any, Any], Any]:
+    return lambda self, other: Comparison(operator, other, self) if reversed_ else Comparison(operator, self, other)
 
 
-def _calculation(function: str, *, turned: bool = False) -> Callable[[Any, Any], Any]:
-    return lambda self, other: Calculated(function, (other, self) if turned else (self, other))
+def _calculation(function: str, *, reversed_: bool = False) -> Callable[[Any, Any], Any]:
+    return lambda self, other: Calculated(function, (other, self) if reversed_ else (self, other))
 
 
 class Term:
-    """What has a value."""
+    """A term that has a value: a variable, an attribute or a calculation."""
 
     __slots__ = ()
 
     __hash__ = object.__hash__
     __eq__, __ne__ = _comparison("="), _comparison("!=")
     __lt__, __le__, __gt__, __ge__ = map(_comparison, ("<", "<=", ">", ">="))
-    __add__, __radd__ = _calculation("+"), _calculation("+", turned=True)
-    __sub__, __rsub__ = _calculation("-"), _calculation("-", turned=True)
-    __mul__, __rmul__ = _calculation("*"), _calculation("*", turned=True)
-    __truediv__, __rtruediv__ = _calculation("/"), _calculation("/", turned=True)
-    __mod__, __rmod__ = _calculation("mod"), _calculation("mod", turned=True)
+    __add__, __radd__ = _calculation("+"), _calculation("+", reversed_=True)
+    __sub__, __rsub__ = _calculation("-"), _calculation("-", reversed_=True)
+    __mul__, __rmul__ = _calculation("*"), _calculation("*", reversed_=True)
+    __truediv__, __rtruediv__ = _calculation("/"), _calculation("/", reversed_=True)
+    __mod__, __rmod__ = _calculation("mod"), _calculation("mod", reversed_=True)
 
     def __bool__(self) -> bool:
-        raise TypeError("a variable of a query has no value here, so it is neither true nor false")
+        raise TypeError("a variable of a query has no truth value in Python")
 
     def __iter__(self) -> Any:
-        raise TypeError("a variable of a query has no elements here; each(…) stands for any one of them")
+        raise TypeError("a variable of a query cannot be iterated in Python; each(…) stands for each of its values")
 
 
 class Source:
-    """A source beside `$`: another database, or a collection of tuples."""
+    """A source other than `$`: another database, or a collection of tuples."""
 
     __slots__ = ("name",)
 
     def __init__(self, name: str) -> None:
         if not _NAME.fullmatch(name):
-            raise wrong(f"a source is called by letters, digits and dashes, got {quoted(name)}", name=name)
+            raise wrong(f"the name of a source has letters, digits and dashes, got {quoted(name)}", name=name)
         self.name = name
 
 
-class Variable(Term):
-    """A variable; without a name of its own it gets one when the query is written down."""
+class VariableTerm(Term):
+    """A variable; if it has no name, it gets one when the query is written."""
 
     __slots__ = ("_name",)
 
     def __init__(self, name: str | None) -> None:
         if name is not None and not _NAME.fullmatch(name):
-            raise wrong(f"a variable is called by letters, digits and dashes, got {quoted(name)}", name=name)
+            raise wrong(f"the name of a variable has letters, digits and dashes, got {quoted(name)}", name=name)
         self._name = name
 
     def __repr__(self) -> str:
         return f"?{self._name or ''}"
 
 
-class _Holder(Term):
-    """What has attributes: an entity, or a reference to one."""
+class _HasAttributes(Term):
+    """A term with attributes: an entity, or a reference to one."""
 
     __slots__ = ()
     _shape: type | None
@@ -145,8 +145,8 @@ class _Holder(Term):
         return Path(self, slots[name])
 
 
-class Entity(_Holder, Variable):
-    """A variable that stands for an entity described by a class."""
+class EntityTerm(_HasAttributes, VariableTerm):
+    """A variable for an entity, whose attributes a class describes."""
 
     __slots__ = ("_shape", "_source")
 
@@ -156,12 +156,12 @@ class Entity(_Holder, Variable):
         self._source = source
 
 
-class Path(_Holder):
-    """An attribute of an entity; wherever it stands in one query, it is the same value."""
+class Path(_HasAttributes):
+    """An attribute of an entity; all its occurrences in one query are the same value."""
 
     __slots__ = ("_owner", "_slot")
 
-    def __init__(self, owner: _Holder, slot: Slot) -> None:
+    def __init__(self, owner: _HasAttributes, slot: Slot) -> None:
         self._owner, self._slot = owner, slot
 
     @property
@@ -173,20 +173,20 @@ class Path(_Holder):
 
 
 class Calculated(Term):
-    """A function of terms: built in, registered, or a callable of Python."""
+    """A call of a function: built in, registered, or a Python callable."""
 
     __slots__ = ("_args", "_function", "_source")
 
     def __init__(self, function: str | Callable[..., Any], args: tuple[Any, ...], source: Path | None = None) -> None:
         self._function, self._args = function, args
-        self._source = source  # a path whose source stands first among the arguments
+        self._source = source  # a path whose source is the first argument
 
     def __repr__(self) -> str:
         return f"({self._function} …)"
 
 
 class Aggregated(Term):
-    """A function of all values that a term has in a group."""
+    """A function of all values of a term in a group."""
 
     __slots__ = ("_args", "_function", "_term")
 
@@ -195,7 +195,7 @@ class Aggregated(Term):
 
 
 class Pulled(Term):
-    """What a pattern pulls of an entity."""
+    """A pull of an entity with a pattern."""
 
     __slots__ = ("_pattern", "_term")
 
@@ -204,16 +204,16 @@ class Pulled(Term):
 
 
 class Named(Term):
-    """A column under a name."""
+    """A column with a name."""
 
     __slots__ = ("_alias", "_term")
 
-    def __init__(self, term: Any, alias: Variable) -> None:
+    def __init__(self, term: Any, alias: VariableTerm) -> None:
         self._term, self._alias = term, alias
 
 
 class Descending:
-    """A key of order, the greatest first."""
+    """A key of `order_by`, in descending order."""
 
     __slots__ = ("key",)
 
@@ -232,11 +232,11 @@ class Many:
 
 def shape_of(term: Any) -> type | None:
     """Return the class of the entities that a term stands for."""
-    return term._shape if isinstance(term, Entity | Path) else None
+    return term._shape if isinstance(term, EntityTerm | Path) else None
 
 
 def source_of(term: Any) -> Source | None:
-    """Return the source that an entity, or the entity at the beginning of a path, is in; None: `$`."""
+    """Return the source of an entity, or of the entity at the beginning of a path; None: `$`."""
     while isinstance(term, Path):
         term = term._owner
-    return term._source if isinstance(term, Entity) else None
+    return term._source if isinstance(term, EntityTerm) else None

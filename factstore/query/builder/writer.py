@@ -1,7 +1,7 @@
-"""The writer: terms and conditions as the forms that EDN text would be read as.
+"""The writer: terms and conditions as the forms that the EDN reader would return for their text.
 
-A path is a variable and the pattern that binds it. The pattern stands in the outermost list of clauses that speaks of the path,
-so a path inside `not_` or a branch of `or_` stays inside it unless something outside speaks of it too.
+A path becomes a variable and the pattern that binds it. The pattern is in the outermost list of clauses that uses the
+path. So a path inside `not_` or a branch of `or_` stays inside it, unless something outside also uses it.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any, Final
 from factstore.query.builder.terms import (
     Aggregated,
     Calculated,
-    Compared,
+    Comparison,
     Compound,
     Descending,
-    Entity,
-    Held,
+    EntityTerm,
+    FactCondition,
     Many,
     Named,
     Path,
     Pulled,
+    RuleCondition,
     Source,
-    Stated,
     Term,
-    Variable,
+    VariableTerm,
     shape_of,
     source_of,
     wrong,
@@ -36,19 +36,19 @@ from factstore.values.types import Keyword, Symbol
 BLANK: Final = Symbol("_")
 
 
-class Given:
-    """What a query needs beside what its user passes: the rules that it calls, and classes and callables as inputs."""
+class Additions:
+    """What the builder adds to the inputs of a query: the rules that it calls, and classes and callables as inputs."""
 
     def __init__(self, reserved: frozenset[str]) -> None:
-        self.reserved = reserved  # names that somebody chose; none of ours may be one of them
+        self.reserved = reserved  # names that the caller chose; generated names must be different
         self.chosen: set[str] = set()
         self.inputs: dict[Symbol, Any] = {}
         self.rules: dict[Any, list[Any]] = {}
 
     def input(self, value: Any) -> Symbol:
-        """Return the variable of an input that is bound already."""
-        for name, known in self.inputs.items():
-            if known is value:
+        """Return the variable of an input with this value; add the input if it is new."""
+        for name, each in self.inputs.items():
+            if each is value:
                 return name
         stem = name_of(getattr(value, "__name__", "f")).strip("<>")
         text = self.free(f"{stem}-shape" if isinstance(value, type) else stem, ())
@@ -57,7 +57,7 @@ class Given:
         return Symbol(f"?{text}")
 
     def free(self, stem: str, taken: Iterable[str]) -> str:
-        """Return a name like `stem` that nobody has."""
+        """Return a name similar to `stem` that is not in use."""
         name, number = stem, 1
         while name in self.reserved or name in taken:
             number += 1
@@ -65,52 +65,53 @@ class Given:
         return name
 
 
-class Writer:
-    """Writes one list of clauses, within others or not."""
+class ClauseWriter:
+    """Writes one list of clauses, which can be inside another list."""
 
-    def __init__(self, given: Given, outer: Writer | None = None) -> None:
-        self.given = given
+    def __init__(self, additions: Additions, outer: ClauseWriter | None = None) -> None:
+        self.additions = additions
         self.outer = outer
         self.clauses: list[Any] = []
         self._names: dict[Any, Symbol] = outer._names if outer is not None else {}
-        self._written: dict[Any, Symbol] = {}  # of paths and calculations, by what they are
-        self._alive: list[Any] = outer._alive if outer is not None else []  # so that no id is used twice
+        self._written: dict[Any, Symbol] = {}  # the variables of paths and calculations
+        self._alive: list[Any] = (
+            outer._alive if outer is not None else []
+        )  # keeps terms alive, so that no id is used twice
 
     # -- terms
 
     def term(self, term: Any) -> Any:
-        """Return what stands for a term in a clause; what binds it is written before."""
-        if isinstance(term, Variable):
+        """Return the form of a term in a clause; first write the clauses that bind it."""
+        if isinstance(term, VariableTerm):
             return self._variable(term)
         if isinstance(term, Path):
             return self._path(term)
         if isinstance(term, Calculated):
             return self._calculated(term)
         if isinstance(term, Term):
-            raise wrong(f"{type(term).__name__.lower()} terms stand in find, having and order_by only")
+            raise wrong(f"{type(term).__name__.lower()} terms are allowed only in find, having and order_by")
         if is_instance(term) or isinstance(term, type):
             raise wrong(f"expected a value or a variable, got {quoted(term)}; entity(…) stands for an entity", got=term)
         return term
 
-    def _variable(self, term: Variable) -> Symbol:
+    def _variable(self, term: VariableTerm) -> Symbol:
         if term._name is not None:
-            self.given.chosen.add(term._name)
+            self.additions.chosen.add(term._name)
             return Symbol(f"?{term._name}")
-        stem = name_of(term._shape.__name__) if isinstance(term, Entity) and term._shape is not None else "v"
+        stem = name_of(term._shape.__name__) if isinstance(term, EntityTerm) and term._shape is not None else "v"
         return self._named(id(term), term, stem)
 
     def _named(self, key: Any, term: Any, stem: str) -> Symbol:
-        found = self._names.get(key)
-        if found is None:
-            found = self._names[key] = Symbol(
-                f"?{self.given.free(stem, {str(name)[1:] for name in self._names.values()})}"
-            )
+        name = self._names.get(key)
+        if name is None:
+            names = {str(each)[1:] for each in self._names.values()}
+            name = self._names[key] = Symbol(f"?{self.additions.free(stem, names)}")
             self._alive.append((self, term))
-        return found
+        return name
 
     def _bound(self, key: Any) -> Symbol | None:
-        """Return the variable that a path or a calculation has here, from this list of clauses or from one around it."""
-        writer: Writer | None = self
+        """Return the variable of a path or a calculation in this list of clauses or in an enclosing one."""
+        writer: ClauseWriter | None = self
         while writer is not None:
             if key in writer._written:
                 return writer._written[key]
@@ -119,30 +120,29 @@ class Writer:
 
     def _path(self, path: Path) -> Symbol:
         key = self._key(path)
-        found = self._bound(key)
-        if found is None:
+        variable = self._bound(key)
+        if variable is None:
             owner = self.term(path._owner)
-            found = self._written[key] = self._named(
-                (id(self), key), path, f"{str(owner)[1:]}-{name_of(path._slot.name)}"
-            )
-            self.fact((owner, Keyword(path._slot.attribute), found), source_of(path))
-        return found
+            stem = f"{str(owner)[1:]}-{name_of(path._slot.name)}"
+            variable = self._written[key] = self._named((id(self), key), path, stem)
+            self.fact((owner, Keyword(path._slot.attribute), variable), source_of(path))
+        return variable
 
     def _key(self, path: Path) -> Any:
         owner = path._owner
         return (self._key(owner) if isinstance(owner, Path) else self.term(owner)), path._slot.attribute
 
     def _calculated(self, term: Calculated) -> Symbol:
-        found = self._bound(id(term))
-        if found is None:
+        variable = self._bound(id(term))
+        if variable is None:
             call = self.call(term)
-            found = self._written[id(term)] = self._named((id(self), id(term)), term, "v")
-            self.clauses.append([call, found])
-        return found
+            variable = self._written[id(term)] = self._named((id(self), id(term)), term, "v")
+            self.clauses.append([call, variable])
+        return variable
 
     def call(self, term: Calculated) -> tuple[Any, ...]:
         """Return a call of a function."""
-        function = Symbol(term._function) if isinstance(term._function, str) else self.given.input(term._function)
+        function = Symbol(term._function) if isinstance(term._function, str) else self.additions.input(term._function)
         if term._source is None:
             return (function, *map(self.term, term._args))
         path = term._source
@@ -150,14 +150,14 @@ class Writer:
         name = Symbol("$" if source is None else f"${source.name}")
         return (function, name, self.term(path._owner), Keyword(path._slot.attribute), *map(self.term, term._args))
 
-    def fact(self, places: tuple[Any, ...], source: Source | None) -> None:
+    def fact(self, terms: tuple[Any, ...], source: Source | None) -> None:
         """Write a pattern."""
-        self.clauses.append([*([] if source is None else [Symbol(f"${source.name}")]), *places])
+        self.clauses.append([*([] if source is None else [Symbol(f"${source.name}")]), *terms])
 
     # -- conditions
 
     def conditions(self, conditions: Iterable[Any]) -> None:
-        """Write conditions, those that others may stand on first."""
+        """Write conditions; first those that bind variables for the others."""
         flat = list(_flattened(conditions))
         for nested in (False, True):
             for condition in flat:
@@ -166,48 +166,48 @@ class Writer:
 
     def condition(self, condition: Any) -> None:
         """Write one condition."""
-        if isinstance(condition, Compared):
+        if isinstance(condition, Comparison):
             self._compared(condition)
-        elif isinstance(condition, Stated):
+        elif isinstance(condition, FactCondition):
             self.fact(tuple(map(self.term, condition.terms)), condition.source)
         elif isinstance(condition, Calculated):
             self.clauses.append([self.call(condition)])
-        elif isinstance(condition, Held):
-            self._held(condition)
-        elif isinstance(condition, Path):  # that is true or false by itself
-            self._compared(Compared("=", condition, True))
+        elif isinstance(condition, RuleCondition):
+            self._rule(condition)
+        elif isinstance(condition, Path):  # an attribute with a boolean value
+            self._compared(Comparison("=", condition, True))
         elif isinstance(condition, Compound):
             self._not(condition) if condition.word == "not" else self._or(condition)
         else:
             raise wrong(f"expected a condition such as p.name == n, got {quoted(condition)}", got=condition)
 
-    def _compared(self, condition: Compared) -> None:
+    def _compared(self, condition: Comparison) -> None:
         operator, left, right = condition.operator, condition.left, condition.right
         if operator != "=":
             self.clauses.append([(Symbol(operator), self.term(left), self.term(right))])
         elif isinstance(left, Path) or isinstance(right, Path):
             path, other = (left, right) if isinstance(left, Path) else (right, left)
             self.fact((self.term(path._owner), Keyword(path._slot.attribute), self.term(other)), source_of(path))
-        elif isinstance(left, Variable | Calculated) and isinstance(right, Variable | Calculated):
+        elif isinstance(left, VariableTerm | Calculated) and isinstance(right, VariableTerm | Calculated):
             self._same(left, right)
         else:
             variable, value = (left, right) if isinstance(left, Term) else (right, left)
             self.clauses.append([(Symbol("ground"), value), self.term(variable)])
 
     def _same(self, left: Any, right: Any) -> None:
-        """Write that two terms are equal: the result of a function is bound to the other of them."""
+        """Write that two terms are equal; if one is a call of a function, its result is bound to the other one."""
         call, other = (left, right) if isinstance(left, Calculated) else (right, left)
         if isinstance(call, Calculated):
             self.clauses.append([self.call(call), self.term(other)])
         else:
             self.clauses.append([(Symbol("="), self.term(left), self.term(right))])
 
-    def _held(self, condition: Held) -> None:
-        condition.rule.write(self.given)
+    def _rule(self, condition: RuleCondition) -> None:
+        condition.rule.write(self.additions)
         self.clauses.append((Symbol(condition.rule.name), *map(self.term, condition.args)))
 
     def _inner(self, conditions: Iterable[Any]) -> list[Any]:
-        writer = Writer(self.given, self)
+        writer = ClauseWriter(self.additions, self)
         writer.conditions(conditions)
         return writer.clauses
 
@@ -228,10 +228,10 @@ class Writer:
             function, over = term._function, self.term(term._term)
             if isinstance(function, str):
                 return (Symbol(function), *map(self.term, term._args), over)
-            return (Symbol("aggregate"), self.given.input(function), *map(self.term, term._args), over)
+            return (Symbol("aggregate"), self.additions.input(function), *map(self.term, term._args), over)
         if isinstance(term, Pulled):
             source = source_of(term._term)
-            pattern = self.given.input(shape_of(term._term)) if term._pattern is None else term._pattern
+            pattern = self.additions.input(shape_of(term._term)) if term._pattern is None else term._pattern
             return (
                 Symbol("pull"),
                 *([] if source is None else [Symbol(f"${source.name}")]),
@@ -243,7 +243,7 @@ class Writer:
         return self.term(term)
 
     def column(self, term: Any) -> Any:
-        """Return how a column of the answer is spoken of by conditions and keys of order."""
+        """Return the form of a column of the answer in conditions and keys of order."""
         if isinstance(term, Named):
             return self._variable(term._alias)
         if isinstance(term, Calculated):
@@ -251,7 +251,7 @@ class Writer:
         return self.element(term) if isinstance(term, Term) else term
 
     def key(self, key: Any) -> list[Any]:
-        """Return a key of order and its direction."""
+        """Return a key of `:order-by` and its direction."""
         return (
             [self.column(key.key), Keyword(":desc")]
             if isinstance(key, Descending)
@@ -259,7 +259,7 @@ class Writer:
         )
 
     def input(self, part: Any) -> Any:
-        """Return what stands in `:in` for an input."""
+        """Return the form of an input in `:in`."""
         if isinstance(part, Source):
             return Symbol(f"${part.name}")
         if isinstance(part, Many):
@@ -267,16 +267,16 @@ class Writer:
             return [inner[0], Symbol("...")] if len(inner) == 1 else [inner]
         if isinstance(part, tuple) and part:
             return [self.input(each) for each in part]
-        if isinstance(part, Variable):
+        if isinstance(part, VariableTerm):
             return self._variable(part)
         raise wrong(f"expected a variable, a tuple of them, many(…) or a source to take, got {quoted(part)}", got=part)
 
 
-class HavingWriter(Writer):
-    """Writes conditions over columns of an answer: terms are columns, and equality is a predicate."""
+class HavingWriter(ClauseWriter):
+    """Writes conditions on columns of an answer: terms are columns, and equality is a predicate."""
 
     def term(self, term: Any) -> Any:
-        """Return what stands for a column, or for a function of columns."""
+        """Return the form of a column, or of a function of columns."""
         return self._calculated(term) if isinstance(term, Calculated) else self.column(term)
 
     def element(self, term: Any) -> Any:
@@ -284,11 +284,11 @@ class HavingWriter(Writer):
         assert self.outer is not None
         return self.outer.element(term)
 
-    def _compared(self, condition: Compared) -> None:
+    def _compared(self, condition: Comparison) -> None:
         self.clauses.append([(Symbol(condition.operator), self.term(condition.left), self.term(condition.right))])
 
     def _inner(self, conditions: Iterable[Any]) -> list[Any]:
-        writer = HavingWriter(self.given, self.outer)
+        writer = HavingWriter(self.additions, self.outer)
         writer.conditions(conditions)
         return writer.clauses
 
@@ -316,15 +316,15 @@ def variables_in(form: Any) -> set[Symbol]:
 
 
 def joined(clauses: list[Any], outside: set[Symbol]) -> list[Any]:
-    """Return clauses in which each `or` says which variables its branches share with what stands beside it.
+    """Return clauses in which each `or` lists the variables that its branches share with the clauses beside it.
 
-    Variables that some branch does not speak of must be bound already, `[[?bound …] ?free …]`.
+    Variables that do not occur in every branch must be bound by other clauses, `[[?bound …] ?free …]`.
     """
-    found = []
+    result = []
     for i, clause in enumerate(clauses):
         beside = outside.union(*(variables_in(other) for other in clauses[:i] + clauses[i + 1 :]))
-        found.append(_joined(clause, beside) if isinstance(clause, tuple) else clause)
-    return found
+        result.append(_joined(clause, beside) if isinstance(clause, tuple) else clause)
+    return result
 
 
 def _joined(clause: tuple[Any, ...], outside: set[Symbol]) -> tuple[Any, ...]:

@@ -344,12 +344,12 @@ def test_methods_return_other_queries() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: find(*()), "finds at least one thing"),
+        (lambda: find(*()), "finds at least one element"),
         (lambda: find(1).form, "expected a variable, an aggregate or a pull to find, got 1"),
         (lambda: find(P.name).where(P.score == None), "missing"),  # noqa: E711
         (lambda: find(P.name).where(True).form, "expected a condition"),
         (lambda: find(P.name).where(P.city == City("Rome")).form, "entity"),
-        (lambda: find(P.name).where(count(P) > 1).form, "find, having and order_by only"),
+        (lambda: find(P.name).where(count(P) > 1).form, "only in find, having and order_by"),
         (lambda: find(P.name).takes("x").form, "to take, got 'x'"),
         (lambda: find(P.name).order_by(P.email).ast, "order-by takes an element of :find"),
         (lambda: find(P.name).having(count(P) > 1).ast, "having takes elements of :find"),
@@ -361,13 +361,13 @@ def test_methods_return_other_queries() -> None:
         (lambda: missing(3), "takes an attribute"),
         (lambda: pull(var(int)), "needs a pattern"),
         (lambda: or_(), "at least one condition"),
-        (lambda: fact(), "at least one place"),
+        (lambda: fact(), "at least one term"),
         (lambda: many(), "at least one variable"),
         (lambda: knows(P), "takes 2 arguments, got 1"),
         (lambda: find(P.name).where(even_year(P.year_born)).form, "rule even-year applies a callable"),
     ],
 )
-def test_what_cannot_be_said_is_an_error_where_it_is_written(build: Any, message: str) -> None:
+def test_a_query_that_cannot_be_expressed_is_an_error_where_it_is_written(build: Any, message: str) -> None:
     with pytest.raises(QueryError, match=message) as raised:
         build()
     assert ":db.error/invalid-query" == raised.value.code
@@ -395,7 +395,7 @@ def test_two_rules_of_one_name_are_told_apart_or_refused() -> None:
 
         return knows
 
-    with pytest.raises(QueryError, match="two rules are called knows"):
+    with pytest.raises(QueryError, match="two rules have the name knows"):
         _ = find(P.name).where(knows(P, F), other()(P, F)).form
 
 
