@@ -1,7 +1,10 @@
-"""Pull: nested maps of what is known about an entity, in the shape that a pattern asks for.
+"""Pull: the facts of an entity as nested maps, in the shape that a pattern describes.
 
-Reads databases through their views; knows neither queries nor writing.
-Law: a pull finds nothing that `datoms` would not, and a pattern read from text and one written as data find the same.
+    compile_pattern    pattern text or data → Pattern, a tree of selections (parse.py)
+    run_pattern        Pattern and entities → maps (run.py; columns.py for many entities)
+
+Uses databases through their views, and neither queries nor transactions.
+Law: a pull returns only facts that `datoms` also returns; a pattern as text and as data return the same.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from uuid import UUID
 from factstore.concurrency.bounded_cache import BoundedCache
 from factstore.errors import DatabaseError, PullError
 from factstore.reads.pull.parse import MAX_PATH, Pattern, parse
-from factstore.reads.pull.run import NOBODY, run_pattern
+from factstore.reads.pull.run import NO_ENTITY, run_pattern
 from factstore.values.quoting import described, quoted
 from factstore.values.types import Keyword, Symbol
 
@@ -30,8 +33,8 @@ __all__ = ["Pattern", "PatternForm", "compile_pattern", "compiled_for", "pull", 
 T = TypeVar("T")
 PatternForm: TypeAlias = str | Sequence[Any]
 _CACHE_SIZE: Final = 512  # patterns
-_TOLD_BY_TEXT: Final = frozenset({Keyword, Symbol, NoneType, bool, int, float, Decimal, datetime, UUID, bytes})
-# By the schema's identity and the pattern's form. The schema is kept with the pattern, so that no other can take its id.
+_IDENTIFIED_BY_REPR: Final = frozenset({Keyword, Symbol, NoneType, bool, int, float, Decimal, datetime, UUID, bytes})
+# By the id of the schema and the form of the pattern. The schema is kept too, so that no other object gets its id.
 _compiled: BoundedCache[tuple[int, Any], tuple[Schema, Pattern]] = BoundedCache(max_entries=_CACHE_SIZE)
 
 
@@ -40,16 +43,16 @@ def pull(db: Database, pattern: type[T], eid: Any) -> T | None: ...
 @overload
 def pull(db: Database, pattern: PatternForm, eid: Any) -> dict[Any, Any] | None: ...
 def pull(db: Database, pattern: Any, eid: Any) -> Any:
-    """Return what a pattern finds of one entity, as a plain dict with keywords for keys.
+    """Return the facts of an entity that a pattern selects, as a plain dict whose keys are keywords.
 
     Args:
-        pattern: EDN text or Python data: `"[:person/name {:person/friends ...}]"`, `[":person/name", "*"]`; or a dataclass,
-            whose fields are the pattern and of which an instance is returned (`factstore.pulls.shapes`).
+        pattern: EDN text or Python data, `"[:person/name {:person/friends ...}]"`, `[":person/name", "*"]`; or a
+            dataclass, whose fields are the pattern; the result is then an instance of it.
         eid: an entity id, ident or lookup ref.
-    Returns: a fresh dict, or None when there is nothing of what was asked for. Of an ident or a lookup ref that finds no entity,
-        `:db/id` is None, and so it is in a pull of `*`; a default is given, and a dataclass is None. Many values are a list
-        in order of value, of which a pattern without `:limit` gets the first 1000. A reference is `{":db/id": n}`, with
-        `:db/ident` when it has one.
+    Returns: a new dict, or None if the entity has no selected fact. If an ident or lookup ref leads to no entity,
+        `:db/id` is None, also in a pull of `*`; defaults are returned, and the result for a dataclass is None. Many
+        values are a list in order of value; without `:limit` it contains the first 1000. A reference is
+        `{":db/id": n}`, with its `:db/ident` if it has one.
     Raises: PullError; DatabaseError(:db.error/history-not-supported).
     Source: Datomic API, pull.
     """
@@ -61,7 +64,7 @@ def pull(db: Database, pattern: Any, eid: Any) -> Any:
 
 def _resolved(db: Database, name: Any) -> int:
     eid = db.entid(name)
-    return NOBODY if eid is None else eid
+    return NO_ENTITY if eid is None else eid
 
 
 @overload
@@ -69,7 +72,7 @@ def pull_many(db: Database, pattern: type[T], eids: Iterable[Any]) -> list[T | N
 @overload
 def pull_many(db: Database, pattern: PatternForm, eids: Iterable[Any]) -> list[dict[Any, Any] | None]: ...
 def pull_many(db: Database, pattern: Any, eids: Iterable[Any]) -> Any:
-    """Return what a pattern finds of each of these entities, in their order; None keeps the place of one that has nothing.
+    """Return the facts that a pattern selects of each entity, in the same order; None for an entity that has none.
 
     Raises: PullError; DatabaseError(:db.error/history-not-supported).
     Cost: one read of a column per attribute, whatever the number of entities.   Source: Datomic API, pull-many.
@@ -78,21 +81,21 @@ def pull_many(db: Database, pattern: Any, eids: Iterable[Any]) -> Any:
         from factstore.reads.pull import shapes
 
         names = _listed(eids)
-        found = pull_compiled(db, compiled_for(db, shapes.form_of(pattern)), names)
-        known = [type(name) is int or db.entid(name) is not None for name in names]
+        maps = pull_compiled(db, compiled_for(db, shapes.form_of(pattern)), names)
+        exist = [type(name) is int or db.entid(name) is not None for name in names]
         return [
-            shapes.build(pattern, each) if each is not None and is_known else None
-            for each, is_known in zip(found, known, strict=True)
+            shapes.build(pattern, each) if each is not None and exists else None
+            for each, exists in zip(maps, exist, strict=True)
         ]
     return pull_compiled(db, compiled_for(db, pattern), eids)
 
 
 def pull_compiled(db: Database, pattern: Pattern, eids: Iterable[Any]) -> list[dict[Any, Any] | None]:
-    """Return what a compiled pattern finds of each of these entities."""
-    asked = _listed(eids)
-    if countOf(map(type, asked), int) != len(asked):
-        asked = [eid if type(eid) is int else _resolved(db, eid) for eid in asked]
-    return [out or None for out in run_pattern(db, pattern, asked)]
+    """Return the facts that a compiled pattern selects of each entity."""
+    names = _listed(eids)
+    if countOf(map(type, names), int) != len(names):
+        names = [name if type(name) is int else _resolved(db, name) for name in names]
+    return [out or None for out in run_pattern(db, pattern, names)]
 
 
 def _listed(eids: Any) -> list[Any]:
@@ -104,53 +107,53 @@ def _listed(eids: Any) -> list[Any]:
 
 
 def compile_pattern(schema: Schema, form: PatternForm) -> Pattern:
-    """Return what a pattern means under a schema; forms seen before are remembered.
+    """Return the compiled pattern for a schema; compiled patterns are cached.
 
     Raises: PullError; ReadError.
     """
     try:
         try:
             key = id(schema), form if type(form) is str else _key(form)
-        except _Untold:
+        except _NotHashable:
             return parse(schema, form)
-        known = _compiled.get(key)
-        if known is not None and known[0] is schema:
-            return known[1]
+        entry = _compiled.get(key)
+        if entry is not None and entry[0] is schema:
+            return entry[1]
         pattern = parse(schema, form)
     except RecursionError as error:
-        text = f"a pattern is nested less deeply, and does not contain itself; got {quoted(form)}"
+        text = f"expected a pattern that is nested less deeply and does not contain itself; got {quoted(form)}"
         raise PullError(":db.error/invalid-pull", text, pattern=form) from error
     _compiled.put(key, (schema, pattern))
     return pattern
 
 
 def compiled_for(db: Database, form: PatternForm) -> Pattern:
-    """Return what a pattern means in a database; raises where there is nothing to pull from."""
+    """Return the compiled pattern for a database. Raises: DatabaseError for a history database."""
     if db.is_history:
         raise DatabaseError(
             ":db.error/history-not-supported",
-            "a pull shows what is true at one time; a history database has every time at once, use as_of",
+            "a pull reads the state at one time, and a history database contains all times; use as_of",
         )
     return compile_pattern(db.schema, form)
 
 
-class _Untold(Exception):
-    """A form with a part that nothing hashable stands for."""
+class _NotHashable(Exception):
+    """The form has a part that no hashable key can represent."""
 
 
 def _key(form: Any, depth: int = 0) -> Any:
-    """Return something hashable that equals only that of the same form, types included: 1, 1.0 and True are three forms."""
+    """Return a hashable key of a form; different forms have different keys, and 1, 1.0 and True are different forms."""
     kind = type(form)
     if kind is str:
         return form
     if depth > MAX_PATH:
-        raise _Untold  # and more than the parser takes
+        raise _NotHashable  # the parser rejects it too
     if kind is list or kind is tuple:
         return (kind, *(part if type(part) is str else _key(part, depth + 1) for part in form))
     if kind is dict:
         return (kind, *((_key(key, depth + 1), _key(value, depth + 1)) for key, value in form.items()))
-    if kind in _TOLD_BY_TEXT:
+    if kind in _IDENTIFIED_BY_REPR:
         return kind, form if kind is int else repr(form)
     if kind is FunctionType:
         return kind, form
-    raise _Untold
+    raise _NotHashable

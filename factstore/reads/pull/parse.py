@@ -1,16 +1,17 @@
-"""Pull patterns: EDN text or Python data, read against a schema into a tree of steps.
+"""Pull patterns: EDN text or Python data → a tree of selections, checked against a schema.
 
     pattern   = [ (attr-spec | wildcard | map-spec)* ]
     attr-spec = attr-name | [attr-spec (option value)*] | (limit attr-spec n) | (default attr-spec value)
-    attr-name = a keyword; `:x/_a` follows the references of `:x/a` backwards; `:db/id` is the entity's id
+    attr-name = a keyword; `:x/_a` follows the references of `:x/a` backwards; `:db/id` is the id of the entity
     option    = :as key | :limit n | :default value | :xform name        n = a positive int | nil
-    wildcard  = * | :ns/*                    everything, or everything of a namespace
+    wildcard  = * | :ns/*                    all attributes, or all attributes of a namespace
     map-spec  = { attr-spec (pattern | depth) ... }
     depth     = a positive int | ...
 
-Vectors and lists are the same here, and so are keywords and symbols and the strings that look like them.
-Law: a spec of an attribute replaces an earlier one of that attribute with the same key, and takes the attribute out of the wildcard.
-Where several attributes share a key, an entity shows the first of them that it has: ids, then specs in their order, then the wildcard.
+Vectors and lists are the same here; keywords and symbols are the same as strings that look like them.
+Law: a spec of an attribute replaces an earlier one of that attribute with the same key, and excludes the attribute
+from the wildcard. If several attributes share a key, the map of an entity contains the first of them that the entity
+has: the id, then the specs in their order, then the wildcard.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ from factstore.values.types import Keyword
 
 DB_ID: Final = Keyword(":db/id")
 DEFAULT_LIMIT: Final = 1000
-MAX_PATH: Final = 200  # steps from the whole form to a part of it; parsing goes down on Python's stack
-ABSENT: Final = object()  # no default was given; None is one
+MAX_PATH: Final = 200  # from the whole form to a part of it; parsing is recursive
+ABSENT: Final = object()  # no default; None is a default
 Path: TypeAlias = tuple[Any, ...]
 _OPTIONS: Final = (":as", ":limit", ":default", ":xform")
 
 
 class Fallback:
-    """The key of a step while its own key may be taken by a step before it; each is a key of its own."""
+    """The temporary key of a selection whose own key an earlier selection may use; no two are equal."""
 
     __slots__ = ("key",)
 
@@ -51,8 +52,8 @@ class Fallback:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Step:
-    """What to read of each entity, and under which key to put it."""
+class Selection:
+    """Which attribute to read of each entity, and the key of its values in the map."""
 
     key: Any
     attribute: Attribute | None  # None: an id, or an attribute that no entity can have
@@ -61,32 +62,30 @@ class Step:
     limit: int | None = None
     default: Any = ABSENT
     xform: str | Callable[[Any], Any] | None = None
-    pattern: Pattern | None = None  # of the entities referred to; None: their ids, or the values themselves
-    depth: int | None = None  # how many levels a recursion goes down; None: to the end
-    recursive: bool = False  # the pattern of the entities referred to is the one this step is in
-    expands: bool = False  # a component without a pattern of its own
-    descends: bool = field(init=False)  # the values are entities, to be pulled in turn
-    tracks: bool = field(
-        init=False
-    )  # goes down by itself, or to where something does: it must be known where it has been
-    single: bool = field(init=False)  # finds one value, not a list of them
-    is_bare: bool = field(init=False)  # finds one plain value and puts it down as it is
-    load: Callable[[Any], Any] | None = field(init=False)  # stored form → what users read; None is the identity
+    pattern: Pattern | None = None  # of the referenced entities; None: their ids, or plain values
+    depth: int | None = None  # the number of levels of a recursion; None: no limit
+    recursive: bool = False  # the referenced entities are read with the pattern that contains this selection
+    expands: bool = False  # a component without a pattern
+    descends: bool = field(init=False)  # the values are entities that are pulled too
+    tracks: bool = field(init=False)  # recursive, or leads to a recursion: the entities on the way are recorded
+    single: bool = field(init=False)  # the result is one value, not a list
+    is_bare: bool = field(init=False)  # the result is one value, without xform or default
+    load: Callable[[Any], Any] | None = field(init=False)  # stored form → what users read; None: the same
 
     def __post_init__(self) -> None:
         attribute, put = self.attribute, object.__setattr__
         loads = attribute is not None and (attribute.value_type.load is not None or attribute.is_tuple)
         single = attribute is None or (attribute.is_component if self.reverse else not attribute.many)
         put(self, "descends", self.recursive or self.pattern is not None)
-        leads_on = self.pattern is not None and any(step.recursive for step in self.pattern.steps)
+        leads_on = self.pattern is not None and any(selection.recursive for selection in self.pattern.selections)
         put(self, "tracks", self.recursive or self.expands or leads_on)
         put(self, "single", single)
         bare = single and attribute is not None and not attribute.is_ref
         put(self, "is_bare", bare and self.xform is None and self.default is ABSENT)
         put(self, "load", attribute.load if loads and attribute is not None else None)
 
-    def at_end(self, ids: tuple[Step, ...]) -> Step | None:
-        """Return the step where recursions end: a recursion finds at most ids there, if the pattern asks for them."""
+    def at_end(self, ids: tuple[Selection, ...]) -> Selection | None:
+        """Return the selection for the end of a recursion, where only ids are returned, if they are selected."""
         if not self.recursive:
             return self
         if ids:
@@ -97,55 +96,65 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
-    """The steps of one level."""
+    """The selections of one level of a pattern."""
 
-    steps: tuple[Step, ...]
+    selections: tuple[Selection, ...]
     everything: bool = False
     namespaces: frozenset[str] = frozenset()
-    is_wild: bool = field(init=False)  # there are attributes to be read that no step names
-    named: frozenset[int] = field(init=False)  # attributes that have steps of their own, by id
-    taken: frozenset[Any] = field(init=False)  # keys of steps that an attribute of the wildcard may be called by, too
-    falls_back: bool = field(init=False)  # two of the steps may put a value under one key
+    is_wild: bool = field(init=False)  # reads attributes that no selection names
+    named: frozenset[int] = field(init=False)  # ids of the attributes that have selections
+    taken: frozenset[Any] = field(init=False)  # keys of selections that can also be keys of the wildcard
+    falls_back: bool = field(init=False)  # two selections can have the same key
 
     def __post_init__(self) -> None:
-        named = (step.attribute.id for step in self.steps if step.attribute is not None and not step.reverse)
+        named = (
+            selection.attribute.id
+            for selection in self.selections
+            if selection.attribute is not None and not selection.reverse
+        )
         object.__setattr__(self, "is_wild", self.everything or bool(self.namespaces))
         object.__setattr__(self, "named", frozenset(named))
-        renamed = (step.key for step in self.steps if step.attribute is None or step.key != step.attribute.ident)
+        renamed = (
+            selection.key
+            for selection in self.selections
+            if selection.attribute is None or selection.key != selection.attribute.ident
+        )
         object.__setattr__(self, "taken", frozenset(renamed) - {DB_ID} if self.is_wild else frozenset())
-        object.__setattr__(self, "falls_back", any(type(step.key) is Fallback for step in self.steps))
+        object.__setattr__(self, "falls_back", any(type(selection.key) is Fallback for selection in self.selections))
 
     @cached_property
-    def ids(self) -> tuple[Step, ...]:
-        """The steps that show an entity's id."""
-        return tuple(step for step in self.steps if step.is_id)
+    def ids(self) -> tuple[Selection, ...]:
+        """The selections that show an entity's id."""
+        return tuple(selection for selection in self.selections if selection.is_id)
 
     @cached_property
     def at_end(self) -> Pattern:
-        """The pattern where its recursions end: they show no more than ids."""
-        steps = (step.at_end(self.ids) for step in self.steps)
-        return replace(self, steps=tuple(step for step in steps if step is not None))
+        """The pattern for the end of its recursions, which return only ids."""
+        selections = (selection.at_end(self.ids) for selection in self.selections)
+        return replace(self, selections=tuple(selection for selection in selections if selection is not None))
 
 
-# What a component without a pattern of its own is pulled with.
-EVERYTHING: Final = Pattern((Step(DB_ID, None, is_id=True),), everything=True)
+# The pattern of a component without a pattern.
+EVERYTHING: Final = Pattern((Selection(DB_ID, None, is_id=True),), everything=True)
 
 
 @lru_cache(maxsize=4096)
-def plain_step(attribute: Attribute) -> Step:
-    """Return the step of an attribute named without options, or met by a wildcard."""
-    return _step(attribute.ident, attribute, reverse=False)
+def plain_selection(attribute: Attribute) -> Selection:
+    """Return the selection of an attribute without options, or of one that a wildcard includes."""
+    return _selection(attribute.ident, attribute, reverse=False)
 
 
-def _step(key: Keyword, attribute: Attribute, *, reverse: bool) -> Step:
+def _selection(key: Keyword, attribute: Attribute, *, reverse: bool) -> Selection:
     expands = attribute.is_component and not reverse
     limited = attribute.many or (reverse and not attribute.is_component)
     pattern = EVERYTHING if expands else None
-    return Step(key, attribute, reverse, limit=DEFAULT_LIMIT if limited else None, pattern=pattern, expands=expands)
+    return Selection(
+        key, attribute, reverse, limit=DEFAULT_LIMIT if limited else None, pattern=pattern, expands=expands
+    )
 
 
 def parse(schema: Schema, form: Any) -> Pattern:
-    """Return the pattern that a form means under a schema.
+    """Return the pattern of a form, for a schema.
 
     Raises: PullError(:db.error/invalid-pull, :db.error/not-an-attribute) with the `fragment` and the path `at` it;
         ReadError for text that is not EDN.
@@ -154,7 +163,7 @@ def parse(schema: Schema, form: Any) -> Pattern:
 
 
 class _Parser:
-    """One form on its way to a pattern; `at` is the way from the whole form to the part in hand."""
+    """Parses one form; `at` is the path from the whole form to the current part."""
 
     def __init__(self, schema: Schema, form: Any) -> None:
         self.schema = schema
@@ -163,10 +172,10 @@ class _Parser:
     def pattern(self, form: Any = ABSENT, at: Path = ()) -> Pattern:
         form = self.form if form is ABSENT else form
         if len(at) > MAX_PATH:
-            raise self.wrong("a pattern is nested less deeply; use a recursion", "more", at[:4])
+            raise self.wrong("expected a pattern that is nested less deeply; use a recursion", "more", at[:4])
         if not _is_vector(form):
             raise self.wrong("a pattern is a vector of attributes, maps and *", form, at)
-        steps: dict[Any, Step] = {}
+        selections: dict[Any, Selection] = {}
         everything, namespaces = False, set()
         for i, spec in enumerate(form):
             if _is_name(spec, "*", ":*"):
@@ -174,36 +183,36 @@ class _Parser:
             elif isinstance(spec, str) and spec.startswith(":") and spec.endswith("/*"):
                 namespaces.add(spec[1:-2])
             else:
-                for step in self.specs(spec, (*at, i)):
-                    _add(steps, step)
-        if everything and not any(step.is_id for step in steps.values()):
-            found = {_key_of(DB_ID): Step(DB_ID, None, is_id=True)}
-            for step in steps.values():
-                _add(found, step)
-            steps = found
-        return Pattern(tuple(steps.values()), everything, frozenset(namespaces))
+                for selection in self.specs(spec, (*at, i)):
+                    _add(selections, selection)
+        if everything and not any(selection.is_id for selection in selections.values()):
+            with_id = {_key_of(DB_ID): Selection(DB_ID, None, is_id=True)}
+            for selection in selections.values():
+                _add(with_id, selection)
+            selections = with_id
+        return Pattern(tuple(selections.values()), everything, frozenset(namespaces))
 
-    def specs(self, spec: Any, at: Path) -> list[Step]:
+    def specs(self, spec: Any, at: Path) -> list[Selection]:
         if isinstance(spec, Mapping):
             return [self.map_entry(key, sub, at) for key, sub in spec.items()]
         return [self.attr_spec(spec, at)]
 
-    def map_entry(self, key: Any, sub: Any, at: Path) -> Step:
-        step = self.attr_spec(key, at)
+    def map_entry(self, key: Any, sub: Any, at: Path) -> Selection:
+        selection = self.attr_spec(key, at)
         at = (*at, key)
-        if step.attribute is None and not step.is_id:
-            raise self.unknown(step.key, at)
-        if step.attribute is None or not step.attribute.is_ref:
-            raise self.wrong(f"only a reference leads to a pattern; {quoted(key)} is none", sub, at)
+        if selection.attribute is None and not selection.is_id:
+            raise self.unknown(selection.key, at)
+        if selection.attribute is None or not selection.attribute.is_ref:
+            raise self.wrong(f"only references have a pattern; {quoted(key)} is no reference", sub, at)
         if _is_name(sub, "..."):
-            return replace(step, recursive=True, depth=None, pattern=None, expands=False)
+            return replace(selection, recursive=True, depth=None, pattern=None, expands=False)
         if type(sub) is int:
             if sub < 1:
                 raise self.wrong("a recursion goes down a positive number of levels, or ...", sub, at)
-            return replace(step, recursive=True, depth=sub, pattern=None, expands=False)
-        return replace(step, pattern=self.pattern(sub, at), expands=False)
+            return replace(selection, recursive=True, depth=sub, pattern=None, expands=False)
+        return replace(selection, pattern=self.pattern(sub, at), expands=False)
 
-    def attr_spec(self, spec: Any, at: Path) -> Step:
+    def attr_spec(self, spec: Any, at: Path) -> Selection:
         if isinstance(spec, str) and spec.startswith(":"):
             return self.attr_name(spec, at)
         if _is_vector(spec) and spec and len(at) <= MAX_PATH:
@@ -215,17 +224,17 @@ class _Parser:
             return self.options(self.attr_spec(head, (*at, 0)), spec, at)
         raise self.wrong("expected an attribute, [attribute option value ...], a map or *", spec, at)
 
-    def attr_name(self, name: str, at: Path) -> Step:
+    def attr_name(self, name: str, at: Path) -> Selection:
         try:
             key = Keyword(name)
         except ValueError as error:
             raise self.wrong(str(error), name, at) from None
         if key == DB_ID:
-            return Step(key, None, is_id=True)
+            return Selection(key, None, is_id=True)
         forward = forward_of(key)
         if forward is None:
             attribute = self.schema.find(key)
-            return Step(key, None) if attribute is None else _step(key, attribute, reverse=False)
+            return Selection(key, None) if attribute is None else _selection(key, attribute, reverse=False)
         attribute = self.schema.find(forward)
         if attribute is None:
             raise self.unknown(forward, at)
@@ -233,26 +242,26 @@ class _Parser:
             raise self.wrong(
                 f"only references can be followed backwards; {forward} takes {attribute.value_type.wants}", name, at
             )
-        return _step(key, attribute, reverse=True)
+        return _selection(key, attribute, reverse=True)
 
-    def options(self, step: Step, spec: Sequence[Any], at: Path) -> Step:
+    def options(self, selection: Selection, spec: Sequence[Any], at: Path) -> Selection:
         if len(spec) % 2 == 0:
             raise self.wrong(f"options come in pairs, {', '.join(_OPTIONS)} and a value each", spec, at)
         for i in range(1, len(spec), 2):
-            step = self.option(step, spec[i], spec[i + 1], (*at, i))
-        return step
+            selection = self.option(selection, spec[i], spec[i + 1], (*at, i))
+        return selection
 
-    def option(self, step: Step, name: Any, value: Any, at: Path) -> Step:
+    def option(self, selection: Selection, name: Any, value: Any, at: Path) -> Selection:
         if not isinstance(name, str):
             raise self.wrong(f"expected one of the options {', '.join(_OPTIONS)}", name, at)
         if name == ":as":
-            return replace(step, key=self.as_key(value, at))
+            return replace(selection, key=self.as_key(value, at))
         if name == ":limit":
-            return self.limited(step, value, at)
+            return self.limited(selection, value, at)
         if name == ":default":
-            return replace(step, default=self.copied(value, at))
+            return replace(selection, default=self.copied(value, at))
         if name == ":xform":
-            return replace(step, xform=self.xform(value, at))
+            return replace(selection, xform=self.xform(value, at))
         raise self.wrong(f"expected one of the options {', '.join(_OPTIONS)}", name, at)
 
     def as_key(self, value: Any, at: Path) -> Any:
@@ -264,20 +273,20 @@ class _Parser:
         return key
 
     def copied(self, default: Any, at: Path) -> Any:
-        """Return a copy of a default: the plan outlives the form, which its owner may change."""
+        """Return a copy of a default: the caller may change the form later, and the pattern is cached."""
         try:
             return deepcopy(default)
-        except Exception as error:  # of the value's own code
+        except Exception as error:  # the code of the value can raise anything
             raise self.wrong(
                 f"a :default can be copied, and copying raised {type(error).__name__}", default, at
             ) from error
 
-    def limited(self, step: Step, limit: Any, at: Path) -> Step:
+    def limited(self, selection: Selection, limit: Any, at: Path) -> Selection:
         if limit is not None and (type(limit) is not int or limit < 1):
             raise self.wrong("a :limit is a positive int, or nil for none", limit, at)
-        if step.single and not step.reverse and (step.attribute is not None or step.is_id):
-            raise self.wrong(f"a :limit is for many values; {step.key} has one", limit, at)
-        return replace(step, limit=limit)
+        if selection.single and not selection.reverse and (selection.attribute is not None or selection.is_id):
+            raise self.wrong(f"a :limit is for many values; {selection.key} has one", limit, at)
+        return replace(selection, limit=limit)
 
     def xform(self, name: Any, at: Path) -> str | Callable[[Any], Any]:
         if callable(name):
@@ -308,7 +317,7 @@ def _is_name(form: Any, *names: str) -> bool:
 
 
 def _as_key(key: Any) -> Any:
-    """A string that looks like a keyword becomes one, so that all keys of a result look alike."""
+    """Return a string that looks like a keyword as a keyword, so that all keys of a result are alike."""
     if type(key) is str and key.startswith(":"):
         try:
             return Keyword(key)
@@ -321,14 +330,14 @@ def _key_of(key: Any) -> tuple[Any, ...]:
     return type(key), key
 
 
-def _add(steps: dict[Any, Step], step: Step) -> None:
-    """Add a step to those of a pattern, by key."""
-    key = _key_of(step.key)
-    first = steps.get(key)
-    if first is None or (first.attribute is step.attribute and first.reverse == step.reverse):
-        steps[key] = step
+def _add(selections: dict[Any, Selection], selection: Selection) -> None:
+    """Add a selection to the selections of a pattern, by key."""
+    key = _key_of(selection.key)
+    first = selections.get(key)
+    if first is None or (first.attribute is selection.attribute and first.reverse == selection.reverse):
+        selections[key] = selection
         return
-    if step.is_id:  # an entity always has its id
-        steps[key], step = step, first
-    of = None if step.attribute is None else step.attribute.id, step.reverse
-    steps[(*key, *of)] = replace(step, key=Fallback(step.key))
+    if selection.is_id:  # an entity always has its id
+        selections[key], selection = selection, first
+    of = None if selection.attribute is None else selection.attribute.id, selection.reverse
+    selections[(*key, *of)] = replace(selection, key=Fallback(selection.key))

@@ -1,12 +1,12 @@
-"""Running a pattern: down level by level, collecting; then back up, settling what was collected.
+"""Executes a pattern: first downwards, level by level, to read values; then upwards, to finish nested maps.
 
-    frame = one pattern and all the entities of a level it is to be read for, each with the map it fills
-    down    for each step of a frame: gather its values, place them; references open a frame below
-    up      in reverse order: maps that stayed empty are left out, limits and xforms see whole collections
+    frame = a pattern, the entities of one level that are read with it, and the map of each entity
+    down    for each selection of a frame: read the values and put them into the maps; references make a new frame
+    up      in reverse order: empty maps are removed, and xforms are applied to whole collections
 
-Nothing here goes down on Python's stack: a chain of references may be as long as it likes. A frame of many entities reads
-column by column, one of few entity by entity.
-Law: the answer is that of reading every entity by itself.
+It is not recursive, so a chain of references can have any length. A frame of many entities is read column by column, a
+frame of few entities one by one.
+Law: the result is the same as when each entity is pulled alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pyrsistent import PSet, pset
 
 from factstore import registry
 from factstore.errors import PullError
-from factstore.reads.pull.parse import ABSENT, DB_ID, Fallback, Pattern, Step, plain_step
+from factstore.reads.pull.parse import ABSENT, DB_ID, Fallback, Pattern, Selection, plain_selection
 from factstore.reads.pull.xforms import built_in
 from factstore.schema.attribute import IDENT
 from factstore.values.quoting import quoted
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from factstore.reads.pull.columns import Ids
 
 DB_IDENT: Final = Keyword(":db/ident")
-NOBODY: Final = -(1 << 62)  # stands for an entity that a name does not lead to
-FEW: Final = 32  # entities; up to here, asking one by one is cheaper than numpy's fixed price
-_COLUMN_PRICE: Final = 4  # reading a column for many entities costs about what everything about four of them does
+NO_ENTITY: Final = -(1 << 62)  # instead of an entity, if a name leads to none
+FEW: Final = 32  # entities up to which reading one by one is faster than numpy
+_COLUMN_PRICE: Final = 4  # reading a column of many entities takes about as long as all facts of four entities
 
-Found = list[Sequence[Stored]]  # the values of a step for each entity of a frame
+ValuesByEntity = list[Sequence[Stored]]  # the values of a selection, for each entity of a frame
 
 
 class Trail(NamedTuple):
-    """Where an entity stands in the recursions that led to it."""
+    """The state of the recursions that led to an entity."""
 
-    seen: PSet[int]  # entities met by recursions, and by what leads to one
-    parts: PSet[int]  # entities met as components that no pattern names
-    left: Mapping[Step, int]  # levels that a bounded recursion may still go down
+    seen: PSet[int]  # entities that recursions, and selections that lead to one, have passed
+    parts: PSet[int]  # entities that were pulled as components without a pattern
+    left: Mapping[Selection, int]  # the number of levels that remain for a recursion with a depth
 
 
 START: Final = Trail(pset(), pset(), {})
@@ -55,48 +55,48 @@ class Frame(NamedTuple):
     pattern: Pattern
     eids: list[int]
     outs: list[dict[Any, Any]]
-    trails: list[Trail] | None = None  # None: all at the start, as nothing goes down by itself above
-    column: Ids | None = None  # the ids again, for a frame of many
+    trails: list[Trail] | None = None  # None: there is no recursion above
+    column: Ids | None = None  # the ids as an array, for a frame of many entities
 
 
-class Unsettled(NamedTuple):
-    """Keys of maps whose values are maps that are still being filled: for each of `outs` the list under the step's key."""
+class Unfinished(NamedTuple):
+    """Maps with nested maps that are not complete yet: in each of `outs`, the list at the key of the selection."""
 
-    step: Step
+    selection: Selection
     outs: list[dict[Any, Any]]
 
 
 def run_pattern(db: Database, pattern: Pattern, eids: list[int]) -> list[dict[Any, Any]]:
-    """Return what a pattern finds of each entity, in order; {} where it finds nothing."""
+    """Return the map of each entity, in the same order; {} if the entity has no selected fact."""
     outs: list[dict[Any, Any]] = [{} for _ in eids]
     frames = [Frame(pattern, eids, outs)]
-    unsettled: list[Unsettled] = []
-    shared: list[dict[Any, Any]] = []  # maps with fallbacks
+    unfinished: list[Unfinished] = []
+    shared: list[dict[Any, Any]] = []  # maps with fallback keys
     while frames:
         frame = frames.pop()
         is_shared = frame.pattern.falls_back
         if len(frame.eids) > FEW:
             frame = _as_columns(frame)
-        for step in frame.pattern.steps:
-            if step.is_bare:
-                _fill(db, frame, step)
+        for selection in frame.pattern.selections:
+            if selection.is_bare:
+                _fill(db, frame, selection)
             else:
-                _take(db, frame, step, frames, unsettled)
+                _take(db, frame, selection, frames, unfinished)
         if frame.pattern.is_wild:
-            for step, found in _rest(db, frame):
-                is_shared = is_shared or type(step.key) is Fallback
-                _place(db, frame, step, found, frames, unsettled)
+            for selection, values in _rest(db, frame):
+                is_shared = is_shared or type(selection.key) is Fallback
+                _place(db, frame, selection, values, frames, unfinished)
         if is_shared:
             shared += frame.outs
-    for item in reversed(unsettled):
-        _settle(item)
+    for item in reversed(unfinished):
+        _finish(item)
     for out in shared:
         _fall_back(out)
     return outs
 
 
 def _fall_back(out: dict[Any, Any]) -> None:
-    """Put what steps found that share a key under that key: the first of them that found anything counts."""
+    """Move each value from its fallback key to its own key, unless an earlier selection has filled that key."""
     for fallback in [key for key in out if type(key) is Fallback]:
         out.setdefault(fallback.key, out.pop(fallback))
 
@@ -107,131 +107,144 @@ def _as_columns(frame: Frame) -> Frame:
     return frame._replace(column=columns.Ids(frame.eids))
 
 
-def _take(db: Database, frame: Frame, step: Step, frames: list[Frame], unsettled: list[Unsettled]) -> None:
-    if step.is_id:
+def _take(db: Database, frame: Frame, selection: Selection, frames: list[Frame], unfinished: list[Unfinished]) -> None:
+    if selection.is_id:
         for e, out in zip(frame.eids, frame.outs, strict=True):
-            _put_id(out, step, None if e == NOBODY else e)
-    elif step.attribute is None:
-        _place(db, frame, step, [()] * len(frame.eids), frames, unsettled)
+            _put_id(out, selection, None if e == NO_ENTITY else e)
+    elif selection.attribute is None:
+        _place(db, frame, selection, [()] * len(frame.eids), frames, unfinished)
     else:
-        found = _gather_singly(db, frame, step) if frame.column is None else frame.column.gather(db, step)
-        _place(db, frame, step, found, frames, unsettled)
+        values = _gather_singly(db, frame, selection) if frame.column is None else frame.column.gather(db, selection)
+        _place(db, frame, selection, values, frames, unfinished)
 
 
-def _fill(db: Database, frame: Frame, step: Step) -> None:
-    """Put the one value that each entity has of a bare step's attribute straight into its map."""
+def _fill(db: Database, frame: Frame, selection: Selection) -> None:
+    """Put the one value of a bare selection into the map of each entity."""
     if frame.column is not None:
-        frame.column.fill(db, step, frame.outs)
+        frame.column.fill(db, selection, frame.outs)
         return
-    assert step.attribute is not None
-    key, load = step.key, step.load
-    for out, values in zip(frame.outs, map(db.view.reader_of(step.attribute.id), frame.eids), strict=True):
+    assert selection.attribute is not None
+    key, load = selection.key, selection.load
+    for out, values in zip(frame.outs, map(db.view.reader_of(selection.attribute.id), frame.eids), strict=True):
         if values:
-            value = values[0] if len(values) == 1 else _chosen(step, values)[0]
+            value = values[0] if len(values) == 1 else _chosen(selection, values)[0]
             out[key] = value if load is None else load(value)
 
 
-def _gather_singly(db: Database, frame: Frame, step: Step) -> Found:
-    assert step.attribute is not None
-    a, view = step.attribute.id, db.view
-    if step.reverse:
+def _gather_singly(db: Database, frame: Frame, selection: Selection) -> ValuesByEntity:
+    assert selection.attribute is not None
+    a, view = selection.attribute.id, db.view
+    if selection.reverse:
         return [view.holders_of(a, e) for e in frame.eids]
     return list(map(view.reader_of(a), frame.eids))
 
 
-def _rest(db: Database, frame: Frame) -> list[tuple[Step, Found]]:
-    """Gather what the wildcards of a frame ask for: the attributes that no step names."""
+def _rest(db: Database, frame: Frame) -> list[tuple[Selection, ValuesByEntity]]:
+    """Return the values of the attributes that the wildcards of a frame include and no selection names."""
     pattern, schema = frame.pattern, db.schema
     by_column = frame.column is not None and _COLUMN_PRICE * len(db.view.attributes()) < len(frame.eids)
-    found = _columns_about(db, frame) if by_column else _facts_about(db, frame)
-    steps = [(plain_step(schema.attribute(a)), values) for a, values in found.items() if a not in pattern.named]
+    by_attribute = _columns_about(db, frame) if by_column else _facts_about(db, frame)
+    selections = [
+        (plain_selection(schema.attribute(a)), values) for a, values in by_attribute.items() if a not in pattern.named
+    ]
     if not pattern.everything:
-        steps = [(step, values) for step, values in steps if step.key.namespace in pattern.namespaces]
-    if pattern.taken:
-        steps = [
-            (replace(step, key=Fallback(step.key)) if step.key in pattern.taken else step, values)
-            for step, values in steps
+        selections = [
+            (selection, values) for selection, values in selections if selection.key.namespace in pattern.namespaces
         ]
-    return steps
+    if pattern.taken:
+        selections = [
+            (replace(selection, key=Fallback(selection.key)) if selection.key in pattern.taken else selection, values)
+            for selection, values in selections
+        ]
+    return selections
 
 
-def _facts_about(db: Database, frame: Frame) -> dict[int, Found]:
-    found: dict[int, Found] = {}
+def _facts_about(db: Database, frame: Frame) -> dict[int, ValuesByEntity]:
+    by_attribute: dict[int, ValuesByEntity] = {}
     for i, e in enumerate(frame.eids):
         for fact in db.view.facts_about(e):
-            values = found.get(fact[1])
+            values = by_attribute.get(fact[1])
             if values is None:
-                values = found[fact[1]] = [()] * len(frame.eids)
+                values = by_attribute[fact[1]] = [()] * len(frame.eids)
             values[i] = [*values[i], fact[2]]
-    return found
+    return by_attribute
 
 
-def _columns_about(db: Database, frame: Frame) -> dict[int, Found]:
+def _columns_about(db: Database, frame: Frame) -> dict[int, ValuesByEntity]:
     assert frame.column is not None
-    return {a: frame.column.gather(db, plain_step(db.schema.attribute(a))) for a in db.view.attributes()}
+    return {a: frame.column.gather(db, plain_selection(db.schema.attribute(a))) for a in db.view.attributes()}
 
 
 def _place(
-    db: Database, frame: Frame, step: Step, found: Found, frames: list[Frame], unsettled: list[Unsettled]
+    db: Database,
+    frame: Frame,
+    selection: Selection,
+    values_by_entity: ValuesByEntity,
+    frames: list[Frame],
+    unfinished: list[Unfinished],
 ) -> None:
-    """Put the values of a step into the maps of a frame, or open the frame that will find them."""
-    if step.descends:
-        for below in _descend(frame, step, found, unsettled):
+    """Put the values of a selection into the maps of a frame, or make the frame that reads the referenced entities."""
+    if selection.descends:
+        for below in _descend(frame, selection, values_by_entity, unfinished):
             if below.eids:
                 frames.append(below)
         return
-    refers = step.reverse or (step.attribute is not None and step.attribute.is_ref)
-    load: Callable[[Any], Any] | None = _references(db, frame, found).__getitem__ if refers else step.load
-    for out, values in zip(frame.outs, found, strict=True):
+    refers = selection.reverse or (selection.attribute is not None and selection.attribute.is_ref)
+    load: Callable[[Any], Any] | None = (
+        _references(db, frame, values_by_entity).__getitem__ if refers else selection.load
+    )
+    for out, values in zip(frame.outs, values_by_entity, strict=True):
         if not values:
-            _put_absent(out, step)
-        elif step.single:
-            value = values[0] if len(values) == 1 else _chosen(step, values)[0]
-            _put(out, step, value if load is None else load(value))
+            _put_absent(out, selection)
+        elif selection.single:
+            value = values[0] if len(values) == 1 else _chosen(selection, values)[0]
+            _put(out, selection, value if load is None else load(value))
         else:
-            chosen = _chosen(step, values)
-            _put(out, step, chosen if load is None else list(map(load, chosen)))
+            chosen = _chosen(selection, values)
+            _put(out, selection, chosen if load is None else list(map(load, chosen)))
 
 
-def _chosen(step: Step, values: Sequence[Stored]) -> list[Stored]:
-    """Return the values that are shown, in order; a single step finds several where the past allowed them, and shows the first."""
-    assert step.attribute is not None
-    ordered = sorted(values, key=None if step.reverse else step.attribute.order_key)
-    return ordered[: 1 if step.single else step.limit]
+def _chosen(selection: Selection, values: Sequence[Stored]) -> list[Stored]:
+    """Return the values for the map, in order; one value of a single attribute, though its past may have several."""
+    assert selection.attribute is not None
+    ordered = sorted(values, key=None if selection.reverse else selection.attribute.order_key)
+    return ordered[: 1 if selection.single else selection.limit]
 
 
 class _References(dict[int, dict[Keyword, Any]]):
-    """What stands for an entity that is referred to and not pulled: its id, and its ident when it has one."""
+    """The maps of entities that are referenced and not pulled: the id, and the ident if there is one."""
 
     def __init__(self, idents: Callable[[int], Sequence[Any]]) -> None:
         self._idents = idents
 
     def __missing__(self, e: int) -> dict[Keyword, Any]:
-        found: dict[Keyword, Any] = {DB_ID: e}
+        reference: dict[Keyword, Any] = {DB_ID: e}
         for ident in self._idents(e):
-            found[DB_IDENT] = ident
-        return found
+            reference[DB_IDENT] = ident
+        return reference
 
 
-def _references(db: Database, frame: Frame, found: Found) -> _References:
+def _references(db: Database, frame: Frame, values_by_entity: ValuesByEntity) -> _References:
     if frame.column is not None:
-        return _References(frame.column.idents(db, found))
+        return _References(frame.column.idents(db, values_by_entity))
     return _References(lambda e: () if db.schema.ident(e) is None else db.view.values_of(e, IDENT))
 
 
-def _descend(frame: Frame, step: Step, found: Found, unsettled: list[Unsettled]) -> tuple[Frame, ...]:
-    """Return the frames of the entities that a step refers to; the lists of their maps are noted as unsettled."""
-    trails = frame.trails or ([START] * len(frame.eids) if step.tracks else None)
-    pattern = frame.pattern if step.pattern is None else step.pattern
+def _descend(
+    frame: Frame, selection: Selection, values_by_entity: ValuesByEntity, unfinished: list[Unfinished]
+) -> tuple[Frame, ...]:
+    """Return the frames of the entities that a selection refers to; their maps are noted as unfinished."""
+    trails = frame.trails or ([START] * len(frame.eids) if selection.tracks else None)
+    pattern = frame.pattern if selection.pattern is None else selection.pattern
     below = Frame(pattern, [], [], None if trails is None else [])
-    ends = Frame(pattern.at_end, [], [], []) if step.recursive else None
-    recursions = trails if step.recursive else None
+    ends = Frame(pattern.at_end, [], [], []) if selection.recursive else None
+    recursions = trails if selection.recursive else None
     outs: list[dict[Any, Any]] = []
-    most = 1 if step.single else step.limit
-    for i, (out, refs) in enumerate(zip(frame.outs, found, strict=True)):
-        is_deepest = recursions is not None and recursions[i].left.get(step, step.depth) == 0
+    most = 1 if selection.single else selection.limit
+    for i, (out, refs) in enumerate(zip(frame.outs, values_by_entity, strict=True)):
+        is_deepest = recursions is not None and recursions[i].left.get(selection, selection.depth) == 0
         if not refs or (is_deepest and not pattern.ids):
-            _put_absent(out, step)
+            _put_absent(out, selection)
             continue
         chosen: Sequence[Any] = refs if len(refs) == 1 else sorted(refs)[:most]
         if is_deepest:
@@ -241,29 +254,31 @@ def _descend(frame: Frame, step: Step, found: Found, unsettled: list[Unsettled])
             below.eids.extend(chosen)
             below.outs.extend(maps)
         else:
-            maps = _enter(step, trails[i], chosen, below, ends)
-        out[step.key] = maps
+            maps = _enter(selection, trails[i], chosen, below, ends)
+        out[selection.key] = maps
         outs.append(out)
-    unsettled.append(Unsettled(step, outs))
+    unfinished.append(Unfinished(selection, outs))
     return (below,) if ends is None else (below, ends)
 
 
 def _ids_of(pattern: Pattern, e: int) -> dict[Any, Any]:
-    found: dict[Any, Any] = {}
-    for step in pattern.ids:
-        _put_id(found, step, e)
-    return found
+    out: dict[Any, Any] = {}
+    for selection in pattern.ids:
+        _put_id(out, selection, e)
+    return out
 
 
-def _enter(step: Step, trail: Trail, refs: Sequence[int], below: Frame, ends: Frame | None) -> list[dict[Any, Any]]:
-    """Go one level down. A recursion shows an entity that it has met on the way here once more, and goes no further."""
-    left = trail.left.get(step, step.depth) if step.recursive else None
+def _enter(
+    selection: Selection, trail: Trail, refs: Sequence[int], below: Frame, ends: Frame | None
+) -> list[dict[Any, Any]]:
+    """Return the maps of referenced entities, one level down; a recursion ends at an entity of its own path."""
+    left = trail.left.get(selection, selection.depth) if selection.recursive else None
     if left is not None:
-        trail = trail._replace(left={**trail.left, step: left - 1})
+        trail = trail._replace(left={**trail.left, selection: left - 1})
     maps: list[dict[Any, Any]] = []
     for ref in refs:
         maps.append({})
-        if step.expands and ref in trail.parts:
+        if selection.expands and ref in trail.parts:
             maps[-1][DB_ID] = ref
             continue
         is_end = ends is not None and ref in trail.seen
@@ -271,72 +286,75 @@ def _enter(step: Step, trail: Trail, refs: Sequence[int], below: Frame, ends: Fr
         entered.eids.append(ref)
         entered.outs.append(maps[-1])
         assert entered.trails is not None
-        entered.trails.append(_passed(step, trail, ref))
+        entered.trails.append(_passed(selection, trail, ref))
     return maps
 
 
-def _passed(step: Step, trail: Trail, ref: int) -> Trail:
-    """Return the trail of an entity that a step leads to."""
-    if step.expands:
+def _passed(selection: Selection, trail: Trail, ref: int) -> Trail:
+    """Return the trail of an entity that a selection refers to."""
+    if selection.expands:
         return trail._replace(parts=trail.parts.add(ref))
-    return trail._replace(seen=trail.seen.add(ref)) if step.tracks else trail
+    return trail._replace(seen=trail.seen.add(ref)) if selection.tracks else trail
 
 
-def _settle(item: Unsettled) -> None:
-    step, key = item.step, item.step.key
-    is_plain = step.xform is None and not step.single
+def _finish(item: Unfinished) -> None:
+    selection, key = item.selection, item.selection.key
+    is_plain = selection.xform is None and not selection.single
     for out in item.outs:
         if is_plain and out[key] and all(out[key]):
             continue
-        kept = [found for found in out[key] if found]
-        value: Any = (kept[0] if step.single else kept) if kept else None
-        if step.xform is not None:
-            value = _transformed(step, value)
+        kept = [each for each in out[key] if each]
+        value: Any = (kept[0] if selection.single else kept) if kept else None
+        if selection.xform is not None:
+            value = _transformed(selection, value)
         if value is None:
             del out[key]
         else:
             out[key] = value
 
 
-def _put(out: dict[Any, Any], step: Step, value: Any) -> None:
-    if step.xform is not None:
-        value = _transformed(step, value)
+def _put(out: dict[Any, Any], selection: Selection, value: Any) -> None:
+    if selection.xform is not None:
+        value = _transformed(selection, value)
         if value is None:
             return
-    out[step.key] = value
+    out[selection.key] = value
 
 
-def _put_id(out: dict[Any, Any], step: Step, e: int | None) -> None:
-    if step.xform is None:
-        out[step.key] = e  # None too: of an entity that is not there, it is what the pattern finds
+def _put_id(out: dict[Any, Any], selection: Selection, e: int | None) -> None:
+    if selection.xform is None:
+        out[selection.key] = e  # None too: the id of an entity that does not exist
     else:
-        _put(out, step, e)
+        _put(out, selection, e)
 
 
-def _put_absent(out: dict[Any, Any], step: Step) -> None:
-    default = step.default
+def _put_absent(out: dict[Any, Any], selection: Selection) -> None:
+    default = selection.default
     if default is not ABSENT:
-        # Plans are shared by all who pull with the pattern; what one of them does to a list stays his.
-        out[step.key] = deepcopy(default) if isinstance(default, list | dict | set) else default
-    elif step.xform is not None:
-        _put(out, step, None)
+        # Cached patterns are shared, so each caller gets a copy that it may change.
+        out[selection.key] = deepcopy(default) if isinstance(default, list | dict | set) else default
+    elif selection.xform is not None:
+        _put(out, selection, None)
 
 
-def _transformed(step: Step, value: Any) -> Any:
-    function = step.xform
+def _transformed(selection: Selection, value: Any) -> Any:
+    function = selection.xform
     if isinstance(function, str):
         function = registry.lookup(function) or built_in(function)
     if function is None:
         raise PullError(
-            ":db.error/invalid-pull", f"no function {step.xform} is registered for :xform", fragment=step.xform
+            ":db.error/invalid-pull",
+            f"no function {selection.xform} is registered for :xform",
+            fragment=selection.xform,
         )
     try:
         return function(value)
     except Exception as error:
         raise PullError(
             ":db.error/xform-failed",
-            f":xform {step.xform} of {step.key} raised {type(error).__name__}: {error}; it was given {quoted(value)}",
-            xform=step.xform,
-            key=step.key,
+            f":xform {selection.xform} of {selection.key} raised {type(error).__name__}: {error}; "
+            f"it was given {quoted(value)}",
+            xform=selection.xform,
+            key=selection.key,
             value=value,
         ) from error

@@ -1,13 +1,13 @@
-"""Shapes: dataclasses as pull patterns, and the maps that were found as instances of them.
+"""Shapes: dataclasses as pull patterns, and pulled maps as instances of the dataclasses.
 
     @dataclass(frozen=True)
     class Person:
         name: str                                         # :person/name
-        email: Annotated[str | None, ":contact/email"]    # named outright; None when there is none
-        friends: list[Person]                             # a pattern of its own; of the same class a recursion
+        email: Annotated[str | None, ":contact/email"]    # the attribute is named; None if the entity has none
+        friends: list[Person]                             # a nested pattern; the same class: a recursion
 
-Which attribute a field is, `factstore.fields` says. A field with a default has it where the attribute is absent; one that may
-be None is None, a collection is empty.
+`schema/classes.py` defines the attribute of a field. If the attribute is absent, a field with a default has its
+default, an optional field is None, and a collection is empty.
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ DB_ID: Final = ":db/id"
 
 @lru_cache(maxsize=512)
 def form_of(shape: type, outer: tuple[type, ...] = ()) -> list[Any]:
-    """Return the pattern that a shape stands for.
+    """Return the pattern of a shape.
 
-    Raises: PullError(:db.error/invalid-pull) for shapes that lead back to one another by way of a third.
+    Raises: PullError(:db.error/invalid-pull) for a shape that refers to itself through another shape.
     """
     if not is_shape(shape):
         raise PullError(
-            ":db.error/invalid-pull", f"a class that is a pattern is a dataclass; got {quoted(shape)}", fragment=shape
+            ":db.error/invalid-pull", f"expected a dataclass as a pattern; got {quoted(shape)}", fragment=shape
         )
     if shape in outer:
         names = " → ".join(one.__name__ for one in (*outer, shape))
         raise PullError(
-            ":db.error/invalid-pull", f"a shape may lead to itself, not around through others: {names}", fragment=shape
+            ":db.error/invalid-pull",
+            f"a shape may refer to itself, but not through other shapes: {names}",
+            fragment=shape,
         )
     form: list[Any] = []
     for slot in slots_of(shape):
@@ -55,39 +57,39 @@ def form_of(shape: type, outer: tuple[type, ...] = ()) -> list[Any]:
 
 
 def _adds_ids(shape: type) -> bool:
-    """Tell whether the ids of entities are pulled although no field asks for them: a recursion may come round, and ids show it."""
+    """Tell whether ids are pulled although no field needs them: they show that a recursion returns to an entity."""
     slots = slots_of(shape)
     return any(slot.shape is shape for slot in slots) and all(slot.attribute != DB_ID for slot in slots)
 
 
-def _is_known(kind: type, part: Mapping[Any, Any]) -> bool:
-    """Tell whether anything was found but an id that no field asks for."""
+def _has_values(kind: type, part: Mapping[Any, Any]) -> bool:
+    """Tell whether a map contains more than an id that no field needs."""
     return len(part) > 1 or DB_ID not in part or not _adds_ids(kind)
 
 
-def build(shape: type, found: dict[Any, Any]) -> Any:
-    """Return the instance of a shape that a map describes; None where nothing was found that a field asks for.
+def build(shape: type, entity: dict[Any, Any]) -> Any:
+    """Return the instance of a shape for a map; None if the map has a value for no field.
 
-    Raises: PullError(:db.error/missing-value) for a field that nothing was found for and that cannot do without;
-        PullError(:db.error/circular-value) for an entity that leads back to itself, which no finite nesting of instances can show.
+    Raises: PullError(:db.error/missing-value) for a required field without a value;
+        PullError(:db.error/circular-value) for an entity that refers back to itself.
     """
-    if not _is_known(shape, found):
+    if not _has_values(shape, entity):
         return None
-    parts = _parts(shape, found)
+    parts = _parts(shape, entity)
     built: dict[int, Any] = {}
-    for kind, part in reversed(parts):  # what is referred to before what refers to it
+    for kind, part in reversed(parts):  # referenced maps before the maps that refer to them
         fields = {
             slot.name: value
             for slot in slots_of(kind)
             if (value := _value(kind, slot, part, built)) is not dataclasses.MISSING
         }
         built[id(part)] = kind(**fields)
-    return built[id(found)]
+    return built[id(entity)]
 
 
-def _parts(shape: type, found: dict[Any, Any]) -> list[tuple[type, dict[Any, Any]]]:
-    """Return the maps that are instances, each with its class: what refers to another before it."""
-    waiting: list[tuple[type, dict[Any, Any], PSet[int]]] = [(shape, found, pset())]
+def _parts(shape: type, entity: dict[Any, Any]) -> list[tuple[type, dict[Any, Any]]]:
+    """Return the maps of the instances, each with its class; a map comes before the maps that it refers to."""
+    waiting: list[tuple[type, dict[Any, Any], PSet[int]]] = [(shape, entity, pset())]
     parts = []
     while waiting:
         kind, part, above = waiting.pop()
@@ -97,12 +99,12 @@ def _parts(shape: type, found: dict[Any, Any]) -> list[tuple[type, dict[Any, Any
             below = part.get(slot.attribute) if slot.shape is not None else None
             if below is None or slot.shape is None:
                 continue
-            # A class leads back to itself only; within another one, the entity is shown by other fields.
+            # Only the same class is a recursion; another class has other fields of the entity.
             around = above.add(eid) if slot.shape is kind and eid is not None else pset()
             for each in below if isinstance(below, list) else [below]:
                 if each.get(DB_ID) in around:
                     raise _circular(kind, slot, each[DB_ID])
-                if _is_known(slot.shape, each):
+                if _has_values(slot.shape, each):
                     waiting.append((slot.shape, each, around))
     return parts
 
@@ -110,8 +112,8 @@ def _parts(shape: type, found: dict[Any, Any]) -> list[tuple[type, dict[Any, Any
 def _circular(shape: type, slot: Slot, eid: int) -> PullError:
     return PullError(
         ":db.error/circular-value",
-        f"entity {eid} leads back to itself by {shape.__name__}.{slot.name} ({slot.attribute}); "
-        "pull such a circle as maps, or walk it with `entity`",
+        f"entity {eid} refers back to itself by {shape.__name__}.{slot.name} ({slot.attribute}); "
+        "pull such a cycle as maps, or follow it with `entity`",
         shape=shape.__name__,
         field=slot.name,
         attribute=slot.attribute,
@@ -140,7 +142,7 @@ def _value(shape: type, slot: Slot, part: dict[Any, Any], built: dict[int, Any])
             value = [built[id(each)] for each in value if id(each) in built]
         elif id(value) in built:
             value = built[id(value)]
-        else:  # an entity of which only the id is known
+        else:  # an entity with no selected fact
             return _value(shape, slot, {**part, slot.attribute: None}, built)
     if slot.collection is None:
         return value

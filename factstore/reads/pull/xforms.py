@@ -1,4 +1,4 @@
-"""The functions `:xform` knows without registration: Clojure's names, by their text."""
+"""The functions that `:xform` finds without registration, by their names in Clojure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _truth(value: Any) -> bool:
 
 
 def built_in(name: str) -> Callable[[Any], Any] | None:
-    """Return the function of this name, with or without the namespace of Clojure's core; None when there is none."""
+    """Return the function with this name, with or without the namespace clojure.core; None if there is none."""
     plain = name.removeprefix("clojure.core/")
     return (
         BUILT_IN.get(plain)
