@@ -1,13 +1,13 @@
-"""Blocks: a few thousand rows as bytes, column by column; immutable, known by a digest of what they hold.
+"""Blocks: a few thousand rows as bytes, column by column; immutable. The id of a block is a digest of its content.
 
     block   = u32 crc32 of the rest | u8 format | u8 columns | u32 rows | column headers | column bodies
     header  = u8 kind | u8 width | i64 least | u32 bytes of the body          (little-endian throughout)
-    kind 0  whole numbers, each as its distance from the least in `width` unsigned bytes; width 0: all are the least
-    kind 1  floats of 64 bits        kind 2  booleans, a byte each        kind 3  msgpack array of values
-    kind 4  msgpack array of distinct values, behind it for each row which, in `width` unsigned bytes
+    kind 0  integers, each as its distance from the least in `width` unsigned bytes; width 0: all equal the least
+    kind 1  floats of 64 bits        kind 2  booleans, one byte each        kind 3  msgpack array of values
+    kind 4  msgpack array of distinct values, then for each row the number of its value in `width` unsigned bytes
 
-Distances instead of numbers make a sorted column of entity ids two bytes a row, and a transaction column mostly none.
-Law: decoding gives back equal arrays, and any flipped bit is found when the block is read.
+With distances, a sorted column of entity ids takes two bytes per row, and a column of transactions often none.
+Law: decoding returns equal arrays, and a read detects any flipped bit.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from factstore.columns.packing import pack, unpack
 from factstore.errors import Corrupt
 
 FORMAT: Final = 1
-# Half of this doubles the directories; twice this doubles what reading one row of a cold block costs.
+# With half as many, directories are twice as large; with twice as many, a read of one row of an uncached block takes
+# twice as long.
 ROWS: Final = 4096
-_FEW_DISTINCT: Final = 2  # a dictionary pays when each value stands this many times on average
+_FEW_DISTINCT: Final = 2  # a dictionary pays if each value occurs this often on average
 
 _SAMPLE: Final = 256
 
@@ -64,7 +65,7 @@ def encode(columns: Sequence[Array]) -> bytes:
 def decode(body: bytes, name: bytes = b"") -> tuple[Array, ...]:
     """Return the columns of a block. Raises: Corrupt(:db.error/storage-corrupt)."""
     rest = memoryview(body)[4:]
-    if crc32(rest) != int.from_bytes(body[:4], "little") or not rest:  # the checksum of nothing is that of nothing
+    if crc32(rest) != int.from_bytes(body[:4], "little") or not rest:  # the checksum of no bytes would match
         raise Corrupt(
             ":db.error/storage-corrupt", f"block {name.hex()} is damaged: its checksum does not match", block=name.hex()
         )
@@ -91,19 +92,19 @@ def _encode_column(column: Array) -> tuple[int, int, int, bytes]:
     distinct = [] if _look_distinct(values) else list(dict.fromkeys(values))
     if not distinct or len(distinct) * _FEW_DISTINCT > len(values) or not _are_the_same_when_equal(distinct):
         return _VALUES, 0, 0, pack(values)
-    place = dict(zip(distinct, range(len(distinct)), strict=True))
-    width, _, codes = _narrow(np.fromiter(map(place.__getitem__, values), np.int64, len(values)))
+    number_of = dict(zip(distinct, range(len(distinct)), strict=True))
+    width, _, codes = _narrow(np.fromiter(map(number_of.__getitem__, values), np.int64, len(values)))
     dictionary = pack(distinct)
     return _DICTIONARY, width, len(dictionary), dictionary + codes
 
 
 def _look_distinct(values: list[Any]) -> bool:
-    """Tell whether a sample has hardly a value twice; of half as many distinct values as rows it has several."""
+    """Tell whether a sample has hardly any repeated value; if values occur twice on average, it has several."""
     return len(values) > 4 * _SAMPLE and len(set(values[:_SAMPLE])) > _SAMPLE - 4
 
 
 def _are_the_same_when_equal(values: list[Any]) -> bool:
-    """Tell whether one of two equal values may stand for the other: not 1.0 for 1.00, nor in a tuple 0.0 for -0.0."""
+    """Tell whether equal values are the same: 1.0 and 1.00 are not, nor are 0.0 and -0.0 in a tuple."""
     kind = type(values[0])
     return kind is not Decimal and (
         kind is not tuple or not any(type(slot) in (Decimal, float) for value in values for slot in value)
@@ -132,7 +133,7 @@ def _narrow(numbers: Array) -> tuple[int, int, bytes]:
     if spread == 0:
         return 0, least, b""
     width = next(width for width in (1, 2, 4, 8) if spread < 1 << (8 * width))
-    # Unsigned arithmetic wraps, and so is right for any two numbers within 64 bits.
+    # Unsigned arithmetic wraps, so the result is right for any two numbers of 64 bits.
     distances = numbers.astype(np.uint64) - np.uint64(least & 0xFFFF_FFFF_FFFF_FFFF)
     return width, least, distances.astype(_UNSIGNED[width]).tobytes()
 
@@ -147,7 +148,7 @@ def _widen(width: int, least: int, body: memoryview, rows: int) -> Array:
 
 
 def pieces(rows: int, most: int = ROWS) -> list[slice]:
-    """Return slices that cut so many rows into blocks: full ones, the last two evened out when the last would be small."""
+    """Return slices that divide rows into full blocks; the last two are of equal size if the last would be small."""
     starts = list(range(0, rows, most))
     if len(starts) > 1 and rows - starts[-1] < most // 4:
         starts[-1] = (starts[-2] + rows) // 2
@@ -155,6 +156,6 @@ def pieces(rows: int, most: int = ROWS) -> list[slice]:
 
 
 def split(columns: Sequence[Array], most: int = ROWS) -> list[tuple[Array, ...]]:
-    """Return columns cut into pieces of at most so many rows."""
+    """Return columns divided into pieces of at most `most` rows."""
     cuts = pieces(len(columns[0]), most)
     return [tuple(column[cut] for column in columns) for cut in cuts]

@@ -1,7 +1,7 @@
-"""Sorted columns: parallel arrays of one attribute's rows, and the little algebra everything above is made of.
+"""Sorted columns: parallel arrays of the rows of one attribute, and the operations that the index is made of.
 
-Owns ordering, selecting, and folding of rows. Knows neither blocks nor time filters.
-Law: an order is total, `(e, v, t)` or `(v, e, t)`, and the same for the same rows however they came together.
+It orders, selects and folds rows. It uses neither blocks nor time filters.
+Law: both orders, `(e, v, t)` and `(v, e, t)`, are total: equal sets of rows have equal order, however they were made.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class FactArrays(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many rows there are; `len` is the number of columns."""
+        """The number of rows; `len` is the number of columns."""
         return len(self.e)
 
     @property
     def nbytes(self) -> int:
-        """Bytes held, an object counted as its pointer and a short string."""
+        """Size in bytes; an object counts as a pointer and a short string."""
         return int(self.e.nbytes + self.t.nbytes + self.v.nbytes * (8 if self.v.dtype == object else 1))
 
 
@@ -69,7 +69,7 @@ def empty(kind: Kind) -> FactArrays:
 
 
 def array_of(values: Sequence[Stored], dtype: str) -> Array:
-    """Return stored values as an array; tuples stay single elements."""
+    """Return stored values as an array; each tuple is one element."""
     if dtype != "O":
         return np.fromiter(values, dtype=np.dtype(dtype), count=len(values))
     array = np.empty(len(values), object)
@@ -86,7 +86,7 @@ def ints(values: Iterable[int], count: int = -1) -> Ints:
 
 
 def events_of(facts: Sequence[Fact], kind: Kind) -> FactArrays:
-    """Return facts of one attribute as rows with `added`, in their own order."""
+    """Return facts of one attribute as rows with `added`, in the same order."""
     if not facts:
         return empty(kind)._replace(added=np.empty(0, bool))
     e, _a, v, t, added = zip(*facts, strict=True)
@@ -109,7 +109,7 @@ def concat(parts: Sequence[FactArrays], kind: Kind) -> FactArrays:
 
 
 def ranks(v: Array, order_key: OrderKey = None) -> Array:
-    """Return what orders like the values and numpy sorts fast: numbers themselves, short text as bytes, else each one's rank."""
+    """Return an array with the order of the values that numpy sorts fast: numbers, bytes of short text, or ranks."""
     if v.dtype != object:
         return v
     values = v.tolist()
@@ -120,17 +120,17 @@ def ranks(v: Array, order_key: OrderKey = None) -> Array:
     return ints(map(rank.__getitem__, values), len(values))
 
 
-# Below this sorting is quick anyhow; beyond this length fixed-width text would be mostly padding.
+# With fewer values any sort is fast; text of fixed width that is longer than this is mostly padding.
 _TEXT_PAYS: Final = 64
 _LONGEST_TEXT: Final = 64
 
 
 def _as_bytes(values: list[Any]) -> Array | None:
-    """Return ASCII text as fixed-width bytes, which order as the text does; None when there is other text, or none."""
+    """Return ASCII text as bytes of fixed width, which have the order of the text; None for other values."""
     if not all(map(isinstance, values, repeat(str))) or max(map(len, values)) > _LONGEST_TEXT:
         return None
     joined = "".join(values)
-    # Trailing NULs are what numpy pads with.
+    # numpy pads with NULs, so NULs at the end would be lost.
     return np.array(values, dtype="S") if joined.isascii() and "\0" not in joined else None
 
 
@@ -140,7 +140,7 @@ def sort(rows: FactArrays, order: str, kind: Kind) -> FactArrays:
 
 
 def sort_positions(rows: FactArrays, order: str, kind: Kind) -> Ints:
-    """Return the positions that put the rows in this order, equal ones by t, a retraction before an assertion."""
+    """Return the positions of the rows in this order, equal facts by t, a retraction before an assertion."""
     if order == BY_ENTITY and bool((rows.e[1:] > rows.e[:-1]).all()):
         return np.arange(rows.size)
     keys: list[Array] = [] if rows.added is None else [rows.added]
@@ -151,18 +151,18 @@ def sort_positions(rows: FactArrays, order: str, kind: Kind) -> Ints:
 
 
 def to_value_order(rows: FactArrays, kind: Kind) -> FactArrays:
-    """Return rows that are in order of (e, v, t) in order of (v, e, t): one stable sort by value does it."""
+    """Return rows that are in order of (e, v, t) in order of (v, e, t), by one stable sort."""
     return rows if rows.size < 2 else rows.take(np.argsort(ranks(rows.v, kind.order_key), kind="stable"))
 
 
 def same_as_next(rows: FactArrays) -> Array:
-    """Tell of each row but the last whether the next has the same entity and value; rows must be sorted."""
+    """Tell for each row but the last whether the next one has the same entity and value; rows must be sorted."""
     same: Array = rows.e[1:] == rows.e[:-1]
     return same & equal(rows.v[1:], rows.v[:-1])
 
 
 def equal(left: Array, right: Array) -> Array:
-    """Compare values one by one; NaN is the same fact as NaN."""
+    """Compare values one by one; NaN equals NaN."""
     result: Array = np.asarray(left == right, dtype=bool)
     if left.dtype == np.float64:
         result |= np.isnan(left) & np.isnan(right)
@@ -170,7 +170,7 @@ def equal(left: Array, right: Array) -> Array:
 
 
 def positions_in(starts: Array, counts: Array) -> tuple[Ints, Ints]:
-    """Return the positions in ranges of `counts` positions from `starts`, and for each position the number of its range.
+    """Return all positions in ranges of `counts` from `starts`, and for each position the number of its range.
 
     >>> [x.tolist() for x in positions_in(np.array([4, 0]), np.array([2, 1]))]
     [[4, 5, 0], [0, 0, 1]]
@@ -180,19 +180,19 @@ def positions_in(starts: Array, counts: Array) -> tuple[Ints, Ints]:
     return np.arange(len(ranges)) - np.repeat(before - starts, counts), ranges
 
 
-# Regions say which rows are wanted; each is answered by the arrays of one order.
+# A region defines which rows to read, in one of the two orders.
 
 
 @dataclass(frozen=True, slots=True)
 class Everything:
-    """All rows, in the order named."""
+    """All rows, in this order."""
 
     order: str
 
 
 @dataclass(frozen=True, slots=True)
 class Entities:
-    """The rows of these entities, given sorted and once each."""
+    """The rows of these entities, which are sorted and distinct."""
 
     es: Ints
     order: str = BY_ENTITY
@@ -200,7 +200,7 @@ class Entities:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """The rows with these values, given sorted and once each."""
+    """The rows with these values, which are sorted and distinct."""
 
     vs: Sequence[Stored] | Array
     order: str = BY_VALUE
@@ -208,7 +208,7 @@ class Values:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The rows with values from low to high; None is open."""
+    """The rows with values from low to high; None means no limit."""
 
     low: Stored | None
     high: Stored | None
@@ -221,7 +221,7 @@ Region = Everything | Entities | Values | Range
 
 
 def search(sorted_values: Array, wanted: Stored, side: str, order_key: OrderKey) -> int:
-    """Return where a value stands, or would, in sorted values."""
+    """Return the position of a value, or where it would be inserted, in sorted values."""
     if sorted_values.dtype == object:
         bisect = bisect_left if side == "left" else bisect_right
         return bisect(sorted_values, wanted if order_key is None else order_key(wanted), key=order_key)
@@ -248,7 +248,7 @@ def positions_of_values(
 
 
 def range_of(sorted_values: Array, region: Range, order_key: OrderKey = None) -> slice:
-    """Return the slice of sorted values that lies in a range."""
+    """Return the slice of the sorted values in a range."""
     low = 0
     if region.low is not None:
         low = search(sorted_values, region.low, "right" if region.low_open else "left", order_key)
@@ -259,7 +259,7 @@ def range_of(sorted_values: Array, region: Range, order_key: OrderKey = None) ->
 
 
 def select(rows: FactArrays, region: Region, kind: Kind) -> Array | slice:
-    """Return which of these rows, sorted in the region's order, lie in it."""
+    """Return the positions of the rows in a region; the rows are sorted in its order."""
     if isinstance(region, Everything):
         return slice(None)
     if isinstance(region, Range):
@@ -270,14 +270,14 @@ def select(rows: FactArrays, region: Region, kind: Kind) -> Array | slice:
 
 
 class Folded(NamedTuple):
-    """What a sorted sequence of events comes to."""
+    """The result of a sorted sequence of events."""
 
-    touched: FactArrays  # one row a fact that any event was about
-    live: FactArrays  # the facts whose last event asserted them, with that event's t
+    touched: FactArrays  # one row for each fact that has an event
+    live: FactArrays  # the facts whose last event is an assertion, with the t of that event
 
 
 def fold(events: FactArrays) -> Folded:
-    """Fold events in order of (e, v, t) or (v, e, t): of each fact the last event counts."""
+    """Fold events in order of (e, v, t) or (v, e, t): the last event of each fact counts."""
     if not events.size:
         return Folded(events, events._replace(added=None))
     assert events.added is not None
@@ -289,9 +289,9 @@ def fold(events: FactArrays) -> Folded:
 
 
 def spans_of(events: FactArrays) -> tuple[FactArrays, FactArrays, Spans]:
-    """Split events sorted by (e, v, t) into first retractions, last assertions, and spans that both began and ended among them.
+    """Split events sorted by (e, v, t) into first retractions, last assertions, and spans that begin and end in them.
 
-    The first retraction of a fact ends a row that is older than these events.
+    If the first event of a fact is a retraction, it ends a row that is older than these events.
     """
     assert events.added is not None
     same = same_as_next(events)
@@ -306,19 +306,19 @@ def spans_of(events: FactArrays) -> tuple[FactArrays, FactArrays, Spans]:
 
 
 def without(rows: FactArrays, touched: FactArrays, order: str, kind: Kind) -> FactArrays:
-    """Return the rows that are about none of the touched facts; both sorted in this order."""
+    """Return the rows without those of the touched facts; both are sorted in this order."""
     if not rows.size or not touched.size:
         return rows
-    found = positions_of(rows, touched, order, kind)
+    positions = positions_of(rows, touched, order, kind)
     keep = np.ones(rows.size, bool)
-    keep[found[found >= 0]] = False
+    keep[positions[positions >= 0]] = False
     return rows if keep.all() else rows.take(keep)
 
 
 def positions_of(rows: FactArrays, wanted: FactArrays, order: str, kind: Kind) -> Ints:
-    """Return where each wanted fact stands among rows that hold a fact once; -1 where it does not. Both sorted in this order."""
-    # Not `positions_in`: many rows can have the same value or entity, and comparing all of them with each wanted fact takes
-    # as many steps as the product of both numbers.
+    """Return the position of each wanted fact in rows of distinct facts, or -1; both are sorted in this order."""
+    # Not `positions_in`: many rows can have the same value or entity, and comparing all of them with each wanted fact
+    # takes as many steps as the product of both numbers.
     if order == BY_ENTITY:
         low, high = bounds(rows.e, wanted.e)
         within, sought, order_key = rows.v, wanted.v, kind.order_key
@@ -332,7 +332,7 @@ def positions_of(rows: FactArrays, wanted: FactArrays, order: str, kind: Kind) -
 
 
 def _bisect(values: Array, wanted: Array, low: Ints, high: Ints, order_key: OrderKey) -> Ints:
-    """Return for each wanted value where it stands, or would, in its own sorted range [low, high) of the values."""
+    """Return the position of each wanted value, or where it would be inserted, in its own range [low, high)."""
     while (open_ := low < high).any():
         middle = (low + high) // 2
         less = open_.copy()
@@ -342,7 +342,7 @@ def _bisect(values: Array, wanted: Array, low: Ints, high: Ints, order_key: Orde
 
 
 def _less(left: Array, right: Array, order_key: OrderKey) -> Array:
-    """Compare values one by one, as sorting orders them: NaN comes last."""
+    """Tell for each pair whether left comes before right in the sort order; NaN comes last."""
     if order_key is not None:
         pairs = zip(map(order_key, left), map(order_key, right), strict=True)
         return np.fromiter((one < other for one, other in pairs), bool, len(left))

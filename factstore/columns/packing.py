@@ -1,7 +1,7 @@
-"""Stored values as msgpack: what log records and columns of objects are made of.
+"""Stored values as msgpack, the encoding of log records and of columns of objects.
 
-msgpack knows numbers, text, bytes, booleans and arrays; the other types of the value table are extensions, so that bytes
-say by themselves what they hold. Law: `unpack(pack(x)) == x`, types included.
+msgpack has numbers, text, bytes, booleans and arrays; the other value types are extensions of it, so that the type of
+each value can be read from the bytes. Law: `unpack(pack(x)) == x`, with the same types.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BIGINT: Final = 6
 
 
 def _extend(value: Any) -> Any:
-    """Turn what msgpack does not know into what it does."""
+    """Return a value of a type that msgpack lacks as an extension."""
     kind = type(value)
     if kind is Keyword:
         return msgpack.ExtType(KEYWORD, value.encode())
@@ -41,7 +41,7 @@ def _extend(value: Any) -> Any:
         return msgpack.ExtType(SYMBOL, value.encode())
     if kind is Uri:
         return msgpack.ExtType(URI, value.encode())
-    raise TypeError(f"no stored value is a {kind.__name__}: {quoted(value)}")
+    raise TypeError(f"a {kind.__name__} is no stored value: {quoted(value)}")
 
 
 def _recall(code: int, data: bytes) -> Any:
@@ -59,16 +59,16 @@ _READERS: Final[dict[int, Any]] = {
 
 
 def packer() -> Any:
-    """Return a packer of one's own; it is quicker than `pack` and belongs to one thread at a time."""
-    # strict_types: a Keyword is a str, and must not be taken for one.
+    """Return a new packer; it is faster than `pack`, and only one thread at a time may use it."""
+    # strict_types: a Keyword is a str, and must not be packed as one.
     return msgpack.Packer(default=_extend, strict_types=True)
 
 
 def pack(value: Any) -> bytes:
-    """Return stored values, and lists of them, as bytes."""
+    """Return a stored value, or a list of them, as bytes."""
     return packer().pack(value)  # type: ignore[no-any-return]
 
 
 def unpack(data: bytes | memoryview) -> Any:
-    """Return what was packed; arrays come back as tuples."""
+    """Return the packed value; arrays become tuples."""
     return msgpack.unpackb(data, use_list=False, ext_hook=_recall, strict_map_key=False)

@@ -1,7 +1,7 @@
-"""Sorted runs of events: how novelty is scanned.
+"""Sorted runs of events, for scans of novelty.
 
-A run holds every event of its stretch of the log, in both orders. A few runs of geometrically growing size stand for all
-of an attribute's novelty, so that an append costs its own sorting, not everybody's.
+A run contains all events of one attribute in a part of the log, in both orders. The novelty of an attribute consists of
+a few runs whose sizes grow geometrically, so that after an append only its own events are sorted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from factstore.values.types import Stored
 
 
 class Run:
-    """Events sorted by (e, v, t), and by (v, e, t) once that is asked for."""
+    """Events sorted by (e, v, t); they are sorted by (v, e, t) at the first use."""
 
     __slots__ = ("_by_value", "_last_t", "_values", "by_entity", "kind")
 
@@ -31,12 +31,12 @@ class Run:
 
     @classmethod
     def sorted(cls, events: FactArrays, kind: Kind) -> Run:
-        """Return a run of events in any order."""
+        """Return a run of events that come in any order."""
         return cls(column.sort(events, BY_ENTITY, kind), kind)
 
     @classmethod
     def loaded(cls, rows: FactArrays, kind: Kind) -> Run:
-        """Return a run of assertions, in order of (e, v)."""
+        """Return a run of assertions that are in order of (e, v)."""
         return cls(rows._replace(added=np.ones(rows.size, bool)), kind)
 
     @property
@@ -47,7 +47,7 @@ class Run:
         return self._last_t
 
     def upto(self, t: int) -> Run | None:
-        """Return the run without the events after a t; None when nothing is left."""
+        """Return the run without the events after a t; None if no event remains."""
         if self.last_t <= t:
             return self
         rows = self.by_entity.take(self.by_entity.t <= t)
@@ -55,7 +55,7 @@ class Run:
 
     @property
     def size(self) -> int:
-        """How many events there are."""
+        """The number of events."""
         return self.by_entity.size
 
     @property
@@ -67,18 +67,18 @@ class Run:
 
     @property
     def values(self) -> frozenset[Stored]:
-        """All values."""
+        """The set of all values."""
         if self._values is None:
             self._values = frozenset(self.by_entity.v.tolist())
         return self._values
 
     def count_with(self, v: Stored) -> int:
-        """Return how many events have a value."""
+        """Return the number of events with a value."""
         chosen = column.range_of(self.by_value.v, Range(v, v), self.kind.order_key)
         return int(chosen.stop - chosen.start)
 
     def holds(self, e: int, v: Stored, upto: int) -> bool:
-        """Tell whether a run of assertions, each fact once, has this one, of a t up to this one."""
+        """Tell whether a run of distinct assertions contains a fact, with a t up to `upto`."""
         rows = self.by_entity
         none = np.zeros(1, np.int64)
         wanted = FactArrays(none + e, column.array_of([v], self.kind.dtype), none)
@@ -86,18 +86,18 @@ class Run:
         return at >= 0 and int(rows.t[at]) <= upto
 
     def events(self, region: Region) -> FactArrays:
-        """Return the events that lie in a region."""
+        """Return the events in a region."""
         rows = self.by_entity if region.order == BY_ENTITY else self.by_value
         return rows.take(column.select(rows, region, self.kind))
 
 
 def extend_runs(runs: tuple[Run, ...], facts: Sequence[Fact], kind: Kind) -> tuple[Run, ...]:
-    """Return runs that hold these facts too."""
+    """Return the runs with these facts added."""
     return joined(runs, Run.sorted(column.events_of(facts, kind), kind))
 
 
 def joined(runs: tuple[Run, ...], run: Run) -> tuple[Run, ...]:
-    """Return the runs with one more; each but the last is at least twice as large as the one after it."""
+    """Return the runs with one more; each but the last is at least twice as large as the next."""
     kept = list(runs)
     while kept and kept[-1].size < 2 * run.size:
         run = Run.sorted(column.concat([kept.pop().by_entity, run.by_entity], run.kind), run.kind)

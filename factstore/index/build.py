@@ -1,7 +1,7 @@
-"""Indexing: merge novelty into blocks, in bulk, and make the root that names them.
+"""Indexing: merges novelty into blocks, in bulk, and makes the root that refers to them.
 
-Only blocks that an event falls into are written again. Nothing that exists is changed, so a crash leaves blocks that nobody
-names, and nothing else.
+Only blocks that receive an event are written again. No existing block is changed, so a crash leaves only blocks to
+which no root refers.
 Law: the index built from index(t) and the events up to u equals the index built from the log up to u.
 """
 
@@ -22,21 +22,21 @@ from factstore.schema.attribute import Schema
 
 
 class Merge(NamedTuple):
-    """What goes into a family of one order: rows that leave, and rows that come, with all their columns."""
+    """A change of a family: the rows to remove, and the rows to add, with all their columns."""
 
     leaving: FactArrays
-    coming: tuple[Array, ...]  # e, v, t and for the past t1
+    coming: tuple[Array, ...]  # e, v, t, and for past rows t1
 
 
 class Built(NamedTuple):
-    """A new index, and the blocks it needs that the old one did not."""
+    """A new index, and the ids of the blocks that were written for it."""
 
     root: Index
     written: frozenset[bytes]
 
 
 def build(index: Index, novelty: Novelty, schema: Schema, *, upto_t: int, next_n: int, instant: int) -> Built:
-    """Return the index with the events of novelty up to a t merged in; its blocks are written, its root is not."""
+    """Return the index with the events of novelty up to a t; its blocks are written, its root is not."""
     entries = dict(index.entries)
     writer = Writer(index.blocks)
     for a, strand in sorted(novelty.strands.items()):
@@ -57,7 +57,7 @@ def build(index: Index, novelty: Novelty, schema: Schema, *, upto_t: int, next_n
 
 
 class Writer:
-    """Collects blocks and writes them a few megabytes at a time."""
+    """Collects blocks and writes a few megabytes of them at once."""
 
     _FLUSH_BYTES = 8 << 20
 
@@ -68,7 +68,7 @@ class Writer:
         self._bytes = 0
 
     def write(self, columns: tuple[Array, ...]) -> bytes:
-        """Keep columns as a block and return its id."""
+        """Add columns as a block and return its id."""
         body = block.encode(columns)
         name = block.block_id(body)
         self.written.add(name)
@@ -79,7 +79,7 @@ class Writer:
         return name
 
     def flush(self) -> None:
-        """Hand over what is waiting."""
+        """Write the collected blocks to the storage."""
         if self._waiting:
             self.blocks.storage.put_blocks(self._waiting)
             self._waiting, self._bytes = [], 0
@@ -93,7 +93,7 @@ def _events(runs: Any, upto_t: int, kind: Kind) -> FactArrays:
 
 
 def _merge_attribute(writer: Writer, entry: Entry, events: FactArrays, kind: Kind, *, forget: bool) -> Entry:
-    """Return the entry of an attribute after these events, sorted by (e, v, t); `forget` what was retracted if asked to."""
+    """Return the entry of an attribute after these events, sorted by (e, v, t); `forget` discards retracted rows."""
     ends_older, live, spans = column.spans_of(events)
     ev, left = merge_family(writer, entry.ev, Merge(ends_older, live[:3]), BY_ENTITY, kind)
     by_value = Merge(column.to_value_order(ends_older, kind), column.to_value_order(live, kind)[:3])
@@ -110,12 +110,11 @@ def _merge_attribute(writer: Writer, entry: Entry, events: FactArrays, kind: Kin
 
 
 def _past(left: FactArrays, ends: FactArrays, spans: Spans, kind: Kind) -> Spans:
-    """Return what has become past: the rows that left, which say when they began, and the spans within the events."""
+    """Return the new past rows: removed rows, which have their t, and spans within the events."""
     t1 = ends.t
     if left.size != ends.size:
-        # A fact that was never there was retracted: nothing ends.
-        known = column.positions_of(ends, left, BY_ENTITY, kind)
-        t1 = ends.t[known]
+        # Facts that did not exist were retracted; they have no past row.
+        t1 = ends.t[column.positions_of(ends, left, BY_ENTITY, kind)]
     return Spans(column.concat([left, spans.rows], kind), np.concatenate([t1, spans.t1]))
 
 
@@ -127,9 +126,9 @@ def _merge_past(writer: Writer, name: bytes, past: Spans, order: str, kind: Kind
 
 
 def merge_family(writer: Writer, name: bytes, merge: Merge, order: str, kind: Kind) -> tuple[bytes, FactArrays]:
-    """Merge rows into a family; both parts sorted in its order.
+    """Merge a change into a family; its rows are sorted in the order of the family.
 
-    Returns: the id of the new directory, and the rows that left, as they stood.
+    Returns: the id of the new directory, and the removed rows.
     """
     directory = writer.blocks.directory(name)
     none = column.empty(kind)
@@ -167,7 +166,7 @@ def _merged(
 
 
 def _stretches(touched: Array) -> Iterator[tuple[int, int]]:
-    """Yield [start, end) of each stretch of neighbouring blocks."""
+    """Yield [start, end) of each sequence of adjacent blocks."""
     if not len(touched):
         return
     breaks = np.flatnonzero(np.diff(touched) > 1) + 1
@@ -186,7 +185,7 @@ def _concat(parts: list[tuple[Array, ...]]) -> tuple[Array, ...]:
 
 
 def write_blocks(writer: Writer, columns: tuple[Array, ...]) -> Iterator[tuple[Any, Any, bytes, int]]:
-    """Write rows, sorted, as blocks; yield them as a directory lists them."""
+    """Write sorted rows as blocks; yield the rows of the directory for them."""
     if not len(columns[0]):
         return
     for piece in block.split(columns):
@@ -194,7 +193,7 @@ def write_blocks(writer: Writer, columns: tuple[Array, ...]) -> Iterator[tuple[A
 
 
 def item(values: Array) -> Any:
-    """Return the first value of a column, in plain Python."""
+    """Return the first value of a column as a Python object."""
     return values[0] if values.dtype == object else values[0].item()
 
 
@@ -209,18 +208,18 @@ def write_directory(writer: Writer, blocks: list[tuple[Any, Any, bytes, int]], k
 def _merge_sets(
     writer: Writer, index: Index, novelty: Novelty, upto_t: int
 ) -> tuple[tuple[tuple[int, ...], ...], Entry]:
-    """Return the attribute sets, and the entry that says which entity has which, after the transactions of novelty."""
+    """Return the attribute sets and the entry of ATTRIBUTES_OF, after the transactions of novelty."""
     numbers = {one: n for n, one in enumerate(index.sets)}
-    said, loads = attributes_by_entity(novelty, upto_t)
-    loaded = [_sets_of_load(columns, said, numbers) for columns in loads]
-    es = column.ints(sorted(said))
+    single, loads = attributes_by_entity(novelty, upto_t)
+    loaded = [_sets_of_load(columns, single, numbers) for columns in loads]
+    es = column.ints(sorted(single))
     entry = index.entries.get(ATTRIBUTES_OF, Entry())
-    known = index.live(ATTRIBUTES_OF, Entities(es), INTEGERS)
-    before = dict(zip(known.e.tolist(), known.v.tolist(), strict=True))
+    rows = index.live(ATTRIBUTES_OF, Entities(es), INTEGERS)
+    before = dict(zip(rows.e.tolist(), rows.v.tolist(), strict=True))
     leaving, coming = [], []
     for e in es.tolist():
         old = before.get(e)
-        new = tuple(sorted(said[e] if old is None else {*said[e], *index.sets[old]}))
+        new = tuple(sorted(single[e] if old is None else {*single[e], *index.sets[old]}))
         number = numbers.setdefault(new, len(numbers))
         if number != old:
             coming.append((e, number))
@@ -232,25 +231,25 @@ def _merge_sets(
 
 
 def attributes_by_entity(novelty: Novelty, upto_t: int) -> tuple[dict[int, set[int]], list[Mapping[int, FactArrays]]]:
-    """Return the attributes that single facts up to a t give each entity, and the columns of each load."""
-    said: dict[int, set[int]] = {}
+    """Return the attributes of each entity from single facts up to a t, and the columns of each bulk load."""
+    single: dict[int, set[int]] = {}
     loads = []
     for transaction in novelty.transactions():
         if transaction.t > upto_t:
             break
         for fact in transaction.facts:
-            said.setdefault(fact[0], set()).add(fact[1])
+            single.setdefault(fact[0], set()).add(fact[1])
         if transaction.columns:
             loads.append(transaction.columns)
-    return said, loads
+    return single, loads
 
 
 def _sets_of_load(
-    columns: Mapping[int, FactArrays], said: dict[int, set[int]], numbers: dict[tuple[int, ...], int]
+    columns: Mapping[int, FactArrays], single: dict[int, set[int]], numbers: dict[tuple[int, ...], int]
 ) -> FactArrays:
-    """Return the entities of a load with the numbers of their attribute sets; of those that more is `said`, say it there.
+    """Return the entities of a bulk load and their attribute sets; those in `single` are updated there instead.
 
-    A load makes its entities, so nothing older knows them. There are few different sets, found as patterns of bits.
+    A load creates its entities, so they have no earlier set. There are few different sets, computed as bit patterns.
     """
     attributes = sorted(columns)
     es = np.unique(np.concatenate([columns[a].e for a in attributes]))
@@ -263,9 +262,9 @@ def _sets_of_load(
     )
     sets = [tuple(a for a, bit in zip(attributes, has[i].tolist(), strict=True) if bit) for i in first]
     number = column.ints(numbers.setdefault(one, len(numbers)) for one in sets)[which]
-    more = np.isin(es, column.ints(said))
+    more = np.isin(es, column.ints(single))
     for e, n in zip(es[more].tolist(), which[more].tolist(), strict=True):
-        said[e].update(sets[n])
+        single[e].update(sets[n])
     return FactArrays(es[~more], number[~more], np.zeros(int((~more).sum()), np.int64))
 
 

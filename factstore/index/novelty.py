@@ -1,10 +1,14 @@
-"""Novelty: what the log says and the blocks do not say yet.
+"""Novelty: the facts of the log that are not in the blocks of the index yet.
 
-Facts in order of t, kept by attribute as plain tuples, which the garbage collector lets go of. Maps for point reads and
-sorted runs for scans are built when first asked for and then only caught up. Everything here only grows, so any number
-of database values read it at once, each cut at its own t.
+    Novelty    the transactions after some t, and a Strand for each attribute
+    Strand     the events of one attribute, in order of t
+    Chain      the events of one entity, or with one value, as a linked list; newest first
 
-Law: in one transaction a retraction stands before the assertion that takes its place.
+Facts are plain tuples, which the garbage collector does not track. Dicts of chains, for point reads, and sorted runs,
+for scans, are built at the first read and extended later. Nothing is ever changed, only added, so any number of
+database values read novelty at the same time, each up to its own t.
+
+Law: in one transaction, a retraction comes before the assertion that replaces it.
 """
 
 from __future__ import annotations
@@ -19,12 +23,12 @@ from factstore.concurrency.locks import CallLock
 from factstore.datom import Fact
 from factstore.index.timeline import State, Timeline
 
-# Newest first; a chain never changes, so a reader that holds one is safe from later appends.
+# Newest first. A chain never changes, so later appends do not affect a reader that has one.
 Chain = tuple[Fact, "Chain"] | None
 
 _catch_up = CallLock()
-_UNSURE: Final = -1  # how many facts are in chains whose last extension did not end
-_FEW: Final = 64  # events that are sooner counted one by one than by making sorted runs
+_UNSURE: Final = -1  # instead of the number of facts in the chains, if an extension of them was interrupted
+_FEW: Final = 64  # events up to which reading them one by one is faster than other ways
 
 
 class Strand:
@@ -46,24 +50,27 @@ class Strand:
 
     def __init__(self) -> None:
         self.facts: list[Fact] = []
-        self.loaded: tuple[Run, ...] = ()  # what came in bulk, already sorted
+        self.loaded: tuple[Run, ...] = ()  # loaded in bulk, already sorted
         self._by_e: dict[int, Chain] = {}
         self._by_v: dict[Any, Chain] = {}
         self._in_by_e = 0
         self._in_by_v = 0
-        self._by_fact: dict[tuple[int, Any], Chain] = {}  # made only where entities have many values
+        self._by_fact: dict[tuple[int, Any], Chain] = {}  # made only if entities have many values
         self._in_by_fact = 0
         self._now: dict[
             Any, tuple[Chain, dict[int, Fact], set[int]]
-        ] = {}  # value → the events seen, who has it, who has it no more
-        self._timelines: dict[int, tuple[Chain, Timeline]] = {}  # of entities with many events whose past was read
-        self._runs: tuple[int, tuple[Run, ...]] = (0, ())  # how many facts are in them; both change in one step
+        ] = {}  # value → its chain at the last read, the facts by entity, entities that lost it
+        self._timelines: dict[int, tuple[Chain, Timeline]] = {}  # of entities with many events, if their past was read
+        self._runs: tuple[int, tuple[Run, ...]] = (
+            0,
+            (),
+        )  # the number of facts in them, and the runs; one tuple, so that both change at once
 
     def of_entity(self, e: int) -> Chain:
-        """Return the facts about an entity, newest first."""
-        chains = self._by_e  # before the look: what `truncate` puts in its place meanwhile is empty
+        """Return the events of an entity, newest first."""
+        chains = self._by_e  # read first: `truncate` may replace it by an empty one
         if self._in_by_e != len(self.facts):
-            _catch_up.enter()  # `with` costs half as much again, at every fact of an entity that exists
+            _catch_up.enter()  # a `with` statement takes 1.5 times as long, at every fact of an existing entity
             try:
                 start = self._in_by_e
                 if start == _UNSURE:
@@ -76,10 +83,10 @@ class Strand:
         return chains.get(e)
 
     def with_value(self, v: Any) -> Chain:
-        """Return the facts with a value, newest first."""
+        """Return the events with a value, newest first."""
         chains = self._by_v
         if self._in_by_v != len(self.facts):
-            _catch_up.enter()  # `with` costs half as much again, at every fact of an entity that exists
+            _catch_up.enter()  # a `with` statement takes 1.5 times as long, at every fact of an existing entity
             try:
                 start = self._in_by_v
                 if start == _UNSURE:
@@ -92,9 +99,9 @@ class Strand:
         return chains.get(v)
 
     def newest_of(self, e: int, v: Any, upto: int) -> Fact | None:
-        """Return the newest event up to a t that says of an entity whether it has a value; of what did not come in bulk.
+        """Return the newest event of an entity with a value, up to a t, without events that were loaded in bulk.
 
-        It costs the same however many values the entity has, and however many entities the value.
+        The time does not depend on the number of values of the entity, nor on the number of entities with the value.
         """
         count, chain = 0, self.of_entity(e)
         while chain is not None and count < _FEW:
@@ -123,7 +130,7 @@ class Strand:
         return chains.get((e, v))
 
     def state_of(self, e: int, upto: int) -> State | None:
-        """Return what the events of an entity up to a t came to; None when they are so few that they are sooner read one by one."""
+        """Return the result of the events of an entity up to a t; None if it is faster to read the events."""
         count, newest = 0, self.of_entity(e)
         chain = newest
         while chain is not None and count < _FEW:
@@ -136,21 +143,21 @@ class Strand:
             while rest is not None and rest is not seen:
                 events.append(rest[0])
                 rest = rest[1]
-            if rest is not seen:  # facts were taken back, or another thread has seen more: from the beginning
+            if rest is not seen:  # facts were removed, or another thread has read more: start again
                 timeline = Timeline()
-            self._timelines.pop(e, None)  # until it is whole again
+            self._timelines.pop(e, None)  # until it is complete again
             timeline.extend(events[::-1])
             self._timelines[e] = newest, timeline
             return timeline.at(upto)
 
     def now_of(self, e: int, older: list[Fact], upto: int, *, is_newest: bool, is_one: bool) -> list[Fact] | None:
-        """Return the facts about an entity after all events up to a t; None where it costs least to read its events one by one.
+        """Return the facts of an entity as of a t; None if it is faster to read its events one by one.
 
-        Later events cost nothing: a database that is held while others commit is read as fast as at first.
+        Later events do not matter for the time, so a database value stays as fast while others commit.
 
         Args:
             older: the facts before the first event.
-            is_newest: no event is left out on purpose; whoever holds an older value may still leave out later ones.
+            is_newest: no event is excluded by `as_of`; later events can still exist.
             is_one: the attribute has cardinality one.
         """
         chain = self.of_entity(e)
@@ -164,7 +171,7 @@ class Strand:
         )
 
     def has_many_with(self, v: Any, chain: Chain) -> bool:
-        """Return whether so many events have a value that what they come to is better kept than found anew: a status, a flag.
+        """Tell whether many events have a value, a status for example, so that their result should be kept.
 
         Args:
             chain: what `with_value` returns for the value.
@@ -177,9 +184,9 @@ class Strand:
         return chain is not None
 
     def now_with(self, v: Any, older: list[Fact], upto: int) -> list[Fact] | None:
-        """Return the facts with a value after all events: of the older ones, those that are still so, and the new ones.
+        """Return the facts with a value after all events; None if there are events after `upto`.
 
-        It costs what is new, however many events there are. None if there are later ones; for strands of which nothing came in bulk.
+        Only events since the last call are read. Not for strands with facts that were loaded in bulk.
         """
         chain = self.with_value(v)
         if chain is not None and chain[0][3] > upto:
@@ -190,7 +197,7 @@ class Strand:
             while rest is not None and rest is not seen:
                 events.append(rest[0])
                 rest = rest[1]
-            if rest is not seen:  # facts were taken back, or another thread has seen more: from the beginning
+            if rest is not seen:  # facts were removed, or another thread has read more: start again
                 live, gone = {}, set()
             for fact in reversed(events):
                 if fact[4]:
@@ -203,38 +210,38 @@ class Strand:
 
     @property
     def count(self) -> int:
-        """How many events there are."""
+        """The number of events."""
         return len(self.facts) + sum(run.size for run in self.loaded)
 
     def count_with(self, v: Any, kind: Kind) -> int:
-        """Return how many events have a value."""
+        """Return the number of events with a value."""
         count, chain = 0, self.with_value(v)
         while chain is not None and count < _FEW:
             count, chain = count + 1, chain[1]
         runs = self.runs(kind) if chain is not None else self.loaded
-        found = sum(run.count_with(v) for run in runs)
-        return found if chain is not None else count + found
+        in_runs = sum(run.count_with(v) for run in runs)
+        return in_runs if chain is not None else count + in_runs
 
     @property
     def last_t(self) -> int:
-        """The t of the newest event; -1 when there is none."""
+        """The t of the newest event; -1 if there is none."""
         last = self.facts[-1][3] if self.facts else -1
         return max(last, self.loaded[-1].last_t) if self.loaded else last
 
     def loaded_facts(self, a: int, region: Region, upto: int) -> list[Fact]:
-        """Return the facts of a region that came in bulk, up to a t."""
-        found: list[Fact] = []
+        """Return the facts in a region that were loaded in bulk, up to a t."""
+        facts: list[Fact] = []
         for run in self.loaded:
             events = run.events(region)
             rows = zip(events.e.tolist(), events.v.tolist(), events.t.tolist(), strict=True)
-            found += ((e, a, v, t, True) for e, v, t in rows if t <= upto)
-        return found
+            facts += ((e, a, v, t, True) for e, v, t in rows if t <= upto)
+        return facts
 
     def runs(self, kind: Kind) -> tuple[Run, ...]:
         """Return the events as sorted runs.
 
-        Runs merge when the older is less than twice the newer, not on every append: a query right after a one-datom
-        transaction then pays for that datom, not for all of novelty.
+        Two runs are merged if the older one is less than twice as large as the newer one, not at every append. So a
+        query after a transaction with one datom sorts that datom, not the whole novelty.
         """
         done, runs = self._runs
         if done != len(self.facts):
@@ -246,13 +253,13 @@ class Strand:
         return (*self.loaded, *runs)
 
     def truncate(self, t: int) -> None:
-        """Take back the facts after t, which no database value has seen yet."""
+        """Remove the facts after t, which no database value contains yet."""
         with _catch_up:
             self.loaded = tuple(rest for run in self.loaded if (rest := run.upto(t)) is not None)
             while self.facts and self.facts[-1][3] > t:
                 self.facts.pop()
             end = len(self.facts)
-            # Rare: an append lost its race. What was built over the facts taken back is built again when asked for.
+            # Rare: an append lost its race. The dicts and runs that contain removed facts are built again when needed.
             if self._in_by_e > end:
                 self._by_e, self._in_by_e, self._timelines = {}, 0, {}
             if self._in_by_v > end:
@@ -263,10 +270,10 @@ class Strand:
                 self._runs = (0, ())
 
 
-def _extend(chains: dict[Any, Chain], facts: list[Fact], start: int, place: int) -> int:
+def _extend(chains: dict[Any, Chain], facts: list[Fact], start: int, component: int) -> int:
     end = len(facts)
     for fact in facts[start:end]:
-        key = fact[place]
+        key = fact[component]
         chains[key] = (fact, chains.get(key))
     return end
 
@@ -292,19 +299,19 @@ class Novelty:
     def __init__(self, facts: Iterable[Fact] = ()) -> None:
         self.strands: dict[int, Strand] = {}
         self.count = 0
-        self.truncations = 0  # how often facts were taken back: before and after, the same t says different things
-        self._bulk = 0  # how many of them came in bulk
-        # Plain tuples of plain tuples: the garbage collector walks them once and never again.
+        self.truncations = 0  # how often facts were removed: before and after, the same t has different facts
+        self._bulk = 0  # how many of them were loaded in bulk
+        # Plain tuples of plain tuples, which the garbage collector stops tracking.
         self._log: list[tuple[int, tuple[Fact, ...], Mapping[int, FactArrays] | None]] = []
         self._attributes_of: dict[int, tuple[int, ...]] = {}
         self._in_attributes_of = 0
-        self._loaded: frozenset[int] = frozenset()  # attributes that anything was loaded of in bulk
+        self._loaded: frozenset[int] = frozenset()  # attributes with facts that were loaded in bulk
         first = tuple(facts)
         if first:
             self.append(0, first)
 
     def append(self, t: int, facts: Sequence[Fact], columns: Mapping[int, FactArrays] | None = None) -> None:
-        """Add what one transaction said, which must be newer than all others."""
+        """Add the facts of one transaction, which must be newer than all others."""
         strands = self.strands
         for fact in facts:
             try:
@@ -326,7 +333,7 @@ class Novelty:
             strand.loaded = joined(strand.loaded, Run.loaded(rows, plain_kind(rows.v)))
 
     def repair(self, t: int) -> None:
-        """Take back what came after t, which no database value has seen yet, and whatever an interrupted `append` left behind."""
+        """Remove the facts after t, which no database value contains yet, and the rest of an interrupted `append`."""
         self.truncations += 1
         while self._log and self._log[-1][0] > t:
             self._log.pop()
@@ -344,40 +351,40 @@ class Novelty:
 
     @property
     def weight(self) -> int:
-        """How much there is, in facts: one that came in bulk takes a quarter of the room of one that did not."""
+        """The size, in facts; a fact that was loaded in bulk takes a quarter of the memory and counts as a quarter."""
         return self.count - self._bulk * 3 // 4
 
     def transactions(self) -> Iterator[TxFacts]:
-        """Yield what each transaction said, oldest first."""
+        """Yield the transactions, oldest first."""
         return (TxFacts(*entry) for entry in self._log)
 
     def attributes_of(self, e: int) -> tuple[int, ...]:
-        """Return the ids of the attributes that any fact about an entity has."""
-        known = self._attributes_of
+        """Return the ids of the attributes of an entity's events."""
+        attributes_of = self._attributes_of
         if self._in_attributes_of != len(self._log):
             with _catch_up:
-                end, known = len(self._log), self._attributes_of
+                end, attributes_of = len(self._log), self._attributes_of
                 for _, facts, _ in self._log[self._in_attributes_of : end]:
                     self._note_attributes(facts)
                 self._in_attributes_of = end
-        found = known.get(e, ())
-        return (*found, *self._loaded_attributes_of(e)) if self._loaded else found
+        attributes = attributes_of.get(e, ())
+        return (*attributes, *self._loaded_attributes_of(e)) if self._loaded else attributes
 
     def _loaded_attributes_of(self, e: int) -> list[int]:
         region = Entities(ints((e,)))
-        # A strand may just come, or go: a load is under way, or lost its race.
+        # A strand can appear or disappear meanwhile: a load is running, or has lost its race.
         strands = ((a, self.strands.get(a, EMPTY_STRAND)) for a in self._loaded)
         return [a for a, strand in strands if any(run.events(region).size for run in strand.loaded)]
 
     def _note_attributes(self, facts: Sequence[Fact]) -> None:
-        known = self._attributes_of
+        attributes_of = self._attributes_of
         for fact in facts:
-            found = known.get(fact[0], ())
-            if fact[1] not in found:
-                known[fact[0]] = (*found, fact[1])
+            attributes = attributes_of.get(fact[0], ())
+            if fact[1] not in attributes:
+                attributes_of[fact[0]] = (*attributes, fact[1])
 
     def after(self, t: int) -> Novelty:
-        """Return the novelty that is left when everything up to t has gone into the index."""
+        """Return the novelty that remains when the index contains all transactions up to t."""
         rest = Novelty()
         for entry in list(self._log):
             if entry[0] > t:

@@ -1,4 +1,4 @@
-"""Opening: the schema that an index implies."""
+"""Reads the schema from an index, when a store is opened."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from factstore.schema.attribute import EMPTY, Schema
 
 
 def view_of(index: Index, cache: Cache, schema: Schema, novelty: Novelty) -> View:
-    """Return the view of an index with a novelty on top, as of the index."""
+    """Return a view of an index and a novelty, as of the index."""
     t = max(index.basis_t, 0)
     return View(index, (Layer(novelty, t),), schema, cache, t)
 
 
 def schema_of(index: Index) -> Schema:
-    """Return the schema as of an index: a fold over its system attributes, of idents with all the names there ever were."""
+    """Return the schema as of an index: a fold over its system attributes, including all past idents."""
     view = view_of(index, Cache(1 << 20), bootstrap.SCHEMA, Novelty())
     schema = EMPTY
     for a in index.attributes():

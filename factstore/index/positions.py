@@ -1,7 +1,7 @@
 """Positions of entities in a column, guessed where a guess is likely to be right, so that most reads need no search.
 
     EntityLookup    one entity at a time: if rows are spread evenly over entity ids, the position is computed
-    LastPositions   many entities at a time: the positions in the previous column, because most entities have the same attributes
+    LastPositions   many entities at a time: their positions in the previous column, as most have the same attributes
 
 Law: a guess is verified before it is used; the result is always that of a binary search.
 """
@@ -60,7 +60,7 @@ class LastPositions:
         self._positions: Ints | None = None
 
     def find(self, column_es: Ints, es: Ints) -> tuple[Ints, NDArray[np.bool_]]:
-        """Return for each entity a position in a column that is not empty, and whether the entity is at that position."""
+        """Return for each entity a position in a column, which must not be empty, and whether it is there."""
         positions = self._positions
         if positions is not None:
             is_there = column_es.take(positions, mode="clip") == es
@@ -73,7 +73,7 @@ class LastPositions:
 
 
 def one_each(rows: FactArrays, es: Ints, last: LastPositions) -> tuple[Ints, Ints]:
-    """Return the positions of the rows of these entities, at most one row each, and for each row the position in `es`."""
+    """Return the positions of the rows of these entities, at most one each, and for each row the position in `es`."""
     if not rows.size:
         none = np.empty(0, np.int64)
         return none, none

@@ -1,6 +1,7 @@
-"""Pruning: an index without facts that must not be kept, live and past ones alike.
+"""Pruning: removes excised facts from an index, live and past ones.
 
-Only the blocks that hold one of them are written again. Law: pruning the index of a log gives the index of the pruned log.
+Only the blocks that contain one of them are written again.
+Law: pruning the index of a log gives the index of the pruned log.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ from factstore.index.build import Built, Merge, Writer, item, merge_family, pair
 from factstore.index.directory import ATTRIBUTES_OF, NOTHING, Entry, Index
 from factstore.schema.attribute import FIRST_FREE_ID, OF_TRANSACTIONS, Attribute, Schema
 
-# What holds the log together: when a transaction was, that it was, which migration it is, and what was taken out by it.
+# Attributes of transactions that the log needs: the instant, the key, the migration, the excision.
 IMMUNE: Final = OF_TRANSACTIONS
 
 
 @dataclass(frozen=True, slots=True)
 class Doomed:
-    """Which facts must go: those about some entities and those referring to them, or those of some attributes."""
+    """The facts to remove: those of some entities and references to them, or those of some attributes."""
 
     entities: frozenset[int]
     attributes: frozenset[int]
-    before: int  # of them those asserted before this t
+    before: int  # only those asserted before this t
 
     def concerns(self, attribute: Attribute, e: int, v: Any) -> bool:
-        """Tell whether a fact must go if it is old enough."""
+        """Tell whether a fact is to be removed if it is old enough."""
         a = attribute.id
         if a in self.attributes:
             return True
@@ -40,7 +41,7 @@ class Doomed:
         )
 
     def mask(self, attribute: Attribute, rows: FactArrays) -> Array:
-        """Tell of each row of an attribute whether it must go."""
+        """Return the mask of the rows of an attribute to remove."""
         a = attribute.id
         if a in IMMUNE:
             return np.zeros(rows.size, bool)
@@ -60,14 +61,14 @@ class Doomed:
 
 
 def prune(index: Index, doomed: Doomed, schema: Schema) -> Built:
-    """Return an index without the facts that must go; its blocks are written, its root is not."""
+    """Return an index without the facts to remove; its blocks are written, its root is not."""
     writer = Writer(index.blocks)
     entries = dict(index.entries)
     for a in index.attributes():
         if not doomed.attributes or a in doomed.attributes:
             entries[a] = _pruned(writer, entries[a], doomed, schema.attribute(a))
     pruned = replace(index, entries={a: entry for a, entry in entries.items() if entry.rows or entry.past_rows})
-    writer.flush()  # what was written is read again
+    writer.flush()  # the written blocks are read again
     forget = _forget_attributes if doomed.attributes else _forget_entities
     pruned = forget(writer, pruned, doomed, schema)
     writer.flush()
@@ -86,7 +87,7 @@ def _pruned(writer: Writer, entry: Entry, doomed: Doomed, attribute: Attribute) 
 
 
 def _kept(writer: Writer, name: bytes, doomed: Doomed, attribute: Attribute) -> Iterator[tuple[Any, Any, bytes, int]]:
-    """Yield the blocks of a family, those that lose rows written again, as a directory lists them."""
+    """Yield the directory rows of a family's blocks; a block that loses rows is written again."""
     if name == NOTHING:
         return
     for block in writer.blocks.directory(name).names:
@@ -99,7 +100,7 @@ def _kept(writer: Writer, name: bytes, doomed: Doomed, attribute: Attribute) -> 
 
 
 def _forget_attributes(writer: Writer, index: Index, doomed: Doomed, _schema: Schema) -> Index:
-    """Take attributes that have no rows any more out of the attribute sets."""
+    """Remove attributes that have no rows any more from the attribute sets."""
     gone = doomed.attributes - index.entries.keys()
     entry = index.entries.get(ATTRIBUTES_OF)
     if entry is None or not gone:
@@ -114,14 +115,14 @@ def _forget_attributes(writer: Writer, index: Index, doomed: Doomed, _schema: Sc
 
 
 def _forget_entities(writer: Writer, index: Index, doomed: Doomed, schema: Schema) -> Index:
-    """Say of the entities that went which attributes they still have, if any."""
+    """Update the attribute sets of the entities whose facts were removed."""
     entry = index.entries.get(ATTRIBUTES_OF)
     if entry is None:
         return index
-    known = index.live(ATTRIBUTES_OF, Entities(doomed.eids), INTEGERS)
+    rows = index.live(ATTRIBUTES_OF, Entities(doomed.eids), INTEGERS)
     numbers = {one: n for n, one in enumerate(index.sets)}
     leaving, coming = [], []
-    for e, number in zip(known.e.tolist(), known.v.tolist(), strict=True):
+    for e, number in zip(rows.e.tolist(), rows.v.tolist(), strict=True):
         left = tuple(a for a in index.sets[number] if _has(index, schema.attribute(a), e))
         if left != index.sets[number]:
             leaving.append((e, number))

@@ -1,8 +1,8 @@
-"""Scans in the order of an index: EAVT, AEVT, AVET, VAET, from a prefix or from a point onwards, either way.
+"""Scans in the order of an index (EAVT, AEVT, AVET, VAET): the facts with a prefix, or from a position, both ways.
 
-    group   all facts with one leading component: an entity (EAVT), an attribute (AEVT, AVET), a referenced entity (VAET)
+    group   all facts with one leading component: an entity (EAVT), attribute (AEVT, AVET), referenced entity (VAET)
 
-Facts come lazily, a group at a time; within a fact's history the newest event comes first, as in Datomic.
+Facts are read when needed, one group at a time. The newest event of a fact comes first, as in Datomic.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from factstore.datom import Fact
 from factstore.index.view import View
 from factstore.values.types import order_key
 
-# Places of e, a, v in a fact, in the order of each index.
+# The positions of the components in a fact tuple (e, a, v, t), in the order of each index.
 ORDERS: Final[dict[str, tuple[int, int, int]]] = {
     "eavt": (0, 1, 2),
     "aevt": (1, 0, 2),
@@ -31,7 +31,7 @@ _CHUNK: Final = 4096
 
 
 def facts_of(rows: FactArrays, a: int) -> Iterator[Fact]:
-    """Yield rows of an attribute as facts, a chunk at a time."""
+    """Yield rows of an attribute as facts, converting one chunk at a time."""
     for start in range(0, rows.size, _CHUNK):
         part = rows.take(slice(start, start + _CHUNK))
         added = [True] * part.size if part.added is None else part.added.tolist()
@@ -40,32 +40,32 @@ def facts_of(rows: FactArrays, a: int) -> Iterator[Fact]:
 
 
 def prefix(view: View, index: str, components: tuple[Any, ...]) -> Iterator[Fact]:
-    """Yield the facts that begin with these components: stored values in the order of the index, a t as the fourth."""
-    places = ORDERS[index]
+    """Yield the facts with these leading components: stored values in the order of the index, then a t."""
+    order = ORDERS[index]
     facts: Iterable[Fact]
     if not components:
         facts = chain.from_iterable(map(_group_reader(view, index), _groups(view, index)))
     elif index == "avet" and len(components) >= 2:
         facts = _newest_first(view, view.facts_with(components[0], components[1]), index)
     elif index in ("eavt", "aevt") and len(components) >= 2:
-        e, a = (components[places.index(0)], components[places.index(1)])
+        e, a = (components[order.index(0)], components[order.index(1)])
         facts = _newest_first(view, view.facts_of(e, a), index)
     else:
         facts = _group_reader(view, index)(components[0])
-    wanted = tuple(zip(places, components, strict=False))
+    wanted = tuple(zip(order, components, strict=False))
     t = components[3] if len(components) > 3 else None
     return (
         fact
         for fact in facts
-        if (t is None or fact[3] == t) and all(_same(fact[place], part) for place, part in wanted)
+        if (t is None or fact[3] == t) and all(_same(fact[component], part) for component, part in wanted)
     )
 
 
 def seek(view: View, index: str, components: tuple[Any, ...], *, backwards: bool = False) -> Iterator[Fact]:
-    """Yield the facts from the first at or after the components to the index's end; or from the last at or before, back."""
+    """Yield the facts from these components to the end of the index; or backwards to its start."""
     read = _group_reader(view, index)
     if components:
-        # Before asking which groups there are: who seeks mostly reads a few facts of the first.
+        # Before the groups are listed: most callers read only a few facts of the first group.
         yield from _from(_ordered(read(components[0]), backwards), index, components, backwards)
     for group in _groups_beyond(view, index, components[:1], backwards):
         yield from _ordered(read(group), backwards)
@@ -90,11 +90,11 @@ def between(view: View, a: int, region: Range) -> Iterator[Fact]:
 
 
 def _from(facts: Iterable[Fact], index: str, components: tuple[Any, ...], backwards: bool) -> Iterator[Fact]:
-    places = ORDERS[index][1 : len(components)]
+    order = ORDERS[index][1 : len(components)]
     start = tuple(order_key(part) for part in components[1:3])
 
     def reached(fact: Fact) -> bool:
-        key = tuple(order_key(fact[place]) for place in places)
+        key = tuple(order_key(fact[component]) for component in order)
         return key <= start if backwards else key >= start
 
     return filter(reached, facts)
@@ -105,7 +105,7 @@ def _same(left: Any, right: Any) -> bool:
 
 
 def _groups(view: View, index: str) -> list[Any]:
-    """Return the leading components there are, in order."""
+    """Return all leading components, in order."""
     attributes = view.attributes()
     if index == "aevt":
         return attributes
@@ -137,7 +137,7 @@ def _newest_first(view: View, facts: list[Fact], index: str) -> list[Fact]:
 
 
 def _rows_newest_first(rows: FactArrays) -> FactArrays:
-    """Turn each fact's events round; rows come with the oldest first."""
+    """Return rows with the newest event of each fact first; they come with the oldest first."""
     if rows.added is None or rows.size < 2:
         return rows
     group = np.append(0, np.cumsum(~column.same_as_next(rows)))

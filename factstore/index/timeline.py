@@ -1,7 +1,7 @@
-"""Timelines: what the events of one entity and attribute came to at any t, for reading the past of what changes often.
+"""Timelines: the state of one entity and attribute at any t, for values that change often.
 
-Every so many events there is a mark: what was true then. A read begins at the last mark before its t, so it costs about as much as
-was true then, however many events there are before or after.
+A timeline saves a mark, the state at that moment, at intervals. A read starts at the last mark before its t, so its
+time depends on the size of that state, not on the number of earlier or later events.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ from factstore.values.types import Stored
 
 
 class State(NamedTuple):
-    """What events came to: the facts that they made true, and the values that they took away from what was before them."""
+    """The result of events: the facts that are live after them, and the older values that they retracted."""
 
     live: dict[Stored, Fact]
     gone: set[Stored]
 
 
 class Timeline:
-    """Events in order of t; grows at its end."""
+    """Events in order of t; later events are added at the end."""
 
     __slots__ = ("_events", "_marks", "_places", "_state", "_ts")
 
-    LEAST = 64  # events between two marks; more where more is true, so that marks together take no more room than the events
+    # Events between two marks; more if the state is larger, so that the marks take no more memory than the events.
+    LEAST = 64
 
     def __init__(self) -> None:
         self._events: list[Fact] = []
         self._ts: list[int] = []
         self._state = State({}, set())  # after all events
         self._marks: list[tuple[Sequence[Fact], Sequence[Stored]]] = [((), ())]
-        self._places: list[int] = [0]  # how many events each mark has seen
+        self._places: list[int] = [0]  # the number of events before each mark
 
     def extend(self, events: Sequence[Fact]) -> None:
         """Add later events, oldest first."""
@@ -47,7 +48,7 @@ class Timeline:
                 self._places.append(len(self._events))
 
     def at(self, t: int) -> State:
-        """Return what the events up to t came to."""
+        """Return the state after the events up to t."""
         end = bisect_right(self._ts, t)
         mark = bisect_right(self._places, end) - 1
         facts, gone = self._marks[mark]

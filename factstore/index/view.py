@@ -1,9 +1,9 @@
-"""The view: what one database value sees of index and novelty.
+"""The view: the facts of one database value, read from the index and novelty.
 
-    rows = (live ∪ past spans of the index) patched by the events of novelty and of speculation, cut at a basis
+    rows = (live ∪ past rows of the index), changed by the events of novelty and of speculation, up to a basis
 
-The only place that knows of time filters, speculation and user filters. Above it there are just columns of facts.
-Law: the answer does not depend on where the cut between blocks and novelty lies.
+Time filters, speculation and user filters are implemented only here. The layers above get columns of facts.
+Law: the result does not depend on which transactions are in blocks and which are in novelty.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from factstore.values.types import Stored
 
 
 class Layer(NamedTuple):
-    """A novelty as far as one t; speculation stacks further layers on the committed one."""
+    """A novelty up to one t; speculation adds layers on top of the committed one."""
 
     novelty: Novelty
     upto: int
@@ -49,7 +49,7 @@ class Layer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A cut through index and novelty; immutable. `upto`, `after` and `is_history` say which events it sees."""
+    """A selection of the events of index and novelty; immutable. `upto`, `after` and `is_history` define it."""
 
     index: Index
     layers: tuple[Layer, ...]
@@ -59,7 +59,7 @@ class View:
     after: int = -1  # only facts asserted at t > after
     is_history: bool = False
     keep: Callable[[Fact], bool] | None = None
-    is_branch: bool = False  # what layers have goes on from a past of the first one and of the index
+    is_branch: bool = False  # the upper layers continue from an earlier t of the first layer and the index
     _memory: ColumnMemory = field(default_factory=ColumnMemory, repr=False, compare=False)
 
     # -- other views of the same facts
@@ -69,9 +69,9 @@ class View:
         return replace(self, _memory=ColumnMemory(), **changes)
 
     def plus(self, facts: Sequence[Fact], t: int, schema: Schema) -> Self:
-        """Return this view with a transaction on top, seen by nobody else.
+        """Return this view with a speculative transaction on top.
 
-        Layers merge like the runs of novelty, so a long chain of speculation stays a few layers deep.
+        Layers are merged like the runs of novelty, so a long chain of speculation has only a few layers.
         """
         layers, new = self.layers, [TxFacts(t, facts)]
         while len(layers) > 1 and layers[-1].novelty.count < 2 * sum(transaction.size for transaction in new):
@@ -83,13 +83,15 @@ class View:
         return replace(self, layers=(*layers, Layer(novelty, t)), upto=t, schema=schema, _memory=ColumnMemory())
 
     def branch(self, t: int) -> Self:
-        """Return a view of what was known at t, on top of which further facts, of t + 1 and later, may be put."""
+        """Return a view as of t, on top of which facts of t + 1 and later can be put."""
         committed, *others = self.layers
-        known = [transaction for layer in others for transaction in layer.novelty.transactions() if transaction.t <= t]
+        earlier = [
+            transaction for layer in others for transaction in layer.novelty.transactions() if transaction.t <= t
+        ]
         layers = [Layer(committed.novelty, min(committed.upto, t))]
-        if known:
+        if earlier:
             layers.append(Layer(Novelty(), t))
-            for transaction in known:
+            for transaction in earlier:
                 layers[-1].novelty.append(*transaction)
         return self.cut(layers=tuple(layers), upto=t, is_branch=True)
 
@@ -116,12 +118,12 @@ class View:
         return tuple(fact[2] for fact in self.facts_of(e, a) if fact[4])
 
     def reader_of(self, a: int) -> Callable[[int], tuple[Stored, ...]]:
-        """Return what gives the values that an entity has of an attribute, for who asks for many entities one by one."""
+        """Return a function from an entity to its values of an attribute, for reading many entities one by one."""
         lookup = self._memory.lookups.get(a)
         return partial(self.values_of, a=a) if lookup is None else lookup.values_of
 
     def holds(self, e: int, a: int, v: Stored) -> bool:
-        """Tell whether an entity has a value of an attribute; what that costs does not depend on how many values it has."""
+        """Tell whether an entity has a value; the time does not depend on the number of its values."""
         if not self._sees_index_as_is or self.after >= 0 or self.keep is not None:
             return v in self.values_of(e, a)
         for layer in reversed(self.layers):
@@ -132,7 +134,7 @@ class View:
             event = strand.newest_of(e, v, upto)
             if event is not None:
                 return event[4]
-            # What comes in bulk is of new entities, so that every other event of the layer is newer.
+            # Bulk loads make new entities, so every other event of the layer is newer.
             if any(run.holds(e, v, upto) for run in strand.loaded):
                 return True
         return self.index.may_hold(e, a) and self.index.holds(a, e, v, self._kind(a))
@@ -142,7 +144,7 @@ class View:
         return tuple(fact[0] for fact in self.facts_with(a, v) if fact[4])
 
     def facts_of(self, e: int, a: int) -> list[Fact]:
-        """Return the facts about an entity and an attribute; in a history view all events."""
+        """Return the facts of an entity with an attribute; in a history view all events."""
         older: list[Fact] = []
         if self.index.may_hold(e, a):
             if self._sees_index_as_is:
@@ -153,11 +155,10 @@ class View:
                 older = [(e, a, v, t, added) for v, t, added in self._then(live, past)]
         strands = list(self._strands(a))
         if len(strands) == 1 and not (self.is_history or strands[0][0].loaded):
-            found = strands[0][0].now_of(
-                e, older, strands[0][1], is_newest=self._is_newest, is_one=not self._is_many(a)
-            )
-            if found is not None:
-                return self._chosen(found)
+            strand, upto = strands[0]
+            facts = strand.now_of(e, older, upto, is_newest=self._is_newest, is_one=not self._is_many(a))
+            if facts is not None:
+                return self._chosen(facts)
         events = [
             (
                 strand.of_entity(e),
@@ -194,18 +195,18 @@ class View:
         return self._scalar(older, events, 0)
 
     def facts_about(self, e: int) -> list[Fact]:
-        """Return every fact about an entity, attribute by attribute in order of id."""
-        found = set(self.index.attributes_of(e))
+        """Return every fact of an entity, ordered by the id of the attribute."""
+        attributes = set(self.index.attributes_of(e))
         for layer in self.layers:
-            found.update(layer.novelty.attributes_of(e))
+            attributes.update(layer.novelty.attributes_of(e))
         facts: list[Fact] = []
-        for a in sorted(found):
+        for a in sorted(attributes):
             fact = self._only_fact(e, a)
             facts += self.facts_of(e, a) if fact is None else (fact,)
         return facts
 
     def _only_fact(self, e: int, a: int) -> Fact | None:
-        """Return the fact about an entity and an attribute when a glance shows that there is just this one ever."""
+        """Return the fact of an entity with an attribute if it is easy to see that there was never another one."""
         if len(self.layers) > 1 or self.after >= 0 or self.keep is not None or self.index.may_hold(e, a):
             return None
         strand = self.layers[0].novelty.strands.get(a)
@@ -223,17 +224,17 @@ class View:
         return any(strand is not None and (strand.loaded or strand.with_value(e) is not None) for strand in strands)
 
     def known_values(self, a: int, values: set[Stored]) -> set[Stored]:
-        """Return those of these values that an entity has or, as far as novelty tells, ever had."""
-        found: set[Stored] = set()
+        """Return the values that an entity has, or had according to novelty."""
+        held: set[Stored] = set()
         if self.index.count(a):
             kind = self._kind(a)
             wanted = Values(sorted(values, key=kind.order_key))
-            found.update(values.intersection(self.index.near(a, wanted, kind)))
+            held.update(values.intersection(self.index.near(a, wanted, kind)))
         for strand, _ in self._strands(a):
             for run in strand.loaded:
-                found.update(values.intersection(run.values))
-            found.update(value for value in values if strand.with_value(value) is not None)
-        return found
+                held.update(values.intersection(run.values))
+            held.update(value for value in values if strand.with_value(value) is not None)
+        return held
 
     # -- columns
 
@@ -246,16 +247,16 @@ class View:
         return self._memory.column(self, a, BY_VALUE)
 
     def of_entities(self, a: int, es: Ints, last: LastPositions | None = None) -> tuple[FactArrays, Ints]:
-        """Return the rows of these entities, and for each row the position in `es` that it answers.
+        """Return the rows of these entities, and for each row the position of its entity in `es`.
 
         Args:
-            places: where these same entities were in other columns, for who reads one column after another.
+            last: the positions of the same entities in the column that was read before.
         """
         rows, at, which = self._positions_of(a, es, last)
         return rows.take(at), which
 
     def values_of_entities(self, a: int, es: Ints, last: LastPositions) -> tuple[Array, Ints]:
-        """Return the same without what transactions they are of: values, and for each the position in `es` that it answers."""
+        """Return the values of these entities, and for each value the position of its entity in `es`."""
         rows, at, which = self._positions_of(a, es, last)
         return rows.v[at], which
 
@@ -268,7 +269,7 @@ class View:
         return rows, *column.positions_of_values(rows.e, es)
 
     def with_values(self, a: int, vs: Sequence[Stored] | Array) -> tuple[FactArrays, Ints]:
-        """Return the rows with these values, and for each row the position in `vs` that it answers."""
+        """Return the rows with these values, and for each row the position of its value in `vs`."""
         rows, order_key = self._memory.column_if_it_pays(self, a, BY_VALUE, len(vs)), self._kind(a).order_key
         if rows is None:
             wanted = (
@@ -281,17 +282,17 @@ class View:
     def between(
         self, a: int, low: Stored | None, high: Stored | None, *, low_open: bool = False, high_open: bool = False
     ) -> FactArrays:
-        """Return the rows with values from low to high, in order of (v, e); None is open."""
+        """Return the rows with values from low to high, in order of (v, e); None means no limit."""
         region = Range(low, high, low_open, high_open)
-        known = None if self.is_history else self._memory.column_if_it_pays(self, a, BY_VALUE, 0)
-        if known is None:
+        all_rows = None if self.is_history else self._memory.column_if_it_pays(self, a, BY_VALUE, 0)
+        if all_rows is None:
             rows = self._rows(a, region)
             self._memory.note_reads(a, BY_VALUE, rows.size)
             return rows
-        return known.take(column.range_of(known.v, region, self._kind(a).order_key))
+        return all_rows.take(column.range_of(all_rows.v, region, self._kind(a).order_key))
 
     def count(self, a: int) -> int:
-        """Return how many rows an attribute has: exact when its column is known, else a close upper bound."""
+        """Return the number of rows of an attribute: exact if its column is in memory, else a close upper bound."""
         size = self._memory.size(a)
         if size is not None:
             return size
@@ -301,10 +302,10 @@ class View:
         )
 
     def count_with(self, a: int, v: Stored) -> int:
-        """Return how many rows have a value: exact when the column is known, else a close upper bound."""
-        known = self._memory.find(self, a, BY_VALUE)
-        if known is not None:
-            chosen = column.range_of(known.v, Range(v, v), self._kind(a).order_key)
+        """Return the number of rows with a value: exact if the column is in memory, else a close upper bound."""
+        rows = self._memory.find(self, a, BY_VALUE)
+        if rows is not None:
+            chosen = column.range_of(rows.v, Range(v, v), self._kind(a).order_key)
             return int(chosen.stop - chosen.start)
         kind = self._kind(a)
         count = self.index.count_with(a, v, kind)
@@ -314,14 +315,14 @@ class View:
 
     def attributes(self) -> list[int]:
         """Return the ids of the attributes that have any rows."""
-        found = set(self.index.attributes())
+        attributes = set(self.index.attributes())
         for layer in self.layers:
-            # A list first: a commit may add a strand while we look.
-            found.update(list(layer.novelty.strands))
-        # Novelty also knows of attributes that were declared later.
-        return sorted(a for a in found if self.schema.find(a) is not None)
+            # A list first: a commit may add a strand meanwhile.
+            attributes.update(list(layer.novelty.strands))
+        # Novelty also contains attributes that were declared later.
+        return sorted(a for a in attributes if self.schema.find(a) is not None)
 
-    # -- how rows come together
+    # -- combining index and novelty
 
     def _kind(self, a: int) -> Kind:
         return KINDS[self.schema.attribute(a).value_type.ident]
@@ -337,7 +338,7 @@ class View:
 
     @property
     def _committed(self) -> int:
-        """The t up to which this view sees what was committed, and so what the index holds."""
+        """The t up to which this view contains committed facts, and so rows of the index."""
         return min(self.upto, self.layers[0].upto) if self.is_branch else self.upto
 
     @property
@@ -346,11 +347,11 @@ class View:
 
     @property
     def _is_newest(self) -> bool:
-        """Whether no `as_of` is at work: before an attribute became cardinality one it may have had many values."""
+        """Whether no later event is excluded; earlier, an attribute of cardinality one may have had many values."""
         return self.upto >= self.layers[-1].upto and not self.is_branch
 
-    def _scalar(self, older: list[Fact], strands: list[tuple[Chain, list[Fact], int]], place: int) -> list[Fact]:
-        """Return facts of one entity (place 2: told apart by value) or of one value (place 0: by entity)."""
+    def _scalar(self, older: list[Fact], strands: list[tuple[Chain, list[Fact], int]], component: int) -> list[Fact]:
+        """Return the facts of one entity, or with one value; `component` distinguishes them: 2 (value) or 0 (entity)."""
         events: list[Fact] = []
         for chain, loaded, upto in strands:
             events += _oldest_first(chain, upto)
@@ -360,16 +361,16 @@ class View:
             return self._chosen([*older, *events])
         if not events:
             return self._chosen(older)
-        live = {fact[place]: fact for fact in older}
+        live = {fact[component]: fact for fact in older}
         for fact in events:
             if fact[4]:
-                live[fact[place]] = fact
+                live[fact[component]] = fact
             else:
-                live.pop(fact[place], None)
+                live.pop(fact[component], None)
         return self._chosen(live.values())
 
     def _then(self, live: list[tuple[Any, int]], past: list[tuple[Any, int, int]]) -> list[tuple[Any, int, bool]]:
-        """Return of an index's rows what this view sees: what was live as of it, or in a history view all events, oldest first."""
+        """Return the rows of the index that were live as of this view; in a history view all events, oldest first."""
         upto = self._committed
         seen = [(x, t, True) for x, t in live if t <= upto]
         if not self.is_history:
@@ -390,11 +391,11 @@ class View:
         return self._rows(a, Everything(order))
 
     def shared_key(self, a: int, order: str) -> tuple[Any, ...] | None:
-        """Return the key under which other views share this column; None when this view sees other events than they do."""
+        """Return the key under which views share this column; None if this view contains other events."""
         if self.is_history or self.after >= 0 or self.keep is not None:
             return None
         if self.upto < self.index.basis_t and not self.is_branch:
-            return (a, order, self.index.version, "as of", self.upto)  # all of it is in the index
+            return (a, order, self.index.version, "as of", self.upto)  # the index contains all of it
         if any(a in layer.novelty.strands for layer in self.layers[1:]):
             return None
         if self._committed < self.index.basis_t:
@@ -433,10 +434,10 @@ class View:
         return rows.take(np.fromiter((keep((e, a, v, t, op)) for e, v, t, op in facts), bool, rows.size))
 
     def _base(self, a: int, region: Region) -> FactArrays:
-        """Return what the index holds of a region, as of this view: live rows, or in a history view all events, sorted."""
+        """Return the rows of the index in a region, as of this view, sorted; in a history view all events."""
         kind = self._kind(a)
         if self.after >= self.index.basis_t:
-            return column.empty(kind)  # the index has nothing that is newer
+            return column.empty(kind)  # the index has no newer row
         live = self.index.live(a, region, kind)
         if self.after >= 0:
             live = live.take(live.t > self.after)
@@ -458,7 +459,7 @@ class View:
         return column.sort(events, region.order, kind)
 
     def _events(self, a: int, region: Region) -> FactArrays:
-        """Return the events of all layers in a region, cut at this view's basis, sorted."""
+        """Return the events of all layers in a region, up to the basis of this view, sorted."""
         kind = self._kind(a)
         parts = []
         for strand, upto in self._strands(a):
