@@ -351,7 +351,7 @@ class View:
         return self.upto >= self.layers[-1].upto and not self.is_branch
 
     def _scalar(self, older: list[Fact], strands: list[tuple[Chain, list[Fact], int]], component: int) -> list[Fact]:
-        """Return the facts of one entity, or with one value; `component` distinguishes them: 2 (value) or 0 (entity)."""
+        """Return the facts of one entity, or with one value; `component` distinguishes them (2: value, 0: entity)."""
         events: list[Fact] = []
         for chain, loaded, upto in strands:
             events += _oldest_first(chain, upto)

@@ -67,8 +67,11 @@ def _checked(db: Database, index: str, name: str, start: Any, page: Mapping[str,
             )
     attribute = db.attribute(start[0])
     if name == "aevt" and not (attribute.is_ref and attribute.many):
-        message = f"an index-pull along aevt follows references with many values; {attribute.ident} has none"
-        raise PullError(":db.error/invalid-index-pull", message, attribute=attribute.ident)
+        raise PullError(
+            ":db.error/invalid-index-pull",
+            f"an index-pull along aevt follows references with many values; {attribute.ident} has none",
+            attribute=attribute.ident,
+        )
     return attribute
 
 
