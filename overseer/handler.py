@@ -1,9 +1,10 @@
-"""Handlers: their two shapes, how one is called or wrapped, and what its return or its exception means for the job.
+"""Handlers: their two shapes, how they are called and wrapped, and the facts or the failure that an attempt leaves.
 
-A handler is a function of the job, or a mapping of stages: `pre_process(job)`, `process(job)`, `post_process(job, result)`; plain
-functions or coroutine functions. A list or tuple that it returns is tx-data and commits with the status; a `Result` leaves a value
-to the jobs that depend on this one. A single value, such as a number or a text, is not kept, as in Overseer. Any other collection,
-a dict or a generator for instance, was meant to be kept and cannot be: it fails the job.
+A handler is a function of the job, or a mapping of stages: `pre_process(job)`, `process(job)`, `post_process(job,
+result)`. They are plain functions or coroutine functions. A list or tuple that a handler returns is tx-data, and
+commits with the status. A `Result` leaves a value to the jobs that depend on this one. A single value, such as a number
+or a text, is not kept, as in Overseer. Any other collection, such as a dict or a generator, fails the job, because it
+cannot be kept.
 """
 
 from __future__ import annotations
@@ -39,41 +40,41 @@ _KEYS: Final = frozenset({*STAGES, "retry", "timeout"})
 
 
 def abort(message: str) -> NoReturn:
-    """End the job as aborted, and with it every job that waits for it; called by a handler."""
+    """Abort the job, and every job that waits for it; called by a handler."""
     raise Verdict(message, status=ABORTED)
 
 
 def abort_silent(message: str) -> NoReturn:
-    """End the job as aborted without telling any error tracker; called by a handler."""
+    """Abort the job without a report to error trackers; called by a handler."""
     raise Verdict(message, status=ABORTED, suppress=True)
 
 
 def fault(message: str, *, pause: float | None = None) -> NoReturn:
-    """Put the job back, to be run again later; called by a handler that met a condition that will pass.
+    """Let the job run again later, because of a temporary condition; called by a handler.
 
     Args:
-        pause: seconds before the next run; None lets the pause grow with the number of faults.
+        pause: seconds before the next run; None is a pause that grows with the number of faults.
     """
     raise Verdict(message, status=UNSTARTED, suppress=True, pause=pause)
 
 
 def snooze(pause: float, message: str = "snoozed") -> NoReturn:
-    """Put the job back for so many seconds, which counts as no failure and no fault; called by a handler that came too early."""
+    """Let the job run again after `pause` seconds, without counting a failure or a fault; called by a handler."""
     raise Verdict(message, status=UNSTARTED, suppress=True, pause=pause, counts=False)
 
 
 def check_handlers(handlers: Handlers) -> dict[Keyword, Handler]:
-    """Return the handlers by type; reject, all at once, those that could not be called.
+    """Return the handlers by type; reject handlers that cannot be called, all of them in one error.
 
-    Raises: HandlerError naming each of them and what is wrong with it.
+    Raises: HandlerError with each of them and its fault.
     """
     if not isinstance(handlers, Mapping) or not handlers:
         given = f"{type(handlers).__name__}: {quoted(handlers)}" if handlers else quoted(handlers)
-        why = f'expected a mapping from job type to handler, with one at least, such as {{"mail/send": send}}, got {given}'
+        why = f'expected a non-empty mapping from job type to handler, such as {{"mail/send": send}}, got {given}'
         raise HandlerError(":job.error/bad-handler", why, handlers=handlers)
     wrong = {key: fault for key, handler in handlers.items() if (fault := _fault_of_key(key) or _fault_of(handler))}
     if not wrong:
-        wrong = dict.fromkeys(said_twice(handlers), "a type has one handler, and another name here means the same type")
+        wrong = dict.fromkeys(said_twice(handlers), "another key here is the same type, and a type has one handler")
     if wrong:
         list_ = "; ".join(f"{key}: {fault}" for key, fault in wrong.items())
         raise HandlerError(":job.error/bad-handler", f"these handlers cannot be called: {list_}", handlers=wrong)
@@ -85,7 +86,7 @@ def _fault_of_key(key: Any) -> str | None:
 
 
 def _fault_of(handler: Any) -> str | None:
-    """Say why a handler could not be called; None when it can."""
+    """Return why a handler cannot be called; None if it can."""
     if not isinstance(handler, Mapping):
         return (
             _fault_of_stage(handler)
@@ -93,10 +94,10 @@ def _fault_of(handler: Any) -> str | None:
             else f"handlers must be either a function or a mapping, got {quoted(handler)}"
         )
     if not callable(handler.get("process")):
-        return "expected the handler mapping to define a 'process' function"
+        return "a handler mapping has a 'process' function"
     unknown = sorted(map(str, set(handler) - _KEYS))
     if unknown:
-        return f"it has {', '.join(unknown)}, but only {', '.join(sorted(_KEYS))} mean anything"
+        return f"it has unknown keys: {', '.join(unknown)}; the keys of a handler are {', '.join(sorted(_KEYS))}"
     if not isinstance(handler.get("retry", NEVER), Retry):
         return f"its retry is a Retry, got {quoted(handler['retry'])}"
     if "timeout" in handler and (not isinstance(handler["timeout"], timedelta) or handler["timeout"] <= timedelta(0)):
@@ -114,44 +115,44 @@ def _fault_of_stage(stage: Any) -> str | None:
         inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
         for function in _functions_of(stage)
     ):
-        return "is a generator function: calling it runs nothing of its body; return a list instead of using yield"
+        return "is a generator function, and calling it does not run its body; return a list instead of using yield"
     return None
 
 
 def _functions_of(stage: Any) -> tuple[Any, ...]:
-    """Return what runs when a stage is called: the stage itself, or the `__call__` of its class."""
+    """Return the functions that a call of a stage may run: the stage itself, and the `__call__` of its class."""
     while isinstance(stage, functools.partial):
         stage = stage.func
-    if isinstance(stage, type):  # called, it makes an object
+    if isinstance(stage, type):  # a call creates an object
         return (stage,)
-    return stage, getattr(stage, "__call__", None)  # noqa: B004 - of an object whose class defines it
+    return stage, getattr(stage, "__call__", None)  # noqa: B004 - the class of the object may define it
 
 
 def stages_of(handler: Handler) -> Handler:
-    """Return what of a handler runs, which is all that has to travel to another process: its retry policy and its timeout do not."""
+    """Return the stages of a handler, which are sent to other processes without its retry policy and its timeout."""
     return {name: handler[name] for name in STAGES if name in handler} if isinstance(handler, Mapping) else handler
 
 
 def retry_of(handler: Handler) -> Retry:
-    """Return the retry policy that a handler brings; one that says nothing is not retried."""
-    found: Retry = handler.get("retry", NEVER) if isinstance(handler, Mapping) else NEVER
-    return found
+    """Return the retry policy of a handler; the default is no retry."""
+    policy: Retry = handler.get("retry", NEVER) if isinstance(handler, Mapping) else NEVER
+    return policy
 
 
 def timeout_of(handler: Handler) -> timedelta | None:
-    """Return how long an attempt of a handler may take; None is for ever."""
-    found: timedelta | None = handler.get("timeout") if isinstance(handler, Mapping) else None
-    return found
+    """Return how long an attempt of a handler may take; None is no limit."""
+    timeout: timedelta | None = handler.get("timeout") if isinstance(handler, Mapping) else None
+    return timeout
 
 
 def invoke(handler: Handler, job: Job) -> Any:
-    """Run a handler on a job, through its stages where it has them, and return what it returns; a coroutine is run to its end."""
+    """Run a handler, or its stages, on a job and return its value; a coroutine is run to its end."""
     steps = _stages(handler, job)
     stage = next(steps)
     while True:
-        made = stage()
+        value = stage()
         try:
-            stage = steps.send(_run_to_end(made) if inspect.isawaitable(made) else made)
+            stage = steps.send(_run_to_end(value) if inspect.isawaitable(value) else value)
         except StopIteration as end:
             return end.value
 
@@ -160,19 +161,19 @@ OnThread: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 async def ainvoke(handler: Handler, job: Job, on_thread: OnThread = asyncio.to_thread) -> Any:
-    """Run a handler as `invoke` does, on the event loop: coroutines here, plain functions on a thread, for they would hold up the loop."""
+    """Run a handler as `invoke` does, on the event loop; plain functions run on a thread and do not block the loop."""
     steps = _stages(handler, job)
     stage = next(steps)
     while True:
-        made = stage() if _is_coroutine(stage) else await on_thread(stage)
+        value = stage() if _is_coroutine(stage) else await on_thread(stage)
         try:
-            stage = steps.send(await _awaited(made) if inspect.isawaitable(made) else made)
+            stage = steps.send(await _awaited(value) if inspect.isawaitable(value) else value)
         except StopIteration as end:
             return end.value
 
 
 class _Call:
-    """One stage, ready to be called."""
+    """A stage with its arguments."""
 
     __slots__ = ("arguments", "function")
 
@@ -181,20 +182,24 @@ class _Call:
         self.arguments = arguments
 
     def __call__(self) -> Any:
-        process = os.getpid()
-        try:
-            made = self.function(*self.arguments)
-        except BaseException as error:
-            if os.getpid() != process:
-                _end_fork(error)
-            raise
-        if os.getpid() != process:
-            _end_fork(None)
-        return made
+        with _ForksEnd():
+            return self.function(*self.arguments)
+
+
+class _ForksEnd:
+    """A block at whose end a process that was forked in it ends: the job belongs to the parent."""
+
+    __slots__ = ("_process",)
+
+    def __enter__(self) -> None:
+        self._process = os.getpid()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if os.getpid() != self._process:
+            _end_fork(error)
 
 
 def _end_fork(error: BaseException | None) -> NoReturn:
-    """End a process that a handler forked and that came back from the handler: the job is the parent's, and so is all that follows."""
     status = 0
     if isinstance(error, SystemExit):
         status = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
@@ -208,7 +213,7 @@ def _end_fork(error: BaseException | None) -> NoReturn:
 
 
 def _stages(handler: Handler, job: Job) -> Generator[_Call, Any, Any]:
-    """Yield each stage to be called, and be sent what it returned."""
+    """Yield each stage to call; the caller sends its value."""
     if not isinstance(handler, Mapping):
         return (yield _Call(handler, job))
     if "pre_process" in handler:
@@ -216,7 +221,7 @@ def _stages(handler: Handler, job: Job) -> Generator[_Call, Any, Any]:
         if isinstance(ignored, Generator | AsyncGenerator):
             raise HandlerError(
                 ":job.error/bad-return",
-                f"pre_process of {job.type} returned a generator, of which nothing has run",
+                f"pre_process of {job.type} returned a generator, whose body has not run",
                 job=job.id,
             )
     result = yield _Call(handler["process"], job)
@@ -229,38 +234,30 @@ def _is_coroutine(stage: _Call) -> bool:
     )
 
 
-def _run_to_end(made: Awaitable[Any]) -> Any:
+def _run_to_end(awaitable: Awaitable[Any]) -> Any:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(_awaited(made))
-    # A notebook's loop, say, runs on this thread, and a thread has one at a time.
+        return asyncio.run(_awaited(awaitable))
+    # A loop, such as a notebook's, runs on this thread, and a thread has one running loop at most.
     context = copy_context()
-    with ThreadPoolExecutor(1) as another:
-        return another.submit(context.run, asyncio.run, _awaited(made)).result()
+    with ThreadPoolExecutor(1) as other_thread:
+        return other_thread.submit(context.run, asyncio.run, _awaited(awaitable)).result()
 
 
-async def _awaited(made: Awaitable[Any]) -> Any:
-    process = os.getpid()
-    try:
-        value = await made
-    except BaseException as error:
-        if os.getpid() != process:
-            _end_fork(error)
-        raise
-    if os.getpid() != process:
-        _end_fork(None)
-    return value
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    with _ForksEnd():
+        return await awaitable
 
 
-# Values that a handler returns only in order to have them kept, or run.
+# A handler returns such a value only to have it kept or run, which is impossible.
 _NOT_KEPT: Final = (Mapping, Set, Generator, AsyncGenerator, Coroutine, map, filter, zip)
 
 
 def facts_of(returned: Any, job: Job) -> list[Any]:
-    """Return the tx-data of a run: what the handler returned, if that is a list or a tuple, and what it asserted on the way.
+    """Return the tx-data of a run: what the handler asserted, and what it returned if that is a list or a tuple.
 
-    Raises: HandlerError(:job.error/bad-return) for a collection that is no tx-data, and for a generator, of which nothing has run.
+    Raises: HandlerError(:job.error/bad-return) for another collection, and for a generator, whose body has not run.
     """
     if isinstance(returned, list | tuple):
         return [*job.asserted, *returned]
@@ -270,38 +267,38 @@ def facts_of(returned: Any, job: Job) -> list[Any]:
         return list(job.asserted)
     if isinstance(returned, _NOT_KEPT):
         why = (
-            f"the handler of {job.type} {job.id} returned a {type(returned).__name__}, which would not be kept: return a list of tx-data, "
-            "or a Result to leave a value to other jobs"
+            f"the handler of {job.type} {job.id} returned a {type(returned).__name__}, which would not be kept: "
+            "return a list of tx-data, or a Result to leave a value to other jobs"
         )
         raise HandlerError(":job.error/bad-return", why, job=job.id, returned=type(returned).__name__)
-    log.debug("handler of %s returned %s, which is no tx-data and is not kept", job.type, type(returned).__name__)
+    log.debug("the handler of %s returned %s, which is not tx-data and is not kept", job.type, type(returned).__name__)
     return list(job.asserted)
 
 
 def result_of(returned: Any, job: Job) -> str | None:
-    """Return the EDN of the value that a handler leaves to others; None when it leaves none.
+    """Return the EDN of the value that a handler leaves to other jobs; None if there is none.
 
-    Raises: HandlerError(:job.error/bad-result) for a value that EDN cannot write, or that is too large.
+    Raises: HandlerError(:job.error/bad-result) for a value that EDN cannot represent, or that is too large.
     """
     if not isinstance(returned, Result):
         return None
     try:
         return factstore.edn.write(returned.value, longest=MAX_RESULT)
-    except Exception as error:  # whatever the value's own methods raise
+    except Exception as error:  # the value's own methods may raise anything
         why = f"the result of {job.type} {job.id} cannot be kept as EDN: {message_of(error)}"
         raise HandlerError(":job.error/bad-result", why, job=job.id) from error
 
 
-MAX_DATA: Final = 100_000  # characters of EDN of an error's data that are kept
-MAX_RESULT: Final = 1 << 20  # characters: a result is read by every job that depends on it
+MAX_DATA: Final = 100_000  # characters of an error's data, as EDN
+MAX_RESULT: Final = 1 << 20  # characters: every job that depends on the result reads it
 
 
 class RemoteTraceback(Exception):
-    """The traceback of an error that was raised in another process, as text; it is the error's cause here.
+    """The traceback of an error of another process, as text. In this process it is the cause of the error.
 
     Args:
         text: the traceback.
-        at: where the error was raised, as in `:job/failure`.
+        at: the position where the error was raised, as in `:job/failure`.
     """
 
     def __init__(self, text: str, at: str | None = None) -> None:
@@ -314,12 +311,12 @@ class RemoteTraceback(Exception):
 
 
 class RemoteError(Exception):
-    """Stands in for an error of another process that cannot be sent from there.
+    """Replaces an error of another process that cannot be pickled.
 
     Args:
         kind: the class of the error, with its module.
         message: its message.
-        data: what of its data can be kept.
+        data: its data, as far as they can be kept.
     """
 
     def __init__(self, kind: str, message: str, data: Mapping[Any, Any] | None = None) -> None:
@@ -330,7 +327,7 @@ class RemoteError(Exception):
 
     @classmethod
     def of(cls, error: BaseException) -> RemoteError:
-        """Return the one that stands in for an error."""
+        """Return the replacement of an error."""
         return cls(class_of(error), message_of(error), data_of(error))
 
     def __str__(self) -> str:
@@ -338,34 +335,34 @@ class RemoteError(Exception):
 
 
 def failure_info(error: BaseException) -> dict[Keyword, Any]:
-    """Return what is kept of an error in `:job/failure`: its class, its message, where it was raised, and its data if it has any."""
+    """Return the value of `:job/failure` for an error: its class, message, position, and data if it has any."""
     info: dict[Keyword, Any] = {
         Keyword(":reason"): Keyword(":system/exception"),
         Keyword(":exception"): error.kind if isinstance(error, RemoteError) else class_of(error),
         Keyword(":message"): error.message[:MAX_MESSAGE] if isinstance(error, RemoteError) else message_of(error),
     }
-    at = place_of(error)
-    if at is not None:
-        info[Keyword(":at")] = at
-    if kept := data_of(error):
-        info[Keyword(":data")] = kept
+    position = place_of(error)
+    if position is not None:
+        info[Keyword(":at")] = position
+    if data := data_of(error):
+        info[Keyword(":data")] = data
     return info
 
 
 def data_of(error: BaseException) -> dict[Any, Any]:
-    """Return what can be kept of the data that an error brings: of its attribute `data`, if that is a mapping."""
+    """Return the data of an error that can be kept: of its attribute `data`, if that is a mapping."""
     data = error.data if isinstance(error, FactStoreError) else getattr(error, "data", None)
     return serializable(data) if isinstance(data, Mapping) else {}
 
 
 def class_of(error: BaseException) -> str:
-    """Return the name of an error's class, with its module unless that is builtins."""
+    """Return the name of an error's class, with its module unless it is built in."""
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def place_of(error: BaseException) -> str | None:
-    """Return where an error was raised: file, line and function; None for one that was raised nowhere."""
+    """Return where an error was raised: file, line and function; None if it was not raised."""
     if isinstance(error.__cause__, RemoteTraceback):
         return error.__cause__.at
     frames = traceback.extract_tb(error.__traceback__)
@@ -373,15 +370,15 @@ def place_of(error: BaseException) -> str | None:
 
 
 def serializable(data: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the entries of a mapping whose key and value can be written as EDN; the others are left out.
+    """Return the entries of a mapping whose key and value can be written as EDN, without the others.
 
-    Of an entry that is long, the beginning of its EDN is kept, as of a message.
+    A long value is replaced by the beginning of its EDN.
     """
     kept: dict[Any, Any] = {}
     left = MAX_DATA
     for key, value in data.items():
         name = _edn(key)
-        # Of a text only the beginning is written, however long it is.
+        # Only the beginning of a text is written.
         text = (
             None
             if name is None or len(name) > MAX_MESSAGE
@@ -396,16 +393,16 @@ def serializable(data: Mapping[Any, Any]) -> dict[Any, Any]:
 def _edn(value: Any) -> str | None:
     try:
         return factstore.edn.write(value, longest=MAX_RESULT)
-    except Exception:  # whatever the value's own methods raise
+    except Exception:  # the value's own methods may raise anything
         return None
 
 
 def message_of(error: BaseException) -> str:
-    """Return the message of an error, even of one whose own `__str__` fails or that no UTF-8 text can hold; not all of a long one."""
+    """Return the message of an error as UTF-8, cut if it is long, and a replacement if its `__str__` fails."""
     try:
         return str(error)[:MAX_MESSAGE].encode("utf-8", "replace").decode()
     except BaseException as broken:
-        return f"(its message could not be had: {type(broken).__name__})"
+        return f"(its message is unavailable: {type(broken).__name__})"
 
 
 # The statuses that a handler may choose for its job.
@@ -413,12 +410,12 @@ CHOSEN: Final = (ABORTED, FAILED, UNSTARTED)
 
 
 def status_of(error: BaseException) -> Keyword:
-    """Return the status that an error gives its job; a Verdict that names none of CHOSEN fails it."""
+    """Return the status that an error gives its job: FAILED, or the status of a Verdict if it is allowed."""
     return error.status if isinstance(error, Verdict) and error.status in CHOSEN else FAILED
 
 
-# What a stage that a handler lacks does. The identity of post_process keeps the result: with the job in its place,
-# as in Overseer 0.9, wrapping a missing stage would change what the handler returns.
+# The functions of missing stages. That of post_process returns the result: if it returned the job, as in Overseer 0.9,
+# wrapping a missing stage would change the value of the handler.
 _IDENTITY: Final[Mapping[str, Stage]] = {
     "pre_process": lambda job: job,
     "process": lambda job: job,
@@ -427,12 +424,12 @@ _IDENTITY: Final[Mapping[str, Stage]] = {
 
 
 def harness(handler: Handler, wrapper: Callable[[Stage], Stage], stage: str = "process") -> dict[str, Any]:
-    """Return the handler as a mapping with one of its stages wrapped; harnesses nest.
+    """Return the handler as a mapping with one of its stages wrapped. Harnesses can be nested.
 
     Args:
         handler: a function of the job, or a mapping of stages.
-        wrapper: takes the stage's function and returns the one to call in its place.
-        stage: "pre_process", "process" or "post_process"; one that the handler lacks is wrapped as doing nothing.
+        wrapper: takes the stage's function and returns the function to call instead.
+        stage: "pre_process", "process" or "post_process"; a missing stage is wrapped as one that does nothing.
 
     >>> def loudly(f):
     ...     return lambda job: f(job).upper()

@@ -53,7 +53,7 @@ def test_what_pre_process_returns_is_ignored():
 
 def test_no_handlers_at_all_are_refused_and_the_message_says_what_is_expected(conn):
     for use in (check_handlers, lambda handlers: Worker(conn, handlers), lambda handlers: drain(conn, handlers)):
-        with pytest.raises(HandlerError, match=r"from job type to handler, with one at least, such as .*, got {}$") as caught:
+        with pytest.raises(HandlerError, match=r"non-empty mapping from job type to handler, such as .*, got {}$") as caught:
             use({})
         assert (":job.error/bad-handler", {}) == (caught.value.code, caught.value.handlers)
 
@@ -65,7 +65,7 @@ def test_handlers_that_could_not_be_called_are_refused_before_any_job_runs_all_a
         check_handlers(bad)
     assert {":a", ":b", ":c", ":d"} == set(caught.value.handlers)
     assert "a function or a mapping" in caught.value.handlers[":a"]
-    assert "define a 'process' function" in caught.value.handlers[":b"]
+    assert "a handler mapping has a 'process' function" in caught.value.handlers[":b"]
     assert "post_process is not a function" == caught.value.handlers[":c"]
     assert "proccess" in caught.value.handlers[":d"]
 
@@ -173,7 +173,7 @@ def test_an_error_that_cannot_even_say_what_it_is_still_fails_its_job_only():
         def __str__(self):
             raise RuntimeError
 
-    assert "could not be had" in failure_info(Broken())[":message"]
+    assert "is unavailable" in failure_info(Broken())[":message"]
     assert "?" in failure_info(ValueError("\ud800"))[":message"]
 
 

@@ -200,7 +200,7 @@ def test_settings_that_contain_themselves_are_refused() -> None:
 
 @pytest.mark.parametrize("names", [("mail", ":mail"), (":mail/send", "mail/send"), (factstore.Keyword(":mail"), "mail")])
 def test_a_type_that_is_named_twice_is_rejected_before_the_first_claim(names: tuple[str, str]) -> None:
-    with factstore.connect("memory:") as conn, pytest.raises(HandlerError, match="another name here means the same type") as caught:
+    with factstore.connect("memory:") as conn, pytest.raises(HandlerError, match="another key here is the same type") as caught:
         Worker(conn, dict.fromkeys(names, print))
     assert ":job.error/bad-handler" == caught.value.code
     for setting, value in {"timeouts": 5, "retries": Retry()}.items():

@@ -1,1 +1,1 @@
-"""Where handlers run: threads, an event loop, processes, or an executor of the user."""
+"""Where handlers run: threads, an event loop, processes, or an executor of the caller."""

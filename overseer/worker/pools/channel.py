@@ -1,7 +1,7 @@
 """Messages between a worker and one of its child processes, over a pair of sockets.
 
-The end of a socket does not tell that the process at the other end has ended: a process that it left behind may hold the socket open. So
-whoever waits here watches the other process too.
+A socket does not show that the process at the other end has ended, because a child of that process may hold the socket
+open. So a process that waits here also watches the other process.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Callable
 from multiprocessing.connection import wait
 from typing import Final
 
-_HEAD: Final = struct.Struct("!cQ")  # the kind of a message, and the length of what follows
-_PIECE: Final = 1 << 18  # bytes that are read at once
-_LOOK: Final = 0.1  # seconds between two looks whether a process lives, where the system cannot tell of its end
+_HEAD: Final = struct.Struct("!cQ")  # the kind of a message, and the length of its content
+_PIECE: Final = 1 << 18  # bytes per read
+_LOOK: Final = 0.1  # seconds between two checks whether a process lives, if there is no descriptor to wait for
 
 
 class Gone(Exception):
@@ -26,9 +26,9 @@ class Gone(Exception):
 
 
 def watch(process: int) -> int | None:
-    """Return a descriptor that can be read once a process has ended; None where the system has no such thing.
+    """Return a descriptor that becomes readable when a process ends; None if the system has none.
 
-    Raises: ProcessLookupError when it has ended already.
+    Raises: ProcessLookupError if it has ended already.
     """
     if not hasattr(os, "pidfd_open"):
         return None
@@ -46,7 +46,7 @@ class Channel:
     Args:
         end: the socket.
         process: the process at the other end.
-        lives: tells whether that process lives; asked where the system cannot tell of its end.
+        lives: returns whether that process lives; used if the system has no descriptor for its end.
     """
 
     def __init__(self, end: socket.socket, process: int, lives: Callable[[], bool]) -> None:
@@ -54,7 +54,7 @@ class Channel:
         self._end = end
         self._lives = lives
         self._ended = False
-        self._came = bytearray()
+        self._received = bytearray()
         try:
             self._watched = watch(process)
         except ProcessLookupError:
@@ -87,7 +87,7 @@ class Channel:
                 raise Gone(str(error)) from error
 
     def receive(self) -> tuple[bytes, bytes]:
-        """Wait for the next message, and return its kind and its content. What was sent before the process ended still comes.
+        """Wait for the next message, and return its kind and its content; also those sent before the process ended.
 
         Raises: Gone.
         """
@@ -99,18 +99,18 @@ class Channel:
         return message
 
     def _taken(self) -> tuple[bytes, bytes] | None:
-        if len(self._came) < _HEAD.size:
+        if len(self._received) < _HEAD.size:
             return None
-        kind, length = _HEAD.unpack_from(self._came)
+        kind, length = _HEAD.unpack_from(self._received)
         end = _HEAD.size + length
-        if len(self._came) < end:
+        if len(self._received) < end:
             return None
-        content = bytes(self._came[_HEAD.size : end])
-        del self._came[:end]
+        content = bytes(self._received[_HEAD.size : end])
+        del self._received[:end]
         return kind, content
 
     def _read(self) -> bool:
-        """Read what has come; False when there is nothing now."""
+        """Read the available bytes; False if there are none now."""
         try:
             piece = self._end.recv(_PIECE)
         except BlockingIOError:
@@ -119,13 +119,13 @@ class Channel:
             raise Gone(str(error)) from error
         if not piece:
             raise Gone("the other end is closed")
-        self._came += piece
+        self._received += piece
         return True
 
     def _wait_to_read(self) -> None:
         if self._watched is None:
             self._ended = not wait([self._end], _LOOK) and not self._lives()
-        elif self._poll is not None:  # one that lasts: `wait` makes a selector each time
+        elif self._poll is not None:  # `wait` would create a selector each time
             self._ended = any(readable == self._watched for readable, _ in self._poll.poll())
         else:
             self._ended = self._watched in wait([self._end, self._watched])

@@ -1,7 +1,7 @@
-"""A child process of a worker: it answers calls until it is told to end, or until its worker is gone.
+"""A child process of a worker: it answers calls until it receives END, or until its worker has ended.
 
-It stands on its own: nothing of the worker's signal handlers, log handlers and process group is left in it, so that what a handler starts
-here behaves as in any other program. What it logs is written by the worker.
+It does not keep the worker's signal handlers, log handlers and process group, so processes and threads that a handler
+starts behave as in any other program. The worker writes its log records.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from overseer.handler import RemoteError
 from overseer.worker.pools.channel import Channel, Gone, wait_for_end
 from overseer.worker.pools.signals import forget_handlers
 
-# What a worker sends, and what it is sent.
+# The kinds of messages to and from the child.
 CALL: Final = b"C"
-CALL_AND_TELL: Final = b"T"  # when the call begins
+CALL_AND_TELL: Final = b"T"  # a call of which the child reports the beginning
 END: Final = b"E"
 BEGAN: Final = b"B"
 LOG: Final = b"L"
 ANSWER: Final = b"A"
 
-_MOST_KEPT: Final = 1000  # records that are kept between two calls, when nobody reads them
+_MOST_KEPT: Final = 1000  # records that are kept between two calls
 
 
 class LogLevels(NamedTuple):
-    """What the worker's loggers let through, so that a child process sends what would be written, and no more."""
+    """The levels of the worker's loggers, so that a child process sends only records that will be written."""
 
     by_logger: Mapping[str, int]
     disabled: int
 
     @classmethod
     def here(cls) -> LogLevels:
-        """Return those of this process."""
+        """Return the levels of this process."""
         root = logging.getLogger()
         loggers = [logger for logger in root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
         return cls(
@@ -50,11 +50,11 @@ class LogLevels(NamedTuple):
 
 
 def serve(end: socket.socket, worker: int, levels: LogLevels) -> None:
-    """Answer calls; the main function of the process.
+    """Answer calls. This is the main function of the process.
 
     Args:
-        end: this process's end of the channel to its worker.
-        worker: the worker's process.
+        end: the end of the channel to the worker.
+        worker: the process of the worker.
     """
     _stand_alone()
     channel = Channel(end, worker, _worker_lives)
@@ -69,12 +69,12 @@ def serve(end: socket.socket, worker: int, levels: LogLevels) -> None:
 
 
 def _stand_alone() -> None:
-    # The worker ends a daemon at its own end, but a handler may have child processes, which daemons may not.
+    # It is a daemon so that it ends with the worker. But a daemon may not have child processes, and a handler may.
     multiprocessing.current_process().daemon = False
     forget_handlers()
     if hasattr(os, "setpgid"):
-        with suppress(OSError):  # it leads a session
-            os.setpgid(0, 0)  # a terminal's signals are for the worker; and what a handler starts can be ended with it
+        with suppress(OSError):  # it is a session leader
+            os.setpgid(0, 0)  # only the worker receives a terminal's signals, and the children of a handler end with it
 
 
 def _worker_lives() -> bool:
@@ -83,13 +83,13 @@ def _worker_lives() -> bool:
 
 
 def _end_with_worker(worker: int) -> None:
-    """End this process when its worker is gone, in the middle of whatever it runs: others will be given the job."""
+    """End this process when its worker has ended, even during a call: another worker will get the job."""
     wait_for_end(worker, _worker_lives)
     _end_group()
 
 
 def _end_group() -> None:
-    """End this process, and what its handlers have started."""
+    """End this process, and the processes that its handlers have started."""
     if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
@@ -113,18 +113,18 @@ def _packed(error: BaseException) -> bytes:
 
 
 class _ToWorker(logging.Handler):
-    """Sends records to the worker, with the job in whose handler they were made; between calls they are kept until the next."""
+    """Sends log records to the worker, with their job. Between two calls they are kept until the next call."""
 
     def __init__(self, channel: Channel) -> None:
         super().__init__()
         self._channel = channel
         self._process = os.getpid()
-        self._sending = Lock()  # guards what follows
+        self._sending = Lock()  # guards the attributes below
         self._is_read = False  # whether the worker waits for an answer
         self._kept: deque[bytes] = deque(maxlen=_MOST_KEPT)
 
     def begin(self, *, tells: bool) -> None:
-        """Let records go to the worker, for a call begins; tell the worker so if it wants to know."""
+        """Send records from now on, because a call begins; with `tells`, also report the beginning."""
         with self._sending:
             if tells:
                 self._channel.send(BEGAN)
@@ -133,14 +133,14 @@ class _ToWorker(logging.Handler):
                 self._channel.send(LOG, self._kept.popleft())
 
     def end(self, answer: bytes) -> None:
-        """Send the answer to the call; from then on nobody reads."""
+        """Send the answer to the call. After it, the worker does not read."""
         with self._sending:
             self._is_read = False
             self._channel.send(ANSWER, answer)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send a record."""
-        if os.getpid() != self._process:  # the channel is not this process's, which a handler has forked
+        if os.getpid() != self._process:  # a process that a handler has forked must not use the channel
             if logging.lastResort is not None and record.levelno >= logging.lastResort.level:
                 logging.lastResort.emit(record)
             return
@@ -158,7 +158,7 @@ class _ToWorker(logging.Handler):
 
 
 def _packed_record(record: logging.LogRecord) -> bytes:
-    """Return a record as it can be sent: its message and its traceback as text, and of what cannot be pickled its repr."""
+    """Return a record as bytes: message and traceback as text, and the repr of values that cannot be pickled."""
     parts = {**vars(record), "msg": record.getMessage(), "args": None, "exc_info": None}
     if record.exc_info and not record.exc_text:
         parts["exc_text"] = logging.Formatter().formatException(record.exc_info)
@@ -177,7 +177,7 @@ def _can_be_sent(value: Any) -> bool:
 
 
 def _set_up_logs(channel: Channel, levels: LogLevels) -> _ToWorker:
-    """Send all records to the worker, which has the handlers for them."""
+    """Send all records to the worker, which has the log handlers."""
     from overseer.listeners.logs import JobContext
 
     root = logging.getLogger()

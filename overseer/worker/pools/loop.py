@@ -1,6 +1,7 @@
-"""Coroutines on an event loop of a thread of its own. Whatever a handler does to the loop, others go on, or the worker is told.
+"""An executor that runs coroutines on an event loop in a thread of its own.
 
-A task may be cancelled. A plain function on a thread cannot be: its call ends when the function has ended, so that its slot stays taken.
+If a handler blocks or ends the loop, the others continue, or the worker ends. A task can be cancelled. A plain function
+on a thread cannot: its call ends when the function has ended, so that its slot stays taken.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ log = logging.getLogger("overseer")
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_GRACE: Final = 5.0  # seconds: how long tasks may take over being cancelled when their loop ends
-_OTHERS: Final = 32  # threads for what handlers run by `asyncio.to_thread` themselves
+_GRACE: Final = 5.0  # seconds: how long cancelled tasks may take to end when their loop ends
+_OTHERS: Final = 32  # threads for the handlers' own calls of `asyncio.to_thread`
 
 
 class TaskFuture(Future[T]):
-    """The future of a task on the loop; its `cancel` cancels the task, and it is done when the task has ended."""
+    """The future of a task on the loop. `cancel` cancels the task, and the future is done when the task has ended."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -38,7 +39,7 @@ class TaskFuture(Future[T]):
         self.unwanted = False
 
     def cancel(self) -> bool:
-        """Cancel the task; False, for it takes its time to end."""
+        """Cancel the task. Returns False, because the task ends later."""
         self.unwanted = True
         if self.task is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.task.cancel)
@@ -46,10 +47,10 @@ class TaskFuture(Future[T]):
 
 
 class AsyncioExecutor(Executor):
-    """Runs coroutine functions on an event loop of its own thread; cancelling a future cancels its task.
+    """Runs coroutine functions on an event loop in a thread of its own. Cancelling a future cancels its task.
 
     Args:
-        threads: how many plain functions may run beside the loop at a time.
+        threads: the number of plain functions that may run beside the loop at a time.
     """
 
     def __init__(self, threads: int) -> None:
@@ -58,10 +59,8 @@ class AsyncioExecutor(Executor):
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(self._others)
         self._closing = False
-        self._asked: float | None = (
-            None  # when the loop was asked for a sign of life that has not come, on the monotonic clock
-        )
-        self.error: BaseException | None = None  # what ended the thread, if not `shutdown`
+        self._pinged: float | None = None  # when a ping was sent that the loop has not answered, on the monotonic clock
+        self.error: BaseException | None = None  # the exception that ended the thread
         self._thread = Thread(target=self._run, name="overseer-loop", daemon=True)
         self._thread.start()
 
@@ -70,7 +69,8 @@ class AsyncioExecutor(Executor):
             try:
                 self._loop.run_forever()
             except (KeyboardInterrupt, SystemExit) as error:
-                # A task that a handler started raised it. The handler gets it too when it awaits the task; the loop goes on.
+                # A task of a handler raised it. The handler receives it when it awaits the task, and the loop
+                # continues.
                 log.debug("a task raised %r", error)
             except BaseException as error:
                 log.exception("the event loop failed; the worker will stop")
@@ -91,7 +91,7 @@ class AsyncioExecutor(Executor):
             future.task.cancel()
 
     async def on_thread(self, call: Callable[[], T]) -> T:
-        """Run a plain function beside the loop. Cancelled, it waits for the function all the same: its thread is not free before."""
+        """Run a plain function beside the loop. If cancelled, still wait for the function, which keeps its thread."""
         done = self._threads.submit(copy_context().run, _outcome_of, call)
         try:
             value, error = await asyncio.wrap_future(done)
@@ -105,27 +105,27 @@ class AsyncioExecutor(Executor):
         return cast(T, value)
 
     def silent_for(self) -> float:
-        """Return for how many seconds the loop has given no sign of life; ask it for one."""
+        """Return for how many seconds the loop has not answered a ping; send it one."""
         now = time.monotonic()
-        if self._asked is None and not self._loop.is_closed():
-            self._asked = now
+        if self._pinged is None and not self._loop.is_closed():
+            self._pinged = now
             self._loop.call_soon_threadsafe(self._answer)
-        return 0.0 if self._asked is None else now - self._asked
+        return 0.0 if self._pinged is None else now - self._pinged
 
     def _answer(self) -> None:
-        self._asked = None
+        self._pinged = None
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the loop; tasks still on it are cancelled. One that a handler blocks is left behind with its thread."""
+        """Cancel the tasks and end the loop. If a handler blocks it, the loop and its thread are abandoned."""
         self._closing = True
         for threads in (self._threads, self._others):
-            threads.shutdown(cancel_futures=True)  # a function that hangs may not hold up the end
+            threads.shutdown(cancel_futures=True)  # does not wait for functions that hang
         if self._thread.is_alive():
-            # All of it on the loop's own thread: the caller's may have a loop that runs, as a notebook's does.
+            # On the loop's own thread, because the caller's thread may have a running loop, such as a notebook's.
             self._loop.call_soon_threadsafe(self._wind_up)
             self._thread.join(2 * _GRACE)
         if self._thread.is_alive():
-            log.warning("the event loop is blocked by a handler; it is left behind")
+            log.warning("a handler blocks the event loop; the loop is abandoned")
         elif not self._loop.is_closed():
             self._loop.close()
 
@@ -137,12 +137,12 @@ class AsyncioExecutor(Executor):
         for task in others:
             task.cancel()
         if others:
-            await asyncio.wait(others, timeout=_GRACE)  # not for ever: a task may refuse to be cancelled
+            await asyncio.wait(others, timeout=_GRACE)  # a task may suppress its cancellation
         self._loop.stop()
 
 
 def _outcome_of(call: Callable[[], T]) -> tuple[T | None, BaseException | None]:
-    """Return what a function returns or raises: not every exception can be carried by the loop's own futures."""
+    """Return the value or the exception of a function: futures of the loop cannot contain every exception."""
     try:
         return call(), None
     except BaseException as error:

@@ -1,7 +1,7 @@
-"""Running one handler, on whatever thread or process it is: what goes in and what comes out can travel.
+"""Runs one handler, on any thread or in any process. Its input and its result can be pickled.
 
-Whatever a handler raises is an error of its job, in every place where handlers run. The one exception is what a signal raises on the
-main thread in order to end the worker.
+Every exception of a handler is an error of its job, wherever handlers run, except one that a signal handler raises on
+the main thread in order to end the worker.
 """
 
 from __future__ import annotations
@@ -31,19 +31,17 @@ from overseer.worker.pools.signals import is_from_signal
 
 @dataclass(frozen=True, slots=True)
 class Performed:
-    """What came of running a handler: the facts and the result that it leaves, or what it raised."""
+    """The result of running a handler: its facts and the value for other jobs, or its exception."""
 
     facts: Sequence[Any] = ()
     result: str | None = None  # EDN
     error: BaseException | None = None
     seconds: float = 0.0
-    trace: tuple[str, str | None] | None = (
-        None  # of an error in another process: its traceback, and where it was raised
-    )
+    trace: tuple[str, str | None] | None = None  # for an error of another process: its traceback and position
 
 
 def perform(handler: Handler, job: Job, listeners: Listeners) -> Performed:
-    """Run a handler here and now."""
+    """Run a handler on this thread."""
     started = time.perf_counter()
     try:
         with listeners.around(job):
@@ -67,7 +65,7 @@ async def aperform(handler: Handler, job: Job, listeners: Listeners, on_thread: 
 
 
 def perform_elsewhere(handler: Handler, job: Job, around: Sequence[Around] = ()) -> Performed:
-    """Run a handler in a process that is not the worker's, and return what can travel back from there.
+    """Run a handler in a process that is not the worker's, and return a result that can be pickled.
 
     Args:
         around: contexts for the handler here, from the worker's listeners.
@@ -81,14 +79,14 @@ def perform_elsewhere(handler: Handler, job: Job, around: Sequence[Around] = ())
 
 
 def arrived(performed: Performed) -> Performed:
-    """Return what came from another process with the error as it was there: its traceback is its cause."""
+    """Return the result from another process, with the traceback of its error as the cause of the error."""
     if performed.error is not None and performed.trace is not None:
         performed.error.__cause__ = RemoteTraceback(*performed.trace)
     return performed
 
 
 def _travelling(error: BaseException) -> BaseException:
-    """Return the error if it survives the way back, or one that stands in for it."""
+    """Return the error, or a RemoteError if the error cannot be pickled."""
     try:
         survives = isinstance(pickle.loads(pickle.dumps(error)), BaseException)
     except Exception:

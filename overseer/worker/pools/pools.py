@@ -1,6 +1,6 @@
-"""Where handlers run: on the worker's own thread, on several, on an event loop, in other processes, or wherever an executor takes them.
+"""Pools run handlers: on the worker's own thread, on threads, on an event loop, in processes, or in another executor.
 
-A pool has slots, and takes a handler for each that is free. It tells when the handler begins, for only then its time runs.
+A pool accepts a handler for each free slot. It reports when the handler begins, because its timeout starts then.
 """
 
 from __future__ import annotations
@@ -25,78 +25,80 @@ from overseer.worker.pools.threads import DaemonThreads
 
 Began = Callable[[], None]
 
-_KILLED: Final = 3  # processes that a signal killed as they loaded the handlers, after which the worker gives up
-_START: Final = 120.0  # seconds that a first process may take to start
-_PATIENCE: Final = 10.0  # seconds that somebody else's executor is waited for before the first claim; it may be busy
+_MAX_KILLED: Final = 3  # processes that a signal killed while they loaded the handlers, until the worker ends
+_START: Final = 120.0  # seconds: how long the first process may take to start
+_PATIENCE: Final = (
+    10.0  # seconds: how long to wait before the first claim for an executor of the caller, which may be busy
+)
 
 
 class Pool:
-    """A place for handlers.
+    """Runs handlers.
 
     Args:
-        slots: how many handlers may run at a time.
-        listeners: their contexts surround each handler.
+        slots: the number of handlers that may run at a time.
+        listeners: each handler runs in their contexts.
     """
 
-    is_inline = False  # whether handlers run on the thread that asks for it, which settles them too
-    isolates = False  # whether each handler has a process of its own, so that one that crashes takes no other with it
+    is_inline = False  # whether handlers run on the thread of the caller, which settles them too
+    isolates = False  # whether each handler has a process of its own, so that a crash ends no other handler
 
     def __init__(self, slots: int, listeners: Listeners) -> None:
         self.slots = slots
         self._listeners = listeners
 
     def prepare(self, handlers: Mapping[Keyword, Handler]) -> None:
-        """Find out, before any job is claimed, whether the handlers can run here.
+        """Check, before any job is claimed, that the handlers can run here.
 
         Raises: HandlerError, ConfigError.
         """
 
     def surround(self, job: Job) -> Elsewhere | None:
-        """Enter the contexts of the listeners in this process, where the handler runs in another one."""
+        """Enter the contexts of the listeners in this process, if the handler runs in another one."""
         return None
 
     def run(self, handler: Handler, job: Job) -> Performed:
-        """Run a handler here and now; only inline."""
+        """Run a handler on this thread; only an inline pool can."""
         raise NotImplementedError
 
     def submit(
         self, handler: Handler, job: Job, began: Began, surround: Elsewhere | None = None, *, exactly: bool = True
     ) -> Future[Performed]:
-        """Let a handler run.
+        """Run a handler in the background.
 
         Args:
-            began: called when it begins, on whatever thread.
-            surround: what `surround` returned for the job.
-            exactly: whether it matters when exactly the handler begins.
+            began: is called when the handler begins, on any thread.
+            surround: the result of `surround` for the job.
+            exactly: whether `began` must be called at the exact time.
         """
         raise NotImplementedError
 
     def look(self) -> bool:
-        """Take note of what has begun, where the pool is not told; True as long as something is expected to."""
+        """Detect handlers that have begun, if the executor does not report it; True while some have not."""
         return False
 
     def withdraw(self, job: Job) -> bool:
-        """Let a handler that was submitted not begin any more; False when it has begun, or that cannot be known."""
+        """Prevent a submitted handler from beginning; False if it has begun, or if that is unknown."""
         return False
 
     def leave(self, job: Job) -> None:
-        """Clear away what there is of a handler that has ended."""
+        """Remove the data of a handler that has ended."""
 
     def silent_for(self) -> float:
-        """Return for how many seconds the pool as a whole has been blocked by one of its handlers."""
+        """Return for how many seconds a handler has blocked the whole pool."""
         return 0.0
 
     @property
     def error(self) -> BaseException | None:
-        """What ended the pool, if it was not told to end."""
+        """The exception that ended the pool."""
         return None
 
     def shutdown(self) -> None:
-        """End the pool, and what runs in it, as far as it can be ended."""
+        """End the pool, and its handlers as far as possible."""
 
 
 class Inline(Pool):
-    """Handlers on the worker's own thread; those that may not take for ever, on a second one, which the worker can turn its back on."""
+    """Runs handlers on the worker's own thread, and those with a timeout on a second thread, which can be abandoned."""
 
     is_inline = True
 
@@ -105,7 +107,7 @@ class Inline(Pool):
         self._apart = DaemonThreads(slots, "overseer-handler")
 
     def run(self, handler: Handler, job: Job) -> Performed:
-        """Run a handler here and now."""
+        """Run a handler on this thread."""
         return perform(handler, job, self._listeners)
 
     def submit(
@@ -115,12 +117,12 @@ class Inline(Pool):
         return self._apart.submit(_begun, began, handler, job, self._listeners)
 
     def shutdown(self) -> None:
-        """Let the second thread end."""
+        """End the second thread."""
         self._apart.shutdown(cancel_futures=True)
 
 
 class Threads(Pool):
-    """Handlers on threads: the worker's, or those of an executor of the caller's, which stays the caller's to shut down."""
+    """Runs handlers on threads: of the worker, or of an executor that the caller shuts down."""
 
     def __init__(self, slots: int, listeners: Listeners, executor: ThreadPoolExecutor | None = None) -> None:
         super().__init__(slots if executor is None else _most(executor, slots), listeners)
@@ -128,24 +130,24 @@ class Threads(Pool):
         self.executor = DaemonThreads(slots, "overseer-handler") if executor is None else executor
 
     def prepare(self, handlers: Mapping[Keyword, Handler]) -> None:
-        """Find out whether the caller's executor takes anything."""
+        """Check that the caller's executor accepts calls."""
         if not self._own:
             _submitted(self.executor, int).cancel()
 
     def submit(
         self, handler: Handler, job: Job, began: Began, surround: Elsewhere | None = None, *, exactly: bool = True
     ) -> Future[Performed]:
-        """Let a handler run on a thread."""
+        """Run a handler on a thread."""
         return self.executor.submit(_begun, began, handler, job, self._listeners)
 
     def shutdown(self) -> None:
-        """Let the threads end."""
+        """End the threads, if they are the worker's."""
         if self._own:
             self.executor.shutdown(wait=False, cancel_futures=True)
 
 
 class Loop(Pool):
-    """Handlers on an event loop; plain functions on threads beside it."""
+    """Runs handlers on an event loop, and plain functions on threads beside it."""
 
     def __init__(self, slots: int, listeners: Listeners) -> None:
         super().__init__(slots, listeners)
@@ -154,7 +156,7 @@ class Loop(Pool):
     def submit(
         self, handler: Handler, job: Job, began: Began, surround: Elsewhere | None = None, *, exactly: bool = True
     ) -> Future[Performed]:
-        """Let a handler run as a task."""
+        """Run a handler as a task."""
         return self.executor.submit(_abegun, began, handler, job, self._listeners, self.executor.on_thread)
 
     def silent_for(self) -> float:
@@ -163,19 +165,19 @@ class Loop(Pool):
 
     @property
     def error(self) -> BaseException | None:
-        """What ended the loop, if it was not told to end."""
+        """The exception that ended the loop."""
         return self.executor.error
 
     def shutdown(self) -> None:
-        """Cancel the tasks, and end the loop."""
+        """Cancel the tasks and end the loop."""
         self.executor.shutdown()
 
 
 class _Remote(Pool):
-    """Handlers in other processes, to which their stages have to be sent."""
+    """Runs handlers in other processes, which receive the stages as bytes."""
 
     def prepare(self, handlers: Mapping[Keyword, Handler]) -> None:
-        """Find out whether the handlers can be sent, and whether a process can be started that loads them."""
+        """Check that the handlers can be sent, and that a process can be started that loads them."""
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             why = (
                 "this process is being started by multiprocessing, which imports the program's main module first: "
@@ -185,7 +187,7 @@ class _Remote(Pool):
         wrong = {key: fault for key, handler in handlers.items() if (fault := self._fault_of(stages_of(handler)))}
         if wrong:
             list_ = "; ".join(f"{key}: {fault}" for key, fault in wrong.items())
-            why = f"these handlers cannot be sent to another process, so they have to be functions that can be imported there: {list_}"
+            why = f"handlers for other processes are functions that can be imported there; not these: {list_}"
             raise HandlerError(":job.error/bad-handler", why, handlers=wrong)
         try:
             self._rehearse([stages_of(handler) for handler in handlers.values()])
@@ -193,8 +195,8 @@ class _Remote(Pool):
             raise
         except (ProcessDied, BrokenExecutor, OSError) as error:
             why = (
-                f"no process for handlers can be started: {error}. Its standard error says why; a program that starts a worker needs "
-                '`if __name__ == "__main__":` around that'
+                f"no process for handlers can be started: {error}. Its standard error contains the reason; "
+                'the code that starts a worker must be under `if __name__ == "__main__":`'
             )
             raise ConfigError(":job.error/bad-config", why, setting="executor") from error
         except Exception as error:
@@ -220,7 +222,7 @@ class _Remote(Pool):
 
 
 class Processes(_Remote):
-    """Handlers in processes of the worker's own, of which each can be ended by itself."""
+    """Runs handlers in processes of the worker, which can be ended one by one."""
 
     isolates = True
 
@@ -229,13 +231,13 @@ class Processes(_Remote):
         self.executor = ProcessExecutor(slots, start_method=start_method)
 
     def _rehearse(self, handlers: list[Handler]) -> None:
-        for _ in range(_KILLED - 1):
+        for _ in range(_MAX_KILLED - 1):
             try:
                 return self._load(handlers)
             except ProcessDied as died:
                 if died.exitcode is None or died.exitcode >= 0:
                     raise
-                # A signal killed it, which says nothing about the handlers: the system was short of memory, for instance.
+                # A signal killed it, for instance because memory was short. The handlers may be correct.
         return self._load(handlers)
 
     def _load(self, handlers: list[Handler]) -> None:
@@ -247,7 +249,7 @@ class Processes(_Remote):
     def submit(
         self, handler: Handler, job: Job, began: Began, surround: Elsewhere | None = None, *, exactly: bool = True
     ) -> Future[Performed]:
-        """Let a handler run in a process."""
+        """Run a handler in a process."""
         around = [] if surround is None else surround.around
         return self.executor.start(began, exactly, perform_elsewhere, stages_of(handler), job, around)
 
@@ -257,7 +259,7 @@ class Processes(_Remote):
 
 
 class Foreign(_Remote):
-    """Handlers wherever an executor of the caller's takes them, which stays the caller's to shut down."""
+    """Runs handlers in an executor that the caller shuts down, such as a cluster's."""
 
     def __init__(self, slots: int, listeners: Listeners, executor: Executor) -> None:
         super().__init__(_most(executor, slots), listeners)
@@ -267,10 +269,10 @@ class Foreign(_Remote):
     def _dumps(self, stages: Handler) -> bytes:
         if isinstance(self.executor, ProcessPoolExecutor):
             return pickle.dumps(stages)
-        return b""  # it may send functions in a way of its own, as Dask does, or not send them at all
+        return b""  # it may pickle functions in its own way, as Dask does, or not at all
 
     def _rehearse(self, handlers: list[Handler]) -> None:
-        # As bytes: a process of the standard library's pool that cannot load its call ends, and breaks the pool.
+        # As bytes: if a process of the standard library's pool cannot load its call, it ends and breaks the pool.
         sent = pickle.dumps(handlers) if isinstance(self.executor, ProcessPoolExecutor) else handlers
         rehearsed = _submitted(self.executor, is_reached, self._announced.folder, sent)
         try:
@@ -281,7 +283,7 @@ class Foreign(_Remote):
     def submit(
         self, handler: Handler, job: Job, began: Began, surround: Elsewhere | None = None, *, exactly: bool = True
     ) -> Future[Performed]:
-        """Let a handler run wherever that is."""
+        """Run a handler in the executor."""
         around = [] if surround is None else surround.around
         announced = self._announced
         path = None
@@ -293,20 +295,20 @@ class Foreign(_Remote):
         return self.executor.submit(perform_announced, path, stages_of(handler), job, around)
 
     def look(self) -> bool:
-        """Take note of what was announced."""
+        """Detect the attempts that were announced."""
         self._announced.look()
         return bool(self._announced)
 
     def withdraw(self, job: Job) -> bool:
-        """Let a handler that was submitted not begin any more."""
+        """Prevent a submitted handler from beginning."""
         return self._announced.reached and self._announced.withdraw(job)
 
     def leave(self, job: Job) -> None:
-        """Clear away an announcement."""
+        """Expect no announcement of an attempt that has ended."""
         self._announced.forget(job)
 
     def shutdown(self) -> None:
-        """Let nothing begin any more."""
+        """Prevent all submitted handlers from beginning."""
         self._announced.close()
 
 
@@ -321,7 +323,7 @@ async def _abegun(began: Began, handler: Handler, job: Job, listeners: Listeners
 
 
 def _most(executor: Executor, slots: int) -> int:
-    """Return how many handlers an executor can run at a time, as far as it tells: a job that cannot start is not to be claimed."""
+    """Return how many handlers an executor can run at a time, if it reports that: other jobs should not be claimed."""
     workers = getattr(executor, "_max_workers", None)
     return min(slots, workers) if isinstance(workers, int) and workers > 0 else slots
 
@@ -344,14 +346,14 @@ KINDS: Final = tuple(_KINDS)
 
 
 def pool(kind: str | Executor, slots: int, listeners: Listeners, *, start_method: str = "spawn") -> Pool:
-    """Return the pool that a worker's settings ask for.
+    """Return the pool of a worker's settings.
 
     Args:
-        kind: one of KINDS, or an executor of the caller's, which stays the caller's to shut down.
-        slots: how many handlers may run at a time.
-        start_method: how processes of the worker's own are started.
+        kind: one of KINDS, or an executor that the caller shuts down.
+        slots: the number of handlers that may run at a time.
+        start_method: how the worker's processes are started.
 
-    Raises: ConfigError for a kind that does not exist, and for more slots than it has.
+    Raises: ConfigError for an unknown kind, and for more slots than the kind has.
     """
     if isinstance(kind, ThreadPoolExecutor):
         return Threads(slots, listeners, kind)
@@ -361,7 +363,10 @@ def pool(kind: str | Executor, slots: int, listeners: Listeners, *, start_method
         why = f"executor is one of {', '.join(KINDS)}, or a concurrent.futures.Executor; got {quoted(kind)}"
         raise ConfigError(":job.error/bad-config", why, setting="executor")
     if kind == "inline" and slots > 1:
-        why = f"handlers run one at a time on the worker's own thread; for concurrency={slots} choose threads, asyncio or processes"
+        why = (
+            "handlers run one at a time on the worker's own thread; "
+            f"for concurrency={slots} choose threads, asyncio or processes"
+        )
         raise ConfigError(":job.error/bad-config", why, setting="executor")
     if kind == "processes":
         return Processes(slots, listeners, start_method)

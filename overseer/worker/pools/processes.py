@@ -1,7 +1,8 @@
-"""An executor of processes of which each can be ended by itself.
+"""An executor whose processes can be ended one by one.
 
-The executor of the standard library breaks as a whole when one of its processes dies, and cannot stop what runs. Here a process that
-dies takes only its own call with it, and cancelling a call that runs ends its process, with whatever the call has started.
+If a process of the standard library's executor dies, the whole executor breaks; and it cannot stop a running call.
+Here only the call of a dead process fails, and cancelling a running call ends its process, with all processes that it
+has started.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from overseer.worker.pools.child import ANSWER, BEGAN, CALL, CALL_AND_TELL, END,
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_GRACE: Final = 5.0  # seconds: how long a process may take to end when it is told to, before it is killed
+_GRACE: Final = 5.0  # seconds: how long a process may take to end before it is killed
 
 
 class ProcessDied(Exception):
-    """The process that ran a call ended before it had an answer: killed, out of memory, or crashed.
+    """The process of a call ended before it answered: it was killed, was out of memory, or crashed.
 
     Args:
-        exitcode: of the process; negative: the signal that killed it. None where there was no process.
+        exitcode: of the process; a negative number is the signal that killed it. None if there was no process.
     """
 
     def __init__(self, message: str, exitcode: int | None = None) -> None:
@@ -43,20 +44,20 @@ class ProcessDied(Exception):
 
 
 class ProcessExecutor(Executor):
-    """Runs calls in up to so many processes, each fed by a thread of its own.
+    """Runs calls in processes, each with a thread of its own.
 
     Args:
-        processes: how many calls may run at a time.
+        processes: the number of calls that may run at a time.
         start_method: how processes are started: "spawn", "fork" or "forkserver", as in `multiprocessing`.
     """
 
     def __init__(self, processes: int, *, start_method: str = "spawn") -> None:
         self._calls: SimpleQueue[tuple[ProcessFuture[Any], bytes] | None] = SimpleQueue()
         context = multiprocessing.get_context(start_method)
-        self._slots = [_Slot(context, self._calls, f"overseer-process-{n}") for n in range(processes)]
+        self._slots = [_ProcessSlot(context, self._calls, f"overseer-process-{n}") for n in range(processes)]
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Call a function in a process; all of it must be picklable."""
+        """Call a function in a process. The function and its arguments must be picklable."""
         return self.start(None, False, fn, *args, **kwargs)
 
     def start(
@@ -65,8 +66,8 @@ class ProcessExecutor(Executor):
         """Call a function in a process as `submit` does.
 
         Args:
-            began: called when the process is there and the function begins.
-            exactly: the process tells of it, which costs a message; otherwise it is when the function is sent there.
+            began: is called when the function begins.
+            exactly: the process reports the beginning, which costs a message; otherwise it is the time of sending.
         """
         future: ProcessFuture[T] = ProcessFuture(began, exactly=exactly)
         try:
@@ -78,7 +79,7 @@ class ProcessExecutor(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the processes once they have answered what they were asked; with `cancel_futures`, at once."""
+        """End the processes after their calls; with `cancel_futures`, at once."""
         if cancel_futures:
             self._cancel_all()
         for _ in self._slots:
@@ -96,7 +97,7 @@ class ProcessExecutor(Executor):
 
 
 class ProcessFuture(Future[T]):
-    """A future whose `cancel` ends the process, if the call runs already."""
+    """A future whose `cancel` ends the process if the call is running."""
 
     def __init__(self, began: Callable[[], None] | None = None, *, exactly: bool = False) -> None:
         super().__init__()
@@ -107,13 +108,13 @@ class ProcessFuture(Future[T]):
         self.ended = False
 
     def begin(self) -> None:
-        """Take note that the function begins."""
+        """Note that the function begins."""
         self.has_begun = True
         if self._began is not None:
             self._began()
 
     def cancel(self) -> bool:
-        """Keep the call from running; one that runs is ended, and its future gives ProcessDied."""
+        """Prevent the call from running. If it is running, end its process; the result is then ProcessDied."""
         if super().cancel():
             return True
         self.ended = True
@@ -125,11 +126,11 @@ class ProcessFuture(Future[T]):
 class _Child(NamedTuple):
     """A process, and the channel to it."""
 
-    process: Any  # multiprocessing has a class of processes for each way to start them
+    process: Any  # multiprocessing has a class of processes for each start method
     channel: Channel
 
     def kill(self) -> None:
-        """End the process, and what it has started, as far as it stands on its own already."""
+        """End the process, and the processes in its group if it has one already."""
         if self.process.exitcode is None:
             with suppress(ProcessLookupError, PermissionError):
                 if hasattr(os, "killpg"):
@@ -137,9 +138,9 @@ class _Child(NamedTuple):
             self.process.kill()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the process has ended, and tell whether it has.
+        """Wait until the process has ended, and return whether it has.
 
-        Not by `join` with a timeout, which waits for the end of a pipe that a process left behind may hold open.
+        `join` with a timeout waits for the end of a pipe, which a child of the process may hold open.
         """
         deadline = time.monotonic() + seconds
         while self.process.is_alive():
@@ -149,8 +150,8 @@ class _Child(NamedTuple):
         return True
 
 
-class _Slot:
-    """One process, and the thread that feeds it; the process is started when it is first needed, and again when it has died."""
+class _ProcessSlot:
+    """A process and its thread. The process starts when it is first needed, and again after it has died."""
 
     def __init__(
         self, context: BaseContext, calls: SimpleQueue[tuple[ProcessFuture[Any], bytes] | None], name: str
@@ -169,13 +170,13 @@ class _Slot:
             if future.set_running_or_notify_cancel():
                 self._answer(future, arguments)
         if self._child is not None:
-            with suppress(Gone):  # it has died meanwhile
+            with suppress(Gone):  # the process has died meanwhile
                 self._child.channel.send(END)
             self._child.wait(_GRACE)
-            self._bury(self._child)
+            self._remove(self._child)
 
     def cancel(self) -> None:
-        """End the call under way, if there is one."""
+        """End the running call, if there is one."""
         current = self._current
         if current is not None:
             current.cancel()
@@ -183,9 +184,8 @@ class _Slot:
     def _answer(self, future: ProcessFuture[Any], arguments: bytes) -> None:
         worked, value = self._outcome(future, arguments)
         if isinstance(value, ProcessDied) and not future.has_begun and not future.ended:
-            worked, value = self._outcome(
-                future, arguments
-            )  # it may have died of something else, right before the call
+            # Another cause may have ended the process right before the call.
+            worked, value = self._outcome(future, arguments)
         with self._lock:
             self._current = None
         if worked:
@@ -194,7 +194,7 @@ class _Slot:
             future.set_exception(value)
 
     def _outcome(self, future: ProcessFuture[Any], arguments: bytes) -> tuple[bool, Any]:
-        """Return whether a call has worked, and its answer or its error."""
+        """Return whether a call has succeeded, and its value or its error."""
         try:
             return self._ask(self._ready_child(future), future, arguments)
         except Gone:
@@ -203,7 +203,7 @@ class _Slot:
             return False, error
 
     def _ask(self, child: _Child, future: ProcessFuture[Any], arguments: bytes) -> tuple[bool, Any]:
-        """Send a call, and wait for its answer; what the process logs meanwhile is logged here."""
+        """Send a call, and wait for its answer. Log the process's records here meanwhile."""
         child.channel.send(CALL_AND_TELL if future.exactly else CALL, arguments)
         if not future.exactly:
             future.begin()
@@ -216,15 +216,15 @@ class _Slot:
         return worked, value
 
     def _death(self) -> Exception:
-        """Clear away a process that gave no answer, and return what there is to be said of it."""
+        """Remove a process that gave no answer, and return the error."""
         child, self._child = self._child, None
-        assert child is not None, "it was asked"
-        self._bury(child)
+        assert child is not None, "the call was sent to it"
+        self._remove(child)
         exitcode = child.process.exitcode
         return ProcessDied(f"the process that ran it ended with exit code {exitcode}", exitcode)
 
-    def _bury(self, child: _Child) -> None:
-        """End a process that may live, and have closed its end of the channel."""
+    def _remove(self, child: _Child) -> None:
+        """Kill a process if it still lives, and close the channel."""
         child.kill()
         child.wait(_GRACE)
         child.channel.close()
@@ -249,19 +249,19 @@ class _Slot:
 
     def _ready_child(self, future: ProcessFuture[Any]) -> _Child:
         if self._child is not None and not self._child.process.is_alive():
-            self._bury(self._child)
+            self._remove(self._child)
             self._child = None
         if self._child is None:
             self._child = self._start()
         with self._lock:
             self._current = future
         future.end = partial(self._kill, future)
-        if future.ended:  # cancelled before there was anything to end
+        if future.ended:  # cancelled before the process existed
             future.end()
         return self._child
 
     def _kill(self, future: ProcessFuture[Any]) -> None:
-        """End the process, if it still runs that call and not the next."""
+        """End the process, unless it has answered that call already."""
         with self._lock:
             if self._current is future and self._child is not None:
                 self._child.kill()

@@ -1,7 +1,7 @@
-"""Signals and handlers: which exceptions were raised by a signal, and what a process that a handler starts inherits of them.
+"""Signals: which exceptions a signal handler raised, and which signal handlers a forked process has.
 
-Law: `KeyboardInterrupt` and `SystemExit` end a worker only when a signal handler raised them, on the main thread. Raised by anything else
-they are errors of the job, as every exception is.
+Law: `KeyboardInterrupt` and `SystemExit` end a worker only if a signal handler raised them on the main thread.
+Otherwise they are errors of the job, like every exception.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ENDS: Final = (KeyboardInterrupt, SystemExit)
 
 
 def is_from_signal(error: BaseException) -> bool:
-    """Tell whether an exception was raised by a signal handler of this process, in order to end it."""
+    """Return whether a signal handler of this process raised an exception in order to end the process."""
     if not isinstance(error, _ENDS) or threading.current_thread() is not threading.main_thread():
         return False
     codes = {code for number in signal.valid_signals() if (code := _code_of(signal.getsignal(number))) is not None}
@@ -30,7 +30,7 @@ def is_from_signal(error: BaseException) -> bool:
 
 
 def _code_of(handle: Any) -> CodeType | None:
-    """Return the code of a signal handler that is written in Python."""
+    """Return the code of a signal handler; None if it is not written in Python."""
     while isinstance(handle, functools.partial):
         handle = handle.func
     handle = getattr(handle, "__func__", handle)
@@ -40,9 +40,9 @@ def _code_of(handle: Any) -> CodeType | None:
 
 @contextmanager
 def interruptible(stop: Callable[[], None]) -> Iterator[None]:
-    """Let Ctrl-C raise `KeyboardInterrupt` from a function that `is_from_signal` knows, and call `stop` even where a handler catches it.
+    """Let Ctrl-C call `stop` and raise `KeyboardInterrupt`; the worker then ends even if a handler catches that.
 
-    A signal handler of the program's own is left as it is, and so is every thread but the main one.
+    Signal handlers of the program are left alone, and so are other threads than the main thread.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -61,17 +61,17 @@ def interruptible(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-_before: Final[dict[signal.Signals, Any]] = {}  # what signals did in this process before a worker handled them
-_handles: Final[list[Handle]] = []  # those of workers
+_before: Final[dict[signal.Signals, Any]] = {}  # the signal handlers of this process before a worker changed them
+_handles: Final[list[Handle]] = []  # the signal handlers of workers
 _mask = threading.local()
 
 
 @contextmanager
 def handle_here(handle: Handle, *numbers: signal.Signals) -> Iterator[None]:
-    """Handle signals in this process for a block, and not in processes forked from it: there they do what they did before.
+    """Handle signals in this process for a block; processes that are forked from it have the previous handlers.
 
-    Around a fork the signals are blocked. One that is sent to the child before it has its own handlers would be lost: Python
-    forgets in a child what has arrived and was not handled. Blocked, it waits.
+    Signals are blocked during a fork. Otherwise a signal to the child could be lost before the child has its handlers:
+    Python forgets in a child which signals have arrived. A blocked signal waits.
     """
     if not _before and hasattr(os, "register_at_fork"):
         os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_restore)
@@ -104,7 +104,7 @@ def _restore() -> None:
 
 
 def forget_handlers() -> None:
-    """Let all signals do what they do in a new process; called in a child process of a worker."""
+    """Restore the default signal handlers; called in a child process of a worker."""
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):

@@ -1,7 +1,7 @@
-"""Threads for handlers, which hold up neither the end of the worker nor that of the program.
+"""Threads for handlers. Neither the worker nor the program waits for them when it ends.
 
-The threads of the standard library's executor are waited for when the interpreter ends, even those whose function hangs. A worker gives
-the job of such a handler back, or has failed it already, so nobody waits for its thread.
+When the interpreter ends, it waits for the threads of the standard library's executor, even if a function hangs. A
+worker releases or fails the job of a handler that hangs, so waiting for its thread is pointless.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _Call = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 class DaemonThreads(ThreadPoolExecutor):
-    """Runs calls on up to so many daemon threads. It is a ThreadPoolExecutor only because event loops take nothing else.
+    """Runs calls on daemon threads. It is a ThreadPoolExecutor because an event loop accepts no other executor.
 
     Args:
-        threads: how many calls may run at a time; a thread is started when there is a call for it.
-        name: of the threads.
+        threads: the number of calls that may run at a time; a thread starts when a call needs it.
+        name: the prefix of the names of the threads.
     """
 
     def __init__(self, threads: int, name: str) -> None:
@@ -40,7 +40,7 @@ class DaemonThreads(ThreadPoolExecutor):
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call a function on a thread."""
         if self._is_down:
-            raise RuntimeError("the threads were told to end")
+            raise RuntimeError("the executor has been shut down")
         future: Future[T] = Future()
         with self._growing:
             grows = not self._idle and self._begun < self._most
@@ -54,7 +54,7 @@ class DaemonThreads(ThreadPoolExecutor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the threads end after their calls; nobody waits for them.
+        """Let the threads end after their calls, without waiting for them.
 
         Args:
             wait: without effect.
@@ -79,12 +79,7 @@ class DaemonThreads(ThreadPoolExecutor):
                     future.set_exception(error)
                 else:
                     future.set_result(value)
-            del (
-                call,
-                future,
-                function,
-                arguments,
-                words,
-            )  # what they hold may be large, and the next call may be long in coming
+            # Their objects may be large, and the next call may come much later.
+            del call, future, function, arguments, words
             with self._growing:
                 self._idle += 1
