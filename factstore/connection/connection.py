@@ -270,10 +270,12 @@ class Connection:
         deadline = None if timeout is None else monotonic() + timeout
         db = self._committer.caught_up()
         while (reached := _reached(db, point)) is not None:
-            left = 3600.0 if deadline is None else max(deadline - monotonic(), 0.0)
+            left = 3600.0 if deadline is None else deadline - monotonic()
+            if left <= 0:
+                break
             head = self._storage.wait(reached, left)
             db = self._committer.caught_up()
-            if deadline is not None and (head <= reached or monotonic() >= deadline):
+            if deadline is not None and head <= reached:
                 break
         return db
 

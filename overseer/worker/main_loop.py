@@ -196,7 +196,7 @@ class MainLoop:
         while report is not None:
             datoms += report.datoms_of(*TAILED)
             db = report.db_after
-            report = reports.get(0.0)
+            report = reports.get_nowait()  # later commits are found by the next claim, or by the next call
         if datoms:
             self._ready.absorb(db, datoms)
             self.failures.update(datom.e for datom in datoms if datom.added and datom.v == FAILED)

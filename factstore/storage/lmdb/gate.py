@@ -27,7 +27,7 @@ class Gate:
     def __enter__(self) -> None:
         me = get_ident()
         self._inside[me] = _getframe(1)
-        while self._shut.is_taken:
+        while self._shut.holders:
             self._inside.pop(me, None)
             with self._shut:
                 pass  # it is open again, or who shut it has ended
@@ -35,7 +35,7 @@ class Gate:
 
     def __exit__(self, *_: object) -> None:
         self._inside.pop(get_ident(), None)
-        if self._shut.is_taken:
+        if self._shut.holders:
             self._ring()
 
     def _ring(self) -> None:
