@@ -1,4 +1,4 @@
-"""The command line: one function a command, no logic of its own."""
+"""The command line: one function per command, without logic of its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from factstore.upkeep.whole_files import making
 from factstore.values.quoting import text_of
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_DAMAGED = 1, 2, 3, 4
-EXIT_INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
+EXIT_INTERRUPTED = 130  # the convention of shells: 128 + the number of SIGINT
 
 _store = click.option(
     "--store",
@@ -40,22 +40,21 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class Commands(click.Group):
-    """Commands whose errors are one line on stderr and an exit code, never a trace."""
+    """Commands whose errors are one line on stderr and an exit code, never a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
-                stream.reconfigure(
-                    errors="backslashreplace"
-                )  # paths and values may hold what the terminal's encoding does not
+                # Paths and values may contain characters that the terminal's encoding lacks.
+                stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except FactStoreError as error:
             damaged = EXIT_DAMAGED if isinstance(error, Corrupt) else EXIT_UNAVAILABLE
             _end(str(error), damaged if isinstance(error, StorageError) else EXIT_REFUSED)
         except OSError as error:
-            if error.errno == EPIPE:  # who reads the output has seen enough; click ends quietly
+            if error.errno == EPIPE:  # the reader of the output has closed the pipe; click ends without a message
                 raise
             _end(f"{error.filename}: {error.strerror}" if error.filename else str(error), EXIT_UNAVAILABLE)
         except KeyboardInterrupt:
@@ -70,7 +69,7 @@ def _end(why: str, code: int) -> NoReturn:
 @click.group(cls=Commands)
 @click.version_option(package_name="factstore")
 def main() -> None:
-    """Care for a fact store: look into it, check it, back it up."""
+    """Inspect, check and back up a fact store."""
 
 
 @contextmanager
@@ -80,7 +79,7 @@ def _opened(store: str, *, read_only: bool = True) -> Iterator[factstore.Connect
 
 
 def _import_all(modules: Iterable[str]) -> None:
-    """Import modules; any exception of their code, `SystemExit` and `KeyboardInterrupt` too, is an error of the command line."""
+    """Import modules; an exception in their code, even `SystemExit`, is an error of the command line."""
     for module in modules:
         interrupted = Event()
         try:
@@ -94,7 +93,7 @@ def _import_all(modules: Iterable[str]) -> None:
 
 @contextmanager
 def _noting_interrupts(interrupted: Event) -> Iterator[None]:
-    """Set an event when Ctrl-C raises `KeyboardInterrupt`, which code may raise, too."""
+    """Set an event when Ctrl-C raises `KeyboardInterrupt`, which imported code may raise too."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         interrupted.set()
@@ -117,15 +116,15 @@ def _noting_interrupts(interrupted: Event) -> Iterator[None]:
 def stats(store: str, as_json: bool) -> None:
     """Count transactions, datoms and bytes."""
     with _opened(store) as conn:
-        found = maintain.stats(conn)
+        numbers = maintain.stats(conn)
     if as_json:
-        click.echo(json.dumps(found, default=str))
+        click.echo(json.dumps(numbers, default=str))
         return
     click.echo(
-        f"{found['t']:>12,} transactions   {found['datoms']:,} live datoms   {found['novelty']:,} not indexed yet"
+        f"{numbers['t']:>12,} transactions   {numbers['datoms']:,} live datoms   {numbers['novelty']:,} not indexed yet"
     )
-    click.echo(f"{found['storage']['bytes']:>12,} bytes")
-    for name, row in found["attributes"].items():
+    click.echo(f"{numbers['storage']['bytes']:>12,} bytes")
+    for name, row in numbers["attributes"].items():
         click.echo(f"{row['live']:>12,} {name}" + (f"   past {row['past']:,}" if row["past"] else ""))
 
 
@@ -135,34 +134,36 @@ def stats(store: str, as_json: bool) -> None:
 def check(store: str, as_json: bool) -> None:
     """Compare the index with the log, and read every block and record."""
     with _opened(store) as conn:
-        found = maintain.check(conn)
+        result = maintain.check(conn)
     if as_json:
-        click.echo(json.dumps({**{name: getattr(found, name) for name in found.__slots__}, "ok": found.ok}))
+        click.echo(json.dumps({**{name: getattr(result, name) for name in result.__slots__}, "ok": result.ok}))
     else:
-        for problem in found.problems:
+        for problem in result.problems:
             click.echo(problem)
-        verdict = "all is well" if found.ok else f"{len(found.problems)} problems"
-        click.echo(f"{found.transactions:,} transactions, {found.datoms:,} datoms, {found.blocks:,} blocks: {verdict}")
-    if not found.ok:
+        verdict = "all is well" if result.ok else f"{len(result.problems)} problems"
+        click.echo(
+            f"{result.transactions:,} transactions, {result.datoms:,} datoms, {result.blocks:,} blocks: {verdict}"
+        )
+    if not result.ok:
         sys.exit(EXIT_DAMAGED)
 
 
 @main.command()
 @_store
 def reindex(store: str) -> None:
-    """Build the index anew from the log."""
-    with closing(open_storage(store, create=False)) as storage:  # no connection: it would read the old index
+    """Rebuild the index from the log."""
+    with closing(open_storage(store, create=False)) as storage:  # no connection, which would read the old index
         click.echo(f"indexed up to t={maintain.rebuild(storage)}")
 
 
 @main.command()
 @_store
 def gc(store: str) -> None:
-    """Delete blocks that nobody needs any more."""
+    """Delete blocks that no process needs."""
     with _opened(store, read_only=False) as conn:
         deleted = maintain.collect(conn)
         why = (
-            ": a process is building an index, and deletes them when it is done"
+            ": a process is building an index, and deletes them when it has finished"
             if not deleted and maintain.is_building(conn)
             else ""
         )
@@ -172,9 +173,9 @@ def gc(store: str) -> None:
 @main.command()
 @_store
 @click.option("--from", "start", type=int, default=None, help="The first t.")
-@click.option("--to", "end", type=int, default=None, help="One past the last t.")
+@click.option("--to", "end", type=int, default=None, help="The t after the last one.")
 def log(store: str, start: int | None, end: int | None) -> None:
-    """Print transactions, a datom a line."""
+    """Print transactions, one line per datom."""
     with _opened(store) as conn:
         db = conn.db()
         for t, data in conn.log().tx_range(start, end):
@@ -194,41 +195,41 @@ def _print_datoms(db: factstore.Database, data: Iterable[factstore.Datom]) -> No
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Commit nothing: print the datoms of each, and what the first that would be refused violates.",
+    help="Commit nothing; print the datoms of each, up to the first migration that fails, and the reasons.",
 )
 @click.option(
     "--import",
     "modules",
     multiple=True,
     metavar="MODULE",
-    help="Import it first: it registers functions that migrations name.",
+    help="A module to import first, which registers functions that the migrations call.",
 )
 @_as_json
 def migrate(store: str, folder: str, dry_run: bool, modules: tuple[str, ...], as_json: bool) -> None:
-    """Apply the migrations in FOLDER, one a file of EDN in order of name, that the store has not seen yet."""
+    """Apply the migrations of FOLDER, one per EDN file, in order of name, that the store lacks."""
     _import_all(modules)
     with _opened(store, read_only=dry_run) as conn:
-        found = factstore.migrate(conn, factstore.migrations_in(folder), dry_run=dry_run)
+        report = factstore.migrate(conn, factstore.migrations_in(folder), dry_run=dry_run)
     if as_json:
-        told = {**found._asdict(), "applied": [done._asdict() for done in found.applied]}
-        click.echo(json.dumps({key: value for key, value in told.items() if key != "db"}, default=str))
+        fields = {**report._asdict(), "applied": [migrated._asdict() for migrated in report.applied]}
+        click.echo(json.dumps({key: value for key, value in fields.items() if key != "db"}, default=str))
     else:
-        _print_migrations(found)
-    if found.failed is not None:
+        _print_migrations(report)
+    if report.failed is not None:
         sys.exit(EXIT_REFUSED)
 
 
-def _print_migrations(found: factstore.MigrationReport) -> None:
-    for name, t, datoms in found.applied:
-        click.echo(f"{name}  {'would be ' if found.dry_run else ''}t={t}, {len(datoms)} datoms")
-        if found.dry_run and found.db is not None:
-            _print_datoms(found.db, datoms)
-    if found.failed is not None:
-        click.echo(f"{found.failed}  would be refused")
-        for problem in found.problems:
+def _print_migrations(report: factstore.MigrationReport) -> None:
+    for name, t, datoms in report.applied:
+        click.echo(f"{name}  {'would be ' if report.dry_run else ''}t={t}, {len(datoms)} datoms")
+        if report.dry_run and report.db is not None:
+            _print_datoms(report.db, datoms)
+    if report.failed is not None:
+        click.echo(f"{report.failed}  would be refused")
+        for problem in report.problems:
             click.echo(f"  {problem['code']}: {problem['message']}")
     click.echo(
-        f"{len(found.applied)} {'to apply' if found.dry_run else 'applied'}, {len(found.already)} applied before"
+        f"{len(report.applied)} {'to apply' if report.dry_run else 'applied'}, {len(report.already)} applied before"
     )
 
 
@@ -240,32 +241,32 @@ def _print_migrations(found: factstore.MigrationReport) -> None:
     "modules",
     multiple=True,
     metavar="MODULE",
-    help="Import it first: it registers functions that the file calls.",
+    help="A module to import first, which registers functions that the file calls.",
 )
 def load(path: str, store: str, modules: tuple[str, ...]) -> None:
-    """Commit the transactions of an EDN file: one, a vector of them, or one after the other. A store that is not there yet is made."""
+    """Commit the transactions of an EDN file (one, a vector of them, or several), in a new store if necessary."""
     _import_all(modules)
     if not isfile(path):  # noqa: PTH113 -- `Path.is_file` raises for a name that is too long
         _end(f"{path} is no file", EXIT_UNAVAILABLE)
     with factstore.connect(store) as conn:
-        done = factstore.transact_file(conn, path, progress=_progress() if sys.stderr.isatty() else None)
-    click.echo(f"{done.transactions:,} transactions, {done.datoms:,} datoms")
+        committed = factstore.transact_file(conn, path, progress=_progress() if sys.stderr.isatty() else None)
+    click.echo(f"{committed.transactions:,} transactions, {committed.datoms:,} datoms")
 
 
 @main.command()
 @_store
 @click.argument("target")
 def backup(store: str, target: str) -> None:
-    """Copy what TARGET does not have yet, and check the copy."""
+    """Copy to TARGET the data that it lacks, and check the copy."""
     _copied(store, target)
 
 
 @main.command()
 @click.argument("source")
 @_store
-@click.option("--to", "upto", type=int, default=None, help="The last t; what came after is left out.")
+@click.option("--to", "upto", type=int, default=None, help="The last t; later transactions are not restored.")
 def restore(source: str, store: str, upto: int | None) -> None:
-    """Make a new store from the backup SOURCE, and check it."""
+    """Create a new store from the backup SOURCE, and check it."""
     if upto is not None and upto < 0:
         raise click.UsageError(f"--to is the t of a transaction, got {upto}")
     with _new(store) as unfinished:
@@ -276,24 +277,24 @@ def restore(source: str, store: str, upto: int | None) -> None:
 @_store
 @click.argument("path", metavar="FILE")
 @click.option("--to", "upto", type=int, default=None, help="The last t.")
-@click.option("--only", multiple=True, metavar="ATTRIBUTE", help="Just these attributes.")
-@click.option("--without", multiple=True, metavar="ATTRIBUTE", help="Not these attributes.")
+@click.option("--only", multiple=True, metavar="ATTRIBUTE", help="Write only these attributes.")
+@click.option("--without", multiple=True, metavar="ATTRIBUTE", help="Exclude these attributes.")
 def dump(store: str, path: str, upto: int | None, only: tuple[str, ...], without: tuple[str, ...]) -> None:
     """Write the whole history to FILE as text, compressed if it ends in .gz."""
     with _opened(store) as conn:
-        made = dumps.dump(conn, path, upto=upto, only=only, without=without)
-    click.echo(f"{path} holds {made.transactions:,} transactions, {made.datoms:,} datoms")
+        manifest = dumps.dump(conn, path, upto=upto, only=only, without=without)
+    click.echo(f"{path} holds {manifest.transactions:,} transactions, {manifest.datoms:,} datoms")
 
 
 @main.command()
 @click.argument("path", metavar="FILE")
 @_store
 def undump(path: str, store: str) -> None:
-    """Make a new store from a dump, the same as the one that was dumped."""
+    """Create a new store from a dump, identical to the dumped one."""
     with _new(store) as unfinished, closing(open_storage(unfinished)) as storage:
-        made = dumps.undump(path, storage)
+        manifest = dumps.undump(path, storage)
         maintain.rebuild(storage)
-    click.echo(f"{store} holds {made.transactions:,} transactions, {made.datoms:,} datoms")
+    click.echo(f"{store} holds {manifest.transactions:,} transactions, {manifest.datoms:,} datoms")
 
 
 @main.command()
@@ -302,44 +303,43 @@ def undump(path: str, store: str) -> None:
 @click.option("--from", "start", type=int, default=None, help="The first t.")
 @click.option("--to", "upto", type=int, default=None, help="The last t.")
 def replay(path: str, store: str, start: int | None, upto: int | None) -> None:
-    """Transact what a dump says on top of what the store has; its entities get new ids."""
+    """Transact the contents of a dump on top of a store; its entities get new ids."""
     with _opened(store, read_only=False) as conn:
-        done = dumps.replay(conn, path, start=start, upto=upto)
-    left = f", {done.left_out:,} left out: they refer to what is not here" if done.left_out else ""
-    click.echo(f"{done.transactions:,} transactions, {done.datoms:,} datoms{left}")
+        replayed = dumps.replay(conn, path, start=start, upto=upto)
+    left_out = f", {replayed.left_out:,} left out: they refer to unknown entities" if replayed.left_out else ""
+    click.echo(f"{replayed.transactions:,} transactions, {replayed.datoms:,} datoms{left_out}")
 
 
 @contextmanager
 def _new(store: str) -> Iterator[str]:
-    """Give a path where a store can be made, which gets its own name when the block ends, and is removed when the block fails."""
+    """Give a temporary path; the store there gets its name when the block ends, and is deleted if the block fails."""
     target = Path(store.removeprefix("lmdb:")).absolute()
     if target.name == "" or store.startswith("memory:"):
-        raise click.UsageError(f"{store} is not the path of a file; this makes a new one")
+        raise click.UsageError(f"{store} is not the path of a file; this command creates a new one")
     if target.exists():
-        _end(f"{store} is there already; this makes a new store", EXIT_REFUSED)
+        _end(f"{store} exists already; this command creates a new store", EXIT_REFUSED)
     if not target.parent.is_dir():
-        _end(f"there is no directory {target.parent}; make it first", EXIT_UNAVAILABLE)
+        _end(f"there is no directory {target.parent}; create it first", EXIT_UNAVAILABLE)
     try:
         with making(target) as unfinished:
             yield f"lmdb:{unfinished}"
     except FileExistsError:
-        _end(f"{store} was made meanwhile, and stays as it is; this makes a new store", EXIT_REFUSED)
+        _end(f"{store} was created in the meantime, and is not changed; this command creates a new store", EXIT_REFUSED)
 
 
 def _copied(source: str, target: str, upto: int | None = None, *, name: str | None = None) -> None:
-    with closing(open_storage(source, create=False, read_only=True)) as known, closing(open_storage(target)) as here:
+    with closing(open_storage(source, create=False, read_only=True)) as original, closing(open_storage(target)) as copy:
         if upto is None:
-            head = maintain.copy(known, here, _progress() if sys.stderr.isatty() else None)
+            head = maintain.copy(original, copy, _progress() if sys.stderr.isatty() else None)
         else:
-            head = maintain.restore_to(known, here, upto)
+            head = maintain.restore_to(original, copy, upto)
     with _opened(target) as conn:
-        found = maintain.check(conn)
-    for problem in found.problems:
+        result = maintain.check(conn)
+    for problem in result.problems:
         click.echo(problem)
-    click.echo(
-        f"{name or target} holds {head:,} transactions, {found.datoms:,} datoms: {'checked' if found.ok else 'damaged'}"
-    )
-    if not found.ok:
+    verdict = "checked" if result.ok else "damaged"
+    click.echo(f"{name or target} holds {head:,} transactions, {result.datoms:,} datoms: {verdict}")
+    if not result.ok:
         sys.exit(EXIT_DAMAGED)
 
 

@@ -1,1 +1,1 @@
-"""Care of a store: checks, garbage collection, backups, dumps, migrations, files of transactions."""
+"""Maintenance of a store: checks, garbage collection, backups, dumps, migrations, files of transactions."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Check:
-    """What a check of a store found."""
+    """The result of a check of a store."""
 
     transactions: int = 0
     datoms: int = 0
@@ -38,43 +38,43 @@ class Check:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was wrong."""
+        """Whether there are no problems."""
         return not self.problems
 
 
 def check(conn: Connection) -> Check:
-    """Look at every page, record and block of a store, and compare its root and index with the log, row by row."""
+    """Read every page, record and block of a store, and compare its root and index with the log, row by row."""
     storage = conn._storage
     while True:
         index = conn.db().view.index
-        found = _checked(storage, index)
+        result = _checked(storage, index)
         if indexing.is_same_log(storage, index):
-            return found
+            return result
 
 
 def _checked(storage: Storage, index: Index) -> Check:
-    found = Check(problems=storage.problems())
+    result = Check(problems=storage.problems())
     try:
-        novelty, schema = _replayed(storage, found)
+        novelty, schema = _replayed(storage, result)
         names = set(index.reachable())
     except FactStoreError as error:
-        found.problems.append(str(error))
-        return found
+        result.problems.append(str(error))
+        return result
     for name in names:
         try:
             if block_id(storage.get_blocks([name])[name]) != name:
-                found.problems.append(f"block {name.hex()} is damaged: it is not what its id says")
+                result.problems.append(f"block {name.hex()} is damaged: its content does not match its id")
             Blocks(storage, Cache(0)).read([name])
-            found.blocks += 1
+            result.blocks += 1
         except FactStoreError as error:
-            found.problems.append(str(error))
-    if found.ok:
-        found.problems += _differences(index, novelty, schema)
-    return found
+            result.problems.append(str(error))
+    if result.ok:
+        result.problems += _differences(index, novelty, schema)
+    return result
 
 
 def _differences(index: Index, novelty: Novelty, schema: Schema) -> Iterator[str]:
-    """Say where the root and the index differ from the log."""
+    """Yield the differences between the root and index on one side and the log on the other."""
     forgetful = {
         fact[0] for fact in novelty.strands.get(NO_HISTORY, Strand()).facts
     }  # now, or before they were altered
@@ -87,43 +87,46 @@ def _differences(index: Index, novelty: Novelty, schema: Schema) -> Iterator[str
 
 
 def _compare_sets(index: Index, novelty: Novelty) -> Iterator[str]:
-    """Say of which entities the index has other attributes than the log."""
+    """Yield the entities for which the index has other attributes than the log."""
     rows = index.live(ATTRIBUTES_OF, Everything(BY_ENTITY), INTEGERS)
     if rows.size != index.count(ATTRIBUTES_OF) or (
         rows.size and not 0 <= rows.v.min() <= rows.v.max() < len(index.sets)
     ):
         yield "the index's list of attributes by entity does not fit its root"
         return
-    has = {e: index.sets[number] for e, number in zip(rows.e.tolist(), rows.v.tolist(), strict=True)}
-    said, loads = attributes_by_entity(novelty, index.basis_t)
+    indexed = {e: index.sets[number] for e, number in zip(rows.e.tolist(), rows.v.tolist(), strict=True)}
+    logged, loads = attributes_by_entity(novelty, index.basis_t)
     for a, loaded in (item for columns in loads for item in columns.items()):
         for e in loaded.e.tolist():
-            said.setdefault(e, set()).add(a)
-    # After an excision of some of its facts an entity may keep the name of an attribute; to read it then gives nothing.
+            logged.setdefault(e, set()).add(a)
+    # After an excision of some of its facts, an entity may keep an attribute; reading it then returns nothing.
     may_have_more = index.excised_t != 0
     wrong = [
         e
-        for e in said.keys() | has.keys()
+        for e in logged.keys() | indexed.keys()
         if not (
-            said.get(e, set()) <= set(has.get(e, ())) if may_have_more else said.get(e, set()) == set(has.get(e, ()))
+            logged.get(e, set()) <= set(indexed.get(e, ()))
+            if may_have_more
+            else logged.get(e, set()) == set(indexed.get(e, ()))
         )
     ]
     if wrong:
         yield f"the index has other attributes than the log of {len(wrong)} entities, such as {min(wrong)}"
 
 
-def _replayed(storage: Storage, found: Check) -> tuple[Novelty, Schema]:
+def _replayed(storage: Storage, result: Check) -> tuple[Novelty, Schema]:
+    """Return all facts of the log and the schema; count them in the result."""
     novelty, schema = Novelty(bootstrap.FACTS), bootstrap.SCHEMA
     for transaction in log.read(storage, 0):
         novelty.append(transaction.t, transaction.facts, transaction.columns)
         schema = schema.plus(transaction.facts)
-        found.transactions += 1
-    found.datoms = novelty.count
+        result.transactions += 1
+    result.datoms = novelty.count
     return novelty, schema
 
 
 def _compare(index: Index, attribute: Attribute, strand: Strand, *, with_past: bool) -> Iterator[str]:
-    """Say where the index differs from what the log's events up to its basis come to."""
+    """Yield the differences between the index and the events of the log up to its basis, for one attribute."""
     kind = KINDS[attribute.value_type.ident]
     events = column.concat([run.by_entity for run in strand.runs(kind)], kind)
     if events.added is None:
@@ -133,16 +136,16 @@ def _compare(index: Index, attribute: Attribute, strand: Strand, *, with_past: b
     entry = index.entries.get(attribute.id, Entry())
     if entry.rows != live.size:
         yield f"{attribute.ident}: the index counts {entry.rows} live rows, the log has {live.size}"
-    for order in (BY_ENTITY, BY_VALUE):
+    for order, by in ((BY_ENTITY, "entity"), (BY_VALUE, "value")):
         rows = index.live(attribute.id, Everything(order), kind)
         if not _same(rows, column.sort(live, order, kind)):
-            yield f"{attribute.ident}: live rows by {'entity' if order == BY_ENTITY else 'value'} are not those of the log"
+            yield f"{attribute.ident}: live rows by {by} are not those of the log"
         past = index.past(attribute.id, Everything(order), kind)
         if not with_past or spans is None:
             continue
         expected = spans.take(column.sort_positions(spans.rows, order, kind))
         if not _same(past.rows, expected.rows) or not np.array_equal(past.t1, expected.t1):
-            yield f"{attribute.ident}: past rows by {'entity' if order == BY_ENTITY else 'value'} are not those of the log"
+            yield f"{attribute.ident}: past rows by {by} are not those of the log"
 
 
 def _same(one: FactArrays, other: FactArrays) -> bool:

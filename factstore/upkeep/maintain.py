@@ -1,4 +1,4 @@
-"""Care of a store: check it against its log, build its index anew, collect garbage, back it up and bring it back."""
+"""Maintenance of a store: check it, rebuild its index from the log, collect garbage, back it up and restore it."""
 
 from __future__ import annotations
 
@@ -28,32 +28,33 @@ _FACTS_AT_ONCE: Final = 500_000
 
 
 def collect(conn: Connection) -> int:
-    """Delete the blocks that neither the newest index needs nor one that any living process still reads; return how many.
+    """Delete the blocks that neither the newest index nor one held by a process refers to; return their number.
 
-    While an index is being built by another process nothing is deleted; that process collects when it is done.
+    While another process builds an index, nothing is deleted; that process collects garbage when it has finished.
     """
     return indexing.collect(conn._storage)
 
 
 def is_building(conn: Connection) -> bool:
-    """Return whether a process is building an index at this moment, so that `collect` deletes nothing."""
+    """Return whether a process is building an index now, so that `collect` deletes nothing."""
     return indexing.UNDER_WAY in conn._storage.held()
 
 
-# -- the index built again
+# -- rebuilding the index
 
 
 def reindex(conn: Connection) -> int:
-    """Build the whole index from the log alone, and go on from it; return its basis t."""
+    """Build the whole index from the log alone, and continue with it; return its basis t."""
     t = rebuild(conn._storage)
     conn._committer.adopt(indexing.newest_index(conn._storage, conn._committer.newest.index))
     return t
 
 
 def rebuild(storage: Storage) -> int:
-    """Build the whole index from the log alone, whatever state the old index is in; return its basis t.
+    """Build the whole index from the log alone, in any state of the old index; return its basis t.
 
-    Others may read, commit, index, excise and collect garbage meanwhile. The new index has all that the newest one has by then.
+    Other processes may read, commit, index, excise and collect garbage in the meantime. The new index includes all
+    transactions that the newest index contains when it is published.
     """
     with indexing.under_way(storage):
         _delete_damaged(storage)
@@ -66,7 +67,7 @@ def rebuild(storage: Storage) -> int:
 
 
 def _built_from_log(storage: Storage, excised_t: int) -> tuple[Built, Schema]:
-    """Return an index of the log as far as it goes now, a part of the log at a time, and the schema as of then."""
+    """Return an index of the log up to its current end, built in parts, and the schema as of its end."""
     index, schema = Index(Blocks(storage, Cache(64 << 20)), excised_t=excised_t), bootstrap.SCHEMA
     novelty, written, head = Novelty(bootstrap.FACTS), set[bytes](), storage.head()
     for transaction in log.read(storage, 0, head):
@@ -83,7 +84,7 @@ def _built_from_log(storage: Storage, excised_t: int) -> tuple[Built, Schema]:
 
 
 def _delete_damaged(storage: Storage) -> None:
-    """Delete the blocks that are not what their ids say: a block that is there already would not be written again."""
+    """Delete the blocks whose content does not match their ids, because an existing block is not written again."""
     damaged = [name for name in storage.block_ids() if not _is_whole(storage, name)]
     with storage.turn():
         storage.delete_blocks([name for name in damaged if not _is_whole(storage, name)])
@@ -93,7 +94,7 @@ def _is_whole(storage: Storage, name: bytes) -> bool:
     try:
         return block_id(storage.get_blocks([name])[name]) == name
     except Corrupt:
-        return True  # deleted by now
+        return True  # deleted in the meantime
 
 
 def _collect_old(storage: Storage) -> None:
@@ -101,7 +102,8 @@ def _collect_old(storage: Storage) -> None:
         indexing.collect(storage)
     except Corrupt:
         logger.warning(
-            "%s: a living process still reads the damaged index; collect garbage when it has ended", storage.description
+            "%s: a running process still reads the damaged index; collect garbage when it has ended",
+            storage.description,
         )
 
 
@@ -109,12 +111,12 @@ def _collect_old(storage: Storage) -> None:
 
 
 def copy(source: Storage, target: Storage, progress: Callable[[int, int], None] | None = None) -> int:
-    """Bring a target store up to a source: only log records and blocks that it does not have travel. Return its new head.
+    """Copy the log records and blocks that a target store lacks from a source; return the target's new head.
 
-    The log is copied first, the index next and its root last, so that a copy cut short is a store without its newest transactions
-    or its index, not a broken one.
-    What was excised from the source, before or during the copy, is taken out of the target too.
-    Raises: StorageError(:db.error/backup-mismatch), when the target's log is not a beginning of the source's.
+    The log is copied first, then the index, and its root last. So an interrupted copy is a valid store that lacks the
+    newest transactions or the index. Facts excised from the source, before or during the copy, are erased from the
+    target too.
+    Raises: StorageError(:db.error/backup-mismatch), if the target's log is not a beginning of the source's.
     """
     with target.turn():
         _check_same_log(source, target)
@@ -126,7 +128,7 @@ def copy(source: Storage, target: Storage, progress: Callable[[int, int], None] 
 
 
 def restore_to(source: Storage, target: Storage, t: int) -> int:
-    """Make an empty store what another was after transaction t, or is if it has fewer; return its head."""
+    """Copy a store as of transaction t, or all of it if it has fewer, to an empty store; return its head."""
     with target.turn():
         if target.head():
             raise StorageError(
@@ -139,8 +141,10 @@ def restore_to(source: Storage, target: Storage, t: int) -> int:
 
 
 def _is_copied(source: Storage, target: Storage, upto: int | None, progress: Callable[[int, int], None] | None) -> bool:
-    """Copy what the target does not have, with the index unless a t is given; False where facts were excised meanwhile."""
-    index = indexing.newest_index(source, Index(Blocks(source, Cache(64 << 20))))  # and with it a hold on what it needs
+    """Copy missing records, and the index if no t is given; return False if facts were excised in the meantime."""
+    index = indexing.newest_index(
+        source, Index(Blocks(source, Cache(64 << 20)))
+    )  # also holds the blocks that it refers to
     end = source.head() if upto is None else min(upto, source.head())
     if not _excise_copy(source, target, index, end) or not _copy_log(source, target, index, end, progress):
         return False
@@ -152,7 +156,7 @@ def _is_copied(source: Storage, target: Storage, upto: int | None, progress: Cal
 def _copy_log(
     source: Storage, target: Storage, index: Index, upto: int, progress: Callable[[int, int], None] | None
 ) -> bool:
-    """Append the records up to a t; False where facts were excised since the index was read, and what was read may be of either log."""
+    """Append the records up to a t; return False if facts were excised since the index was read."""
     head = target.head()
     while head < upto:
         records = source.read_log(head, upto)
@@ -165,9 +169,9 @@ def _copy_log(
 
 
 def _excise_copy(source: Storage, target: Storage, index: Index, upto: int) -> bool:
-    """Take out of the target what was excised from the source since the target was brought up; False where more is excised meanwhile.
+    """Erase from the target the facts that were excised from the source; return False if more are excised.
 
-    A target that has the record of an excision has also been rewritten: the record comes to it in no other way.
+    A target that contains the record of an excision has been rewritten already, because both happen in one write.
     """
     head, end = target.head(), min(index.excised_t, upto)
     if not head or (head >= index.excised_t and index.excised_t != UNKNOWN):
@@ -176,14 +180,14 @@ def _excise_copy(source: Storage, target: Storage, index: Index, upto: int) -> b
     t = 0
     while t < head:
         records = source.read_log(t, head)
-        known = target.read_log(t, records[-1].t, max_bytes=1 << 62)
-        changed += [new for new, old in zip(records, known, strict=True) if new.body != old.body]
+        copied = target.read_log(t, records[-1].t, max_bytes=1 << 62)
+        changed += [new for new, old in zip(records, copied, strict=True) if new.body != old.body]
         t = records[-1].t
     more = source.read_log(head, end, max_bytes=1 << 62) if head < end else []
     if not indexing.is_same_log(source, index):
         return False
     if changed or more:
-        # The target's own index has the facts; until the source's takes its place, readers do with the log alone.
+        # The target's own index contains the facts; until the source's index replaces it, readers use the log alone.
         root = target.read_root()
         nothing = Index(index.blocks, excised_t=end)
         appended = [(record.txid, record.body) for record in more]
@@ -203,29 +207,30 @@ def _check_same_log(source: Storage, target: Storage) -> None:
     if head and (not theirs or theirs[0].txid != target.read_log(head - 1, head)[0].txid):
         raise StorageError(
             ":db.error/backup-mismatch",
-            f"{target.description} holds transactions up to {head} that {source.description} does not; it is another store's copy",
+            f"{target.description} contains transactions up to {head} that {source.description} does not;"
+            " it is a copy of another store",
             head=head,
         )
 
 
 def _copy_index(target: Storage, index: Index) -> None:
-    """Make an index that of the target too, unless the target has one with more in it."""
+    """Copy an index to the target, unless the rank of its own index is higher."""
     root = target.read_root()
-    known = Index(index.blocks) if root is None else index.decode(root.body, root.version)
-    if index.rank <= known.rank:
+    existing = Index(index.blocks) if root is None else index.decode(root.body, root.version)
+    if index.rank <= existing.rank:
         return
-    there = set(target.block_ids())
-    missing = [name for name in dict.fromkeys(index.reachable()) if name not in there]
+    existing_blocks = set(target.block_ids())
+    missing = [name for name in dict.fromkeys(index.reachable()) if name not in existing_blocks]
     for at in range(0, len(missing), 100):
         target.put_blocks(index.blocks.storage.get_blocks(missing[at : at + 100]).items())
-    target.swap_root(index.encode(), expected_version=known.version)
+    target.swap_root(index.encode(), expected_version=existing.version)
 
 
 # -- numbers
 
 
 def stats(conn: Connection) -> dict[str, Any]:
-    """Return the numbers of a store: transactions, datoms by attribute, what is indexed and what is novelty, bytes."""
+    """Return the numbers of a store: transactions, datoms by attribute, indexed ones and novelty, bytes."""
     db = conn.db()
     view = db.view
     attributes = {}

@@ -1,8 +1,8 @@
 """Migrations: named changes of schema or data, applied once each and in order.
 
-Each is one transaction, which also says its name and a checksum of its forms: applying it and knowing that it was applied
-are one fact. What the store has applied is always a beginning of the list; a list that says otherwise is refused.
-Law: migrating twice is migrating once, by however many processes at the same time.
+Each is one transaction, which also contains its name and a checksum of its forms, so a migration is applied and
+recorded atomically. The applied migrations must be a beginning of the list; another list is rejected.
+Law: migrating twice has the effect of migrating once, with any number of processes at the same time.
 """
 
 from __future__ import annotations
@@ -31,23 +31,26 @@ _CHECKSUM: Final = ":db.migration/checksum"
 
 
 class Migration(NamedTuple):
-    """A named change: tx-data, as text or as data, which becomes one transaction. What uses a new attribute is a later one."""
+    """A named change: tx-data, as text or as data, for one transaction.
+
+    An attribute that a migration declares can be used in the next one.
+    """
 
     name: str
     tx_data: Any
 
     @property
     def checksum(self) -> str:
-        """A digest of what the forms say; comments, layout and the order of keys are no part of it."""
+        """A digest of the forms, which does not depend on comments, layout and the order of keys."""
         try:
-            return sha256(repr(_told(read_forms(self.tx_data))).encode("utf-8", "surrogatepass")).hexdigest()
+            return sha256(repr(_canonical(read_forms(self.tx_data))).encode("utf-8", "surrogatepass")).hexdigest()
         except RecursionError as error:
             text = f"the forms of {quoted(self.name)} are nested too deep, or contain themselves"
             raise TransactError(":db.error/invalid-migration", text, name=self.name) from error
 
 
 class Migrated(NamedTuple):
-    """A migration that was applied, or would be: its transaction and all its datoms."""
+    """A migration that was applied, or would be: its name, its t and all its datoms."""
 
     name: str
     t: int
@@ -55,20 +58,20 @@ class Migrated(NamedTuple):
 
 
 class MigrationReport(NamedTuple):
-    """What migrating did, or in a dry run would do."""
+    """The result of migrating; in a dry run, the expected result."""
 
     applied: tuple[Migrated, ...]
     already: tuple[str, ...]  # applied before
     dry_run: bool = False
     failed: str | None = None  # the migration at which a dry run ended
-    problems: tuple[Mapping[str, Any], ...] = ()  # and all that it violates
-    db: Database | None = None  # as it is afterwards, or would be
+    problems: tuple[Mapping[str, Any], ...] = ()  # the reasons of its rejection
+    db: Database | None = None  # the database afterwards; in a dry run, the expected one
 
 
 def migrations_in(folder: str | PathLike[str]) -> list[Migration]:
-    """Return the migrations that a folder holds: one a file of EDN, `001-colors.edn` is 001-colors, in order of name.
+    """Return the migrations of a folder in order of name: one per EDN file, `001-colors.edn` is 001-colors.
 
-    Raises: TransactError(:db.error/invalid-migration) for a folder that is not there or a file without tx-data; ReadError.
+    Raises: TransactError(:db.error/invalid-migration) for a missing folder or a file without tx-data; ReadError.
     """
     path = Path(folder) if isinstance(folder, str | PathLike) else None
     if path is None or not isdir(path):  # noqa: PTH112 -- `Path.is_dir` raises for a name that is too long
@@ -96,13 +99,13 @@ def _read(file: Path) -> Migration:
 
 
 def migrate(conn: Connection, migrations: Sequence[Migration], *, dry_run: bool = False) -> MigrationReport:
-    """Apply what was not applied yet, in order, each as a transaction.
+    """Apply the migrations that the store lacks, in order, each as one transaction.
 
     Args:
-        migrations: all there ever were, oldest first; new ones are added at the end, and one that was applied never changes.
-        dry_run: commit nothing; say what each would do, as far as the first that would be refused, and why.
-    Raises: TransactError(:db.error/migration-changed, :db.error/migration-order), and nothing was applied; what a migration
-        itself is refused with, and those before it stay.
+        migrations: all migrations ever, oldest first; add new ones at the end, and never change one that was applied.
+        dry_run: commit nothing; report the effect of each, up to the first one that would be rejected, and the reasons.
+    Raises: TransactError(:db.error/migration-changed, :db.error/migration-order), and nothing was applied; the error of
+        a migration that is rejected, and those before it stay applied.
 
     >>> import factstore
     >>> steps = [Migration("001-colors", [{":db/ident": ":color/red"}])]
@@ -120,7 +123,7 @@ def migrate(conn: Connection, migrations: Sequence[Migration], *, dry_run: bool 
             done = conn.transact(_forms(waiting[0]))
         except TransactError as error:
             if isinstance(error, UniqueConflict) and error.data.get("attribute") == _NAME:
-                continue  # another process has applied it: look again
+                continue  # another process has applied it
             raise type(error)(error.code, f"migration {waiting[0].name}: {error.message}", **error.data) from error
         applied.append(Migrated(waiting[0].name, done.t, done.tx_data))
     return MigrationReport(tuple(applied), already, db=conn.db())
@@ -160,7 +163,7 @@ def _applied(db: Database) -> dict[str, str]:
 
 
 def _waiting(db: Database, migrations: Sequence[Migration]) -> Sequence[Migration]:
-    """Return what was not applied yet. Raises: TransactError, when what was applied is no beginning of the list."""
+    """Return the migrations to apply. Raises: TransactError, if the applied ones are not a beginning of the list."""
     applied, names = _applied(db), [migration.name for migration in migrations]
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
@@ -173,8 +176,8 @@ def _waiting(db: Database, migrations: Sequence[Migration]) -> Sequence[Migratio
         if migrations[i].checksum != checksum:
             raise TransactError(
                 ":db.error/migration-changed",
-                f"expected {name} as it was applied (checksum {checksum[:8]}…), it says something else now "
-                f"({migrations[i].checksum[:8]}…); what was applied stays, add another migration",
+                f"expected {name} as it was applied (checksum {checksum[:8]}…), but its forms have changed "
+                f"({migrations[i].checksum[:8]}…); an applied migration stays, so add another one",
                 name=name,
                 expected=checksum,
                 got=migrations[i].checksum,
@@ -190,14 +193,14 @@ def _out_of_order(name: str, i: int, names: Sequence[str]) -> TransactError:
     return TransactError(":db.error/migration-order", text, name=name, place=i, names=names)
 
 
-def _told(form: Any) -> Any:
-    """Return something whose repr two forms share if and only if they say the same."""
+def _canonical(form: Any) -> Any:
+    """Return a value with the same repr for all forms that mean the same."""
     if is_instance(form) and not isinstance(form, Mapping):
         form = {key: value for key, value in map_of(form).items() if value is not None}
     if isinstance(form, Mapping):
-        return "map", sorted((repr(_told(key)), repr(_told(value))) for key, value in form.items())
+        return "map", sorted((repr(_canonical(key)), repr(_canonical(value))) for key, value in form.items())
     if isinstance(form, set | frozenset):
-        return "set", sorted(repr(_told(item)) for item in form)
+        return "set", sorted(repr(_canonical(item)) for item in form)
     if isinstance(form, list | tuple):
-        return [_told(item) for item in form]
+        return [_canonical(item) for item in form]
     return str(form) if isinstance(form, str) else ("value", edn.write(form))

@@ -1,9 +1,10 @@
-"""Files of transactions: schemas and data as EDN text, as they are written for Datomic.
+"""Files of transactions: schemas and data as EDN text, in the forms that are usual for Datomic.
 
     file        = transaction | [transaction …] | transaction …
     transaction = [form …]                   form = map | [operation …]
 
-Law: transactions are committed one by one in the order of the file; the first that is rejected ends the load, with its place.
+Law: transactions are committed one by one in the order of the file; the first one that is rejected ends the load, and
+the error names its position.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from factstore.values.quoting import quoted
 if TYPE_CHECKING:
     from factstore.connection.connection import Connection
 
-Progress = Callable[[int, int], object]  # gets how many transactions are committed, and how many there are
+Progress = Callable[[int, int], object]  # called with the number of committed transactions and the number of all
 _FORM: Final = re.compile(r"tx-data\[(\d+)\]")
 
 
 class Committed(NamedTuple):
-    """What a file brought."""
+    """The result of loading a file."""
 
     transactions: int
     datoms: int
 
 
 class _Located(NamedTuple):
-    """A transaction, and where it stands in its file: see `edn.place_of`."""
+    """A transaction, and its path in the file; see `edn.place_of`."""
 
     forms: list[Any]
     path: tuple[int, ...]
@@ -44,23 +45,23 @@ def transact_file(conn: Connection, path: str | os.PathLike[str], *, progress: P
     """Commit the transactions of a file of EDN, in order.
 
     Args:
-        path: of a file in UTF-8 that holds one transaction, a vector of transactions, or several of them one after the other.
-        progress: called after each transaction with how many are committed, and how many there are.
-    Raises: ReadError for text that is not EDN, TransactError(:db.error/invalid-tx-data) for values that are no transactions, and
-        nothing is committed; a TransactError of the first transaction that is rejected, and those before it stay. Each names the
-        file and the place, as `file`, `line` and `column` of the error.
+        path: a file in UTF-8 with one transaction, a vector of transactions, or several of these one after the other.
+        progress: called after each transaction with the number of committed transactions and the number of all.
+    Raises: ReadError for text that is not EDN, TransactError(:db.error/invalid-tx-data) for values that are not
+        transactions, and nothing is committed; the TransactError of the first transaction that is rejected, and those
+        before it stay. Each error has the position as `file`, `line` and `column`.
     """
     text = _text(Path(path))
-    found = _transactions(text, os.fspath(path))
+    transactions = _transactions(text, os.fspath(path))
     datoms = 0
-    for done, transaction in enumerate(found):
+    for done, transaction in enumerate(transactions):
         try:
             datoms += conn.transact(transaction.forms).size
         except TransactError as error:
-            raise _placed(error, text, os.fspath(path), transaction.path, done, len(found)) from error
+            raise _placed(error, text, os.fspath(path), transaction.path, done, len(transactions)) from error
         if progress is not None:
-            progress(done + 1, len(found))
-    return Committed(len(found), datoms)
+            progress(done + 1, len(transactions))
+    return Committed(len(transactions), datoms)
 
 
 def _text(path: Path) -> str:
@@ -70,7 +71,8 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         column = error.start - content.rfind(b"\n", 0, error.start)
-        message = f"{path}, line {line}, column {column}: expected text in UTF-8, got {content[error.start : error.start + 1]!r}"
+        got = content[error.start : error.start + 1]
+        message = f"{path}, line {line}, column {column}: expected text in UTF-8, got {got!r}"
         raise ReadError(":db.error/invalid-edn", message, file=os.fspath(path), line=line, column=column) from error
 
 
@@ -79,15 +81,15 @@ def _transactions(text: str, name: str) -> list[_Located]:
         values = edn.read_all(text, tags=tags())
     except ReadError as error:
         raise ReadError(error.code, f"{name}: {error.message}", **{**error.data, "file": name}) from error
-    found: list[_Located] = []
+    transactions: list[_Located] = []
     for i, value in enumerate(values):
         if isinstance(value, list | tuple) and value and all(_is_transaction(part) for part in value):
-            found += [_Located(list(part), (i, j)) for j, part in enumerate(value)]
+            transactions += [_Located(list(part), (i, j)) for j, part in enumerate(value)]
         elif _is_transaction(value):
-            found.append(_Located(list(value), (i,)))
+            transactions.append(_Located(list(value), (i,)))
         else:
             raise _no_transaction(value, text, name, i)
-    return found
+    return transactions
 
 
 def _is_transaction(value: Any) -> bool:
@@ -111,7 +113,7 @@ def _no_transaction(value: Any, text: str, name: str, i: int) -> TransactError:
 
 
 def _placed(error: TransactError, text: str, name: str, path: tuple[int, ...], done: int, whole: int) -> TransactError:
-    """Return the error of a transaction with its place in the file: that of the form at fault, if the error names one."""
+    """Return the error of a transaction with its position in the file, or that of the form that the error names."""
     form = _FORM.match(str(error.data.get("path", "")))
     place = edn.place_of(text, (*path, int(form[1]))) if form else None
     line, column = place or edn.place_of(text, path) or (1, 1)

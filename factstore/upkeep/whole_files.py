@@ -1,6 +1,7 @@
-"""Files that appear when they are whole: each is written under a name of its own, and gets its real name at the end.
+"""Files that appear when they are complete: each is written under a temporary name, and renamed at the end.
 
-Law: nothing but a plain file is ever replaced, and no file of a store. What was made meanwhile under the name of a new store stays.
+Law: only a plain file is ever replaced, and never a file of a store. A file that is created in the meantime under the
+name of a new store stays.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ _WITHOUT_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP,
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write a file to, which takes the place of another file when the block ends, and is removed when the block fails.
+    """Give a temporary path; the file there replaces `path` when the block ends, and is deleted if the block fails.
 
     A symbolic link stays a link: the file that it leads to is replaced.
-    Raises: OSError, for what must not be replaced: a directory, a device, a named pipe, a socket, a file of a store.
+    Raises: OSError, for a target that must not be replaced: a directory, a device, a named pipe, a socket, a file of a
+        store.
     """
     target = Path(os.path.realpath(path))
     _check_replaceable(target)
@@ -35,9 +37,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def making(target: Path) -> Iterator[Path]:
-    """Give a path to make a file at, which gets its name when the block ends, and is removed when the block fails.
+    """Give a temporary path; the file there gets its name when the block ends, and is deleted if the block fails.
 
-    Raises: FileExistsError, when something of that name was made meanwhile, which stays as it is.
+    Raises: FileExistsError, if a file of that name was created in the meantime; it stays unchanged.
     """
     with _beside(target) as unfinished:
         yield unfinished

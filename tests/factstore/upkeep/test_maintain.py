@@ -138,7 +138,7 @@ def test_a_backup_comes_back_as_of_an_earlier_transaction(path, tmp_path):
 
 
 def test_restore_does_not_write_into_a_store_that_is_there(path, tmp_path):
-    assert "is there already" in run("restore", path, "-s", path).output
+    assert "exists already" in run("restore", path, "-s", path).output
 
 
 def test_stats_counts_what_there_is(path):

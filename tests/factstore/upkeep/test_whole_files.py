@@ -129,7 +129,7 @@ def test_a_store_that_is_made_while_a_new_one_is_written_stays(
     monkeypatch.setattr(Path, "hardlink_to", late)
     done = CliRunner().invoke(main, command.format(new=new, dump=dump, store=tmp_path / "s.facts").split())
     assert EXIT_REFUSED == done.exit_code, done.output
-    assert "was made meanwhile" in done.output
+    assert "was created in the meantime" in done.output
     with real(str(new), create=False) as kept:
         assert {("acknowledged",)} == factstore.q('[:find ?d :where [?e :db/doc ?d] [(= ?d "acknowledged")]]', kept.db())
 
