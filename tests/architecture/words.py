@@ -90,7 +90,6 @@ NOT_YET_IN_SOURCE: Final = frozenset(
         r"in the place of",
         r"so many",
         r"the like",
-        r"a (datom|transaction|job|line) a (line|file|record)",
     }
 )
 
