@@ -19,7 +19,7 @@ from factstore.errors import FactStoreError, QueryError
 from factstore.query.functions import vectors
 from factstore.query.functions.scalar import FUNCTIONS, get_by_keyword, plain_name, truthy
 from factstore.query.guard import Guard
-from factstore.query.language.ast import BLANK, Call, Constant, SourceName, Variable
+from factstore.query.language.ast import BLANK, Blank, Call, Constant, SourceName, Variable
 from factstore.query.language.dialect import hint, nearest, shown
 from factstore.query.planning.context import Context
 from factstore.query.relations import algebra
@@ -191,16 +191,16 @@ def _bind_each(call: Call, results: list[Any], relation: Relation, guard: Guard 
     binding = call.binding
     if binding is None:
         return relation.filter(list(map(truthy, results)))
-    if (binding is BLANK or isinstance(binding, Variable)) and not _NEVER_MISSING.issuperset(map(type, results)):
-        kept = [not is_missing(result) for result in results]
-        relation, results = (
-            relation.filter(kept),
-            [result for result, is_kept in zip(results, kept, strict=True) if is_kept],
-        )
-    if binding is BLANK:
-        return relation
-    if isinstance(binding, Variable):
-        return _unified(relation, {binding.name: column_of(results)})
+    if isinstance(binding, Variable | Blank):
+        kinds = set(map(type, results))
+        if not kinds <= _NEVER_MISSING:
+            kept = [not is_missing(result) for result in results]
+            relation = relation.filter(kept)
+            results = [result for result, is_kept in zip(results, kept, strict=True) if is_kept]
+            kinds = set(map(type, results))
+        if isinstance(binding, Blank):
+            return relation
+        return _unified(relation, {binding.name: column_of(results, kinds=kinds)})
     parts = _destructured(call, results, guard)
     if len(parts.at) == relation.size and parts.at == list(range(relation.size)):
         return _unified(relation, parts.columns)

@@ -9,22 +9,37 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+MAX_NESTING: Final = 200  # levels of collections in a value; functions over values recurse on Python's stack
 
 
-def strict(value: Any) -> Any:
-    """Return a key that is equal for two values exactly if they are the same value of the same type."""
+def deeper(depth: int) -> int:
+    """Return the next depth of nested collections. Raises: RecursionError beyond `MAX_NESTING`."""
+    if depth >= MAX_NESTING:
+        raise RecursionError(f"a value has more than {MAX_NESTING} nested collections")
+    return depth + 1
+
+
+def strict(value: Any, depth: int = 0) -> Any:
+    """Return a key that is equal for two values exactly if they are the same value of the same type.
+
+    Args:
+        depth: the number of collections around the value.
+    Raises: RecursionError beyond `MAX_NESTING`, whatever the recursion limit of Python is.
+    """
     kind = type(value)
-    if kind is tuple or kind is list:
-        return tuple, tuple(map(strict, value))
+    if kind is tuple or kind is list or kind is ExactRow:
+        depth = deeper(depth)
+        return tuple, tuple([strict(part, depth) for part in value])
     if isinstance(value, Mapping):
-        return dict, frozenset((strict(key), strict(part)) for key, part in value.items())
+        depth = deeper(depth)
+        return dict, frozenset([(strict(key, depth), strict(part, depth)) for key, part in value.items()])
     if kind is frozenset or kind is set or kind is ExactSet:
-        return frozenset, frozenset(map(strict, value))
+        depth = deeper(depth)
+        return frozenset, frozenset([strict(part, depth) for part in value])
     if isinstance(value, datetime):
         return datetime, value
-    if kind is ExactRow:
-        return tuple, tuple(map(strict, value))
     try:
         hash(value)
     except TypeError:

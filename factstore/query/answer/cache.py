@@ -137,11 +137,10 @@ def _database_key(db: Any) -> Any:
 def _value_key(part: Any, value: Any) -> Any:
     if isinstance(part, RulesInput):
         return written(value)
-    if type(value) is dict and not isinstance(part, Variable):  # which is taken apart
-        value_is_plain = _is_plain(list(value)) and _is_plain(list(value.values()))
-    else:
-        value_is_plain = _is_plain(value)
-    return (written(value),) if value_is_plain else None
+    key = (written(value),)  # before `_is_plain`, which recurses: it raises for a value that is nested too deep
+    if type(value) is dict and not isinstance(part, Variable):  # destructured
+        return key if _is_plain(list(value)) and _is_plain(list(value.values())) else None
+    return key if _is_plain(value) else None
 
 
 def _is_plain(value: Any) -> bool:

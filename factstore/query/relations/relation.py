@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from factstore.values.exact import MAX_NESTING, deeper
 from factstore.values.exact import strict as strict
 from factstore.values.types import INSTANT, LONG_MAX, LONG_MIN, OWN_TYPES, is_missing, micros_to_instant, plain
 
@@ -30,59 +31,71 @@ DTYPES: Final[Mapping[type, Any]] = {int: np.int64, datetime: np.int64, float: n
 PLAIN: Final = OWN_TYPES  # kinds whose equality, within one column, is Python's own
 
 
-def frozen(value: Any) -> Any:
-    """Return a value as relations hold it: vectors as tuples, sets as frozensets, and our own types for what is one by another name."""
+def frozen(value: Any, depth: int = 0) -> Any:
+    """Return a value in the form of relations: vectors as tuples, sets as frozensets, values of foreign types as our own.
+
+    Args:
+        depth: the number of collections around the value.
+    Raises: RecursionError beyond `MAX_NESTING`.
+    """
     kind = type(value)
     if kind in PLAIN:
         return value
     if kind is tuple or kind is list:
-        return tuple(map(frozen, value))
+        depth = deeper(depth)
+        return tuple([frozen(part, depth) for part in value])
     if kind is range:
         return tuple(value)
     if kind is set or kind is frozenset:
-        return frozenset(map(frozen, value))
+        depth = deeper(depth)
+        return frozenset([frozen(part, depth) for part in value])
     return plain(value)
 
 
-def given(value: Any) -> Any:
-    """Return an input as relations hold it: as `frozen`, arrays and named tuples as tuples, and an entity as its id.
+def given(value: Any, depth: int = 0) -> Any:
+    """Return an input in the form of relations: as `frozen`, arrays and named tuples as tuples, and an entity as its id.
 
-    What a function returns is not read like this: it may be handed to another function, which knows what it is.
+    Results of functions are only frozen: another function may take them and need their type.
+    Args:
+        depth: the number of collections around the value.
+    Raises: RecursionError beyond `MAX_NESTING`.
     """
     if type(value) in PLAIN:
         return value
     if isinstance(value, list | tuple):
-        return tuple(map(given, value))
+        depth = deeper(depth)
+        return tuple([given(part, depth) for part in value])
     if isinstance(value, set | frozenset):
-        return frozenset(map(given, value))
+        depth = deeper(depth)
+        return frozenset([given(part, depth) for part in value])
     if isinstance(value, np.ndarray):
-        return tuple(map(given, value)) if value.ndim else None if is_missing(value) else given(np.asarray(value)[()])
+        depth = deeper(depth)
+        if value.ndim:
+            return tuple([given(part, depth) for part in value])
+        return None if is_missing(value) else given(np.asarray(value)[()], depth)
     eid = getattr(value, "eid", None)
     return eid if type(eid) is int else plain(value)
 
 
-_MOST_NESTED: Final = 200  # levels; on Python's stack
-
-
 class Untold(Exception):
-    """A value that no key stands for: one that may change, or equal others, in ways of its own."""
+    """A value without a key: it can change, or it has its own equality."""
 
 
 def written(value: Any, depth: int = 0) -> Any:
-    """Return a key that is equal for two values exactly if they are written alike: 1.0M and 1M are not, nor are 0.0 and -0.0.
+    """Return a key that is equal for two values exactly if they are written alike: 1.0M and 1M are not, nor 0.0 and -0.0.
 
-    Such values are one for every comparison; but an answer, or a query with one in it, gives back what it was given. The key holds
-    what a value is now, so that what is done to a bytearray afterwards does not reach it.
+    Such values are equal in every comparison, but an answer and a query must return them as they were given. The key contains
+    the present value: a later change of a bytearray does not change it.
     Args:
-        depth: how many collections the value stands in.
-    Raises: Untold, for a value that is none of ours, and no collection of them; and for one that is nested deeper than a query may be.
+        depth: the number of collections around the value.
+    Raises: Untold, for a value of a foreign type and for one nested beyond `MAX_NESTING`.
     """
     kind = type(value)
     if kind is float or kind is Decimal or isinstance(value, datetime):
         return kind, repr(value)
     if kind in PLAIN:
         return kind, value
-    if depth > _MOST_NESTED:
+    if depth > MAX_NESTING:
         raise Untold
     depth += 1
     if isinstance(value, list | tuple):
@@ -194,16 +207,20 @@ def input_of(values: Iterable[Any]) -> Column:
     return column_of(values, given)._replace(is_input=True)
 
 
-def column_of(values: Iterable[Any], freeze: Callable[[Any], Any] = frozen) -> Column:
-    """Return a column of values as functions give them."""
+def column_of(values: Iterable[Any], freeze: Callable[[Any], Any] = frozen, kinds: set[type] | None = None) -> Column:
+    """Return a column of results of functions.
+
+    Args:
+        kinds: the types of the values, if they are known.
+    """
     values = list(values)
-    kinds = set(map(type, values))
+    kinds = set(map(type, values)) if kinds is None else kinds
     if not kinds <= PLAIN:
         values = list(map(freeze, values))
         kinds = set(map(type, values))
     if len(kinds) != 1:
         return Column(object, values)
-    kind = kinds.pop()
+    (kind,) = kinds
     if kind is int and not (LONG_MIN <= min(values) and max(values) <= LONG_MAX):
         return Column(object, values)
     if issubclass(kind, datetime):

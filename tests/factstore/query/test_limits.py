@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -198,3 +200,42 @@ def test_an_input_with_more_rows_than_allowed_is_not_taken_apart() -> None:
 def test_a_range_is_a_tuple_where_it_is_bound_as_one_value() -> None:
     assert {((0, 1, 2), 3)} == q("[:find ?r ?n :where [(range 3) ?r] [(count ?r) ?n]]")
     assert {((0,), 1), ((0, 1), 2)} == q("[:find ?r ?n :in [?n ...] :where [(range ?n) ?r]]", [1, 2])
+
+
+def nested(make: Callable[[list[Any]], Any], levels: int) -> Any:
+    value = make([1])
+    for _ in range(levels - 1):
+        value = make([value])
+    return value
+
+
+@pytest.fixture
+def unlimited_recursion() -> Iterator[None]:
+    """Let Python recurse until the stack of the thread overflows, which ends the process."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000_000)
+    yield
+    sys.setrecursionlimit(limit)
+
+
+NESTED = {
+    "an input": lambda value: q("[:find ?x . :in ?x]", value),
+    "an input with a cache": lambda value: q("[:find ?x . :in ?x]", value, cache=factstore.AnswerCache()),
+    "an element": lambda value: q("[:find [?x ...] :in [?x ...]]", [value, 1]),
+    "a tuple of a source": lambda value: q("[:find [?y ...] :where [_ ?y]]", [[1, value], [2, 3]]),
+    "compared": lambda value: q("[:find ?x . :in ?f :where [(?f) ?x] [(= ?x ?x)]]", lambda: value),
+    "a result": lambda value: q("[:find ?x . :in ?f :where [(?f) ?x]]", lambda: value),
+    "one of many results": lambda value: q("[:find [?x ...] :in ?f [?y ...] :where [(?f ?y) ?x]]", lambda _: value, [1, 2]),
+}
+
+
+@pytest.mark.usefixtures("unlimited_recursion")
+@pytest.mark.parametrize("make", [list, tuple, frozenset])
+@pytest.mark.parametrize("where", NESTED)
+def test_nesting_of_values_is_limited_whatever_the_recursion_limit_is(where: str, make: Callable[[list[Any]], Any]) -> None:
+    assert NESTED[where](nested(make, 200))
+    for levels in (201, 100_000):
+        with pytest.raises(QueryError) as caught:
+            NESTED[where](nested(make, levels))
+        assert caught.value.code in (":db.error/invalid-query", ":db.error/function-failed")
+        assert "more than 200 nested collections" in str(caught.value)
