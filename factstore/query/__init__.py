@@ -20,7 +20,7 @@ from factstore.query.answer.cache import AnswerCache, key_of
 from factstore.query.answer.explain import Explanation, explained
 from factstore.query.answer.rows import Rows, RowSeq, names_of
 from factstore.query.builder.built import Built
-from factstore.query.guard import Event, Guard, guard_of
+from factstore.query.guard import CancelFlag, Guard, guard_of
 from factstore.query.language.ast import SCALAR, TUPLE, Query
 from factstore.query.language.dialect import too_deep
 from factstore.query.planning.context import Context
@@ -44,7 +44,7 @@ def q(
     *inputs: Any,
     timeout: float | None = None,
     max_rows: int | None = None,
-    cancel: Event | None = None,
+    cancel: CancelFlag | None = None,
     cache: AnswerCache | None = None,
 ) -> R: ...
 @overload
@@ -54,7 +54,7 @@ def q(
     *inputs: Any,
     timeout: float | None = None,
     max_rows: int | None = None,
-    cancel: Event | None = None,
+    cancel: CancelFlag | None = None,
     cache: AnswerCache | None = None,
 ) -> Any: ...
 def q(
@@ -63,7 +63,7 @@ def q(
     *inputs: Any,
     timeout: float | None = None,
     max_rows: int | None = None,
-    cancel: Event | None = None,
+    cancel: CancelFlag | None = None,
     cache: AnswerCache | None = None,
 ) -> Any:
     """Return the answer of a query.
@@ -146,7 +146,7 @@ def rows(
     *inputs: Any,
     timeout: float | None = None,
     max_rows: int | None = None,
-    cancel: Event | None = None,
+    cancel: CancelFlag | None = None,
     stats: bool = False,
 ) -> Rows:
     """Return the answer of a query as columns: a sequence of tuples that is also a table for data frames and notebooks.
@@ -194,7 +194,7 @@ def qseq(
     block: int = 1 << 16,
     timeout: float | None = None,
     max_rows: int | None = None,
-    cancel: Event | None = None,
+    cancel: CancelFlag | None = None,
 ) -> RowSeq:
     """Return the answer of a query as an iterator over its rows, computed block by block.
 

@@ -17,7 +17,7 @@ from factstore.values.quoting import quoted
 _MAX_SECONDS: Final = 1e15  # Python's clocks are exact up to this number
 
 
-class Event(Protocol):
+class CancelFlag(Protocol):
     """A flag that stops a query: `threading.Event`, or an object with the same method."""
 
     def is_set(self) -> bool:
@@ -30,7 +30,7 @@ class Guard:
     __slots__ = ("cancel", "deadline", "max_rows", "timeout")
 
     def __init__(
-        self, timeout: float | None, max_rows: int | None, cancel: Event | None, outer: Guard | None = None
+        self, timeout: float | None, max_rows: int | None, cancel: CancelFlag | None, outer: Guard | None = None
     ) -> None:
         self.timeout, self.max_rows, self.cancel = timeout, max_rows, cancel
         self.deadline = None if timeout is None else time.monotonic() + timeout
@@ -75,7 +75,7 @@ def guard_of(
     milliseconds: int | None,
     timeout: float | None,
     max_rows: int | None,
-    cancel: Event | None,
+    cancel: CancelFlag | None,
     outer: Guard | None = None,
 ) -> Guard | None:
     """Return the guard of a query; None when it has no limits.
@@ -93,7 +93,7 @@ def guard_of(
     return Guard(timeout, max_rows, cancel, outer)
 
 
-def _check_limits(timeout: float | None, max_rows: int | None, cancel: Event | None) -> None:
+def _check_limits(timeout: float | None, max_rows: int | None, cancel: CancelFlag | None) -> None:
     if timeout is not None and (
         isinstance(timeout, bool)
         or not isinstance(timeout, int | float)

@@ -23,7 +23,7 @@ def _ask(start: int, count: int) -> None:
 
 
 def test_memory_does_not_grow_with_the_queries_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    # What is remembered is bounded by numbers; with small ones the bounds are reached soon.
+    # The caches have a maximum size; with a small one it is reached soon.
     for cache, size in ((prepare._queries, 16), (prepare._programs, 16), (prepare._NO_RULES.scopes._branches, 32)):
         monkeypatch.setattr(cache, "max_entries", size)
     monkeypatch.setattr(scope, "_MAX_CACHED", 32)
