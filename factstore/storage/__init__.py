@@ -63,31 +63,48 @@ def open_storage(
     text = _text_of(uri)
     match = _SCHEME.fullmatch(text)
     scheme, rest = match.groups() if match else ("lmdb", text)
-    check_option("sync", sync, '"full" or "none"', isinstance(sync, str) and sync in ("full", "none"))
-    check_option("create", create, "True or False", isinstance(create, bool))
-    check_option("read_only", read_only, "True or False", isinstance(read_only, bool))
-    check_option(
-        "map_size",
-        map_size,
-        "a number of bytes above 0, or None",
-        map_size is None or (type(map_size) is int and map_size > 0),
-    )
-    is_time = isinstance(busy_timeout, int | float) and not isinstance(busy_timeout, bool) and busy_timeout >= 0
-    check_option(
-        "busy_timeout", busy_timeout, "a number of seconds from 0 on, or None", busy_timeout is None or is_time
-    )
+    common = {
+        "sync": sync,
+        "create": create,
+        "read_only": read_only,
+        "map_size": map_size,
+        "busy_timeout": busy_timeout,
+    }
+    for name, value in common.items():
+        wanted, holds = _CONDITIONS[name]
+        check_option(name, value, wanted, holds(value))
     if scheme not in ENGINES:
-        known = ", ".join(f"{name}:" for name in sorted(ENGINES))
+        schemes = ", ".join(f"{name}:" for name in sorted(ENGINES))
         raise StorageError(
             ":db.error/unknown-scheme",
-            f"no storage engine is called {quoted(scheme)} in {quoted(text)}; known are {known} and a bare path"
+            f"no storage engine is called {quoted(scheme)} in {quoted(text)}; known are {schemes} and a bare path"
             f" (with a colon in it: lmdb:{text})",
             scheme=scheme,
             known=sorted(ENGINES),
         )
-    return ENGINES[scheme](
-        rest, create=create, read_only=read_only, sync=sync, map_size=map_size, busy_timeout=busy_timeout, **options
-    )
+    return ENGINES[scheme](rest, **common, **options)
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_size(value: Any) -> bool:
+    return value is None or (type(value) is int and value > 0)
+
+
+def _is_time(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0)
+
+
+# For each option of all engines: the expected value in words, and as a condition.
+_CONDITIONS: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = {
+    "sync": ('"full" or "none"', lambda value: isinstance(value, str) and value in ("full", "none")),
+    "create": ("True or False", _is_bool),
+    "read_only": ("True or False", _is_bool),
+    "map_size": ("a number of bytes above 0, or None", _is_size),
+    "busy_timeout": ("a number of seconds from 0 on, or None", _is_time),
+}
 
 
 def _text_of(uri: Any) -> str:

@@ -27,7 +27,9 @@ import lmdb
 
 from factstore.concurrency.locks import Owner
 from factstore.errors import Corrupt, NotAStore, ReadOnly, UnknownOutcome
-from factstore.storage.lmdb.environment import Environment, Gone, Txn, drop_handle, shared
+from factstore.storage.lmdb.environment import Environment, Txn
+from factstore.storage.lmdb.gone import Gone
+from factstore.storage.lmdb.handles import drop_handle, shared
 from factstore.storage.lmdb.names import resolved
 from factstore.storage.lmdb.opening import expanded, look_at, refuse_network, refused, sync_directory
 from factstore.storage.lmdb.peers import Held
@@ -85,24 +87,8 @@ class LmdbStorage:
         self.read_only = read_only
         self.description = f"lmdb:{full_path}"
         self._mode: Sync | None = None if read_only else sync
-        may_create = create and not read_only
         try:
-            is_new = look_at(full_path, may_create)
-            real = resolved(full_path)
-            if not allow_network_fs:
-                refuse_network(full_path)
-            self._file: Any = shared(
-                real,
-                lambda env: _lay_out(env, full_path, may_create),
-                mode=self._mode,
-                map_size=map_size,
-                max_map_size=max_map_size,
-            )
-            self._finalizer = finalize(self, drop_handle, self._file, self._mode)
-            self._finalizer.atexit = False
-            if is_new and sync == "full":
-                sync_directory(real.parent)
-            self._look_through()
+            self._open(full_path, create and not read_only, allow_network_fs, map_size, max_map_size)
         except lmdb.Error as error:
             raise translated(error, self.description) from error
         except OSError as error:
@@ -112,7 +98,24 @@ class LmdbStorage:
             message = f"{full_path} may not be written by this user; open it with read_only=True"
             raise ReadOnly(":db.error/read-only", message, path=str(full_path))
 
-    def _look_through(self) -> None:
+    def _open(
+        self, path: Path, may_create: bool, allow_network_fs: bool, map_size: int | None, max_map_size: int | None
+    ) -> None:
+        is_new = look_at(path, may_create)
+        real = resolved(path)
+        if not allow_network_fs:
+            refuse_network(path)
+        self._file: Any = shared(
+            real,
+            lambda env: _lay_out(env, path, may_create),
+            mode=self._mode,
+            map_size=map_size,
+            max_map_size=max_map_size,
+        )
+        self._finalizer = finalize(self, drop_handle, self._file, self._mode)
+        self._finalizer.atexit = False
+        if is_new and self._mode != "none":
+            sync_directory(real.parent)
         try:
             self._file.look_through("free", "roots")
         except BaseException:

@@ -11,23 +11,23 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from threading import RLock, get_ident
+from threading import get_ident
 from time import monotonic, sleep
-from typing import Any, Final, Never, TypeAlias, TypeVar, TypeVarTuple
+from typing import Any, Final, TypeAlias, TypeVar, TypeVarTuple
 from weakref import ref
 
 import lmdb
-from lmdb import _envid
 
 from factstore.concurrency.forks import FORKED, keep_for_ever, watch
 from factstore.concurrency.locks import CallLock
 from factstore.errors import FactStoreError, StoreFull, Unavailable, UnknownOutcome
 from factstore.storage.lmdb import names, pages
 from factstore.storage.lmdb.gate import Gate
+from factstore.storage.lmdb.gone import Gone
 from factstore.storage.lmdb.peers import Holds, Turn
 from factstore.storage.lmdb.translation import translated
 from factstore.storage.lmdb.wakeup import wakeup
@@ -39,26 +39,9 @@ Layout: TypeAlias = Callable[[lmdb.Environment], dict[str, Any]]
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
-DEFAULT_MAP_SIZE: Final = 16 << 30  # of address space; the file takes what is written
 MAX_READERS: Final = 1024
 _LOOK_SECONDS: Final = 0.002  # how often a writer looks whether another thread has ended its interrupted transaction
 _NAME_SECONDS: Final = 0.05  # how often it is looked whether the path still leads to the file
-
-
-class Gone:
-    """Stands where an environment was: whatever is asked of it raises `Closed`."""
-
-    def __init__(self, *what_and_why: str) -> None:
-        self.__dict__["_what_and_why"] = what_and_why
-
-    def __getattr__(self, name: str) -> Never:
-        raise closed(*self.__dict__["_what_and_why"])
-
-    def __enter__(self) -> Never:
-        self.__getattr__("__enter__")
-
-    def __exit__(self, *_: object) -> None:
-        """Never reached; `with` asks for it before it enters."""
 
 
 class Environment:
@@ -74,7 +57,6 @@ class Environment:
         self.dbs: dict[str, Any] = {}
         self._layout = layout
         self._sync: Sync = sync
-        self._handles: Counter[str] = Counter()
         self._sound: set[str] = set()  # trees whose pages were looked at
         self._renew_locks()
         self.env: Any = None
@@ -355,47 +337,7 @@ class Environment:
         self.env.set_mapsize(size)
         self.map_size = size
 
-    # handles
-
-    def attach(self, mode: Sync | None) -> None:
-        """Count a handle in, which writes in this mode (None: only reads). Callers hold `_registering`."""
-        self._handles["all"] += 1
-        if mode is not None:
-            self._handles[mode] += 1
-            self._settle()
-
-    def detach(self, mode: Sync | None) -> None:
-        """Count a handle out; the last one closes the environment."""
-        with _registering:
-            self._handles["all"] -= 1
-            if mode is not None:
-                self._handles[mode] -= 1
-            if not self._handles["all"]:
-                self._end()
-            else:
-                self._settle()
-        close_dropped()
-
-    def drop(self, mode: Sync | None) -> None:
-        """Count a handle out that nobody closed. May be called from a finalizer, so it never waits: the last one is used by nobody."""
-        self._handles["all"] -= 1
-        if mode is not None:
-            self._handles[mode] -= 1
-        if not self._handles["all"] and not isinstance(self.env, Gone):
-            self._end()
-
-    def _end(self) -> None:
-        _open.pop(self.key, None)
-        self._close()
-
-    def _settle(self) -> None:
-        """Sync as the strictest of the handles asks."""
-        wanted: Sync = "full" if self._handles["full"] else "none"
-        if wanted != self._sync and (self._handles["full"] or self._handles["none"]):
-            with self._writing, self.gate.shut():
-                self.flush()
-                self._sync = wanted
-                self._reopen()
+    # the end
 
     def _reopen(self) -> None:
         self.env.close()
@@ -444,76 +386,3 @@ def _none() -> None:
 
 def _nothing(txn: Txn) -> None:
     """Write nothing: the transactions before this one are over."""
-
-
-# The environments of this process, by the identity of their file. LMDB must not open a file twice in one process.
-_open: dict[tuple[int, int], Environment] = {}
-_registering = RLock()  # a finalizer may close one store while its thread opens another
-_keys_of_files: Callable[[str, bool], tuple[Any, ...]] = _envid.env_keys
-
-
-def shared(
-    path: Path, layout: Layout, *, mode: Sync | None, map_size: int | None, max_map_size: int | None
-) -> Environment:
-    """Return the environment of this file with one more handle on it, opened now if it is not open yet."""
-    close_dropped()
-    with _registering:
-        environment = _open.get(_identity(path))
-        if environment is None:
-            environment = Environment(
-                path,
-                layout,
-                read_only=path.exists() and not os.access(path, os.W_OK),
-                sync=mode or "full",
-                map_size=map_size or DEFAULT_MAP_SIZE,
-                max_map_size=max_map_size,
-            )
-            _open[environment.key] = environment
-        environment.attach(mode)
-    close_dropped()
-    return environment
-
-
-# Handles that were let go of without being closed.
-_dropped: deque[tuple[Environment, Sync | None]] = deque()
-
-
-def drop_handle(environment: Environment, mode: Sync | None) -> None:
-    """Count a handle out, now or as soon as no store is being opened or closed. For finalizers, which run at any step of any thread."""
-    _dropped.append((environment, mode))
-    close_dropped()
-
-
-def close_dropped() -> None:
-    """Count out the handles that were dropped, unless a store is being opened or closed: who does that calls this at the end."""
-    if not _dropped or _registering._is_owned() or not _registering.acquire(blocking=False):  # type: ignore[attr-defined]
-        return
-    try:
-        while _dropped:
-            environment, mode = _dropped.popleft()
-            environment.drop(mode)
-    finally:
-        _registering.release()
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return (0, 0)
-    return (stat.st_dev, stat.st_ino)
-
-
-def _after_fork() -> None:
-    _open.clear()
-    _dropped.clear()
-    _registering.release()
-    _envid.env_keys = _keys_of_this_process
-
-
-def _keys_of_this_process(path: str, subdir: bool) -> tuple[Any, ...]:
-    """Return the keys by which lmdb refuses to open a file twice; those of inherited environments are in its set for ever."""
-    return tuple((os.getpid(), key) for key in _keys_of_files(path, subdir))
-
-
-os.register_at_fork(before=_registering.acquire, after_in_parent=_registering.release, after_in_child=_after_fork)

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import factstore
-from factstore.storage.lmdb import environment
+from factstore.storage.lmdb import handles
 
 
 def threads() -> list[threading.Thread]:
@@ -16,7 +16,7 @@ def threads() -> list[threading.Thread]:
 
 
 def is_open(path: Path) -> bool:
-    return any(found.path == path for found in environment._open.values())
+    return any(found.path == path for found in handles._open.values())
 
 
 def files(path: Path) -> list[str]:

@@ -22,7 +22,7 @@ from factstore.storage.lmdb import environment
 from factstore.storage.lmdb.engine import LmdbStorage
 from factstore.storage.lmdb.opening import filesystem_of
 from factstore.storage.lmdb.wakeup import MEMORY, Futex, Polling, Wakeup
-from factstore.testing.storage_contract import append_somehow, records, together, txid
+from factstore.testing.storage_model import append_somehow, records, together, txid
 
 ROOT = Path(__file__).parents[3]
 MIB = 1 << 20
