@@ -1,6 +1,6 @@
-"""What happens to jobs in a worker, as values, and who is told: the one entrance of logs, traces, metrics and error trackers.
+"""Events of jobs in a worker, as values, and the listeners that receive them: logs, traces, metrics and error trackers.
 
-Knows no listener by name. Law: whatever a listener does or raises, no job ends otherwise than it would have without it.
+This module imports no listener. Law: whatever a listener does or raises, jobs end as they would without it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Event:
     """Something that happened.
 
     Args:
-        at: when, by the worker's clock.
-        worker: who tells.
+        at: the time, by the worker's clock.
+        worker: the name of the worker that reports it.
     """
 
     at: datetime
@@ -44,7 +44,7 @@ class JobEvent(Event):
 
     Args:
         lease: the attempt: its job's entity, id and type, and its number.
-        attributes: what is known of the job, by attribute.
+        attributes: the attributes of the job.
     """
 
     lease: Lease
@@ -58,7 +58,7 @@ class JobEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed(JobEvent):
-    """The attempt holds the job; its handler has not begun.
+    """The attempt holds the job, and its handler has not begun.
 
     Args:
         db: the database right after the claim.
@@ -74,10 +74,10 @@ class Started(JobEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished(JobEvent):
-    """The handler did its work, and that is recorded.
+    """The job has finished, and that is committed.
 
     Args:
-        seconds: how long the handler ran.
+        seconds: the duration of the handler.
     """
 
     seconds: float
@@ -85,13 +85,13 @@ class Finished(JobEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(JobEvent):
-    """The job ended badly, and that is recorded.
+    """The job has failed or was aborted, and that is committed.
 
     Args:
-        error: what the handler raised.
+        error: the exception of the handler.
         status: `:job.status/failed` or `:job.status/aborted`.
         reason: a value of `:job/reason`.
-        suppressed: whether this was expected, so that no error tracker should hear of it.
+        suppressed: whether the error is expected, so that error trackers should ignore it.
     """
 
     seconds: float
@@ -103,12 +103,12 @@ class Failed(JobEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retried(JobEvent):
-    """The attempt did not come to an end, the job will run again, and that is recorded.
+    """The attempt has failed and the job will run again, and that is committed.
 
     Args:
-        error: what the handler raised.
+        error: the exception of the handler.
         reason: a value of `:job/reason`: retry, fault, snooze.
-        run_at: not before this time; None is at once.
+        run_at: the earliest time of the next attempt; None is at once.
     """
 
     seconds: float
@@ -120,15 +120,15 @@ class Retried(JobEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost(JobEvent):
-    """The attempt no longer holds its job; what it came to was refused and dropped."""
+    """The attempt no longer holds its job, and its outcome was dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rescued(JobEvent):
-    """This worker took the job from another that went silent; `lease` is the one that ran out.
+    """This worker took the job from a worker that did not renew its lease; `lease` is the expired one.
 
     Args:
-        status: what became of the job: unstarted, or failed when it took too many workers with it.
+        status: the new status of the job: unstarted, or failed if it has crashed too often.
     """
 
     status: Status
@@ -136,18 +136,18 @@ class Rescued(JobEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released(JobEvent):
-    """The worker gave the job back, for it stops."""
+    """The worker has released the job, because it stops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fatal(Event):
-    """The worker itself failed, and will end."""
+    """The worker itself has failed, and will end."""
 
     error: BaseException
 
 
 class Attempt(Protocol):
-    """What surrounds a handler sees of its attempt: the job that the handler is given."""
+    """An attempt, as the contexts around its handler see it: the job that the handler receives."""
 
     @property
     def lease(self) -> Lease:
@@ -155,21 +155,21 @@ class Attempt(Protocol):
 
     @property
     def attributes(self) -> Mapping[str, Any]:
-        """What was known of the job at its claim."""
+        """The attributes of the job at its claim."""
 
     @property
     def db(self) -> Any:
         """The database right after the claim."""
 
     def assert_(self, *forms: Any) -> None:
-        """Add tx-data that commits when the attempt finishes."""
+        """Add tx-data that commits with the end of the attempt."""
 
 
 class Listener(Protocol):
-    """Is told of events, one after the other on the worker's threads; it has to be quick, and may be told by several at once."""
+    """Receives events on the worker's threads, and several at the same time; it should return quickly."""
 
     def __call__(self, event: Event, /) -> None:
-        """Take note of an event."""
+        """Receive an event."""
 
 
 Around: TypeAlias = Callable[[Attempt], AbstractContextManager[Any]]
@@ -177,32 +177,33 @@ Around: TypeAlias = Callable[[Attempt], AbstractContextManager[Any]]
 
 @runtime_checkable
 class Surrounding(Protocol):
-    """What a listener may offer besides: a context in which the handler runs, in the handler's own thread or task.
+    """An optional method of a listener: a context in which the handler runs, in the handler's own thread or task.
 
-    Around a handler that runs in another process the context is entered in the worker's process, and left when the handler has ended.
+    If the handler runs in another process, the context is entered in the worker's process, and left when the handler
+    has ended.
     """
 
     def around(self, job: Attempt, /) -> AbstractContextManager[Any]:
-        """Return the context of one attempt's handler."""
+        """Return the context for the handler of an attempt."""
 
 
 @runtime_checkable
 class Sending(Protocol):
-    """What a listener with a context may offer besides: a context for the other process, where the handler runs in one."""
+    """An optional method of a listener with a context: another context for a handler in another process."""
 
     def elsewhere(self, job: Attempt, /) -> Around:
-        """Return a function that can be pickled, and gives the context there; called inside of this listener's own context."""
+        """Return a picklable function that returns the context there; called inside this listener's own context."""
 
 
 @runtime_checkable
 class Closing(Protocol):
-    """What a listener may offer besides: an end, at which it sends off what it holds."""
+    """An optional method of a listener: it is called when the worker ends."""
 
     def close(self) -> None:
-        """Send off what is left; the worker ends."""
+        """Send the pending data, because the worker ends."""
 
 
-# What `current_lease` tells and logs show. It is set per thread and task, so that handlers that run at once do not mix.
+# The value of `current_lease`, also used by logs. It belongs to a thread or a task, so concurrent handlers do not mix.
 _CURRENT: Final[ContextVar[Lease | None]] = ContextVar("overseer_lease", default=None)
 
 
@@ -212,7 +213,7 @@ def current_lease() -> Lease | None:
 
 
 def carried(function: Callable[P, T]) -> Callable[P, T]:
-    """Return a function that runs in the context of the attempt that it was made in, for the threads that a handler starts.
+    """Return a function that runs in the context of the current attempt, for threads that a handler starts.
 
     >>> from threading import Thread
     >>> thread = Thread(target=carried(print), args=("as if in the handler itself",))
@@ -223,19 +224,19 @@ def carried(function: Callable[P, T]) -> Callable[P, T]:
     context = copy_context()
 
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        # A context cannot be entered twice at once; a copy of it can.
+        # A context cannot be entered twice at the same time, but a copy can be entered.
         return context.copy().run(function, *args, **kwargs)
 
     return run
 
 
 def _ends_program(error: BaseException) -> bool:
-    """Return whether an exception asks the program to end: the interpreter and signal handlers raise such a one in the main thread."""
+    """Return whether an exception ends the program: the interpreter and signal handlers raise it in the main thread."""
     return current_thread() is main_thread() and isinstance(error, KeyboardInterrupt | SystemExit)
 
 
 class Listeners:
-    """Those who are told. False when there is nobody, so that a worker need not make events for no one."""
+    """All listeners of a worker. It is false if there are none, so that a worker need not create events."""
 
     def __init__(self, listeners: Iterable[Listener] = (), *, around: Iterable[Around] = ()) -> None:
         self._listeners = tuple(listeners)
@@ -248,7 +249,7 @@ class Listeners:
         return bool(self._listeners)
 
     def tell(self, event: Event) -> None:
-        """Tell everybody of an event; what one of them raises is logged, and the others are told all the same."""
+        """Send an event to all listeners. If one of them raises, the exception is logged and the others follow."""
         for listener in self._listeners:
             try:
                 listener(event)
@@ -258,7 +259,7 @@ class Listeners:
                 log.exception("the listener %r failed on %s", listener, type(event).__name__)
 
     def close(self) -> None:
-        """Let everybody send off what is left."""
+        """Close all listeners, so that they send their pending data."""
         for listener in self._listeners:
             if isinstance(listener, Closing):
                 try:
@@ -269,11 +270,11 @@ class Listeners:
                     log.exception("the listener %r failed on closing", listener)
 
     def around(self, job: Attempt) -> AbstractContextManager[None]:
-        """Return the context of a handler: `current_lease` tells of its attempt, and the contexts of the listeners surround it."""
+        """Return the context of a handler: it sets `current_lease`, and enters the contexts of the listeners."""
         return self._surrounded(job) if self._around else _Current(job.lease)
 
     def elsewhere(self, job: Attempt) -> Elsewhere | None:
-        """Enter the contexts of the listeners around a handler that will run in another process; None where there are none."""
+        """Enter the contexts of the listeners for a handler that runs in another process; None if there are none."""
         sending = [listener.elsewhere for listener in self._listeners if isinstance(listener, Sending)]
         return Elsewhere(self._around, sending, job) if self._around else None
 
@@ -286,11 +287,11 @@ class Listeners:
 
 
 class Elsewhere:
-    """The contexts of the listeners around a handler in another process. They are entered, and left, on whatever thread it is.
+    """The contexts of the listeners for a handler in another process. Any thread may enter and leave them.
 
     Args:
         around: the contexts for this process.
-        sending: makes those for the other one, which are then in `around`.
+        sending: functions that return the contexts for the other process, which are then in `around`.
     """
 
     def __init__(self, around: Iterable[Around], sending: Iterable[Callable[[Attempt], Around]], job: Attempt) -> None:
@@ -309,7 +310,7 @@ class Elsewhere:
                 log.exception("a listener has no context for the other process")
 
     def leave(self, error: BaseException | None) -> None:
-        """Leave the contexts, which see the error that the handler raised."""
+        """Leave the contexts, which receive the exception of the handler."""
         if error is None:
             self._context.run(self._stack.__exit__, None, None, None)
         else:
@@ -317,7 +318,7 @@ class Elsewhere:
 
 
 class _Current(AbstractContextManager[None]):
-    """A stretch of a thread or a task that belongs to one attempt."""
+    """A context in which `current_lease` is the lease of an attempt."""
 
     __slots__ = ("_lease", "_token")
 
@@ -332,7 +333,7 @@ class _Current(AbstractContextManager[None]):
 
 
 class _Harmless:
-    """A listener's context whose own errors are logged, and which lets every error of the handler through."""
+    """A listener's context: its own errors are logged, and the errors of the handler pass through it."""
 
     def __init__(self, make: Callable[[], AbstractContextManager[Any]]) -> None:
         self._make = make

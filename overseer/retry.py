@@ -1,6 +1,6 @@
 """Retry policies: whether a failed attempt is followed by another one, and after which pause.
 
-A policy is data and functions of the number of failures. It reads no clock, and takes its random numbers from an argument.
+A policy is data and functions of the number of failures. It reads no clock, and its random numbers are an argument.
 """
 
 from __future__ import annotations

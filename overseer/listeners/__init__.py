@@ -1,6 +1,6 @@
-"""Listeners that come with the package: logs, Sentry, OpenTelemetry and Prometheus. Each needs its own package, and only when used.
+"""Listeners that come with the package: logs, Sentry, OpenTelemetry and Prometheus.
 
-Law: as of every listener, that it cannot change how a job ends.
+Each needs its own package, and only if it is used. Law: like every listener, they cannot change how a job ends.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def chosen(
     tracing: bool = False,
     log_events: bool = False,
 ) -> list[Listener]:
-    """Return the listeners that settings ask for.
+    """Return the listeners of a worker's settings.
 
-    Raises: OverseerError(:job.error/missing-package) for one whose package is not installed; ConfigError for a port that is
-        taken, and for a DSN that is none.
+    Raises: OverseerError(:job.error/missing-package) if the package of a listener is not installed; ConfigError for a
+        port that is in use, and for an invalid DSN.
     """
     listeners: list[Listener] = []
     if sentry_dsn:

@@ -1,4 +1,4 @@
-"""Logs that know which job they are about: every record made inside a handler says its job, and events are records of their own."""
+"""Logs with jobs: every record of a handler has the attributes of its job, and events are records of their own."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from overseer.events import Event, JobEvent, current_lease
 
 log = logging.getLogger("overseer.events")
 
-_SAID: Final = ("job_id", "job_type", "job_attempt", "job_worker")
+_JOB_FIELDS: Final = ("job_id", "job_type", "job_attempt", "job_worker")
 
 
 class JobContext(logging.Filter):
-    """Gives every record the attempt in whose handler it was made, as `job_id`, `job_type`, `job_attempt` and `job_worker`.
+    """Adds the attempt to records of its handler, as `job_id`, `job_type`, `job_attempt` and `job_worker`.
 
-    Put it on a handler of `logging`, not on a logger: a logger's filter does not see what its children say. Outside of handlers all
-    four are None. In threads that a handler starts itself, run what is `overseer.events.carried`.
+    Add it to a handler of `logging`, not to a logger: a logger's filter does not see the records of its children.
+    Outside of job handlers all four are None. Threads that a handler starts need a function from
+    `overseer.events.carried`.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add what is known of the attempt under way; let every record through."""
+        """Add the current attempt, and accept every record."""
         lease = current_lease()
-        # A record that says of itself what job it is about is right: it may be made on another thread than the handler's.
+        # A record that has a job already keeps it: it may come from another thread than the handler's.
         if getattr(record, "job_id", None) is None:
             record.job_id = lease and lease.id
             record.job_type = lease and str(lease.type)
@@ -35,7 +36,7 @@ class JobContext(logging.Filter):
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes a record as one line of JSON: time, level, logger, message, the job, whatever `extra` said, and the traceback."""
+    """Writes a record as one line of JSON: time, level, logger, message, job, the values of `extra`, and traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -55,7 +56,7 @@ _OWN: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime",
 
 
 class TextFormatter(logging.Formatter):
-    """Writes a record as a line for people, with the job at its end where one is under way."""
+    """Writes a record as a line for people, with the current job, if any, at its end."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
@@ -72,7 +73,7 @@ class TextFormatter(logging.Formatter):
 
 
 def set_up(level: int, *, as_json: bool = False) -> None:
-    """Let the process log to its standard error, every record with its job; does nothing where logging is set up already."""
+    """Log to standard error, every record with its job; do nothing if logging is configured already."""
     handler = logging.StreamHandler()
     handler.addFilter(JobContext())
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
@@ -80,10 +81,10 @@ def set_up(level: int, *, as_json: bool = False) -> None:
 
 
 class EventLog:
-    """A listener that logs each event, for those who build on lines of a log: `event` is its name, and its data stand beside it.
+    """A listener that logs each event, with its name as `event` and its data as further attributes of the record.
 
     Args:
-        level: of the records; the worker itself logs failures already.
+        level: the level of the records; the worker itself logs failures already.
     """
 
     def __init__(self, level: int = logging.INFO) -> None:
@@ -94,18 +95,18 @@ class EventLog:
         if not log.isEnabledFor(self._level):
             return
         name = type(event).__name__.lower()
-        said = {key: value for key in _data_of(event) if (value := getattr(event, key)) is not None}
-        about: dict[str, Any] = {
+        data = {key: value for key in _data_of(event) if (value := getattr(event, key)) is not None}
+        extra: dict[str, Any] = {
             "event": name,
             "worker": event.worker,
-            **{key: _plain(value) for key, value in said.items()},
+            **{key: _plain(value) for key, value in data.items()},
         }
         subject = event.worker
         if isinstance(event, JobEvent):
             lease = event.lease
-            about |= dict(zip(_SAID, (lease.id, str(lease.type), lease.attempt, lease.worker)))
+            extra |= dict(zip(_JOB_FIELDS, (lease.id, str(lease.type), lease.attempt, lease.worker)))
             subject = f"{lease.type} {lease.id} attempt {lease.attempt}"
-        log.log(self._level, "%s %s", subject, name, extra=about)
+        log.log(self._level, "%s %s", subject, name, extra=extra)
 
 
 def _data_of(event: Event) -> list[str]:

@@ -1,6 +1,7 @@
-"""Prometheus: what a worker did as counters and histograms, and how many jobs there are as facts tell at the moment of the scrape.
+"""Prometheus metrics: the work of a worker as counters and histograms, and the numbers of jobs in the store.
 
-Labels are types, queues and outcomes, of which there are few; never ids.
+The jobs are counted in the facts at each scrape. Labels are types, queues and outcomes, of which there are few; never
+ids.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _JOBS: Final = "[:find ?type ?status (count ?j) :where [?j :job/status ?status] [?j :job/type ?type]]"
 _QUEUED: Final = """[:find ?type ?status ?queue (count ?j)
   :where [?j :job/queue ?queue] [?j :job/status ?status] [?j :job/type ?type]]"""
-# From 5 ms, which a start takes at best, to an hour.
+# From 5 ms, the fastest start, to an hour.
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600)
 
 
@@ -39,7 +40,7 @@ class Metrics:
     """A listener that counts.
 
     Args:
-        registry: of prometheus_client; None is its default one.
+        registry: a registry of prometheus_client; None is the default registry.
     Raises: OverseerError(:job.error/missing-package) without prometheus-client.
     """
 
@@ -92,12 +93,12 @@ def _outcome(event: JobEvent) -> str:
 
 
 class JobsCollector:
-    """Answers a scrape with how many jobs there are of each type, status and queue, counted then and there in the facts.
+    """Answers a scrape with the number of jobs of each type, status and queue, counted in the facts at that time.
 
-    Register it in one process of those that share a store; more would count the same jobs again.
+    Register it in one process of all that share a store. Others would count the same jobs again.
 
     Args:
-        fresh_for: seconds for which an answer serves again, as long as counting takes; and a store that has not moved is not counted again.
+        fresh_for: seconds for which an answer is repeated. A store without new transactions is not counted again.
     """
 
     def __init__(
@@ -111,11 +112,11 @@ class JobsCollector:
         self._counted: tuple[int, float, list[tuple[str, str, str, int]]] = (-1, 0.0, [])
 
     def describe(self) -> list[Any]:
-        """Return no metrics, so that registering does not count."""
+        """Return no metrics, so that a registration does not count."""
         return []
 
     def collect(self) -> Iterator[Any]:
-        """Count."""
+        """Yield the numbers of jobs."""
         family = self._family("overseer_jobs", "Jobs in the store.", labels=("type", "status", "queue"))
         for type, status, queue, count in self._counts():
             family.add_metric((type, status, queue), count)
@@ -133,10 +134,10 @@ class JobsCollector:
 
 
 def jobs_by_type_status_and_queue(db: Database) -> list[tuple[str, str, str, int]]:
-    """Return how many jobs there are of each type, status and queue, "" being none."""
+    """Return the number of jobs of each type, status and queue; the queue "" is no queue."""
     if db.entid(":job/status") is None:
         return []
-    # The ones without a queue are the rest: asking each job whether it has one costs four times as much.
+    # Jobs without a queue are the remaining ones: a query for them takes four times as long.
     rest = Counter({(type, status): count for type, status, count in factstore.q(_JOBS, db)})
     queued = list(factstore.q(_QUEUED, db)) if db.entid(":job/queue") is not None else []
     for type, status, _, count in queued:
@@ -146,7 +147,7 @@ def jobs_by_type_status_and_queue(db: Database) -> list[tuple[str, str, str, int
 
 
 class Served:
-    """Metrics that are served until they are closed; a listener. Made by `serve`."""
+    """A listener whose metrics are served until it is closed; returned by `serve`."""
 
     def __init__(self, metrics: Metrics, server: Any, thread: Any) -> None:
         self._metrics = metrics
@@ -155,7 +156,7 @@ class Served:
 
     @property
     def port(self) -> int:
-        """Where it is served."""
+        """The port of the server."""
         return int(self._server.server_port)
 
     def __call__(self, event: Event, /) -> None:
@@ -163,18 +164,18 @@ class Served:
         self._metrics(event)
 
     def close(self) -> None:
-        """Serve no more."""
+        """End the server."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
 
 def serve(conn: Connection, port: int, *, address: str = "127.0.0.1") -> Served:
-    """Serve a worker's metrics and the counts of the store's jobs at http://address:port/metrics, and return the listener.
+    """Serve the metrics of a worker and of the store's jobs at http://address:port/metrics, and return the listener.
 
     Args:
-        port: 0 takes one that is free.
-    Raises: OSError when the port is taken.
+        port: 0 takes a free port.
+    Raises: OSError if the port is in use.
     """
     client = _client()
     registry = client.CollectorRegistry()

@@ -1,6 +1,7 @@
-"""Sentry: errors of handlers that nobody suppressed, and what ends the worker itself.
+"""Sentry: reports the errors of handlers that are not suppressed, and the errors that end the worker itself.
 
-Uses a client of its own, so that an application's Sentry is neither set up nor changed, and what a worker logs is not sent twice.
+It uses a client of its own, so the application's Sentry is not changed, and log records of the worker are not sent
+twice.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from overseer.events import Event, Failed, Fatal, JobEvent, Retried
 if TYPE_CHECKING:
     from sentry_sdk._types import LogLevelStr
 
-_PATIENCE = 2.0  # seconds to wait for what is still to be sent, when the process is about to end
+_PATIENCE = 2.0  # seconds to wait for pending events when the process ends
 
 
 class Sentry:
     """A listener that sends errors to Sentry.
 
     Args:
-        dsn: where to.
-        options: of `sentry_sdk.Client`, such as `environment`, `release`, `before_send` or `transport`.
-    Raises: OverseerError(:job.error/missing-package) without sentry-sdk; ConfigError for a DSN that is none.
+        dsn: the DSN of the Sentry project.
+        options: options of `sentry_sdk.Client`, such as `environment`, `release`, `before_send` or `transport`.
+    Raises: OverseerError(:job.error/missing-package) without sentry-sdk; ConfigError for an invalid DSN.
     """
 
     def __init__(self, dsn: str, **options: Any) -> None:
@@ -43,7 +44,7 @@ class Sentry:
             ) from error
 
     def __call__(self, event: Event, /) -> None:
-        """Send the error of an event, if it has one of concern: a job's as an error, one that is tried again as a warning."""
+        """Send the error of an event: as an error, or as a warning if the job will run again."""
         match event:
             case Failed() if not event.suppressed:
                 self._send(event.error, "error", event)
@@ -54,11 +55,11 @@ class Sentry:
                 self._client.flush(_PATIENCE)
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the pending events."""
         self._client.close(_PATIENCE)
 
     def _send(self, error: BaseException, level: LogLevelStr, event: Event) -> None:
-        # Not through a scope: that would take the application's client, and its user and tags along.
+        # Not through a scope, which would use the application's client, and add its user and tags.
         sent, hint = self._sdk.utils.event_from_exception(error, client_options=self._client.options)
         tags = {"overseer.worker": event.worker}
         if isinstance(event, JobEvent):
@@ -67,17 +68,17 @@ class Sentry:
 
 
 def extra_of(error: BaseException, event: Event) -> dict[str, Any]:
-    """Return what is sent with an error: its own data, as far as JSON can say them, over what is known of the job."""
-    known: dict[str, Any] = {}
+    """Return the job of an error, and the error's own data as far as JSON can represent them."""
+    extra: dict[str, Any] = {}
     if isinstance(event, JobEvent):
-        known = {"job/type": str(event.lease.type), "job/id": event.lease.id, "job/attempt": event.lease.attempt}
+        extra = {"job/type": str(event.lease.type), "job/id": event.lease.id, "job/attempt": event.lease.attempt}
     data = error.data if isinstance(error, FactStoreError) else getattr(error, "data", None)
     own = filter_serializable(data) if isinstance(data, Mapping) else {}
-    return known | {str(key): value for key, value in own.items()}
+    return extra | {str(key): value for key, value in own.items()}
 
 
 def filter_serializable(data: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the entries of a mapping that can be written as JSON; the others are left out.
+    """Return the entries of a mapping that can be written as JSON, without the others.
 
     >>> filter_serializable({"row": 3, "file": object()})
     {'row': 3}

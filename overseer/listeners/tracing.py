@@ -1,7 +1,8 @@
-"""OpenTelemetry: each attempt is a span around its handler, linked to the attempts of the jobs it waited for and to who enqueued it.
+"""OpenTelemetry: each attempt is a span around its handler, linked to the spans of its parents and of its creation.
 
-A span cannot be a child of several, and of one that ended days ago it should not be: attempts are traces of their own, linked. The
-span of the attempt that finished a job is kept with the job, as `:job/trace`, in W3C's form.
+A span cannot be a child of several spans, and should not be a child of one that ended days ago. So attempts are traces
+of their own, with links. The span of the attempt that finished a job is stored with the job as `:job/trace`, in W3C's
+format.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from overseer.events import Around, Attempt, Event
 from overseer.jobs import lookup
 
 TRACE: Final = ":job/trace"  # the span of the attempt that finished the job
-ENQUEUED_IN: Final = ":job/trace-parent"  # the span in which the job was enqueued
+ENQUEUED_IN: Final = ":job/trace-parent"  # the span in which the job was created
 
 
 def _api() -> Any:
@@ -29,10 +30,10 @@ def _api() -> Any:
 
 
 class Tracing:
-    """A listener that surrounds handlers with spans; what a handler traces itself lies within.
+    """A listener that surrounds handlers with spans, which contain the spans of the handler itself.
 
     Args:
-        provider: makes tracers; None is the application's global one.
+        provider: creates tracers; None is the application's global provider.
     Raises: OverseerError(:job.error/missing-package) without opentelemetry-api.
     """
 
@@ -41,7 +42,7 @@ class Tracing:
         self._tracer = self._trace.get_tracer("overseer", tracer_provider=provider)
 
     def __call__(self, event: Event, /) -> None:
-        """Take no note: spans are made around handlers."""
+        """Do nothing: the spans are created around handlers."""
 
     @contextmanager
     def around(self, job: Attempt, /) -> Iterator[None]:
@@ -77,13 +78,13 @@ class Tracing:
                 job.assert_([":db/add", lease.job, TRACE, as_text(span.get_span_context())])
 
     def elsewhere(self, job: Attempt, /) -> Around:
-        """Return what makes the attempt's span the current one in the other process."""
+        """Return a function that makes the attempt's span the current one in the other process."""
         return partial(_continued, as_text(self._trace.get_current_span().get_span_context()))
 
 
 @contextmanager
 def _continued(text: str, job: Attempt) -> Iterator[None]:
-    """Let what the handler traces here lie within a span of the worker's process."""
+    """Make a span of the worker's process the parent of the handler's spans in this process."""
     trace, context = _api(), from_text(text)
     if context is None:
         yield
@@ -93,28 +94,28 @@ def _continued(text: str, job: Attempt) -> Iterator[None]:
 
 
 def trace_parent() -> dict[str, str]:
-    """Return the arguments by which jobs remember the current span: `graph_txns(graph, {**arguments, **trace_parent()})`."""
+    """Return job arguments that contain the current span: `graph_txns(graph, {**arguments, **trace_parent()})`."""
     context = _api().get_current_span().get_span_context()
     return {ENQUEUED_IN: as_text(context)} if context.is_valid else {}
 
 
 def _linked(job: Attempt) -> Iterator[Any]:
     texts = [job.attributes.get(ENQUEUED_IN)]
-    texts += [lookup.value(job.db, parent, TRACE) for parent in lookup.parents(job.db, job.lease.job)[:_MOST]]
+    texts += [lookup.value(job.db, parent, TRACE) for parent in lookup.parents(job.db, job.lease.job)[:_MAX_LINKS]]
     contexts = (from_text(text) for text in texts if text)
     return (context for context in contexts if context is not None)
 
 
-_MOST: Final = 128  # links of a span; SDKs drop what is beyond
+_MAX_LINKS: Final = 128  # of a span; SDKs drop further ones
 
 
 def as_text(context: Any) -> str:
-    """Return a span's context in W3C's form: version, trace, span and flags, in hexadecimal digits."""
+    """Return a span's context in W3C's format: version, trace, span and flags, in hexadecimal digits."""
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
 
 
 def from_text(text: str) -> Any:
-    """Return the context of a span that `as_text` wrote; None for any other text."""
+    """Return the context of a span from a text of `as_text`; None for any other text."""
     trace = _api()
     parts = text.split("-")
     if len(parts) != 4 or [len(part) for part in parts] != [2, 32, 16, 2]:

@@ -215,7 +215,9 @@ class Worker:
         """
         if self._ran:
             raise OverseerError(
-                ":job.error/worker-ran", f"a worker runs once, and {self.name} has: make another", worker=self.name
+                ":job.error/worker-ran",
+                f"{self.name} has run already, and a worker runs once: create another one",
+                worker=self.name,
             )
         self._ran = True
         atexit.register(self._leave_with_program)
@@ -265,7 +267,7 @@ def _settler(
 
 
 class Running:
-    """A worker at work on a thread of its own: what `start` returns."""
+    """A worker that runs on a thread of its own; returned by `start`."""
 
     def __init__(self, worker: Worker, conn: Connection) -> None:
         self.worker = worker
@@ -282,14 +284,14 @@ class Running:
             self._error = error
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait up to `timeout` seconds for the worker to end, and tell whether it has; raises what ended it."""
+        """Wait up to `timeout` seconds for the worker to end, and return whether it has; raise its error, if any."""
         self._thread.join(timeout)
         if self._error is not None:
             raise self._error
         return not self._thread.is_alive()
 
     def stop(self) -> None:
-        """Let the job under way end, then close the connection."""
+        """Let the jobs under way end, then close the connection."""
         self.worker.stop()
         try:
             self.join()
@@ -304,13 +306,13 @@ class Running:
 
 
 def start(config: Config | Mapping[str, Any], handlers: Handlers) -> Running:
-    """Open the store that the settings name, start a worker on it in the background, and return it.
+    """Open the store of the settings, start a worker on it in the background, and return it.
 
     Args:
         config: settings; `store` is required.
         handlers: by job type.
 
-    Raises: HandlerError or ConfigError for handlers that cannot run where the settings say.
+    Raises: HandlerError or ConfigError for handlers that cannot run as the settings require.
     """
     settings = Config.of(config)
     if not settings.store:
@@ -319,7 +321,7 @@ def start(config: Config | Mapping[str, Any], handlers: Handlers) -> Running:
         )
     conn = factstore.connect(settings.store)
     if not conn.db().basis_t and not settings.store.startswith("memory:"):
-        log.warning("the store %s is new and empty: is that where the jobs are?", settings.store)
+        log.warning("the store %s is new and empty; check that its path is right", settings.store)
     try:
         install(conn)  # here too, not only on the worker's thread: the caller may insert jobs as soon as this returns
         worker = Worker(conn, handlers, settings)

@@ -314,8 +314,8 @@ class Executor:
         entities = set(jobs)
         with self.slots.changed:
             attempts = list(self.slots.open.items())
-            gone = [(job, self.slots.running.get(lease)) for lease, job in attempts if lease.job in entities]
-        for job, slot in gone:
+            dropped = [(job, self.slots.running.get(lease)) for lease, job in attempts if lease.job in entities]
+        for job, slot in dropped:
             self._leases.remove(job.lease)
             self._drop(job)
             if slot is not None:

@@ -175,10 +175,10 @@ class MainLoop:
 
     def _report_bad_settings(self) -> None:
         """Log invalid settings of queues once."""
-        found = problems(self._conn.db())
-        for name in found.keys() - self._bad_settings.keys():
-            log.error("the queue %s: %s", name, found[name])
-        self._bad_settings = found
+        bad_settings = problems(self._conn.db())
+        for name in bad_settings.keys() - self._bad_settings.keys():
+            log.error("the queue %s: %s", name, bad_settings[name])
+        self._bad_settings = bad_settings
 
     def _patience(self) -> float:
         """Return the seconds to wait for a commit: until the next job is due, or a queue lets another job start."""

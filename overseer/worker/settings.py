@@ -173,7 +173,7 @@ _NAMES: Final[Mapping[Any, str]] = {
 def kind_in_words(kind: Any) -> str:
     """Return the name of a type for people."""
     if get_origin(kind) in (Union, UnionType):
-        return " or ".join(kind_in_words(one) for one in get_args(kind) if one is not NoneType)
+        return " or ".join(kind_in_words(part) for part in get_args(kind) if part is not NoneType)
     return _NAMES.get(get_origin(kind) or kind, getattr(kind, "__name__", str(kind)))
 
 
@@ -195,9 +195,9 @@ def _checked(setting: Setting, kind: Any, source: str | None) -> Any:
 def _parts(setting: Setting, kind: Any) -> Iterator[tuple[Setting, Any]]:
     """Yield the elements of a table or a list of settings, with the type that they must have."""
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    for one in kinds:
-        of = get_args(one)[-1:] if get_origin(one) in (Mapping, Sequence) else ()
-        if of and isinstance(setting.value, get_origin(one)) and not isinstance(setting.value, str):
+    for part in kinds:
+        of = get_args(part)[-1:] if get_origin(part) in (Mapping, Sequence) else ()
+        if of and isinstance(setting.value, get_origin(part)) and not isinstance(setting.value, str):
             pairs = setting.value.items() if isinstance(setting.value, Mapping) else enumerate(setting.value)
             yield from ((Setting(setting.name, f"{setting.path}.{_named(key)}", value), of[0]) for key, value in pairs)
 
@@ -208,7 +208,7 @@ def _is_of(value: Any, kind: Any) -> bool:
     if getattr(origin, "_is_protocol", False):
         return callable(value)  # a listener
     if origin in (Union, UnionType):
-        return any(_is_of(value, one) for one in get_args(kind))
+        return any(_is_of(value, part) for part in get_args(kind))
     if isinstance(value, bool) and origin in (int, float):
         return False
     if origin is float:

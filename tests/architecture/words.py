@@ -70,7 +70,6 @@ NOT_YET_IN_SOURCE: Final = frozenset(
         r"whence",
         r"(is|are|be|was|were|been) told",
         r"hears? of|heard of",
-        r"told of",
         r"(is|was|were|be|been) said",
         r"said (of|so far)",
         r"says of",

@@ -230,10 +230,10 @@ class _ProcessSlot:
         child.channel.close()
 
     def _start(self) -> _Child:
-        ours, theirs = socket.socketpair()
+        worker_end, child_end = socket.socketpair()
         words = {
             "target": serve,
-            "args": (theirs, os.getpid(), LogLevels.here()),
+            "args": (child_end, os.getpid(), LogLevels.here()),
             "name": self.thread.name,
             "daemon": True,
         }
@@ -241,11 +241,11 @@ class _ProcessSlot:
         try:
             process.start()
         except BaseException as error:
-            ours.close()
+            worker_end.close()
             raise ProcessDied(f"no process could be started for it: {error}") from error
         finally:
-            theirs.close()
-        return _Child(process, Channel(ours, process.pid, process.is_alive))
+            child_end.close()
+        return _Child(process, Channel(worker_end, process.pid, process.is_alive))
 
     def _ready_child(self, future: ProcessFuture[Any]) -> _Child:
         if self._child is not None and not self._child.process.is_alive():

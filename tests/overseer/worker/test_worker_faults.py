@@ -312,7 +312,7 @@ def test_leaving_in_a_hurry_waits_for_nobody_that_hangs(conn, monkeypatch):
 def test_a_worker_runs_once(conn):
     worker = Worker(conn, {":a": nothing})
     worker.run(until_idle=True)
-    with pytest.raises(OverseerError, match="make another"):
+    with pytest.raises(OverseerError, match="create another"):
         worker.run()
 
 
