@@ -1,12 +1,14 @@
-"""Transactions: from what a caller wrote to the facts that it comes to. Pure: nothing here commits anything.
+"""Transactions: from the forms of a caller to facts. All of it is pure: this package commits nothing.
 
-    forms     what was written                          functions  calls by name, their results are forms again
-    expand    maps, nested maps, reverse → claims       terms      ids, idents, lookup refs and values of a claim
-    resolve   which entity each tempid is               datoms     conflicts, what is known, what is replaced
-    check     what must hold before and after           unchanged  since when nothing new may be known
-    stamps    when entities were made and changed     report     what the caller gets
+    forms      the forms as written                     functions  transaction functions, which return forms
+    expand     forms → claims                           terms      ids, idents, lookup refs and values in a claim
+    resolve    tempids → entities                       before     reads of the database before
+    changes    claims → facts; conflicts                stamps     times of creation and last change
+    check      conditions before and after              unchanged  the condition `if_unchanged_since`
+    shortcut   all of this for simple forms, in one pass
+    stages     the types that the stages pass on        report     the result for the caller
 
-Law: a transaction is a set that reads the database before it; the order of its forms means nothing.
+Law: a transaction is a set, evaluated against the database before it. The order of its forms has no effect.
 """
 
 from __future__ import annotations
@@ -61,14 +63,14 @@ def prepare(
     none: Nones = "reject",
     if_unchanged_since: Point | None = None,
 ) -> Prepared:
-    """Return the facts that tx-data comes to; raises, and nothing has changed.
+    """Return the facts that tx-data asserts and retracts on top of a database.
 
     Args:
         now: the clock, in microseconds since 1970.
-        functions: finds transaction functions and predicates by name.
-        none: what None in a map form means.
-        if_unchanged_since: refuse when an entity that this is about has newer facts.
-    Raises: TransactError; its data says where in the tx-data, and when there were several problems, all of them.
+        functions: returns the transaction function or predicate of a name.
+        none: the meaning of None in a map form.
+        if_unchanged_since: reject the transaction if an entity that it changes has newer facts.
+    Raises: TransactError; its data contains the path in the tx-data, and all problems if there are several.
     """
     with at_instant(max(now, db.last_instant), now):
         try:
@@ -98,7 +100,7 @@ def prepare_newest(before: Snapshot, tx_data: Any, now: int) -> Prepared:
 
 
 def check_nones(none: object) -> None:
-    """Raise TransactError(:db.error/invalid-option) for what says nothing about None in a map form."""
+    """Check the option `none`. Raises: TransactError(:db.error/invalid-option)."""
     if not isinstance(none, str) or none not in ("reject", "retract"):
         raise TransactError(
             ":db.error/invalid-option", f'none is "reject" or "retract", got {quoted(none)}', option="none", value=none
@@ -106,14 +108,14 @@ def check_nones(none: object) -> None:
 
 
 def with_(db: Database, tx_data: Any, *, none: Nones = "reject") -> TxReport:
-    """Return the report that a transaction would give on top of a database, which nobody else will see.
+    """Return the report of a transaction on top of a database, without committing it.
 
-    Chains: use `db_after` for the next one. It works on all facts up to the database's basis, whatever the view; `as_of`, `since` and
-    filters stay. What a transaction adds lies after the time of an `as_of`, which therefore does not show it: to go on from the past,
-    use `db.branch`.
+    To chain calls, pass `db_after` to the next one. The transaction uses all facts up to the basis of the database;
+    `as_of`, `since` and filters then apply to the result. The added facts are later than the time of an `as_of`, so
+    such a database does not show them: to continue from a past database, use `db.branch`.
 
     Args:
-        none: "retract": None in a map form retracts what the attribute has, as for `transact`.
+        none: "retract": None in a map form retracts the values of the attribute, as for `transact`.
     Raises: TransactError as `transact` does; DatabaseError(:db.error/history-not-supported) for a history database.
     Source: Datomic API, with.
 
@@ -126,7 +128,7 @@ def with_(db: Database, tx_data: Any, *, none: Nones = "reject") -> TxReport:
     if db.is_history:
         raise DatabaseError(
             ":db.error/history-not-supported",
-            "with_ needs a database, got the history of one: it holds what no longer is",
+            "with_ needs a database, got a history, which also contains facts that no longer hold",
         )
     before = _whole(db)
     prepared = prepare(before, tx_data, now=time.time_ns() // 1000, none=none)

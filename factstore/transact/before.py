@@ -1,7 +1,7 @@
-"""Reads of the database before a transaction: the holders of unique values, and the values that entities have.
+"""Reads of the database before a transaction: the holders of unique values, and the values of entities.
 
-Holders are needed twice: to resolve tempids, and to check uniqueness. Each value is looked up once. Many look-ups of one attribute are
-done together on columns, few are done one by one.
+Holders are needed twice: to resolve tempids, and to check uniqueness. Each value is looked up once. Many look-ups of
+one attribute are done together on columns, few are done one by one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Datoms: which facts the settled claims add and retract.
+"""The facts that the settled claims of a transaction add and retract.
 
-    conflicts first (a transaction is a set: no claim may win over another), then what is known already drops out, what is
-    replaced is retracted, and composite tuples follow their members
+First conflicts are detected: a transaction is a set, so no claim overrides another. Then facts that exist already are
+left out, replaced values are retracted, and composite tuples are derived from their members.
 
-Law: the facts, put on top of the database before, make every claim true and nothing else, and each of them changes something.
+Law: on top of the database before, the facts make all claims true and change nothing else. Each fact is a change.
 """
 
 from __future__ import annotations
@@ -23,10 +23,23 @@ from factstore.values.types import Stored
 _UNTOUCHED: Final = object()
 
 
-class _Datoms:
-    """The facts of one transaction in the making."""
+class _Changing:
+    """Builds the facts of one transaction."""
 
-    __slots__ = ("claims", "facts", "fresh", "gone", "had", "holds", "judged", "retracted", "t", "uniques", "values_of")
+    __slots__ = (
+        "claims",
+        "facts",
+        "fresh",
+        "gone",
+        "had",
+        "holds",
+        "inserted",
+        "judged",
+        "retracted",
+        "t",
+        "uniques",
+        "values_of",
+    )
 
     def __init__(self, claims: Claims, settled: Settled, fresh: frozenset[EntityId], instant: int) -> None:
         self.claims = claims
@@ -35,12 +48,13 @@ class _Datoms:
         self.facts: list[Fact] = [(claims.tx, TX_INSTANT, instant, self.t, True)]
         self.uniques: list[Fact] = []
         self.gone: set[Key] = set()
-        self.retracted: dict[Key, Place] = {}  # what is named in a retraction, whether it was there or not
+        self.retracted: dict[Key, Place] = {}  # facts named in a retraction, whether they exist or not
         self.values_of: ValuesOf = values_before(claims.db, settled.asserted, claims.first_fresh)
-        # Values that only :db/cas replaces, and that it does replace, or that are noted as a problem.
+        # Values that only :db/cas may replace, and that it replaces here, or that are reported as a problem.
         self.judged = {(e, attribute.id) for e, attribute, _, _ in settled.special.swaps if attribute.cas_only}
-        self.had: dict[tuple[int, int], str] = {}  # since when entities have attributes that are asserted once
-        self.holds = claims.db.view.holds  # for attributes of many values, of which one is all that matters
+        self.inserted: dict[tuple[int, int], tuple[Stored, ...]] = {}  # values of insert-only attributes
+        self.had: dict[tuple[int, int], str] = {}  # since when entities have their values of insert-only attributes
+        self.holds = claims.db.view.holds  # for attributes of cardinality many, of which one value is needed
 
     def retract(
         self,
@@ -48,7 +62,7 @@ class _Datoms:
         doomed: Sequence[tuple[EntityId, Place]],
         asserted: Sequence[ResolvedClaim],
     ) -> None:
-        """Retract what was named, as far as it is there."""
+        """Retract the named facts, as far as they exist."""
         stated = _by_subject(asserted) if any(v is REST for _, _, v, _ in retracted) else {}
         for claim in retracted:
             e, attribute, v, place = claim
@@ -70,7 +84,7 @@ class _Datoms:
                     self._guard(owner, a, place)
 
     def _retract_rest(self, claim: ResolvedClaim, stated: Sequence[ResolvedClaim]) -> None:
-        """Retract what is not among the values that were given as all there are; `stated` is what is asserted of the same."""
+        """Retract all values but those of a :db/setExactly; `stated` has the assertions of the same attribute."""
         e, attribute, _, place = claim
         steps, a = steps_of(place), attribute.id
         own = {other[2] for other in stated if steps_of(other[3])[: len(steps)] == steps}
@@ -91,13 +105,13 @@ class _Datoms:
         if a == TX_INSTANT:
             self.claims.problems.add(
                 ":db.error/datom-cannot-be-altered",
-                f"expected what may be retracted, got the :db/txInstant of transaction {e}",
+                f"the :db/txInstant of a transaction cannot be retracted, got that of transaction {e}",
                 place,
                 entity=e,
             )
 
     def _belongings(self, e: int) -> Iterator[Fact]:
-        """Yield the facts about an entity and its components, and those that refer to any of them."""
+        """Yield the facts of an entity and its components, and the facts that refer to any of them."""
         view, schema = self.claims.db.view, self.claims.schema
         seen, waiting = {e}, [e]
         while waiting:
@@ -107,15 +121,14 @@ class _Datoms:
                 if schema.attribute(fact[1]).is_component and fact[2] not in seen:
                     seen.add(fact[2])
                     waiting.append(fact[2])
-            # What a transaction says of itself, such as whom it excised, stays.
+            # The facts of a transaction itself, such as what it excised, stay.
             yield from (fact for fact in view.facts_referring(one) if fact[1] not in OF_TRANSACTIONS)
 
     def assert_(self, asserted: Sequence[ResolvedClaim]) -> None:
-        """Assert what was claimed and is not known already, and retract what that replaces."""
+        """Assert the claims whose facts do not exist yet, and retract the values that they replace."""
         first_fresh, fresh, t, retracted = self.claims.first_fresh, self.fresh, self.t, self.retracted
         values_of, holds, add, gone, uniques = self.values_of, self.holds, self.facts.append, self.gone, self.uniques
         seen: dict[tuple[Any, ...], ResolvedClaim] = {}
-        inserted: dict[tuple[int, int], tuple[Stored, ...]] = {}
         claim_of = seen.setdefault
         for claim in asserted:
             e, attribute, v, _ = claim
@@ -132,29 +145,32 @@ class _Datoms:
                 if e < first_fresh and e not in fresh and holds(e, a, v):
                     continue
             elif e < first_fresh and e not in fresh:
-                if many:  # and inserted once: what the entity has is read once, not for each value
-                    known = inserted.get((e, a))
-                    if known is None:
-                        known = inserted[e, a] = values_of(e, a)
-                else:
-                    known = values_of(e, a)
-                if known and attribute.insert_only:
-                    self._inserted_before(claim, known[0])
-                if v in known:
-                    continue
-                if known and attribute.cas_only and (e, a) not in self.judged:
-                    self._replaced(claim, known[0])
-                if known and not many and (e, a, known[0]) not in gone:
-                    add((e, a, known[0], t, False))
-                    if unique is not None:
-                        gone.add((e, a, known[0]))
+                values = self._inserted_values(e, a) if many else values_of(e, a)
+                if values:
+                    if attribute.insert_only:
+                        self._inserted_before(claim, values[0])
+                    if v in values:
+                        continue
+                    if attribute.cas_only and (e, a) not in self.judged:
+                        self._replaced(claim, values[0])
+                    if not many and (e, a, values[0]) not in gone:
+                        add((e, a, values[0], t, False))
+                        if unique is not None:
+                            gone.add((e, a, values[0]))
             fact = (e, a, v, t, True)
             add(fact)
             if unique is not None:
                 uniques.append(fact)
 
+    def _inserted_values(self, e: int, a: int) -> tuple[Stored, ...]:
+        """Return the values of an insert-only attribute of cardinality many, read once per entity."""
+        values = self.inserted.get((e, a))
+        if values is None:
+            values = self.inserted[e, a] = self.values_of(e, a)
+        return values
+
     def compose(self, asserted: Sequence[ResolvedClaim]) -> None:
-        """Make composite tuples follow their members; asserting a member again makes a tuple that was not there yet."""
+        """Derive composite tuples from their members; asserting a member again creates a tuple that is missing."""
         of = self.claims.schema.composites_of
         touched: dict[tuple[int, Attribute], None] = {
             (e, composite): None for e, attribute, _, _ in asserted for composite in of(attribute.id)
@@ -173,11 +189,11 @@ class _Datoms:
 
     def _compose(self, e: int, composite: Attribute, after: dict[tuple[int, int], Stored]) -> None:
         slots = tuple(self._after(e, member, after) for member in composite.members)
-        known = self._known(e, composite.id)
-        if known:
-            if known[0] == slots:
+        values = self._values_before(e, composite.id)
+        if values:
+            if values[0] == slots:
                 return
-            self._remove(e, composite.id, known[0])
+            self._remove(e, composite.id, values[0])
         if any(slot is not None for slot in slots):
             fact = (e, composite.id, slots, self.t, True)
             self.facts.append(fact)
@@ -185,13 +201,13 @@ class _Datoms:
                 self.uniques.append(fact)
 
     def _after(self, e: int, a: int, after: dict[tuple[int, int], Stored]) -> Stored:
-        found = after.get((e, a), _UNTOUCHED)
-        if found is not _UNTOUCHED:
-            return found
-        known = self._known(e, a)
-        return known[0] if known else None
+        value = after.get((e, a), _UNTOUCHED)
+        if value is not _UNTOUCHED:
+            return value
+        values = self._values_before(e, a)
+        return values[0] if values else None
 
-    def _known(self, e: int, a: int) -> tuple[Stored, ...]:
+    def _values_before(self, e: int, a: int) -> tuple[Stored, ...]:
         return () if e >= self.claims.first_fresh or e in self.fresh else self.values_of(e, a)
 
     # -- conflicts
@@ -218,7 +234,7 @@ class _Datoms:
         value, problems = attribute.load(v), self.claims.problems
         problems.add(
             ":db.error/datoms-conflict",
-            f"{attribute.ident} {quoted(value)} of entity {e} is asserted, and not among the values given as all there are "
+            f"{attribute.ident} {quoted(value)} of entity {e} is asserted, but not among the values of :db/setExactly "
             f"(at {problems.locate(place)[0]})",
             there,
             attribute,
@@ -245,7 +261,7 @@ class _Datoms:
 
     def _inserted_before(self, claim: ResolvedClaim, known: Stored) -> None:
         e, attribute, v, place = claim
-        had = self.had.get((e, attribute.id))  # read once, not for each value
+        had = self.had.get((e, attribute.id))  # read once per entity, not per value
         if had is None:
             had = self.had[e, attribute.id] = f"entity {e}{self._identities(e)} has it{self._since(e, attribute)}"
         self.claims.problems.add(
@@ -264,21 +280,20 @@ class _Datoms:
         self._cas_only(claim, known, f"got {quoted(value)}", value=value)
 
     def check_taken(self, retracted: Sequence[ResolvedClaim]) -> None:
-        """Note every value that only :db/cas replaces, and that is taken from an entity which keeps an identity or another such value."""
+        """Report each value that only :db/cas may replace, and that is retracted while its entity stays."""
         guarded = [claim for claim in retracted if claim[1].cas_only]
         values_of, attributes = self.values_of, self.claims.schema.attributes if guarded else ()
         lasting = [attribute for attribute in attributes if attribute.is_identity or attribute.cas_only]
         for claim in guarded:
             e, attribute, _, _ = claim
-            known = [v for v in values_of(e, attribute.id) if (e, attribute.id, v) in self.gone]
-            if not known or (e, attribute.id) in self.judged:
+            removed = [v for v in values_of(e, attribute.id) if (e, attribute.id, v) in self.gone]
+            if not removed or (e, attribute.id) in self.judged:
                 continue
-            held = [(other, v) for other in lasting for v in values_of(e, other.id)]
-            goes = any(other.is_identity for other, _ in held) and all(
-                (e, other.id, v) in self.gone for other, v in held
-            )
-            if not goes:
-                self._cas_only(claim, known[0], "got its retraction; it goes with its entity, by :db/retractEntity")
+            # An entity goes if it has an identity, and all its identities and values of this kind are retracted.
+            values = [(other, v) for other in lasting for v in values_of(e, other.id)]
+            has_identity = any(other.is_identity for other, _ in values)
+            if not (has_identity and all((e, other.id, v) in self.gone for other, v in values)):
+                self._cas_only(claim, removed[0], "got its retraction; it goes with its entity, by :db/retractEntity")
 
     def _cas_only(self, claim: ResolvedClaim, known: Stored, got: str, **data: Any) -> None:
         e, attribute, _, place = claim
@@ -295,14 +310,14 @@ class _Datoms:
         )
 
     def _identities(self, e: int) -> str:
-        """Return the unique identities of an entity, for people."""
+        """Return the unique identities of an entity, for a message."""
         view = self.claims.db.view
         identities = [
             attribute
             for attribute in self.claims.schema.attributes
             if attribute.is_identity and attribute.id >= FIRST_FREE_ID
         ]
-        names = [f"{found.ident} {quoted(found.load(v))}" for found in identities for v in view.values_of(e, found.id)]
+        names = [f"{each.ident} {quoted(each.load(v))}" for each in identities for v in view.values_of(e, each.id)]
         return f" ({', '.join(names)})" if names else ""
 
     def _since(self, e: int, attribute: Attribute) -> str:
@@ -323,21 +338,21 @@ def _by_subject(asserted: Sequence[ResolvedClaim]) -> dict[tuple[int, int], list
 
 
 def datoms(claims: Claims, settled: Settled, fresh: frozenset[EntityId], instant: int) -> Changes:
-    """Return the facts that settled claims come to.
+    """Return the facts that settled claims add and retract.
 
     Args:
-        fresh: new entities whose ids lie outside the users' partition.
-        instant: the transaction's, in microseconds since 1970.
+        fresh: new entities whose ids are outside the users' partition.
+        instant: of the transaction, in microseconds since 1970.
     Raises: TransactError(:db.error/datoms-conflict), with all conflicts.
     """
-    made = _Datoms(claims, settled, fresh, instant)
+    changing = _Changing(claims, settled, fresh, instant)
     special = settled.special
     if special.retracted or special.doomed:
-        made.retract(special.retracted, special.doomed, settled.asserted)
-    made.assert_(settled.asserted)
+        changing.retract(special.retracted, special.doomed, settled.asserted)
+    changing.assert_(settled.asserted)
     if special.retracted:
-        made.check_taken(special.retracted)
+        changing.check_taken(special.retracted)
     claims.raise_any()
     if claims.schema.has_composites:
-        made.compose(settled.asserted)
-    return Changes(made.facts, made.uniques, made.gone)
+        changing.compose(settled.asserted)
+    return Changes(changing.facts, changing.uniques, changing.gone)

@@ -1,7 +1,7 @@
-"""Checks: what must hold for a transaction to be accepted.
+"""The conditions under which a transaction is accepted.
 
-Before its facts are known: what :db/cas expects, attribute predicates, its instant. After: uniqueness, composite tuples
-written by hand, the schema, entity specs. Law: a check looks, and changes nothing.
+Before its facts are known: the expected values of :db/cas, attribute predicates, its instant. After that: uniqueness,
+composite tuples written by hand, the schema, entity specs and :db/require. Law: a check changes nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from factstore.values.types import Stored, micros_to_instant, plain
 
 
 def check_before(claims: Claims, settled: Settled, functions: Functions, now: int) -> int:
-    """Return the transaction's instant, after the checks that need no facts. Raises: TransactError, the first of all problems."""
+    """Return the instant of the transaction, after the checks that need no facts. Raises: TransactError."""
     special = settled.special
     instant = _instant(claims, special.instants, now)
     if special is not NOT_SPECIAL:
@@ -35,7 +35,7 @@ def check_before(claims: Claims, settled: Settled, functions: Functions, now: in
 
 
 def check_after(claims: Claims, settled: Settled, changes: Changes) -> None:
-    """Check what the facts must satisfy. Raises: TransactError, the first of all problems."""
+    """Check the facts. Raises: TransactError, the first of all problems."""
     if changes.uniques:
         _check_unique(claims, settled.asserted, changes)
     if settled.special.written:
@@ -49,25 +49,25 @@ def check_after(claims: Claims, settled: Settled, changes: Changes) -> None:
 
 
 def _check_swaps(claims: Claims, swaps: Sequence[ResolvedClaim]) -> None:
-    """Note every :db/cas that finds another value than the one it expects, in the database before."""
+    """Report each :db/cas whose expected value is not the one in the database before."""
     view = claims.db.view
     for e, attribute, expected, place in swaps:
-        known = view.values_of(e, attribute.id)
-        found = known[0] if known else None
-        if found != expected:
+        values = view.values_of(e, attribute.id)
+        value = values[0] if values else None
+        if value != expected:
             facts = view.facts_of(e, attribute.id)
             since = f" (since t={facts[0][3]})" if facts else ""
             claims.problems.add(
                 ":db.error/cas-failed",
                 f":db/cas expected {attribute.ident} of entity {e} to be {_read(attribute, expected)}, "
-                f"found {_read(attribute, found)}{since}",
+                f"found {_read(attribute, value)}{since}",
                 place,
                 attribute,
                 CasFailed,
                 entity=e,
                 expected=None if expected is None else attribute.load(expected),
-                found=None if found is None else attribute.load(found),
-                datom=(e, attribute.ident, attribute.load(found), tx_of(facts[0][3]), True) if facts else None,
+                found=None if value is None else attribute.load(value),
+                datom=(e, attribute.ident, attribute.load(value), tx_of(facts[0][3]), True) if facts else None,
             )
 
 
@@ -76,14 +76,15 @@ def _read(attribute: Attribute, stored: Stored | None) -> str:
 
 
 def _check_predicates(claims: Claims, predicated: Sequence[ResolvedClaim], functions: Functions) -> None:
-    """Note every value that a predicate of its attribute does not accept; only the answer True accepts."""
+    """Report each value that a predicate of its attribute rejects; only the result True accepts it."""
     for _, attribute, stored, place in predicated:
         for name in attribute.preds:
             answer, why = _ask(functions, name, attribute.load(stored))
             if answer is not True:
                 claims.problems.add(
                     ":db.error/attr-pred",
-                    f"{attribute.ident} takes values for which {name} is true, it {why} for {shown(attribute.load(stored))}",
+                    f"{attribute.ident} takes values for which {name} is true, it {why} for "
+                    f"{shown(attribute.load(stored))}",
                     place,
                     attribute,
                     predicate=name,
@@ -93,10 +94,10 @@ def _check_predicates(claims: Claims, predicated: Sequence[ResolvedClaim], funct
 
 
 def _ask(functions: Functions, name: str, *arguments: Any) -> tuple[Any, str]:
-    """Return what a predicate answers, and the same in words."""
+    """Return the result of a predicate, and the same in words."""
     function = functions(name)
     if function is None:
-        return None, "is not registered and so cannot be asked"
+        return None, "is not registered"
     try:
         answer = plain(function(*arguments))  # numpy's True is true
     except Cancelled:
@@ -107,7 +108,7 @@ def _ask(functions: Functions, name: str, *arguments: Any) -> tuple[Any, str]:
 
 
 def _instant(claims: Claims, instants: Sequence[ResolvedClaim], now: int) -> int:
-    """Return the transaction's instant in microseconds: the clock's, never before the last one's, or the one it asks for."""
+    """Return the instant in microseconds: the asserted one, or the clock, but never before the last transaction."""
     last = claims.db.last_instant
     if not instants:
         return max(now, last)
@@ -131,8 +132,9 @@ def _instant(claims: Claims, instants: Sequence[ResolvedClaim], now: int) -> int
                 attribute,
             )
         elif instant < last:
-            text = f"expected an instant at or after the last transaction's {micros_to_instant(last).isoformat()}, got {wanted}"
-            problems.add(":db.error/past-tx-instant", text, place, attribute, expected=micros_to_instant(last))
+            earliest = micros_to_instant(last)
+            text = f"expected an instant at or after the last transaction's {earliest.isoformat()}, got {wanted}"
+            problems.add(":db.error/past-tx-instant", text, place, attribute, expected=earliest)
         elif instant > now:
             text = f"expected an instant that the clock has reached, got {wanted}"
             problems.add(":db.error/future-tx-instant", text, place, attribute, clock=micros_to_instant(now))
@@ -144,7 +146,7 @@ def _instant(claims: Claims, instants: Sequence[ResolvedClaim], now: int) -> int
 
 
 def _check_unique(claims: Claims, asserted: Sequence[ResolvedClaim], changes: Changes) -> None:
-    """Note every unique value that would have two holders in the database after."""
+    """Report each unique value that would have two holders in the database after."""
     _, uniques, gone = changes
     holders = claims.holders
     if len(uniques) >= BULK:
@@ -158,7 +160,7 @@ def _check_unique(claims: Claims, asserted: Sequence[ResolvedClaim], changes: Ch
             continue
         for holder in holders.of(a, v):
             if holder != e and (holder, a, v) not in gone:
-                since = next(known[3] for known in claims.db.view.facts_with(a, v) if known[0] == holder)
+                since = next(other[3] for other in claims.db.view.facts_with(a, v) if other[0] == holder)
                 _taken(claims, asserted, fact, holder, since)
 
 
@@ -181,26 +183,26 @@ def _taken(claims: Claims, asserted: Sequence[ResolvedClaim], fact: Fact, holder
 
 
 def _place_of(claims: Sequence[ResolvedClaim], e: int, a: int | None = None, v: Stored = None) -> Place | None:
-    """Return where a fact was claimed: the very fact, else something of its entity; None when it followed from elsewhere."""
+    """Return the place of the claim of a fact, or of another claim of its entity; None if there is none."""
     about = [claim for claim in claims if claim[0] == e]
     exact = [claim for claim in about if claim[1].id == a]
     precise = [claim for claim in exact if v is None or claim[2] == v]
-    found = precise or exact or about
-    return found[0][3] if found else None
+    closest = precise or exact or about
+    return closest[0][3] if closest else None
 
 
 def _check_written(claims: Claims, written: Sequence[ResolvedClaim], facts: Sequence[Fact]) -> None:
-    """Note every composite tuple that was written and is not what its members make it."""
+    """Report each composite tuple that was written and differs from the tuple of its members."""
     for e, attribute, v, place in written:
-        made = [fact[2] for fact in facts if fact[0] == e and fact[1] == attribute.id and fact[4]]
-        gone = [fact for fact in facts if fact[0] == e and fact[1] == attribute.id and not fact[4]]
-        value = made[0] if made else next(iter(() if gone else claims.db.view.values_of(e, attribute.id)), None)
+        own = [fact for fact in facts if fact[0] == e and fact[1] == attribute.id]
+        asserted = [fact[2] for fact in own if fact[4]]
+        value = asserted[0] if asserted else next(iter(() if own else claims.db.view.values_of(e, attribute.id)), None)
         if value != v:
             members = ", ".join(attribute.tuple_attrs)
             claims.problems.add(
                 ":db.error/composite-tuple-write",
-                f"{attribute.ident} is made of {members}, which make it {quoted(value)}, got {quoted(v)}; write the members,"
-                " the tuple follows",
+                f"{attribute.ident} is made of {members}, which make it {quoted(value)}, got {quoted(v)}; "
+                "write the members, the tuple follows",
                 place,
                 attribute,
                 expected=value,
@@ -209,21 +211,24 @@ def _check_written(claims: Claims, written: Sequence[ResolvedClaim], facts: Sequ
 
 
 def _check_schema(claims: Claims, stated: Sequence[ResolvedClaim], facts: Sequence[Fact]) -> None:
-    """Note every attribute that cannot be installed or altered so."""
+    """Report each attribute that cannot be installed, or altered in this way."""
     view = claims.db.view
 
     def rows_of(a: int) -> list[tuple[int, Stored]]:
         rows = view.by_entity(a)
         return list(zip(rows.e.tolist(), rows.v.tolist(), strict=True))
 
-    for found in violations(claims.schema, facts, rows_of):
-        place = _place_of(stated, found.eid, found.a)
-        attribute = None if found.a is None else claims.schema.find(found.a)
-        claims.problems.add(found.code, found.message, place, attribute, SchemaError, entity=found.eid, **found.data)
+    for violation in violations(claims.schema, facts, rows_of):
+        e, a = violation.eid, violation.a
+        place = _place_of(stated, e, a)
+        attribute = None if a is None else claims.schema.find(a)
+        claims.problems.add(
+            violation.code, violation.message, place, attribute, SchemaError, entity=e, **violation.data
+        )
 
 
 def check_outcome(claims: Claims, settled: Settled, db_after: Database, functions: Functions) -> None:
-    """Check what :db/ensure and :db/require ask of the database after. Raises: TransactError, with all that does not hold."""
+    """Check :db/ensure and :db/require in the database after. Raises: TransactError, with all that fail."""
     for claim in settled.special.ensured:
         _check_spec(claims, claim, db_after, functions)
     for predicate, arguments, place in settled.special.required:

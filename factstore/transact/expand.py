@@ -1,9 +1,8 @@
-"""Expand: list forms, maps, nested maps, reverse attributes and calls of functions become claims.
+"""Expansion: list forms, maps, nested maps, reverse attributes and calls of functions become claims.
 
     claim = (entity or slot, attribute, stored value or slot, place)
 
-Nothing but tempids, and what depends on them, is open after this stage. Law: what comes out does not depend on which of
-the spellings of the same facts was used.
+After this stage, only the entities of tempids are unknown. Law: different forms of the same facts have the same claims.
 """
 
 from __future__ import annotations
@@ -38,17 +37,17 @@ from factstore.transact.terms import ENUMS, NAMES, Terms
 from factstore.values.types import Stored
 
 ID: Final = ":db/id"
-MAX_STEPS: Final = 4000  # from a form to a map nested in it
+MAX_STEPS: Final = 4000  # from a form to a nested map
 _COLLECTIONS: Final = (list, tuple, set, frozenset)
 _STRUCTURED: Final = frozenset(
     {*_COLLECTIONS, dict, type(pmap())}
-)  # exact types, for speed; a pmap is a map read inside a set
-# Changing these of an entity leaves the schema as it was.
+)  # exact types, for speed; a map inside a set is read as a pmap
+# A change of these attributes does not change the schema.
 _NO_SCHEMA: Final = (OF_TRANSACTIONS | {DOC, ENSURE, INSTALL_ATTRIBUTE}) - {EXCISE, EXCISE_BEFORE}
 
 
 class Claims(Terms):
-    """What a transaction claims, as read so far."""
+    """The claims of a transaction, and the reader that collects them."""
 
     __slots__ = ("_functions", "_instances", "_none_retracts", "_pending", "asserted", "subjects", "touches_schema")
 
@@ -59,7 +58,7 @@ class Claims(Terms):
         self._none_retracts = none_retracts
         self._instances: dict[
             int, tuple[Entity, Any]
-        ] = {}  # by identity: what each instance of a dataclass is, kept alive
+        ] = {}  # by id(): entity of each dataclass instance, which is kept alive
         self.asserted: list[Claim] = []
         self.subjects: set[Entity] = set()  # slots that are the subject of an assertion
         self.touches_schema = False
@@ -71,7 +70,7 @@ class Claims(Terms):
     # -- forms
 
     def read(self, form: Any, place: Place) -> None:
-        """Read one form, and all that is nested in it or returned by the functions it calls."""
+        """Read one form, and all forms that are nested in it or returned by the functions that it calls."""
         self._form(form, place)
         while self._pending:
             inner, where, e = self._pending.pop()
@@ -94,16 +93,16 @@ class Claims(Terms):
         elif is_instance(form):
             self._instance(form, place)
         else:
-            self._misshapen(form, place, "a map, or a list that begins with an operation such as :db/add")
+            self._invalid(form, place, "a map, or a list that begins with an operation such as :db/add")
 
-    def _misshapen(self, form: Any, place: Place, expected: str) -> None:
+    def _invalid(self, form: Any, place: Place, expected: str) -> None:
         self.problems.add(
             ":db.error/invalid-tx-form", f"expected {expected}, got {shown(form)}", place, expected=expected, got=form
         )
 
     def _add(self, form: Sequence[Any], place: Place) -> None:
         if len(form) != 4:
-            return self._misshapen(form, place, "[:db/add entity attribute value]")
+            return self._invalid(form, place, "[:db/add entity attribute value]")
         _, term, key, value = form
         e = self.entity(term, place)
         attribute = (self.find(key) if type(key) in NAMES else None) or self.attribute(key, value, place)
@@ -115,7 +114,7 @@ class Claims(Terms):
 
     def _retract(self, form: Sequence[Any], place: Place) -> None:
         if len(form) not in (3, 4):
-            return self._misshapen(form, place, f"[{form[0]} entity attribute] or [{form[0]} entity attribute value]")
+            return self._invalid(form, place, f"[{form[0]} entity attribute] or [{form[0]} entity attribute value]")
         e = self.entity(form[1], place, must_exist=False)
         attribute = self.attribute(form[2], form[3] if len(form) == 4 else None, place)
         if attribute is None or attribute.id in (ENSURE, INSTALL_ATTRIBUTE):
@@ -137,14 +136,14 @@ class Claims(Terms):
 
     def _retract_entity(self, form: Sequence[Any], place: Place) -> None:
         if len(form) != 2:
-            return self._misshapen(form, place, f"[{form[0]} entity]")
-        if self._names_nobody(form[1]):
+            return self._invalid(form, place, f"[{form[0]} entity]")
+        if self._names_no_entity(form[1]):
             return None
         self.own_special().doomed.append((self.entity(form[1], place, must_exist=False), place))
         return None
 
-    def _names_nobody(self, term: Any) -> bool:
-        """Tell whether an ident, or a lookup ref that is right in all else, finds no entity: there is nothing to retract then."""
+    def _names_no_entity(self, term: Any) -> bool:
+        """Return whether an ident or a valid lookup ref finds no entity: then there is nothing to retract."""
         if isinstance(term, str) and term.startswith(":"):
             return self.schema.entid(term) is None
         if not isinstance(term, list | tuple) or not self.is_lookup(term):
@@ -152,13 +151,13 @@ class Claims(Terms):
         key = self.schema.attribute(term[0])
         try:
             value = self.db.stored(key, term[1])
-        except DatabaseError:  # a value that the lookup itself will refuse
+        except DatabaseError:  # a value that the lookup itself will reject
             return False
         return value is not None and not self.db.view.holders_of(key.id, value)
 
     def _swap(self, form: Sequence[Any], place: Place) -> None:
         if len(form) != 5:
-            return self._misshapen(form, place, f"[{form[0]} entity attribute old new]")
+            return self._invalid(form, place, f"[{form[0]} entity attribute old new]")
         _, term, key, old, new = form
         e = self.entity(term, place)
         attribute = self.attribute(key, new, place)
@@ -176,14 +175,14 @@ class Claims(Terms):
 
     def _set_exactly(self, form: Sequence[Any], place: Place) -> None:
         if len(form) != 4 or not isinstance(form[3], _COLLECTIONS):
-            return self._misshapen(form, place, f"[{form[0]} entity attribute values], the values in a list")
+            return self._invalid(form, place, f"[{form[0]} entity attribute values], the values in a list")
         _, term, key, values = form
         e = self.entity(term, place)
         attribute = self.attribute(key, values, place)
         if attribute is None:
             return None
         if attribute.tuple_attrs or attribute.id < FIRST_FREE_ID:
-            return self._misshapen(form, place, "an attribute of one's own that is written by hand")
+            return self._invalid(form, place, "an attribute of your own that is not a composite tuple")
         if e < 0 and values:
             self.subjects.add(e)
         self.own_special().retracted.append((e, attribute, REST, place))
@@ -191,19 +190,19 @@ class Claims(Terms):
 
     def _require(self, form: Sequence[Any], place: Place) -> None:
         if len(form) < 2 or not (callable(form[1]) or (isinstance(form[1], str) and "/" in form[1].strip("/"))):
-            return self._misshapen(
+            return self._invalid(
                 form, place, f"[{form[0]} predicate argument …], the predicate a function or its registered name"
             )
         self.own_special().required.append((form[1], form[2:], place))
         return None
 
     def _call(self, form: Sequence[Any], place: Place) -> None:
-        """Put the forms that a transaction function returns in the place of its call."""
+        """Replace the call of a transaction function by the forms that it returns."""
         op = form[0] if form else None
         if isinstance(op, str) and f":{op}" in VERBS:
-            return self._misshapen(form, place, f"the operation :{op}, which begins with a colon")
+            return self._invalid(form, place, f"the operation :{op}, which begins with a colon")
         if not isinstance(op, str) or op.startswith((":db/", ":db.")) or "/" not in op.strip(":/"):
-            return self._misshapen(
+            return self._invalid(
                 form, place, f"an operation ({', '.join(VERBS)}) or the name of a transaction function first"
             )
         name = op.removeprefix(":")
@@ -221,7 +220,7 @@ class Claims(Terms):
             return None
         steps = steps_of(place)
         if sum(type(step) is Call for step in steps) >= MAX_DEPTH:
-            return self._misshapen(form, place, f"at most {MAX_DEPTH} calls of transaction functions within each other")
+            return self._invalid(form, place, f"at most {MAX_DEPTH} nested calls of transaction functions")
         call = Call(name, forms_of(self.db, name, function, form[1:]))
         self._pending += [(inner, (*steps, call, i), None) for i, inner in reversed([*enumerate(call.forms)])]
         return None
@@ -232,15 +231,15 @@ class Claims(Terms):
         return self.entity(form[ID], place) if ID in form else self.new_slot()
 
     def _instance(self, instance: Any, place: Place) -> Entity:
-        """Return the entity of an instance of a dataclass, and read what it says, once: the same instance is the same entity."""
-        known = self._instances.get(id(instance))
-        if known is None:
+        """Return the entity of a dataclass instance; the same instance is the same entity, read once."""
+        entry = self._instances.get(id(instance))
+        if entry is None:
             form = map_of(instance)
-            known = self._instances[id(instance)] = self._subject(form, place), instance
-            # An optional field without a value says nothing, as a pull of the entity would have it.
-            said = form if self._none_retracts else {key: value for key, value in form.items() if value is not None}
-            self._pending.append((said, place, known[0]))
-        return known[0]
+            entry = self._instances[id(instance)] = self._subject(form, place), instance
+            # An optional field without a value asserts nothing: a pull of the entity returns such a field.
+            stated = form if self._none_retracts else {key: value for key, value in form.items() if value is not None}
+            self._pending.append((stated, place, entry[0]))
+        return entry[0]
 
     def _attributes(self, e: Entity, form: Mapping[Any, Any], place: Place) -> None:
         find, is_subject = self.find, False
@@ -262,7 +261,7 @@ class Claims(Terms):
             self.subjects.add(e)
 
     def _structured(self, e: Entity, attribute: Attribute, key: Any, value: Any, place: Place) -> None:
-        """Assert what a collection or a nested map says."""
+        """Assert the values of a collection or the entity of a nested map."""
         if attribute.is_ref and attribute.id not in ENUMS and _is_map(value):
             self._nested(e, attribute, value, (*steps_of(place), key))
         elif self._is_many_values(attribute, value):
@@ -282,7 +281,7 @@ class Claims(Terms):
             return False
         if attribute.is_ref:
             return not self.is_lookup(value)
-        # A tuple holds no tuples, so a list of lists can only be several of them.
+        # A tuple contains no tuples, so a list of lists must be several tuples.
         return not attribute.is_tuple or all(isinstance(item, list | tuple) for item in value)
 
     def _nested(self, e: Entity, attribute: Attribute, inner: Any, place: Place) -> None:
@@ -291,15 +290,15 @@ class Claims(Terms):
         if not (attribute.is_component or ID in form or self._has_unique(form)):
             self.problems.add(
                 ":db.error/invalid-tx-form",
-                f"a map nested under {attribute.ident}, which is no component, would be an entity that nothing else can find: "
-                f"expected a unique attribute or :db/id in it, got {shown(form)}",
+                f"a map nested under {attribute.ident}, which is no component, would be an entity that nothing else "
+                f"can find: expected a unique attribute or :db/id in it, got {shown(form)}",
                 place,
                 expected="a unique attribute or :db/id",
                 got=form,
             )
             return
         if not form:
-            self._misshapen(form, place, "at least one attribute in a nested map")
+            self._invalid(form, place, "at least one attribute in a nested map")
             return
         child = self._described(inner, place)
         self._keep((e, attribute, child, place))
@@ -307,24 +306,22 @@ class Claims(Terms):
             self.own_slot_claims().values.append((Slot(child), attribute, place))
 
     def _described(self, inner: Any, place: Place) -> Entity:
-        """Return the entity that a map or an instance describes, which is read later."""
+        """Return the entity of a map or an instance; its attributes are read later."""
         if not isinstance(inner, Mapping):
             return self._instance(inner, place)
-        if len(steps_of(place)) > MAX_STEPS:  # each level of a map that contains itself makes more of them
-            self._misshapen(
-                inner, place, f"at most {MAX_STEPS} steps into nested maps, which do not contain themselves"
-            )
+        if len(steps_of(place)) > MAX_STEPS:  # a map that contains itself has more with each level
+            self._invalid(inner, place, f"at most {MAX_STEPS} steps into nested maps, and no map that contains itself")
             self.raise_any()
         e = self._subject(inner, place)
         self._pending.append((inner, place, e))
         return e
 
     def _has_unique(self, form: Mapping[Any, Any]) -> bool:
-        found = (self.find(key) for key, value in form.items() if isinstance(key, str) and value is not None)
-        return any(attribute is not None and attribute.unique is not None for attribute in found)
+        attributes = (self.find(key) for key, value in form.items() if isinstance(key, str) and value is not None)
+        return any(attribute is not None and attribute.unique is not None for attribute in attributes)
 
     def _reverse(self, e: Entity, key: Any, value: Any, place: Place) -> None:
-        """Assert references to this entity: `{:order/_lines 5}` of entity 7 is `[5 :order/lines 7]`."""
+        """Assert references to this entity: `{:order/_lines 5}` of entity 7 means `[5 :order/lines 7]`."""
         forward = forward_of(key) if isinstance(key, str) else None
         attribute = None if forward is None else self.find(forward) or self.implied(forward)
         if attribute is None:
@@ -334,13 +331,13 @@ class Claims(Terms):
             return
         inside = (*steps_of(place), key)
         if attribute.id in ENUMS:
-            self._misshapen(value, inside, f"{attribute.ident} in the map of the attribute that it is said of")
+            self._invalid(value, inside, f"{attribute.ident} in the map of the attribute that it describes")
             return
         if not attribute.is_ref:
-            self._misshapen(
+            self._invalid(
                 value,
                 inside,
-                f"a reference attribute to go back along, {attribute.ident} is a {attribute.value_type.name}",
+                f"a reference attribute to reverse, {attribute.ident} is a {attribute.value_type.name}",
             )
             return
         if e < 0:
@@ -352,7 +349,7 @@ class Claims(Terms):
             self._referrer(e, attribute, value, inside)
 
     def _looks_up(self, value: Any) -> bool:
-        """Tell whether a collection under a reverse attribute is a lookup ref, also one that will be refused as not unique."""
+        """Return whether a collection under a reverse attribute is a lookup ref, valid or not."""
         is_pair = isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str)
         return is_pair and self.find(value[0]) is not None
 
@@ -377,7 +374,7 @@ class Claims(Terms):
             self._keep((e, attribute, stored, place))
 
     def _keep(self, claim: Claim) -> None:
-        """Keep a claim where the later stages look for it."""
+        """Add a claim to the lists that the later stages read."""
         e, attribute, _, _ = claim
         if attribute.id < FIRST_FREE_ID and not self._is_plain(claim):
             return
@@ -391,7 +388,7 @@ class Claims(Terms):
             self.asserted.append(claim)
 
     def _is_plain(self, claim: Claim) -> bool:
-        """Tell whether a claim of a system attribute is a fact like any other."""
+        """Return whether a claim of a system attribute is asserted like any other."""
         e, attribute, _, _ = claim
         if attribute.id == TX_INSTANT:
             self.own_special().instants.append(claim)
@@ -405,10 +402,10 @@ class Claims(Terms):
         return False
 
     def settle_foretold(self) -> None:
-        """Tell which entities the idents name that only this transaction gives."""
-        given = {claim[2]: claim for claim in self.asserted if claim[1].id == IDENT}
+        """Find the entities of the idents that only this transaction asserts."""
+        with_ident = {claim[2]: claim for claim in self.asserted if claim[1].id == IDENT}
         for slot, ident, place, attribute in self.slot_claims.foretold:
-            claim = given.get(ident)
+            claim = with_ident.get(ident)
             if claim is None:
                 self.unknown_ident(ident, place, attribute)
             elif claim[0] < 0:
@@ -427,7 +424,7 @@ class Claims(Terms):
 
 
 def _is_map(value: Any) -> bool:
-    """Tell a map, or what is read as one, from an entity, which can be read like one but stands for itself."""
+    """Return whether a value is read as a map; an entity is not, although it has the interface of a mapping."""
     return is_instance(value) or (isinstance(value, Mapping) and not hasattr(value, "eid"))
 
 
@@ -445,7 +442,7 @@ VERBS: Final[Mapping[str, Callable[[Claims, Sequence[Any], Place], None]]] = {
 
 
 def expand(db: Database, forms: Sequence[Any], functions: Functions, *, none_retracts: bool = False) -> Claims:
-    """Return what the forms claim. Raises: TransactError, the first problem of all that were found in them."""
+    """Return the claims of the forms. Raises: TransactError, the first of all problems in the forms."""
     claims = Claims(db, forms, functions, none_retracts=none_retracts)
     for i, form in enumerate(forms):
         claims.read(form, i)

@@ -2,8 +2,8 @@
 
     place = index | (step …)        step = index | key of a map | Call
 
-A place is the index of a form, or a path of steps from the tx-data to a value. The text of a path is built only for a problem,
-so valid tx-data costs nothing extra. All problems of a stage are reported together.
+A place is the index of a form, or a path of steps from the tx-data to a value. The text of a path is built only for a
+problem, so valid tx-data costs nothing extra. All problems of a stage are reported together.
 
 EDN text may contain the tags that Datomic files use:
 
@@ -51,7 +51,7 @@ def steps_of(place: Place) -> tuple[Any, ...]:
 
 
 def read_forms(tx_data: Any) -> list[Any]:
-    """Return the forms of a transaction. Raises: TransactError(:db.error/invalid-tx-data); ReadError for invalid EDN."""
+    """Return the forms of tx-data. Raises: TransactError(:db.error/invalid-tx-data); ReadError for invalid EDN."""
     forms = read_text(tx_data) if isinstance(tx_data, str) else tx_data
     if type(forms) is list:
         return forms
@@ -71,7 +71,7 @@ def set_exactly(e: Any, a: Any, values: Iterable[Any]) -> list[Any]:
 
     Args:
         e: an entity in any form, also a tempid.
-        values: the values in any order, with nested maps for references. At most one for an attribute of cardinality one.
+        values: in any order, with nested maps for references; at most one for an attribute of cardinality one.
     Another form of the transaction that asserts a further value is a conflict: `:db.error/datoms-conflict`.
 
     >>> set_exactly([":person/email", "ann@x"], ":person/nick", ["Annie"])
@@ -143,7 +143,7 @@ class Problems:
         kind: type[TransactError] = TransactError,
         **data: Any,
     ) -> None:
-        """Add a problem at a place; with an attribute, the path includes the key of this attribute if the form is a map."""
+        """Add a problem at a place; with an attribute, the path includes its key if the form is a map."""
         if attribute is not None:
             data["attribute"] = attribute.ident
         if place is not None:

@@ -1,7 +1,7 @@
-"""Transaction functions: registered callables that are called by name, with the database before and their arguments.
+"""Transaction functions: registered callables that forms call by name, with the database before and the arguments.
 
-They return forms, which may call further functions; they see nothing of the transaction they are part of. Law: a call
-leaves nothing behind but the forms it returned.
+They return forms, which may call further functions. They do not see the transaction that they are part of.
+Law: the only effect of a call is the forms that it returns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from factstore.values.types import micros_to_instant
 
 Functions: TypeAlias = Callable[[str], Callable[..., Any] | None]
 
-MAX_DEPTH: Final = 100  # calls within calls; no use of composition comes near, an endless one gets there at once
+MAX_DEPTH: Final = 100  # calls within calls; only endless recursion reaches it
 _CANCELLABLE: Final = ("incorrect", "conflict")
 
 _times: ContextVar[tuple[int, int]] = ContextVar(
@@ -30,7 +30,7 @@ _times: ContextVar[tuple[int, int]] = ContextVar(
 
 @contextmanager
 def at_instant(instant: int, clock: int) -> Iterator[None]:
-    """Let the functions that are called in a block know the instant of their transaction and the clock, in microseconds."""
+    """Set the instant of the transaction and the clock, in microseconds, for the functions called in a block."""
     token = _times.set((instant, clock))
     try:
         yield
@@ -41,26 +41,27 @@ def at_instant(instant: int, clock: int) -> Iterator[None]:
 def tx_instant() -> datetime:
     """Return the instant of the transaction that is being prepared: for transaction functions.
 
-    It is the value of `:db/txInstant`, unless the transaction sets that itself: the clock of the connection, or the instant of
-    the newest transaction where that is later. While the newest instant is ahead of the clock, it stands still: a function
-    that decides how much time has passed asks `tx_clock`.
+    Unless the transaction sets `:db/txInstant` itself, this is its value: the clock of the connection, or the instant
+    of the newest transaction if that is later. In that case it does not advance with the clock, so a function that
+    measures elapsed time must use `tx_clock`.
 
-    Raises: DatabaseError(:db.error/no-transaction) anywhere but in a transaction function.
+    Raises: DatabaseError(:db.error/no-transaction) outside of a transaction function.
     """
-    return micros_to_instant(_asked("tx_instant")[0])
+    return micros_to_instant(_prepared_at("tx_instant")[0])
 
 
 def tx_clock() -> datetime:
-    """Return the time by the connection's clock at the transaction that is being prepared: for transaction functions.
+    """Return the clock of the connection for the transaction that is being prepared: for transaction functions.
 
-    An instant that another process, or a clock set back, left ahead in the store does not hold it up, as it holds up `tx_instant`.
+    Unlike `tx_instant`, it does not stand still if another process, or a clock that was set back, has left a later
+    instant in the store.
 
-    Raises: DatabaseError(:db.error/no-transaction) anywhere but in a transaction function.
+    Raises: DatabaseError(:db.error/no-transaction) outside of a transaction function.
     """
-    return micros_to_instant(_asked("tx_clock")[1])
+    return micros_to_instant(_prepared_at("tx_clock")[1])
 
 
-def _asked(name: str) -> tuple[int, int]:
+def _prepared_at(name: str) -> tuple[int, int]:
     times = _times.get(None)
     if times is None:
         raise DatabaseError(
@@ -70,7 +71,7 @@ def _asked(name: str) -> tuple[int, int]:
 
 
 class Cancelled(TransactError):
-    """A transaction function refused the transaction; `data` is what it had to say."""
+    """A transaction function rejected the transaction; `data` is the data that it passed."""
 
     @property
     def category(self) -> str:
@@ -83,11 +84,11 @@ class Cancelled(TransactError):
 
 
 def cancel(message: str, *, category: str = "incorrect", **data: Any) -> None:
-    """Refuse the transaction from within a transaction function or a predicate.
+    """Reject the transaction from within a transaction function or a predicate.
 
     Args:
-        category: "incorrect" when the caller must change something, "conflict" when trying again may help.
-        data: whatever the caller should know; it arrives as the error's data.
+        category: "incorrect" if the caller must change the transaction, "conflict" if a retry may succeed.
+        data: the data of the error.
     Raises: Cancelled(:db.error/cancelled), always.
     Source: Datomic API, cancel.
     """
@@ -97,10 +98,10 @@ def cancel(message: str, *, category: str = "incorrect", **data: Any) -> None:
 
 
 def forms_of(db: Database, name: str, function: Callable[..., Any], arguments: Sequence[Any]) -> Sequence[Any]:
-    """Return the forms that a call of a transaction function stands for.
+    """Return the forms that a transaction function returns.
 
-    Raises: what the function raised, if that is a TransactError (see `cancel`); TransactError(:db.error/tx-function-failed)
-    for anything else it raised, and for a result that is no list of forms.
+    Raises: the error of the function if it is a TransactError (see `cancel`);
+        TransactError(:db.error/tx-function-failed) for other exceptions, and for a result that is not a list of forms.
     """
     try:
         result = function(db, *arguments)

@@ -1,4 +1,4 @@
-"""Reports: what a transaction did, as its caller sees it."""
+"""The report of a transaction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HEADER: Final = ("", "entity", "attribute", "value")
 
 
 class TxReport:
-    """What a transaction did: the databases before and after, its datoms and what its tempids became. Never changes."""
+    """The result of a transaction: the databases before and after, its datoms and the ids of its tempids. Immutable."""
 
     __slots__ = ("_after", "_before", "_datoms", "_facts", "_tempids")
 
@@ -45,43 +45,43 @@ class TxReport:
 
     @property
     def after(self) -> Snapshot:
-        """The newest database with the transaction in it, in the form that a committer keeps; only for what it prepared itself."""
+        """The database after, as the snapshot of a committer; only if it committed the transaction itself."""
         assert type(self._after) is Snapshot
         return self._after
 
     @property
     def tempids(self) -> Mapping[str | int, int]:
-        """What the transaction's tempids became."""
+        """The entity ids of the tempids of the transaction."""
         return self._tempids
 
     @property
     def tx_data(self) -> tuple[Datom, ...]:
-        """The datoms that were added and retracted, the transaction's own `:db/txInstant` first."""
-        # Made when asked for: most callers never look, and a large transaction has many.
+        """The datoms that were added and retracted, the `:db/txInstant` of the transaction first."""
+        # Created on first use: most callers never read them, and a large transaction has many.
         if self._datoms is None:
             self._datoms = tuple(map(self.db_after.datom, self._facts))
         return self._datoms
 
     def datoms_of(self, *attributes: object) -> list[Datom]:
-        """Return the datoms of these attributes, without making the others: what a listener of few attributes needs.
+        """Return the datoms of these attributes, without creating the others.
 
         Args:
             attributes: idents or ids.
         """
         db = self.db_after
         wanted = frozenset(db.attribute(key).id for key in attributes)
-        of = getattr(self._facts, "of", None)  # a bulk load's facts know how to pass over whole columns
+        of = getattr(self._facts, "of", None)  # the facts of a bulk load can skip whole columns
         return [db.datom(fact) for fact in (self._facts if of is None else of(wanted)) if fact[1] in wanted]
 
     @property
     def size(self) -> int:
-        """How many datoms `tx_data` has, without making them."""
+        """The number of datoms in `tx_data`, without creating them."""
         return len(self._facts)
 
     @property
     def t(self) -> int:
         """The t of the transaction."""
-        if type(self._after) is Snapshot:  # no need to make a database of it
+        if type(self._after) is Snapshot:  # without creating the database
             return self._after.t
         db = self.db_after
         return db.basis_t if db.as_of_t is None else db.as_of_t
@@ -99,7 +99,7 @@ class TxReport:
         return html_table(caption, _HEADER, rows, added=[row[0] == "+" for row in rows])
 
     def _rows(self) -> tuple[list[tuple[object, ...]], int]:
-        """Return what is shown of the first datoms, and how many more there are."""
+        """Return the rows of the first datoms, and the number of datoms that are left out."""
         db = self.db_after
         datoms = [db.datom(fact) for fact in islice(self._facts, MOST_SHOWN)]
         rows: list[tuple[object, ...]] = [
@@ -109,12 +109,12 @@ class TxReport:
 
 
 def _named(db: Database, a: int, v: object) -> object:
-    """Return a value, a reference by the name of what it refers to when that has one."""
+    """Return a value; for a reference, the ident of the entity if it has one."""
     return (db.ident(v) or v) if db.attribute(a).is_ref else v
 
 
 def report(
     before: Database | Snapshot, after: Database | Snapshot, facts: Sequence[Fact], tempids: Mapping[str | int, int]
 ) -> TxReport:
-    """Return the report of a transaction whose facts are known."""
+    """Return the report of a transaction with these facts."""
     return TxReport(before, after, facts, tempids)

@@ -1,9 +1,9 @@
-"""Resolve: which entity each tempid is.
+"""The entity of each tempid.
 
-A slot is an existing entity if an identity value asserted of it has a holder in the database before; two slots with one
-identity value are one entity; what is left over is new. An identity value may itself be a slot (a unique reference), so
-each binding can make further ones possible: claims wait for the slot that is their value, and are looked at again when it
-moves. Law: the outcome is the least fixed point, whatever the order of the forms.
+A slot is an existing entity if one of its identity values has a holder in the database before. Two slots with the same
+identity value are one entity. All remaining slots are new entities. An identity value can itself be a slot (a unique
+reference), so a binding can make further ones possible: a claim waits for the slot that is its value, and is processed
+again when that slot is bound or united. Law: the result is the least fixed point, in any order of the forms.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class _Unification:
         self._claims = claims
         self._holders = claims.holders
         self._parents = list(range(claims.slots))
-        self.bound: dict[int, tuple[int, Claim]] = {}  # root → entity, and the claim that said so
+        self.bound: dict[int, tuple[int, Claim]] = {}  # root → entity, and the claim that bound it
         self._first: dict[tuple[int, object], Claim] = {}  # identity → the first slot's claim to it
         self._waiting: dict[int, list[Claim]] = {}  # root → claims whose value it is
         self._queue: deque[Claim] = deque(claims.slot_claims.identities)
 
     def root(self, slot: int) -> int:
-        """Return what stands for all slots that are one entity with this slot, or with the slot of this number."""
+        """Return the representative of the slots that are one entity with a slot, which can be given as an index."""
         i, parents = (~slot if slot < 0 else slot), self._parents
         while parents[i] != i:
             parents[i] = parents[parents[i]]
@@ -52,7 +52,7 @@ class _Unification:
         return i
 
     def run(self) -> None:
-        """Bind and unite slots until nothing moves."""
+        """Bind and unite slots until nothing changes."""
         if len(self._queue) >= BULK:
             self._holders.fetch(
                 (claim[1].id, claim[2]) for claim in self._queue if not claim[1].is_ref or claim[2] >= 0
@@ -66,12 +66,12 @@ class _Unification:
         slot, attribute, v, _ = claim
         if attribute.is_ref and v < 0:
             root = self.root(v)
-            known = self.bound.get(root)
-            if known is None:
+            binding = self.bound.get(root)
+            if binding is None:
                 self._waiting.setdefault(root, []).append(claim)
                 v = ~root
             else:
-                v = known[0]
+                v = binding[0]
         if not attribute.is_ref or v >= 0:
             for holder in self._holders.of(attribute.id, v):
                 self._bind(self.root(slot), holder, claim)
@@ -80,32 +80,32 @@ class _Unification:
             self._unite(self.root(first[0]), self.root(slot))
 
     def _bind(self, root: int, eid: int, claim: Claim) -> None:
-        known = self.bound.get(root)
-        if known is None:
+        binding = self.bound.get(root)
+        if binding is None:
             self.bound[root] = (eid, claim)
             self._queue.extend(self._waiting.pop(root, ()))
-        elif known[0] != eid:
-            self._conflict(known, (eid, claim))
+        elif binding[0] != eid:
+            self._conflict(binding, (eid, claim))
 
     def _unite(self, one: int, other: int) -> None:
         if one == other:
             return
-        known = self.bound.pop(other, None)
+        binding = self.bound.pop(other, None)
         self._parents[other] = one
-        # The claims that waited for the other have another value now.
+        # The value of the claims that waited for the other has changed.
         self._queue.extend(self._waiting.pop(other, ()))
-        if known is not None:
-            self._bind(one, *known)
+        if binding is not None:
+            self._bind(one, *binding)
 
     def _conflict(self, one: tuple[int, Claim], other: tuple[int, Claim]) -> None:
         (first, (slot, a, _, place)), (second, (_, b, _, there)) = one, other
-        datoms = self._known(first, one[1]), self._known(second, other[1])
+        datoms = self._datom(first, one[1]), self._datom(second, other[1])
         (_, _, v, *_), (_, _, w, *_) = datoms
         problems = self._claims.problems
         problems.add(
             ":db.error/upsert-conflict",
-            f"{self._claims.name_of(slot)} is entity {first} by {a.ident} {quoted(v)} (at {problems.locate(place, a)[0]}) "
-            f"and entity {second} by {b.ident} {quoted(w)}; it can be only one",
+            f"{self._claims.name_of(slot)} is entity {first} by {a.ident} {quoted(v)} "
+            f"(at {problems.locate(place, a)[0]}) and entity {second} by {b.ident} {quoted(w)}; it can be only one",
             there,
             b,
             UniqueConflict,
@@ -113,8 +113,8 @@ class _Unification:
             datoms=datoms,
         )
 
-    def _known(self, e: int, claim: Claim) -> tuple[int, str, object, int, bool]:
-        """Return the datom by which a claim says that a slot is an entity; this transaction's when it is what makes it so."""
+    def _datom(self, e: int, claim: Claim) -> tuple[int, str, object, int, bool]:
+        """Return the datom by which a claim binds its slot to an entity."""
         _, attribute, v, _ = claim
         v = self.bound[self.root(v)][0] if attribute.is_ref and v < 0 else v
         t = next(
@@ -125,7 +125,10 @@ class _Unification:
 
 
 def resolve(claims: Claims) -> Resolution:
-    """Return which entity each slot is. Raises: UniqueConflict(:db.error/upsert-conflict), TransactError for tempids that are none."""
+    """Return the entity of each slot.
+
+    Raises: UniqueConflict(:db.error/upsert-conflict); TransactError for a tempid of which nothing is asserted.
+    """
     if not claims.slots:
         return Resolution([], frozenset((claims.tx,)), claims.db.next_n)
     if claims.slot_claims.identities or claims.slot_claims.bound:
@@ -140,7 +143,7 @@ def resolve(claims: Claims) -> Resolution:
 
 
 def _mint(claims: Claims, roots: Sequence[int], bound: Mapping[int, tuple[int, Claim]]) -> Resolution:
-    """Give new entities their ids, in the order in which they were first named."""
+    """Assign ids to the new entities, in the order of their slots."""
     n = claims.db.next_n
     subjects = {roots[~slot] for slot in claims.subjects}
     typed = {roots[~claim[0]] for claim in claims.slot_claims.typed}
@@ -168,7 +171,7 @@ def _check_names(claims: Claims, ids: Sequence[EntityId]) -> None:
         if ids[~slot] == _NOT_YET:
             claims.problems.add(
                 ":db.error/tempid-not-an-entity",
-                f"{claims.name_of(slot)} is only ever a value; expected something to be asserted of it in this transaction",
+                f"{claims.name_of(slot)} is only used as a value; expected an assertion about it in this transaction",
                 place,
                 attribute,
             )

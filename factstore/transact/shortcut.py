@@ -1,8 +1,8 @@
-"""The short cut: transactions whose forms need no more than a check of type.
+"""The short cut: transactions of simple forms, prepared in one pass.
 
-Most transactions add plain values to entities, swap them, or make entities of maps. For these the stages come to nothing, and this
-does the rest in one pass. Whatever it does not know at a glance it leaves to `prepare`, errors included.
-Law: where it answers, it answers what `prepare` would.
+Most transactions add plain values to entities, swap them, or create entities from maps. These forms need only a check
+of the type. All other forms, and all errors, are left to `prepare`.
+Law: if the short cut returns a result, it is the result of `prepare`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from factstore.transact.functions import at_instant, forms_of
 from factstore.transact.stages import Prepared
 from factstore.values.types import INSTANT, LONG_MAX, LONG_MIN, Keyword
 
-# Types whose values are right when their Python type is, or after the check named here.
+# Value types for which the exact Python type of a value, and at most `_checked`, is a sufficient check.
 _KINDS: Final[dict[str, type]] = {
     "long": int,
     "double": float,
@@ -41,29 +41,29 @@ _NO_TEMPIDS: Final[Mapping[str | int, int]] = MappingProxyType({})
 
 
 class _Plain(NamedTuple):
-    """What the short cut must know of an attribute."""
+    """The properties of an attribute that the short cut uses."""
 
     a: int
     kind: type
     checks: bool  # whether the value needs more than the right Python type
     is_identity: bool
-    verbs: frozenset[str]  # what the short cut does with a known entity; the rest needs a look at more than the value
+    verbs: frozenset[str]  # the operations on an existing entity that the short cut performs
 
 
 def prepare_simple(before: Snapshot, tx_data: Any, now: int) -> Prepared | None:
-    """Return the facts of a transaction of plain forms, or None: it takes the whole way."""
+    """Return the prepared transaction of simple forms; None if `prepare` must be used."""
     if type(tx_data) is not list:
         return None
-    plain = plain_attributes(before.schema)
+    plain = _plain_of.get(before.schema) or plain_attributes(before.schema)
     t = before.t + 1
     instant = before.instant if before.instant > now else now
     facts: list[Fact] = [(TX_BASE | t, TX_INSTANT, instant, t, True)]
-    if len(tx_data) == 1 and type(tx_data[0]) is list:
-        form = tx_data[0]
-        done = _write(before, plain, form, t, facts) if len(form) != 2 else _retract_entity(before, form, t, facts)
-        return Prepared(facts, _NO_TEMPIDS, before.next_n, instant) if done else None
-    if tx_data and type(tx_data[0]) is list:
-        done = _writes(before, plain, tx_data, (instant, now), facts, set(), may_call=True)
+    form = tx_data[0] if tx_data else None
+    if type(form) is list:
+        if len(tx_data) > 1:
+            done: object = _writes(before, plain, tx_data, (instant, now), facts, set(), may_call=True)
+        else:
+            done = _write(before, plain, form, t, facts) if len(form) != 2 else _retract_entity(before, form, t, facts)
         return Prepared(facts, _NO_TEMPIDS, before.next_n, instant) if done else None
     tempids: dict[str | int, int] = {}
     n = _maps(before, plain, tx_data, t, facts, tempids)
@@ -73,9 +73,9 @@ def prepare_simple(before: Snapshot, tx_data: Any, now: int) -> Prepared | None:
 def _write(
     before: Snapshot, plain: PlainAttributes, form: list[Any], t: int, facts: list[Fact]
 ) -> tuple[int, int] | None:
-    """Do one `[":db/add", e, a, v]` or `[":db/cas", e, a, old, new]` of a known entity and a plain attribute, and return which two.
+    """Do one `[":db/add", e, a, v]` or `[":db/cas", e, a, old, new]` of an existing entity and a plain attribute.
 
-    None when it is anything else, and when the comparison fails.
+    Returns: the entity and the attribute; None for any other form, and if the comparison fails.
     """
     if len(form) == 4 and form[0] == ":db/add":
         _, e, key, v = form
@@ -83,10 +83,10 @@ def _write(
         _, e, key, expected, v = form
     else:
         return None
-    known = plain[key] if isinstance(key, str) else None
-    if known is None or type(e) is not int or not USER_BASE <= e < USER_BASE + before.next_n:
+    attribute = plain[key] if isinstance(key, str) else None
+    if attribute is None or type(e) is not int or not USER_BASE <= e < USER_BASE + before.next_n:
         return None
-    a, kind, checks, _, verbs = known
+    a, kind, checks, _, verbs = attribute
     if type(v) is not kind or form[0] not in verbs:
         return None
     if checks:
@@ -94,7 +94,7 @@ def _write(
         if v is None:
             return None
     current = _current(before, e, a)
-    if current is _UNSURE or (len(form) == 5 and current != _expected(known, expected)):
+    if current is _UNSURE or (len(form) == 5 and current != _expected(attribute, expected)):
         return None
     if current != v:
         if current is not None:
@@ -113,7 +113,7 @@ def _writes(
     *,
     may_call: bool,
 ) -> bool:
-    """Do several such forms, no two of them about the same value, and calls of functions that return such; False when any is more."""
+    """Do several such forms of different values, and calls of functions that return such forms; False for others."""
     t = before.t + 1
     for form in forms:
         if type(form) is not list:
@@ -131,7 +131,7 @@ def _writes(
 
 
 def _returned(before: Snapshot, call: list[Any], times: tuple[int, int]) -> list[Any] | None:
-    """Return the forms that the call of a transaction function stands for; None when it is no such call, or fails."""
+    """Return the forms that a transaction function returns; None if the form is no such call, or it fails."""
     name = call[0] if call else None
     if type(name) is not str or "/" not in name:
         return None
@@ -142,39 +142,39 @@ def _returned(before: Snapshot, call: list[Any], times: tuple[int, int]) -> list
         with at_instant(*times):
             return list(forms_of(before.database, name, function, call[1:]))
     except TransactError:
-        return None  # the whole way will say where
+        return None  # `prepare` reports the place
 
 
 _UNSURE: Final = object()
 
 
 def _current(before: Snapshot, e: int, a: int) -> Any:
-    """Return the value of an attribute of cardinality one, None when there is none, or `_UNSURE` when that takes a closer look."""
+    """Return the value of an attribute of cardinality one; None if there is none; `_UNSURE` if more must be read."""
     strand = before.novelty.strands.get(a)
     chain = None if strand is None else strand.of_entity(e)
     if chain is not None:
-        # What was asserted last is all there is.
+        # The newest assertion is the only value.
         return chain[0][2] if chain[0][4] else _UNSURE
     if strand is not None and strand.loaded:
         return _UNSURE
-    known = before.index.values_of(a, e) if before.index.may_hold(e, a) else None
-    return known[0][0] if known else None
+    rows = before.index.values_of(a, e) if before.index.may_hold(e, a) else None
+    return rows[0][0] if rows else None
 
 
-def _expected(known: _Plain, value: Any) -> Any:
+def _expected(attribute: _Plain, value: Any) -> Any:
     if value is None:
         return None
-    if type(value) is not known.kind:
+    if type(value) is not attribute.kind:
         return _UNSURE
-    if not known.checks:
+    if not attribute.checks:
         return value
-    stored = _checked(known.kind, value)
-    # What cannot be stored is no expectation that there is nothing: the whole way says what is wrong with it.
+    stored = _checked(attribute.kind, value)
+    # An invalid value must not be treated as None, which expects no value. `prepare` reports the error.
     return _UNSURE if stored is None else stored
 
 
 def _retract_entity(before: Snapshot, form: list[Any], t: int, facts: list[Fact]) -> bool:
-    """Do one `[":db/retractEntity", e]` of an entity without parts that nothing refers to; False when it is anything else."""
+    """Do one `[":db/retractEntity", e]` of an entity without components that nothing refers to; else return False."""
     if len(form) != 2 or form[0] != ":db/retractEntity" or type(form[1]) is not int:
         return False
     e, schema = form[1], before.schema
@@ -209,7 +209,7 @@ def _may_be_referred_to(before: Snapshot, e: int) -> bool:
 def _maps(
     before: Snapshot, plain: PlainAttributes, forms: list[Any], t: int, facts: list[Fact], tempids: dict[str | int, int]
 ) -> int | None:
-    """Make an entity of each map; return the next n, or None when one of them is more than that."""
+    """Create an entity from each map, and return the next n; None if `prepare` must be used."""
     n = before.next_n
     taken: set[Any] = set()
     for form in forms:
@@ -218,15 +218,15 @@ def _maps(
         e = USER_BASE | n
         n += 1
         for key, v in form.items():
-            known = plain[key]
-            if known is None:
+            attribute = plain[key]
+            if attribute is None:
                 if key != ":db/id" or type(v) is not str or v in tempids or v[:1] in ":" or v.startswith("datomic"):
                     return None
                 if len(form) == 1:
                     return None
                 tempids[v] = e
                 continue
-            a, kind, checks, is_identity, _ = known
+            a, kind, checks, is_identity, _ = attribute
             if type(v) is not kind:
                 return None
             if checks:
@@ -234,19 +234,20 @@ def _maps(
                 if v is None:
                     return None
             if is_identity:
-                if (a, v) in taken or _is_held(before, a, v):
+                unique = (a, v)
+                if unique in taken or _is_held(before, a, v):
                     return None
-                taken.add((a, v))
+                taken.add(unique)
             facts.append((e, a, v, t, True))
     return n
 
 
 def _checked(kind: type, v: Any) -> Any:
-    """Return the stored value, or None when it is not one."""
+    """Return the stored value; None if the value is invalid."""
     if kind is int:
         return v if LONG_MIN <= v <= LONG_MAX else None
     if kind is str:
-        # The whole way says what is wrong with text that UTF-8 cannot hold.
+        # `prepare` reports text that UTF-8 cannot represent.
         return v if v.isascii() or v.isprintable() else None
     if kind is float:
         return v if v == v else None
@@ -260,14 +261,14 @@ def _is_held(before: Snapshot, a: int, v: Any) -> bool:
     strand = before.novelty.strands.get(a)
     if strand is not None and (strand.with_value(v) is not None or strand.loaded):
         return True
-    # Novelty has no event of this value, so the index is right; no plain value needs a key to be ordered.
+    # Novelty has no event of this value, so the index is current; no plain value needs a key to be ordered.
     return bool(before.index.holders_of(a, v, OBJECTS))
 
 
 class PlainAttributes(dict[str, "_Plain | None"]):
-    """The attributes of a schema that the short cut handles, by their present ident; each is looked at when first asked for.
+    """The attributes that the short cut handles, by their present ident; an entry is created on first use.
 
-    A schema may have thousands, and each declaration makes another schema.
+    A schema can have thousands of attributes, and each declaration creates a new schema.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -275,10 +276,10 @@ class PlainAttributes(dict[str, "_Plain | None"]):
         self._schema = schema
 
     def __missing__(self, key: str) -> _Plain | None:
-        """Look at an attribute, and remember it."""
+        """Create the entry of an attribute; None if the short cut does not handle it."""
         schema = self._schema
         attribute = schema.find(key) if isinstance(key, str) else None
-        # Where entities are stamped no transaction is that simple.
+        # If entities are stamped, no transaction is that simple.
         if attribute is None or schema.stamps:
             return None
         plain = self[key] = _plain(attribute) if attribute.ident == key and _is_plain(schema, attribute) else None
@@ -291,10 +292,8 @@ _plain_of: BoundedCache[Schema, PlainAttributes] = BoundedCache(max_entries=_SCH
 
 def plain_attributes(schema: Schema) -> PlainAttributes:
     """Return the attributes of a schema that the short cut handles, by their present ident."""
-    found = _plain_of.get(schema)
-    if found is None:
-        found = _plain_of.put(schema, PlainAttributes(schema))
-    return found
+    plain = _plain_of.get(schema)
+    return _plain_of.put(schema, PlainAttributes(schema)) if plain is None else plain
 
 
 def _is_plain(schema: Schema, a: Attribute) -> bool:

@@ -6,8 +6,8 @@
                         changes ───► changes  (Changes)                     facts, conflicts excluded
                         check ─────► prepared (Prepared)                    accepted, ready for the log
 
-A slot is a negative int instead of the id of an entity, as long as that is not known. `Slot` and `EntityId` differ only for the
-type checker, which rejects claims of slots where claims of entities are required. At run time both are plain ints.
+A slot is a negative int instead of the id of an entity, as long as that is not known. `Slot` and `EntityId` differ only
+for the type checker, which rejects claims of slots where claims of entities are required. At run time both are ints.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ REST: Final = object()  # the same, except the values that the form itself asser
 
 
 class OfSlots:
-    """The claims that tell, or require, which entity a slot is."""
+    """The claims that determine, or require, which entity a slot is."""
 
     __slots__ = ("bound", "foretold", "identities", "typed", "values")
 
     def __init__(self) -> None:
-        self.identities: list[tuple[Slot, Attribute, Stored, Place]] = []  # also asserted; the value may have a holder
+        self.identities: list[tuple[Slot, Attribute, Stored, Place]] = []  # also asserted
         self.bound: list[tuple[Slot, Claim]] = []  # the forms themselves name the entity
         self.foretold: list[tuple[Slot, str, Place, Attribute | None]] = []  # an ident that only this transaction gives
         self.typed: list[Claim] = []  # also asserted: the slot becomes an attribute
@@ -54,7 +54,7 @@ class OfSlots:
 
 
 class Special(Generic[EntityT]):
-    """The claims that need more than to be asserted: before the resolution of tempids with slots, after it with entities."""
+    """The claims that are not, or not only, asserted: with slots before tempids are resolved, then with entities."""
 
     __slots__ = ("doomed", "ensured", "instants", "predicated", "required", "retracted", "swaps", "written")
 
@@ -64,9 +64,7 @@ class Special(Generic[EntityT]):
         self.swaps: list[tuple[EntityT, Attribute, Stored, Place]] = []  # what :db/cas expects; None: no value
         self.instants: list[tuple[EntityT, Attribute, Stored, Place]] = []  # a :db/txInstant
         self.written: list[tuple[EntityT, Attribute, Stored, Place]] = []  # composite tuples, only compared
-        self.predicated: list[
-            tuple[EntityT, Attribute, Stored, Place]
-        ] = []  # also asserted; predicates check the value
+        self.predicated: list[tuple[EntityT, Attribute, Stored, Place]] = []  # also asserted, with a predicate
         self.ensured: list[tuple[EntityT, Attribute, Stored, Place]] = []  # entity specs that must be satisfied
         self.required: list[tuple[Any, Sequence[Any], Place]] = []  # predicate of the database after, and its arguments
 

@@ -1,10 +1,10 @@
-"""Terms: what stands for an entity, an attribute or a value, read against the database before the transaction.
+"""Terms: the names of entities, attributes and values in a form, read with the database before the transaction.
 
     entity = id | ident | [unique-attribute value] | tempid | "datomic.tx"        tempid = string | negative int
 
-Everything but tempids is settled here. A tempid becomes a *slot*, a negative int, so that one int is either an entity
-(0 and up) or a slot, and the stages after this one handle plain ints only.
-Law: a term that means nothing is noted as a problem with its place, and reading goes on.
+All terms except tempids become ids here. A tempid becomes a *slot*, a negative int. So every int is either an entity
+(>= 0) or a slot, and the later stages process plain ints only.
+Law: an invalid term is reported as a problem with its place, and reading continues.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _SHAPES: Final = frozenset({TUPLE_ATTRS, TUPLE_TYPES, TUPLE_TYPE})
 
 
 class Terms:
-    """The reader of terms of one transaction, and the slots it gave to tempids."""
+    """The reader of the terms of one transaction, and the slots of its tempids."""
 
     __slots__ = (
         "_forms",
@@ -89,7 +89,7 @@ class Terms:
 
     @property
     def holders(self) -> Holders:
-        """Who holds unique values before; what was looked up once is remembered."""
+        """The holders of unique values in the database before; each value is looked up once."""
         if self._holders is None:
             self._holders = Holders(self.db)
         return self._holders
@@ -110,7 +110,7 @@ class Terms:
 
     @property
     def problems(self) -> Problems:
-        """What is wrong, as far as it is known."""
+        """The problems found so far."""
         if self._problems is None:
             self._problems = Problems(self._forms, self.schema)
         return self._problems
@@ -123,7 +123,7 @@ class Terms:
     # -- entities
 
     def new_slot(self) -> Slot:
-        """Return a slot for an entity that has no name of its own."""
+        """Return a new slot."""
         self.slots += 1
         return -self.slots  # type: ignore[return-value]
 
@@ -135,7 +135,7 @@ class Terms:
         return slot
 
     def name_of(self, slot: int) -> str:
-        """Return what the caller calls a slot, for messages."""
+        """Return the name that the caller used for a slot, for messages."""
         for name, other in self.named.items():
             if other == slot:
                 return f"tempid {quoted(name)}"
@@ -145,11 +145,11 @@ class Terms:
         return "a map without :db/id"
 
     def entity(self, term: Any, place: Place, attribute: Attribute | None = None, *, must_exist: bool = True) -> Entity:
-        """Return the entity id or slot that a term stands for; a new slot when it stands for nothing, with the problem noted.
+        """Return the entity id or slot of a term; for an invalid term, report the problem and return a new slot.
 
         Args:
-            attribute: the one whose value the term is; None when it stands in the entity's place.
-            must_exist: whether an id that was never given out is a problem; it is not for what is retracted.
+            attribute: the attribute of which the term is the value; None if the term is the subject of a form.
+            must_exist: whether an id that was never assigned is a problem; it is none in a retraction.
         """
         kind = term.__class__
         if kind is int:
@@ -177,7 +177,7 @@ class Terms:
             return EntityId(term)
         return self._problem(
             ":db.error/invalid-entity-id",
-            f"expected the id of an entity of this database, got {quoted(term)}, which was never given out; "
+            f"expected the id of an entity of this database, got {quoted(term)}, which was never assigned; "
             'a new entity gets its id from a tempid: a string, or no ":db/id" at all',
             place,
             attribute,
@@ -194,7 +194,7 @@ class Terms:
         return slot
 
     def unknown_ident(self, term: str, place: Place, attribute: Attribute | None) -> None:
-        """Note that an ident names nothing."""
+        """Report an ident that no entity has."""
         is_spec = attribute is not None and attribute.id == ENSURE
         near = self.schema.nearest(term, of_entities=True)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -214,7 +214,8 @@ class Terms:
         if term.startswith(_RESERVED):
             return self._problem(
                 ":db.error/invalid-tempid",
-                f'tempids that begin with "{_RESERVED}" are reserved; "{TRANSACTION}" is the transaction, got {quoted(term)}',
+                f'tempids that begin with "{_RESERVED}" are reserved; "{TRANSACTION}" is the transaction, '
+                f"got {quoted(term)}",
                 place,
                 attribute,
                 got=term,
@@ -236,19 +237,22 @@ class Terms:
         return self.new_slot()
 
     def is_lookup(self, term: Any) -> bool:
-        """Tell whether a list of two is a lookup ref, not two references: when it begins with a unique attribute."""
+        """Return whether a list is a lookup ref, not two references: of two items, the first is a unique attribute."""
         if len(term) != 2 or not isinstance(term, list | tuple) or not isinstance(term[0], str):
             return False
         attribute = self.find(term[0])
         return attribute is not None and attribute.unique is not None
 
     def lookup(self, ref: Sequence[Any], place: Place, attribute: Attribute | None = None) -> Entity:
-        """Return the entity of a lookup ref, as the database before the transaction has it."""
+        """Return the entity of a lookup ref in the database before the transaction."""
         if len(ref) != 2 or type(plain(ref[0])) not in NAMES or ref[1] is None:
             return self._problem(
-                ":db.error/invalid-lookup-ref", f"expected a lookup ref [unique-attribute value], got {shown(ref)}", place, attribute,
+                ":db.error/invalid-lookup-ref",
+                f"expected a lookup ref [unique-attribute value], got {shown(ref)}",
+                place,
+                attribute,
                 got=ref,
-            )  # fmt: skip
+            )
         key = self.attribute(ref[0], ref[1], place)
         if key is None:
             return self.new_slot()
@@ -260,22 +264,29 @@ class Terms:
                 attribute,
                 got=ref,
             )
-        noted = len(self.problems.found)
+        return self._holder(key, ref, place, attribute)
+
+    def _holder(self, key: Attribute, ref: Sequence[Any], place: Place, attribute: Attribute | None) -> Entity:
+        """Return the entity of a lookup ref with a unique attribute."""
+        problems_before = len(self.problems.found)
         value = self.entity(ref[1], place, key) if key.is_ref else self.stored(key, ref[1], place)
-        if len(self.problems.found) > noted:
+        if len(self.problems.found) > problems_before:
             return self.new_slot()
         if key.is_ref and value is not None and value < 0:
             return self._problem(
-                ":db.error/invalid-lookup-ref", f"what this transaction makes cannot stand in a lookup ref, got {quoted(ref)}", place,
-                attribute, got=ref,
-            )  # fmt: skip
+                ":db.error/invalid-lookup-ref",
+                f"a lookup ref cannot contain an entity that this transaction creates, got {quoted(ref)}",
+                place,
+                attribute,
+                got=ref,
+            )
         holders = self.db.view.holders_of(key.id, value)
         if holders:
             return holders[0]  # type: ignore[return-value]
         return self._problem(
             ":db.error/not-an-entity",
             f"no entity has {key.ident} {quoted(ref[1])} in the database before this transaction; "
-            "an entity made by this very transaction is named by its tempid",
+            "use the tempid of an entity that this transaction creates",
             place,
             attribute,
             got=ref,
@@ -285,23 +296,23 @@ class Terms:
     # -- attributes
 
     def attribute(self, key: Any, value: Any, place: Place) -> Attribute | None:
-        """Return the attribute that a key names; None when there is none, with the problem noted.
+        """Return the attribute that a key names; if there is none, report the problem and return None.
 
         Args:
-            value: what was given for it, to suggest a declaration.
+            value: the value in the form, used to suggest a declaration.
         """
-        found = self.find(key) or self.implied(key) if type(key) in NAMES else self.named_otherwise(key)
-        if found is None:
+        attribute = self.find(key) or self.implied(key) if type(key) in NAMES else self.named_otherwise(key)
+        if attribute is None:
             self._unknown_attribute(key, value, place)
-        return found
+        return attribute
 
     def named_otherwise(self, key: Any) -> Attribute | None:
-        """Return the attribute that a key names which is neither a str nor an int, but a member of an enumeration or the like."""
+        """Return the attribute of a key that is not exactly a str or an int, such as a member of an enumeration."""
         same = plain(key)
         return self.find(same) if type(same) in NAMES else None
 
     def implied(self, key: Any) -> Attribute | None:
-        """Return what stands for an attribute of Datomic's that only asks for what happens anyway, and leaves no datom."""
+        """Return the attribute for a Datomic attribute that requests what happens anyway, and that creates no datom."""
         return self.find(INSTALL_ATTRIBUTE) if key in _IMPLIED else None
 
     def _unknown_attribute(self, key: Any, value: Any, place: Place) -> None:
@@ -317,7 +328,8 @@ class Terms:
         near = self.schema.nearest(key)
         self.problems.add(
             ":db.error/not-an-entity",
-            f"{as_name(key)} is not an attribute of the database before this transaction{hint_for(key, value, self._forms, near)}",
+            f"{as_name(key)} is not an attribute of the database before this transaction"
+            f"{hint_for(key, value, self._forms, near)}",
             place,
             what="attribute",
             got=key,
@@ -329,7 +341,7 @@ class Terms:
     # -- values
 
     def stored(self, attribute: Attribute, value: Any, place: Place) -> Stored | None:
-        """Return the stored form of a value; None when the attribute cannot have it, with the problem noted."""
+        """Return the stored form of a value; if the attribute cannot have it, report the problem and return None."""
         if attribute.is_ref:
             return self.reference(attribute, value, place)
         if attribute.is_tuple:
@@ -343,7 +355,7 @@ class Terms:
             return None
 
     def reference(self, attribute: Attribute, value: Any, place: Place) -> Entity | None:
-        """Return the entity or slot that a reference points at; None when it is none, with the problem noted."""
+        """Return the entity or slot that a reference points to; if invalid, report the problem and return None."""
         if value.__class__ is int and USER_BASE <= value < self.first_fresh:
             return value  # type: ignore[return-value]
         if attribute.id in ENUMS:
@@ -354,7 +366,7 @@ class Terms:
         return eid
 
     def _enum(self, attribute: Attribute, value: Any, place: Place) -> EntityId | None:
-        """Return the id of one of the enumerations of :db/valueType, :db/cardinality, :db/unique or :db/stamp."""
+        """Return the id of a value of :db/valueType, :db/cardinality, :db/unique or :db/stamp."""
         allowed = ENUMS[attribute.id]
         named = plain(value)
         name = self.schema.ident(named) if type(named) is int else named
@@ -383,16 +395,16 @@ class Terms:
                 attribute, value, place, f"a tuple of {wanted} slots", f"{len(value)} slots in {shown(value)}"
             )
             return None
-        found = []
+        slots = []
         for i, slot in enumerate(value):
             slot_type = types[i % len(types)]
             try:
-                found.append(None if slot is None else self._tuple_slot(slot_type, slot, attribute, place))
+                slots.append(None if slot is None else self._tuple_slot(slot_type, slot, attribute, place))
             except ValueError as why:
                 reason = "" if str(why) == ANOTHER_TYPE else f": {why}"
                 self._invalid_tuple(attribute, value, place, f"{slot_type.wants} in slot {i}", f"{shown(slot)}{reason}")
                 return None
-        return tuple(found)
+        return tuple(slots)
 
     def _tuple_slot(self, slot_type: ValueType, slot: Any, attribute: Attribute, place: Place) -> Stored:
         if slot_type.name != "ref":
@@ -423,7 +435,7 @@ class Terms:
         )
 
     def wrong_type(self, attribute: Attribute, value: Any, place: Place, why: str = ANOTHER_TYPE) -> None:
-        """Note that an attribute cannot have a value."""
+        """Report that an attribute cannot have a value."""
         expected = attribute.value_type.wants
         if value is None:
             self.problems.add(

@@ -1,7 +1,7 @@
-"""Unchanged: an optimistic lock. What a transaction is about must not have changed since the caller looked.
+"""An optimistic lock: the entities that a transaction changes must not have changed since the caller read them.
 
-It is about every entity that it asserts or retracts something of, be that known already or not there, and every entity that
-one of its datoms is about; not about itself, nor about what it makes, nor about what it only refers to.
+These are the entities of all its assertions and retractions, even of those without effect, and the entities of all its
+datoms. The transaction itself, new entities, and entities that are only referred to do not count.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from factstore.values.quoting import quoted
 
 
 def check_unchanged(claims: Claims, settled: Settled, changes: Changes, since: Point) -> None:
-    """Check that no such entity has a fact, or lost one, after a point.
+    """Check that no such entity has gained or lost a fact after a point.
 
-    Raises: TransactError(:db.error/changed-since), with all of them.
+    Raises: TransactError(:db.error/changed-since), with all these entities.
     """
     db = claims.db
     t = db.t_at(since)
@@ -48,17 +48,17 @@ def _time(fact: Fact) -> tuple[int, bool]:
 
 
 def _subjects(claims: Claims, settled: Settled, changes: Changes) -> dict[int, Place | None]:
-    """Return the entities that a transaction is about, with where it says so."""
+    """Return the entities that a transaction changes, with the places of their claims."""
 
-    def named() -> Iterator[tuple[int, Place | None]]:
+    def with_places() -> Iterator[tuple[int, Place | None]]:
         for e, _, _, place in (*settled.asserted, *settled.special.retracted):
             yield e, place
         yield from settled.special.doomed
         for fact in changes.facts:
             yield fact[0], None
 
-    found: dict[int, Place | None] = {}
-    for e, place in named():
+    subjects: dict[int, Place | None] = {}
+    for e, place in with_places():
         if e != claims.tx and e < claims.first_fresh:
-            found.setdefault(e, place)
-    return found
+            subjects.setdefault(e, place)
+    return subjects

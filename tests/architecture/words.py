@@ -61,7 +61,6 @@ INSTEAD: Final[dict[str, str]] = {
 NOT_YET_IN_SOURCE: Final = frozenset(
     {
         r"anew",
-        r"be that",
         r"for ever",
         r"for (the )?want of",
         r"knows? nothing of",

@@ -81,7 +81,7 @@ def test_a_function_that_fails_refuses_the_transaction():
 
 
 def test_a_function_that_calls_itself_without_end_is_stopped():
-    assert "within each other" in str(refused(people(), [["tests/again"]], ":db.error/invalid-tx-form"))
+    assert "at most 100 nested calls" in str(refused(people(), [["tests/again"]], ":db.error/invalid-tx-form"))
 
 
 def test_a_function_can_cancel_with_data():
