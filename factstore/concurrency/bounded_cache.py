@@ -21,7 +21,8 @@ UNBOUNDED: Final = sys.maxsize
 class BoundedCache(Generic[K, V]):
     """A mapping that removes its oldest entries once it exceeds a bound.
 
-    `get` is the look-up of a dict. `use` also makes the entry the newest: the least recently used entries are then removed first.
+    `get` is the look-up of a dict. `use` also makes the entry the newest: the least recently used entries are then
+    removed first.
     """
 
     __slots__ = ("__weakref__", "_entries", "_sizes", "bytes", "get", "lock", "max_bytes", "max_entries")

@@ -32,7 +32,7 @@ from factstore.db.snapshot import Snapshot
 from factstore.errors import TransactError
 from factstore.schema.attribute import Attribute
 from factstore.tables.batches import Batch, Table, invalid, listed
-from factstore.tables.cells import Into, Typed, goals, says_nothing, typed_column
+from factstore.tables.cells import Into, Typed, goals, is_missing_cell, typed_column
 from factstore.transact import Preparation, Prepared, prepare
 from factstore.values.quoting import quoted
 from factstore.values.types import plain
@@ -233,7 +233,7 @@ def _maps(batch: Sequence[Typed], wanted: Array) -> Iterator[dict[str, Any]]:
     for row in compress(rows, wanted.tolist()):
         form: dict[str, Any] = {}
         for c, value in zip(columns, row, strict=True):
-            if says_nothing(value):
+            if is_missing_cell(value):
                 continue
             term = [c.into.lookup, value] if c.into.lookup else value
             if c.attribute.many:

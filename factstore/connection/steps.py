@@ -210,6 +210,6 @@ class _Hold:
 
 
 def _is_plain(frame: FrameType) -> bool:
-    """Return whether a frame stays on the stack until it ends: it is no generator, coroutine, or call of `contextlib`."""
+    """Return whether a frame stays on the stack until it ends: no generator or coroutine, and not `contextlib`."""
     suspends = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
     return not frame.f_code.co_flags & suspends and frame.f_globals.get("__name__") != "contextlib"

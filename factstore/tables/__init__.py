@@ -1,1 +1,1 @@
-"""Tables as they are loaded: batches of columns, texts as values, cells by attribute."""
+"""Tables to load: batches of columns, conversion of texts to values, and of values to stored values."""

@@ -1,7 +1,8 @@
-"""Tables as they come: CSV files, rows, columns, and frames of other packages, as batches of named columns.
+"""Sources of tables as batches of named columns: CSV files, rows, columns, and frames of other packages.
 
-Knows nothing of attributes. Law: every row of a source is in one batch, whole, and has a place, by which errors name it: the number of
-the row, from 1, and in a file its line. A source that is not a table, or not a whole one, is a TransactError that names the place.
+This module does not use attributes.
+Law: each row of a source is in exactly one batch, and errors state its position: the number of the row, from 1, and in
+a file its line. A source that is not a complete table causes a TransactError that states the position.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ _MOST_NAMED: Final = 20  # columns that an error names
 
 
 def invalid(message: str, **data: Any) -> TransactError:
-    """Return the error of a load that cannot mean anything."""
+    """Return the error of an invalid load."""
     return TransactError(":db.error/invalid-load", message, **data)
 
 
 class Batch(NamedTuple):
     """Consecutive rows of a table."""
 
-    columns: Mapping[Any, Sequence[Any]]  # name → one value a row
+    columns: Mapping[Any, Sequence[Any]]  # name → one value per row
     size: int
-    first_row: int = 1  # the number of the first of them in the table
+    first_row: int = 1  # the number of the batch's first row in the table
     lines: Sequence[int] | None = None  # of a file: the line in which each row ends
 
     def place(self, row: int) -> tuple[str, dict[str, int]]:
-        """Return where a row of the batch stands in the table, in words and as data of an error."""
+        """Return the position in the table of a row of the batch, as text and as data of an error."""
         number = self.first_row + row
         if self.lines is None:
             return f"row {number}", {"row": number}
@@ -51,16 +52,16 @@ class Table:
     """A source of batches.
 
     Args:
-        source: a path of a CSV file with a header, rows (mappings), a mapping of columns, an array of records, or a frame of Arrow,
-            pandas or polars.
-        names: the columns wanted.
+        source: a path of a CSV file with a header, rows (mappings), a mapping of columns, an array of records, or a
+            frame of Arrow, pandas or polars.
+        names: the requested columns.
         size: rows in a batch.
     """
 
     source: Any
     names: Sequence[Any]
     size: int
-    known: dict[Any, None] = field(default_factory=dict)  # the columns that the source has, as far as it was read
+    known: dict[Any, None] = field(default_factory=dict)  # the columns of the source, as far as it was read
 
     @property
     def is_text(self) -> bool:
@@ -69,12 +70,12 @@ class Table:
 
     @property
     def unmapped(self) -> tuple[Any, ...]:
-        """The columns that nobody wanted, as far as the source was read."""
+        """The columns that were not requested, as far as the source was read."""
         wanted = set(self.names)
         return tuple(name for name in self.known if name not in wanted)
 
     def batches(self) -> Iterator[Batch]:
-        """Yield all rows, so many at a time. Raises: TransactError(:db.error/invalid-load); Unavailable for a file."""
+        """Yield all rows, `size` at a time. Raises: TransactError(:db.error/invalid-load); Unavailable for a file."""
         source = self.source
         if self.is_text:
             return self._of_file(Path(source))
@@ -90,10 +91,10 @@ class Table:
         )
 
     def _expect(self, columns: Iterable[Any], what: str) -> None:
-        """Note the columns of the source, and refuse it when one that is wanted is not there, or is there twice."""
+        """Store the columns of the source, and reject it if a requested one is missing or occurs twice."""
         counts = Counter(iter(columns))
         self.known.update(dict.fromkeys(counts))
-        there = ", ".join(map(quoted, islice(counts, _MOST_NAMED))) or "none"
+        existing = ", ".join(map(quoted, islice(counts, _MOST_NAMED))) or "none"
         for name in self.names:
             if not counts[name]:
                 hint = (
@@ -101,7 +102,9 @@ class Table:
                     if self.is_text and len(counts) == 1
                     else ""
                 )
-                raise invalid(f"no column {name!r} in {what}; it has {there}{hint}", column=name, columns=tuple(counts))
+                raise invalid(
+                    f"no column {name!r} in {what}; it has {existing}{hint}", column=name, columns=tuple(counts)
+                )
             if counts[name] > 1:
                 raise invalid(f"column {name!r} is {counts[name]} times in {what}", column=name, columns=tuple(counts))
 
@@ -128,9 +131,9 @@ class Table:
         while batch := list(islice(rest, self.size)):
             if set(map(type, batch)) != {dict}:
                 _as_mappings(batch, first_row)
-            # Most rows have the same keys: look at each set of them once.
+            # Most rows have the same keys, so each set of keys is checked once.
             keys = dict.fromkeys(chain.from_iterable(dict.fromkeys(map(tuple, batch))))
-            if None in keys:  # as csv.DictReader has it
+            if None in keys:  # the key that csv.DictReader uses for values without a column
                 row = next(i for i, row in enumerate(batch) if None in row)
                 raise invalid(
                     f"row {first_row + row} has values without a column: {quoted(batch[row][None])}",
@@ -146,7 +149,7 @@ class Table:
 
     def _of_file(self, path: Path) -> Iterator[Batch]:
         try:
-            # With a byte order mark or without one.
+            # With or without a byte order mark.
             file = path.open(newline="", encoding="utf-8-sig")
         except (OSError, ValueError) as error:
             why = f"cannot read {path}: {error}"
@@ -161,12 +164,15 @@ class Table:
             if header is None:
                 raise invalid(f"expected a header in {path}, which is empty", path=str(path))
             self._expect(header, f"the header of {path}")
-            places = {name: header.index(name) for name in self.names}
+            positions = {name: header.index(name) for name in self.names}
             lines: list[int] = []
             rest = _rows_of_file(path, reader, header, lines)
             while rows := list(islice(rest, self.size)):
                 yield Batch(
-                    {name: [row[at] for row in rows] for name, at in places.items()}, len(rows), first_row, tuple(lines)
+                    {name: [row[at] for row in rows] for name, at in positions.items()},
+                    len(rows),
+                    first_row,
+                    tuple(lines),
                 )
                 first_row += len(rows)
                 lines.clear()
@@ -177,14 +183,15 @@ class Table:
 
 
 def _rows_of_file(path: Path, reader: Any, header: Sequence[str], lines: list[int]) -> Iterator[list[str]]:
-    """Yield the rows after the header, and note the line in which each ends; empty lines are none."""
+    """Yield the rows after the header, except empty lines; append the line in which each ends to `lines`."""
     number = 1
     try:
         for row in reader:
             if row:
                 if len(row) != len(header):
-                    text = f"row {number} (line {reader.line_num}) of {path} has {len(row)} values, and the header {len(header)} columns"
-                    raise invalid(f"{text}: {quoted(row)}", path=str(path), row=number, line=reader.line_num, got=row)
+                    counts = f"has {len(row)} values, and the header {len(header)} columns"
+                    text = f"row {number} (line {reader.line_num}) of {path} {counts}: {quoted(row)}"
+                    raise invalid(text, path=str(path), row=number, line=reader.line_num, got=row)
                 lines.append(reader.line_num)
                 yield row
                 number += 1
@@ -200,10 +207,10 @@ def _not_csv(path: Path, where: str, error: csv.Error, **place: int) -> Transact
 
 
 def _undecodable(path: Path, error: UnicodeDecodeError) -> TransactError:
-    """Return the error of a file that is not UTF-8, with the first row and column in which it is not."""
+    """Return the error of a file that is not UTF-8, with the first row and column that are not."""
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.reader(file)
-        with suppress(csv.Error):  # such a text can have rows that are too long, and then no place is told
+        with suppress(csv.Error):  # such a text may have rows that are too long; then the error has no position
             header = next(reader, [])
             for number, row in enumerate(chain([header], reader)):
                 for i, text in enumerate(row):
@@ -216,7 +223,7 @@ def _undecodable(path: Path, error: UnicodeDecodeError) -> TransactError:
 
 
 def _as_mappings(batch: list[Any], first_row: int) -> None:
-    """Turn rows that read like mappings into mappings, as those of sqlite3 do, and refuse any others."""
+    """Turn rows that can be read like mappings, such as those of sqlite3, into mappings; reject other rows."""
     for i, row in enumerate(batch):
         if not isinstance(row, Mapping):
             if not (hasattr(row, "keys") and hasattr(row, "__getitem__")):
@@ -226,7 +233,7 @@ def _as_mappings(batch: list[Any], first_row: int) -> None:
 
 
 def _columns_of(source: Any) -> Sequence[Any] | None:
-    """Return the names of the columns of a table; None for what is none."""
+    """Return the names of the columns of a table; None if the source is not a table."""
     if isinstance(source, Mapping):
         return list(source)
     if isinstance(source, np.ndarray):
@@ -239,10 +246,10 @@ def _columns_of(source: Any) -> Sequence[Any] | None:
 
 
 def listed(values: Any) -> Sequence[Any]:
-    """Return a column as a list: an array's values as Python has them, and as numpy where Python has no such type."""
+    """Return a column as a list of Python values, or of numpy values if Python has no such type."""
     if not isinstance(values, np.ndarray):
         return values  # type: ignore[no-any-return]
-    # Times would become naive, or mere numbers.
+    # `tolist` would turn times into naive ones or numbers.
     return list(values) if values.dtype.kind in "mM" else values.tolist()
 
 
@@ -269,6 +276,8 @@ def _values(name: Any, values: Any) -> Any:
             return list(values)
     except FactStoreError:
         raise
-    except Exception as error:  # of another package, which cannot say one of its values in Python
+    except Exception as error:  # of another package, for a value without a Python type
         raise invalid(f"column {name!r} cannot be read: {described(error)}", column=name) from error
-    raise invalid(f"expected a sequence of values, one a row, as column {name!r}, got {described(values)}", column=name)
+    raise invalid(
+        f"expected a sequence of values, one per row, as column {name!r}, got {described(values)}", column=name
+    )

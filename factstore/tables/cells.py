@@ -1,9 +1,9 @@
-"""Cells: a batch of a table as columns of stored values, each by its attribute, with the rows that have one.
+"""Cells: the columns of a batch as stored values of their attributes, and the rows that have a value.
 
     text of a file ──► values, by the type of the attribute ─┐
-    values of rows and columns ──────────────────────────────┴─► the user's converter ──► stored values; references found
+    values of rows and columns ──────────────────────────────┴─► the user's converter ──► stored values and references
 
-Law: a value that an attribute cannot have is a TransactError that names its row and its column, whatever the source.
+Law: for every kind of source, an invalid value of an attribute causes a TransactError that names its row and column.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from factstore.tables.texts import READERS
 from factstore.values.quoting import described, quoted
 from factstore.values.types import ANOTHER_TYPE, Stored, is_missing, is_nan
 
-_THERE: Final = frozenset((str, int, bool, bytes, datetime, UUID))  # types of which every value is one
-_THERE_OR_NONE: Final = _THERE | {type(None)}
-_FLOATS: Final = _THERE_OR_NONE | {float}
+_PRESENT: Final = frozenset((str, int, bool, bytes, datetime, UUID))  # types without a missing value such as NaN
+_PRESENT_OR_NONE: Final = _PRESENT | {type(None)}
+_FLOATS: Final = _PRESENT_OR_NONE | {float}
 
 
 @dataclass(frozen=True, slots=True)
 class Into:
-    """Where a column goes, when its attribute's name alone does not say it all."""
+    """The attribute of a column, with options for references and conversion."""
 
     attribute: str
-    lookup: str | None = None  # for references: the unique attribute that the column's values are values of
-    convert: Callable[[Any], Any] | None = None  # applied to each value that is there
+    lookup: str | None = None  # for references: the unique attribute whose values the column contains
+    convert: Callable[[Any], Any] | None = None  # applied to each value that is not missing
 
 
 class Goal(NamedTuple):
-    """Where a column goes, as a database has it."""
+    """The attribute of a column, resolved in a database."""
 
     name: Any  # of the column
     attribute: Attribute
@@ -53,36 +53,39 @@ class Typed(NamedTuple):
     """A column of a batch."""
 
     column: Goal
-    values: Sequence[Any]  # as users would write them, None for what is missing
-    stored: Array  # what is there
-    present: Array | None  # which rows have a value; None: all
+    values: Sequence[Any]  # as users would write them, None for missing ones
+    stored: Array  # of the rows that have a value
+    present: Array | None  # the mask of the rows that have a value; None: all
 
 
-def says_nothing(value: Any) -> bool:
-    """Tell whether a value of a table stands for none: None, NaN, NaT, pandas.NA."""
-    return value is None or (type(value) not in _THERE and (is_missing(value) or is_nan(value)))
+def is_missing_cell(value: Any) -> bool:
+    """Return whether a value of a table means that there is none: None, NaN, NaT, pandas.NA."""
+    return value is None or (type(value) not in _PRESENT and (is_missing(value) or is_nan(value)))
 
 
 def _with_nones(values: Sequence[Any]) -> Sequence[Any]:
-    """Return values with None for each that stands for none."""
+    """Return values with None for each missing one."""
     kinds = set(map(type, values))
-    if kinds <= _THERE_OR_NONE:
+    if kinds <= _PRESENT_OR_NONE:
         return values
     if kinds <= _FLOATS:
         return [None if value != value else value for value in values]
-    return [None if says_nothing(value) else value for value in values]
+    return [None if is_missing_cell(value) else value for value in values]
 
 
 def goals(db: Database, mapping: Mapping[Any, str | Into]) -> list[Goal]:
-    """Return where the columns go. Raises: TransactError(:db.error/invalid-load); DatabaseError(:db.error/not-an-attribute)."""
-    found = [_goal(db, name, into) for name, into in mapping.items()]
+    """Return the attributes of the columns.
+
+    Raises: TransactError(:db.error/invalid-load); DatabaseError(:db.error/not-an-attribute).
+    """
+    resolved = [_goal(db, name, into) for name, into in mapping.items()]
     first: dict[int, Any] = {}
-    for goal in found:
+    for goal in resolved:
         other = first.setdefault(goal.attribute.id, goal.name)
         if other != goal.name and not goal.attribute.many:
             text = f"{goal.attribute.ident} takes one value, and columns {other!r} and {goal.name!r} both go there"
             raise invalid(text, column=goal.name, attribute=goal.attribute.ident)
-    return found
+    return resolved
 
 
 def _goal(db: Database, name: Any, into: str | Into) -> Goal:
@@ -108,7 +111,7 @@ def _goal(db: Database, name: Any, into: str | Into) -> Goal:
 
 
 def typed_column(db: Database, goal: Goal, batch: Batch, missing: Set[str], *, is_text: bool) -> Typed:
-    """Return a column of a batch with its values checked and its references found, as a database has them."""
+    """Return a column of a batch with checked values, and with references resolved in a database."""
     values = _converted(goal, batch, missing, is_text=is_text)
     return Typed(goal, values, *_stored(db, goal, batch, values))
 
@@ -117,42 +120,42 @@ def typed_column(db: Database, goal: Goal, batch: Batch, missing: Set[str], *, i
 
 
 def _converted(goal: Goal, batch: Batch, missing: Set[str], *, is_text: bool) -> Sequence[Any]:
-    """Return a column's values, None for what is missing."""
+    """Return the values of a column, with None for missing ones."""
     values, convert = batch.columns[goal.name], goal.into.convert
     if convert is None and isinstance(values, np.ndarray) and values.dtype.kind in "iufb":
         return values
     if is_text:
-        there: Sequence[Any] = [None if text in missing else text for text in values]
+        cells: Sequence[Any] = [None if text in missing else text for text in values]
     else:
-        there = _with_nones(listed(values))
+        cells = _with_nones(listed(values))
     if convert is not None:
-        return _each(there, convert, lambda value, row, error: _unconverted(goal, batch, value, row, error))
+        return _each(cells, convert, lambda value, row, error: _unconverted(goal, batch, value, row, error))
     reader = READERS.get((goal.lookup or goal.attribute).value_type.name) if is_text else None
     if reader is not None:
-        return _each(there, reader, lambda value, row, error: _rejected(goal, batch, value, row, str(error)))
-    return there
+        return _each(cells, reader, lambda value, row, error: _rejected(goal, batch, value, row, str(error)))
+    return cells
 
 
 def _each(
     values: Sequence[Any], convert: Callable[[Any], Any], failed: Callable[[Any, int, Exception], TransactError]
 ) -> list[Any]:
-    """Return the values converted; what is converted to NaN and the like is missing."""
-    found: list[Any] = []
+    """Return the converted values; a result such as NaN or NaT is missing."""
+    converted: list[Any] = []
     try:
         for value in values:
             result = None if value is None else convert(value)
-            found.append(result if type(result) in _THERE or not says_nothing(result) else None)
-    except Exception as error:  # of the user's converter: whatever it raises
-        row = len(found)
+            converted.append(result if type(result) in _PRESENT or not is_missing_cell(result) else None)
+    except Exception as error:  # any exception of the user's converter
+        row = len(converted)
         raise failed(values[row], row, error) from error
-    return found
+    return converted
 
 
 def _unconverted(goal: Goal, batch: Batch, value: Any, row: int, error: Exception) -> TransactError:
     where, place = batch.place(row)
     why = f"{type(error).__name__}: {quoted(str(error))}"
     return invalid(
-        f"the converter of column {goal.name!r} raised {why}; it was given {described(value)}, in {where}",
+        f"the converter of column {goal.name!r} raised {why}; its argument was {described(value)}, in {where}",
         column=goal.name,
         attribute=goal.attribute.ident,
         value=value,
@@ -168,7 +171,8 @@ def _rejected(
     reason = "" if why == ANOTHER_TYPE else f": {why}"
     return TransactError(
         ":db.error/wrong-type-for-attribute",
-        f"{attribute.ident} takes {attribute.value_type.wants}, got {described(value)}{reason}, in column {goal.name!r}, {where}",
+        f"{attribute.ident} takes {attribute.value_type.wants}, got {described(value)}{reason},"
+        f" in column {goal.name!r}, {where}",
         attribute=attribute.ident,
         value=value,
         column=goal.name,
@@ -180,17 +184,17 @@ def _rejected(
 
 
 def _stored(db: Database, goal: Goal, batch: Batch, values: Sequence[Any]) -> tuple[Array, Array | None]:
-    """Return the stored values that are there, and the mask of the rows that have one (None: all)."""
+    """Return the stored values, and the mask of the rows that have one (None: all)."""
     if isinstance(values, np.ndarray) and not goal.attribute.is_ref:
         return _stored_array(goal, batch, values)
     everything = _with_nones(listed(values)) if isinstance(values, np.ndarray) else values
-    present, there = None, everything
+    present, cells = None, everything
     rows: Sequence[int] = range(len(everything))
     if type(None) in set(map(type, everything)):
         present = np.fromiter((value is not None for value in everything), bool, len(everything))
         rows = np.flatnonzero(present).tolist()
-        there = [value for value in everything if value is not None]
-    stored = _references(db, goal, batch, there, rows) if goal.lookup else _checked(goal, batch, there, rows)
+        cells = [value for value in everything if value is not None]
+    stored = _references(db, goal, batch, cells, rows) if goal.lookup else _checked(goal, batch, cells, rows)
     return column.array_of(stored, goal.attribute.value_type.dtype), present
 
 
@@ -198,14 +202,14 @@ def _stored_array(goal: Goal, batch: Batch, values: Array) -> tuple[Array, Array
     kind, value_type = values.dtype.kind, goal.attribute.value_type
     present = ~np.isnan(values) if kind == "f" and np.isnan(values).any() else None
     rows = range(len(values)) if present is None else np.flatnonzero(present).tolist()
-    there = values if present is None else values[present]
+    cells = values if present is None else values[present]
     dtype = value_type.dtype
     fits = {"i8": kind in "iu", "f8": kind == "f" and values.dtype.itemsize <= 8, "?": kind == "b"}.get(dtype, False)
-    too_wide = kind == "u" and values.dtype.itemsize == 8 and len(there) and int(there.max()) >> 63
+    too_wide = kind == "u" and values.dtype.itemsize == 8 and len(cells) and int(cells.max()) >> 63
     rounds = value_type.name == "float" and values.dtype.itemsize > 4
     if not fits or value_type.load is not None or too_wide or rounds:
-        return column.array_of(_checked(goal, batch, listed(there), rows), dtype), present
-    return there.astype(np.dtype(dtype)), present
+        return column.array_of(_checked(goal, batch, listed(cells), rows), dtype), present
+    return cells.astype(np.dtype(dtype)), present
 
 
 def _checked(goal: Goal, batch: Batch, values: Sequence[Any], rows: Sequence[int]) -> Sequence[Stored]:
@@ -226,18 +230,18 @@ def _checked(goal: Goal, batch: Batch, values: Sequence[Any], rows: Sequence[int
 def _references(db: Database, goal: Goal, batch: Batch, values: Sequence[Any], rows: Sequence[int]) -> Sequence[int]:
     lookup = goal.lookup
     assert lookup is not None
-    known: dict[Any, int] = {}
-    found: list[int] = []
+    eid_of: dict[Any, int] = {}
+    eids: list[int] = []
     for value, row in zip(values, rows, strict=True):
         key = (type(value), value)
         try:
-            eid = known.get(key)
-        except TypeError:  # a list, which no unique attribute takes but a tuple
+            eid = eid_of.get(key)
+        except TypeError:  # a list: only a unique tuple attribute accepts it
             key, eid = (list, repr(value)), None
         if eid is None:
-            eid = known[key] = _reference(db, goal, batch, value, row)
-        found.append(eid)
-    return found
+            eid = eid_of[key] = _reference(db, goal, batch, value, row)
+        eids.append(eid)
+    return eids
 
 
 def _reference(db: Database, goal: Goal, batch: Batch, value: Any, row: int) -> int:

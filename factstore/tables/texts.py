@@ -1,6 +1,7 @@
-"""Texts of tables as values: what stands in a CSV file, read by the type of the attribute that it goes to.
+"""Conversion of the texts of a CSV file to values, by the type of the attribute.
 
-Law: a text means the same whatever the locale, and means nothing unless all of it is read; a ValueError says what was expected.
+Law: the result does not depend on the locale, and a text is accepted only as a whole; a ValueError states what is
+    expected.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ _TRUTHS: Final[Mapping[str, bool]] = {"true": True, "1": True, "false": False, "
 
 
 def _is_odd(text: str) -> bool:
-    """Tell whether Python would read more in a number than was meant: digits of other scripts, and 1_000."""
+    """Return whether a number has a form that only Python accepts: digits of other scripts, or 1_000."""
     return not text.isascii() or "_" in text
 
 
 def whole(text: str) -> int:
-    """Return the whole number that a text is."""
+    """Return the whole number of a text."""
     try:
         number = int(text)
     except ValueError:
@@ -41,7 +42,7 @@ _DIGITS: Final = "expected digits, with or without a sign"
 
 
 def real(text: str) -> float:
-    """Return the float nearest to the number that a text is; `inf` and `nan` are floats too."""
+    """Return the float nearest to the number of a text; `inf` and `nan` are accepted."""
     try:
         number = float(text)
     except ValueError:
@@ -57,7 +58,7 @@ _REAL: Final = "expected a number such as 1.5 or 2e-3"
 
 
 def decimal(text: str) -> Decimal:
-    """Return the decimal that a text is, with all its digits."""
+    """Return the decimal of a text, with all its digits."""
     try:
         number = Decimal(text)
     except ArithmeticError:
@@ -71,15 +72,15 @@ _FINITE: Final = "expected a finite number such as 1.50"
 
 
 def truth(text: str) -> bool:
-    """Return the truth value that a text is."""
-    found = _TRUTHS.get(text.strip().lower())
-    if found is None:
+    """Return the truth value of a text."""
+    value = _TRUTHS.get(text.strip().lower())
+    if value is None:
         raise ValueError("expected true, false, 1 or 0")
-    return found
+    return value
 
 
 def instant(text: str) -> datetime:
-    """Return the datetime that a text in ISO 8601 is."""
+    """Return the datetime of a text in ISO 8601."""
     rest = _FRACTION.search(text)
     if rest is not None and rest[1].strip("0"):
         raise ValueError("an instant has microseconds, and this one has more digits")
@@ -90,13 +91,13 @@ def instant(text: str) -> datetime:
 
 
 def uuid(text: str) -> UUID:
-    """Return the UUID that a text is."""
+    """Return the UUID of a text."""
     if not _UUID.fullmatch(text.strip()):
         raise ValueError("expected 32 hexadecimal digits, with or without hyphens")
     return UUID(text.strip())
 
 
-# By the name of a value type; text for any other type stays text, which that type takes or rejects.
+# By the name of a value type; text for any other type stays text, which the type accepts or rejects.
 READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "long": whole,
     "bigint": whole,

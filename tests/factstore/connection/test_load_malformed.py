@@ -117,7 +117,7 @@ def test_a_report_tells_the_columns_left_out_and_the_rows_without_a_value(name: 
     [
         ({"id": ["a", "b"], "n": [1]}, "column 'id' has 2 rows, and column 'n' has 1"),
         ({"id": ["a"], "n": np.array([1, 2])}, "column 'id' has 1 rows, and column 'n' has 2"),
-        ({"id": "ab", "n": [1, 2]}, "expected a sequence of values, one a row, as column 'id', got 'ab' (str)"),
+        ({"id": "ab", "n": [1, 2]}, "expected a sequence of values, one per row, as column 'id', got 'ab' (str)"),
         ({"id": ["a"], "n": 1}, "column 'n' cannot be read"),
         ({"id": ["a"], "n": {1}}, "as column 'n', got {1} (set)"),
         ({"id": ["a"], "n": np.ones((1, 2))}, "as column 'n', got array"),
