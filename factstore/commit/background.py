@@ -11,11 +11,10 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future, InvalidStateError
-from contextlib import suppress
+from concurrent.futures import Future, InvalidStateError
 from threading import Event, Thread, current_thread
 from time import monotonic
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from factstore.concurrency.locks import CallLock
 from factstore.transact import Preparation, TxReport
@@ -26,6 +25,8 @@ logger = logging.getLogger("factstore")
 _LOOK_SECONDS: Final = 0.5
 
 Outcome: TypeAlias = TxReport | BaseException
+T = TypeVar("T")
+_FINISHED: Final = "FINISHED"  # the state of a future that has ended
 
 
 class Report(Future[TxReport]):
@@ -38,25 +39,28 @@ class Report(Future[TxReport]):
 
         Raises: TransactError(:db.error/transaction-open).
         """
-        if not self.done():
-            self._wait(timeout)
-        return super().result(0)
+        # Not `done()`, which acquires a lock, as `result` does again.
+        return super().result(0) if self._state == _FINISHED else self._ended(super().result, timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the error, or None if there is a report. Raises: TransactError(:db.error/transaction-open)."""
-        if not self.done():
-            self._wait(timeout)
-        return super().exception(0)
+        return super().exception(0) if self._state == _FINISHED else self._ended(super().exception, timeout)
 
-    def _wait(self, timeout: float | None) -> None:
+    def _ended(self, end: Callable[[float], T], timeout: float | None) -> T:
+        """Return what `end` returns when the future has ended; meanwhile check that the background thread runs."""
+        self.background.check_outside()
         deadline = None if timeout is None else monotonic() + timeout
-        while not self.done():
-            self.background.look_after()
+        while True:
             left = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, deadline - monotonic())
-            if left <= 0:
-                return
-            with suppress(TimeoutError, CancelledError):
-                super().exception(left)
+            try:
+                return end(left)
+            except TimeoutError:
+                # The outcome itself may be a TimeoutError, of a transaction function.
+                if self.done():
+                    return end(0)
+                if deadline is not None and monotonic() >= deadline:
+                    raise
+            self.background.look_after()
 
 
 class Request:
@@ -126,13 +130,13 @@ class Background:
             raise
         return request.future
 
-    def look_after(self) -> None:
-        """Start the thread again if it has ended, so that a future that a caller waits for ends.
-
-        Raises: the error that `reentered` of the turn returns.
-        """
+    def check_outside(self) -> None:
+        """Check that this thread does not hold the turn; it would wait for itself. Raises: the turn's `reentered`."""
         if self._turn.is_mine:
             raise self._turn.reentered()
+
+    def look_after(self) -> None:
+        """Start the thread again if it has ended, so that a future that a caller waits for ends."""
         if not (self._closing or self._is_alive):
             self._start()  # an exception outside of every `try` ended the thread
             self._wake.set()
@@ -191,7 +195,7 @@ class Background:
     def after_fork(self, error: Exception) -> None:
         """End, in a forked child, the futures that only a thread of the parent would end."""
         for future in [request.future for request in (*self.waiting, *self._answered)]:
-            if future._state != "FINISHED":  # not `done()`, which would wait for a thread that is not here
+            if future._state != _FINISHED:  # not `done()`, which would wait for a thread that is not here
                 future.__init__()  # type: ignore[misc]  # with a new lock, and without the parent's callbacks
                 future.set_exception(error)
         self.waiting.clear()
