@@ -1,8 +1,8 @@
-"""overseer: durable jobs in dependency graphs, kept as facts.
+"""overseer: durable jobs in dependency graphs, stored as facts.
 
-A job is an entity in a fact store, so it is enqueued in the transaction that it is about, every status it ever had stays in
-history, and one query joins jobs with anything else known. A job runs at least once; at most one attempt's result is ever
-recorded; facts that a handler returns commit with that result or not at all.
+A job is an entity in a fact store: it is inserted in the same transaction as the facts that it belongs to, every status
+that it had stays in history, and one query joins jobs with other facts. A job runs at least once; at most one attempt's
+result is recorded; facts that a handler returns are committed only together with that result.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Schedules: facts that say when jobs of a type are due, and the step that enqueues them; every worker takes it, none leads.
+"""Schedules: facts that state when jobs of a type are due, and the step that inserts due jobs, which every worker does.
 
-An occurrence is a job whose id is made of its schedule and its nominal time. Law: however many schedulers tick,
-whatever their clocks say and wherever they die, a nominal time becomes a job at most once; under the policy `all`,
-exactly once. What comes next is compared in the transaction that takes it: `:schedule/last` moves from the value that
-was read, or nothing is written.
+The id of such a job consists of its schedule and its nominal time. Law: with any number of schedulers, wrong clocks and
+crashes, a nominal time becomes a job at most once; with the policy `all`, exactly once. The transaction that inserts a
+job changes `:schedule/last` from the value that was read; otherwise it is rejected.
 """
 
 from __future__ import annotations
@@ -27,45 +26,45 @@ from overseer.sources import of_connection, of_database
 if TYPE_CHECKING:
     from factstore import Connection, Database
 
-SKIP: Final = Keyword(":schedule.missed/skip")  # what was missed is not made up for
-LAST: Final = Keyword(":schedule.missed/last")  # one run makes up for all that were missed
-ALL: Final = Keyword(":schedule.missed/all")  # every one is made up for
+SKIP: Final = Keyword(":schedule.missed/skip")  # missed times are skipped
+LAST: Final = Keyword(":schedule.missed/last")  # the last missed time becomes a job
+ALL: Final = Keyword(":schedule.missed/all")  # every missed time becomes a job
 MISSED: Final = (SKIP, LAST, ALL)
 
 _GRACE: Final = timedelta(minutes=1)
 _MOST_GRACE: Final = timedelta(days=36_525)  # a century
 _MILLISECOND: Final = timedelta(milliseconds=1)
-_AT_ONCE: Final = 1000  # occurrences of one schedule to enqueue in one transaction
-_PORTION: Final = 100  # the same for a scheduler beside which a worker works
-# What says when a schedule is due: it counts from the latest change of any of these.
+_AT_ONCE: Final = 1000  # maximum number of jobs of one schedule in one transaction
+_PORTION: Final = 100  # the same for a scheduler inside a worker
+# The attributes that state when a schedule is due; it counts from the latest change of one of them.
 _TIMING: Final = (":schedule/cron", ":schedule/timezone", ":schedule/paused")
-# Whatever changes a schedule, but for `:schedule/last`, which moves with each of its jobs: it is read when the schedule
+# The attributes that change a schedule. `:schedule/last` changes with each of its jobs, and is read when the schedule
 # is due.
 FACTS: Final = (":schedule/id", ":schedule/type", ":schedule/args", ":schedule/missed", ":schedule/grace", *_TIMING)
 
 
 class Schedule(NamedTuple):
-    """A schedule as it stands in the facts."""
+    """The facts of a schedule."""
 
     eid: int
     id: str
     cron: str
     type: Keyword
     timezone: str
-    args: Mapping[str, Any]  # of its jobs
+    args: Mapping[str, Any]  # the arguments of its jobs
     missed: Keyword
     grace: timedelta
     paused: bool
-    since: datetime  # when what stands here about its timing was said
+    since: datetime  # the latest change of its timing
     last: datetime | None  # the newest nominal time that became a job
-    goes_on: bool  # whether `last` was asserted after the timing
+    continues: bool  # whether `last` was asserted after the timing
 
     @property
     def after(self) -> datetime:
         """The time after which nominal times count."""
         if self.last is None:
             return self.since
-        return self.last if self.goes_on else max(self.since, self.last)
+        return self.last if self.continues else max(self.since, self.last)
 
     def occurrence(self, nominal: datetime) -> str:
         """Return the `:job/id` of the job for a nominal time."""
@@ -141,23 +140,23 @@ def _check_grace(grace: timedelta, id: str) -> timedelta:
 
 
 def nominal_times(cron: str, timezone: str, *, after: datetime) -> Iterator[datetime]:
-    """Yield the times of an expression after a time, each once and in order, in UTC.
+    """Yield the times of an expression after a time, in order and without duplicates, in UTC.
 
-    Where clocks are set back by half an hour, as on Lord Howe Island alone, times within the hour of the change may be
+    Where clocks are set back by half an hour (only on Lord Howe Island), times within the hour of the change may be
     left out.
 
-    Raises: OverseerError(:job.error/bad-schedule) for an expression or a zone that is none.
+    Raises: OverseerError(:job.error/bad-schedule) for an invalid expression or zone.
     """
-    # As UTC: two times of one zone compare by what the clock on the wall shows, which goes back once a year.
+    # In UTC, because times of one zone compare by local time, which goes back once a year.
     try:
         previous = after.astimezone(UTC)
-        for found in _walk(cron, timezone, after):
-            nominal = found.astimezone(UTC)
-            if nominal > previous:  # several local times in the gap are made up for at the same moment
+        for local in _walk(cron, timezone, after):
+            nominal = local.astimezone(UTC)
+            if nominal > previous:  # several local times in a gap are due at the same moment
                 yield nominal
                 previous = nominal
     except ArithmeticError as error:
-        why = f"{quoted(cron)} in the zone {quoted(timezone)} says no times after {after.isoformat()}: {error}"
+        why = f"{quoted(cron)} in the zone {quoted(timezone)} has no times after {after.isoformat()}: {error}"
         raise _bad(why, cron=cron, timezone=timezone) from error
 
 
@@ -172,11 +171,11 @@ def _walk(cron: str, timezone: str, after: datetime) -> Iterator[datetime]:
         why = f"the expression and the zone of a schedule are strings, got {quoted(cron)} and {quoted(timezone)}"
         raise _bad(why, cron=cron, timezone=timezone)
     try:
-        # The same zone is handed back for "UTC" always, which the walk then takes the short way through.
+        # CronSim has a fast path for the UTC object.
         zone = UTC if timezone == "UTC" else ZoneInfo(timezone)
         return CronSim(cron, after.astimezone(zone))
     except (CronSimError, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-        why = f"{quoted(cron)} in the zone {quoted(timezone)} says no times: {error}"
+        why = f"{quoted(cron)} in the zone {quoted(timezone)} has no times: {error}"
         raise _bad(why, cron=cron, timezone=timezone) from error
 
 
@@ -187,30 +186,30 @@ def _next(cron: str, timezone: str, after: datetime) -> datetime | None:
 
 @of_database
 def schedules(db: Database) -> list[Schedule]:
-    """Return the schedules of a database, in order of id; those whose facts cannot mean anything are left to `problems`."""
-    found: list[Schedule] = []
+    """Return the valid schedules of a database, in order of id; `problems` returns the others."""
+    valid: list[Schedule] = []
     for eid in schedule_entities(db).values():
         with suppress(OverseerError):
-            found.extend(filter(None, [read_schedule(db, eid)]))
-    return found
+            valid.extend(filter(None, [read_schedule(db, eid)]))
+    return valid
 
 
 @of_database
 def problems(db: Database) -> dict[str, str]:
-    """Return the schedules for which nothing can be enqueued, each with the reason, in order of id."""
-    found: dict[str, str] = {}
+    """Return the schedules whose jobs cannot be inserted, each with the reason, in order of id."""
+    reasons: dict[str, str] = {}
     for id, eid in schedule_entities(db).items():
         try:
             schedule = read_schedule(db, eid)
             if schedule is not None and not schedule.paused:
                 _try(db, schedule)
         except (OverseerError, TransactError) as error:
-            found[id] = error.message
-    return found
+            reasons[id] = error.message
+    return reasons
 
 
 def _try(db: Database, schedule: Schedule) -> None:
-    """Raise what would keep the schedule's next job from being enqueued."""
+    """Raise the error with which the insertion of the schedule's next job would fail."""
     nominal = next_time(schedule)
     if nominal is not None:
         factstore.with_(db, [_job(schedule, nominal, id=new_id())])
@@ -221,36 +220,34 @@ def schedule_entities(db: Database) -> dict[str, int]:
 
 
 def read_schedule(db: Database, eid: int) -> Schedule | None:
-    """Return a schedule; None for one that was asserted in part. Raises: OverseerError for facts that cannot mean anything."""
-    known = lookup.attributes(db, eid)
-    if not {":schedule/id", ":schedule/cron", ":schedule/type"} <= known.keys():
+    """Return a schedule; None if it lacks required facts. Raises: OverseerError for invalid facts."""
+    about = lookup.attributes(db, eid)
+    if not {":schedule/id", ":schedule/cron", ":schedule/type"} <= about.keys():
         return None
-    id, missed = known[":schedule/id"], known.get(":schedule/missed", LAST)
+    id, missed = about[":schedule/id"], about.get(":schedule/missed", LAST)
     if missed not in MISSED:
-        raise _bad(
-            f"the schedule {id} treats what is missed by {missed}, which does not exist", schedule=id, missed=missed
-        )
-    args = arguments.read(known.get(":schedule/args", "{}"), of=f"the schedule {id}")
-    told = max(datom.tx for attribute in _TIMING for datom in db.datoms("eavt", eid, attribute))
-    since = db.instant_of(told)
+        raise _bad(f"the schedule {id} has the unknown policy {missed} for missed times", schedule=id, missed=missed)
+    args = arguments.read(about.get(":schedule/args", "{}"), of=f"the schedule {id}")
+    changed = max(datom.tx for attribute in _TIMING for datom in db.datoms("eavt", eid, attribute))
+    since = db.instant_of(changed)
     return Schedule(
         eid=eid,
         id=id,
-        cron=known[":schedule/cron"],
-        type=known[":schedule/type"],
-        timezone=known.get(":schedule/timezone", "UTC"),
+        cron=about[":schedule/cron"],
+        type=about[":schedule/type"],
+        timezone=about.get(":schedule/timezone", "UTC"),
         args=args,
         missed=missed,
-        grace=_grace(known, id),
-        paused=known.get(":schedule/paused", False),
+        grace=_grace(about, id),
+        paused=about.get(":schedule/paused", False),
         since=since or datetime.min.replace(tzinfo=UTC),
-        last=known.get(":schedule/last"),
-        goes_on=any(datom.tx > told for datom in db.datoms("eavt", eid, ":schedule/last")),
+        last=about.get(":schedule/last"),
+        continues=any(datom.tx > changed for datom in db.datoms("eavt", eid, ":schedule/last")),
     )
 
 
-def _grace(known: Mapping[str, Any], id: str) -> timedelta:
-    milliseconds = known.get(":schedule/grace", _GRACE // _MILLISECOND)
+def _grace(about: Mapping[str, Any], id: str) -> timedelta:
+    milliseconds = about.get(":schedule/grace", _GRACE // _MILLISECOND)
     if abs(milliseconds) > _MOST_GRACE // _MILLISECOND:
         why = f"the grace of the schedule {id} is 0 to {_MOST_GRACE.days:,} days, got {milliseconds:,} milliseconds"
         raise _bad(why, schedule=id, grace=milliseconds)
@@ -258,12 +255,16 @@ def _grace(known: Mapping[str, Any], id: str) -> timedelta:
 
 
 def next_time(schedule: Schedule) -> datetime | None:
-    """Return the first nominal time that has not become a job, be it past or to come; None when it is paused or there is none."""
+    """Return the first nominal time that has not become a job; None if it is paused, or if there is none."""
     return None if schedule.paused else _next(schedule.cron, schedule.timezone, schedule.after)
 
 
 def to_enqueue(schedule: Schedule, now: datetime, most: int = _AT_ONCE) -> list[datetime]:
-    """Return the nominal times up to `now` that shall become jobs, as the policy for missed ones says; `most` of them, the first."""
+    """Return the nominal times up to `now` that must become jobs, by the policy for missed ones.
+
+    Args:
+        most: maximum number of times; the first ones are returned.
+    """
     first = next_time(schedule)
     if first is None or first > now:
         return []
@@ -280,19 +281,19 @@ def _between(schedule: Schedule, after: datetime, until: datetime) -> Iterator[d
 
 
 def _latest(schedule: Schedule, now: datetime) -> datetime | None:
-    """Return the newest nominal time up to now, without walking through all that were missed since."""
+    """Return the newest nominal time up to now, without a walk through all missed ones."""
     width = max(schedule.grace, _GRACE)
     while True:
         start = max(schedule.after, now - width)
-        found = list(_between(schedule, start, now))
-        if found or start == schedule.after:
-            return found[-1] if found else None
+        times = list(_between(schedule, start, now))
+        if times or start == schedule.after:
+            return times[-1] if times else None
         width *= 8
 
 
 @of_database
 def due(db: Database, now: datetime) -> Forms:
-    """Return the transaction that enqueues whatever is due by `now`; rejected when another scheduler did any of it meanwhile."""
+    """Return the transaction that inserts the due jobs; it is rejected if another scheduler inserted one of them."""
     return [form for schedule in schedules(db) for form in _enqueue(db, schedule, to_enqueue(schedule, now))]
 
 
@@ -309,21 +310,21 @@ def _enqueue(db: Database, schedule: Schedule, times: Iterable[datetime]) -> For
 
 
 def _job(schedule: Schedule, nominal: datetime, *, id: str) -> dict[str, Any]:
-    # Not before its time: the scheduler's clock may be ahead of the worker's.
+    # With its time as the earliest start, because the scheduler's clock may be ahead of the worker's.
     about = {":job/run-at": nominal, **schedule.args, ":job/schedule": schedule.eid, ":job/nominal": nominal}
     return txns.job_txn(schedule.type, about, id=id)
 
 
 class Ticked(NamedTuple):
-    """What one step came to."""
+    """The result of one step of a scheduler."""
 
     enqueued: list[str]  # ids of jobs
-    refused: dict[str, str]  # schedule → why nothing can be enqueued for it
+    refused: dict[str, str]  # schedule → why its jobs cannot be inserted
 
 
 @of_connection
 def tick(conn: Connection, now: datetime) -> Ticked:
-    """Enqueue whatever is due by `now`, a schedule a transaction, so that one which cannot be enqueued holds up no other."""
+    """Insert the due jobs in one transaction per schedule, so that an invalid schedule does not delay others."""
     done = Ticked([], {})
     for id, eid in schedule_entities(conn.db()).items():
         try:
@@ -343,12 +344,12 @@ def _tick(conn: Connection, eid: int, now: datetime) -> Iterator[str]:
         try:
             conn.transact(_enqueue(db, schedule, times))
         except CasFailed:
-            continue  # another scheduler was first: look again
+            continue  # another scheduler was faster: read again
         yield from map(schedule.occurrence, times)
 
 
 def tick_portion(conn: Connection, eid: int, now: datetime) -> list[str]:
-    """Enqueue a portion of what is due by `now`, if no other scheduler does."""
+    """Insert some of the due jobs, unless another scheduler is faster."""
     db = conn.db()
     schedule = read_schedule(db, eid)
     times = to_enqueue(schedule, now, _PORTION) if schedule is not None else []

@@ -1,13 +1,13 @@
-"""The job layer's errors, members of factstore's family, and the two ways in which a handler says how its job ends.
+"""The errors of the job layer, and the exception by which a handler chooses the status of its job.
 
 FactStoreError
 └── OverseerError
-    ├── GraphError       a graph that cannot be run: missing dependency, cycle, known only in part
-    ├── HandlerError     handlers that cannot serve: none for a type, or of a shape that cannot be called
-    ├── ConfigError      a setting that does not exist or cannot mean anything
-    └── LeaseLost        the attempt no longer holds its job; whatever it tried to write was not written
+    ├── GraphError       a graph that cannot run: a missing dependency, a cycle, or only some of its jobs exist
+    ├── HandlerError     invalid handlers: a type without a handler, or a handler that cannot be called
+    ├── ConfigError      a setting that does not exist, or that has an invalid value
+    └── LeaseLost        the attempt no longer holds its job; its write was rejected
 Exception
-└── Verdict              raised by a handler: which status its job takes, and whether anybody is told
+└── Verdict              raised by a handler: the status of its job, and whether an error tracker is notified
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ log = logging.getLogger("overseer")
 
 
 class OverseerError(FactStoreError):
-    """What every error of the job layer is: a code, a sentence and the data."""
+    """The base class of the errors of the job layer: a code, a sentence and the data."""
 
 
 class GraphError(OverseerError):
-    """A graph of jobs that cannot be run."""
+    """A graph of jobs that cannot run."""
 
 
 class HandlerError(OverseerError):
-    """Handlers that cannot serve the jobs they are given."""
+    """Invalid or missing handlers."""
 
 
 class ConfigError(OverseerError):
-    """A setting that does not exist, or whose value cannot mean anything."""
+    """A setting that does not exist, or that has an invalid value."""
 
 
 class LeaseLost(OverseerError):
-    """The attempt was overtaken: its lease ran out and the job went to somebody else, or was aborted."""
+    """The attempt no longer holds its job: the lease expired and another worker took the job, or it was aborted."""
 
 
 class Verdict(Exception):
     """Raised inside a handler to choose the status of its job.
 
     Args:
-        message: why, for people; kept in the job's `:job/failure`.
-        status: the status the job takes.
-        suppress: True when this is expected and no error tracker should hear of it.
-        pause: seconds before the job may run again; only where `status` puts it back.
-        counts: whether a return counts as a fault of the job.
+        message: the reason, for people; stored in the job's `:job/failure`.
+        status: the new status of the job.
+        suppress: True if this is expected, so that error trackers are not notified.
+        pause: seconds before the job may run again; only for the status unstarted.
+        counts: whether another run counts as a fault of the job.
     """
 
     def __init__(
@@ -73,8 +73,8 @@ BUSY: Final = ":db.error/store-busy"
 
 
 def is_busy(error: BaseException) -> bool:
-    """Tell whether a write failed because somebody else kept the writer's turn for too long, so that it may be tried again; log who."""
+    """Tell whether a write failed because the writer lock was busy for too long, and log it; it can be tried again."""
     if getattr(error, "code", None) != BUSY:
         return False
-    log.warning("the store is busy, and will be asked again: %s", error)
+    log.warning("the store is busy; the write will be tried again: %s", error)
     return True

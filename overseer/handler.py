@@ -26,7 +26,7 @@ import factstore
 from factstore import FactStoreError, Keyword, quoted
 from overseer.errors import HandlerError, Verdict
 from overseer.jobs.job import Job, Result
-from overseer.jobs.states import ABORTED, FAILED, MAX_MESSAGE, UNSTARTED, as_keyword, said_twice
+from overseer.jobs.states import ABORTED, FAILED, MAX_MESSAGE, UNSTARTED, as_keyword, repeated_names
 from overseer.retry import NEVER, Retry
 
 log = logging.getLogger("overseer")
@@ -74,7 +74,7 @@ def check_handlers(handlers: Handlers) -> dict[Keyword, Handler]:
         raise HandlerError(":job.error/bad-handler", why, handlers=handlers)
     wrong = {key: fault for key, handler in handlers.items() if (fault := _fault_of_key(key) or _fault_of(handler))}
     if not wrong:
-        wrong = dict.fromkeys(said_twice(handlers), "another key here is the same type, and a type has one handler")
+        wrong = dict.fromkeys(repeated_names(handlers), "another key here is the same type, and a type has one handler")
     if wrong:
         list_ = "; ".join(f"{key}: {fault}" for key, fault in wrong.items())
         raise HandlerError(":job.error/bad-handler", f"these handlers cannot be called: {list_}", handlers=wrong)

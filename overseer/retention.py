@@ -1,9 +1,9 @@
-"""Retention: jobs that ended long ago are retracted by rule, each with its own facts and nothing else.
+"""Retention: rules by which jobs that ended long ago are retracted, each with its own facts and no others.
 
-A job goes only together with every job that refers to it, and stays while anybody else's fact does. Law: after pruning, the facts of
-all other entities are what they were, and none of them points at what is gone.
+A job is retracted only together with every job that refers to it, and stays if any other fact refers to it. Law: after
+pruning, the facts of all other entities are the same as before, and none of them refers to a retracted job.
 
-History keeps what was retracted; `excise` takes it out of there too.
+The facts stay in history, unless `excise` erases them there, too.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 ENDED: Final = tuple(status for status in STATUSES if status not in LIVE)
 
 _ENDED_AS: Final = "[:find ?j ?type ?tx :in $ ?status :where [?j :job/status ?status ?tx] [?j :job/type ?type]]"
-# Who refers to a job by these lets go of it: the job layer's own notes, which say nothing once the job is gone.
-_LETS_GO: Final = (":unique/job",)
+# References of the job layer's own entities; they do not keep a job.
+_WEAK_REFS: Final = (":unique/job",)
 
 
 class Rule(NamedTuple):
-    """Which jobs may go.
+    """Which jobs may be retracted.
 
     Args:
-        older_than: how long ago they ended at least.
-        statuses: how they ended, as keywords or plainly "finished".
-        types: of these types only; None is all.
-        keep_last: of each type the newest so many stay.
+        older_than: the minimum time since they ended.
+        statuses: how they ended, as keywords or as names such as "finished".
+        types: only these types; None is all.
+        keep_last: number of jobs of each type, the newest ones, that stay.
     """
 
     older_than: timedelta
@@ -47,49 +47,49 @@ class Rule(NamedTuple):
 
 @of_database
 def prunable(db: Database, rule: Rule, now: datetime) -> list[int]:
-    """Return the jobs that a rule lets go, dependents before what they depend on.
+    """Return the jobs that a rule selects, dependents before their parents.
 
-    Raises: OverseerError(:job.error/bad-retention) for a status that is not an end.
+    Raises: OverseerError(:job.error/bad-retention) for a status of jobs that have not ended.
     """
     aged = _aged(db, rule, now)
     return _dependents_first(unreferred(db, aged))
 
 
 def _aged(db: Database, rule: Rule, now: datetime) -> set[int]:
-    """Return the jobs that ended so, and long enough ago, but for the newest of each type."""
+    """Return the jobs with these statuses that ended long enough ago, except the newest of each type."""
     types = None if rule.types is None else frozenset(map(as_keyword, rule.types))
     last = db.t_at(_ago(rule.older_than, now))
-    found: dict[Keyword, list[tuple[int, int]]] = {}
+    ended: dict[Keyword, list[tuple[int, int]]] = {}
     for status in map(_end, rule.statuses):
         for job, type, tx in factstore.q(_ENDED_AS, db, status):
             if types is None or type in types:
-                found.setdefault(type, []).append((db.t_at(tx), job))
-    kept = (sorted(jobs)[: max(0, len(jobs) - rule.keep_last)] for jobs in found.values())
-    return {job for jobs in kept for t, job in jobs if t <= last}
+                ended.setdefault(type, []).append((db.t_at(tx), job))
+    older = (sorted(jobs)[: max(0, len(jobs) - rule.keep_last)] for jobs in ended.values())
+    return {job for jobs in older for t, job in jobs if t <= last}
 
 
 def _ago(time: timedelta, now: datetime) -> datetime:
     try:
         return now - time
-    except OverflowError:  # before there were datetimes
+    except OverflowError:  # earlier than any datetime
         return datetime.min.replace(tzinfo=UTC)
 
 
 def _end(status: str) -> Keyword:
     keyword = as_keyword(status, "job.status")
     if keyword not in ENDED:
-        known = ", ".join(one.name for one in ENDED)
+        names = ", ".join(one.name for one in ENDED)
         raise OverseerError(
-            ":job.error/bad-retention", f"only jobs that ended are pruned: {known}; got {quoted(status)}", status=status
+            ":job.error/bad-retention", f"only jobs that ended are pruned: {names}; got {quoted(status)}", status=status
         )
     return keyword
 
 
 @of_database
 def unreferred(db: Database, jobs: Iterable[int]) -> dict[int, set[int]]:
-    """Return those of the jobs to which nobody outside refers, each with the others of them that refer to it."""
-    lets_go = {db.schema.attribute(name).id for name in _LETS_GO if db.entid(name) is not None}
-    referrers = {job: _referrers(db, job, lets_go) for job in jobs}
+    """Return the jobs that no other entity refers to, each with the jobs among them that refer to it."""
+    weak = {db.schema.attribute(name).id for name in _WEAK_REFS if db.entid(name) is not None}
+    referrers = {job: _referrers(db, job, weak) for job in jobs}
     refers_to = _reversed(referrers)
     kept = [job for job, others in referrers.items() if not others <= referrers.keys()]
     while kept:
@@ -107,26 +107,26 @@ def _reversed(referrers: dict[int, set[int]]) -> dict[int, list[int]]:
     return refers_to
 
 
-def _referrers(db: Database, job: int, lets_go: Collection[int]) -> set[int]:
-    """Return who refers to a job or to one of its components, itself and its components left out."""
+def _referrers(db: Database, job: int, weak: Collection[int]) -> set[int]:
+    """Return the entities that refer to a job or to one of its components, except the job and its components."""
     whole = {job} | _components(db, job)
-    return {datom.e for part in whole for datom in db.datoms("vaet", part) if datom.a not in lets_go} - whole
+    return {datom.e for part in whole for datom in db.datoms("vaet", part) if datom.a not in weak} - whole
 
 
 def _components(db: Database, entity: int) -> set[int]:
     attributes = [attribute.ident for attribute in db.schema.attributes if attribute.is_component]
-    found: set[int] = set()
+    components: set[int] = set()
     waiting = [entity] if attributes else []
     while waiting:
         whole = waiting.pop()
-        parts = {datom.v for attribute in attributes for datom in db.datoms("eavt", whole, attribute)} - found
-        found |= parts
+        parts = {datom.v for attribute in attributes for datom in db.datoms("eavt", whole, attribute)} - components
+        components |= parts
         waiting += parts
-    return found
+    return components
 
 
 def _dependents_first(referrers: dict[int, set[int]]) -> list[int]:
-    """Return jobs in an order in which each comes after all that refer to it; those that refer to each other in a circle last."""
+    """Return jobs in an order in which each comes after those that refer to it; cycles of references come last."""
     left = {job: len(others) for job, others in referrers.items()}
     refers_to = _reversed(referrers)
     free = sorted((job for job, count in left.items() if count == 0), reverse=True)
@@ -141,7 +141,7 @@ def _dependents_first(referrers: dict[int, set[int]]) -> list[int]:
 
 
 class Pruned(NamedTuple):
-    """What pruning did."""
+    """The result of pruning."""
 
     jobs: int
     transactions: int
@@ -157,13 +157,13 @@ def prune(
     excise: bool = False,
     progress: Callable[[int], None] = lambda jobs: None,
 ) -> Pruned:
-    """Retract the jobs that a rule lets go, some at a time; workers may go on meanwhile.
+    """Retract the jobs that a rule selects, in several transactions; workers may run meanwhile.
 
     Args:
-        now: what `older_than` is counted back from.
-        batch: jobs in one transaction.
-        excise: take them out of history too, one by one; see `Connection.excise` for what that costs.
-        progress: told after each transaction how many jobs are gone.
+        now: the time from which `older_than` is counted back.
+        batch: number of jobs per transaction.
+        excise: erase them from history, too, one by one; `Connection.excise` documents the cost.
+        progress: called after each transaction with the number of retracted jobs.
     """
     order = prunable(conn.db(), rule, now)
     gone = transactions = 0
@@ -185,6 +185,6 @@ _PRUNE: Final = "overseer/prune"
 
 @factstore.register(_PRUNE)  # type: ignore[untyped-decorator]
 def _prune(db: Database, statuses: Any, *jobs: int) -> Forms:
-    """Transaction function: retract those jobs that are still as the rule wants them, and that nobody has come to refer to."""
+    """Transaction function: retract the jobs that still have the statuses, and that no other entity refers to."""
     ended = [job for job in jobs if lookup.status(db, job) in statuses]
     return [[":db/retractEntity", job] for job in unreferred(db, ended)]

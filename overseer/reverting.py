@@ -1,7 +1,7 @@
-"""Taking back what a transaction did to jobs: the inverse of its facts about them, for those that nothing has touched since.
+"""Reverting a transaction's changes of jobs, for the jobs that have not changed since.
 
-Other facts of that transaction stay. Law: reverting a transaction right away leaves the jobs' facts as they were before it, but for
-jobs that it found started: their attempts are lost, so they are unstarted again.
+Other facts of that transaction stay. Law: if a transaction is reverted at once, the facts of the jobs are the same as
+before it, except for jobs that were started then: their attempts are lost, so they become unstarted.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ MOVED_ON: Final = ":job.error/moved-on"
 
 @of_database
 def revert(db: Database, t: int, *, by: str | None = None) -> Forms:
-    """Return the transaction that takes back what transaction t did to jobs that nothing has touched since; empty when there are none.
+    """Return the transaction that reverts transaction t for the jobs that have not changed since; it may be empty.
 
     Args:
         t: the transaction, as t or as its entity id.
-        by: who takes it back; kept on the new transaction.
+        by: the name of the operator, stored on the new transaction.
 
-    A job that would be live again while another live job has its unique key counts as touched.
-    It is rejected with `:job.error/moved-on` when one of the jobs moved on before it committed, and with `:job.error/duplicate`
-    when one of their keys was taken: then ask again.
+    A job that would be live again while another live job has its unique key is left as it is.
+    The transaction is rejected with `:job.error/moved-on` if one of the jobs changed before it was committed, and with
+    `:job.error/duplicate` if one of their keys was taken; then call `revert` again.
     """
     t = db.t_at(t)
     changes = _changes(db, t)
@@ -45,15 +45,15 @@ def revert(db: Database, t: int, *, by: str | None = None) -> Forms:
 
 
 class Reverted(NamedTuple):
-    """What taking back came to."""
+    """The result of reverting."""
 
     reverted: set[str]  # ids of jobs
-    left_alone: set[str]  # for they had moved on
+    left_alone: set[str]  # they have changed since
 
 
 @of_connection
 def revert_now(conn: Connection, t: int, *, by: str | None = None) -> Reverted:
-    """Take back what transaction t did to jobs that nothing has touched since, however busy they are meanwhile."""
+    """Revert transaction t for the jobs that have not changed since; repeat if one of them changes meanwhile."""
     while True:
         db = conn.db()
         alone = moved_on(db, t)
@@ -71,14 +71,14 @@ def revert_now(conn: Connection, t: int, *, by: str | None = None) -> Reverted:
 
 @of_database
 def moved_on(db: Database, t: int) -> set[str]:
-    """Return the ids of the jobs of transaction t that something has touched since, so that `revert` leaves them alone."""
+    """Return the ids of the jobs of transaction t that have changed since, so that `revert` does not change them."""
     t = db.t_at(t)
     changes = _changes(db, t)
     return {id for job in changes.keys() - set(_reversible(db, t, changes)) if (id := _id(db, t, job))}
 
 
 def _reversible(db: Database, t: int, changes: dict[int, list[Datom]]) -> list[int]:
-    """Return the jobs that nothing has touched since, and that may be live again, if they would be: their unique keys are free."""
+    """Return the jobs that have not changed since, and whose unique keys are free if they would be live again."""
     alone = [job for job in changes if not _touched(db, t, job)]
     living = [job for job in alone if _comes_to_life(db, changes[job])]
     barred = set(living) - set(lookup.revivable(db, living)) if living else ()
@@ -86,25 +86,25 @@ def _reversible(db: Database, t: int, changes: dict[int, list[Datom]]) -> list[i
 
 
 def _comes_to_life(db: Database, datoms: list[Datom]) -> bool:
-    """Tell whether a job that is not live is live again when these are taken back."""
+    """Tell whether a job that has ended is live again when these facts are reverted."""
     back = {d.v for d in datoms if not d.added and _name(db, d) == ":job/status"}
     return bool(back & LIVE) and lookup.status(db, datoms[0].e) not in LIVE
 
 
 def _changes(db: Database, t: int) -> dict[int, list[Datom]]:
-    """Return what transaction t said of each job, but for facts that keep no history."""
+    """Return the datoms of transaction t by job, except attributes without history."""
     then = db.as_of(t).since(t - 1).history()
-    found: dict[int, list[Datom]] = {}
+    by_entity: dict[int, list[Datom]] = {}
     for attribute in db.schema.attributes:
         for datom in () if attribute.no_history else then.datoms("aevt", attribute.ident):
-            found.setdefault(datom.e, []).append(datom)
-    return {entity: datoms for entity, datoms in found.items() if _id(db, t, entity)}
+            by_entity.setdefault(datom.e, []).append(datom)
+    return {entity: datoms for entity, datoms in by_entity.items() if _id(db, t, entity)}
 
 
 def _id(db: Database, t: int, entity: int) -> str | None:
-    """Return an entity's `:job/id` after transaction t, or before it; None for what is no job."""
-    found: str | None = lookup.value(db.as_of(t), entity, ":job/id") or lookup.value(db.as_of(t - 1), entity, ":job/id")
-    return found
+    """Return an entity's `:job/id` after transaction t, or before it; None for an entity that is no job."""
+    id: str | None = lookup.value(db.as_of(t), entity, ":job/id") or lookup.value(db.as_of(t - 1), entity, ":job/id")
+    return id
 
 
 def _touched(db: Database, t: int, job: int) -> bool:
@@ -116,7 +116,7 @@ def _transaction(datoms: list[Datom]) -> int:
 
 
 def _inverse(db: Database, datoms: list[Datom]) -> Forms:
-    """Return the assertion of what was retracted, and the retraction of what took no other value's place."""
+    """Return the assertions of the retracted values, and the retractions of the values that replaced none."""
     back = [datom for datom in datoms if not datom.added]
     replaced = {datom.a for datom in back if not db.schema.attribute(datom.a).many}
     forms = [_restored(db, datom) for datom in back]
@@ -128,7 +128,7 @@ def _inverse(db: Database, datoms: list[Datom]) -> Forms:
 
 
 def _restored(db: Database, datom: Datom) -> list[Any]:
-    """Return the form that asserts again what was retracted."""
+    """Return the form that asserts a retracted value again."""
     name, v = _name(db, datom), UNSTARTED if datom.v == STARTED else datom.v
     if db.schema.attribute(datom.a).cas_only:
         return [txns.CAS, datom.e, name, lookup.value(db, datom.e, name), v]
@@ -136,7 +136,7 @@ def _restored(db: Database, datom: Datom) -> list[Any]:
 
 
 def _reset(db: Database, datoms: list[Datom]) -> Forms:
-    """Forget the crashes before an attempt whose end is taken back, unless it ended in a crash itself, which is taken back with it."""
+    """Reset the crashes of a job whose attempt is reverted, unless the attempt itself ended in a crash."""
     job = datoms[0].e
     crashes = lookup.value(db, job, CRASHES)
     ended = any(not d.added and d.v == STARTED for d in datoms)
@@ -153,9 +153,9 @@ _UNTOUCHED: Final = "overseer/untouched"
 
 @factstore.register(_UNTOUCHED)  # type: ignore[untyped-decorator]
 def _untouched(db: Database, t: int, *jobs: int) -> list[Any]:
-    """Transaction function: reject the transaction when something has touched one of these jobs since t."""
+    """Transaction function: reject the transaction if one of these jobs has changed since t."""
     touched = [job for job in jobs if _touched(db, t, job)]
     if touched:
-        why = f"{len(touched)} of the {len(jobs)} jobs to be reverted moved on after t {t} was looked at; look again"
+        why = f"{len(touched)} of the {len(jobs)} jobs to be reverted changed after t {t} was read; read again"
         raise TransactError(MOVED_ON, why, jobs=touched, t=t)
     return []

@@ -1,4 +1,4 @@
-"""What public functions read and write: a database, or a connection. Who gives one in the place of the other is told what was meant."""
+"""Checks of the first argument of public functions: a database or a connection, with a hint if it is the other one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import factstore
 from factstore import quoted
 from overseer.errors import OverseerError
 
-if TYPE_CHECKING:  # at run time they are asked for when they are needed: they load numpy
+if TYPE_CHECKING:  # at run time they are imported when they are needed, because they load numpy
     from factstore import Connection, Database
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def of_database(function: F) -> F:
-    """Let a function check that its first argument, `db`, is a database."""
+    """Make a function check that its first argument, `db`, is a database."""
 
     @wraps(function)
     def checked(db: Database, *args: Any, **kwargs: Any) -> Any:
@@ -29,7 +29,7 @@ def of_database(function: F) -> F:
 
 
 def of_connection(function: F) -> F:
-    """Let a function check that its first argument, `conn`, is a connection."""
+    """Make a function check that its first argument, `conn`, is a connection."""
 
     @wraps(function)
     def checked(conn: Connection, *args: Any, **kwargs: Any) -> Any:
@@ -40,7 +40,7 @@ def of_connection(function: F) -> F:
 
 
 def check_connection(user: Callable[..., Any], conn: object) -> None:
-    """Raise OverseerError(:job.error/bad-argument) for what is no connection, in the name of the function or class that got it."""
+    """Raise OverseerError(:job.error/bad-argument) unless `conn` is a connection; the error names the caller."""
     if not isinstance(conn, factstore.Connection):
         meant = "a database cannot be written to: give the connection that it came from"
         raise _wrong(user, "a connection", conn, meant if isinstance(conn, factstore.Database) else None)

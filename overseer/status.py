@@ -1,7 +1,8 @@
-"""Questions about jobs, as Datalog, of any database: today's, last week's, or one that was only imagined.
+"""Queries about the jobs of any database: the current one, an older one, or a hypothetical one.
 
-Each is one query and a line of Python; combine `RULES` with your own clauses to ask about jobs and business facts together.
-Rules: `(live ?status)`, `(ended ?job)`, `(blocked ?job)`, `(depends ?job ?ancestor)`, transitively.
+Each function is one Datalog query and a line of Python. Combine `RULES` with your own clauses to query jobs and other
+facts together. Rules: `(live ?status)`, `(ended ?job)`, `(blocked ?job)`, `(depends ?job ?ancestor)`, which is
+transitive.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def _has_status(statuses: frozenset[Status]) -> str:
 
 
 def _blocked(which: str, rule: DependencyRule) -> str:
-    """Return a Datalog rule: a job, of which the clause `which` is true, is not ready by a dependency rule."""
+    """Return a Datalog rule: a job for which the clause `which` holds is not ready by a dependency rule."""
     accepted = _has_status(rule.accepts)
     if rule.one_suffices:
         return f"[(blocked ?job) {which} [?job :job/dep _] (not-join [?job] [?job :job/dep ?p] {accepted})]"
@@ -70,7 +71,7 @@ _NO_QUEUE: Final = Keyword(":overseer/none")
 _LIVE_BY_QUEUE: Final = """[:find ?id ?status ?queue
   :where (or [?j :job/status :job.status/unstarted] [?j :job/status :job.status/started])
          [?j :job/status ?status] [?j :job/id ?id] [(get-else $ ?j :job/queue :overseer/none) ?queue]]"""
-_CAME: Final = """[:find ?id ?at :in $ [?id ...]
+_UNSTARTED_SINCE: Final = """[:find ?id ?at :in $ [?id ...]
   :where [?j :job/id ?id] [?j :job/status _ ?tx] [?tx :db/txInstant ?at]]"""
 _DUE: Final = "[:find ?id ?at :in $ [?id ...] :where [?j :job/id ?id] [?j :job/run-at ?at]]"
 _PARENTS_ENDED: Final = """[:find ?id (max ?at) :in $ [?id ...]
@@ -96,31 +97,38 @@ def jobs_unstarted(db: Database) -> set[str]:
 
 
 def _time(db: Database, at: datetime | None) -> datetime:
-    """Return the time that a question is about: the one given, or that which the database is as of, or now."""
+    """Return the time of a query: the given one, the time that the database is as of, or now."""
     return at or db.moment or datetime.now(UTC)
 
 
 @of_database
 def jobs_ready(db: Database, *, at: datetime | None = None) -> set[str]:
-    """Return the ids of the jobs that could start: unstarted, due at `at`, their parents ended as their rule wants.
+    """Return the ids of the jobs that could start: unstarted, due, and ready by their rule.
 
     Args:
-        at: None is the time that the database is as of, or now.
+        at: the time; None is the time that the database is as of, or now.
     """
     return set(factstore.q(_READY, db, RULES, _time(db, at)))
 
 
 @of_database
 def jobs_dead(db: Database, *, at: datetime | None = None) -> set[str]:
-    """Return the ids of the started jobs whose lease had run out at `at`; None is the time that the database is as of, or now."""
+    """Return the ids of the started jobs whose lease had expired.
+
+    Args:
+        at: the time; None is the time that the database is as of, or now.
+    """
     now = _time(db, at)
-    return {id for id, until, set_at in factstore.q(_LEASES, db, now) if _ran_out(until, set_at, now)}
+    return {id for id, until, set_at in factstore.q(_LEASES, db, now) if _has_expired(until, set_at, now)}
 
 
-def _ran_out(until: datetime, set_at: datetime, now: datetime) -> bool:
-    """Tell whether a lease that was set in a transaction of this instant has run out, as far as clocks tell.
+def _has_expired(until: datetime, set_at: datetime, now: datetime) -> bool:
+    """Tell whether a lease has expired.
 
-    One that had ended when it was set was set by a clock that is behind: its worker may well live.
+    A lease that had expired already when it was set was set by a clock that is behind; its worker is probably alive.
+
+    Args:
+        set_at: the instant of the transaction that set it.
     """
     return until < now and not until < set_at <= now
 
@@ -133,14 +141,14 @@ def dependents(db: Database, job: int | str) -> set[str]:
 
 @of_database
 def counts(db: Database) -> dict[Status, int]:
-    """Return how many jobs there are of each status, those without any included."""
-    found = dict(factstore.q(_COUNTS, db))
-    return {status: found.get(status, 0) for status in STATUSES}
+    """Return the number of jobs of each status, also if it is 0."""
+    numbers = dict(factstore.q(_COUNTS, db))
+    return {status: numbers.get(status, 0) for status in STATUSES}
 
 
 @of_database
 def counts_by_type(db: Database) -> dict[Keyword, dict[Status, int]]:
-    """Return how many jobs there are of each type and status; types in order of name."""
+    """Return the number of jobs of each type and status; types in order of name."""
     table: dict[Keyword, dict[Status, int]] = {}
     for type, status, count in sorted(factstore.q(_COUNTS_BY_TYPE, db)):
         table.setdefault(type, dict.fromkeys(STATUSES, 0))[status] = count
@@ -148,53 +156,53 @@ def counts_by_type(db: Database) -> dict[Keyword, dict[Status, int]]:
 
 
 class Transition(NamedTuple):
-    """One change of a job's status: when, by whom, and why."""
+    """One change of a job's status."""
 
     t: int
     at: datetime
     status: Status
-    attempt: int  # claims so far
-    by: str | None  # the worker that held the job, or whoever signed the transaction
+    attempt: int  # number of claims until then
+    by: str | None  # the worker that held the job, or the name on the transaction
     reason: Keyword | None
     failure: str | None  # EDN
 
 
-_TOLD: Final = (":job/status", ":job/attempt", ":job/worker", ":job/reason", ":job/failure")
+_SHOWN: Final = (":job/status", ":job/attempt", ":job/worker", ":job/reason", ":job/failure")
 
 
 @of_database
 def history(db: Database, job: int | str) -> list[Transition]:
-    """Return every status a job ever had, oldest first, from the facts: one query over their history."""
+    """Return every status that a job had, oldest first; one query of the history."""
     eid = lookup.named(db, job)
     asserted: dict[int, dict[str, Any]] = {}
     when: dict[int, datetime] = {}
-    for tx, at, attribute, value, added in factstore.q(_LIFE, db.history(), eid, list(map(Keyword, _TOLD))):
+    for tx, at, attribute, value, added in factstore.q(_LIFE, db.history(), eid, list(map(Keyword, _SHOWN))):
         when[tx] = at
         if added:
             asserted.setdefault(tx, {})[attribute] = value
     signed = dict(factstore.q(_SIGNED, db, list(when)))
-    known: dict[str, Any] = {}
+    about: dict[str, Any] = {}
     transitions = []
     for tx in sorted(asserted):
-        known |= asserted[tx]
+        about |= asserted[tx]
         if ":job/status" in asserted[tx]:
-            transitions.append(_transition(db, tx, when[tx], known, asserted[tx], signed.get(tx)))
+            transitions.append(_transition(db, tx, when[tx], about, asserted[tx], signed.get(tx)))
     return transitions
 
 
 def _transition(
-    db: Database, tx: int, at: datetime, known: Mapping[str, Any], new: Mapping[str, Any], signed: str | None
+    db: Database, tx: int, at: datetime, about: Mapping[str, Any], new: Mapping[str, Any], signed: str | None
 ) -> Transition:
-    # The reason of an earlier return still stands in the facts; it says nothing about a claim or a success.
-    explains = known[":job/status"] not in (STARTED, FINISHED)
+    # The reason of an earlier attempt is still a fact, but does not belong to a claim or a success.
+    explains = about[":job/status"] not in (STARTED, FINISHED)
     return Transition(
         t=db.t_at(tx),
         at=at,
-        status=known[":job/status"],
-        attempt=known.get(":job/attempt", 0),
-        by=signed or known.get(":job/worker"),
-        reason=known.get(":job/reason") if explains else None,
-        failure=known.get(":job/failure") if explains and ":job/reason" in known else None,
+        status=about[":job/status"],
+        attempt=about.get(":job/attempt", 0),
+        by=signed or about.get(":job/worker"),
+        reason=about.get(":job/reason") if explains else None,
+        failure=about.get(":job/failure") if explains and ":job/reason" in about else None,
     )
 
 
@@ -204,15 +212,15 @@ class Attempt(NamedTuple):
     number: int
     by: str | None
     began: datetime
-    ended: datetime | None = None  # None while it is under way
-    status: Status | None = None  # what it made of its job
+    ended: datetime | None = None  # None while it runs
+    status: Status | None = None  # the status that it gave its job
     reason: Keyword | None = None
-    ended_by: str | None = None  # who ended it, where that was not its own worker
+    ended_by: str | None = None  # the process that ended it, if that was not its own worker
 
     def __str__(self) -> str:
-        """Say in one phrase what became of it."""
+        """Describe the attempt in one phrase."""
         if self.status is None:
-            return f"attempt {self.number} by {self.by} is under way"
+            return f"attempt {self.number} by {self.by} is running"
         end = self.reason.name if self.reason else self.status.name
         return f"attempt {self.number} by {self.by} ended with {end}" + (
             f", by {self.ended_by}" if self.ended_by else ""
@@ -221,106 +229,106 @@ class Attempt(NamedTuple):
 
 @of_database
 def attempts(db: Database, job: int | str) -> list[Attempt]:
-    """Return all runs that a job ever had, oldest first: more than one is why it ran twice."""
-    found: list[Attempt] = []
+    """Return all attempts at a job, oldest first."""
+    runs: list[Attempt] = []
     for step in history(db, job):
         if step.status == STARTED:
-            found.append(Attempt(step.attempt, step.by, step.at))
-        elif found and found[-1].ended is None:
-            by = step.by if step.by != found[-1].by else None
-            found[-1] = found[-1]._replace(ended=step.at, status=step.status, reason=step.reason, ended_by=by)
-    return found
+            runs.append(Attempt(step.attempt, step.by, step.at))
+        elif runs and runs[-1].ended is None:
+            by = step.by if step.by != runs[-1].by else None
+            runs[-1] = runs[-1]._replace(ended=step.at, status=step.status, reason=step.reason, ended_by=by)
+    return runs
 
 
 @of_database
 def blockers(db: Database, job: int | str) -> set[str]:
-    """Return the ids of the jobs that hold a job up in the end: those it depends on, near or far, that have not ended and wait for none."""
+    """Return the ids of the ancestors that a job waits for and that wait for no other job themselves."""
     return set(factstore.q(_BLOCKERS, db, RULES, lookup.named(db, job)))
 
 
 class Backlog(NamedTuple):
-    """What there is to do in one queue."""
+    """The live jobs of one queue."""
 
     ready: int = 0
     blocked: int = 0  # wait for other jobs
     later: int = 0  # wait for their time
     running: int = 0
-    silent: int = 0  # of those running, the ones whose lease has run out
-    oldest: str | None = None  # the job that has been ready for the longest time
-    since: datetime | None = None  # since when it has been
+    silent: int = 0  # running jobs whose lease has expired
+    oldest: str | None = None  # the job that has been ready longest
+    since: datetime | None = None  # since when it is ready
     paused: bool = False
 
 
 @of_database
 def backlog(db: Database, *, at: datetime | None = None) -> dict[Keyword | None, Backlog]:
-    """Return what there is to do, by queue; the queue None has the jobs of no queue.
+    """Return the backlog of each queue; the key None is for the jobs without a queue.
 
     Args:
-        at: the time; None is the one that the database is as of, or now.
+        at: the time; None is the time that the database is as of, or now.
     """
     now = _time(db, at)
     ready, silent = jobs_ready(db, at=now), jobs_dead(db, at=now)
     due_some_day = set(factstore.q(_READY, db, RULES, datetime.max.replace(tzinfo=UTC)))
     ready_since = _ready_since(db, ready)
-    found: dict[Keyword | None, Backlog] = {name: Backlog(paused=queue.paused) for name, queue in queues(db).items()}
+    backlogs: dict[Keyword | None, Backlog] = {name: Backlog(paused=queue.paused) for name, queue in queues(db).items()}
     for id, status, name in factstore.q(_LIVE_BY_QUEUE, db):
         queue = None if name == _NO_QUEUE else name
-        known = found.get(queue, Backlog())
+        current = backlogs.get(queue, Backlog())
         if status == STARTED:
-            known = known._replace(running=known.running + 1, silent=known.silent + (id in silent))
+            current = current._replace(running=current.running + 1, silent=current.silent + (id in silent))
         elif id in ready:
             since = ready_since[id]
-            known = known._replace(ready=known.ready + 1)
-            if known.since is None or since < known.since:
-                known = known._replace(oldest=id, since=since)
+            current = current._replace(ready=current.ready + 1)
+            if current.since is None or since < current.since:
+                current = current._replace(oldest=id, since=since)
         elif id in due_some_day:
-            known = known._replace(later=known.later + 1)
+            current = current._replace(later=current.later + 1)
         else:
-            known = known._replace(blocked=known.blocked + 1)
-        found[queue] = known
-    return dict(sorted(found.items(), key=lambda item: (item[0] is None, item[0] or "")))
+            current = current._replace(blocked=current.blocked + 1)
+        backlogs[queue] = current
+    return dict(sorted(backlogs.items(), key=lambda item: (item[0] is None, item[0] or "")))
 
 
 def _ready_since(db: Database, ids: set[str]) -> dict[str, datetime]:
-    """Return since when ready jobs have been so: the last of when they came in or back, were due, and their last parent ended."""
-    found: dict[str, datetime] = dict(factstore.q(_CAME, db, list(ids)))
-    for question in (_DUE, _PARENTS_ENDED):
-        for id, at in factstore.q(question, db, list(ids)):
-            found[id] = max(found[id], at)
-    return found
+    """Return since when jobs are ready: the last of when they became unstarted, were due, and a parent ended."""
+    since: dict[str, datetime] = dict(factstore.q(_UNSTARTED_SINCE, db, list(ids)))
+    for query in (_DUE, _PARENTS_ENDED):
+        for id, at in factstore.q(query, db, list(ids)):
+            since[id] = max(since[id], at)
+    return since
 
 
 class Explanation(NamedTuple):
-    """Why a job is where it is."""
+    """Why a job has its status."""
 
     status: Status
     why: str
-    jobs: tuple[str, ...] = ()  # ids of the jobs that the sentence is about
-    roots: tuple[str, ...] = ()  # ids of the jobs that all of it waits for in the end
-    before: tuple[Attempt, ...] = ()  # its earlier attempts: why it ran, or will run, more than once
+    jobs: tuple[str, ...] = ()  # ids of the jobs that the sentence refers to
+    roots: tuple[str, ...] = ()  # ids of the jobs that all others wait for
+    before: tuple[Attempt, ...] = ()  # its earlier attempts, if it ran, or will run, more than once
 
 
 @of_database
 def explain(db: Database, job: int | str, *, at: datetime | None = None) -> Explanation:
-    """Return why a job is not running, since when it is, or why it ran twice.
+    """Return why a job is not running, since when it runs, or why it ran more than once.
 
     Args:
-        at: the time; None is the one that the database is as of, or now.
+        at: the time; None is the time that the database is as of, or now.
     """
     eid, now = lookup.named(db, job), _time(db, at)
     status, attempt = lookup.status(db, eid), lookup.value(db, eid, ":job/attempt", 0)
     if status not in STATUSES:
-        stands = "it has no status" if status is None else f"its status {status} is none that there is"
-        return Explanation(status or UNSTARTED, f"{stands}, so no worker takes it; retry it, or abort it")
-    found = _EXPLAIN[status](db, eid, now)
+        fault = "it has no status" if status is None else f"its status {status} is unknown"
+        return Explanation(status or UNSTARTED, f"{fault}, so no worker takes it; retry it, or abort it")
+    explanation = _EXPLAIN[status](db, eid, now)
     if attempt < 1 or (attempt == 1 and status != UNSTARTED):
-        return found
-    told = attempts(db, eid)
-    before = told if status == UNSTARTED else told[:-1]
+        return explanation
+    runs = attempts(db, eid)
+    before = runs if status == UNSTARTED else runs[:-1]
     return (
-        found._replace(why=f"{found.why}; before that, {', '.join(map(str, before))}", before=tuple(before))
+        explanation._replace(why=f"{explanation.why}; before that, {', '.join(map(str, before))}", before=tuple(before))
         if before
-        else found
+        else explanation
     )
 
 
@@ -331,7 +339,7 @@ def _explain_unstarted(db: Database, job: int, now: datetime) -> Explanation:
         return Explanation(UNSTARTED, "it has no :job/type, so no worker takes it")
     if state == DOOMED:
         lost = [parent for parent, status in parents.items() if status in (FAILED, ABORTED)]
-        return Explanation(UNSTARTED, "it will be given up: of its dependencies ended badly", _ids(db, lost))
+        return Explanation(UNSTARTED, "it will be aborted: these dependencies failed or were aborted", _ids(db, lost))
     if state == WAITING:
         unended = [parent for parent, status in parents.items() if status in (UNSTARTED, STARTED)]
         stuck = obstacle(db, job)
@@ -344,15 +352,14 @@ def _explain_unstarted(db: Database, job: int, now: datetime) -> Explanation:
         )
     due = lookup.value(db, job, ":job/run-at")
     if due is not None and due > now:
-        reason = lookup.value(db, job, ":job/reason")
-        return Explanation(
-            UNSTARTED, f"it is not due before {due.isoformat()}" + (f", after {reason.name}" if reason else "")
-        )
-    hindrance = allowance(db, now).hindrance(
+        last = lookup.value(db, job, ":job/reason")
+        after = f", after {last.name}" if last else ""
+        return Explanation(UNSTARTED, f"it is not due before {due.isoformat()}{after}")
+    reason = allowance(db, now).block_reason(
         (lookup.value(db, job, ":job/queue"), lookup.value(db, job, ":job/partition"))
     )
-    if hindrance is not None:
-        return Explanation(UNSTARTED, hindrance)
+    if reason is not None:
+        return Explanation(UNSTARTED, reason)
     return Explanation(
         UNSTARTED, f"it is ready; a worker with a handler for {lookup.value(db, job, ':job/type')} will take it"
     )
@@ -363,10 +370,10 @@ def _explain_started(db: Database, job: int, now: datetime) -> Explanation:
     attempt = lookup.value(db, job, ":job/attempt")
     if until is None:
         return Explanation(
-            STARTED, "it was started without a lease, so nobody holds it; a worker will take it, or retry it"
+            STARTED, "it was started without a lease, so no worker holds it; a worker will take it, or retry it"
         )
     [set_at] = [db.instant_of(db.t_at(datom.tx)) for datom in db.datoms("eavt", job, ":job/lease-expires")]
-    if _ran_out(until, set_at or until, now):
+    if _has_expired(until, set_at or until, now):
         return Explanation(STARTED, f"{worker} went silent in attempt {attempt}; any worker will take the job from it")
     return Explanation(STARTED, f"{worker} runs attempt {attempt} under a lease until {until.isoformat()}")
 
@@ -380,19 +387,19 @@ def _explain_ended(db: Database, job: int, now: datetime) -> Explanation:
         )
     cause = lookup.value(db, job, ":job/cause")
     if cause is not None:
-        return Explanation(status, "it was given up on account of a job it depends on", _ids(db, [cause]))
+        return Explanation(status, "it was aborted because of a job it depends on", _ids(db, [cause]))
     failure = lookup.value(db, job, ":job/failure")
     message = _message(failure) if failure else None
     return Explanation(status, f"{reason.name if reason else status.name}: {message}" if message else status.name)
 
 
 def _message(failure: str) -> Any:
-    """Return the message of a failure; all of it where it has none, or is no EDN, for anybody may have written it."""
+    """Return the message of a failure; the whole text if it has no message, or is not EDN."""
     try:
-        told = factstore.edn.read(failure)
+        data = factstore.edn.read(failure)
     except FactStoreError:
         return failure
-    return told.get(Keyword(":message"), failure) if isinstance(told, Mapping) else failure
+    return data.get(Keyword(":message"), failure) if isinstance(data, Mapping) else failure
 
 
 _EXPLAIN: Final = {

@@ -1,4 +1,4 @@
-"""For tests of handlers: run all jobs here and now, on a clock that only moves when told."""
+"""Tools for tests of handlers: run all jobs in this thread, with a clock that moves only when a test moves it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class FakeClock:
-    """A clock that stands still until it is moved; give it to `factstore.connect(…, clock=…)`.
+    """A clock that moves only when it is moved; pass it to `factstore.connect(…, clock=…)`.
 
-    Rates and pauses go by it too: setting it back, which `now` allows, does not make elapsed time go back.
+    Rates and pauses use it, too. Setting it back, by `now`, does not set back its elapsed time.
     """
 
     def __init__(self, now: datetime = _START) -> None:
@@ -43,7 +43,7 @@ class FakeClock:
         self.now += timedelta(seconds=seconds)
 
     def elapsed(self) -> float:
-        """Return the seconds by which the clock was moved forward, as far as anybody asked in between."""
+        """Return the seconds by which the clock was moved forward between calls."""
         self._elapsed += max(0.0, (self.now - self._last).total_seconds())
         self._last = self.now
         return self._elapsed
@@ -59,14 +59,14 @@ def drain(
     most: int = 100_000,
     config: Config | None = None,
 ) -> int:
-    """Run ready jobs in this thread until none is left, and return how many attempts that took.
+    """Run ready jobs in this thread until none is left, and return the number of attempts.
 
     Args:
-        seed: fixes the order in which ready jobs are taken; None leaves it to chance.
-        wait: go on to the next job that waits for its time, as often as there is one. The connection's clock is moved there
-            if it is a FakeClock; otherwise it is only taken for granted that the time has come.
-        most: attempts after which to give up with a RuntimeError, for jobs that put each other back for ever.
-        config: retry policies, timeouts and listeners; the rest does not matter here.
+        seed: determines the order of ready jobs; None is a random order.
+        wait: also run the jobs that wait for their time. A FakeClock is moved to that time; with any other clock, the
+            jobs run as if their time had come.
+        most: maximum number of attempts, after which a RuntimeError is raised, for jobs that never end.
+        config: retry policies, timeouts and listeners; its other settings have no effect.
     """
     by_type = check_handlers(handlers)
     install(conn)
@@ -81,7 +81,7 @@ def drain(
 
 
 class _Bench:
-    """A worker without threads: it claims, runs and settles one job at a time."""
+    """A worker without threads, which claims, runs and settles one job at a time."""
 
     def __init__(
         self, conn: Connection, reports: TxReports, by_type: dict[Keyword, Handler], config: Config, random: Random
@@ -111,7 +111,7 @@ class _Bench:
         )
 
     def next(self, *, wait: bool) -> int | None:
-        """Return a job that may start, after giving up those that never will."""
+        """Return a job that may start, after aborting the jobs that never can."""
         self._absorb()
         while doomed := self._ready.take_doomed():
             self._store.give_up(doomed)
@@ -128,7 +128,7 @@ class _Bench:
                 self._conn.clock.now = now
 
     def run(self, job: int) -> int:
-        """Run a job, and return how many attempts that was: none when it could not be claimed."""
+        """Run a job, and return the number of attempts: 0 if it could not be claimed."""
         claimed = self._store.claim([job], lease=self._config.lease)
         self._executor.add(claimed)
         self._settler.flush()
@@ -137,6 +137,6 @@ class _Bench:
         return len(claimed)
 
     def _absorb(self) -> None:
-        self._conn.db()  # what other processes committed is reported too
+        self._conn.db()  # so that commits of other processes are reported, too
         while (report := self._reports.get(0.0)) is not None:
             self._ready.absorb(report.db_after, report.tx_data)

@@ -1,4 +1,4 @@
-"""The command line: one function a command, no logic."""
+"""The command line: one function per command, without logic."""
 
 from __future__ import annotations
 
@@ -44,25 +44,27 @@ operators.add_to(main)
 
 @main.command()
 @click.argument("handlers")
-@click.option("--store", "uri", envvar="OVERSEER_STORE", help="Path or uri of the store; overrides the settings' file.")
+@click.option(
+    "--store", "uri", envvar="OVERSEER_STORE", help="Path or uri of the store; overrides the file with settings."
+)
 @click.option("-c", "--config", "path", type=click.Path(dir_okay=False), help="A TOML or YAML file with settings.")
 @click.option("--until-idle", is_flag=True, help="Exit when no job is unstarted or started any more.")
 @click.option(
-    "--exit-code", is_flag=True, help="With --until-idle: exit with 3 when jobs failed meanwhile; without it, with 0."
+    "--exit-code", is_flag=True, help="With --until-idle: exit with 3 if jobs failed meanwhile; the default is 0."
 )
-@click.option("--lease", type=float, help="Seconds after which others take the jobs of a worker that went silent.")
-@click.option("--concurrency", type=int, help="Handlers to run at a time.")
+@click.option("--lease", type=float, help="Seconds without a renewal after which other workers take the jobs.")
+@click.option("--concurrency", type=int, help="Maximum number of handlers that run at a time.")
 @click.option("--executor", type=click.Choice(KINDS), help="Where handlers run.")
 @click.option(
-    "--queue", "queues", multiple=True, help="A queue to work on; may be given several times. Without it, all."
+    "--queue", "queues", multiple=True, help="A queue to work on; can be repeated. The default is all queues."
 )
-@click.option("--batch", type=int, help="Jobs to hold at a time, if more than can run.")
+@click.option("--batch", type=int, help="Number of jobs to claim at a time, if more than can run.")
 @click.option("-v", "--verbose", is_flag=True, help="Log each job.")
-@click.option("--log-json", is_flag=True, help="Log lines of JSON.")
+@click.option("--log-json", is_flag=True, help="Write the log as lines of JSON.")
 @click.option(
     "--create",
     is_flag=True,
-    help="Make the store if it is not there; without it, a path where there is none is an error.",
+    help="Create the store if it does not exist; by default, this is an error.",
 )
 def worker(
     handlers: str,
@@ -78,40 +80,38 @@ def worker(
 ) -> None:
     """Work on jobs with HANDLERS, given as module:name of a mapping from job type to handler."""
     if exit_code and not until_idle:
-        raise click.UsageError("--exit-code tells how a worker ended that was to run --until-idle: give both")
+        raise click.UsageError("--exit-code needs --until-idle: give both")
     logs.set_up(logging.DEBUG if verbose else logging.INFO, as_json=log_json)
     config = _settings(path, lease, {"store": uri, **given})
-    found = load_handlers(handlers)
+    by_type = load_handlers(handlers)
     with factstore.connect(config.store, create=create) as conn:
-        running = Worker(conn, found, config)
+        running = Worker(conn, by_type, config)
         with _drain_on_signals(running):
             try:
                 running.run(until_idle=until_idle)
             except Exception:
                 if running.busy:
                     logging.getLogger("overseer").exception(
-                        "worker %s failed, and leaves the handlers that still run", running.name
+                        "worker %s failed, and ends the process while handlers still run", running.name
                     )
                     logging.shutdown()
-                    os._exit(1)  # threads cannot be ended but with their process, which would wait for them
+                    os._exit(1)  # a process waits for its threads, unless it ends like this
                 raise
         failed = until_idle and _report_failed(running)
         code = _JOBS_FAILED if failed and exit_code else 0
-        if running.busy:  # a handler that has outlived its timeout may never end
-            logging.getLogger("overseer").warning(
-                "worker %s ends, and leaves the handlers that still run", running.name
-            )
+        if running.busy:  # a handler that exceeded its timeout may never end
+            logging.getLogger("overseer").warning("worker %s ends the process while handlers still run", running.name)
             logging.shutdown()
             os._exit(code)
     sys.exit(code)
 
 
-_JOBS_FAILED = 3  # the exit code of a worker that did all there was to do, where jobs failed
+_JOBS_FAILED = 3  # the exit code of a worker that is idle, if jobs failed
 _SHOWN = 5
 
 
 def _report_failed(running: Worker) -> bool:
-    """Log which jobs failed while a worker ran until it was idle, and tell whether any did."""
+    """Log the jobs that failed while a worker ran until it was idle, and tell whether there are any."""
     failed = running.failed
     if failed:
         names = ", ".join(failed[:_SHOWN]) + (f" and {len(failed) - _SHOWN:,} more" if len(failed) > _SHOWN else "")
@@ -122,18 +122,18 @@ def _report_failed(running: Worker) -> bool:
 
 
 def _settings(path: str | None, lease: float | None, given: dict[str, Any]) -> Config:
-    """Return the settings of a file, with what was given on the command line instead of the file's."""
+    """Return the settings of a file, overridden by the options of the command line."""
     config = Config.read(path) if path else Config()
     if lease is not None:
         given["heartbeat_sleep_time"] = lease * 1000 / config.heartbeat_tolerance
     config = replace(config, **{name: value for name, value in given.items() if value is not None and value != ()})
     if not config.store:
-        raise click.UsageError("say which store: --store, OVERSEER_STORE, or `store` in the settings' file")
+        raise click.UsageError("a store is required: --store, OVERSEER_STORE, or `store` in the file with settings")
     return config
 
 
 def _drain_on_signals(running: Worker) -> AbstractContextManager[None]:
-    """First signal: let the job under way end. Second: give it back and leave."""
+    """At the first signal, let the running jobs end; at the second, release them and exit."""
 
     def handle(number: int, frame: object) -> None:
         if not running.stopping:
@@ -145,7 +145,7 @@ def _drain_on_signals(running: Worker) -> AbstractContextManager[None]:
 
 
 def _point(ctx: click.Context, param: click.Parameter, text: str | None) -> int | datetime | None:
-    """Return the point in time that a text means: t, or a time."""
+    """Return the point in time in a text: t, or a time."""
     try:
         return text if text is None else int(text) if text.isdigit() else datetime.fromisoformat(text)
     except ValueError:
@@ -158,7 +158,7 @@ def _point(ctx: click.Context, param: click.Parameter, text: str | None) -> int 
     "--as-of", "point", callback=_point, help="A time (ISO 8601 with zone) or a t: show the jobs as they were then."
 )
 def status(uri: str, point: int | datetime | None) -> None:
-    """Show how many jobs there are of each type and status, and what there is to do in each queue."""
+    """Show the number of jobs of each type and status, and the backlog of each queue."""
     with factstore.connect(uri, create=False) as conn:
         db = conn.db() if point is None else conn.db().as_of(point)
         table = ask.counts_by_type(db)
@@ -175,21 +175,23 @@ def status(uri: str, point: int | datetime | None) -> None:
             click.echo(f"schedule {id} cannot be enqueued: {why}")
 
 
-def _show_backlog(queues: Mapping[Any, ask.Backlog], now: datetime) -> None:
-    """Show what there is to do in each queue, and how long the oldest ready job has been waiting."""
-    if not queues:
+def _show_backlog(backlogs: Mapping[Any, ask.Backlog], now: datetime) -> None:
+    """Show the backlog of each queue, and how long its oldest ready job has been waiting."""
+    if not backlogs:
         return
     names = {
-        name: "(no queue)" if name is None else f"{name}{' (paused)' if known.paused else ''}"
-        for name, known in queues.items()
+        name: "(no queue)" if name is None else f"{name}{' (paused)' if backlog.paused else ''}"
+        for name, backlog in backlogs.items()
     }
     width = max(len("queue"), *map(len, names.values()))
     columns = ("ready", "blocked", "later", "running", "silent")
     click.echo("\n" + " ".join([f"{'queue':{width}}", *(f"{column:>9}" for column in columns), "  oldest ready"]))
-    for name, known in queues.items():
-        oldest = f"  {known.oldest}, for {max(0.0, (now - known.since).total_seconds()):,.0f} s" if known.since else ""
+    for name, backlog in backlogs.items():
+        oldest = (
+            f"  {backlog.oldest}, for {max(0.0, (now - backlog.since).total_seconds()):,.0f} s" if backlog.since else ""
+        )
         click.echo(
-            " ".join([f"{names[name]:{width}}", *(f"{getattr(known, column):9,}" for column in columns)]) + oldest
+            " ".join([f"{names[name]:{width}}", *(f"{getattr(backlog, column):9,}" for column in columns)]) + oldest
         )
 
 
@@ -197,14 +199,13 @@ def _show_backlog(queues: Mapping[Any, ask.Backlog], now: datetime) -> None:
 @STORE
 @click.argument("job")
 def history(uri: str, job: str) -> None:
-    """Show every status that JOB, given by its id, ever had, and why it is where it is."""
+    """Show every status that JOB, given by its id, had, and the reason for the current one."""
     with factstore.connect(uri, create=False) as conn:
         db = conn.db()
         for step in ask.history(db, job):
             why = f"  {step.reason.name}" if step.reason else ""
-            click.echo(
-                f"{step.at.isoformat()}  t={step.t}  {step.status.name:9}  attempt {step.attempt}  {step.by or '-'}{why}"
-            )
+            attempt = f"attempt {step.attempt}  {step.by or '-'}"
+            click.echo(f"{step.at.isoformat()}  t={step.t}  {step.status.name:9}  {attempt}{why}")
         click.echo(ask.explain(db, job).why)
 
 
@@ -215,11 +216,11 @@ def history(uri: str, job: str) -> None:
     "--as-of", "point", callback=_point, help="A time (ISO 8601 with zone) or a t: explain the job as it was then."
 )
 def explain(uri: str, job: str, point: int | datetime | None) -> None:
-    """Show why JOB is not running, or ran twice, and what it waits for."""
+    """Show why JOB is not running, or ran more than once, and the jobs that it waits for."""
     with factstore.connect(uri, create=False) as conn:
-        found = ask.explain(conn.db() if point is None else conn.db().as_of(point), job)
-        click.echo(f"{found.status.name}: {found.why}")
-        for name, jobs in (("jobs", found.jobs), ("in the end", found.roots)):
+        explanation = ask.explain(conn.db() if point is None else conn.db().as_of(point), job)
+        click.echo(f"{explanation.status.name}: {explanation.why}")
+        for name, jobs in (("jobs", explanation.jobs), ("in the end", explanation.roots)):
             if jobs:
                 click.echo(f"{name}: {', '.join(jobs)}")
 
@@ -228,7 +229,7 @@ def explain(uri: str, job: str, point: int | datetime | None) -> None:
 @STORE
 @click.argument("job")
 def retry(uri: str, job: str) -> None:
-    """Put a failed or aborted JOB back, and the jobs given up on its account."""
+    """Let a failed or aborted JOB run again, with the jobs that were aborted because of it."""
     with factstore.connect(uri, create=False) as conn:
         done = JobStore(conn, worker=f"cli {worker_name()}").retry(job)
         if not done:
@@ -239,9 +240,9 @@ def retry(uri: str, job: str) -> None:
 @main.command()
 @STORE
 @click.argument("job")
-@click.option("-m", "--message", default="aborted by hand", help="Why; kept with the job.")
+@click.option("-m", "--message", default="aborted by hand", help="The reason; stored with the job.")
 def abort(uri: str, job: str, message: str) -> None:
-    """Abort a JOB that has not ended, and the jobs that wait for it."""
+    """Abort a JOB that has not ended, and the jobs that depend on it."""
     with factstore.connect(uri, create=False) as conn:
         done = JobStore(conn, worker=f"cli {worker_name()}").abort(job, message)
         if not done:
@@ -253,7 +254,7 @@ def abort(uri: str, job: str, message: str) -> None:
 @STORE
 @click.argument("queue")
 def pause(uri: str, queue: str) -> None:
-    """Let no job of QUEUE start; those that run go on."""
+    """Let no job of QUEUE start; running jobs continue."""
     _set_paused(uri, queue, True)
 
 
@@ -269,12 +270,12 @@ def _set_paused(uri: str, name: str, paused: bool) -> None:
     with factstore.connect(uri, create=False) as conn:
         install(conn)
         settings, db = settings_of(name, paused=paused), conn.db()
-        known = queues.queues(db).get(settings[":queue/name"])
-        if not paused and (known is None or not known.paused):
+        current = queues.queues(db).get(settings[":queue/name"])
+        if not paused and (current is None or not current.paused):
             raise click.ClickException(f"{name} was not paused")
         conn.transact([settings, [":db/add", "datomic.tx", ":overseer/by", f"cli {worker_name()}"]])
-        click.echo(f"{name} is paused" if paused else f"{name} goes on")
-        if known is None and settings[":queue/name"] not in (named := queues.named(db)):
+        click.echo(f"{name} is paused" if paused else f"{name} continues")
+        if current is None and settings[":queue/name"] not in (named := queues.named(db)):
             click.echo(
                 f"no job names it; the queues that jobs name are: {', '.join(sorted(named)) or 'none'}", err=True
             )
@@ -283,12 +284,12 @@ def _set_paused(uri: str, name: str, paused: bool) -> None:
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def demo(arguments: tuple[str, ...]) -> None:
-    """Load the flights of 2013 and what delayed them, as jobs; `overseer demo --help` tells more."""
+    """Load the flights of 2013 and their delays, as jobs; see `overseer demo --help`."""
     sys.exit(_demo_main()(list(arguments)))
 
 
 def _demo_main() -> Any:
-    """Return the demo's main function: installed with the package, or from the examples of a checkout."""
+    """Return the main function of the demo, from the installed package or from the examples of a checkout."""
     import_from_here()
     for name in ("overseer.demo.main", "examples.flights.main"):
         try:

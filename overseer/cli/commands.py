@@ -1,4 +1,4 @@
-"""What the commands of the job layer have in common: errors as one line, and handlers by name."""
+"""Shared parts of the commands of the job layer: errors in one line, and handlers by name."""
 
 from __future__ import annotations
 
@@ -22,19 +22,21 @@ from overseer.worker.pools.signals import interruptible, is_from_signal
 
 
 class Commands(click.Group):
-    """Commands whose errors are one line for people, not a trace; the exit code is 1, and 2 for wrong usage."""
+    """Commands whose errors are shown in one line, without a traceback; the exit code is 1, or 2 for a usage error."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what the store or the job layer refuses is said in one sentence."""
+        """Run the command; show an error of the store or the job layer in one line."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")  # ids may hold what the terminal's encoding does not
+                stream.reconfigure(
+                    errors="backslashreplace"
+                )  # ids may contain characters that the terminal's encoding lacks
         try:
             return super().invoke(ctx)
         except factstore.FactStoreError as error:
             raise click.ClickException(" ".join(error.message.splitlines())) from error
         except OSError as error:
-            if error.errno == EPIPE:  # who reads the output has seen enough; click ends quietly
+            if error.errno == EPIPE:  # the reader of the output has closed it; click ends quietly
                 raise
             raise click.ClickException(
                 f"{error.filename}: {error.strerror}" if error.filename else str(error)
@@ -45,9 +47,9 @@ class Commands(click.Group):
 
 
 def load_handlers(name: str) -> Mapping[str, Any]:
-    """Import the mapping of handlers that "module:name" means; modules of the current directory count.
+    """Import the mapping of handlers named "module:name", also from the current directory.
 
-    Raises: HandlerError(:job.error/bad-handler), also for whatever the module raises while it is imported.
+    Raises: HandlerError(:job.error/bad-handler), also for an exception that the module raises while it is imported.
     """
     module_name, _, attribute = name.partition(":")
     if not attribute or not all(part.isidentifier() for part in module_name.split(".")):
@@ -58,27 +60,27 @@ def load_handlers(name: str) -> Mapping[str, Any]:
     with interruptible(lambda: None):
         try:
             module = importlib.import_module(module_name)
-        except BaseException as error:  # of the module's own code too
+        except BaseException as error:  # also from the module's own code
             if is_from_signal(error):
                 raise
             raise _bad(
                 f"the module {module_name} cannot be imported: {type(error).__name__}: {_text(error)}", name
             ) from error
-    found = getattr(module, attribute, None)
-    if not isinstance(found, Mapping):
+    handlers = getattr(module, attribute, None)
+    if not isinstance(handlers, Mapping):
         what = (
             f"{module_name} has no {attribute}{_hint(module, attribute)}"
-            if found is None
-            else f"{name} is {quoted(found)}"
+            if handlers is None
+            else f"{name} is {quoted(handlers)}"
         )
         raise _bad(f"expected a mapping from job types to handlers, but {what}", name)
-    return found
+    return handlers
 
 
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # of the exception's own code
+    except Exception:  # from the exception's own code
         return quoted(error)
 
 

@@ -1,4 +1,4 @@
-"""The commands by which operators look after jobs; each is a function of the same name elsewhere, and a few lines to print."""
+"""The commands for operators of jobs; each calls a function of the same name elsewhere, and prints the result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STORE = click.option("--store", "uri", required=True, envvar="OVERSEER_STORE", h
 
 
 def add_to(group: click.Group) -> None:
-    """Make the commands of this module commands of a group."""
+    """Add the commands of this module to a group."""
     for command in (schedules, queue, prune, revert, plan):
         group.add_command(command)
 
@@ -27,14 +27,16 @@ def add_to(group: click.Group) -> None:
 @click.command()
 @STORE
 def schedules(uri: str) -> None:
-    """Show when jobs are due by the clock: each schedule, its last time and its next, or why no job can be made by it."""
+    """Show each schedule with its last and next time, or why its jobs cannot be inserted."""
     with factstore.connect(uri, create=False) as conn:
         db = conn.db()
         problems = cron.problems(db)
-        for found in cron.schedules(db):
-            last = found.last.isoformat() if found.last else "never"
-            next = f"cannot be enqueued: {problems.pop(found.id)}" if found.id in problems else _next_of(found)
-            click.echo(f"{found.id}  {found.type}  {quoted(found.cron)} {found.timezone}  last {last}  {next}")
+        for schedule in cron.schedules(db):
+            last = schedule.last.isoformat() if schedule.last else "never"
+            next = f"cannot be enqueued: {problems.pop(schedule.id)}" if schedule.id in problems else _next_of(schedule)
+            click.echo(
+                f"{schedule.id}  {schedule.type}  {quoted(schedule.cron)} {schedule.timezone}  last {last}  {next}"
+            )
         for id, why in problems.items():
             click.echo(f"{id}  cannot be enqueued: {why}")
 
@@ -45,7 +47,7 @@ def _next_of(schedule: cron.Schedule) -> str:
 
 
 def _number(ctx: click.Context, param: click.Parameter, text: str | None) -> int | queues.Unchanged | None:
-    """Return the limit that a text means: a number, or none; a limit that is not given stays as it is."""
+    """Return the limit in a text: a number, or none; a limit that is not given does not change."""
     if text is None:
         return queues.UNCHANGED
     if text == "none":
@@ -62,31 +64,31 @@ def _period(ctx: click.Context, param: click.Parameter, text: str | None) -> tim
 @click.command()
 @STORE
 @click.argument("name")
-@click.option("--limit", callback=_number, help="How many of its jobs may run at a time.")
-@click.option("--partition-limit", callback=_number, help="How many jobs of one partition may run at a time.")
-@click.option("--rate", callback=_number, help="How many of its jobs may start in a period.")
-@click.option("--period", callback=_period, help="What the rate is about: 1s, 5m, 1h.")
+@click.option("--limit", callback=_number, help="Maximum number of its jobs that run at a time.")
+@click.option("--partition-limit", callback=_number, help="Maximum number of jobs of one partition that run at a time.")
+@click.option("--rate", callback=_number, help="Maximum number of its jobs that start in a period.")
+@click.option("--period", callback=_period, help="The period of the rate: 1s, 5m, 1h.")
 def queue(uri: str, name: str, **settings: Any) -> None:
-    """Set the limits of the queue NAME, or take them away with `none`; show the settings it has then."""
+    """Set the limits of the queue NAME, or remove them with `none`, and show the new settings."""
     with factstore.connect(uri, create=False) as conn:
         given = queues.queue(name, **settings)
         if len(given) > 1:
             install(conn)
             conn.transact([given, [":db/add", "datomic.tx", ":overseer/by", f"cli {worker_name()}"]])
-        found = queues.queues(conn.db()).get(given[":queue/name"])
-    click.echo(f"{name} {_settings_of(found)}" if found else f"{name} has no settings")
+        current = queues.queues(conn.db()).get(given[":queue/name"])
+    click.echo(f"{name} {_settings_of(current)}" if current else f"{name} has no settings")
 
 
-def _settings_of(found: queues.Queue) -> str:
-    told = ["is paused" if found.paused else "goes on"]
-    told += [f"limit {found.limit:,}"] if found.limit is not None else []
-    told += [f"partition limit {found.partition_limit:,}"] if found.partition_limit is not None else []
-    told += [f"rate {found.rate:,} in {found.period.total_seconds():g} s"] if found.rate is not None else []
-    return ", ".join(told)
+def _settings_of(queue: queues.Queue) -> str:
+    parts = ["is paused" if queue.paused else "is not paused"]
+    parts += [f"limit {queue.limit:,}"] if queue.limit is not None else []
+    parts += [f"partition limit {queue.partition_limit:,}"] if queue.partition_limit is not None else []
+    parts += [f"rate {queue.rate:,} in {queue.period.total_seconds():g} s"] if queue.rate is not None else []
+    return ", ".join(parts)
 
 
 def _duration(ctx: click.Context, param: click.Parameter, text: str) -> timedelta:
-    """Return the time that a text such as 30d, 12h, 15m or 90s means."""
+    """Return the duration in a text such as 30d, 12h, 15m or 90s."""
     unit = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}.get(text[-1:])
     if unit is None or not (text[:-1].isdecimal() and text.isascii()):
         raise click.BadParameter(f"{quoted(text)} is no time such as 30d, 12h, 15m or 90s")
@@ -99,18 +101,20 @@ def _duration(ctx: click.Context, param: click.Parameter, text: str) -> timedelt
 @click.command()
 @STORE
 @click.option(
-    "--older-than", required=True, callback=_duration, help="How long ago they ended at least: 30d, 12h, 15m, 90s."
+    "--older-than", required=True, callback=_duration, help="Minimum time since they ended: 30d, 12h, 15m, 90s."
 )
 @click.option(
     "--status",
     "statuses",
     multiple=True,
     default=["finished"],
-    help="How they ended; give it several times for several.",
+    help="How they ended; can be repeated.",
 )
-@click.option("--type", "types", multiple=True, help="Of this type only; give it several times for several.")
-@click.option("--keep-last", type=click.IntRange(min=0), default=0, help="Of each type keep the newest so many.")
-@click.option("--excise", is_flag=True, help="Take them out of history too, one by one, which takes long.")
+@click.option("--type", "types", multiple=True, help="Only this type; can be repeated.")
+@click.option(
+    "--keep-last", type=click.IntRange(min=0), default=0, help="Number of jobs of each type, the newest ones, to keep."
+)
+@click.option("--excise", is_flag=True, help="Erase them from history, too, one by one, which is slow.")
 @click.option("--dry-run", is_flag=True, help="Only count them.")
 def prune(
     uri: str,
@@ -121,7 +125,7 @@ def prune(
     excise: bool,
     dry_run: bool,
 ) -> None:
-    """Retract jobs that ended long ago, with their facts; those that other facts or unended jobs refer to stay."""
+    """Retract jobs that ended long ago, with their facts; jobs that other facts refer to stay."""
     rule, now = retention.Rule(older_than, statuses, types or None, keep_last), datetime.now(UTC)
     with factstore.connect(uri, create=False) as conn:
         if dry_run:
@@ -135,7 +139,7 @@ def prune(
 @STORE
 @click.argument("transaction", type=int)
 def revert(uri: str, transaction: int) -> None:
-    """Take back what TRANSACTION, given by its t, did to jobs that nothing has touched since."""
+    """Revert TRANSACTION, given by its t, for the jobs that have not changed since."""
     with factstore.connect(uri, create=False) as conn:
         done = reverting.revert_now(conn, transaction, by=f"cli {worker_name()}")
     click.echo(f"{len(done.reverted):,} jobs are as they were before")
@@ -145,10 +149,10 @@ def revert(uri: str, transaction: int) -> None:
 
 @click.command()
 @STORE
-@click.option("--workers", type=click.IntRange(min=1), default=1, help="How many jobs run at a time.")
-@click.option("--most", type=click.IntRange(min=0), default=10, help="How many jobs to show.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, help="Number of jobs that run at a time.")
+@click.option("--most", type=click.IntRange(min=0), default=10, help="Maximum number of jobs to show.")
 def plan(uri: str, workers: int, most: int) -> None:
-    """Show what would run next, and what holds up the end, if jobs took as long as they usually do."""
+    """Show the jobs that would run next, and the ones that determine the end, given how long jobs usually take."""
     with factstore.connect(uri, create=False) as conn:
         made = planned(conn.db(), now=datetime.now(UTC), workers=workers)
     for step in made.steps[:most]:

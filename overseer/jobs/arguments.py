@@ -1,6 +1,6 @@
-"""Arguments that a schedule gives its jobs: kept as EDN, and checked when they are given and when they are read.
+"""Arguments that a schedule gives its jobs: stored as EDN, and checked when they are given and when they are read.
 
-Knows what the job layer's own attributes take; whether the schema has the others only a transaction can tell.
+The attributes of the job layer are checked here; the store's schema checks the others in the transaction.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from factstore import FactStoreError, Keyword, quoted
 from overseer.errors import OverseerError
 from overseer.schema import ATTRIBUTES
 
-# A schedule gives these itself, or they belong to the life of a job.
+# A schedule sets these itself, or they change while the job runs.
 _FIXED: Final = frozenset({":db/id", ":job/id", ":job/type", ":job/status", ":job/schedule", ":job/nominal"})
 
 
@@ -42,10 +42,10 @@ _OWN: Final = {
 
 
 def check(args: Any, *, of: str) -> dict[str, Any]:
-    """Return arguments that jobs can be given, as far as that can be told without a schema.
+    """Return arguments of jobs after the checks that need no schema.
 
     Args:
-        of: whose arguments they are, for errors.
+        of: the owner of the arguments, for errors.
     Raises: OverseerError(:job.error/bad-schedule).
     """
     if not isinstance(args, Mapping) or not all(_is_keyword(key) for key in args):
@@ -63,7 +63,7 @@ def check(args: Any, *, of: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=4096)
 def read(text: str, *, of: str) -> Mapping[str, Any]:
-    """Return the arguments that were kept as EDN, the same for the same text. Raises: OverseerError(:job.error/bad-schedule)."""
+    """Return arguments that are stored as EDN. Raises: OverseerError(:job.error/bad-schedule)."""
     try:
         args = factstore.edn.read(text)
     except FactStoreError as error:

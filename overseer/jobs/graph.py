@@ -1,7 +1,7 @@
-"""Graphs of jobs as values: built, and refused when they could never run.
+"""Graphs of jobs as values: built, and rejected if they could never run.
 
-Knows neither transactions nor stores. Law: in a `Graph` every dependency is a job of the graph, and none leads back to
-itself.
+This module uses neither transactions nor stores. Law: in a `Graph` every dependency is a job of the graph, and there is
+no cycle.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _LISTS: Final = (list, tuple, set, frozenset)
 
 
 def new_id() -> str:
-    """Return a new job id; ids made later sort later."""
+    """Return a new job id, which sorts after older ids."""
     return str(factstore.squuid())
 
 
 class After(tuple[str, ...]):
-    """The dependencies of a job, with the rule by which it waits for them; made by `after`."""
+    """The dependencies of a job with the rule that it uses; made by `after`."""
 
     rule: Keyword
 
@@ -41,9 +41,9 @@ def after(*types: str, when: str = "all-success") -> After:
     """
     rule = as_keyword(when, "job.rule")
     if rule not in RULES:
-        known = ", ".join(rule.name for rule in RULES)
+        names = ", ".join(rule.name for rule in RULES)
         raise GraphError(
-            ":job.error/unknown-rule", f"a job waits by one of the rules {known}; got {quoted(when)}", rule=when
+            ":job.error/unknown-rule", f"a job waits by one of the rules {names}; got {quoted(when)}", rule=when
         )
     dependencies = After(types)
     dependencies.rule = rule
@@ -52,10 +52,10 @@ def after(*types: str, when: str = "all-success") -> After:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Jobs and what each depends on, by job id."""
+    """Jobs and the dependencies of each, by job id."""
 
-    jobs: Mapping[str, Attributes]  # id → attributes, :job/id among them
-    deps: Mapping[str, Sequence[str]]  # id → ids of the jobs that must end first; every job is a key
+    jobs: Mapping[str, Attributes]  # id → attributes, with :job/id
+    deps: Mapping[str, Sequence[str]]  # id → ids of its parents; every job is a key
 
     def __post_init__(self) -> None:
         missing = missing_dependencies(self.deps)
@@ -76,9 +76,9 @@ def job_graph(type_graph: TypeGraph, attrs: Attributes | None = None, *, ids: Ca
 
     Args:
         type_graph: each type with the types it depends on; a type without dependencies has an empty list.
-        attrs: the arguments, put on every job as attributes; the store's schema must know them.
+        attrs: the arguments of every job, as attributes that the store's schema declares.
         ids: makes the job ids.
-    Raises: GraphError for a dependency that is no key of the graph, for a cycle, and for `:job/id` among the arguments.
+    Raises: GraphError for a dependency that is no key of the graph, for a cycle, and for an argument `:job/id`.
     """
     attrs = _arguments(attrs)
     types = {as_keyword(key): tuple(map(as_keyword, deps)) for key, deps in dependencies(type_graph).items()}
@@ -90,7 +90,7 @@ def job_graph(type_graph: TypeGraph, attrs: Attributes | None = None, *, ids: Ca
 
 
 def dependencies(type_graph: TypeGraph) -> dict[str, Iterable[str]]:
-    """Return the types of a graph with those they depend on. Raises: GraphError for what is no mapping from types to lists of types."""
+    """Return the dependencies of each type of a graph. Raises: GraphError for a value of another shape."""
     if not isinstance(type_graph, Mapping):
         why = f"a graph is a mapping from each type to a list of those it depends on, got {quoted(type_graph)}"
         raise GraphError(":job.error/bad-argument", why, graph=type_graph)
@@ -117,13 +117,13 @@ def simple_graph(*jobs: Attributes) -> Graph:
 
 
 def new_job(type: str, attrs: Attributes | None = None, *, id: str) -> dict[str, Any]:
-    """Return the attributes of a job that has not run; the arguments win over what would be set otherwise."""
+    """Return the attributes of a new job; the arguments override the defaults."""
     job = {":job/id": id, ":job/type": as_keyword(type), ":job/status": UNSTARTED, **(attrs or {})}
     return {**job, ":job/type": as_keyword(job[":job/type"])}
 
 
 def check_types(types: Mapping[Keyword, Sequence[Keyword]]) -> None:
-    """Raise a GraphError when a graph of types names a dependency that it lacks, or runs in a circle."""
+    """Raise a GraphError if a graph of types lacks a dependency or has a cycle."""
     missing = missing_dependencies(types)
     if missing:
         raise _missing(missing)
@@ -133,13 +133,13 @@ def check_types(types: Mapping[Keyword, Sequence[Keyword]]) -> None:
 
 
 def _with_attributes(jobs: Mapping[str, Attributes], deps: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
-    """Return the dependencies of jobs on each other, with those that are given as attributes: ids of the same graph in `:job/dep`."""
+    """Return the dependencies of jobs, with those in their `:job/dep` that are jobs of the same graph."""
     given = {id: [dep for dep in _named_in(job) if dep in jobs] for id, job in jobs.items() if ":job/dep" in job}
-    return {id: [*found, *given.get(id, ())] for id, found in deps.items()} if any(given.values()) else deps
+    return {id: [*parents, *given.get(id, ())] for id, parents in deps.items()} if any(given.values()) else deps
 
 
 def _named_in(job: Attributes) -> list[str]:
-    """Return the jobs that a job's `:job/dep` names by their tempids in the same transaction, which are their ids."""
+    """Return the jobs of the same transaction that a job's `:job/dep` refers to; their tempids are their ids."""
     named = job.get(":job/dep", ())
     return (
         [named]
@@ -152,15 +152,15 @@ def _named_in(job: Attributes) -> list[str]:
 
 def missing_dependencies(graph: Mapping[Any, Iterable[Any] | None]) -> list[Any]:
     """Return the dependencies that are not themselves keys of the graph, in order of appearance."""
-    found = (dep for deps in graph.values() for dep in deps or () if dep not in graph)
-    return list(dict.fromkeys(found))
+    missing = (dep for deps in graph.values() for dep in deps or () if dep not in graph)
+    return list(dict.fromkeys(missing))
 
 
 def find_cycle(graph: Mapping[Any, Iterable[Any] | None]) -> list[Any] | None:
-    """Return a path of dependencies that leads back to its first node, which is repeated at its end; None without cycles."""
+    """Return a path of dependencies from a node to itself; None if there is no cycle."""
     done: set[Any] = set()
     for root in graph:
-        path: dict[Any, Any] = {}  # a dict keeps order, and knows its members
+        path: dict[Any, Any] = {}  # a dict has an order and a fast membership test
         stack = [] if root in done else [(root, iter(graph[root] or ()))]
         path.update((node, None) for node, _ in stack)
         while stack:
@@ -180,7 +180,7 @@ def find_cycle(graph: Mapping[Any, Iterable[Any] | None]) -> list[Any] | None:
 
 
 def missing_handlers(handlers: Mapping[str, Any], graph: Graph | TypeGraph) -> list[Keyword]:
-    """Return the types of the graph that no handler serves, in order of name; dependencies count too."""
+    """Return the types of the graph, dependencies included, that have no handler, in order of name."""
     types = (
         graph.types
         if isinstance(graph, Graph)
@@ -190,7 +190,7 @@ def missing_handlers(handlers: Mapping[str, Any], graph: Graph | TypeGraph) -> l
 
 
 def validate_graph_handlers(handlers: Mapping[str, Any], graph: Graph | TypeGraph) -> None:
-    """Raise a HandlerError that names every type of the graph for which there is no handler."""
+    """Raise a HandlerError that names every type of the graph without a handler."""
     missing = missing_handlers(handlers, graph)
     if missing:
         raise HandlerError(

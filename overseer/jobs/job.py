@@ -1,7 +1,7 @@
-"""An attempt as its handler sees it: the job's attributes, the database as of the claim, and what may be written under the lease.
+"""An attempt as its handler sees it: the attributes of the job, its database, and writes under the lease.
 
-An attempt may run in another process than its worker. What travels there is its lease and its attributes; database and
-connection are opened again at the other end, the database as of the same transaction.
+An attempt may run in another process than its worker. Its lease and its attributes are sent there; that process opens
+the store itself, and reads the database as of the same transaction.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a handler returns to leave a value to the jobs that depend on its job.
+    """A handler's return value that is stored for the jobs that depend on its job.
 
     Args:
-        value: anything EDN can write: numbers, text, times, lists, dicts. It is kept as the fact `:job/result`.
-        facts: tx-data that commits with it.
+        value: any value that EDN can write: numbers, text, times, lists, dicts. It is stored as the fact `:job/result`.
+        facts: transaction data, committed with it.
     """
 
     value: Any
@@ -40,10 +40,10 @@ class Job(Mapping[str, Any]):
 
     Args:
         lease: the attempt that runs.
-        attributes: everything known of the job at its claim, by attribute.
+        attributes: the attributes of the job when it was claimed.
         conn: the connection of its worker.
-        db: the database right after the claim; the inputs of an attempt cannot shift under it.
-        uri: opens the store again, where there is no connection.
+        db: the database right after the claim; so the inputs of an attempt do not change while it runs.
+        uri: the store to open if there is no connection.
     """
 
     __slots__ = ("_conn", "_db", "_lease_ok", "_uri", "asserted", "attributes", "lease")
@@ -62,7 +62,7 @@ class Job(Mapping[str, Any]):
         self.asserted: Forms = []
         self._conn = conn
         self._db = db
-        self._lease_ok: Callable[[Lease], bool] | None = None  # None: the store is asked
+        self._lease_ok: Callable[[Lease], bool] | None = None  # None: read the store
         self._uri = uri if conn is None else None
 
     def __reduce__(self) -> tuple[Callable[..., Job], tuple[Any, ...]]:
@@ -70,7 +70,7 @@ class Job(Mapping[str, Any]):
 
     @property
     def conn(self) -> Connection:
-        """A connection to the store, for reading what is new and for writes that no lease shall guard."""
+        """A connection to the store, for newer data and for writes that do not depend on the lease."""
         if self._conn is None:
             self._conn = _connection(self._uri, os.getpid())
         return self._conn
@@ -89,7 +89,7 @@ class Job(Mapping[str, Any]):
 
     @property
     def eid(self) -> int:
-        """The job's entity id, to be referred to from facts."""
+        """The job's entity id, for references from facts."""
         return self.lease.job
 
     @property
@@ -99,7 +99,7 @@ class Job(Mapping[str, Any]):
 
     @property
     def attempt(self) -> int:
-        """How many times the job was claimed, this one included."""
+        """The number of claims of the job, this one included."""
         return self.lease.attempt
 
     @property
@@ -108,22 +108,22 @@ class Job(Mapping[str, Any]):
         return f"overseer/{self.lease.id}"
 
     def watched(self, lease_ok: Callable[[Lease], bool]) -> Job:
-        """Let somebody here tell whether the attempt still holds the job, and return the job."""
+        """Set the function that tells whether the attempt still holds the job, and return the job."""
         self._lease_ok = lease_ok
         return self
 
     def lease_ok(self) -> bool:
-        """Tell whether the attempt still holds the job; once it does not, whatever it comes to will be dropped."""
+        """Tell whether the attempt still holds the job; if not, its outcome will be discarded."""
         return self._lease_ok(self.lease) if self._lease_ok is not None else holds(self.conn.db(), self.lease)
 
     def assert_(self, *forms: Any) -> None:
-        """Add tx-data that commits in the transaction that marks the job finished, or not at all."""
+        """Add transaction data to the transaction that finishes the job; it is committed only with it."""
         self.asserted.extend(forms)
 
     def transact(self, tx_data: Sequence[Any]) -> TxReport:
-        """Commit tx-data now, if the attempt still holds the job.
+        """Commit transaction data now, if the attempt still holds the job.
 
-        Raises: LeaseLost, and nothing was written; TransactError for what the store refuses.
+        Raises: LeaseLost if it does not, and nothing was written; TransactError if the transaction is rejected.
         """
         try:
             return self.conn.transact([*txns.hold(self.lease), *tx_data])
@@ -135,24 +135,24 @@ class Job(Mapping[str, Any]):
 
     @property
     def results(self) -> dict[str, Any]:
-        """What the jobs that this one depends on left to it: id → value, for those that left anything."""
+        """The results of the jobs that this one depends on, by id; only those that have one."""
         return {id: value for id, _, value in self._results()}
 
     def results_of(self, type: str) -> list[Any]:
-        """Return what the parents of a type left, in order of their ids."""
+        """Return the results of the parents of a type, in order of their ids."""
         wanted = as_keyword(type)
-        return [value for _, found, value in sorted(self._results(), key=lambda row: row[0]) if found == wanted]
+        return [value for _, of, value in sorted(self._results(), key=lambda row: row[0]) if of == wanted]
 
     def result_of(self, type: str) -> Any:
-        """Return what the one parent of a type left.
+        """Return the result of the only parent of a type.
 
-        Raises: OverseerError(:job.error/no-result) when none of that type left anything, or more than one did.
+        Raises: OverseerError(:job.error/no-result) unless exactly one parent of that type has a result.
         """
-        found = self.results_of(type)
-        if len(found) != 1:
-            why = f"expected one result among the parents of type {type}, found {len(found)}"
-            raise OverseerError(":job.error/no-result", why, job=self.id, type=type, found=len(found))
-        return found[0]
+        results = self.results_of(type)
+        if len(results) != 1:
+            why = f"expected one result among the parents of type {type}, found {len(results)}"
+            raise OverseerError(":job.error/no-result", why, job=self.id, type=type, found=len(results))
+        return results[0]
 
     def _results(self) -> Iterator[tuple[str, Keyword, Any]]:
         for parent in lookup.parents(self.db, self.eid):
@@ -173,7 +173,7 @@ class Job(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.attributes)
 
-    # A job is itself and nothing else, whatever its attributes.
+    # Two jobs are equal only if they are the same object.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
@@ -187,13 +187,14 @@ def _elsewhere(lease: Lease, attributes: Mapping[str, Any], uri: str | None) -> 
 
 @cache
 def _connection(uri: str | None, process: int) -> Connection:
-    """Return this process's one connection to a store, for attempts whose worker is another process.
+    """Return the connection of this process to a store, for attempts whose worker is another process.
 
     Args:
-        process: the id of this process: one that is forked from it has its own.
+        process: the id of this process; a forked process gets its own connection.
     """
     if uri is None or uri.startswith("memory:"):
-        why = f"{uri or 'the store'} lives in the memory of another process: handlers that run elsewhere need a store in a file"
+        where = f"{uri or 'the store'} lives in the memory of another process"
+        why = f"{where}: handlers that run elsewhere need a store in a file"
         raise OverseerError(":job.error/no-connection", why, store=uri)
     return factstore.connect(uri, create=False)
 
@@ -208,11 +209,12 @@ def holds(db: Database, lease: Lease) -> bool:
 
 
 def lost(lease: Lease, db: Database) -> LeaseLost:
-    """Return the error that tells an attempt what became of its job."""
+    """Return the error for an attempt that no longer holds its job."""
     status, attempt = lookup.status(db, lease.job), lookup.value(db, lease.job, ":job/attempt")
+    now = f"the job is {status} in attempt {attempt}"
     return LeaseLost(
         ":job.error/lease-lost",
-        f"attempt {lease.attempt} of {lease.type} {lease.id} no longer holds it: the job is {status} in attempt {attempt}",
+        f"attempt {lease.attempt} of {lease.type} {lease.id} no longer holds it: {now}",
         job=lease.id,
         attempt=lease.attempt,
         status=status,

@@ -1,9 +1,9 @@
-"""Leases as others see them: what stands in the facts, and for how long it has stood without a renewal.
+"""Leases as other workers see them: the facts, and how long they have not been renewed.
 
-Only elapsed time decides that a worker is dead, as each observer measures it with its own monotonic clock:
-`:job/lease-expires` is for people. Every renewal changes the facts of a lease, and its token names how long it lasts,
-so an observer needs to know no clock but its own. Law: a lease is ripe only when it was seen again and again without a
-renewal, for as long as it lasts.
+Only elapsed time decides that a worker is dead; each observer measures it with its own monotonic clock.
+`:job/lease-expires` is for people. Every renewal changes the facts of a lease, and its token contains its duration, so
+an observer needs no clock but its own. Law: a lease is overdue only if it was seen repeatedly without a renewal, for as
+long as it lasts.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class Standing(NamedTuple):
-    """A lease as it stands in a database; each is None where somebody made the job `started` without it."""
+    """The facts of a lease; a fact is None if the job was started without it, by hand or by an import."""
 
     attempt: int | None
     token: str | None
     expires: datetime | None
 
     def seconds(self, default: float) -> float:
-        """Return how long the lease lasts without a renewal; `default` where its token does not name that."""
+        """Return how long the lease lasts without a renewal; `default` if its token does not contain it."""
         milliseconds = (self.token or "").rpartition("-")[2]
         return int(milliseconds) / 1000 if self.token and "-" in self.token and milliseconds.isdecimal() else default
 
@@ -65,62 +65,60 @@ def standing(db: Database) -> dict[int, Standing]:
 
 
 def standing_of(about: Mapping[str, Any]) -> Standing:
-    """Return the lease of a job of which these attributes are known."""
+    """Return the lease of a job with these attributes."""
     return Standing(about.get(":job/attempt"), about.get(":job/token"), about.get(":job/lease-expires"))
 
 
 def expired(db: Database, now: datetime) -> dict[int, Standing]:
-    """Return the leases that have run out by a clock, and those that never were: what a test on a clock of its own goes by."""
+    """Return the leases that have expired by a clock, and those without an end; for tests that move the clock."""
     return {job: lease for job, lease in standing(db).items() if lease.expires is None or lease.expires < now}
 
 
 class Watch:
-    """How long leases have been seen without a renewal.
+    """How long each lease has been seen without a renewal.
 
     Args:
-        default: seconds that a lease lasts whose token does not name it.
-        clock: seconds that only go on.
+        default: seconds that a lease lasts if its token does not contain them.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, default: float, *, clock: Callable[[], float] = monotonic) -> None:
         self._default = default
         self._clock = clock
-        self._seen: dict[
-            int, tuple[Standing, float]
-        ] = {}  # job → its lease, and the seconds that it was seen without a renewal
+        self._seen: dict[int, tuple[Standing, float]] = {}  # job → its lease, and seconds without a renewal
         self._last = clock()
 
     def look(self, leases: Mapping[int, Standing], *, planned: float) -> None:
-        """Take in the leases as they stand now.
+        """Record the leases as they are now.
 
         Args:
-            planned: seconds after the last look at which this one was due. If more have passed, this process was held
-                up, and perhaps the whole machine was: that counts against nobody.
+            planned: seconds after the last call at which this one was due. If more have passed, this process was
+                delayed, perhaps with the whole machine; the additional time is not counted.
         """
         now = self._clock()
         passed, self._last = min(now - self._last, planned), now
         before, self._seen = self._seen, {}
         for job, lease in leases.items():
-            known, waited = before.get(job, (None, 0.0))
-            self._seen[job] = (lease, waited + passed if known == lease else 0.0)
+            previous, waited = before.get(job, (None, 0.0))
+            self._seen[job] = (lease, waited + passed if previous == lease else 0.0)
 
     def forget(self) -> None:
-        """Begin to count again: no worker could have renewed its leases."""
+        """Count from 0 again, because no worker could have renewed its leases."""
         self._last = self._clock()
         self._seen = {job: (lease, 0.0) for job, (lease, _) in self._seen.items()}
 
     def ripe(self, part: float = 1.0) -> dict[int, Standing]:
-        """Return the leases that were seen without a renewal for as long as they last, or for a part of that."""
+        """Return the leases that were not renewed for as long as they last, or for a part of that time."""
         return {
             job: lease for job, (lease, waited) in self._seen.items() if waited >= part * lease.seconds(self._default)
         }
 
     def next_ripe(self) -> float:
-        """Return the seconds until the next lease is ripe if it is not renewed."""
+        """Return the seconds until the next lease is overdue if it is not renewed."""
         return min(
             (lease.seconds(self._default) - waited for lease, waited in self._seen.values()), default=float("inf")
         )
 
     def shortest(self) -> float:
-        """Return the seconds of the shortest lease there is."""
+        """Return the seconds of the shortest lease."""
         return min((lease.seconds(self._default) for lease, _ in self._seen.values()), default=self._default)

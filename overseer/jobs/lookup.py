@@ -1,7 +1,4 @@
-"""What the job layer reads of a database one job at a time: point look-ups, no queries.
-
-Knows no connection and writes nothing.
-"""
+"""Point look-ups of jobs in a database, without queries. This module uses no connection and writes nothing."""
 
 from __future__ import annotations
 
@@ -39,24 +36,24 @@ def children(db: Database, job: int) -> list[int]:
 
 
 def status(db: Database, job: int) -> Status | None:
-    """Return a job's status; None for what is no job."""
-    found: Status | None = value(db, job, ":job/status")
-    return found
+    """Return a job's status; None for an entity that is no job."""
+    current: Status | None = value(db, job, ":job/status")
+    return current
 
 
 def name(db: Database, job: int) -> str:
-    """Return a job's `:job/id`; of an entity that is no job, its entity id in words."""
+    """Return a job's `:job/id`; for an entity that is no job, its entity id in words."""
     return str(value(db, job, ":job/id", f"entity {job}"))
 
 
 def lost_parents(db: Database, job: int) -> list[tuple[int, int]]:
-    """Return the parents of a job that ended badly, each with the job on whose account it was given up, or itself."""
+    """Return the failed and aborted parents of a job, each with the job that caused its abort, or itself."""
     lost = [parent for parent in parents(db, job) if status(db, parent) in (FAILED, ABORTED)]
     return [(parent, value(db, parent, ":job/cause", parent)) for parent in lost]
 
 
 def unique_keys(db: Database, job: int) -> list[int]:
-    """Return the entities of the unique keys that a job has, or had before another job got them."""
+    """Return the entities of the unique keys that a job has, or had before another job took them."""
     ever = {datom.e for datom in db.history().datoms("vaet", job, ":unique/job")}
     return [key for key in sorted(ever) if value(db, key, ":unique/key") is not None]
 
@@ -68,17 +65,19 @@ def key_holder(db: Database, key: int) -> int | None:
 
 
 def revivable(db: Database, jobs: Iterable[int]) -> list[int]:
-    """Return those of these ended jobs that can be live together: of a unique key, the last holder, if no live job has the key."""
+    """Return the ended jobs that can be live together, given their unique keys.
+
+    If several of them had the same key, it is the last one; if another live job has the key, it is none.
+    """
+    has_its_keys = {job: all(value(db, key, ":unique/job") == job for key in unique_keys(db, job)) for job in jobs}
     taken: set[int] = set()
-    found = []
-    for job in sorted(
-        jobs, key=lambda job: all(value(db, key, ":unique/job") == job for key in unique_keys(db, job)), reverse=True
-    ):
+    revived = []
+    for job in sorted(has_its_keys, key=has_its_keys.__getitem__, reverse=True):
         keys = unique_keys(db, job)
         if all(key_holder(db, key) in (None, job) and key not in taken for key in keys):
             taken.update(keys)
-            found.append(job)
-    return found
+            revived.append(job)
+    return revived
 
 
 def named(db: Database, job: int | str) -> int:
@@ -93,8 +92,8 @@ def named(db: Database, job: int | str) -> int:
 
 
 def attributes(db: Database, job: int) -> dict[str, Any]:
-    """Return everything known of a job by attribute; values of many-valued attributes as lists."""
-    found: dict[str, Any] = {}
+    """Return the attributes of a job, with a list for an attribute of cardinality many."""
+    about: dict[str, Any] = {}
     idents: dict[int, tuple[str, bool]] = {}
     for datom in db.datoms("eavt", job):
         if datom.a not in idents:
@@ -102,10 +101,10 @@ def attributes(db: Database, job: int) -> dict[str, Any]:
             idents[datom.a] = (attribute.ident, attribute.many)
         ident, many = idents[datom.a]
         if many:
-            found.setdefault(ident, []).append(datom.v)
+            about.setdefault(ident, []).append(datom.v)
         else:
-            found[ident] = datom.v
-    return found
+            about[ident] = datom.v
+    return about
 
 
 def attributes_of(db: Database, jobs: Sequence[int]) -> list[dict[str, Any]]:
@@ -148,13 +147,15 @@ def readiness(db: Database, job: int, assumed: Mapping[int, Status] = _NOTHING_A
     return dependency_rules.readiness(value(db, job, ":job/rule"), statuses)
 
 
-def fallout(db: Database, ended: Mapping[int, Status], known: Mapping[int, Status] = _NOTHING_ASSUMED) -> list[int]:
-    """Return the unstarted jobs that could never run once these jobs have ended so, those that depend on them included.
+def doomed_dependents(
+    db: Database, ended: Mapping[int, Status], others: Mapping[int, Status] = _NOTHING_ASSUMED
+) -> list[int]:
+    """Return the unstarted jobs that can never run after these jobs have ended, and their dependents.
 
     Args:
-        known: what other jobs will have come to by then; those that this dooms are not returned again.
+        others: the statuses that other jobs will have by then; jobs that these doom are not returned.
     """
-    assumed = {**known, **ended}
+    assumed = {**others, **ended}
     doomed: list[int] = []
     front: Iterable[int] = list(ended)
     while front:
@@ -171,10 +172,11 @@ _FEW: Final = 100  # parents
 
 
 def _is_doomed(db: Database, child: int, end: Status, assumed: Mapping[int, Status]) -> bool:
-    """Tell whether an unstarted job can never run now that a parent has come to an end.
+    """Tell whether an unstarted job can never run now that a parent has ended.
 
-    The other parents are read only by the rule `any`, and only where there are few: where there are many, the end of
-    each would read all of them, and the job is left to the workers, who keep count of its parents and give it up.
+    The other parents are read only for a rule by which one parent suffices, and only if there are few. If there are
+    many, the end of each would read all of them; then the job is left to the workers, which count its parents and abort
+    it.
     """
     rule = rule_named(value(db, child, ":job/rule"))
     if rule is None or end not in rule.rejects or status(db, child) != UNSTARTED:

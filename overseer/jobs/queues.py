@@ -1,8 +1,9 @@
-"""Queues: settings as facts, and what they let start. Limits are derived from live leases, so there is no slot to lose or to leak.
+"""Queues: their settings as facts, and how many jobs they let start.
 
-A worker asks an `Allowance` which jobs to pick; the transaction that claims them asks again, by `admit`, on the
-database that it commits on top of, and compares the queue's starts with those that the worker saw. Law: however many
-workers claim at once, a queue's limits hold in every database of the store, and its rate in every window (`rates`).
+A limit is checked by counting the jobs that run; there is no counter, so a crash cannot leak a slot. A worker chooses
+jobs by an `Allowance`. The transaction that claims them checks again, with `admitted`, on the database to which it is
+applied, and compares the starts of the queue with those that the worker saw. Law: with any number of workers, the
+limits of a queue hold in every database of the store, and its rate holds in every window (`rates`).
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from overseer.jobs.states import STARTED, Forms, as_keyword
 if TYPE_CHECKING:
     from factstore import Database
 
-Lane: TypeAlias = tuple[Keyword | None, str | None]  # queue and partition of a job: what may hold it back
+Lane: TypeAlias = tuple[Keyword | None, str | None]  # queue and partition of a job: its limits
 
 SETTINGS: Final = (":queue/paused", ":queue/limit", ":queue/partition-limit", ":queue/rate", ":queue/period")
 FULL: Final = ":job.error/queue-full"
 
-_SHORTEST: Final = timedelta(milliseconds=1)  # period of a rate
-_LONGEST: Final = timedelta(days=36_525)  # of the same: a century
-_UNLIMITED: Final = -1  # the value of a limit or a rate that was taken away
-# The values of each setting that mean something; any other limits nothing.
-_MEANINGFUL: Final[Mapping[str, range]] = {
-    ":queue/limit": range(2**63),  # 0 by hand lets nothing start
+_SHORTEST: Final = timedelta(milliseconds=1)  # shortest period of a rate
+_LONGEST: Final = timedelta(days=36_525)  # longest period: a century
+_UNLIMITED: Final = -1  # the value of a limit or a rate that was removed
+# The valid values of each setting; any other value limits nothing.
+_VALID: Final[Mapping[str, range]] = {
+    ":queue/limit": range(2**63),  # 0, asserted by hand, lets nothing start
     ":queue/partition-limit": range(2**63),
     ":queue/rate": range(1, 2**63),
     ":queue/period": range(1, _LONGEST // _SHORTEST + 1),
@@ -40,7 +41,7 @@ _MEANINGFUL: Final[Mapping[str, range]] = {
 
 
 class Unchanged(Enum):
-    """The default of a setting: it stays as it is."""
+    """The default of a setting: it does not change."""
 
     UNCHANGED = "unchanged"
 
@@ -54,7 +55,7 @@ _LANE: Final = "[:job/queue :job/partition]"
 
 
 class Queue(NamedTuple):
-    """The settings of a queue, and its latest starts, which its rate limits."""
+    """The settings of a queue, and its latest starts."""
 
     eid: int
     name: Keyword
@@ -64,16 +65,16 @@ class Queue(NamedTuple):
     rate: int | None = None
     period: timedelta = timedelta(seconds=1)
     starts: Starts = Starts()
-    told: str | None = None  # `:queue/starts` as it stands
+    starts_fact: str | None = None  # the value of `:queue/starts`
 
     def startable(self, now: datetime) -> int | None:
-        """Return how many jobs may start now by the rate alone; None is any number."""
+        """Return how many jobs may start now by the rate only; None is any number."""
         if not self.rate:
             return None
         return max(0, self.rate - sum(count for _, count in self.starts.within(self.period, now)))
 
     def startable_at(self, now: datetime) -> datetime | None:
-        """Return when the next job may start by the rate, where that is later than now."""
+        """Return when the next job may start by the rate, if that is later than now."""
         counted = sorted(self.starts.within(self.period, now)) if self.rate else []
         left = sum(count for _, count in counted)
         for at, count in counted:
@@ -84,9 +85,9 @@ class Queue(NamedTuple):
         return None
 
     def started(self, count: int, now: datetime) -> Forms:
-        """Return the forms that take note of starts; they fail when anybody else started a job of the queue since this was read."""
+        """Return the forms that record starts; they fail if another worker has started a job of the queue."""
         after = self.starts.plus(count, now, self.period).text()
-        return [[":db/cas", self.eid, ":queue/starts", self.told, after]] if self.rate else []
+        return [[":db/cas", self.eid, ":queue/starts", self.starts_fact, after]] if self.rate else []
 
 
 def queue(
@@ -154,30 +155,30 @@ def _bad(queue: str, setting: str, why: str) -> ConfigError:
 
 
 def queues(db: Database, names: Iterable[Keyword] | None = None) -> dict[Keyword, Queue]:
-    """Return the queues that have settings, by name; `names`: only of these."""
+    """Return the queues that have settings, by name; only those in `names`, unless it is None."""
     if names is None:
-        return {found.name: found for datom in db.datoms("aevt", ":queue/name") for found in [_read(db, datom.e)]}
+        every = [_read(db, datom.e) for datom in db.datoms("aevt", ":queue/name")]
+        return {queue.name: queue for queue in every}
     eids = ((name, db.entid([":queue/name", name])) for name in names)
     return {name: _read(db, eid) for name, eid in eids if eid is not None}
 
 
 def _read(db: Database, eid: int) -> Queue:
-    """Read a queue's settings. What somebody asserted by hand and cannot mean anything limits nothing: it must not end the workers."""
-    known = _facts(db, eid)
+    """Read the settings of a queue; an invalid value, which can be asserted by hand, limits nothing."""
+    facts = _facts(db, eid)
     limit, partition_limit, rate, period = (
-        value if (value := known.get(attribute, _UNLIMITED)) in meaningful else None
-        for attribute, meaningful in _MEANINGFUL.items()
+        value if (value := facts.get(attribute, _UNLIMITED)) in valid else None for attribute, valid in _VALID.items()
     )
     return Queue(
         eid,
-        known[":queue/name"],
-        known.get(":queue/paused", False),
+        facts[":queue/name"],
+        facts.get(":queue/paused", False),
         limit,
         partition_limit,
         rate,
         timedelta(seconds=1) if period is None else period * _SHORTEST,
-        Starts.read(known.get(":queue/starts")),
-        known.get(":queue/starts"),
+        Starts.read(facts.get(":queue/starts")),
+        facts.get(":queue/starts"),
     )
 
 
@@ -186,18 +187,18 @@ def _facts(db: Database, eid: int) -> dict[str, Any]:
 
 
 def problems(db: Database) -> dict[Keyword, str]:
-    """Return the queues with settings that cannot mean anything, and so limit nothing; each with the reason."""
-    found: dict[Keyword, str] = {}
+    """Return the queues with invalid settings, which limit nothing, each with the reason."""
+    reasons: dict[Keyword, str] = {}
     for datom in db.datoms("aevt", ":queue/name"):
-        known = _facts(db, datom.e)
+        facts = _facts(db, datom.e)
         wrong = [
-            f"{name} is {meaningful.start} to {meaningful.stop - 1:,}, got {known[name]:,}"
-            for name, meaningful in _MEANINGFUL.items()
-            if known.get(name, _UNLIMITED) != _UNLIMITED and known[name] not in meaningful
+            f"{name} is {valid.start} to {valid.stop - 1:,}, got {facts[name]:,}"
+            for name, valid in _VALID.items()
+            if facts.get(name, _UNLIMITED) != _UNLIMITED and facts[name] not in valid
         ]
         if wrong:
-            found[known[":queue/name"]] = f"{'; '.join(wrong)}, which limits nothing"
-    return found
+            reasons[facts[":queue/name"]] = f"{'; '.join(wrong)}, which limits nothing"
+    return reasons
 
 
 def named(db: Database) -> set[Keyword]:
@@ -212,8 +213,8 @@ def is_paused(db: Database, name: Keyword) -> bool:
 
 
 def running(db: Database) -> Counter[Lane]:
-    """Return how many jobs run, by queue and partition; under (queue, None) those of the whole queue."""
-    # No query: it would make columns of all jobs anew after each claim, and few of them run.
+    """Return how many jobs run, by queue and partition; the key (queue, None) is the whole queue."""
+    # Not a query: it would rebuild columns of all jobs after each claim, although few jobs run.
     jobs = [datom.e for datom in db.datoms("avet", ":job/status", STARTED)]
     counts: Counter[Lane] = Counter()
     for lane in factstore.pull_many(db, _LANE, jobs):
@@ -226,66 +227,72 @@ def running(db: Database) -> Counter[Lane]:
 
 
 class Allowance:
-    """How many jobs of each lane may still start, given what runs; `take` one and there is one less.
+    """How many jobs of each lane may still start, given the running ones; `take` counts one more.
 
     Args:
-        known: the queues that have settings.
-        occupied: what runs already.
-        now: the time, for the rates; None leaves them out.
+        queues: the queues that have settings.
+        running: how many jobs run, by lane.
+        now: the time, for the rates; None ignores them.
     """
 
-    def __init__(self, known: Mapping[Keyword, Queue], occupied: Counter[Lane], now: datetime | None) -> None:
-        self._known = known
-        self._occupied = Counter(occupied)
-        self._startable = {name: None if now is None else queue.startable(now) for name, queue in known.items()}
+    def __init__(self, queues: Mapping[Keyword, Queue], running: Counter[Lane], now: datetime | None) -> None:
+        self._queues = queues
+        self._running = Counter(running)
+        self._startable = {name: None if now is None else queue.startable(now) for name, queue in queues.items()}
 
     def admits(self, lane: Lane) -> bool:
         """Tell whether one more job of a lane may start."""
-        return self.hindrance(lane) is None
+        return self.block_reason(lane) is None
 
-    def hindrance(self, lane: Lane) -> str | None:
-        """Return what keeps a job of a lane from starting, in words; None when nothing does."""
+    def block_reason(self, lane: Lane) -> str | None:
+        """Return why a job of a lane may not start, in words; None if it may."""
         name, partition = lane
-        queue = self._known.get(name) if name is not None else None
+        queue = self._queues.get(name) if name is not None else None
         if queue is None:
             return None
         if queue.paused:
             return f"its queue {name} is paused"
-        if queue.limit is not None and self._occupied[name, None] >= queue.limit:
+        if queue.limit is not None and self._running[name, None] >= queue.limit:
             return f"its queue {name} runs {queue.limit} jobs at a time, and as many are running"
-        if queue.partition_limit is not None and partition and self._occupied[name, partition] >= queue.partition_limit:
-            return f"its queue {name} runs {queue.partition_limit} jobs of {quoted(partition)} at a time, and as many are running"
+        if queue.partition_limit is not None and partition and self._running[name, partition] >= queue.partition_limit:
+            most = f"{queue.partition_limit} jobs of {quoted(partition)}"
+            return f"its queue {name} runs {most} at a time, and as many are running"
         if self._startable[queue.name] == 0:
-            return f"its queue {name} starts {queue.rate} jobs in {queue.period.total_seconds():g} s, and as many have started"
+            seconds = f"{queue.period.total_seconds():g} s"
+            return f"its queue {name} starts {queue.rate} jobs in {seconds}, and as many have started"
         return None
 
     def take(self, lane: Lane) -> None:
-        """Let one job of a lane start."""
+        """Count one more job of a lane as running."""
         name, partition = lane
-        self._occupied[name, None] += 1
+        self._running[name, None] += 1
         if partition:
-            self._occupied[name, partition] += 1
+            self._running[name, partition] += 1
         left = self._startable.get(name) if name is not None else None
         if name is not None and left is not None:
             self._startable[name] = left - 1
 
 
-def allowance(db: Database, now: datetime, known: Mapping[Keyword, Queue] | None = None) -> Allowance:
-    """Return what the queues of a database let start; `known` are its queues with the starts as an observer saw them."""
-    known = queues(db) if known is None else known
-    return Allowance(known, running(db) if known else Counter(), now)
+def allowance(db: Database, now: datetime, limited: Mapping[Keyword, Queue] | None = None) -> Allowance:
+    """Return how many jobs the queues of a database let start.
+
+    Args:
+        limited: the queues that have settings, with the starts that an observer has seen; None reads them.
+    """
+    limited = queues(db) if limited is None else limited
+    return Allowance(limited, running(db) if limited else Counter(), now)
 
 
-def next_start(known: Mapping[Keyword, Queue], now: datetime) -> datetime | None:
-    """Return when a queue that is held back by its rate may start a job again; None when none is held back."""
-    times = [queue.startable_at(now) for queue in known.values() if queue.startable(now) == 0]
+def next_start(limited: Mapping[Keyword, Queue], now: datetime) -> datetime | None:
+    """Return when a queue whose rate is used up may start the next job; None if there is no such queue."""
+    times = [queue.startable_at(now) for queue in limited.values() if queue.startable(now) == 0]
     return min((time for time in times if time is not None), default=None)
 
 
 def admitted(lanes: Sequence[Lane]) -> Forms:
-    """Return the forms that make a transaction fail when these jobs may not all start; none for jobs without a queue."""
-    held = [[name, partition or ""] for name, partition in lanes if name is not None]
-    return [[_ADMIT, *held]] if held else []
+    """Return the forms that reject a transaction unless all these jobs may start; none for jobs without a queue."""
+    in_queues = [[name, partition or ""] for name, partition in lanes if name is not None]
+    return [[_ADMIT, *in_queues]] if in_queues else []
 
 
 _ADMIT: Final = "overseer/admit"
@@ -293,14 +300,14 @@ _ADMIT: Final = "overseer/admit"
 
 @factstore.register(_ADMIT)  # type: ignore[untyped-decorator]
 def _admit(db: Database, *lanes: tuple[Keyword, str]) -> Forms:
-    """Transaction function: refuse more jobs at a time than the queues allow, or any while they are paused."""
-    known = queues(db, {name for name, _ in lanes})
-    if not known:
+    """Transaction function: reject more running jobs than the queues allow, and any job of a paused queue."""
+    limited = queues(db, {name for name, _ in lanes})
+    if not limited:
         return []
-    allowed = Allowance(known, running(db), None)
+    allowed = Allowance(limited, running(db), None)
     for name, partition in lanes:
-        hindrance = allowed.hindrance((name, partition or None))
-        if hindrance is not None:
-            raise TransactError(FULL, f"the job cannot start: {hindrance}", queue=name, partition=partition)
+        reason = allowed.block_reason((name, partition or None))
+        if reason is not None:
+            raise TransactError(FULL, f"the job cannot start: {reason}", queue=name, partition=partition)
         allowed.take((name, partition or None))
     return []

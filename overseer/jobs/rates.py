@@ -1,9 +1,9 @@
 """Rates: when the jobs of a queue started, and how many more may start.
 
-A queue's starts are one fact: how many there ever were, and when the latest were, by the clocks of the workers. Each
-claim compares it, so no worker claims without having seen the starts of all others. Their ages are elapsed time: each
-observer measures them from when it first saw them, so no clock that is wrong, here or there, opens the queue too early
-or keeps it shut.
+The starts of a queue are one fact: their total number, and the times of the latest ones by the clocks of the workers.
+Each claim compares this fact, so no worker claims without having seen the starts of all others. The age of a start is
+elapsed time: each observer measures it from when it first saw the start, so a wrong clock neither opens a queue too
+early nor keeps it closed.
 Law: in no window as long as the period do more jobs start than the rate.
 """
 
@@ -18,19 +18,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 if TYPE_CHECKING:
     from factstore import Connection
 
-Batch = tuple[datetime, int]  # when that many jobs started
+Batch = tuple[datetime, int]  # a time, and how many jobs started then
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_PARTS: Final = 16  # of a window: starts in the same part are taken together, where there are more than these
-# From the transaction that claims to the first line of the handler: by so much more the starts of two claims may
-# differ.
+_PARTS: Final = 16  # parts of a window: if there are more batches than parts, the starts in one part become one batch
+# The time from the claiming transaction to the first line of the handler varies by at most this much.
 _SHORTEST_SLACK: Final = timedelta(milliseconds=10)
 _LONGEST_SLACK: Final = timedelta(milliseconds=100)
-_SHORT: Final = timedelta(minutes=1)  # a period for which a worker that begins may wait
+_SHORT: Final = timedelta(minutes=1)  # a new worker may wait for a period this short
 
 
 def window(period: timedelta) -> timedelta:
-    """Return the time for which a claim counts: the period, and what may pass between a claim and its start."""
+    """Return how long a claim counts: the period, and the time that may pass between a claim and its start."""
     return period + min(max(period / 20, _SHORTEST_SLACK), _LONGEST_SLACK)
 
 
@@ -42,7 +41,7 @@ class Starts(NamedTuple):
 
     @classmethod
     def read(cls, text: str | None) -> Self:
-        """Return the starts that a fact states, as `text` writes them; of a text that is none, no starts."""
+        """Return the starts in a fact that `text` has written; no starts for an invalid text."""
         try:
             total, *batches = (text or "0").split()
             pairs = (batch.split(":") for batch in batches)
@@ -57,45 +56,45 @@ class Starts(NamedTuple):
         )
 
     def within(self, period: timedelta, now: datetime) -> tuple[Batch, ...]:
-        """Return the starts that still count; those that lie ahead of the clock do."""
+        """Return the starts that still count, with those that are ahead of the clock."""
         since = now - window(period)
         return tuple(batch for batch in self.recent if batch[0] > since)
 
     def plus(self, count: int, now: datetime, period: timedelta) -> Starts:
-        """Return the starts after some more; of those before, the ones that still count."""
+        """Return the starts that still count, and `count` more now."""
         recent = (*self.within(period, now), (now, count))
         if len(recent) > _PARTS:
             width = window(period) / _PARTS
             parts: dict[int, Batch] = {}
             for at, many in recent:
                 part = (at - _EPOCH) // width
-                parts[part] = (at, many + parts.get(part, (at, 0))[1])  # all of them as late as the last
+                parts[part] = (at, many + parts.get(part, (at, 0))[1])  # all at the time of the last one
             recent = tuple(parts.values())
         return Starts(self.total + count, recent)
 
 
 class Pace:
-    """The starts of queues as one observer saw them.
+    """The starts of queues, as one observer has seen them.
 
     Args:
-        elapsed: seconds that only go on.
-        trusts_clock: how old the starts before the first look are, the clock tells. Otherwise, where the period is
-            short, they count as of that look: a worker that begins rather waits for a period than believe a clock that
+        elapsed: a monotonic clock, in seconds.
+        trusts_clock: whether the clock tells the age of starts that are seen at the first read. If not, and if the
+            period is short, they count as of that read: a new worker waits for a period rather than trust a clock that
             may be wrong.
     """
 
     def __init__(self, elapsed: Callable[[], float], *, trusts_clock: bool = False) -> None:
         self._elapsed = elapsed
         self._trusts_clock = trusts_clock
-        self._seen: dict[int, tuple[int, deque[tuple[float, int]]]] = {}  # queue → total, and when starts were seen
+        self._seen: dict[int, tuple[int, deque[tuple[float, int]]]] = {}  # queue → total, and when each start was seen
 
     def seen(self, queue: int, starts: Starts, period: timedelta, now: datetime) -> Starts:
-        """Return the starts of a queue at the times, by this clock, that follow from how long ago they were seen."""
+        """Return the starts of a queue, at times that follow from how long ago they were seen."""
         at = self._elapsed()
         total, batches = self._seen.get(queue, (-1, deque[tuple[float, int]]()))
-        if not 0 <= total <= starts.total:  # the first look
-            believes = self._trusts_clock or period > _SHORT
-            ages = (max(0.0, (now - when).total_seconds()) if believes else 0.0 for when, _ in starts.recent)
+        if not 0 <= total <= starts.total:  # the first read
+            trusted = self._trusts_clock or period > _SHORT
+            ages = (max(0.0, (now - when).total_seconds()) if trusted else 0.0 for when, _ in starts.recent)
             batches = deque((at - age, count) for age, (_, count) in zip(ages, starts.recent, strict=True))
         elif total < starts.total:
             batches.append((at, starts.total - total))
@@ -106,14 +105,14 @@ class Pace:
 
 
 def stopwatch(conn: Connection) -> Callable[[], float]:
-    """Return what measures elapsed seconds for a connection: the monotonic clock, or the connection's own where it measures them too.
+    """Return a function that measures elapsed seconds: the monotonic clock, or a method of the connection's clock.
 
-    A `FakeClock` does, so that tests move all time together.
+    A `FakeClock` has such a method, so that tests move all time together.
     """
     return getattr(conn.clock, "elapsed", monotonic)
 
 
 def pace(conn: Connection) -> Pace:
-    """Return what sees the starts of a store's queues."""
+    """Return an observer of the queues of a store."""
     elapsed = stopwatch(conn)
     return Pace(elapsed, trusts_clock=elapsed is not monotonic)

@@ -1,6 +1,6 @@
-"""What a job is: its statuses and the moves between them, the lease of an attempt, and its outcome.
+"""The statuses of a job and the moves between them, the lease of an attempt, and its outcome.
 
-Knows no transaction, no connection and no clock. Law: a status changes along an edge of `MOVES` or not at all.
+This module uses no transaction, connection or clock. Law: a status changes only along an edge of `MOVES`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from overseer.errors import OverseerError
 
 Status: TypeAlias = Keyword
 Forms: TypeAlias = list[Any]  # tx-data: list forms and map forms
-Failure: TypeAlias = Mapping[Keyword, Any]  # what went wrong, as it is kept: EDN
+Failure: TypeAlias = Mapping[Keyword, Any]  # an error, as it is stored: EDN
 
 UNSTARTED: Final = Keyword(":job.status/unstarted")
 STARTED: Final = Keyword(":job.status/started")
@@ -39,39 +39,39 @@ MOVES: Final[Mapping[Status, frozenset[Status]]] = {
 
 
 class Reason:
-    """Why a job last left its run: the values of `:job/reason`."""
+    """Why the last attempt at a job ended, or why the job was aborted: the values of `:job/reason`."""
 
     EXCEPTION: Final = Keyword(":job.reason/exception")  # its handler raised, and no retry was left
-    RETRY: Final = Keyword(":job.reason/retry")  # its handler raised, and it will be tried again
+    RETRY: Final = Keyword(":job.reason/retry")  # its handler raised, and it will run again
     TIMEOUT: Final = Keyword(":job.reason/timeout")  # its handler took too long, and no retry was left
-    FAULT: Final = Keyword(":job.reason/fault")  # its handler asked to be run again
-    SNOOZE: Final = Keyword(":job.reason/snooze")  # its handler asked to be run later, which counts for nothing
-    ABORT: Final = Keyword(":job.reason/abort")  # its handler, or an operator, gave it up
+    FAULT: Final = Keyword(":job.reason/fault")  # its handler requested another run
+    SNOOZE: Final = Keyword(":job.reason/snooze")  # its handler requested a later run, which no counter counts
+    ABORT: Final = Keyword(":job.reason/abort")  # its handler or an operator aborted it
     PARENT: Final = Keyword(":job.reason/parent")  # a job it depends on ended in a way its rule does not accept
-    LEASE_EXPIRED: Final = Keyword(":job.reason/lease-expired")  # its worker went silent; it will be tried again
-    WORKER_DIED: Final = Keyword(":job.reason/worker-died")  # its worker went silent once too often
-    INTERRUPTED: Final = Keyword(":job.reason/interrupted")  # its worker was told to stop
-    UNCLAIMABLE: Final = Keyword(":job.reason/unclaimable")  # its facts do not let anybody claim it
-    BY_HAND: Final = Keyword(":job.reason/by-hand")  # an operator asked for another run
+    LEASE_EXPIRED: Final = Keyword(":job.reason/lease-expired")  # its worker did not renew the lease; it will run again
+    WORKER_DIED: Final = Keyword(":job.reason/worker-died")  # its worker did not renew the lease, too many times
+    INTERRUPTED: Final = Keyword(":job.reason/interrupted")  # its worker was stopped
+    UNCLAIMABLE: Final = Keyword(":job.reason/unclaimable")  # its facts make every claim fail
+    BY_HAND: Final = Keyword(":job.reason/by-hand")  # an operator requested another run
 
 
 LOST: Final = frozenset({FAILED, ABORTED})
 
-_LONGEST: Final = timedelta(days=36_525)  # a century: more is no limit
+_LONGEST: Final = timedelta(days=36_525)  # a century
 
 
 def time_limit(milliseconds: int) -> timedelta:
-    """Return the time that a job's `:job/timeout` gives an attempt; anybody may have asserted a number that no time holds."""
+    """Return the maximum duration of an attempt by a job's `:job/timeout`; any number may have been asserted."""
     return timedelta(milliseconds=min(max(0, milliseconds), _LONGEST // timedelta(milliseconds=1)))
 
 
 def as_keyword(text: str, namespace: str | None = None) -> Keyword:
-    """Return the keyword that a caller means: a Keyword, ":load", or plainly "load"; in `namespace` when it has none.
+    """Return a keyword for a Keyword, ":load" or "load"; it gets the namespace if it has none.
 
     >>> as_keyword("load"), as_keyword("finished", "job.status"), as_keyword(":job.status/failed", "job.status")
     (:load, :job.status/finished, :job.status/failed)
 
-    Raises: OverseerError(:job.error/bad-name) for what can be no keyword.
+    Raises: OverseerError(:job.error/bad-name) for a value that cannot be a keyword.
     """
     try:
         keyword = Keyword(text if text.startswith(":") else f":{text}")
@@ -83,10 +83,10 @@ def as_keyword(text: str, namespace: str | None = None) -> Keyword:
     return keyword
 
 
-def said_twice(names: Iterable[str]) -> list[str]:
-    """Return the names that mean a keyword which an earlier one means already: "load" after ":load".
+def repeated_names(names: Iterable[str]) -> list[str]:
+    """Return the names of keywords that an earlier name stands for already: "load" after ":load".
 
-    >>> said_twice(["load", "pay", ":load"])
+    >>> repeated_names(["load", "pay", ":load"])
     [':load']
     """
     first: dict[Keyword, str] = {}
@@ -94,47 +94,48 @@ def said_twice(names: Iterable[str]) -> list[str]:
 
 
 class Lease(NamedTuple):
-    """The right of one attempt to one job; every later write of the attempt names its number and token."""
+    """The lease of one attempt on one job; every later write of the attempt includes its number and token."""
 
     job: int  # entity id
     id: str  # :job/id
     type: Keyword
-    attempt: int  # counts the claims of this job, from 1; never goes back
-    token: str  # random: tells this attempt from one of the same number in another life of the store
+    attempt: int  # the number of claims of this job, from 1; it never decreases
+    token: str  # random: distinguishes attempts with the same number, in a store restored from a backup
     worker: str
-    t: int = 0  # the claim's transaction: the database that the attempt works on is as of it
+    t: int = 0  # the claim's transaction; the attempt reads the database as of it
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an attempt came to."""
+    """The outcome of an attempt."""
 
-    status: Status  # FINISHED, FAILED, ABORTED, or UNSTARTED when the job shall run again
-    facts: Sequence[Any] = ()  # tx-data that commits with the status, or not at all
+    status: Status  # FINISHED, FAILED, ABORTED, or UNSTARTED when the job will run again
+    facts: Sequence[Any] = ()  # transaction data, committed with the status
     reason: Keyword | None = None
     failure: Failure | None = None
-    run_at: datetime | None = None  # not before; None is at once
-    counts: str | None = None  # the counter this outcome adds to: one of COUNTERS, or none
-    result: str | None = None  # what the attempt leaves to the jobs that depend on it: EDN
+    run_at: datetime | None = None  # the earliest next start; None is at once
+    counts: str | None = None  # the counter that this outcome increases, one of COUNTERS
+    result: str | None = None  # the result for the jobs that depend on this one: EDN
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is success with no facts of the user's, which are the only ones that the store might refuse."""
+        """Whether it is a success without facts of the handler; only such facts can be rejected."""
         return self.status == FINISHED and not self.facts
 
 
-# What a claim asserts; a started job that lacks any of them was started by hand or by an import, and nobody holds it.
+# The attributes of a lease. A started job that lacks one of them was started by hand or by an import: no worker holds
+# it.
 LEASE: Final = (":job/attempt", ":job/token", ":job/lease-expires")
 
 
-def is_adrift(known: Mapping[str, Any]) -> bool:
-    """Tell whether no worker's move leads out of what is known of a job: its status is none, or it is started and nobody holds it."""
-    status = known.get(":job/status")
-    return status not in STATUSES or (status == STARTED and not all(attribute in known for attribute in LEASE))
+def is_orphaned(about: Mapping[str, Any]) -> bool:
+    """Tell whether a job has an unknown status, or is started while no worker holds it."""
+    status = about.get(":job/status")
+    return status not in STATUSES or (status == STARTED and not all(attribute in about for attribute in LEASE))
 
 
-MAX_MESSAGE: Final = 10_000  # characters of a message that are kept; it may quote a whole document
-MOST: Final = 2**63 - 1  # the largest :db.type/long: counters stay there
+MAX_MESSAGE: Final = 10_000  # characters of a message that are stored; a message may quote a whole document
+MOST: Final = 2**63 - 1  # the largest :db.type/long, where counters stop
 FAILURES: Final = ":job/failures"
 FAULTS: Final = ":job/faults"
 CRASHES: Final = ":job/crashes"

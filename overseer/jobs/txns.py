@@ -1,7 +1,7 @@
-"""Transactions about jobs, as data. One builder per move; whatever a move relies on is compared in the same transaction.
+"""Transactions about jobs, as data: one builder per move, with comparisons of everything that the move depends on.
 
-Builders are pure: ids, times and what was read before are arguments. Law: a move names the status it leaves, and a move
-of an attempt names its number and its token, so that whoever lost a race, or a lease, writes nothing at all.
+Builders are pure: ids, times and the values that were read are arguments. Law: a move names the status that it changes,
+and a move of an attempt names its number and its token, so a process that lost a race or a lease writes nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from overseer.jobs.states import (
     Reason,
     Status,
     as_keyword,
-    is_adrift,
+    is_orphaned,
 )
 
 if TYPE_CHECKING:
@@ -97,14 +97,14 @@ def _milliseconds(timeout: object) -> int:
 
 
 def unique(key: str, job: Mapping[str, Any], *, period: timedelta | None = None, refuse: bool = False) -> list[Any]:
-    """Return the form that inserts a job unless a live job has the same key, whoever inserted that one.
+    """Return the form that inserts a job unless a live job has the same key.
 
     Args:
-        key: what there shall be one live job of; one job may have it in one transaction.
+        key: the uniqueness key: at most one live job has it. A transaction may use it for one job only.
         job: the job's assertion, as from `job_txn`.
-        period: a job inserted with the key less than this ago counts too, even when it has ended.
-        refuse: reject the whole transaction with `:job.error/duplicate` instead of leaving the job out.
-    Raises: GraphError(:job.error/invalid-job) for an assertion that names no job of its own.
+        period: a job that was inserted with the key less than this ago blocks another one, too, even when it has ended.
+        refuse: reject the whole transaction with `:job.error/duplicate` instead of leaving out the job.
+    Raises: GraphError(:job.error/invalid-job) for a value that is not the assertion of a job with an id.
     """
     _check_job(job)
     if period is not None and not isinstance(period, timedelta):
@@ -120,13 +120,13 @@ def _check_job(job: Any) -> None:
 
 
 def once(job: Mapping[str, Any]) -> list[Any]:
-    """Return the form that inserts a job unless a job of its id is known, whatever became of that one; then the known job stays as it is.
+    """Return the form that inserts a job unless a job with the same id exists, which then stays as it is.
 
-    The rest of the transaction is made in either case, and may refer to the job by its tempid.
+    The other forms of the transaction are applied in both cases, and may refer to the job by its tempid.
 
     Args:
         job: the job's assertion, as from `job_txn` with an `id`.
-    Raises: GraphError(:job.error/invalid-job) for an assertion that names no job of its own.
+    Raises: GraphError(:job.error/invalid-job) for a value that is not the assertion of a job with an id.
     """
     _check_job(job)
     return [_INSERT_NEW, dict(job)]
@@ -137,9 +137,9 @@ _INSERT_NEW: Final = "overseer/insert-new"
 
 @factstore.register(_INSERT_NEW)  # type: ignore[untyped-decorator]
 def _insert_new(db: Database, job: dict[str, Any]) -> Forms:
-    """Transaction function: insert a job, or name the known one."""
-    is_known = db.entid([":job/id", job[":job/id"]]) is not None
-    return [{attribute: job[attribute] for attribute in (":db/id", ":job/id")} if is_known else job]
+    """Transaction function: insert a job, or refer to the existing one."""
+    exists = db.entid([":job/id", job[":job/id"]]) is not None
+    return [{attribute: job[attribute] for attribute in (":db/id", ":job/id")} if exists else job]
 
 
 DUPLICATE: Final = ":job.error/duplicate"
@@ -148,9 +148,9 @@ _INSERT_UNIQUE: Final = "overseer/insert-unique"
 
 @factstore.register(_INSERT_UNIQUE)  # type: ignore[untyped-decorator]
 def _insert_unique(db: Database, key: str, job: dict[str, Any], within: float | None, refuse: bool) -> Forms:
-    """Transaction function: insert a job, and note it as the one that has the key, if the one that had it before is done."""
+    """Transaction function: insert a job and give it the key, unless the key is taken."""
     eid = db.entid([":unique/key", key])
-    held = next(iter(db.datoms("eavt", eid, ":unique/job")), None) if eid is not None else None
+    held = next(iter(db.datoms("eavt", eid, ":unique/job")), None) if eid is not None else None  # the last job with it
     is_live = held is not None and lookup.status(db, held.v) in LIVE
     now = factstore.tx_clock()
     inserted = _inserted(db, held) if held is not None and not is_live and within is not None else None
@@ -160,27 +160,28 @@ def _insert_unique(db: Database, key: str, job: dict[str, Any], within: float | 
         if refuse:
             id = lookup.value(db, held.v, ":job/id")
             raise TransactError(DUPLICATE, f"the job {id} has the key {quoted(key)}", key=key, known=id)
-        # A time that is ahead of the clock, by which the key would be kept for as long, is taken to be now.
+        # A recorded time that is ahead of the clock would keep the key for longer, so it is replaced by the current
+        # time.
         return [] if inserted is None or inserted <= now else [[ADD, held.e, ":unique/inserted", now]]
-    noted = {":unique/inserted": now} if now < factstore.tx_instant() else {}
-    return [job, {":unique/key": key, ":unique/job": job[":db/id"], **noted}]
+    recorded = {":unique/inserted": now} if now < factstore.tx_instant() else {}
+    return [job, {":unique/key": key, ":unique/job": job[":db/id"], **recorded}]
 
 
 def _inserted(db: Database, held: Datom) -> datetime:
-    """Return when the job that had a key last was inserted: as noted since then, or else the instant of the transaction."""
-    noted = next(iter(db.datoms("eavt", held.e, ":unique/inserted")), None)
+    """Return when the last job with a key was inserted: the recorded time, or the instant of the transaction."""
+    recorded = next(iter(db.datoms("eavt", held.e, ":unique/inserted")), None)
     inserted: datetime = (
-        noted.v if noted is not None and noted.tx >= held.tx else lookup.value(db, held.tx, ":db/txInstant")
+        recorded.v if recorded is not None and recorded.tx >= held.tx else lookup.value(db, held.tx, ":db/txInstant")
     )
     return inserted
 
 
 def graph_txns(graph: Graph | TypeGraph, attrs: Attributes | None = None, *, ids: Callable[[], str] = new_id) -> Forms:
-    """Return the assertions of a graph of jobs, as one flat list to be transacted with whatever they are about.
+    """Return the assertions of a graph of jobs as one list; transact it with the facts that it belongs to.
 
     Args:
         graph: each type with the types it depends on, or a Graph.
-        attrs: the arguments, put on every job as attributes that the schema knows.
+        attrs: the arguments of every job, as attributes that the schema declares.
         ids: makes the job ids.
     Raises: GraphError for a missing dependency or a cycle, naming it.
     """
@@ -194,30 +195,29 @@ def graph_txns(graph: Graph | TypeGraph, attrs: Attributes | None = None, *, ids
 
 
 def insert_once(graph: Graph) -> Forms:
-    """Return the assertions of a graph that are rejected, whole, when any of its jobs is known already."""
-    return [[_REFUSE_KNOWN, *graph.jobs], *graph_txns(graph)]
+    """Return the assertions of a graph, which are all rejected if one of its jobs exists already."""
+    return [[_REJECT_KNOWN, *graph.jobs], *graph_txns(graph)]
 
 
 KNOWN: Final = ":job.error/known"
-_REFUSE_KNOWN: Final = "overseer/refuse-known"
+_REJECT_KNOWN: Final = "overseer/refuse-known"
 
 
-@factstore.register(_REFUSE_KNOWN)  # type: ignore[untyped-decorator]
-def _refuse_known(db: Database, *ids: str) -> Forms:
-    """Transaction function: reject the transaction when any of these jobs is known. Without it, an assertion would update them."""
-    known = [id for id in ids if db.entid([":job/id", id]) is not None]
-    if known:
-        why = f"{len(known)} of the {len(ids)} jobs of the graph are in the store already, {known[0]} among them"
-        raise TransactError(KNOWN, why, known=known)
+@factstore.register(_REJECT_KNOWN)  # type: ignore[untyped-decorator]
+def _reject_known(db: Database, *ids: str) -> Forms:
+    """Transaction function: reject the transaction if one of these jobs exists; otherwise it would be updated."""
+    existing = [id for id in ids if db.entid([":job/id", id]) is not None]
+    if existing:
+        why = f"{len(existing)} of the {len(ids)} jobs of the graph are in the store already, {existing[0]} among them"
+        raise TransactError(KNOWN, why, known=existing)
     return []
 
 
 def claim(leases: Sequence[Lease], before: Sequence[int | None], *, lasts: timedelta) -> Forms:
-    """unstarted → started, by exactly the next attempt of each job.
+    """unstarted → started, by the next attempt of each job.
 
     Args:
-        before: each job's `:job/attempt` as it was read; None and 0 are told apart, for somebody may have asserted the
-            latter.
+        before: each job's `:job/attempt` as it was read; None and 0 differ, because 0 can be asserted by hand.
     """
     forms: Forms = [_lease_until(_LEASE, leases, lasts)]
     for lease, attempt in zip(leases, before, strict=True):
@@ -231,7 +231,7 @@ def claim(leases: Sequence[Lease], before: Sequence[int | None], *, lasts: timed
 
 
 def claimed(lease: Lease) -> dict[str, Any]:
-    """Return what a claim makes of a job's attributes."""
+    """Return the attributes of a job that a claim changes."""
     return {
         ":job/status": STARTED,
         ":job/attempt": lease.attempt,
@@ -241,7 +241,7 @@ def claimed(lease: Lease) -> dict[str, Any]:
 
 
 def fence(lease: Lease) -> Forms:
-    """Require that the attempt still holds its job: its number and its token stand where it put them."""
+    """Require that the attempt still holds its job: its number and its token have not changed."""
     return [
         [CAS, lease.job, ":job/attempt", lease.attempt, lease.attempt],
         [CAS, lease.job, ":job/token", lease.token, lease.token],
@@ -254,7 +254,7 @@ def hold(lease: Lease) -> Forms:
 
 
 def beat(leases: Sequence[Lease], *, lasts: timedelta) -> Forms:
-    """Hold on to started jobs for longer."""
+    """Renew the leases of started jobs."""
     return [_lease_until(_RENEW, leases, lasts), *(form for lease in leases for form in hold(lease))]
 
 
@@ -269,77 +269,77 @@ _RENEW: Final = "overseer/renew"
 
 @factstore.register(_LEASE)  # type: ignore[untyped-decorator]
 def _lease(db: Database, milliseconds: float, *jobs: int) -> Forms:
-    """Transaction function: let leases end that much later than now, by the clock."""
+    """Transaction function: set the end of leases, from now by the clock."""
     expires = factstore.tx_clock() + timedelta(milliseconds=milliseconds)
     return [[ADD, job, ":job/lease-expires", expires] for job in jobs]
 
 
 @factstore.register(_RENEW)  # type: ignore[untyped-decorator]
 def _renew(db: Database, milliseconds: float, *jobs: int) -> Forms:
-    """Transaction function: the same for leases that have an end; the fact changes even if the clock stands still, for others to see."""
+    """Transaction function: extend leases; the fact changes even if the clock stands still, so that others see it."""
     now = factstore.tx_clock()
     expires = now + timedelta(milliseconds=milliseconds)
-    # A clock past the newest transaction is past the last renewal too, so the end is another one. Only otherwise is
-    # there a need to read.
+    # If the clock is later than the newest transaction, it is later than the last renewal, so the end changes without a
+    # read.
     if now - _EPOCH > timedelta(microseconds=db.last_instant):
         return [[ADD, job, ":job/lease-expires", expires] for job in jobs]
     later = expires + timedelta.resolution
     before = factstore.pull_many(db, "[:job/lease-expires]", jobs)
-    ends = (later if known and known.get(":job/lease-expires") == expires else expires for known in before)
+    ends = (later if about and about.get(":job/lease-expires") == expires else expires for about in before)
     return [[ADD, job, ":job/lease-expires", end] for job, end in zip(jobs, ends, strict=True)]
 
 
 def settle(
-    lease: Lease, outcome: Outcome, *, count: int = 0, crashes: int | None = None, fallout: Iterable[int] = ()
+    lease: Lease, outcome: Outcome, *, count: int = 0, crashes: int | None = None, dependents: Iterable[int] = ()
 ) -> Forms:
-    """started → what the attempt came to, with the facts it brings and the jobs it takes down.
+    """started → the outcome of the attempt, with its facts and the dependents that it aborts.
 
     Args:
-        count: what the outcome's counter stood at before.
-        crashes: the number of crashes that this end of an attempt makes forgotten: only crashes in a row count.
-        fallout: the unstarted jobs that can no longer run after this.
+        count: the value of the outcome's counter before.
+        crashes: the number of crashes to reset, because only consecutive crashes count; None resets nothing.
+        dependents: the unstarted jobs that can no longer run after this.
     """
-    moved = [CAS, lease.job, ":job/status", STARTED, outcome.status]
-    forgotten = [] if crashes is None else [[RETRACT, lease.job, CRASHES, crashes]]
-    told = _particulars(lease.job, outcome, count)
-    return [moved, *fence(lease), *told, *forgotten, *give_up(fallout, cause=lease.job), *outcome.facts]
+    move = [CAS, lease.job, ":job/status", STARTED, outcome.status]
+    reset = [] if crashes is None else [[RETRACT, lease.job, CRASHES, crashes]]
+    details = _details(lease.job, outcome, count)
+    return [move, *fence(lease), *details, *reset, *give_up(dependents, cause=lease.job), *outcome.facts]
 
 
-def rescue(job: int, outcome: Outcome, *, count: int, fallout: Iterable[int] = ()) -> Forms:
-    """started → what becomes of a job whose worker went silent; the caller has made sure that its lease was not renewed."""
+def rescue(job: int, outcome: Outcome, *, count: int, dependents: Iterable[int] = ()) -> Forms:
+    """started → the outcome for a job of a silent worker; the caller has checked that its lease was not renewed."""
     return [
         [CAS, job, ":job/status", STARTED, outcome.status],
-        *_particulars(job, outcome, count),
-        *give_up(fallout, cause=job),
+        *_details(job, outcome, count),
+        *give_up(dependents, cause=job),
     ]
 
 
-def take_adrift(job: int) -> Forms:
-    """started → unstarted, for a job that nobody holds: it was started without a lease, by hand or by an import."""
+def take_orphaned(job: int) -> Forms:
+    """started → unstarted, for a job that no worker holds: it was started without a lease, by hand or by an import."""
     failure: Failure = {Keyword(":reason"): Reason.LEASE_EXPIRED, Keyword(":message"): "it was started without a lease"}
     outcome = Outcome(UNSTARTED, reason=Reason.LEASE_EXPIRED, failure=failure)
-    return [[CAS, job, ":job/status", STARTED, UNSTARTED], *_particulars(job, outcome, 0)]
+    return [[CAS, job, ":job/status", STARTED, UNSTARTED], *_details(job, outcome, 0)]
 
 
-def fail_unclaimable(job: int, *, by: str, failure: Failure, fallout: Iterable[int] = ()) -> Forms:
-    """unstarted → failed, for a job whose facts do not let anybody claim it."""
+def fail_unclaimable(job: int, *, by: str, failure: Failure, dependents: Iterable[int] = ()) -> Forms:
+    """unstarted → failed, for a job whose facts make every claim fail."""
     outcome = Outcome(FAILED, reason=Reason.UNCLAIMABLE, failure=failure)
     return [
         [CAS, job, ":job/status", UNSTARTED, FAILED],
-        *_particulars(job, outcome, 0),
-        *give_up(fallout, cause=job),
+        *_details(job, outcome, 0),
+        *give_up(dependents, cause=job),
         signed(by),
     ]
 
 
-def _particulars(job: int, outcome: Outcome, count: int) -> Forms:
-    """Assert why, when next and how often, as far as the outcome says."""
+def _details(job: int, outcome: Outcome, count: int) -> Forms:
+    """Assert the reason, the failure, the result, the next start and the counter of an outcome."""
     forms: Forms = []
     if outcome.reason is not None:
         forms.append([ADD, job, ":job/reason", outcome.reason])
     if outcome.failure is not None:
-        kept = {key: value[:MAX_MESSAGE] if type(value) is str else value for key, value in outcome.failure.items()}
-        forms.append([ADD, job, ":job/failure", factstore.edn.write(kept)])
+        stored = {key: value[:MAX_MESSAGE] if type(value) is str else value for key, value in outcome.failure.items()}
+        forms.append([ADD, job, ":job/failure", factstore.edn.write(stored)])
     if outcome.result is not None:
         forms.append([ADD, job, ":job/result", outcome.result])
     if outcome.run_at is not None:
@@ -354,13 +354,13 @@ _PAUSE: Final = "overseer/pause"
 
 @factstore.register(_PAUSE)  # type: ignore[untyped-decorator]
 def _pause(db: Database, job: int, until: datetime) -> Forms:
-    """Transaction function: let a job wait until a time, and note how long that is, for those who measure elapsed time."""
+    """Transaction function: let a job wait until a time; store the duration too, for observers of elapsed time."""
     milliseconds = round((until - factstore.tx_clock()) / timedelta(milliseconds=1))
     return [[ADD, job, ":job/run-at", until], [ADD, job, ":job/pause", max(0, milliseconds)]]
 
 
 def give_up(jobs: Iterable[int], *, cause: int) -> Forms:
-    """unstarted → aborted, for jobs that a parent's end took down."""
+    """unstarted → aborted, for jobs that can never run because of the end of a parent."""
     forms: Forms = []
     for job in jobs:
         forms += [
@@ -371,13 +371,15 @@ def give_up(jobs: Iterable[int], *, cause: int) -> Forms:
     return forms
 
 
-def abort_by_hand(job: int, status: Status | None, *, by: str, failure: Failure, fallout: Iterable[int] = ()) -> Forms:
-    """unstarted, started or of no status → aborted, on somebody's word; a running attempt finds its lease lost."""
+def abort_by_hand(
+    job: int, status: Status | None, *, by: str, failure: Failure, dependents: Iterable[int] = ()
+) -> Forms:
+    """unstarted, started or orphaned → aborted, by an operator; a running attempt loses its lease."""
     outcome = Outcome(ABORTED, reason=Reason.ABORT, failure=failure)
     return [
         [CAS, job, ":job/status", status, ABORTED],
-        *_particulars(job, outcome, 0),
-        *give_up(fallout, cause=job),
+        *_details(job, outcome, 0),
+        *give_up(dependents, cause=job),
         signed(by),
     ]
 
@@ -385,10 +387,10 @@ def abort_by_hand(job: int, status: Status | None, *, by: str, failure: Failure,
 def run_again(
     job: int, status: Status | None, *, by: str, forget: Sequence[tuple[str, Any]] = (), revived: Sequence[int] = ()
 ) -> Forms:
-    """failed, aborted, of no status, or started and held by nobody → unstarted, on somebody's word, with the jobs given up on its account.
+    """failed, aborted or orphaned → unstarted, by an operator, together with the jobs that were aborted because of it.
 
     Args:
-        forget: attributes of the job and their values that the new life starts without.
+        forget: attributes of the job to retract, with their values.
         revived: the aborted jobs whose cause is this one.
     """
     forms: Forms = [[_RUN_AGAIN, job], revive([job, *revived])]
@@ -410,28 +412,28 @@ PARENT_LOST: Final = ":job.error/parent-lost"
 
 @factstore.register(_RUN_AGAIN)  # type: ignore[untyped-decorator]
 def _run_again(db: Database, job: int) -> Forms:
-    """Transaction function: reject another run of a job that would be given up at once, or that a worker holds."""
+    """Transaction function: reject another run of a job that would be aborted at once, or that a worker holds."""
     if lookup.status(db, job) == STARTED:
-        if not is_adrift(lookup.attributes(db, job)):
+        if not is_orphaned(lookup.attributes(db, job)):
             raise TransactError(HELD, f"the job {job} is held by a worker", job=job)
         return []
     if lookup.readiness(db, job) == DOOMED:
         id, lost = lookup.value(db, job, ":job/id"), lookup.lost_parents(db, job)
         roots = sorted({lookup.name(db, root) for _, root in lost})
-        told = "; ".join(_lost(db, id, parent, root) for parent, root in lost)
+        why = "; ".join(_lost(db, id, parent, root) for parent, root in lost)
         parents = [lookup.name(db, parent) for parent, _ in lost]
-        raise TransactError(PARENT_LOST, f"{told}: retry {' and '.join(roots)}", job=id, parents=parents, retry=roots)
+        raise TransactError(PARENT_LOST, f"{why}: retry {' and '.join(roots)}", job=id, parents=parents, retry=roots)
     return []
 
 
 def _lost(db: Database, id: str, parent: int, root: int) -> str:
     ended = "failed" if lookup.status(db, parent) == FAILED else "was aborted"
-    because = "" if parent == root else f" on account of {lookup.name(db, root)}"
+    because = "" if parent == root else f" because of {lookup.name(db, root)}"
     return f"{id} waits for {lookup.name(db, parent)}, which {ended}{because}"
 
 
 def revive(jobs: Sequence[int]) -> list[Any]:
-    """Return the form by which jobs that become live again take back their unique keys, or are rejected with `:job.error/duplicate`."""
+    """Return the form that gives jobs that become live again their unique keys, or rejects the transaction."""
     return [_REVIVE, *jobs]
 
 
@@ -440,9 +442,9 @@ _REVIVE: Final = "overseer/revive"
 
 @factstore.register(_REVIVE)  # type: ignore[untyped-decorator]
 def _revive(db: Database, *jobs: int) -> Forms:
-    """Transaction function: let each job have its unique keys again, if no other live job has them.
+    """Transaction function: give each job its unique keys again, if no other live job has them.
 
-    The key is written in any case, so that two jobs which take it in one transaction contradict each other.
+    The key is always written, so that two jobs which take it in one transaction are in conflict.
     """
     taken: dict[int, int] = {}
     for job in jobs:
@@ -457,5 +459,5 @@ def _revive(db: Database, *jobs: int) -> Forms:
 
 
 def signed(by: str) -> list[Any]:
-    """Say on the transaction itself who made it."""
+    """Return the form that records on the transaction which process made it."""
     return [ADD, THIS_TX, ":overseer/by", by]

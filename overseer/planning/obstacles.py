@@ -1,6 +1,6 @@
-"""Obstacles: what keeps unstarted jobs from ever starting, unless somebody changes facts or another worker comes.
+"""Obstacles: why unstarted jobs can never start, unless facts change or another worker starts.
 
-Law: of a job that is `stuck`, no end of any other job makes it ready; and a job that is not can become ready.
+Law: if a job is stuck, no end of another job makes it ready; any other job can become ready.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from overseer.jobs.states import ENDED, STATUSES, UNSTARTED
 if TYPE_CHECKING:
     from factstore import Database
 
-Waiting = dict[int, list[int]]  # job that waits → the parents that have not ended, or are no jobs
+Waiting = dict[int, list[int]]  # waiting job → the parents that have not ended, or that are no jobs
 
 _SHOWN: Final = 5  # ids in a sentence
 
 
 def _waiting(db: Database, jobs: Iterable[int]) -> Waiting:
-    """Return the jobs that wait for their parents among these jobs and all that they wait for, near or far."""
-    found: Waiting = {}
+    """Return the waiting jobs among these jobs and all their ancestors."""
+    waiting: Waiting = {}
     left = list(jobs)
     while left:
         job = left.pop()
-        if job not in found and lookup.status(db, job) == UNSTARTED and lookup.readiness(db, job) == WAITING:
-            found[job] = [parent for parent in lookup.parents(db, job) if lookup.status(db, parent) not in ENDED]
-            left += found[job]
-    return found
+        if job not in waiting and lookup.status(db, job) == UNSTARTED and lookup.readiness(db, job) == WAITING:
+            waiting[job] = [parent for parent in lookup.parents(db, job) if lookup.status(db, parent) not in ENDED]
+            left += waiting[job]
+    return waiting
 
 
 def _stuck(db: Database, waiting: Waiting) -> set[int]:
-    """Return those of the waiting jobs that no end of another job makes ready."""
+    """Return the waiting jobs that no end of another job makes ready."""
     children: dict[int, list[int]] = {}
     for job, parents in waiting.items():
         for parent in parents:
@@ -57,7 +57,7 @@ def _stuck(db: Database, waiting: Waiting) -> set[int]:
 
 
 def obstacle(db: Database, job: int) -> tuple[str, list[int]] | None:
-    """Return why a waiting job can never start, in words, with the jobs that the words are about; None when it can."""
+    """Return why a waiting job can never start, in words, with the jobs that the words name; None if it can start."""
     waiting = _waiting(db, [job])
     stuck = _stuck(db, waiting)
     return _words(db, job, waiting, stuck) if job in stuck else None
@@ -77,41 +77,39 @@ def _words(db: Database, job: int, waiting: Waiting, stuck: Collection[int]) -> 
             return f"{who} waits by the rule {rule}, which does not exist", [one]
         none = [parent for parent in waiting[one] if lookup.status(db, parent) not in STATUSES]
         if none and not graph[one]:
-            return (
-                f"{who} waits for {', '.join(lookup.name(db, parent) for parent in none)}, which is no job that can end",
-                [one],
-            )
-    return "it waits for what cannot end", [job]
+            names = ", ".join(lookup.name(db, parent) for parent in none)
+            return f"{who} waits for {names}, which is no job that can end", [one]
+    return "it waits for a job that cannot end", [job]
 
 
 def reasons(db: Database, jobs: Iterable[int], types: Collection[Keyword], now: datetime) -> list[str]:
-    """Return why these live jobs may not start while a worker for some types is the only one, each reason with jobs that have it.
+    """Return why these live jobs may not start if there is one worker for some types, with the jobs of each reason.
 
-    Jobs that will start, or that wait only for jobs that will, have no reason here.
+    Jobs that will start, or that wait only for jobs that will, are left out.
 
     Args:
-        types: what the worker handles.
+        types: the types that the worker handles.
     """
     unstarted = {job for job in jobs if lookup.status(db, job) == UNSTARTED}
     waiting = _waiting(db, unstarted)
     stuck, allowed = _stuck(db, waiting), allowance(db, now)
-    found: dict[str, list[int]] = {}
+    by_reason: dict[str, list[int]] = {}
     for job in sorted({*unstarted, *waiting, *(parent for parents in waiting.values() for parent in parents)}):
         if job in waiting:
             if job in stuck and job in unstarted:
-                found.setdefault(_words(db, job, waiting, stuck)[0], []).append(job)
+                by_reason.setdefault(_words(db, job, waiting, stuck)[0], []).append(job)
         elif lookup.status(db, job) == UNSTARTED:
             type = lookup.value(db, job, ":job/type")
-            hindrance = allowed.hindrance(
+            reason = allowed.block_reason(
                 (lookup.value(db, job, ":job/queue"), lookup.value(db, job, ":job/partition"))
             )
             if type not in types:
-                found.setdefault(f"its type {type} has no handler here", []).append(job)
-            elif hindrance is not None:
-                found.setdefault(hindrance, []).append(job)
-    return [_told(db, why, jobs) for why, jobs in found.items()]
+                by_reason.setdefault(f"its type {type} has no handler here", []).append(job)
+            elif reason is not None:
+                by_reason.setdefault(reason, []).append(job)
+    return [_sentence(db, why, jobs) for why, jobs in by_reason.items()]
 
 
-def _told(db: Database, why: str, jobs: list[int]) -> str:
+def _sentence(db: Database, why: str, jobs: list[int]) -> str:
     shown = ", ".join(lookup.name(db, job) for job in jobs[:_SHOWN])
     return f"{shown}{f' and {len(jobs) - _SHOWN:,} more' if len(jobs) > _SHOWN else ''}: {why}"

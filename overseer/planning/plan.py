@@ -1,11 +1,12 @@
-"""What would run next, in which order, and what holds up the end: a plan of the jobs in a database value, real or imagined.
+"""A plan: which jobs of a database would run when, and which of them determine the end.
 
-    plan(db)                                 as things stand
-    plan(with_(db, tx_data).db_after)        what if
+    plan(db)                                 the current state
+    plan(with_(db, tx_data).db_after)        a hypothetical state
 
-A plan assumes that every attempt succeeds and takes as long as its type usually does, and knows of queues only whether they are paused.
-Pure: nothing is claimed, nothing is written.
-Law: no job of a plan starts before those it waits for have ended, and at no time do more run than there are workers.
+A plan assumes that every attempt succeeds and takes as long as jobs of its type usually take. Of the settings of
+queues, it uses only whether they are paused. It is computed without a claim or a write.
+Law: no job of a plan starts before the jobs that it waits for have ended, and never more jobs run at a time than there
+are workers.
 """
 
 from __future__ import annotations
@@ -32,19 +33,18 @@ _NO_TYPE: Final = Keyword(":overseer/none")
 
 
 class Plan(NamedTuple):
-    """What would run when."""
+    """When the live jobs of a database would run."""
 
     steps: tuple[PlannedJob, ...]  # in order of start
-    critical: tuple[PlannedJob, ...]  # the chain that sets the end, however many workers there are
-    never: tuple[
-        str, ...
-    ]  # live jobs that would not run: their queue is paused, or what they wait for ends badly, or never
-    ends: datetime  # with so many workers
-    soonest: datetime  # with any number of workers
+    critical: tuple[PlannedJob, ...]  # the chain of jobs that determines the end with any number of workers
+    # live jobs that would not run: their queue is paused, or a job that they wait for ends badly or never ends
+    never: tuple[str, ...]
+    ends: datetime  # the end with the given number of workers
+    soonest: datetime  # the end with any number of workers
 
     @property
     def next(self) -> tuple[PlannedJob, ...]:
-        """What would run first."""
+        """The jobs that would start first."""
         return tuple(step for step in self.steps if step.start == self.steps[0].start)
 
 
@@ -57,12 +57,12 @@ def plan(
     seconds: Mapping[Keyword, float] | None = None,
     unless_known: float = 1.0,
 ) -> Plan:
-    """Return what would run when.
+    """Return when the live jobs of a database would run.
 
     Args:
         workers: how many jobs run at a time.
-        seconds: how long jobs of a type take; None takes what they took so far.
-        unless_known: for types that nothing is known of.
+        seconds: how long jobs of a type take; None uses the past jobs of the type.
+        unless_known: how long jobs of other types take.
     Raises: OverseerError(:job.error/bad-plan) without workers.
     """
     if workers < 1:
@@ -87,8 +87,8 @@ def _tasks(db: Database, seconds: Mapping[Keyword, float], unless_known: float) 
     jobs = {job: about for job, about in zip(live, lookup.attributes_of(db, live), strict=True) if ":job/id" in about}
     others = list({parent for about in jobs.values() for parent in about.get(":job/dep", ())} - jobs.keys())
     statuses: dict[int, Status | None] = {job: about[":job/status"] for job, about in jobs.items()}
-    found = factstore.pull_many(db, "[:job/status]", others)
-    statuses.update((other, (known or {}).get(":job/status")) for other, known in zip(others, found, strict=True))
+    pulled = factstore.pull_many(db, "[:job/status]", others)
+    statuses.update((other, (about or {}).get(":job/status")) for other, about in zip(others, pulled, strict=True))
     paused = {name for name, queue in queues(db).items() if queue.paused}
     return {
         job: _task(db, job, about, statuses, paused, seconds.get(about.get(":job/type", _NO_TYPE), unless_known))
@@ -130,7 +130,7 @@ def _needs(about: Mapping[str, Any], parents: Mapping[int, Status], waits_for: i
 
 
 def _chain(steps: Iterable[PlannedJob]) -> tuple[PlannedJob, ...]:
-    """Return the steps that lead to the last end, first to last."""
+    """Return the chain of jobs that leads to the last end, first to last."""
     by_id = {step.id: step for step in steps}
     step = max(by_id.values(), key=lambda step: step.end, default=None)
     chain: list[PlannedJob] = []

@@ -1,6 +1,7 @@
 """A simulation of workers that run jobs: a discrete-event simulation, in which every attempt succeeds.
 
-Law: no job starts before the jobs that it waits for have ended, and never more jobs run at a time than there are workers.
+Law: no job starts before the jobs that it waits for have ended, and never more jobs run at a time than there are
+workers.
 """
 
 from __future__ import annotations

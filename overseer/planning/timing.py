@@ -1,6 +1,6 @@
-"""How long jobs waited and ran, from the facts: there are no timestamps to keep, for every fact knows its transaction's time.
+"""How long jobs waited and ran, computed from the transactions of their facts; no timestamps are stored.
 
-Knows no connection. Law: of a database `as_of` a time, the answers are those that were given then.
+This module uses no connection. Law: for a database `as_of` a time, the answers are those that were given then.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FINISHED: Final = "[:find ?type ?tx ?j :where [?j :job/status :job.status/finis
 
 
 class Run(NamedTuple):
-    """An attempt that finished its job."""
+    """A successful attempt."""
 
     job: int
     started: datetime
@@ -34,16 +34,20 @@ class Run(NamedTuple):
 
 
 def runs(db: Database, *, newest: int = 100) -> dict[Keyword, list[Run]]:
-    """Return the attempts that finished their jobs by type, of each type the newest so many, oldest first."""
-    found: dict[Keyword, list[Run]] = {}
+    """Return the newest successful attempts of each type, oldest first.
+
+    Args:
+        newest: maximum number of attempts per type.
+    """
+    by_type: dict[Keyword, list[Run]] = {}
     ended: dict[Keyword, list[tuple[int, int]]] = {}
     for type, tx, job in factstore.q(_FINISHED, db):
         ended.setdefault(type, []).append((tx, job))
     history = db.history()
     for type, jobs in ended.items():
-        told = (_run(db, history, job, tx) for tx, job in sorted(jobs)[-newest:])
-        found[type] = [run for run in told if run is not None]
-    return found
+        candidates = (_run(db, history, job, tx) for tx, job in sorted(jobs)[-newest:])
+        by_type[type] = [run for run in candidates if run is not None]
+    return by_type
 
 
 def _run(db: Database, history: Database, job: int, finished: int) -> Run | None:
@@ -52,12 +56,12 @@ def _run(db: Database, history: Database, job: int, finished: int) -> Run | None
         for datom in history.datoms("eavt", job, ":job/status")
         if datom.v == STARTED and datom.added and datom.tx < finished
     ]
-    # A job that somebody asserted as finished, or whose start was excised, tells nothing.
+    # A job that was asserted as finished, or whose start was excised, has no duration.
     return Run(job, _instant(db, max(claims)), _instant(db, finished)) if claims else None
 
 
 def typical_seconds(db: Database, *, newest: int = 100) -> dict[Keyword, float]:
-    """Return how long jobs of each type usually run: the median of the newest so many that finished."""
+    """Return how long jobs of each type usually run: the median of the newest successful attempts."""
     return {
         type: median(run.seconds for run in of_type) for type, of_type in runs(db, newest=newest).items() if of_type
     }
@@ -66,12 +70,13 @@ def typical_seconds(db: Database, *, newest: int = 100) -> dict[Keyword, float]:
 def ready_since(db: Database, job: int) -> datetime:
     """Return since when a job could be claimed, or could have been before its last claim.
 
-    That is the last of: when it was put back or came in, when it was due, and when the last of its parents ended.
+    This is the latest of three times: when it became unstarted, when it was due, and when the last of its parents
+    ended.
     """
-    put_back = [
+    became_unstarted = [
         datom.tx for datom in db.history().datoms("eavt", job, ":job/status") if datom.v == UNSTARTED and datom.added
     ]
-    times = [_instant(db, max(put_back))]
+    times = [_instant(db, max(became_unstarted))]
     due = lookup.value(db, job, ":job/run-at")
     if due is not None:
         times.append(due)
@@ -81,11 +86,11 @@ def ready_since(db: Database, job: int) -> datetime:
 
 
 def started_at(db: Database, job: int) -> datetime | None:
-    """Return when the attempt under way began; None when none is."""
+    """Return when the running attempt began; None if the job does not run."""
     return next((_instant(db, datom.tx) for datom in db.datoms("eavt", job, ":job/status") if datom.v == STARTED), None)
 
 
 def _instant(db: Database, tx: int) -> datetime:
-    found = db.instant_of(db.t_at(tx))
-    assert found is not None, "every transaction has its time"
-    return found
+    instant = db.instant_of(db.t_at(tx))
+    assert instant is not None, "every transaction has an instant"
+    return instant

@@ -14,7 +14,7 @@ from typing import Any, Final
 from factstore import quoted
 from overseer.errors import ConfigError
 from overseer.events import Listener
-from overseer.jobs.states import as_keyword, said_twice
+from overseer.jobs.states import as_keyword, repeated_names
 from overseer.retry import Retry
 from overseer.worker.settings import checked_settings, read_settings
 
@@ -103,7 +103,7 @@ class Config:
             as_keyword(queue)
         for name in ("timeouts", "retries"):
             self._require(isinstance(getattr(self, name), Mapping), name, "a table by type")
-            self._require(not said_twice(getattr(self, name)), name, "a table that names each type once")
+            self._require(not repeated_names(getattr(self, name)), name, "a table that names each type once")
         self._require(all(map(_is_time, self.timeouts.values())), "timeouts", f"by type {_TIME}")
         self._require(all(isinstance(retry, Retry) for retry in self.retries.values()), "retries", "by type a Retry")
         self._require(isinstance(self.store, str | PathLike), "store", "a path or uri")

@@ -186,7 +186,7 @@ def test_the_end_of_a_job_aborts_the_same_jobs_in_every_part(graph, end):
         graph["a"].status = end
         doomed, aborted = unstarted(graph, DOOMED), abort_doomed(graph)
         event(f"aborted: {len(aborted)}")
-        assert {jobs[id] for id in aborted} == set(lookup.fallout(report.db_after, {jobs["a"]: end}))
+        assert {jobs[id] for id in aborted} == set(lookup.doomed_dependents(report.db_after, {jobs["a"]: end}))
         ended = conn.transact([[":db/cas", jobs["a"], ":job/status", STARTED, end]])
         for ready in kept:
             ready.absorb(ended.db_after, ended.tx_data)

@@ -148,10 +148,10 @@ def test_a_failed_job_says_why_and_those_below_it_name_it(conn, ids):
     assert "attempt 1" in status.explain(conn.db(), ids[":alone"]).why
 
 
-def test_a_job_below_a_failed_one_says_that_it_will_be_given_up(conn, ids):
+def test_a_job_below_a_failed_one_says_that_it_will_be_aborted(conn, ids):
     conn.transact([moved(conn.db(), ids[":a"], FAILED)])
     found = status.explain(conn.db(), ids[":b"])
-    assert ("given up" in found.why, (ids[":a"],)) == (True, found.jobs)
+    assert ("will be aborted" in found.why, (ids[":a"],)) == (True, found.jobs)
 
 
 def test_a_job_far_down_names_what_holds_all_of_it_up(conn, ids):

@@ -202,7 +202,7 @@ class JobStore:
             lost = next(parent for parent in lookup.parents(db, job) if lookup.status(db, parent) in (FAILED, ABORTED))
             # The cause of a cause is the job that an operator has to retry: name that one.
             cause = lookup.value(db, lost, ":job/cause", lost)
-            if committed(self.conn, txns.give_up([job, *lookup.fallout(db, {job: ABORTED})], cause=cause)):
+            if committed(self.conn, txns.give_up([job, *lookup.doomed_dependents(db, {job: ABORTED})], cause=cause)):
                 return True
         return False
 

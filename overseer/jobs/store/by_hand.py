@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from factstore import Keyword, TransactError
 from overseer.jobs import lookup, txns
-from overseer.jobs.states import ABORTED, COUNTERS, FAILED, LIVE, STATUSES, Forms, is_adrift
+from overseer.jobs.states import ABORTED, COUNTERS, FAILED, LIVE, STATUSES, Forms, is_orphaned
 from overseer.jobs.store.commit import committed
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ def abort(conn: Connection, job: int | str, message: str, *, by: str) -> bool:
         status = lookup.status(db, eid)
         if status in STATUSES and status not in LIVE:
             return False
-        down = lookup.fallout(db, {eid: ABORTED})
-        if committed(conn, txns.abort_by_hand(eid, status, by=by, failure=failure, fallout=down)):
+        down = lookup.doomed_dependents(db, {eid: ABORTED})
+        if committed(conn, txns.abort_by_hand(eid, status, by=by, failure=failure, dependents=down)):
             return True
 
 
@@ -34,7 +34,7 @@ def retry(conn: Connection, job: int | str, *, by: str) -> bool:
         db = conn.db()
         eid = lookup.named(db, job)
         about = lookup.attributes(db, eid)
-        if about.get(":job/status") not in (FAILED, ABORTED) and not is_adrift(about):
+        if about.get(":job/status") not in (FAILED, ABORTED) and not is_orphaned(about):
             return False
         try:
             if committed(conn, _run_again(db, eid, about, by)):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from factstore import Keyword, StorageError, TransactError
 from overseer.errors import is_busy
 from overseer.jobs import lookup, queues, txns
-from overseer.jobs.crashes import apart
+from overseer.jobs.crashes import without_suspects
 from overseer.jobs.job import Job
 from overseer.jobs.leases import next_leases
 from overseer.jobs.rates import pace
@@ -52,7 +52,7 @@ class Claims:
             db = self._conn.db()
             candidates = [about for about in lookup.attributes_of(db, jobs) if _is_claimable(about)]
             if suspect_from is not None:
-                candidates = apart(candidates, suspect_from, alone)
+                candidates = without_suspects(candidates, suspect_from, alone)
             admitted, limits, paced = self._admitted(db, candidates)
             if not admitted:
                 break
@@ -139,9 +139,9 @@ class Claims:
         """Fail a job whose facts make every claim fail; raise the error of the claim when that fails, too."""
         log.error("%s %s cannot be claimed, and is failed: %s", lease.type, lease.id, error.message)
         failure = {Keyword(":reason"): Reason.UNCLAIMABLE, Keyword(":message"): error.message}
-        down = lookup.fallout(self._conn.db(), {lease.job: FAILED})
+        down = lookup.doomed_dependents(self._conn.db(), {lease.job: FAILED})
         try:
-            self._conn.transact(txns.fail_unclaimable(lease.job, by=self._worker, failure=failure, fallout=down))
+            self._conn.transact(txns.fail_unclaimable(lease.job, by=self._worker, failure=failure, dependents=down))
         except TransactError as again:
             if again.code not in LOST_RACE:  # otherwise the next worker that finds the job tries again
                 raise error from again

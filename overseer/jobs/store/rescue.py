@@ -13,7 +13,7 @@ from overseer.errors import is_busy
 from overseer.jobs import lookup, txns
 from overseer.jobs.crashes import crash_outcome
 from overseer.jobs.leases import Standing, expired, standing_of
-from overseer.jobs.states import ABORTED, CRASHES, LIVE, STARTED, UNSTARTED, Forms, Lease, Status, is_adrift
+from overseer.jobs.states import ABORTED, CRASHES, LIVE, STARTED, UNSTARTED, Forms, Lease, Status, is_orphaned
 
 if TYPE_CHECKING:
     from factstore import Connection, Database
@@ -62,7 +62,7 @@ def _rescue_forms(
     """Return the jobs whose lease is still the one that was seen, with their next statuses, and the forms for that.
 
     Args:
-        held: how many jobs each worker held. If a worker held several, it is not known which of them ended it.
+        held: how many jobs each worker held. If a worker held several, it is not known which of them made it crash.
     """
     taken: Rescued = []
     forms: Forms = []
@@ -71,18 +71,18 @@ def _rescue_forms(
     for (job, standing), about in zip(seen.items(), lookup.attributes_of(db, list(seen)), strict=True):
         if about.get(":job/status") != STARTED or standing_of(about) != standing:
             continue
-        worker, count = about.get(":job/worker", "nobody"), about.get(CRASHES, 0)
-        if is_adrift(about):
-            forms += txns.take_adrift(job)
+        worker, count = about.get(":job/worker", "unknown"), about.get(CRASHES, 0)
+        if is_orphaned(about):
+            forms += txns.take_orphaned(job)
             taken.append((_lease_of(job, about, standing, worker), UNSTARTED))
             continue
         why, alone = f"its worker {worker} went silent", held.get(worker, 0) <= 1
         outcome = crash_outcome(count + 1, max_crashes=max_crashes, now=now, why=why, alone=alone)
         down: list[int] = []
         if outcome.status not in LIVE:
-            down = lookup.fallout(db, {job: outcome.status}, ended)
+            down = lookup.doomed_dependents(db, {job: outcome.status}, ended)
             ended |= {job: outcome.status, **dict.fromkeys(down, ABORTED)}
-        forms += txns.rescue(job, outcome, count=count, fallout=down)
+        forms += txns.rescue(job, outcome, count=count, dependents=down)
         taken.append((_lease_of(job, about, standing, worker), outcome.status))
     return taken, forms
 

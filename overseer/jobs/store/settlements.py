@@ -67,13 +67,13 @@ def settle_one(conn: Connection, lease: Lease, outcome: Outcome, reports: list[T
 
 def forms_of(db: Database, lease: Lease, outcome: Outcome) -> Forms:
     """Return the transaction of one outcome, with the dependents that it aborts and its counters."""
-    doomed = lookup.fallout(db, {lease.job: outcome.status}) if outcome.status in LOST else ()
+    doomed = lookup.doomed_dependents(db, {lease.job: outcome.status}) if outcome.status in LOST else ()
     count = lookup.value(db, lease.job, outcome.counts, 0) if outcome.counts else 0
     # A job that has ended needs no reset of its crashes: only `retry`, which resets all counters, and `revert` start it
     # again.
     keeps_crashes = outcome.status != UNSTARTED or outcome.counts == CRASHES or outcome.reason == Reason.INTERRUPTED
     crashes = None if keeps_crashes else lookup.value(db, lease.job, CRASHES)
-    return txns.settle(lease, outcome, count=count, crashes=crashes, fallout=doomed)
+    return txns.settle(lease, outcome, count=count, crashes=crashes, dependents=doomed)
 
 
 def _error_of(conn: Connection, future: Future[TxReport], lease: Lease, outcome: Outcome) -> Exception | None:

@@ -168,7 +168,7 @@ def test_a_queue_is_paused_and_resumed_by_hand_and_history_tells_by_whom(store):
         conn.transact([job_txn(":load", queue="mail", id="held")])
     assert "mail is paused" in run("pause", "mail", "--store", store).output
     assert "is paused" in run("history", "--store", store, "held").output
-    assert "mail goes on" in run("resume", "mail", "--store", store).output
+    assert "mail continues" in run("resume", "mail", "--store", store).output
     assert 0 == run("worker", "pipeline_of_a_test:handlers", "--store", store, "--queue", "mail", "--until-idle").exit_code
     assert "finished" in run("history", "--store", store, "held").output
     with factstore.connect(store) as conn:
@@ -217,9 +217,11 @@ def test_a_worker_that_is_started_on_a_new_store_warns(tmp_path, caplog):
 def test_the_limits_of_a_queue_are_set_and_taken_away(store):
     assert "mail has no settings" in run("queue", "mail", "--store", store).output
     told = run("queue", "mail", "--store", store, "--limit", "3", "--rate", "5", "--period", "1m").output
-    assert "mail goes on, limit 3, rate 5 in 60 s" in told
-    assert "mail goes on, rate 5 in 60 s" in run("queue", "mail", "--store", store, "--limit", "none").output
-    assert "mail goes on, partition limit 2" in run("queue", "mail", "--store", store, "--rate", "none", "--partition-limit", "2").output
+    assert "mail is not paused, limit 3, rate 5 in 60 s" in told
+    assert "mail is not paused, rate 5 in 60 s" in run("queue", "mail", "--store", store, "--limit", "none").output
+    assert (
+        "mail is not paused, partition limit 2" in run("queue", "mail", "--store", store, "--rate", "none", "--partition-limit", "2").output
+    )
 
 
 @pytest.mark.parametrize("wrong", [["--limit", "0"], ["--limit", "many"], ["--rate", "-1"], ["--rate", "١"], ["--period", "soon"]])

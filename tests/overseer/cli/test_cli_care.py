@@ -40,7 +40,7 @@ def test_schedules_shows_last_and_next_and_what_is_wrong(store):
     hourly, idle, wrong = run("schedules", "--store", store).output.splitlines()
     assert f"hourly  :report  '0 * * * *' UTC  last {due.isoformat()}  next {(due + timedelta(hours=1)).isoformat()}" == hourly
     assert ("paused", "never") == (idle.split()[-1], idle.split()[-2])
-    assert "'99 * * * *' in the zone 'UTC' says no times" in wrong
+    assert "'99 * * * *' in the zone 'UTC' has no times" in wrong
 
 
 def test_prune_counts_first_and_then_retracts(store):

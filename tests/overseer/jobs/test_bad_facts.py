@@ -30,7 +30,7 @@ BAD_SCHEDULES = {
     "an entity for all jobs": ({":schedule/args": "{:db/id 100}"}, ":db/id"),
     "a grace that no time holds": ({":schedule/grace": 2**62}, "grace"),
     "a grace below 0": ({":schedule/grace": -1}, "grace"),
-    "a policy that does not exist": ({":schedule/missed": Keyword(":schedule.missed/maybe")}, "does not exist"),
+    "a policy that does not exist": ({":schedule/missed": Keyword(":schedule.missed/maybe")}, "the unknown policy"),
     "an expression that is none": ({":schedule/cron": "99 99 * * *"}, "no times"),
     "an expression of no fields": ({":schedule/cron": ""}, "no times"),
     "a zone that is none": ({":schedule/timezone": "Mars/Base"}, "no times"),

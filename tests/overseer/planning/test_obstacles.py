@@ -85,10 +85,10 @@ def test_a_rule_that_does_not_exist_is_named_near_and_far(conn):
     [
         (
             {":job/status": Keyword(":job.status/lost")},
-            "its status :job.status/lost is none that there is, so no worker takes it; retry it, or abort it",
+            "its status :job.status/lost is unknown, so no worker takes it; retry it, or abort it",
         ),
         ({":job/status": None}, "it has no status, so no worker takes it; retry it, or abort it"),
-        ({":job/status": STARTED}, "it was started without a lease, so nobody holds it; a worker will take it, or retry it"),
+        ({":job/status": STARTED}, "it was started without a lease, so no worker holds it; a worker will take it, or retry it"),
         ({":job/status": Keyword(":job.status/finished")}, "it was asserted as finished"),
         ({":job/type": None}, "it has no :job/type, so no worker takes it"),
     ],

@@ -176,7 +176,7 @@ def test_a_job_is_not_retried_while_a_parent_is_lost_and_is_told_which_to_retry(
     before = conn.db().basis_t
     for child, why, parents in (
         ("b", "b waits for a, which failed: retry a", ["a"]),
-        ("c", "c waits for b, which was aborted on account of a: retry a", ["b"]),
+        ("c", "c waits for b, which was aborted because of a: retry a", ["b"]),
     ):
         with pytest.raises(TransactError, match=why) as error:
             store.retry(child)
