@@ -24,7 +24,7 @@ from factstore.query.language.dialect import hint, nearest, shown
 from factstore.query.planning.context import Context
 from factstore.query.relations import algebra
 from factstore.query.relations.relation import PLAIN, Column, Relation, column_of, empty, repeated
-from factstore.query.sources.bindings import take_apart
+from factstore.query.sources.bindings import destructure
 from factstore.query.sources.functions import LOOKUPS
 from factstore.values.types import is_missing
 
@@ -211,7 +211,7 @@ def _bind_each(call: Call, results: list[Any], relation: Relation, guard: Guard 
 def _destructured(call: Call, results: list[Any], guard: Guard | None) -> Any:
     try:
         assert call.binding is not None
-        return take_apart(call.binding, results, guard=guard)
+        return destructure(call.binding, results, guard=guard)
     except ValueError as error:
         raise _failed(call, error) from error
 

@@ -1,9 +1,9 @@
-"""The answer: what `:find` makes of the relation that the clauses leave.
+"""The answer: turns the relation of the clauses into the shape that `:find` requests.
 
-    rows, each once → groups and their aggregates → having → order, offset and limit → pulled maps → the shape that was asked for
+    rows, each once → groups and their aggregates → having → order, offset and limit → pulled maps → the requested shape
 
-A relation is a set of tuples; a list of them when it is ordered, when `:with` keeps equal rows apart, and when it holds pulled maps,
-which Python cannot hash.
+A relation becomes a set of tuples. It becomes a list if it is ordered, if `:with` keeps equal rows apart, or if it
+contains pulled maps, which Python cannot hash.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from factstore.query.relations.relation import Column, Ints, Relation, frozen
 from factstore.reads.pull import pull_many
 
 _VECTORS_PAY = 256  # rows
-_PULLED_AT_ONCE: Final = 1024  # entities, between two looks at the guard
+_PULLED_AT_ONCE: Final = 1024  # entities between two checks of the guard
 _ROW: Final = "?(row)"  # numbers the rows of an answer
 _BLIND_TO_REPEATS: Final = frozenset(("min", "max", "count-distinct", "distinct", "set"))
 
 
 def check_find(query: Query, context: Context) -> None:
-    """Raise QueryError for an aggregate that does not exist and for a source that was not given."""
+    """Raise QueryError for an unknown aggregate and for a missing source."""
     for element in query.elements:
         if isinstance(element, Aggregate) and not element.function.startswith("?"):
             _function(element)
@@ -54,7 +54,7 @@ def check_find(query: Query, context: Context) -> None:
 
 
 def needs_set(query: Query) -> bool:
-    """Tell whether it makes a difference if a row comes more than once: not to aggregates that a repeated value leaves as they are."""
+    """Tell whether repeated rows change the answer; they do not change aggregates such as `max` and `distinct`."""
     aggregates = [element for element in query.elements if isinstance(element, Aggregate)]
     if not aggregates or query.having:
         return True
@@ -74,7 +74,7 @@ def answer(query: Query, relation: Relation, context: Context, solve: Solve) -> 
 
 
 def found(query: Query, relation: Relation, context: Context, solve: Solve) -> list[Column]:
-    """Return the columns of the answer, entities in the place of what is pulled of them: `pulled` comes last, for few rows."""
+    """Return the columns of the answer, with entities instead of pulled maps: pulls are made last, for few rows."""
     if query.aggregates:
         columns = _aggregates(query, relation, context)
     else:
@@ -92,7 +92,7 @@ def found(query: Query, relation: Relation, context: Context, solve: Solve) -> l
 
 
 def _having(query: Query, columns: list[Column], inputs: dict[str, Any], context: Context, solve: Solve) -> list[int]:
-    """Return the rows of the answer for which the conditions hold; rows may be equal, so it is their numbers that are carried."""
+    """Return the numbers of the rows of the answer for which the conditions hold; the rows themselves can be equal."""
     size = columns[0].size
     named = dict(zip(query.columns, columns, strict=True))
     constants = {name: value for name, value in inputs.items() if name not in named}
@@ -106,7 +106,7 @@ def _plain(element: Element, relation: Relation) -> Column:
 
 
 def pulled(query: Query, columns: list[Column], constants: dict[str, Any], context: Context) -> list[Column]:
-    """Return the columns of the answer with what is pulled in the place of its entities."""
+    """Return the columns of the answer with pulled maps instead of entities."""
     return [
         _pulled(element, column, constants, context) if isinstance(element, PullExpression) else column
         for element, column in zip(query.elements, columns, strict=True)
@@ -227,7 +227,7 @@ def _given(element: Aggregate, relation: Relation) -> Callable[..., Any]:
 
 
 def shaped(query: Query, columns: list[list[Any]]) -> Any:
-    """Return columns as what `:find` asks for."""
+    """Return columns in the shape that `:find` requests."""
     if query.keys is not None:
         dicts = [dict(zip(query.keys, row, strict=True)) for row in zip(*columns, strict=True)]
         return dicts if query.shape == RELATION else dicts[0] if dicts else None
@@ -243,5 +243,5 @@ def shaped(query: Query, columns: list[list[Any]]) -> Any:
 def _hashed(columns: list[Column]) -> Any:
     try:
         return set_of_rows(columns)
-    except TypeError:  # a value that Python cannot hash came in by an input or a function
+    except TypeError:  # an input or a result of a function that Python cannot hash
         return list(zip(*(column.values() for column in columns), strict=True))

@@ -1,9 +1,10 @@
-"""A cache of answers: sound, because neither a database nor a query ever changes, and bounded.
+"""A bounded cache of answers. It is correct because neither a database nor a query ever changes.
 
-A key is the query, the rules, the plain values among the inputs, and of each database which store it is of and how it was cut.
-What a key cannot tell apart is not kept: speculation and filters, callables and registered functions, chance, pulls, data frames.
+A key consists of the query, the rules, the plain values among the inputs, and for each database its store, points in
+time and history. Answers without a reliable key are not cached: of speculative and filtered databases, callables,
+registered and random functions, pulls and data frames.
 
-Law: with a cache `q` answers what it answers without; the entries never take more than the bound.
+Law: `q` returns the same answer with and without a cache; the entries never exceed the bounds.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from factstore.query.sources.functions import LOOKUPS
 from factstore.values.quoting import quoted
 
 _CHANCE: Final = frozenset(("rand", "rand-int", "sample"))
-_UNKEPT: Final = _CHANCE | MAP_MAKERS  # of which an answer would hold what its user can change
-_WEIGHED: Final = 2048  # elements of a collection that are weighed one by one; more are weighed by as many of them
-_OVERHEAD: Final = 512  # bytes of an entry beside what it holds
+_UNKEPT: Final = _CHANCE | MAP_MAKERS  # functions whose results the caller could change inside the answer
+_WEIGHED: Final = 2048  # elements of a collection that are weighed; a larger one is weighed by a sample of this size
+_OVERHEAD: Final = 512  # bytes of an entry besides its key and answer
 _NOTHING: Final = object()
 
 
 class AnswerCache:
-    """Answers of queries, the least recently used given up first; pass it to `q` as `cache`. Threads may share one.
+    """A cache of answers for `q(…, cache=…)` that removes the least recently used first. Threads may share one.
 
     Args:
-        max_bytes: about how much all entries may take, keys included.
-        max_entries: how many there may be.
+        max_bytes: the approximate size of all entries, including keys.
+        max_entries: the number of entries.
 
     >>> from factstore import q
     >>> cache = AnswerCache(max_bytes=1 << 20)
@@ -52,7 +53,7 @@ class AnswerCache:
                 )
         self.max_bytes, self.max_entries = max_bytes, max_entries
         self.hits = self.misses = 0
-        self.passed = 0  # queries that cannot be kept
+        self.passed = 0  # queries whose answers cannot be cached
         self._answers: BoundedCache[Any, Any] = BoundedCache(max_bytes=max_bytes, max_entries=max_entries)
 
     def __len__(self) -> int:
@@ -68,7 +69,7 @@ class AnswerCache:
         self._answers.clear()
 
     def get(self, key: Any) -> tuple[bool, Any]:
-        """Return whether there is an answer, and a copy of it."""
+        """Return whether an answer is cached, and a copy of it."""
         answer = self._answers.use(key, _NOTHING)
         with self._answers.lock:
             if answer is _NOTHING:
@@ -78,7 +79,7 @@ class AnswerCache:
         return True, _copied(answer)
 
     def put(self, key: Any, answer: Any) -> Any:
-        """Keep an answer if it fits, and return a copy for the caller."""
+        """Cache an answer if it fits, and return a copy for the caller."""
         size = _OVERHEAD + _weight(key) + _weight(answer)
         if size <= self.max_bytes:
             self._answers.put(key, answer, size)
@@ -86,11 +87,11 @@ class AnswerCache:
 
 
 def key_of(text: Any, query: Query, inputs: tuple[Any, ...], rules: Rules) -> Any:
-    """Return the key of an answer; None when it cannot be kept.
+    """Return the key of an answer; None if it cannot be cached.
 
     Args:
-        text: the query as it was written.
-        rules: those among the inputs, in their typed form.
+        text: the query as the caller wrote it.
+        rules: the rules among the inputs, in their typed form.
     """
     if query.pulls or len(inputs) != len(query.inputs) or not _is_settled(query, rules):
         return None
@@ -111,7 +112,7 @@ def key_of(text: Any, query: Query, inputs: tuple[Any, ...], rules: Rules) -> An
 
 
 def _is_settled(query: Query, rules: Rules) -> bool:
-    """Tell whether nothing but the facts decides an answer."""
+    """Tell whether an answer depends only on facts and inputs."""
     clauses = (
         *query.clauses,
         *query.having,
@@ -144,7 +145,7 @@ def _value_key(part: Any, value: Any) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Tell whether a value is one of ours, or a collection of them that an answer does not give back as it is: a dict would be shared."""
+    """Tell whether a value is of our types, or a collection of them; not a dict, which an answer would share."""
     kind = type(value)
     return all(map(_is_plain, value)) if kind in (list, tuple, set, frozenset) else kind in PLAIN
 
@@ -156,7 +157,7 @@ def _copied(answer: Any) -> Any:
 
 
 def _weight(value: Any) -> int:
-    """Return about how many bytes a value takes."""
+    """Return the approximate size of a value in bytes."""
     size = sys.getsizeof(value, 64)
     if isinstance(value, Mapping):
         return size + sum(_weight(key) + _weight(part) for key, part in value.items())

@@ -1,4 +1,4 @@
-"""What a query did: its steps in the order in which they were taken, with the sizes and times that they really had."""
+"""Explanations: the executed steps of a query in their order, with their access paths, row counts and times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HEAD: Final = ("clause", "access", "estimate", "rows in", "rows out", "ms")
 
 
 class ExplainedStep(NamedTuple):
-    """One step: the clause, how its rows were found, and how many there were."""
+    """One step: the clause, its access path, and the number of rows."""
 
     depth: int
     clause: str
@@ -26,7 +26,7 @@ class ExplainedStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The plan of a query as it was carried out; `str()` shows it as a table."""
+    """The plan of a query as it was executed; `str()` shows it as a table."""
 
     data: tuple[ExplainedStep, ...]
     rows: int
@@ -65,7 +65,7 @@ def _cells(step: ExplainedStep) -> tuple[str, ...]:
 
 
 def explained(steps: list[ExecutedStep], rows: int, seconds: float) -> Explanation:
-    """Return the explanation of a run that is over."""
+    """Return the explanation of a finished run."""
     data = tuple(
         ExplainedStep(
             step.depth,

@@ -1,6 +1,6 @@
 """Ordering rows for `:order-by`: numbers by numpy, anything else by Python, mixtures by type first.
 
-Law: the order is that of `compare` where it has one; rows that are equal in every key keep the order they had.
+Law: the order is that of `compare` where it is defined; rows with equal keys keep their order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _UNORDERED: Final = frozenset((type(None),))
 
 
 def ordered(columns: Sequence[Column], order: Sequence[Order], limit: int | None = None) -> Ints:
-    """Return the positions of rows in order, the first key deciding first; of the first rows at least, when there is a limit."""
+    """Return the positions of rows in order of their keys; with a limit, at least those of the first `limit` rows."""
     keys = {key.position: _of_one_kind(columns[key.position]) for key in order}
     which = _candidates(keys[order[0].position], order[0], limit)
     for key in reversed(order):
@@ -31,12 +31,12 @@ def ordered(columns: Sequence[Column], order: Sequence[Order], limit: int | None
 
 
 def _candidates(column: Column, key: Order, limit: int | None) -> Ints:
-    """Return the rows that can be among the first, by the key that decides first; rows equal to the last of them included."""
+    """Return the rows that can be among the first by the first key, including those equal to the last of them."""
     size = column.size
     if limit is None or column.kind not in _NUMBERS or not 0 < limit < size // 8:
         return np.arange(size)
     data = column.array()
-    if column.kind is float and bool(np.isnan(data).any()):  # which no bound is below or above
+    if column.kind is float and bool(np.isnan(data).any()):  # NaN is neither below nor above a bound
         return np.arange(size)
     order = array_tables.order_of(data)
     if order is not None:
@@ -47,7 +47,7 @@ def _candidates(column: Column, key: Order, limit: int | None) -> Ints:
 
 
 def _in_order(data: Array, order: Ints, place: int, *, descending: bool) -> Ints:
-    """Return the rows up to a place in ascending order, or from it on, with those equal to the row that stands there."""
+    """Return the rows up to a place in ascending order, or from it on, and all rows equal to the one at the place."""
     last = data[order[place]]
     if descending:
         return np.sort(order[bisect_left(order, last, key=data.__getitem__) :])
@@ -64,19 +64,19 @@ def _sorted(column: Column, which: Ints, *, descending: bool) -> Ints:
 
 
 def _of_one_kind(column: Column) -> Column:
-    """Return a column of values whose kind nobody looked at as one of that kind, if they have one."""
+    """Return a column of mixed kind as a column of one kind if all its values have the same."""
     return column_of(column.values()) if column.kind is object else column
 
 
 def _sorted_numbers(data: Array, which: Ints, descending: bool) -> Ints:
     keys = data[which]
-    if descending:  # from behind, so that a stable sort leaves equal rows as they were
+    if descending:  # reversed, so that a stable sort keeps the order of equal rows
         return which[len(which) - 1 - orders.order_of(keys[::-1])[::-1]]
     return which[orders.order_of(keys)]
 
 
 class _Ordered:
-    """A value that sorts as `compare` says; values that it cannot compare by their types."""
+    """A value that sorts as by `compare`; values that cannot be compared sort by type."""
 
     __slots__ = ("value",)
 

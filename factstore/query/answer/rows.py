@@ -1,6 +1,6 @@
-"""Rows: an answer as columns, for whoever wants more of it than tuples.
+"""Rows: an answer as columns, and as tuples, dicts, arrays and tables of other packages.
 
-Law: rows hold what `q` returns, each row once more only where `:with` says so; no form of them goes through another.
+Law: rows contain what `q` returns, repeated rows only with `:with`; each form is built directly from the columns.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _AT_ONCE: Final = 4096  # rows turned into tuples
 
 
 class Rows:
-    """An answer in columns: tuples by place, and also dicts, arrays, or a table of pyarrow, pandas or polars.
+    """An answer in columns: a sequence of tuples, also as dicts, arrays, or a table of pyarrow, pandas or polars.
 
-    What takes Arrow's stream takes rows as they are: `polars.DataFrame(found)`, `pyarrow.table(found)`.
+    A package that reads Arrow streams reads rows directly: `polars.DataFrame(found)`, `pyarrow.table(found)`.
 
     >>> from factstore import rows
     >>> found = rows("[:find ?n ?x :in [[?n ?x]] :order-by ?n]", [[2, "b"], [1, "a"]])
@@ -63,7 +63,7 @@ class Rows:
     @overload
     def __getitem__(self, key: str) -> list[Any]: ...
     def __getitem__(self, key: int | slice | str) -> Any:
-        """Return one row by its place, some rows by a slice, or the values of a column by its name."""
+        """Return one row by its index, several rows by a slice, or the values of a column by its name."""
         if isinstance(key, str):
             return self._data[self.columns.index(key)].values()
         if isinstance(key, slice):
@@ -80,7 +80,7 @@ class Rows:
         return [dict(zip(self.columns, row, strict=True)) for row in self.tuples()]
 
     def numpy(self) -> dict[str, Array]:
-        """Return the columns as numpy arrays: instants as datetime64[us] in UTC, what is no number as objects."""
+        """Return the columns as numpy arrays: instants as datetime64[us] in UTC, all but numbers as objects."""
         return {name: frames.to_numpy(column) for name, column in self._named()}
 
     def arrow(self) -> pyarrow.Table:
@@ -114,7 +114,7 @@ class Rows:
 
 
 class RowSeq(Iterator[tuple[Any, ...]]):
-    """An iterator over the rows of an answer, which are made while they are taken; they can be taken once."""
+    """An iterator over the rows of an answer, which are computed while they are read; they can be read once."""
 
     __slots__ = ("_blocks", "_rows", "columns")
 
@@ -127,12 +127,12 @@ class RowSeq(Iterator[tuple[Any, ...]]):
         return next(self._rows)
 
     def blocks(self) -> Iterator[Rows]:
-        """Return an iterator over the rows that were not taken yet, in blocks; instead of taking them one by one."""
+        """Return an iterator over the remaining rows in blocks, to be used instead of reading single rows."""
         return self._blocks
 
 
 def names_of(query: Query) -> tuple[str, ...]:
-    """Return the names of a query's columns: its keys, or its variables without the question mark; each once."""
+    """Return the names of a query's columns: keys, or variables without `?`; a repeated one gets a number."""
     names = (
         [str(key).removeprefix(":") for key in query.keys]
         if query.keys is not None

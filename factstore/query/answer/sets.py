@@ -1,8 +1,8 @@
-"""Sets of tuples made of columns: the last step of most queries, and for long answers the longest.
+"""Sets of tuples from columns: the last step of most queries, and the longest step of long answers.
 
-    numbers that repeat become one object each · rows go in by the order of the table's slots · no collection of garbage meanwhile
+    a repeated number becomes one object · rows are added in the order of the set's slots · garbage collection is paused
 
-Knows columns only. Law: the set is that of the rows as Python's `zip` makes them, whatever was done to have it sooner.
+Uses columns only. Law: the set equals that of the rows as Python's `zip` makes them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 from factstore.query.relations.relation import Array, Column
 from factstore.values.exact import rows_apart
 
-_COLLECTING_COSTS: Final = 4_096  # rows from which the collector would look at tuples while they are made
+_COLLECTING_COSTS: Final = 4_096  # rows from which the garbage collector would run in between
 _SLOTS_PAY: Final = 30_000  # rows whose set no longer fits into the caches near a core
 _SLOT_BITS: Final = 16  # of a hash; numpy sorts numbers of that size by counting
 
-# CPython hashes a tuple of small whole numbers like this. Were it to change, sets would be as right and take longer to make.
+# CPython hashes a tuple of small whole numbers like this. If that changes, sets stay correct but take longer to build.
 _FIRST, _SECOND, _FIFTH = (
     np.uint64(prime) for prime in (11400714785074694791, 14029467366897019727, 2870177450012600261)
 )
@@ -32,7 +32,7 @@ _LENGTH_SALT: Final = _FIFTH ^ np.uint64(3527539)
 def set_of_rows(columns: Sequence[Column]) -> set[tuple[Any, ...]]:
     """Return the rows of columns of one length, no two of which are the same row, as a set.
 
-    Rows that Python takes for one although their types differ are kept apart, as `ExactRow`s.
+    Rows that are equal in Python but differ in types are kept apart, as `ExactRow`s.
     Raises: TypeError for a value that Python cannot hash.
     """
     size = columns[0].size
@@ -53,7 +53,7 @@ def _set_of_rows(columns: Sequence[Column], size: int) -> set[tuple[Any, ...]]:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Keep the collector from walking tuples that hold no circles, unless somebody else does."""
+    """Pause the garbage collector, which would walk tuples without cycles; nothing if it is already off."""
     if not gc.isenabled():
         yield
         return
@@ -65,7 +65,7 @@ def _uncollected() -> Iterator[None]:
 
 
 def _shared(column: Column) -> list[Any]:
-    """Return the values of a column, whole numbers that occur more than once as one object where that is easy to have."""
+    """Return the values of a column; repeated whole numbers of a narrow range share one object."""
     data = column.data
     if column.kind is not int or not isinstance(data, np.ndarray):
         return column.values()
@@ -78,7 +78,7 @@ def _shared(column: Column) -> list[Any]:
 
 
 def _by_slot(columns: Sequence[Column], size: int) -> Sequence[Column]:
-    """Put rows about in the order of the slots that their set will keep them in, so that it is filled from one end to the other."""
+    """Sort rows roughly by their slots in the set, so that the memory of the set is filled from start to end."""
     hashes = [_hashes(column) for column in columns]
     mixed = np.full(size, _FIFTH, np.uint64)
     for each in hashes:
@@ -95,7 +95,7 @@ def _by_slot(columns: Sequence[Column], size: int) -> Sequence[Column]:
 
 
 def _hashes(column: Column) -> Array | None:
-    """Return Python's hashes of a column's values where they can be had for the whole column at once."""
+    """Return Python's hashes of a column's values if they can be computed for the whole column at once."""
     if column.dictionary is not None:
         return np.array([hash(value) for value in column.dictionary.values.tolist()], np.int64).view(np.uint64)[
             column.data

@@ -1,7 +1,8 @@
 """Aggregates: one value of all the values that a variable has in a group, as tables of plain functions.
 
-`AGGREGATES` take what stands before the variable, then the values; a registered callable is called the same way. `GROUPED`
-holds those that can work on whole numpy columns, all groups at once. A group is never empty: no rows, no group, no value.
+`AGGREGATES` take what stands before the variable, then the values; a registered callable is called the same way.
+`GROUPED` holds those that can work on whole numpy columns, all groups at once. A group is never empty: no rows, no
+group, no value.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Decimals: arithmetic of bigdec that keeps every digit, whatever `decimal` context the caller works in.
+"""Decimals: arithmetic of bigdec that keeps every digit, independent of the caller's `decimal` context.
 
-Law: a result is equal to that of fractions. A quotient that no decimal is equal to, such as 1/3, is a ValueError, as in Clojure.
-Operands of other types are left to Python.
+Law: a result is equal to that of fractions. A quotient that no decimal is equal to, such as 1/3, is a ValueError, as
+in Clojure. Operands of other types are left to Python.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _KINDS: Final = frozenset((Decimal, int))
 def _exactly(
     step: Callable[[Decimal, Decimal], Decimal], other: Callable[[Any, Any], Any]
 ) -> Callable[[Any, Any], Any]:
-    """Return a step of two numbers that is exact where one of them is a decimal and the other a decimal or a whole number."""
+    """Return an operation that is exact for a decimal with a decimal or a whole number."""
 
     def calculate(x: Any, y: Any) -> Any:
         if type(x) not in _KINDS or type(y) not in _KINDS or type(x) is type(y) is int:
@@ -101,20 +101,20 @@ def quotient(other: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def remainder(other: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Return what is left of a division towards zero."""
+    """Return the remainder of a division that rounds towards zero."""
     return _exactly(_remainder, other)
 
 
 def modulo(other: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Return what is left of a division towards minus infinity."""
+    """Return the remainder of a division that rounds towards minus infinity."""
     return _exactly(_modulo, other)
 
 
 def negate(x: Any) -> Any:
-    """Return a number with the other sign."""
+    """Return a number with the opposite sign."""
     return _EXACT.minus(x) if type(x) is Decimal else -x
 
 
 def absolute(x: Any) -> Any:
-    """Return a number without its sign."""
+    """Return the absolute value of a number."""
     return x.copy_abs() if type(x) is Decimal else abs(x)

@@ -1,7 +1,7 @@
-"""The built-in functions and predicates, Clojure's by name and meaning, as tables of plain functions over values.
+"""The built-in functions and predicates, with the names and meanings of Clojure, as tables of functions over values.
 
-`FUNCTIONS` is what a query may call by name besides what is registered; `VECTORS` holds those that also know how to work on
-whole numpy columns. None is nil; only None and False are false. What a function refuses it raises as TypeError or ValueError.
+A query may call the functions in `FUNCTIONS`, and registered ones, by name. None is nil; only None and False are
+false. A function raises TypeError or ValueError for an argument that it cannot take.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _TEXTS: Final = (str,)
 
 
 def plain_name(name: str) -> str:
-    """Return the name that a function is known by here: without the namespace of Clojure's core or of Datomic's API."""
+    """Return the name of a function in the tables: without the namespace of Clojure's core or of Datomic's API."""
     space, slash, rest = name.partition("/")
     return rest if slash and rest and space in ("clojure.core", "datomic.api") else name
 
 
 def truthy(value: Any) -> bool:
-    """Tell whether a value counts as true: everything but nil and false."""
+    """Tell whether a value counts as true: all values except nil and false."""
     if value is True or value is False:
         return value
     same = plain(value)  # numpy's False is false
@@ -52,7 +52,7 @@ def _ordered(holds: Callable[[Any, Any], bool]) -> Callable[..., bool]:
 
 
 def equal(*values: Any) -> bool:
-    """Tell whether all values are one: of the same type and equal."""
+    """Tell whether all values are equal and of the same type."""
     _at_least(values, 1)
     first = strict(values[0])
     return all(strict(value) == first for value in values[1:])
@@ -101,7 +101,7 @@ def _whole(values: Sequence[Any]) -> None:
 
 
 def _mixed(x: Any, y: Any) -> tuple[Any, Any]:
-    """Return two numbers that Python can calculate with: a decimal beside a float becomes a float, as in Clojure."""
+    """Return two numbers of types that Python can combine: a decimal with a float becomes a float, as in Clojure."""
     if isinstance(x, Decimal) and isinstance(y, float):
         return float(x), y
     if isinstance(x, float) and isinstance(y, Decimal):
@@ -239,7 +239,7 @@ def _found(match: re.Match[str] | None) -> Any:
 
 
 def _like(text: Any, pattern: Any) -> bool:
-    """SQL's LIKE: % is any text, _ one character."""
+    """Tell whether a text matches a pattern of SQL's LIKE: % is any text, _ one character."""
     parts = (".*" if c == "%" else "." if c == "_" else re.escape(c) for c in _text(pattern))
     return re.fullmatch("".join(parts), _text(text), re.DOTALL) is not None
 
@@ -253,7 +253,7 @@ def _joined(first: Any, *rest: Any) -> str:
 
 
 def _elements(value: Any) -> Collection[Any]:
-    """Return the elements of a collection: of nil none, of a map its pairs."""
+    """Return the elements of a collection: none for nil, pairs for a map."""
     if value is None:
         return ()
     return tuple(value.items()) if isinstance(value, Mapping) else value
@@ -274,23 +274,23 @@ def _get(holder: Any, key: Any, default: Any = None) -> Any:
 
 
 def _is_key(holder: Mapping[Any, Any], key: Any) -> bool:
-    """Tell whether a map has a key: a number of the same type, and a keyword also where the map has the text of it."""
+    """Tell whether a map has a key: a number of the same type; for a keyword also its text."""
     if type(key) not in NUMBERS and type(key) is not bool:
         return key in holder
     return key in holder and any(strict(each) == strict(key) for each in holder)
 
 
 def get_by_keyword(key: str, holder: Any, default: Any = None) -> Any:
-    """Return what a map, an entity or a set has under a keyword, as Clojure does when a keyword is called; nil for anything else."""
+    """Call a keyword as Clojure does: return its value in a map, an entity or a set; nil for any other argument."""
     return _get(holder, Keyword(key), default) if isinstance(holder, Mapping | Set) else default
 
 
 def contains(holder: Any, key: Any) -> bool:
-    """Tell whether a map has a key, a set an element, or a vector or string a place."""
+    """Tell whether a map has a key, a set has an element, or a vector or string has a position."""
     if isinstance(holder, Mapping):
         return _is_key(holder, key)
     if isinstance(holder, Set):
-        # Python takes 1, 1.0 and true for one element, and "a" for :a; only where that can be does the set have to be looked through.
+        # In a set of Python, 1, 1.0 and true are one element, and so are "a" and :a. Only for such keys search the set.
         doubtful = type(key) in (int, float, bool) or (isinstance(key, str) and key.startswith(":"))
         return key in holder and (not doubtful or any(strict(each) == strict(key) for each in holder))
     if isinstance(holder, Sequence):
@@ -396,7 +396,7 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "list": lambda *values: values,
     "set": lambda x: set_of(map(frozen, _elements(x))),
     "hash-map": _hash_map,
-    "range": range,  # taken apart as it is, or a tuple where it is bound as one value
+    "range": range,  # destructured as it is; a tuple where it is bound as one value
     "first": lambda x: next(iter(_elements(x)), None),
     "second": lambda x: _get(tuple(_elements(x)), 1),
     "last": lambda x: next(reversed(tuple(_elements(x))), None),

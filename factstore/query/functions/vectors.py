@@ -1,4 +1,4 @@
-"""Comparisons and arithmetic on whole columns, for numbers and datetimes; None where only the function of single values will do.
+"""Comparisons and arithmetic on whole columns of numbers and datetimes; None where they do not apply.
 
 Law: where a vector answers, it answers what the function of the same name does row by row.
 """
@@ -33,7 +33,7 @@ _EXACT: Final = 1 << 53  # whole numbers below which a float holds them exactly
 
 
 def _machine(arg: Any) -> tuple[type, Any] | None:
-    """Return kind and machine form of an argument, if it is numbers or datetimes."""
+    """Return the kind and machine form of an argument of numbers or datetimes; otherwise None."""
     kind, data = (arg.kind, arg.data) if isinstance(arg, Column) else machine_value(arg)
     if kind not in _NUMBERS and kind is not datetime:
         return None
@@ -41,7 +41,7 @@ def _machine(arg: Any) -> tuple[type, Any] | None:
 
 
 def compared(name: str, args: list[Any]) -> Array | None:
-    """Return the mask of where a comparison holds.
+    """Return the mask of the rows in which a comparison holds.
 
     Args:
         args: columns of arrays, and values.

@@ -1,1 +1,1 @@
-"""Planning: which clause a query takes next."""
+"""Planning: chooses the next clause of a query."""

@@ -1,4 +1,4 @@
-"""Blocks: a step of a query in several passes, each over some of the rows, so that it can be stopped and its rows be streamed.
+"""Blocks: a step of a query in several passes over parts of the rows, so that it can be stopped and streamed.
 
 Law: the rows of all blocks together are those of the step in one pass.
 """
@@ -18,7 +18,7 @@ BLOCK: Final = 1 << 18  # rows
 
 
 def blocks_of(context: Context, clause: Clause, relation: Relation, most: int) -> Iterator[Relation]:
-    """Yield the rows of a relation in blocks for which a clause is expected to leave at most `most` rows each."""
+    """Yield the rows of a relation in blocks, for each of which a clause is expected to give at most `most` rows."""
     size = relation.size
     expected = max(estimate_of(context, clause, relation), size) if size > 1 else 1.0
     step = size if expected <= most or not isfinite(expected) else max(1, ceil(size * most / expected))

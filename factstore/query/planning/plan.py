@@ -1,7 +1,8 @@
-"""The planner: which clause next, decided at each step by the sizes that are really there.
+"""The planner: chooses the next clause at each step, by the number of rows that are really there.
 
-Predicates run as soon as they can. Otherwise the clause that leaves the fewest rows goes first, and among equals the one
-written first. A comparison whose variable a pattern is about to bind becomes the range in which the pattern's values are read.
+Predicates run as soon as their variables are bound. Otherwise the clause with the fewest expected rows is next; of
+equal ones, the first in the query. A comparison of a variable that a pattern binds becomes the range of values that
+the pattern reads.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from factstore.query.sources.match import Limits
 from factstore.values.types import is_nan
 
 _RANGED: Final = frozenset((int, float, datetime, str))
-_IN_RANGE: Final = 0.3  # of an attribute's rows lie in a range, for want of knowing better
+_IN_RANGE: Final = 0.3  # assumed share of an attribute's rows in a range
 _NEVER: Final = float("inf")
-_RECURSION: Final = 10.0  # rows of a recursive rule for each row that binds an argument
+_RECURSION: Final = 10.0  # assumed rows of a recursive rule for each row that binds an argument
 
 
 class PlannedStep(NamedTuple):
-    """The next clause, about how many rows it will leave, and the predicates that it settles by reading a range."""
+    """The next clause, its expected number of rows, and the predicates that hold because it reads only a range."""
 
     clause: Clause
     estimate: float | None
@@ -33,10 +34,10 @@ class PlannedStep(NamedTuple):
 
 
 def choose(context: Context, waiting: list[Clause], relation: Relation, outside: Set[str]) -> PlannedStep:
-    """Return what to do next.
+    """Return the next step.
 
     Args:
-        outside: the variables that the clauses beside a `not` can bind.
+        outside: the variables that the clauses around a `not` can bind.
     """
     if len(waiting) == 1 and isinstance(waiting[0], Pattern):
         return PlannedStep(waiting[0], None)
@@ -69,7 +70,7 @@ def _is_ready(context: Context, clause: Clause, bound: Set[str], outside: Set[st
 
 
 def _is_point(context: Context, clause: Clause, relation: Relation) -> bool:
-    """Tell whether a clause is a look-up for a single row: nothing can be cheaper, so nothing else need be looked at."""
+    """Tell whether a clause is a look-up for a single row, which no other clause can be cheaper than."""
     return (
         relation.size == 1
         and isinstance(clause, Pattern)
@@ -88,7 +89,7 @@ def _estimate(
 
 
 def estimate_of(context: Context, clause: Clause, relation: Relation) -> float:
-    """Return about how many rows a relation will have after a clause."""
+    """Return the expected number of rows of a relation after a clause."""
     if isinstance(clause, Pattern):
         return context.source(clause.source, clause.form).estimate(clause, relation)
     if isinstance(clause, Call):
@@ -120,7 +121,7 @@ def _rule_estimate(context: Context, call: RuleCall, relation: Relation) -> floa
 
 
 def seeded(args: tuple[Term, ...], parameters: tuple[str, ...], relation: Relation) -> Relation:
-    """Return what a caller's rows bind of a rule's parameters, row by row; rows may be equal."""
+    """Return the parameters of a rule that a caller's rows bind, row by row; rows can be equal."""
     columns, constants = {}, {}
     for term, name in zip(args, parameters, strict=True):
         if isinstance(term, Constant):
@@ -138,7 +139,7 @@ def seeded(args: tuple[Term, ...], parameters: tuple[str, ...], relation: Relati
 def _limits(
     context: Context, pattern: Pattern, waiting: list[Clause], relation: Relation
 ) -> tuple[Limits | None, tuple[Call, ...]]:
-    """Return the range that waiting comparisons say of the values of a pattern whose entity and value are free."""
+    """Return the range of the values of a pattern, from waiting comparisons, if its entity and value are free."""
     if len(pattern.terms) < 3 or not isinstance(pattern.terms[2], Variable):
         return None, ()
     name, e = pattern.terms[2].name, pattern.terms[0]
@@ -164,7 +165,7 @@ def _limits(
 
 
 def _narrowed(limits: Limits, call: Call, name: str, kind: type | None, relation: Relation) -> Limits | None:
-    """Return the limits that also a comparison sets; None when it is of another form, or no tighter than what is known."""
+    """Return the limits with those of a comparison; None if it has another form or a limit is already set."""
     if call.function not in ("<", "<=", ">", ">=", "=") or len(call.args) != 2:
         return None
     left, right = call.args
@@ -179,7 +180,7 @@ def _narrowed(limits: Limits, call: Call, name: str, kind: type | None, relation
     else:
         return None
     found, machine = machine_value(value)
-    if found is not kind or is_nan(machine):  # which has no place in an order
+    if found is not kind or is_nan(machine):  # NaN is not ordered
         return None
     is_open = call.function in ("<", ">")
     is_upper = (call.function in ("<", "<=")) == is_left

@@ -1,6 +1,6 @@
 """The algebra of relations: join, antijoin, union and distinct, on keys of machine words.
 
-Knows columns, nothing of clauses or databases. Law: each equals its definition by nested loops over rows.
+Uses columns only, no clauses and no databases. Law: each operation equals its definition by nested loops over rows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _WIDEST: Final = 1 << 62
 
 
 def comparable(left: Column, right: Column) -> tuple[Column, Column] | None:
-    """Return two columns whose keys can be compared; None when no value of one can be in the other."""
+    """Return two columns whose keys can be compared; None if no value of one can be in the other."""
     if left.kind is right.kind:
         return _of_one_dictionary(left, right)
     if left.kind in PLAIN and right.kind in PLAIN:
@@ -40,7 +40,7 @@ def comparable(left: Column, right: Column) -> tuple[Column, Column] | None:
 
 
 def _of_one_dictionary(left: Column, right: Column) -> tuple[Column, Column]:
-    """Return two columns of one kind as numbers of one dictionary, if both have dictionaries."""
+    """Return two columns of one kind as indexes of one dictionary, if both have dictionaries."""
     if left.dictionary is None or right.dictionary is None:
         return left, right
     if left.dictionary is not right.dictionary:
@@ -69,7 +69,7 @@ def _codes(keys: list[Any], codes_of: dict[Any, int]) -> Ints:
 
 
 def _packed(lefts: Sequence[Array], rights: Sequence[Array]) -> tuple[Array, Array]:
-    """Pack several columns of whole numbers into one, side by side, equal where all of them are."""
+    """Pack several columns of whole numbers into one column, whose numbers are equal where all columns are."""
     left, right = lefts[0], rights[0]
     for a, b in zip(lefts[1:], rights[1:], strict=True):
         left, right, width = _narrowed(left, right)
@@ -82,7 +82,7 @@ def _packed(lefts: Sequence[Array], rights: Sequence[Array]) -> tuple[Array, Arr
 
 
 def _narrowed(a: Array, b: Array) -> tuple[Array, Array, int]:
-    """Shift numbers so that the least is 0; also return how many there may be."""
+    """Shift numbers so that the least is 0; also return the width of their range."""
     parts = [part for part in (a, b) if len(part)]
     if not parts:
         return a, b, 1
@@ -126,7 +126,7 @@ def _matches_of_words(left: Array, right: Array) -> tuple[Ints, Ints]:
     order = order_of(right)
     least, width = _range_of(right)
     if 0 < width <= 4 * (len(left) + len(right)) + 1024:
-        # A table of counts by value answers in one step what a search answers in log n cache misses.
+        # A table of counts by value needs one step; a search needs log n cache misses.
         counts_of = np.bincount(right - least, minlength=width)
         starts = np.cumsum(counts_of) - counts_of
         inside = (left >= least) & (left < least + width)
@@ -170,7 +170,7 @@ def join(left: Relation, right: Relation) -> Relation:
 
 
 def _agree_on_constants(left: Relation, right: Relation) -> tuple[Relation, Relation] | None:
-    """Return the rows of each that agree with what is constant in the other; None when nothing can."""
+    """Return the rows of each that agree with the constants of the other; None if there are none."""
     for name, value in left.constants.items():
         if name in right.constants and strict(right.constants[name]) != strict(value):
             return None
@@ -186,7 +186,7 @@ def _only(relation: Relation, constants: dict[str, Any]) -> Relation:
 
 
 def equal_to(column: Column, value: Any) -> list[bool] | Array:
-    """Return the mask of where a column has a value."""
+    """Return the mask of the rows in which a column has a value."""
     kind, machine = machine_value(value)
     if kind in PLAIN and column.kind in PLAIN:
         if kind is not column.kind:
@@ -197,7 +197,7 @@ def equal_to(column: Column, value: Any) -> list[bool] | Array:
 
 
 def equal_stored(column: Column, value: Any) -> list[bool] | Array:
-    """Return the mask of where a column of one kind has a value, given in machine form."""
+    """Return the mask of the rows in which a column of one kind has a value, given in machine form."""
     if isinstance(column.data, list):
         return [each == value for each in column.data]
     if column.dictionary is not None:
@@ -208,7 +208,7 @@ def equal_stored(column: Column, value: Any) -> list[bool] | Array:
 
 
 def equal_columns(left: Column, right: Column) -> list[bool] | Array:
-    """Return the mask of where two columns have the same value, place by place."""
+    """Return the mask of the rows in which two columns have the same value."""
     pair = comparable(left, right)
     if pair is None:
         return [False] * left.size
@@ -219,7 +219,7 @@ def equal_columns(left: Column, right: Column) -> list[bool] | Array:
 
 
 def _found(left: Relation, right: Relation) -> list[bool] | Array:
-    """Return for each row of `left` whether a row of `right` agrees on what both bind."""
+    """Return for each row of `left` whether a row of `right` agrees on the variables of both."""
     settled = _agree_on_constants(right, Relation(1, {}, left.constants))
     right = empty(right.names) if settled is None else settled[0]
     mask: Any = None
@@ -237,7 +237,7 @@ def _found(left: Relation, right: Relation) -> list[bool] | Array:
 
 
 def members(lefts: list[Column], rights: list[Column], size: int) -> list[bool] | Array:
-    """Return for each of `size` rows whether some row on the right has the same in all of these columns."""
+    """Return for each of `size` rows whether some row on the right has the same values in all columns."""
     pairs = [comparable(left, right) for left, right in zip(lefts, rights, strict=True)]
     if None in pairs:
         return [False] * size
@@ -256,7 +256,7 @@ def _is_words(column: Column) -> bool:
 
 
 def antijoin(left: Relation, right: Relation) -> Relation:
-    """Return the rows of `left` with which no row of `right` agrees."""
+    """Return the rows of `left` that agree with no row of `right`."""
     found = _found(left, right)
     return left.filter([not each for each in found] if isinstance(found, list) else ~found)
 
@@ -285,7 +285,7 @@ def distinct(relation: Relation) -> Relation:
 
 
 def grouped(columns: Sequence[Column]) -> tuple[Ints, Ints]:
-    """Return for each row the number of its group, rows that are equal in all columns, and for each group its first row."""
+    """Group rows that are equal in all columns; return the group of each row and the first row of each group."""
     coded = [_whole(column) for column in columns]
     numbers = _packed(coded, [code[:0] for code in coded])[0]
     firsts = first_places(numbers)
@@ -305,11 +305,11 @@ def _whole(column: Column) -> Array:
 
 
 def first_places(numbers: Array) -> Ints:
-    """Return where each number stands first, in order."""
+    """Return the first position of each number, in order."""
     numbers = numbers.view(np.int8) if numbers.dtype == np.bool_ else numbers
     least, width = _range_of(numbers)
     if width <= 8 * len(numbers) + 1024:
-        # Written backwards into a table by value, the first place of each number is the one that stays.
+        # Written backwards into a table by value, the first position of each number is the one that stays.
         table = np.empty(width, np.int64)
         places = np.arange(len(numbers))
         shifted = numbers - least
@@ -319,7 +319,7 @@ def first_places(numbers: Array) -> Ints:
 
 
 def union(relations: Sequence[Relation], names: Sequence[str]) -> Relation:
-    """Return the rows of all relations, each once; all bind these names, and only they are kept."""
+    """Return the rows of all relations, each once; all relations bind the names, and only those are kept."""
     relations = [relation.keep(names) for relation in relations if relation.size]
     if not relations:
         return empty(names)

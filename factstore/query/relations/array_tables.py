@@ -1,7 +1,7 @@
-"""What is worked out of an index's columns and kept for as long as they are: tables for finding, dictionaries of values.
+"""Tables derived from columns of an index, kept as long as these: positions by number, dictionaries of values.
 
-A view hands out the same arrays again until something changes. What takes as long as a few reads is made only when an array
-is met a second time, so that a column which is read once never pays for it.
+A view returns the same arrays until something changes. A table that costs as much as a few reads is built only when
+an array is seen for the second time, so a column that is read once has no such cost.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from factstore.columns.column import positions_in
 from factstore.query.relations import orders
 from factstore.query.relations.relation import Array, Dictionary, Ints
 
-_MET: Final = object()
+_SEEN: Final = object()
 _known: dict[int, tuple[weakref.ref[Array], dict[str, Any]]] = {}
-_SAMPLE: Final = 4096  # values after which a dictionary must have proved to repeat them
+_SAMPLE: Final = 4096  # values of which at least half must be repeated for a dictionary
 _WIDEST: Final = 1 << 62
-_SPARSE: Final = 8  # times as many numbers as rows that a table may span
+_SPARSE: Final = 8  # numbers for each row that a table may span
 
 
 def _derived(array: Array, what: str, make: Callable[[Array], Any]) -> Any:
-    """Return what `make` makes of an array, remembered; None when the array is met for the first time."""
+    """Return the cached result of `make` for an array; None when the array is seen for the first time."""
     key = id(array)
     entry = _known.get(key)
     if entry is None or entry[0]() is not array:
-        _known[key] = weakref.ref(array, lambda _: _known.pop(key, None)), {what: _MET}
+        _known[key] = weakref.ref(array, lambda _: _known.pop(key, None)), {what: _SEEN}
         return None
     found = entry[1].get(what)
     if found is None:
-        entry[1][what] = _MET
+        entry[1][what] = _SEEN
         return None
-    if found is _MET:
+    if found is _SEEN:
         found = entry[1][what] = make(array)
     return found
 
 
 class PositionTable(NamedTuple):
-    """Where each whole number stands in a sorted array: at `starts[n - least]` up to `starts[n - least + 1]`."""
+    """The positions of each whole number in a sorted array: from `starts[n - least]` to `starts[n - least + 1]`."""
 
     least: int
     starts: Ints
-    is_unique: bool  # then `starts` holds the one place, or -1
+    is_unique: bool  # then `starts` has the only position, or -1
 
 
 def _table(numbers: Array) -> PositionTable | bool:
@@ -66,8 +66,8 @@ def _table(numbers: Array) -> PositionTable | bool:
 def found(numbers: Array, wanted: Array) -> tuple[Ints, Ints | slice]:
     """Find numbers in a sorted array.
 
-    Returns: positions in the array, and for each of them the position in `wanted` that it answers; a whole slice when each
-        is answered once.
+    Returns: positions in the array, and for each of them the position in `wanted`; a slice of everything if each
+        number is found once.
     """
     table = _derived(numbers, "table", _table)
     if table and table.is_unique:
@@ -83,13 +83,13 @@ def found(numbers: Array, wanted: Array) -> tuple[Ints, Ints | slice]:
 
 
 def answers(numbers: Array, wanted: Array) -> int:
-    """Return how many positions `found` finds at most."""
+    """Return the greatest number of positions that `found` can return."""
     table = _derived(numbers, "table", _table)
     return len(wanted) if table and table.is_unique else int(_ranges(numbers, wanted)[1].sum())
 
 
 def _ranges(numbers: Array, wanted: Array) -> tuple[Ints, Ints]:
-    """Return for each number where it begins in a sorted array of which some stand more than once, and how often it stands there."""
+    """Return for each number its first position in a sorted array with repeated numbers, and how often it occurs."""
     table = _derived(numbers, "table", _table)
     if not table or table.is_unique:
         low = np.searchsorted(numbers, wanted, "left")
@@ -104,14 +104,14 @@ def _ranges(numbers: Array, wanted: Array) -> tuple[Ints, Ints]:
 
 
 class Pairs(NamedTuple):
-    """The pairs of two columns as sorted numbers, one for a pair."""
+    """The pairs of two columns as sorted numbers, one for each pair."""
 
     least: tuple[int, int]
     widths: tuple[int, int]
     keys: Ints
 
     def holds(self, first: Array, second: Array) -> Array:
-        """Return the mask of which pairs are among these."""
+        """Return the mask of the pairs that are among these."""
         wanted = first - self.least[0]
         wanted *= self.widths[1]
         wanted += second - self.least[1]
@@ -129,7 +129,7 @@ def _lies_in(numbers: Array, least: int, width: int) -> bool:
 
 
 def pairs_of(first: Array, second: Array) -> Pairs | None:
-    """Return the pairs of two columns of whole numbers that are sorted by both; None when one number cannot hold a pair."""
+    """Return the pairs of two columns of whole numbers, sorted by both; None if a pair does not fit into one number."""
     if not len(first):
         return None
     least = int(first[0]), int(second.min())
@@ -141,12 +141,12 @@ def pairs_of(first: Array, second: Array) -> Pairs | None:
 
 
 def order_of(numbers: Array) -> Ints | None:
-    """Return the positions of numbers in ascending order; None while that does not pay."""
+    """Return the positions of numbers in ascending order; None while that does not pay off."""
     return _derived(numbers, "order", orders.order_of)  # type: ignore[no-any-return]
 
 
 def dictionary_of(values: Array) -> tuple[Ints, Dictionary] | None:
-    """Return a column of Python values as numbers into a dictionary of them; None while or where that does not pay."""
+    """Return a column of Python values as indexes into a dictionary; None while or where that does not pay off."""
     return _derived(values, "dictionary", _dictionary) or None
 
 

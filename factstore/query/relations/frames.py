@@ -1,6 +1,6 @@
 """Frames: arrays and tables of other packages, made of columns, and read as columns.
 
-The packages are imported when they are asked for; a frame that is read brings its own. Keywords, symbols, uris and uuids
+The packages are imported on first use. Keywords, symbols, uris and uuids
 become text, sets and tuples lists, pulled maps structs; instants have microseconds and UTC.
 """
 
@@ -43,7 +43,7 @@ def to_numpy(column: Column) -> Array:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of no one kind as tables of other packages know it."""
+    """Return a value of a mixed column in a form that other packages know."""
     if isinstance(value, dict):
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple | frozenset | set):
@@ -52,7 +52,7 @@ def _plain(value: Any) -> Any:
 
 
 def _others(name: str, column: Column, make: Callable[[list[Any]], Any]) -> Any:
-    """Return what a package makes of values that are no numbers and no text."""
+    """Convert values other than numbers and text by a function of the package."""
     values = column.values()
     if column.kind not in (bytes, Decimal):
         values = list(map(_plain, values))
@@ -72,7 +72,7 @@ def _others(name: str, column: Column, make: Callable[[list[Any]], Any]) -> Any:
 
 
 def _dictionary(column: Column) -> list[str] | None:
-    """Return the texts that a column has numbers of; None when it has none."""
+    """Return the texts of a column's dictionary; None without a dictionary."""
     return None if column.dictionary is None else list(map(str, column.dictionary.values.tolist()))
 
 
@@ -150,9 +150,9 @@ def to_polars(columns: Iterable[tuple[str, Column]]) -> polars.DataFrame:
 
 
 def columns_in(frame: Any) -> list[Column] | None:
-    """Return the columns of a data frame of pandas or polars, a table of pyarrow, or an array of two dimensions or of records.
+    """Return the columns of a data frame of pandas or polars, a table of pyarrow, or a numpy array with columns.
 
-    What is missing is None. None for anything else.
+    Missing values are None. Returns None for any other object.
     """
     if isinstance(frame, np.ndarray):
         return _in_array(frame)

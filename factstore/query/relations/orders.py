@@ -1,7 +1,7 @@
 """Orders of whole numbers: the positions of an array's elements from the least to the greatest.
 
-numpy sorts numbers several times as fast as their positions, so where both fit into one word they are sorted as one.
-Law: the order is that of a stable `argsort`.
+numpy sorts numbers several times faster than positions. If number and position fit into one word, they are sorted
+together. Law: the order is that of a stable `argsort`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _WORD: Final = 62  # bits
 
 
 def _keyed(numbers: NDArray[Any]) -> tuple[NDArray[np.int64], int] | None:
-    """Return numbers, counted from the least, with their positions below them, and how many bits a position has."""
+    """Return sorted words: numbers counted from the least, positions in the lower bits; and the bits of a position."""
     if numbers.dtype.kind != "i" or not len(numbers):
         return None
     bits = len(numbers).bit_length()
@@ -30,7 +30,7 @@ def _keyed(numbers: NDArray[Any]) -> tuple[NDArray[np.int64], int] | None:
 
 
 def order_of(numbers: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the positions of numbers in ascending order, equal ones as they stand."""
+    """Return the positions of numbers in ascending order; equal numbers keep their order."""
     keyed = _keyed(numbers)
     if keyed is None:
         return np.argsort(numbers, kind="stable")
@@ -38,7 +38,7 @@ def order_of(numbers: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def firsts_of(numbers: NDArray[Any]) -> NDArray[np.int64]:
-    """Return where each number stands first, in order of place."""
+    """Return the first position of each number, in order of position."""
     keyed = _keyed(numbers)
     if keyed is None:
         return np.sort(np.unique(numbers, return_index=True)[1])

@@ -1,10 +1,12 @@
-"""Relations: named columns of equal length, and the variables that have one value throughout.
+"""Relations: named columns of equal length, and the variables that have the same value in all rows.
 
-A column holds values of one Python type, its *kind*; `object` is the kind of a mixture. Ints, floats, bools and datetimes
-lie in numbers (a datetime in its microseconds, as in the index), so that they join by machine words; anything else lies in
-Python values. A short column is a list and a long one a numpy array: numpy's price per call is that of some thirty rows.
+A column has values of one Python type, its *kind*; the kind of mixed values is `object`. Ints, floats, bools and
+datetimes are stored as numbers (a datetime as microseconds, as in the index), so that they join by machine words;
+other values are stored as Python objects. A short column is a list, a long one a numpy array: a call of numpy costs
+as much as about thirty rows.
 
-Law: two values are one exactly if their types and their values are; 1, 1.0 and true never meet, nor do "a" and :a.
+Law: two values are the same exactly if both their types and their values are equal; 1, 1.0 and true differ, as do "a"
+and :a.
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ Data: TypeAlias = "list[Any] | Array"
 Which: TypeAlias = "list[int] | Array | slice"
 
 DTYPES: Final[Mapping[type, Any]] = {int: np.int64, datetime: np.int64, float: np.float64, bool: np.bool_}
-PLAIN: Final = OWN_TYPES  # kinds whose equality, within one column, is Python's own
+PLAIN: Final = OWN_TYPES  # kinds whose values, within one column, are compared by Python's equality
 
 
 def frozen(value: Any, depth: int = 0) -> Any:
-    """Return a value in the form of relations: vectors as tuples, sets as frozensets, values of foreign types as our own.
+    """Return a value in the form of relations: vectors as tuples, sets as frozensets, values of our own types.
 
     Args:
         depth: the number of collections around the value.
@@ -53,7 +55,7 @@ def frozen(value: Any, depth: int = 0) -> Any:
 
 
 def given(value: Any, depth: int = 0) -> Any:
-    """Return an input in the form of relations: as `frozen`, arrays and named tuples as tuples, and an entity as its id.
+    """Return an input in the form of relations: as `frozen`, arrays and named tuples as tuples, entities as ids.
 
     Results of functions are only frozen: another function may take them and need their type.
     Args:
@@ -82,10 +84,11 @@ class Untold(Exception):
 
 
 def written(value: Any, depth: int = 0) -> Any:
-    """Return a key that is equal for two values exactly if they are written alike: 1.0M and 1M are not, nor 0.0 and -0.0.
+    """Return a key that is equal for values that are written alike: not for 1.0M and 1M, nor for 0.0 and -0.0.
 
-    Such values are equal in every comparison, but an answer and a query must return them as they were given. The key contains
-    the present value: a later change of a bytearray does not change it.
+    Such values are equal in every comparison, but an answer and a query must return them as they were given. The key
+    contains the present value: a later change of a bytearray does not change it.
+
     Args:
         depth: the number of collections around the value.
     Raises: Untold, for a value of a foreign type and for one nested beyond `MAX_NESTING`.
@@ -122,10 +125,10 @@ class Dictionary:
 
 
 class Column(NamedTuple):
-    """Values of one kind, numbers and datetimes in machine form; with a dictionary, `data` are the numbers of its values.
+    """Values of one kind, numbers and datetimes in machine form; with a dictionary, `data` has indexes into it.
 
-    An input is the same as constants in its place. Where an attribute keeps less of a value than was written, as one of 32-bit
-    floats does, an input is rounded like a constant, while values that were found elsewhere are compared as they are.
+    An input behaves like constants. For an attribute with less precision, such as one of 32-bit floats, an input is
+    rounded as a constant is; values from other facts are compared without rounding.
     """
 
     kind: type
@@ -134,7 +137,7 @@ class Column(NamedTuple):
     is_input: bool = False
 
     def take(self, which: Which) -> Column:
-        """Return the values at these positions, under this mask or in this slice."""
+        """Return the values at some positions, under a mask, or in a slice."""
         data = self.data
         if isinstance(data, list):
             if isinstance(which, slice):
@@ -146,7 +149,7 @@ class Column(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many values there are; `len` is the number of a tuple's parts."""
+        """The number of values; `len` is the number of fields of the named tuple."""
         return len(self.data)
 
     def array(self) -> Array:
@@ -160,12 +163,12 @@ class Column(NamedTuple):
         return self.data if isinstance(self.data, list) else self.array().tolist()
 
     def values(self) -> list[Any]:
-        """Return the column as a list of what users see."""
+        """Return the column as a list of values as users see them."""
         values = self.machine()
         return list(map(micros_to_instant, values)) if self.kind is datetime else values
 
     def keys(self) -> list[Any]:
-        """Return keys that are equal where values are; comparable with those of a column of the same kind only."""
+        """Return keys that are equal where values are; compare them only with keys of a column of the same kind."""
         return self.machine() if self.kind in PLAIN else list(map(strict, self.values()))
 
 
@@ -195,7 +198,7 @@ def machine_value(value: Any) -> tuple[type, Any]:
 
 
 def instant_of(value: datetime) -> int | None:
-    """Return the microseconds since 1970 of a datetime; None for one that is no instant of ours, such as a naive one."""
+    """Return the microseconds since 1970 of a datetime; None for an invalid instant, such as a naive datetime."""
     try:
         return INSTANT.store(value)  # type: ignore[no-any-return]
     except ValueError:
@@ -203,7 +206,7 @@ def instant_of(value: datetime) -> int | None:
 
 
 def input_of(values: Iterable[Any]) -> Column:
-    """Return a column of values as users give them to a query."""
+    """Return a column of input values."""
     return column_of(values, given)._replace(is_input=True)
 
 
@@ -226,22 +229,22 @@ def column_of(values: Iterable[Any], freeze: Callable[[Any], Any] = frozen, kind
     if issubclass(kind, datetime):
         try:
             return Column(datetime, list(map(INSTANT.store, values)))
-        except ValueError:  # one that is no instant of ours, such as a naive one
+        except ValueError:  # an invalid instant, such as a naive datetime
             return Column(object, values)
     if kind is Decimal:
-        # A signalling NaN cannot even be hashed; a quiet one equals as little.
+        # A signalling NaN cannot be hashed; a quiet one also equals nothing.
         values = [Decimal("NaN") if value.is_snan() else value for value in values]
     return Column(kind if kind in PLAIN else object, values)
 
 
 def repeated(value: Any, size: int) -> Column:
-    """Return a column of one value."""
+    """Return a column that repeats one value."""
     kind, machine = machine_value(value)
     return Column(kind, [machine] * size)
 
 
 def concatenated(columns: Sequence[Column]) -> Column:
-    """Return one column after the other."""
+    """Return the concatenation of columns."""
     columns = [column for column in columns if column.size] or list(columns[:1])
     if len(columns) == 1:
         return columns[0]
@@ -257,9 +260,9 @@ def concatenated(columns: Sequence[Column]) -> Column:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Relation:
-    """Rows of bindings: `columns` by variable, and `constants`, which every row shares.
+    """Rows of bindings: `columns` by variable, and `constants`, which all rows share.
 
-    `distinct` says that no two rows are known to be equal without looking.
+    `distinct`: no two rows are equal. If it is false, rows can be equal.
     """
 
     size: int
@@ -277,12 +280,12 @@ class Relation:
         return name in self.columns or name in self.constants
 
     def column(self, name: str) -> Column:
-        """Return the column of a variable, also of one that has the same value throughout."""
+        """Return the column of a variable, also of a constant one."""
         found = self.columns.get(name)
         return repeated(self.constants[name], self.size) if found is None else found
 
     def take(self, which: Which, size: int, *, distinct: bool | None = None) -> Relation:
-        """Return the rows at these positions or under this mask, `size` of them."""
+        """Return the `size` rows at some positions or under a mask."""
         columns = {name: column.take(which) for name, column in self.columns.items()}
         return Relation(size, columns, self.constants, self.distinct if distinct is None else distinct)
 
@@ -299,11 +302,11 @@ class Relation:
         return Relation(self.size, {**self.columns, **columns}, self.constants, distinct)
 
     def fixed(self, constants: Mapping[str, Any]) -> Relation:
-        """Return the relation with further variables that have one value throughout."""
+        """Return the relation with further variables that have one value in all rows."""
         return Relation(self.size, self.columns, {**self.constants, **constants}, self.distinct)
 
     def keep(self, names: Iterable[str] | set[str] | frozenset[str]) -> Relation:
-        """Return the columns of these variables only; rows may then be equal."""
+        """Return only the columns of some variables; rows can then be equal."""
         columns = {name: column for name, column in self.columns.items() if name in names}
         constants = {name: value for name, value in self.constants.items() if name in names}
         lost = len(columns) < len(self.columns)
@@ -313,14 +316,14 @@ class Relation:
         return Relation(size, columns, constants, not columns or (self.distinct and not lost))
 
     def renamed(self, names: Mapping[str, str]) -> Relation:
-        """Return the relation with other variables; those not named are left out."""
+        """Return the relation with other names for its variables, without the variables that get none."""
         columns = {new: self.columns[old] for old, new in names.items() if old in self.columns}
         constants = {new: self.constants[old] for old, new in names.items() if old in self.constants}
         size = min(self.size, 1) if not columns else self.size
         return Relation(size, columns, constants, not columns or (self.distinct and len(columns) == len(self.columns)))
 
 
-UNIT: Final = Relation(1, {}, {}, distinct=True)  # one row that binds nothing: where every query starts
+UNIT: Final = Relation(1, {}, {}, distinct=True)  # one row that binds nothing: the start of every query
 
 
 def empty(names: Iterable[str]) -> Relation:

@@ -1,7 +1,7 @@
 """Access paths: how the facts of a pattern are read, by what is known of its entity and of its value.
 
-The attribute is known: `database` takes a pattern with a free attribute once for each. The first row of `PATHS` whose condition
-holds is taken. Few facts are read one by one, many by column; the result is the same.
+The attribute is known: a pattern with a free attribute is matched once for each attribute (`database`). The first row
+of `PATHS` whose condition holds is taken. Few facts are read one by one, many by column; the result is the same.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Taking values apart: what inputs and results of functions are by their bindings, as columns.
+"""Destructuring: inputs and results of functions as columns, by their bindings.
 
-Knows neither clauses nor databases. A vector that is too short for its binding, or no vector at all, is a ValueError.
+Uses neither clauses nor databases. Raises ValueError for a vector that is too short for its binding, and for other
+values.
 """
 
 from __future__ import annotations
@@ -19,27 +20,27 @@ from factstore.query.relations.relation import Column, Relation, column_of, give
 from factstore.query.sources.collection import rows_of
 from factstore.values.types import is_missing
 
-_LOOK: Final = 4096  # rows made between two looks at the guard
+_ROWS_PER_CHECK: Final = 4096  # rows between two checks of the guard
 
 
 class Parts(NamedTuple):
-    """Values taken apart: the columns of their parts, and for each row which value it comes from."""
+    """Destructured values: columns of their parts, and for each row the number of its value."""
 
     columns: dict[str, Column]
     at: list[int]
 
 
-def take_apart(
+def destructure(
     binding: Binding,
     values: Sequence[Any],
     column: Callable[[Iterable[Any]], Column] = column_of,
     guard: Guard | None = None,
 ) -> Parts:
-    """Return the rows that a binding makes of values; None, and the rest of a row that has it, gives none.
+    """Return the rows that a binding makes of values; None gives no row, and neither does a row that contains it.
 
     Args:
-        column: makes a column of values.
-        guard: looked at while rows are made.
+        column: a function that makes a column of values.
+        guard: checked while rows are made.
     """
     names = bound_by(binding)
     at: list[int] = []
@@ -50,7 +51,7 @@ def take_apart(
         for row in _rows(binding, value, guard):
             rows.append(row)
             at.append(i)
-            if guard is not None and not len(rows) % _LOOK:
+            if guard is not None and not len(rows) % _ROWS_PER_CHECK:
                 guard.check(len(rows), "a step")
     if len(set(names)) < len(names):
         same = [_is_consistent(names, row) for row in rows]
@@ -70,7 +71,7 @@ def _is_consistent(names: tuple[str, ...], row: tuple[Any, ...]) -> bool:
 
 
 def _rows(binding: Binding, value: Any, guard: Guard | None) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of one value, each with the parts in the order of the binding's variables."""
+    """Yield the rows of one value, with their parts in the order of the binding's variables."""
     if isinstance(binding, Variable):
         yield (value,)
     elif isinstance(binding, Blank):
@@ -94,7 +95,7 @@ def _elements(value: Any) -> list[Any]:
 
 
 def _elements_within(value: Any, guard: Guard) -> Iterable[Any]:
-    """Return the elements of a collection; of one without an end, as they come."""
+    """Return the elements of a collection; those of an iterator one by one, because it may be infinite."""
     if isinstance(value, Sized):
         guard.check(len(value), "a step")
     return value if isinstance(value, Iterator | range) else _elements(value)
@@ -111,7 +112,7 @@ def _slots(binding: BindTuple, value: Any) -> Sequence[Any]:
 
 
 def binding_text(binding: Binding) -> str:
-    """Return a binding as it is written."""
+    """Return a binding as text."""
     if isinstance(binding, BindTuple):
         return f"[{' '.join(map(binding_text, binding.parts))}]"
     if isinstance(binding, BindEach):
@@ -121,7 +122,7 @@ def binding_text(binding: Binding) -> str:
 
 
 def relation_from(binding: Binding, value: Any) -> Relation:
-    """Return the relation that an input is by its binding."""
+    """Return an input as a relation, by its binding."""
     if isinstance(binding, Variable):
         return Relation(1, {}, {binding.name: given(value)}, distinct=True)
     names = bound_by(binding)
@@ -144,5 +145,5 @@ def relation_from(binding: Binding, value: Any) -> Relation:
                 if isinstance(part, Variable)
             }
             return relation_of(columns, len(rows))
-    found = take_apart(binding, [value], input_of)
+    found = destructure(binding, [value], input_of)
     return relation_of(found.columns, len(found.at))

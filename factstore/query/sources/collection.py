@@ -1,6 +1,6 @@
 """Plain collections as sources: lists of tuples, maps, data frames. Patterns over them may have any width.
 
-A keyword in such a pattern also matches the plain string that is written like it, since that is how Python data has them.
+A keyword in such a pattern also matches the string with its text, because Python data often has strings for keywords.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from factstore.values.types import Keyword
 
 
 def rows_of(value: Any) -> list[Any] | None:
-    """Return the rows of a collection, a map or a data frame; None for what has none."""
+    """Return the rows of a collection, a map or a data frame; None for any other value."""
     if isinstance(value, Mapping):
         return list(value.items())
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.names is None:
@@ -29,7 +29,7 @@ def rows_of(value: Any) -> list[Any] | None:
     columns = columns_in(value)
     if columns is not None:
         return list(zip(*(column.values() for column in columns), strict=True))
-    for method, options in (("iter_rows", {}), ("itertuples", {"index": False})):  # frames of other packages yet
+    for method, options in (("iter_rows", {}), ("itertuples", {"index": False})):  # data frames of other packages
         if hasattr(value, method):
             return [tuple(row) for row in getattr(value, method)(**options)]
     if hasattr(value, "to_pylist"):  # an array of pyarrow
@@ -50,33 +50,34 @@ class Tuples:
         self._columns = columns
         self._size = len(rows) if columns is None else columns[0].size if columns else 0
         self._by_width: dict[int, Relation] = {}
-        # With the pattern, so that no other can take its id.
+        # The value has the pattern too, so that its id cannot be reused.
         self._by_pattern: dict[tuple[int, Set[str]], tuple[Pattern, Relation]] = {}
 
     @classmethod
     def of(cls, value: Any) -> Tuples | None:
-        """Return the source that a collection, a map or a data frame is; None for what is none of these."""
+        """Return a collection, a map or a data frame as a source; None for any other value."""
         columns = columns_in(value)
         rows = rows_of(value) if columns is None else []
         return None if rows is None else cls(value, rows, columns)
 
     def check(self, pattern: Pattern) -> None:
-        """Raise QueryError when some element is no tuple."""
+        """Raise QueryError if an element is not a tuple."""
         for row in self._rows:
             if not (isinstance(row, list | tuple) or (isinstance(row, np.ndarray) and row.ndim == 1)):
                 raise QueryError(
                     ":db.error/invalid-inputs",
-                    f"a source is a database or a collection of tuples, but holds {shown(row)}; asked by {shown(pattern.form)}",
+                    f"a source is a database or a collection of tuples, but holds {shown(row)}; "
+                    f"asked by {shown(pattern.form)}",
                     element=row,
                     form=pattern.form,
                 )
 
     def is_point(self, _pattern: Pattern, _relation: Relation) -> bool:
-        """Return False: a collection has no unique places."""
+        """Return False: no position of a collection is known to be unique."""
         return False
 
     def estimate(self, pattern: Pattern, relation: Relation) -> float:
-        """Return about how many rows a relation will have once it is joined with a pattern."""
+        """Return the expected number of rows of a relation after a join with a pattern."""
         known = sum(
             isinstance(term, Constant) or (isinstance(term, Variable) and relation.binds(term.name))
             for term in pattern.terms
@@ -84,11 +85,11 @@ class Tuples:
         return relation.size * max(self._size / 10.0**known, 1.0)
 
     def values_kind(self, _pattern: Pattern) -> type | None:
-        """Return None: a collection knows no types and no ranges."""
+        """Return None: a collection has neither types nor ranges."""
         return None
 
     def match(self, pattern: Pattern, relation: Relation, keep: Set[str], _limits: Limits | None = None) -> Match:
-        """Return a relation joined with the tuples that a pattern matches."""
+        """Return a relation joined with the tuples that match a pattern."""
         names = relation.names | (pattern.variables & keep)
         wanted = pattern.variables & names
         key = id(pattern), wanted

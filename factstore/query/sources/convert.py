@@ -1,7 +1,7 @@
-"""Between what a query holds and what the index holds: kinds of attributes, constants, inputs and columns, both ways.
+"""Conversion between values of queries and stored values, for constants, inputs and columns.
 
-An ident or a lookup ref stands for its entity wherever an entity must stand, and for itself anywhere else; what is no value
-of an attribute's type matches nothing.
+An ident or a lookup ref is resolved to its entity where an entity is required; elsewhere it is a value like any
+other. A value that does not have the attribute's type matches nothing.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _KINDS: Final[Mapping[str, type]] = {
 
 
 def kind_of(attribute: Attribute) -> type:
-    """Return the kind of a column of this attribute's values."""
+    """Return the kind of a column with values of an attribute."""
     return _KINDS[attribute.value_type.name]
 
 
@@ -70,7 +70,7 @@ def transaction(db: Database, value: Any) -> int | None:
 
 
 def as_entities(db: Database, column: Column) -> tuple[Column, list[bool] | None]:
-    """Return a column as entity ids, and the mask of those that stand for one; None when all do."""
+    """Return a column as entity ids, and the mask of the values that name an entity; None if all do."""
     if column.kind is int:
         return column, None
     known: dict[Any, int | None] = {}
@@ -83,7 +83,7 @@ def as_entities(db: Database, column: Column) -> tuple[Column, list[bool] | None
 
 
 def as_values(db: Database, attribute: Attribute, column: Column) -> tuple[Column, list[bool] | None]:
-    """Return a column as stored values of an attribute, and the mask of those that can be one; None when all can."""
+    """Return a column as stored values of an attribute, and the mask of the possible ones; None if all are possible."""
     if attribute.is_ref:
         return as_entities(db, column)
     kind = kind_of(attribute)

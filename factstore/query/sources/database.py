@@ -1,7 +1,7 @@
 """A database as a source: patterns over facts, matched by its view.
 
-A pattern is matched against one attribute at a time. `access` chooses how its facts are read, from exact counts; one row with
-a known entity or value, the most frequent case, takes a shorter way.
+A pattern is matched against one attribute at a time. `access` chooses how its facts are read, from exact counts. The
+most frequent case, one row with a known entity or value, has a shorter way.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Reads of facts: one function for each way to read the facts of one attribute from a database's view.
 
-`access` chooses among them. A function that reads facts returns a `Read`, which the caller joins with its rows. A pattern that
-binds no variable needs no facts: the two functions for it return the rows that have a matching fact, as a `Match`.
+`access` chooses among them. A function that reads facts returns a `Read`, which the caller joins with its rows. A
+pattern that binds no variable needs no facts: the two functions for it return the rows that have a matching fact, as
+a `Match`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class FactRequest(NamedTuple):
 
     @property
     def is_large_part(self) -> bool:
-        """Whether the rows are so many that reading the whole attribute costs no more."""
+        """Whether reading the whole attribute costs no more than reading the facts of the rows."""
         return self.relation.size * _WHOLE_COLUMN_PAYS > self.view.count(self.attribute.id)
 
 
@@ -138,7 +139,7 @@ def rows_with(source: Estimates, a: int, value: Any) -> FactArrays:
 
 
 def with_values(request: FactRequest) -> Read:
-    """Read the facts with each row's value: one search for each distinct value, or the whole attribute if that is less."""
+    """Read the facts with each row's value: by one search per distinct value, or in the whole attribute if cheaper."""
     attribute, needs, view, column = request.attribute, request.needs.without_v(), request.view, request.needs.v.column
     assert column is not None
     a = attribute.id

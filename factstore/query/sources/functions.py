@@ -1,6 +1,6 @@
 """Functions that read a database: get-else, get-some, missing?, fulltext, and those of the log, tx-ids and tx-data.
 
-Each takes its arguments as whole columns, so that one read answers all rows.
+Each gets its arguments as whole columns, so that one read serves all rows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _database(source: Any, form: Any) -> Facts:
 
 
 def _values(db: Database, attribute: Attribute, entities: Column) -> list[list[Any]]:
-    """Return for each entity the values that it has of an attribute; none for what is no entity."""
+    """Return for each entity its values of an attribute; none for a value that names no entity."""
     found: list[list[Any]] = [[] for _ in entities.data]
     ids, mask = as_entities(db, entities)
     places = list(range(len(found))) if mask is None else [i for i, known in enumerate(mask) if known]
@@ -137,7 +137,7 @@ def _tx_data(args: list[Any], form: Any) -> list[Any]:
 
 
 def _log(value: Any, form: Any) -> Any:
-    if isinstance(value, Column):  # the log came by a variable, which has one value throughout
+    if isinstance(value, Column):  # the log is the value of a variable, the same in all rows
         value = value.values()[0]
     if not hasattr(value, "tx_range"):
         raise QueryError(":db.error/invalid-inputs", f"expected a log, got {shown(value)}, in {shown(form)}", form=form)

@@ -38,7 +38,7 @@ class Limits(NamedTuple):
 
 
 class Position(NamedTuple):
-    """One position of a pattern: its value, a column of its values by row, or the variable to bind; none: not needed."""
+    """One position of a pattern: its value, a column of values by row, or the variable to bind; or not needed."""
 
     value: Any = UNKNOWN
     column: Column | None = None
@@ -88,8 +88,8 @@ class Match(NamedTuple):
 class Read(NamedTuple):
     """Facts as they were read: e, v, transaction and operation as columns of stored values; None for unneeded ones.
 
-    `at` has the row of the relation that each fact belongs to. A slice of everything: fact i belongs to row i. None: every
-    fact belongs to every row, subject to a join.
+    `at` has the row of the relation that each fact belongs to. A slice of everything: fact i belongs to row i. None:
+    each fact belongs to all rows, subject to a join.
     """
 
     columns: tuple[Column | None, Column | None, Column | None, Column | None]
@@ -128,7 +128,7 @@ def is_known(term: Term, relation: Relation) -> bool:
 def unbound_position(
     name: str, pattern: Pattern, before: Sequence[Position], equal: list[tuple[str, str]], keep: Set[str]
 ) -> Position:
-    """Return the position of an unbound variable; a second one gets a name of its own, and both are added to `equal`."""
+    """Return the position of an unbound variable; a repeated one gets another name, added to `equal`."""
     if any(position.out == name for position in before):
         other = f"{name} {len(before)}"
         equal.append((name, other))
@@ -199,7 +199,7 @@ def joined(
 
 
 def agreeing(relation: Relation, positions: Sequence[Position], columns: Sequence[Column]) -> Relation:
-    """Return the rows of a relation that agree with some fact at these positions, at least one of which has a column."""
+    """Return the rows of a relation that agree with some fact at the positions, one of which has a column."""
     for position, column in zip(positions, columns, strict=True):
         if position.value is not UNKNOWN:
             keep = np.asarray(algebra.equal_stored(column, position.value), bool)
@@ -242,7 +242,7 @@ def stacked(parts: list[Relation], names: Set[str]) -> Relation:
 
 
 def bound_to(term: Term, values: list[Any], relation: Relation, keep: Set[str], attribute: Attribute | None) -> Match:
-    """Return a relation of one row joined with the values found for a term; they are entities, or stored values of an attribute."""
+    """Return one row joined with the values of a term: entities, or stored values of an attribute."""
     if not isinstance(term, Variable) or term.name not in keep:
         return Match(relation if values else empty(relation.names), "one fact")
     if not values:

@@ -41,7 +41,7 @@ class FactSource(Protocol):
 
 
 class Opaque:
-    """An input with the name of a source that contains no facts, such as a log: for functions, not for patterns."""
+    """An input under the name of a source without facts, such as a log: for functions, not for patterns."""
 
     __slots__ = ("value",)
 
@@ -55,7 +55,8 @@ class Opaque:
     def _refused(self, pattern: Pattern) -> QueryError:
         return QueryError(
             ":db.error/invalid-inputs",
-            f"a source is a database or a collection of tuples, got {shown(self.value)}, asked by {shown(pattern.form)}",
+            f"a source is a database or a collection of tuples, got {shown(self.value)}, "
+            f"asked by {shown(pattern.form)}",
             source=pattern.source,
             form=pattern.form,
         )
@@ -89,7 +90,7 @@ def source_of(value: Any) -> FactSource:
 
 
 def why_never(source: FactSource, pattern: Pattern) -> str | None:
-    """Return why a pattern can never match: its attribute cannot have the constant as a value. Otherwise None."""
+    """Return why a pattern can never match: its attribute cannot have the constant as a value; otherwise None."""
     if not isinstance(source, Facts) or len(pattern.terms) < _WITH_VALUE:
         return None
     a, v = pattern.terms[1:_WITH_VALUE]
@@ -101,4 +102,5 @@ def why_never(source: FactSource, pattern: Pattern) -> str | None:
             return None
     except DatabaseError:
         return None
-    return f"never: {shown(v.value)} {'stands for no entity' if attribute.is_ref else f'is no {attribute.value_type.name}'}"
+    reason = "stands for no entity" if attribute.is_ref else f"is no {attribute.value_type.name}"
+    return f"never: {shown(v.value)} {reason}"
