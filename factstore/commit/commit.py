@@ -340,13 +340,13 @@ class Committer(Newest):
                 request.outcome = CancelledError()  # its future has ended already
             elif request.outcome is None and request.sent:
                 self._conclude(request, None)  # an earlier attempt was interrupted
-        wanted = [request for request in group if request.outcome is None]
+        open_requests = [request for request in group if request.outcome is None]
         try:
-            self._racing(lambda: self._commit_group(wanted))
+            self._racing(lambda: self._commit_group(open_requests))
         except Exception as error:
             self._release()
             self._settle()
-            for request in wanted:
+            for request in open_requests:
                 self._conclude(request, error)
 
     def _conclude(self, request: Request, error: BaseException | None) -> None:

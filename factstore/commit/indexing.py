@@ -61,9 +61,9 @@ class Epoch:
 def newest(storage: Storage, cache: Cache) -> Snapshot:
     """Return the newest database, read from the index and the log, with no excision between the two reads."""
     while True:
-        found = _read(storage, cache)
-        if is_same_log(storage, found.index):
-            return found
+        snapshot = _read(storage, cache)
+        if is_same_log(storage, snapshot.index):
+            return snapshot
 
 
 def _read(storage: Storage, cache: Cache) -> Snapshot:

@@ -50,12 +50,10 @@ def connect(
     """Return a connection to a store, which is created if it does not exist.
 
     Args:
-        uri: a path or `lmdb:path` for a file; `memory:` for a private store, `memory:name` for one shared in this
-            process.
+        uri: a path or `lmdb:path`; `memory:` for a private store, `memory:name` for one shared in this process.
         create: create the store if it does not exist.
         read_only: reject transactions.
-        sync: "full": a transaction is durable when `transact` returns; "none": it survives a crash of the process, but
-            not of the machine.
+        sync: "full": a returned transaction is durable; "none": it survives a crash of the process, not of the machine.
         cache_bytes: the maximum size of blocks and columns in memory.
         busy_timeout: seconds that a write waits for the writer lock before it raises `StoreBusy`; None: no limit. If a
             block of `conn.transaction()` holds the lock, the write passes it after that time, and the block commits

@@ -65,7 +65,7 @@ def load(
     progress: Callable[[int, float], None] | bool | None = None,
 ) -> LoadReport:
     """Load a table; see `Connection.load`."""
-    start, done, datoms, transactions = time.perf_counter(), 0, 0, 0
+    start, rows_done, datoms, transactions = time.perf_counter(), 0, 0, 0
     show_progress = _bar if progress is True or (progress is None and sys.stderr.isatty()) else progress
     db = committer.caught_up()
     basis_t, lacking = db.basis_t, Counter[Any]()
@@ -81,10 +81,12 @@ def load(
         # not need it.
         report = committer.apply(_preparation(db, batch, columns, read), exclusive=True)
         datoms, transactions, basis_t = datoms + report.size, transactions + 1, report.t
-        done += batch.size
+        rows_done += batch.size
         if show_progress:
-            show_progress(done, time.perf_counter() - start)
-    return LoadReport(done, datoms, transactions, time.perf_counter() - start, basis_t, dict(+lacking), table.unmapped)
+            show_progress(rows_done, time.perf_counter() - start)
+    return LoadReport(
+        rows_done, datoms, transactions, time.perf_counter() - start, basis_t, dict(+lacking), table.unmapped
+    )
 
 
 def _check_arguments(mapping: Any, batch_rows: Any, missing: Any) -> None:
@@ -115,26 +117,26 @@ def _read(
 
 
 def _preparation(
-    known: Database, batch: Batch, read: list[Typed], reread: Callable[[Database], list[Typed]]
+    read_in: Database, batch: Batch, read: list[Typed], reread: Callable[[Database], list[Typed]]
 ) -> Preparation:
     """Return the preparation of a batch: new rows in bulk, existing ones as maps, in one transaction.
 
     Args:
-        read: the batch as resolved in `known`; if others have committed before the turn is acquired, it is read again.
+        read: the batch as resolved in `read_in`; it is read again if others have committed before the turn is acquired.
     """
 
     def prepare_batch(before: Snapshot, now: int) -> Prepared:
         db = before.database
-        columns = read if db.basis_t == known.basis_t else reread(db)
+        columns = read if db.basis_t == read_in.basis_t else reread(db)
         new = np.full(batch.size, all(_is_plain(db, each.column.attribute) for each in columns))
         for each in columns:
             if each.column.attribute.unique is not None:
                 new &= ~_is_taken(db, each, columns)
-        known_es = np.zeros(batch.size, np.int64) if new.all() else _known_entities(db, columns)
-        prepared = _prepared_maps(db, batch, columns, ~new & (known_es == 0), now)
+        existing = np.zeros(batch.size, np.int64) if new.all() else _existing_entities(db, columns)
+        prepared = _prepared_maps(db, batch, columns, ~new & (existing == 0), now)
         count, t = int(new.sum()), db.basis_t + 1
-        if known_es.any():
-            prepared.facts += _facts_of_known(db, columns, known_es)
+        if existing.any():
+            prepared.facts += _facts_of_existing(db, columns, existing)
         if not count:
             return prepared
         es = np.arange(count, dtype=np.int64) + (USER_BASE | prepared.next_n)
@@ -147,25 +149,25 @@ def _preparation(
     return prepare_batch
 
 
-def _prepared_maps(db: Database, batch: Batch, columns: Sequence[Typed], wanted: Array, now: int) -> Prepared:
+def _prepared_maps(db: Database, batch: Batch, columns: Sequence[Typed], mask: Array, now: int) -> Prepared:
     """Prepare the rows that are processed as entity maps. Raises: TransactError, which names the row."""
     try:
-        return prepare(db, list(_maps(columns, wanted)), now=now)
+        return prepare(db, list(_maps(columns, mask)), now=now)
     except TransactError as error:
         form = _FORM.match(error.data.get("path") or "")
         if form is None:
             raise
-        where, place = batch.place(int(np.flatnonzero(wanted)[int(form[1])]))
+        where, position = batch.position(int(np.flatnonzero(mask)[int(form[1])]))
         names = [each.column.name for each in columns if each.column.attribute.ident == error.data.get("attribute")]
         column_name = f"column {names[0]!r}, " if names else ""
-        data = {**error.data, **place, **({"column": names[0]} if names else {})}
+        data = {**error.data, **position, **({"column": names[0]} if names else {})}
         raise type(error)(error.code, f"{error.message}, which is {column_name}{where}", **data) from error
 
 
 _FORM: Final = re.compile(r"tx-data\[([0-9]+)\]")
 
 
-def _known_entities(db: Database, batch: Sequence[Typed]) -> Ints:
+def _existing_entities(db: Database, batch: Sequence[Typed]) -> Ints:
     """Return for each row the entity that has its identity, if only identity and types must be checked; otherwise 0."""
     whole = np.zeros(len(batch[0].values), np.int64)
     keys = [typed for typed in batch if typed.column.attribute.unique is not None]
@@ -189,7 +191,7 @@ def _is_replaced_freely(attribute: Attribute) -> bool:
     return not (attribute.many or attribute.insert_only or (attribute.cas_only and not attribute.is_identity))
 
 
-def _facts_of_known(db: Database, batch: Sequence[Typed], es: Ints) -> list[Fact]:
+def _facts_of_existing(db: Database, batch: Sequence[Typed], es: Ints) -> list[Fact]:
     """Return the facts of the rows of existing entities, not as columns: only new entities are loaded in bulk."""
     t = db.basis_t + 1
     retracted: list[Fact] = []
@@ -199,10 +201,10 @@ def _facts_of_known(db: Database, batch: Sequence[Typed], es: Ints) -> list[Fact
         of_values = es if typed.present is None else es[typed.present]
         chosen = of_values > 0
         about, values = of_values[chosen], typed.stored[chosen]
-        known, which = db.view.of_entities(a, about)
-        differs = known.v != values[which]
+        current, which = db.view.of_entities(a, about)
+        differs = current.v != values[which]
         retracted += [
-            (e, a, v, t, False) for e, v in zip(known.e[differs].tolist(), known.v[differs].tolist(), strict=True)
+            (e, a, v, t, False) for e, v in zip(current.e[differs].tolist(), current.v[differs].tolist(), strict=True)
         ]
         is_new = np.ones(len(about), bool)
         is_new[which] = differs
@@ -218,8 +220,8 @@ def _is_taken(db: Database, typed: Typed, batch: Sequence[Typed]) -> Array:
     """Return for each row whether its unique value exists in the database or in another row of the batch."""
     a, values = typed.column.attribute.id, typed.stored.tolist()
     counts = Counter(v for other in batch if other.column.attribute.id == a for v in other.stored.tolist())
-    known = db.view.known_values(a, set(values))
-    taken = np.fromiter((counts[v] > 1 or v in known for v in values), bool, len(values))
+    existing = db.view.known_values(a, set(values))
+    taken = np.fromiter((counts[v] > 1 or v in existing for v in values), bool, len(values))
     if typed.present is None:
         return taken
     whole = np.zeros(len(typed.present), bool)
@@ -227,10 +229,10 @@ def _is_taken(db: Database, typed: Typed, batch: Sequence[Typed]) -> Array:
     return whole
 
 
-def _maps(batch: Sequence[Typed], wanted: Array) -> Iterator[dict[str, Any]]:
+def _maps(batch: Sequence[Typed], mask: Array) -> Iterator[dict[str, Any]]:
     columns = [typed.column for typed in batch]
     rows = zip(*(listed(typed.values) for typed in batch), strict=True)
-    for row in compress(rows, wanted.tolist()):
+    for row in compress(rows, mask.tolist()):
         form: dict[str, Any] = {}
         for c, value in zip(columns, row, strict=True):
             if is_missing_cell(value):
@@ -257,13 +259,13 @@ def _bulk(batch: Sequence[Typed], new: Array | None, es: Ints, t: int) -> dict[i
 def _stamp(loaded: dict[int, FactArrays], stamps: Sequence[int], instant: int, t: int) -> None:
     """Add the instant of creation to every new entity, unless a column contains it."""
     if loaded:
-        made = np.unique(np.concatenate([rows.e for rows in loaded.values()]))
+        created = np.unique(np.concatenate([rows.e for rows in loaded.values()]))
         for a in stamps:
-            known = loaded.get(a)
-            es = made if known is None else np.setdiff1d(made, known.e, assume_unique=True)
+            given = loaded.get(a)
+            es = created if given is None else np.setdiff1d(created, given.e, assume_unique=True)
             rows = FactArrays(es, np.full(len(es), instant, np.int64), np.full(len(es), t, np.int64))
             loaded[a] = (
-                rows if known is None else column.sort(column.concat([known, rows], INTEGERS), BY_ENTITY, INTEGERS)
+                rows if given is None else column.sort(column.concat([given, rows], INTEGERS), BY_ENTITY, INTEGERS)
             )
 
 

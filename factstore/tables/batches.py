@@ -39,7 +39,7 @@ class Batch(NamedTuple):
     first_row: int = 1  # the number of the batch's first row in the table
     lines: Sequence[int] | None = None  # of a file: the line in which each row ends
 
-    def place(self, row: int) -> tuple[str, dict[str, int]]:
+    def position(self, row: int) -> tuple[str, dict[str, int]]:
         """Return the position in the table of a row of the batch, as text and as data of an error."""
         number = self.first_row + row
         if self.lines is None:
@@ -201,9 +201,9 @@ def _rows_of_file(path: Path, reader: Any, header: Sequence[str], lines: list[in
         ) from error
 
 
-def _not_csv(path: Path, where: str, error: csv.Error, **place: int) -> TransactError:
+def _not_csv(path: Path, where: str, error: csv.Error, **position: int) -> TransactError:
     hint = "; csv.field_size_limit(…) allows longer texts" if "field limit" in str(error) else ""
-    return invalid(f"{where} of {path} is not CSV: {error}{hint}", path=str(path), **place)
+    return invalid(f"{where} of {path} is not CSV: {error}{hint}", path=str(path), **position)
 
 
 def _undecodable(path: Path, error: UnicodeDecodeError) -> TransactError:
@@ -216,8 +216,8 @@ def _undecodable(path: Path, error: UnicodeDecodeError) -> TransactError:
                 for i, text in enumerate(row):
                     if any("\udc80" <= character <= "\udcff" for character in text):
                         column = header[i] if i < len(header) else None
-                        place = f"row {number} (line {reader.line_num})" if number else "the header"
-                        text = f"expected UTF-8 in {path}, got {quoted(text)}, in column {column!r}, {place}"
+                        where = f"row {number} (line {reader.line_num})" if number else "the header"
+                        text = f"expected UTF-8 in {path}, got {quoted(text)}, in column {column!r}, {where}"
                         return invalid(text, path=str(path), column=column, row=number)
     return invalid(f"expected UTF-8 in {path}: {error}", path=str(path))
 

@@ -152,14 +152,14 @@ def _each(
 
 
 def _unconverted(goal: Goal, batch: Batch, value: Any, row: int, error: Exception) -> TransactError:
-    where, place = batch.place(row)
+    where, position = batch.position(row)
     why = f"{type(error).__name__}: {quoted(str(error))}"
     return invalid(
         f"the converter of column {goal.name!r} raised {why}; its argument was {described(value)}, in {where}",
         column=goal.name,
         attribute=goal.attribute.ident,
         value=value,
-        **place,
+        **position,
     )
 
 
@@ -167,7 +167,7 @@ def _rejected(
     goal: Goal, batch: Batch, value: Any, row: int, why: str, attribute: Attribute | None = None
 ) -> TransactError:
     attribute = attribute or goal.lookup or goal.attribute
-    where, place = batch.place(row)
+    where, position = batch.position(row)
     reason = "" if why == ANOTHER_TYPE else f": {why}"
     return TransactError(
         ":db.error/wrong-type-for-attribute",
@@ -176,7 +176,7 @@ def _rejected(
         attribute=attribute.ident,
         value=value,
         column=goal.name,
-        **place,
+        **position,
     )
 
 
@@ -252,13 +252,13 @@ def _reference(db: Database, goal: Goal, batch: Batch, value: Any, row: int) -> 
     except FactStoreError as error:
         raise _rejected(goal, batch, value, row, error.message) from error
     if eid is None:
-        where, place = batch.place(row)
+        where, position = batch.position(row)
         raise TransactError(
             ":db.error/not-an-entity",
             f"no entity has {lookup.ident} {quoted(value)}, which column {goal.name!r} refers to, in {where}",
             attribute=goal.attribute.ident,
             column=goal.name,
             value=value,
-            **place,
+            **position,
         )
     return eid

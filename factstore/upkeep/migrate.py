@@ -120,12 +120,12 @@ def migrate(conn: Connection, migrations: Sequence[Migration], *, dry_run: bool 
     applied: list[Migrated] = []
     while waiting := _waiting(conn.db(), migrations):
         try:
-            done = conn.transact(_forms(waiting[0]))
+            report = conn.transact(_forms(waiting[0]))
         except TransactError as error:
             if isinstance(error, UniqueConflict) and error.data.get("attribute") == _NAME:
                 continue  # another process has applied it
             raise type(error)(error.code, f"migration {waiting[0].name}: {error.message}", **error.data) from error
-        applied.append(Migrated(waiting[0].name, done.t, done.tx_data))
+        applied.append(Migrated(waiting[0].name, report.t, report.tx_data))
     return MigrationReport(tuple(applied), already, db=conn.db())
 
 
@@ -140,12 +140,12 @@ def _rehearsed(db: Database, migrations: Sequence[Migration], already: tuple[str
     applied: list[Migrated] = []
     for migration in _waiting(db, migrations):
         try:
-            done = with_(db, _forms(migration))
+            report = with_(db, _forms(migration))
         except TransactError as error:
             problems = error.data.get("problems") or (error.to_dict(),)
             return MigrationReport(tuple(applied), already, True, migration.name, problems, db)
-        applied.append(Migrated(migration.name, done.t, done.tx_data))
-        db = done.db_after
+        applied.append(Migrated(migration.name, report.t, report.tx_data))
+        db = report.db_after
     return MigrationReport(tuple(applied), already, True, db=db)
 
 

@@ -54,13 +54,15 @@ def transact_file(conn: Connection, path: str | os.PathLike[str], *, progress: P
     text = _text(Path(path))
     transactions = _transactions(text, os.fspath(path))
     datoms = 0
-    for done, transaction in enumerate(transactions):
+    for committed, transaction in enumerate(transactions):
         try:
             datoms += conn.transact(transaction.forms).size
         except TransactError as error:
-            raise _placed(error, text, os.fspath(path), transaction.path, done, len(transactions)) from error
+            raise _with_position(
+                error, text, os.fspath(path), transaction.path, committed, len(transactions)
+            ) from error
         if progress is not None:
-            progress(done + 1, len(transactions))
+            progress(committed + 1, len(transactions))
     return Committed(len(transactions), datoms)
 
 
@@ -112,12 +114,14 @@ def _no_transaction(value: Any, text: str, name: str, i: int) -> TransactError:
     return TransactError(":db.error/invalid-tx-data", message, file=name, line=line, column=column, got=value)
 
 
-def _placed(error: TransactError, text: str, name: str, path: tuple[int, ...], done: int, whole: int) -> TransactError:
+def _with_position(
+    error: TransactError, text: str, name: str, path: tuple[int, ...], committed: int, whole: int
+) -> TransactError:
     """Return the error of a transaction with its position in the file, or that of the form that the error names."""
     form = _FORM.match(str(error.data.get("path", "")))
-    place = edn.place_of(text, (*path, int(form[1]))) if form else None
-    line, column = place or edn.place_of(text, path) or (1, 1)
-    stays = f"; {done:,} transaction{'s' * (done != 1)} before it stay" if done else ""
-    message = f"{name}, line {line}, column {column}, transaction {done + 1:,} of {whole:,}: {error.message}{stays}"
-    data = {**error.data, "file": name, "line": line, "column": column, "transaction": done + 1}
-    return type(error)(error.code, message, **data)
+    position = edn.place_of(text, (*path, int(form[1]))) if form else None
+    line, column = position or edn.place_of(text, path) or (1, 1)
+    stays = f"; {committed:,} transaction{'s' * (committed != 1)} before it stay" if committed else ""
+    where = f"{name}, line {line}, column {column}, transaction {committed + 1:,} of {whole:,}"
+    data = {**error.data, "file": name, "line": line, "column": column, "transaction": committed + 1}
+    return type(error)(error.code, f"{where}: {error.message}{stays}", **data)
