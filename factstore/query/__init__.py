@@ -15,7 +15,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeAlias, TypeVar, overload
 
 from factstore.errors import QueryError
-from factstore.query.answer.assemble import answer, found, needs_set, pulled
+from factstore.query.answer.assemble import answer, answer_columns, needs_set, pulled
 from factstore.query.answer.cache import AnswerCache, key_of
 from factstore.query.answer.explain import Explanation, explained
 from factstore.query.answer.rows import Rows, RowSeq, names_of
@@ -183,7 +183,9 @@ def _single(query: Query) -> Query:
 def _table(query: Query, relation: Relation, context: Context) -> Rows:
     if not relation.size:
         return Rows.empty(names_of(query))
-    return Rows(names_of(query), pulled(query, found(query, relation, context, solve), relation.constants, context))
+    return Rows(
+        names_of(query), pulled(query, answer_columns(query, relation, context, solve), relation.constants, context)
+    )
 
 
 @_within_stack
@@ -237,7 +239,7 @@ def _blocks(query: Query, relation: Relation, context: Context, block: int) -> I
         plain = replace(query, limit=None, offset=0)
     skip, left = query.offset if plain is not query else 0, query.limit if plain is not query else None
     for part in parts:
-        columns = found(plain, part, context, solve) if part.size else []
+        columns = answer_columns(plain, part, context, solve) if part.size else []
         size = columns[0].size if columns else 0
         for start in range(skip, size, block):
             end = min(start + block, size if left is None else start + left)

@@ -65,7 +65,7 @@ def answer(query: Query, relation: Relation, context: Context, solve: Solve) -> 
     """Return the answer of a query."""
     if not relation.size:
         return shaped(query, [[] for _ in query.elements])
-    columns = found(query, relation, context, solve)
+    columns = answer_columns(query, relation, context, solve)
     if query.pulls:
         columns = pulled(query, columns, relation.constants, context)
     elif query.shape == RELATION and query.keys is None and not query.order and not query.is_bag:
@@ -73,7 +73,7 @@ def answer(query: Query, relation: Relation, context: Context, solve: Solve) -> 
     return shaped(query, [column.values() for column in columns])
 
 
-def found(query: Query, relation: Relation, context: Context, solve: Solve) -> list[Column]:
+def answer_columns(query: Query, relation: Relation, context: Context, solve: Solve) -> list[Column]:
     """Return the columns of the answer, with entities instead of pulled maps: pulls are made last, for few rows."""
     if query.aggregates:
         columns = _aggregates(query, relation, context)
@@ -101,8 +101,8 @@ def _having(query: Query, columns: list[Column], inputs: dict[str, Any], context
 
 
 def _plain(element: Element, relation: Relation) -> Column:
-    known = relation.columns.get(element.name)
-    return Column(object, [frozen(relation.constants[element.name])] * relation.size) if known is None else known
+    column = relation.columns.get(element.name)
+    return Column(object, [frozen(relation.constants[element.name])] * relation.size) if column is None else column
 
 
 def pulled(query: Query, columns: list[Column], constants: dict[str, Any], context: Context) -> list[Column]:
@@ -142,12 +142,12 @@ def _constant(term: Variable | Constant, constants: dict[str, Any], form: Any) -
 
 
 def _function(element: Aggregate) -> Callable[..., Any]:
-    found = AGGREGATES.get(element.function) or registry.lookup(element.function)
-    if found is None and element.function.startswith(
+    function = AGGREGATES.get(element.function) or registry.lookup(element.function)
+    if function is None and element.function.startswith(
         "clojure."
     ):  # a function of collections, given all values of a group
-        found = FUNCTIONS.get(plain_name(element.function))
-    if found is None:
+        function = FUNCTIONS.get(plain_name(element.function))
+    if function is None:
         near = nearest(element.function, AGGREGATES) or registry.nearest(element.function)
         raise QueryError(
             ":db.error/unknown-function",
@@ -156,7 +156,7 @@ def _function(element: Aggregate) -> Callable[..., Any]:
             nearest=near,
             form=element.form,
         )
-    return found
+    return function
 
 
 def _aggregates(query: Query, relation: Relation, context: Context) -> list[Column]:
@@ -194,9 +194,9 @@ def _aggregate(element: Aggregate, relation: Relation, groups: Ints, count: int,
     column = relation.column(element.name)
     try:
         if not element.args and relation.size >= _VECTORS_PAY and element.function in GROUPED:
-            found = GROUPED[element.function](column, groups, count)
-            if found is not None:
-                return found
+            values = GROUPED[element.function](column, groups, count)
+            if values is not None:
+                return values
         args = [_constant(term, relation.constants, element.form) for term in element.args]  # type: ignore[arg-type]
         function = _given(element, relation) if element.function.startswith("?") else _function(element)
         return aggregated(function if guard is None else guard.around(function), args, column, groups, count)
@@ -213,14 +213,14 @@ def _aggregate(element: Aggregate, relation: Relation, groups: Ints, count: int,
 
 
 def _given(element: Aggregate, relation: Relation) -> Callable[..., Any]:
-    found = relation.constants.get(element.function)
-    if not callable(found):
+    function = relation.constants.get(element.function)
+    if not callable(function):
         raise QueryError(
             ":db.error/invalid-inputs",
-            f"{element.function} must be a callable, got {shown(found)}, in {shown(element.form)}",
+            f"{element.function} must be a callable, got {shown(function)}, in {shown(element.form)}",
             form=element.form,
         )
-    return found  # type: ignore[no-any-return]
+    return function  # type: ignore[no-any-return]
 
 
 # -- rows

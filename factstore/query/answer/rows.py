@@ -139,8 +139,8 @@ def names_of(query: Query) -> tuple[str, ...]:
         else [name[1:] for name in query.columns]
     )
     counts: Counter[str] = Counter()
-    found = []
+    unique = []
     for name in names:
         counts[name] += 1
-        found.append(name if counts[name] == 1 else f"{name}_{counts[name]}")
-    return tuple(found)
+        unique.append(name if counts[name] == 1 else f"{name}_{counts[name]}")
+    return tuple(unique)

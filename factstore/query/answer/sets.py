@@ -36,10 +36,10 @@ def set_of_rows(columns: Sequence[Column]) -> set[tuple[Any, ...]]:
     Raises: TypeError for a value that Python cannot hash.
     """
     size = columns[0].size
-    found = _set_of_rows(columns, size)
-    if len(found) < size:
+    rows = _set_of_rows(columns, size)
+    if len(rows) < size:
         return rows_apart(zip(*(column.values() for column in columns), strict=True))
-    return found
+    return rows
 
 
 def _set_of_rows(columns: Sequence[Column], size: int) -> set[tuple[Any, ...]]:

@@ -93,8 +93,8 @@ def _narrowed(a: Array, b: Array) -> tuple[Array, Array, int]:
 
 
 def _densified(a: Array, b: Array) -> tuple[Array, Array, int]:
-    known, codes = np.unique(np.concatenate([a, b]), return_inverse=True)
-    return codes[: len(a)], codes[len(a) :], len(known)
+    distinct_numbers, codes = np.unique(np.concatenate([a, b]), return_inverse=True)
+    return codes[: len(a)], codes[len(a) :], len(distinct_numbers)
 
 
 def matches(lefts: Sequence[Column], rights: Sequence[Column]) -> tuple[Any, Any]:
@@ -218,7 +218,7 @@ def equal_columns(left: Column, right: Column) -> list[bool] | Array:
     return np.asarray(a == b, bool)
 
 
-def _found(left: Relation, right: Relation) -> list[bool] | Array:
+def _has_agreeing(left: Relation, right: Relation) -> list[bool] | Array:
     """Return for each row of `left` whether a row of `right` agrees on the variables of both."""
     settled = _agree_on_constants(right, Relation(1, {}, left.constants))
     right = empty(right.names) if settled is None else settled[0]
@@ -232,8 +232,8 @@ def _found(left: Relation, right: Relation) -> list[bool] | Array:
         return [False] * left.size
     if not shared:
         return [True] * left.size if mask is None else mask
-    found = members([left.columns[name] for name in shared], [right.columns[name] for name in shared], left.size)
-    return found if mask is None else mask & np.asarray(found, bool)
+    agrees = members([left.columns[name] for name in shared], [right.columns[name] for name in shared], left.size)
+    return agrees if mask is None else mask & np.asarray(agrees, bool)
 
 
 def members(lefts: list[Column], rights: list[Column], size: int) -> list[bool] | Array:
@@ -257,8 +257,8 @@ def _is_words(column: Column) -> bool:
 
 def antijoin(left: Relation, right: Relation) -> Relation:
     """Return the rows of `left` that agree with no row of `right`."""
-    found = _found(left, right)
-    return left.filter([not each for each in found] if isinstance(found, list) else ~found)
+    agrees = _has_agreeing(left, right)
+    return left.filter([not each for each in agrees] if isinstance(agrees, list) else ~agrees)
 
 
 def distinct(relation: Relation) -> Relation:

@@ -17,7 +17,7 @@ from factstore.query.relations import orders
 from factstore.query.relations.relation import Array, Dictionary, Ints
 
 _SEEN: Final = object()
-_known: dict[int, tuple[weakref.ref[Array], dict[str, Any]]] = {}
+_derived_from: dict[int, tuple[weakref.ref[Array], dict[str, Any]]] = {}
 _SAMPLE: Final = 4096  # values of which at least half must be repeated for a dictionary
 _WIDEST: Final = 1 << 62
 _SPARSE: Final = 8  # numbers for each row that a table may span
@@ -26,9 +26,9 @@ _SPARSE: Final = 8  # numbers for each row that a table may span
 def _derived(array: Array, what: str, make: Callable[[Array], Any]) -> Any:
     """Return the cached result of `make` for an array; None when the array is seen for the first time."""
     key = id(array)
-    entry = _known.get(key)
+    entry = _derived_from.get(key)
     if entry is None or entry[0]() is not array:
-        _known[key] = weakref.ref(array, lambda _: _known.pop(key, None)), {what: _SEEN}
+        _derived_from[key] = weakref.ref(array, lambda _: _derived_from.pop(key, None)), {what: _SEEN}
         return None
     found = entry[1].get(what)
     if found is None:
@@ -63,7 +63,7 @@ def _table(numbers: Array) -> PositionTable | bool:
     return PositionTable(least, starts, is_unique=False)
 
 
-def found(numbers: Array, wanted: Array) -> tuple[Ints, Ints | slice]:
+def positions_of(numbers: Array, wanted: Array) -> tuple[Ints, Ints | slice]:
     """Find numbers in a sorted array.
 
     Returns: positions in the array, and for each of them the position in `wanted`; a slice of everything if each
@@ -82,8 +82,8 @@ def found(numbers: Array, wanted: Array) -> tuple[Ints, Ints | slice]:
     return positions_in(*_ranges(numbers, wanted))
 
 
-def answers(numbers: Array, wanted: Array) -> int:
-    """Return the greatest number of positions that `found` can return."""
+def count_of(numbers: Array, wanted: Array) -> int:
+    """Return the greatest number of positions that `positions_of` can return."""
     table = _derived(numbers, "table", _table)
     return len(wanted) if table and table.is_unique else int(_ranges(numbers, wanted)[1].sum())
 

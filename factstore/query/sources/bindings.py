@@ -66,8 +66,8 @@ def destructure(
 
 
 def _is_consistent(names: tuple[str, ...], row: tuple[Any, ...]) -> bool:
-    found: dict[str, Any] = {}
-    return all(strict(found.setdefault(name, value)) == strict(value) for name, value in zip(names, row, strict=True))
+    first: dict[str, Any] = {}
+    return all(strict(first.setdefault(name, value)) == strict(value) for name, value in zip(names, row, strict=True))
 
 
 def _rows(binding: Binding, value: Any, guard: Guard | None) -> Iterator[tuple[Any, ...]]:
@@ -145,5 +145,5 @@ def relation_from(binding: Binding, value: Any) -> Relation:
                 if isinstance(part, Variable)
             }
             return relation_of(columns, len(rows))
-    found = destructure(binding, [value], input_of)
-    return relation_of(found.columns, len(found.at))
+    destructured = destructure(binding, [value], input_of)
+    return relation_of(destructured.columns, len(destructured.at))

@@ -78,11 +78,11 @@ class Tuples:
 
     def estimate(self, pattern: Pattern, relation: Relation) -> float:
         """Return the expected number of rows of a relation after a join with a pattern."""
-        known = sum(
+        known_terms = sum(
             isinstance(term, Constant) or (isinstance(term, Variable) and relation.binds(term.name))
             for term in pattern.terms
         )
-        return relation.size * max(self._size / 10.0**known, 1.0)
+        return relation.size * max(self._size / 10.0**known_terms, 1.0)
 
     def values_kind(self, _pattern: Pattern) -> type | None:
         """Return None: a collection has neither types nor ranges."""
@@ -93,10 +93,10 @@ class Tuples:
         names = relation.names | (pattern.variables & keep)
         wanted = pattern.variables & names
         key = id(pattern), wanted
-        known = self._by_pattern.get(key)
-        if known is None:
-            known = self._by_pattern[key] = pattern, self._matching(pattern, wanted)
-        return Match(algebra.join(relation, known[1]) if known[1].size else empty(names), "tuples")
+        cached = self._by_pattern.get(key)
+        if cached is None:
+            cached = self._by_pattern[key] = pattern, self._matching(pattern, wanted)
+        return Match(algebra.join(relation, cached[1]) if cached[1].size else empty(names), "tuples")
 
     def _matching(self, pattern: Pattern, wanted: Set[str]) -> Relation:
         """Return the tuples that match the constants and the repeated variables of a pattern, each once."""
@@ -113,14 +113,14 @@ class Tuples:
         return algebra.distinct(rows.renamed({place: name for name, place in places.items() if name in wanted}))
 
     def _of_width(self, width: int) -> Relation:
-        found = self._by_width.get(width)
-        if found is None and self._columns is not None:
-            found = self._by_width[width] = self._framed(width, self._columns)
-        elif found is None:
+        rows_of_width = self._by_width.get(width)
+        if rows_of_width is None and self._columns is not None:
+            rows_of_width = self._by_width[width] = self._framed(width, self._columns)
+        elif rows_of_width is None:
             rows = [row for row in self._rows if len(row) >= width]
             columns = {str(i): column_of([row[i] for row in rows], given) for i in range(width)}
-            found = self._by_width[width] = relation_of(columns, len(rows))
-        return found
+            rows_of_width = self._by_width[width] = relation_of(columns, len(rows))
+        return rows_of_width
 
     def _framed(self, width: int, columns: list[Column]) -> Relation:
         if width > len(columns):

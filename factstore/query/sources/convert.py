@@ -73,13 +73,13 @@ def as_entities(db: Database, column: Column) -> tuple[Column, list[bool] | None
     """Return a column as entity ids, and the mask of the values that name an entity; None if all do."""
     if column.kind is int:
         return column, None
-    known: dict[Any, int | None] = {}
-    found: list[int | None] = []
+    entity_of: dict[Any, int | None] = {}
+    entities: list[int | None] = []
     for key, value in zip(column.keys(), column.values(), strict=True):
-        if key not in known:
-            known[key] = entity_or_none(db, value)
-        found.append(known[key])
-    return _masked(int, found)
+        if key not in entity_of:
+            entity_of[key] = entity_or_none(db, value)
+        entities.append(entity_of[key])
+    return _masked(int, entities)
 
 
 def as_values(db: Database, attribute: Attribute, column: Column) -> tuple[Column, list[bool] | None]:
@@ -99,10 +99,10 @@ def as_values(db: Database, attribute: Attribute, column: Column) -> tuple[Colum
     return _masked(kind, [stored_or_none(db, attribute, value) for value in column.values()])
 
 
-def _masked(kind: type, found: list[Any]) -> tuple[Column, list[bool] | None]:
-    if None not in found:
-        return Column(kind, found), None
-    return Column(kind, [value for value in found if value is not None]), [value is not None for value in found]
+def _masked(kind: type, values: list[Any]) -> tuple[Column, list[bool] | None]:
+    if None not in values:
+        return Column(kind, values), None
+    return Column(kind, [value for value in values if value is not None]), [value is not None for value in values]
 
 
 def transactions(t: Array) -> Array:

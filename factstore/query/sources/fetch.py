@@ -102,7 +102,7 @@ def of_entities(request: FactRequest) -> Read:
 def of_entities_in_whole_column(request: FactRequest) -> Read:
     """Read the whole attribute by entity, and find each row's entity in it."""
     rows = request.view.by_entity(request.attribute.id)
-    places, at = array_tables.found(rows.e, _entities(request))
+    places, at = array_tables.positions_of(rows.e, _entities(request))
     return _gathered(request.attribute, rows, places, at, request.needs.without_e(), "rows of the entities")
 
 
@@ -146,7 +146,7 @@ def with_values(request: FactRequest) -> Read:
     distinct = algebra.distinct(Relation(column.size, {"?v": column}, {})).columns["?v"]
     if kind_of(attribute) is int and distinct.size * _WHOLE_COLUMN_PAYS > view.count(a):
         rows = view.by_value(a)
-        places, at = array_tables.found(rows.v, column.array())
+        places, at = array_tables.positions_of(rows.v, column.array())
         return _gathered(attribute, rows, places, at, needs, "rows with the values")
     values = distinct.array()
     if values.dtype == object and distinct.size * _SEARCHES_PER_ROW > view.count(a):
@@ -203,9 +203,9 @@ def has_fact(request: FactRequest) -> Match:
             if pairs is not None:
                 return Match(relation.filter(pairs.holds(entities, v.column.array())), "pairs of entity and value")
         values = _value_column(attribute, rows.v)
-        if attribute.many and array_tables.answers(rows.e, entities) > _PRODUCT * (rows.size + relation.size):
+        if attribute.many and array_tables.count_of(rows.e, entities) > _PRODUCT * (rows.size + relation.size):
             return Match(agreeing(relation, (e, v), (Column(int, rows.e), values)), "pairs of entity and value")
-        places, at = array_tables.found(rows.e, entities)
+        places, at = array_tables.positions_of(rows.e, entities)
         values = values.take(places)
     else:
         rows, at = view.of_entities(attribute.id, entities)

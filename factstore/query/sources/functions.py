@@ -33,56 +33,56 @@ def _database(source: Any, form: Any) -> Facts:
 
 def _values(db: Database, attribute: Attribute, entities: Column) -> list[list[Any]]:
     """Return for each entity its values of an attribute; none for a value that names no entity."""
-    found: list[list[Any]] = [[] for _ in entities.data]
+    values_by_row: list[list[Any]] = [[] for _ in entities.data]
     ids, mask = as_entities(db, entities)
-    places = list(range(len(found))) if mask is None else [i for i, known in enumerate(mask) if known]
-    if len(places) <= FEW:
-        for i, eid in zip(places, ids.machine(), strict=True):
-            found[i] = loaded(attribute, list(db.view.values_of(eid, attribute.id))).values()
-        return found
+    rows_of_entities = list(range(len(values_by_row))) if mask is None else [i for i, known in enumerate(mask) if known]
+    if len(rows_of_entities) <= FEW:
+        for i, eid in zip(rows_of_entities, ids.machine(), strict=True):
+            values_by_row[i] = loaded(attribute, list(db.view.values_of(eid, attribute.id))).values()
+        return values_by_row
     rows, at = db.view.of_entities(attribute.id, ids.array())
     for i, value in zip(at.tolist(), loaded(attribute, rows.v).values(), strict=True):
-        found[places[i]].append(value)
-    return found
+        values_by_row[rows_of_entities[i]].append(value)
+    return values_by_row
 
 
 def _by_attribute(facts: Facts, entities: Column, attributes: Column, form: Any) -> list[tuple[Attribute, list[Any]]]:
     """Return for each row the attribute that it names and the values of its entity."""
-    places: dict[Any, list[int]] = {}
+    rows_by_attribute: dict[Any, list[int]] = {}
     for i, key in enumerate(attributes.values()):
-        places.setdefault(strict(key), []).append(i)
+        rows_by_attribute.setdefault(strict(key), []).append(i)
     names = attributes.values()
-    found: list[Any] = [None] * len(names)
-    for which in places.values():
+    pairs: list[Any] = [None] * len(names)
+    for which in rows_by_attribute.values():
         attribute = facts.attribute(names[which[0]], form)
         for i, values in zip(which, _values(facts.db, attribute, entities.take(which)), strict=True):
-            found[i] = attribute, values
-    return found
+            pairs[i] = attribute, values
+    return pairs
 
 
 def _get_else(args: list[Any], form: Any) -> list[Any]:
     source, entities, attributes, defaults = _arguments(args, 4, form)
-    found = []
+    results = []
     pairs = _by_attribute(_database(source, form), entities, attributes, form)
     for (attribute, values), default in zip(pairs, defaults.values(), strict=True):
         if attribute.many:
             raise invalid(f"get-else needs an attribute of cardinality one; {attribute.ident} has many values", form)
         if default is None:
             raise invalid("get-else needs a default other than nil", form)
-        found.append(values[0] if values else default)
-    return found
+        results.append(values[0] if values else default)
+    return results
 
 
 def _get_some(args: list[Any], form: Any) -> list[Any]:
     if len(args) < 3:
         raise invalid("get-some takes a source, an entity and attributes", form)
     facts, entities = _database(args[0], form), args[1]
-    found: list[Any] = [None] * len(entities.data)
+    results: list[Any] = [None] * len(entities.data)
     for attributes in args[2:]:
         for i, (attribute, values) in enumerate(_by_attribute(facts, entities, attributes, form)):
-            if values and found[i] is None:
-                found[i] = attribute.id, values[0]
-    return found
+            if values and results[i] is None:
+                results[i] = attribute.id, values[0]
+    return results
 
 
 def _is_missing(args: list[Any], form: Any) -> list[Any]:
@@ -129,11 +129,11 @@ def _tx_ids(args: list[Any], form: Any) -> list[Any]:
 
 def _tx_data(args: list[Any], form: Any) -> list[Any]:
     log, points = _arguments(args, 2, form)
-    found = []
+    results = []
     for point in points.values():
         transaction = next(iter(_log(log, form).tx_range(point, None)), None)
-        found.append(None if transaction is None else tuple(map(tuple, transaction.data)))
-    return found
+        results.append(None if transaction is None else tuple(map(tuple, transaction.data)))
+    return results
 
 
 def _log(value: Any, form: Any) -> Any:
