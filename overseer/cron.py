@@ -88,11 +88,9 @@ def schedule(
         cron: five fields, or six with seconds first, as Debian's cron reads them; also `L`, `LW`, `MON#2`.
         type: the type of its jobs.
         args: the arguments of its jobs, as attributes that the schema declares.
-        timezone: an IANA name. A local time that daylight saving skips is due right after the gap; one that it repeats
-            is due once.
+        timezone: an IANA name. A local time in a gap of daylight saving is due after the gap; a repeated one, once.
         missed: the policy for times that no scheduler saw within `grace`: "skip", "last" or "all".
-        paused: True stops it; False continues from the time of the transaction, without the times of the pause; None
-            changes nothing.
+        paused: True stops it; False continues without the times of the pause; None changes nothing.
     Raises: OverseerError(:job.error/bad-schedule).
 
     >>> schedule("nightly", "30 2 * * *", "report", timezone="Europe/Berlin")[":schedule/cron"]
@@ -100,10 +98,7 @@ def schedule(
     """
     if not isinstance(id, str) or not id:
         raise _bad(f"a schedule's id is a text that is not empty, got {quoted(id)}", schedule=id)
-    policy = _policy(missed, id)
-    next(
-        iter(nominal_times(cron, timezone, after=datetime(2000, 1, 1, tzinfo=UTC))), None
-    )  # raises for a bad expression
+    next(nominal_times(cron, timezone, after=datetime(2000, 1, 1, tzinfo=UTC)), None)  # raises if it is invalid
     args = arguments.check({} if args is None else args, of=f"the schedule {id}")
     facts = {
         ":schedule/id": id,
@@ -111,7 +106,7 @@ def schedule(
         ":schedule/type": as_keyword(type),
         ":schedule/timezone": timezone,
         ":schedule/args": factstore.edn.write({Keyword(key): value for key, value in args.items()}),
-        ":schedule/missed": policy,
+        ":schedule/missed": _policy(missed, id),
         ":schedule/grace": round(_check_grace(grace, id) / _MILLISECOND),
     }
     return facts if paused is None else {**facts, ":schedule/paused": paused}

@@ -154,14 +154,16 @@ def revert(uri: str, transaction: int) -> None:
 def plan(uri: str, workers: int, most: int) -> None:
     """Show the jobs that would run next, and the ones that determine the end, given how long jobs usually take."""
     with factstore.connect(uri, create=False) as conn:
-        made = planned(conn.db(), now=datetime.now(UTC), workers=workers)
-    for step in made.steps[:most]:
+        schedule = planned(conn.db(), now=datetime.now(UTC), workers=workers)
+    for step in schedule.steps[:most]:
         click.echo(
             f"{step.start.isoformat(timespec='seconds')}  {step.type} {step.id}"
             + (f"  after {step.after}" if step.after else "")
         )
-    click.echo(f"{len(made.steps):,} jobs end by {made.ends.isoformat(timespec='seconds')} with {workers} at a time")
-    chain = " → ".join(str(step.type) for step in made.critical)
-    click.echo(f"not before {made.soonest.isoformat(timespec='seconds')}: {chain or 'nothing to do'}")
-    if made.never:
-        click.echo(f"{len(made.never):,} would never run: {', '.join(made.never[:most])}")
+    click.echo(
+        f"{len(schedule.steps):,} jobs end by {schedule.ends.isoformat(timespec='seconds')} with {workers} at a time"
+    )
+    chain = " → ".join(str(step.type) for step in schedule.critical)
+    click.echo(f"not before {schedule.soonest.isoformat(timespec='seconds')}: {chain or 'nothing to do'}")
+    if schedule.never:
+        click.echo(f"{len(schedule.never):,} would never run: {', '.join(schedule.never[:most])}")

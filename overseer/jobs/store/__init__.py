@@ -1,4 +1,4 @@
-"""The only place of the job layer that commits: it reads what a move needs, builds the transaction, and commits it.
+"""The only part of the job layer that commits: it reads what a move needs, builds the transaction, and commits it.
 
 A lost race is not an error here: jobs that another process was faster with are left out of the result. Only an attempt
 that lost its lease gets an error, `LeaseLost`.
