@@ -1,7 +1,7 @@
-"""Datoms and entity ids: the arithmetic of `eid = partition << 42 | n`, and of a transaction's t and its entity.
+"""Datoms, and the arithmetic of entity ids: `eid = partition << 42 | n`. The n of a transaction is its t.
 
-Inside the package a datom is the plain tuple `(e, a, v, t, added)` of attribute id, stored value and t; `Datom` is what
-users see, with the transaction's entity id and the value they wrote.
+Inside the package a fact is the plain tuple `(e, a, v, t, added)` with an attribute id and a stored value. Users get a
+`Datom`, with the entity id of the transaction and the value as they wrote it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Fact: TypeAlias = tuple[int, int, Any, int, bool]  # e, attribute id, stored val
 
 
 class Datom(NamedTuple):
-    """A fact as users see it: entity id, attribute id, value, transaction's entity id, and whether it was asserted."""
+    """A fact as users get it: entity, attribute id, value, entity id of the transaction, and whether it was added."""
 
     e: int
     a: int
@@ -30,7 +30,7 @@ class Datom(NamedTuple):
 
 
 def partition_of(eid: int) -> int:
-    """Return the partition an entity id lies in."""
+    """Return the partition of an entity id."""
     return eid >> PARTITION_BITS
 
 
@@ -40,5 +40,5 @@ def tx_of(t: int) -> int:
 
 
 def t_of(tx: int) -> int:
-    """Return the t of a transaction's entity id; a t is returned as it is."""
+    """Return the t of the entity id of a transaction; a t is returned unchanged."""
     return tx & N_MASK

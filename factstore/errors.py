@@ -3,27 +3,27 @@
     FactStoreError
     ├── ReadError            text that is not EDN            (line, column)
     ├── TransactError        a transaction that was rejected, whole
-    │   ├── SchemaError      an attribute that cannot be installed or altered so
+    │   ├── SchemaError      an attribute that cannot be installed or altered in this way
     │   ├── CasFailed        :db/cas found another value     (expected, found)
     │   └── UniqueConflict   a unique value that another entity holds
-    ├── QueryError           a query that cannot mean anything
-    │   └── QueryStopped     a query that passed a limit, or that somebody stopped
-    ├── PullError            a pull pattern that cannot mean anything
-    ├── DatabaseError        a read that this database value does not offer
-    └── StorageError         bytes that could not be kept or found
-        ├── Conflict         certainly not applied: somebody else was first
+    ├── QueryError           an invalid query, or inputs that do not fit it
+    │   └── QueryStopped     a query that exceeded a limit, or that was cancelled
+    ├── PullError            an invalid pull pattern
+    ├── DatabaseError        a read that this database value does not support
+    └── StorageError         bytes that could not be stored or read
+        ├── Conflict         certainly not applied: another writer was first
         ├── Fenced           certainly not applied: a newer writer took over
-        ├── Unavailable      certainly not applied: not sent, or refused
-        │   └── StoreBusy    certainly not applied: another writer has held the turn for too long
-        ├── UnknownOutcome   may or may not have been applied: ask by `txid`; with `t` it was
+        ├── Unavailable      certainly not applied: not sent, or rejected
+        │   └── StoreBusy    certainly not applied: another writer holds the writer lock
+        ├── UnknownOutcome   may or may not have been applied; with `t`, it was applied
         │   └── Interrupted  Ctrl-C came after the commit; also a KeyboardInterrupt
         ├── Corrupt          a checksum that does not match
-        ├── NotAStore        a file that is none of ours, or of a newer format
-        ├── StoreFull        no room on the disk or in the map
+        ├── NotAStore        a file that is not a fact store, or has a newer format
+        ├── StoreFull        no space on the disk or in the map
         ├── ReadOnly         a write to a store opened for reading
-        └── Closed           a store that was closed, or came through a fork
+        └── Closed           a store that was closed, or inherited by a fork
 
-Law: bad input never loses or half-writes anything; what raised one of these changed nothing, `UnknownOutcome` excepted.
+Law: a call that raises one of these errors has changed nothing, except for `UnknownOutcome`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-# Cognitect's anomaly categories: what a caller can do about an error of this code. Whatever is not listed is the
-# caller's to correct ("incorrect").
+# Cognitect's anomaly categories: what a caller can do about an error of this code. All other codes are "incorrect":
+# the caller must correct the call.
 CATEGORIES: Final[Mapping[str, str]] = {
     ":db.error/cas-failed": "conflict",
     ":db.error/key-reused": "conflict",
@@ -63,12 +63,12 @@ LONGEST_MESSAGE: Final = 4000  # characters
 
 
 class FactStoreError(Exception):
-    """What every error of this package is.
+    """The base class of all errors of this package.
 
     Args:
         code: Datomic-style, `":db.error/cas-failed"`; stable, part of the API.
-        message: a sentence: what was expected, what came, and where.
-        data: everything named in the sentence, also readable as attributes of the error.
+        message: a sentence with the expected and the actual value, and the place.
+        data: all values in the sentence, also available as attributes of the error.
     """
 
     def __init__(self, code: str, message: str, /, **data: Any) -> None:
@@ -98,7 +98,7 @@ class FactStoreError(Exception):
         return _rebuild, (type(self), self.code, self.message, dict(self.data))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return code, category, message and data as one plain dict, for logs and for answers over a wire."""
+        """Return code, category, message and data as one plain dict."""
         return {"code": self.code, "category": self.category, "message": self.message, **self.data}
 
 
@@ -107,19 +107,19 @@ def _rebuild(kind: type[FactStoreError], code: str, message: str, data: dict[str
 
 
 class ReadError(FactStoreError):
-    """Text that is not EDN; `line` and `column` count from 1."""
+    """Text that is not EDN; `line` and `column` start at 1."""
 
 
 class TransactError(FactStoreError):
-    """A transaction that was rejected; nothing of it was written."""
+    """A transaction that was rejected; none of it was written."""
 
 
 class SchemaError(TransactError):
-    """An attribute that cannot be installed, or altered, in the way that was asked."""
+    """An attribute that cannot be installed or altered in the requested way."""
 
 
 class CasFailed(TransactError):
-    """`:db/cas` found another value than the one it was told to expect."""
+    """The value that `:db/cas` compares is not the expected one."""
 
 
 class UniqueConflict(TransactError):
@@ -127,27 +127,27 @@ class UniqueConflict(TransactError):
 
 
 class QueryError(FactStoreError):
-    """A query that cannot mean anything, or whose inputs do not fit it."""
+    """An invalid query, or inputs that do not fit it."""
 
 
 class QueryStopped(QueryError):
-    """A query that took longer or held more rows than it may, or that somebody cancelled; it may well mean something."""
+    """A query that exceeded its limit of time or rows, or that was cancelled; the query itself may be valid."""
 
 
 class PullError(FactStoreError):
-    """A pull pattern that cannot mean anything."""
+    """An invalid pull pattern."""
 
 
 class DatabaseError(FactStoreError):
-    """A read that this database value does not offer."""
+    """A read that this database value does not support."""
 
 
 class StorageError(FactStoreError):
-    """Bytes that could not be kept, or found again."""
+    """Bytes that could not be stored or read."""
 
 
 class Conflict(StorageError):
-    """Certainly not applied: the head or the root had moved."""
+    """Certainly not applied: the head or the root had changed."""
 
 
 class Fenced(StorageError):
@@ -155,19 +155,19 @@ class Fenced(StorageError):
 
 
 class Unavailable(StorageError):
-    """Certainly not applied: the request was not sent, or was refused."""
+    """Certainly not applied: the request was not sent, or was rejected."""
 
 
 class StoreBusy(Unavailable):
-    """Certainly not applied: another writer has held the turn for longer than `busy_timeout`; `pid`, `host`, `doing` tell who."""
+    """Certainly not applied: another writer (`pid`, `host`, `doing`) held the lock longer than `busy_timeout`."""
 
 
 class UnknownOutcome(StorageError):
-    """May or may not have been applied; `txids` tell which once the storage answers again. With `t` it was applied as that t."""
+    """May or may not have been applied: look for `txids` in the log. With `t`, it was applied as that t."""
 
 
 class Interrupted(UnknownOutcome, KeyboardInterrupt):
-    """Ctrl-C arrived after the transaction was committed as `t`, and before its report could be returned."""
+    """Ctrl-C arrived after the transaction was committed as `t`, before its report was returned."""
 
 
 class Corrupt(StorageError):
@@ -175,11 +175,11 @@ class Corrupt(StorageError):
 
 
 class NotAStore(StorageError):
-    """A file that is not a fact store, or one of a newer format."""
+    """A file that is not a fact store, or that has a newer format."""
 
 
 class StoreFull(StorageError):
-    """No room left, on the disk or in the memory map."""
+    """No space left, on the disk or in the memory map."""
 
 
 class ReadOnly(StorageError):

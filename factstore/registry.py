@@ -1,6 +1,6 @@
-"""The registry of named callables: what query text, schema and tx-data may call by name, and nothing else.
+"""The registry of the callables that queries, schemas and tx-data can call by name.
 
-Text can never import or run arbitrary code: a name that is not registered here is an error that lists what is near.
+Text can never import or run other code: a name that is not registered is an error, which lists similar names.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _callables: dict[str, Callable[..., Any]] = {}
 
 
 def register(name: str, function: Callable[..., Any] | None = None, /) -> Any:
-    """Make a callable known by name to queries, predicates of the schema, transaction functions and pull's :xform.
+    """Register a callable under a name for queries, predicates of the schema, tx-data and :xform of pull.
 
     Args:
-        name: as it stands in the text, with a namespace: "orders/total".
-        function: the callable; without it this is a decorator.
+        name: as written in the text, with a namespace: "orders/total".
+        function: the callable; without it, `register` returns a decorator.
     Returns: the function, or the decorator.
     Raises: FactStoreError(:db.error/invalid-function).
 
@@ -46,10 +46,10 @@ def register(name: str, function: Callable[..., Any] | None = None, /) -> Any:
 
 
 def lookup(name: str) -> Callable[..., Any] | None:
-    """Return the callable registered under this name; None when there is none."""
+    """Return the callable registered under this name; None if there is none."""
     return _callables.get(name)
 
 
 def nearest(name: str) -> list[str]:
-    """Return up to three registered names that look most like `name`."""
+    """Return up to three registered names that are similar to `name`."""
     return difflib.get_close_matches(name, list(_callables), n=3)

@@ -1,4 +1,4 @@
-"""Rendering: tables as text for terminals and as HTML for notebooks. Knows nothing of facts; escapes whatever it is given."""
+"""Tables as text for terminals and as HTML for notebooks. All content is escaped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDEST: Final = 60  # characters of a cell in text
 def html_table(
     caption: str, header: Sequence[str], rows: Iterable[Sequence[object]], *, added: Sequence[bool] | None = None
 ) -> str:
-    """Return an HTML table; with `added`, rows are green where it is true and red where it is not."""
+    """Return an HTML table; with `added`, rows are green if their item is true, and red otherwise."""
     styles = None if added is None else [f' style="{_ADDED if each else _RETRACTED}"' for each in added]
     lines = [f"<table><caption>{escape(caption)}</caption>"]
     if header:
@@ -29,7 +29,7 @@ def html_table(
 
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table in columns of equal width, long cells cut short."""
+    """Return a table with aligned columns and shortened cells."""
     cells = [list(header), *([_short(text_of(cell)) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(

@@ -1,7 +1,7 @@
-"""A database: a value. What was known at one point, and what is asked of it.
+"""A database as an immutable value: all facts up to one point, and the operations that read them.
 
-Reading and writing meet here and nowhere else. A database never changes, costs nothing to keep, and needs no connection to
-be read. `as_of`, `since`, `history` and `filter` return other values of the same facts; `plus` returns one with more.
+The read side and the write side share this module only. A database costs nothing to keep, and needs no connection to
+be read. `as_of`, `since`, `history` and `filter` return other views of the same facts; `plus` returns a database with more.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
 Predicate: TypeAlias = Callable[["Database", Datom], Any]  # of an unfiltered database and a datom in it
 Point: TypeAlias = int | datetime  # t, a transaction's entity id, or an aware datetime
-_COUNTED: Final = 100_000  # datoms of an attribute that a summary counts exactly
+_COUNTED: Final = 100_000  # datoms of an attribute up to which a summary counts exactly
 _SUMMARY: Final = ("attribute", "type", "datoms")
 
 
 def _is_kept(answer: Any) -> bool:
-    """Tell whether the answer of a filter's predicate is true: as Python has it, but no marker of a missing value is."""
+    """Return whether the result of a filter's predicate is true; a marker of a missing value is not."""
     if answer is True or answer is False:
         return answer
     try:
         return not is_missing(answer) and bool(answer)
-    except Exception as error:  # of the answer's own code
-        text = f"the predicate of a filter answers true or false, got {described(answer)}: {error}"
+    except Exception as error:  # of the code of the result
+        text = f"the predicate of a filter returns true or false, got {described(answer)}: {error}"
         raise DatabaseError(":db.error/invalid-filter", text, answer=answer) from error
 
 
@@ -54,15 +54,15 @@ class Database(Names):
     view: View = field(repr=False)
     schema: Schema = field(repr=False)
     basis_t: int
-    next_n: int = field(repr=False)  # the next entity id's n; no id at or above it was ever given out
+    next_n: int = field(repr=False)  # the n of the next entity id; no id with this n or a higher one was assigned
     last_instant: int = field(repr=False)  # microseconds since 1970 of the newest transaction
     as_of_t: int | None = None
-    as_of_at: datetime | None = None  # the instant that was asked for, where it was one
+    as_of_at: datetime | None = None  # the instant given to `as_of`, if it was one
     since_t: int | None = None
     is_history: bool = False
     is_filtered: bool = False
-    predicates: tuple[Predicate, ...] = field(default=(), repr=False)  # of its filters
-    store: object = field(default=None, repr=False)  # tells databases of one store from those of another
+    predicates: tuple[Predicate, ...] = field(default=(), repr=False)  # the predicates of its filters
+    store: object = field(default=None, repr=False)  # the same object for all databases of one store
 
     def __repr__(self) -> str:
         limits = "".join(
@@ -79,14 +79,14 @@ class Database(Names):
         return html_table(repr(self), _SUMMARY, self._summary())
 
     def _summary(self) -> Iterator[tuple[object, ...]]:
-        """Yield the attributes of which there are any datoms."""
+        """Yield the attributes that have datoms."""
         for a in self.view.attributes():
             attribute = self.schema.find(a)
             if a >= FIRST_FREE_ID and attribute is not None and (size := self._size_of(a)) != "0":
                 yield attribute.ident, attribute.value_type.name, size
 
     def _size_of(self, a: int) -> str:
-        """Return how many datoms an attribute has; where counting would mean reading much, how many at most."""
+        """Return the number of datoms of an attribute; an upper bound if counting would read too much."""
         bound = self.view.count(a)
         return f"{self.view.by_entity(a).size:,}" if bound <= _COUNTED else f"≤ {bound:,}"
 
@@ -112,19 +112,19 @@ class Database(Names):
         t, at = self.t_at(point), point if isinstance(point, datetime) else None
         if self.as_of_t is not None and self.as_of_t < t:
             t, at = self.as_of_t, self.as_of_at
-        elif self.as_of_t == t:  # the earlier of both moments; None is that of the transaction itself
+        elif self.as_of_t == t:  # the earlier instant; None means the instant of the transaction
             at = None if at is None or self.as_of_at is None else min(at, self.as_of_at)
         return replace(self, as_of_t=t, as_of_at=at, view=self.view.cut(upto=min(t, self.view.upto)))
 
     @property
     def moment(self) -> datetime | None:
-        """The time that the database is as of: the instant that `as_of` was given, or that of its transaction; None for the present."""
+        """The instant given to `as_of`, or that of its transaction; None for the present."""
         return None if self.as_of_t is None else self.as_of_at or self.instant_of(self.as_of_t)
 
     def since(self, point: Point) -> Database:
-        """Return only what was asserted after a point in time, the point excluded; an instant cuts after its last transaction.
+        """Return the facts asserted after a point in time; an instant means its last transaction.
 
-        Names asserted earlier are not there either: resolve entities in the whole database first.
+        Idents and identities asserted earlier are not included: resolve entities in the whole database first.
         Source: Datomic API, since.
         """
         t = self.t_at(point)
@@ -132,26 +132,25 @@ class Database(Names):
         return replace(self, since_t=t, view=self.view.cut(after=t))
 
     def history(self) -> Database:
-        """Return every assertion and retraction there ever was, as far as `as_of` and `since` let them be seen.
+        """Return all assertions and retractions within the limits of `as_of` and `since`.
 
         Source: Datomic API, history.
         """
         return replace(self, is_history=True, view=self.view.cut(is_history=True))
 
     def branch(self, point: Point) -> Database:
-        """Return the database as it was after a point, for `with_` to go on from: as if nothing had come since.
+        """Return the database after a point in time as the basis of `with_`, as if nothing had been committed since.
 
-        `with_` on an `as_of` works on all facts there are; on a branch it works on those of then, and its transactions are t + 1,
-        t + 2, … after the point. Nothing of it can be committed. The schema is today's, and new entities get ids that none has.
+        On an `as_of` database, `with_` uses all facts; on a branch it uses the facts of that time, and its transactions
+        are t + 1, t + 2, … after the point. They cannot be committed. The schema is the current one, and new entities
+        get ids that no other entity has.
 
         Args:
             point: t, a transaction's entity id, or an aware datetime: the last transaction at or before it.
         Raises: DatabaseError(:db.error/history-not-supported) for a history database.
         """
         if self.is_history:
-            raise DatabaseError(
-                ":db.error/history-not-supported", "a branch goes on from a database, got the history of one"
-            )
+            raise DatabaseError(":db.error/history-not-supported", "a branch needs a database, got a history")
         t = min(self.t_at(point), self.basis_t if self.as_of_t is None else self.as_of_t)
         instant = self.instant_of(t)
         last = 0 if instant is None else instant_to_micros(instant)
@@ -159,10 +158,10 @@ class Database(Names):
         return branched.filtered_by(self.predicates) if self.predicates else branched
 
     def filter(self, predicate: Predicate) -> Database:
-        """Return only the datoms for which `predicate(unfiltered database, datom)` is true; filters add up.
+        """Return the datoms for which `predicate(unfiltered database, datom)` is true; several filters all apply.
 
-        Raises: when the database is read, DatabaseError(:db.error/invalid-filter) for an answer that is neither true nor false, such
-            as an array of numpy, and whatever the predicate raises.
+        Raises: when the database is read, DatabaseError(:db.error/invalid-filter) for a result that is neither true nor
+            false, such as an array of numpy, and the exceptions of the predicate.
         Source: Datomic API, filter.
         """
         if not callable(predicate):
@@ -172,7 +171,7 @@ class Database(Names):
         return self.filtered_by((*self.predicates, predicate))
 
     def filtered_by(self, predicates: tuple[Predicate, ...]) -> Database:
-        """Return only the datoms for which all of these predicates are true; they take the place of earlier ones."""
+        """Return the datoms for which all of these predicates are true; they replace those of earlier filters."""
         schema = self.schema
         unfiltered = replace(self, is_filtered=False, predicates=(), view=self.view.cut(keep=None))
 
@@ -183,10 +182,10 @@ class Database(Names):
         return replace(self, is_filtered=True, predicates=predicates, view=self.view.cut(keep=keep))
 
     def plus(self, facts: Sequence[Fact], *, instant: int, next_n: int) -> Database:
-        """Return this database with one more transaction, seen by nobody else.
+        """Return this database with one more transaction, which is not committed.
 
         Args:
-            facts: of t = basis_t + 1, the transaction's own `:db/txInstant` among them.
+            facts: of t = basis_t + 1, including the `:db/txInstant` of the transaction.
             instant: microseconds since 1970.
             next_n: the next free entity n after them.
         """
@@ -196,7 +195,7 @@ class Database(Names):
         )
 
     def t_at(self, point: Point) -> int:
-        """Return the t that a point in time means: of an instant, the last transaction at or before it, 0 when there is none."""
+        """Return the t of a point in time; for an instant, that of the last transaction at or before it, else 0."""
         point = point if type(point) is int else plain(point)
         if isinstance(point, datetime):
             if is_naive(point):
@@ -216,22 +215,22 @@ class Database(Names):
         return t_of(point)
 
     def instant_of(self, t: int) -> datetime | None:
-        """Return when transaction t, or the one with this entity id, was made; None when there is no such transaction."""
+        """Return the instant of a transaction, given by t or by entity id; None if there is no such transaction."""
         if type(t) is not int:
             raise DatabaseError(
                 ":db.error/invalid-point", f"expected t or a transaction's id, got {described(t)}", point=t
             )
-        found = self.view.cut(after=-1, keep=None, is_history=False).values_of(tx_of(t), TX_INSTANT)
-        return micros_to_instant(found[0]) if found else None
+        instants = self.view.cut(after=-1, keep=None, is_history=False).values_of(tx_of(t), TX_INSTANT)
+        return micros_to_instant(instants[0]) if instants else None
 
     # -- datoms
 
     def datoms(self, index: str, *components: Any) -> Datoms:
-        """Return datoms in the order of an index, those that begin with the components given: an iterator, to be sliced too.
+        """Return the datoms that begin with these components, in the order of an index, to iterate over or to slice.
 
         Args:
-            index: "eavt", "aevt", "avet" or "vaet" (a keyword such as ":eavt" will do).
-            components: as many leading parts of the index's order as wanted; entities and attributes in any form.
+            index: "eavt", "aevt", "avet" or "vaet", also as a keyword such as ":eavt".
+            components: leading parts of the order of the index; entities and attributes in any form.
         Raises: DatabaseError(:db.error/unknown-index, :db.error/attribute-not-indexed, :db.error/not-an-attribute).
         Source: Datomic API, datoms.
         """
@@ -245,7 +244,10 @@ class Database(Names):
         return Datoms(self.schema, lambda: scan.prefix(self.view, name, parts), size)
 
     def seek_datoms(self, index: str, *components: Any) -> Datoms:
-        """Return the datoms from the first one at or after the components to the end of the index. Source: Datomic API, seek-datoms."""
+        """Return the datoms from the first one at or after the components to the end of the index.
+
+        Source: Datomic API, seek-datoms.
+        """
         from factstore.index import scan
 
         name, parts = self._start(index, components)
@@ -267,18 +269,18 @@ class Database(Names):
         from factstore.columns.column import Range
         from factstore.index import scan
 
-        found = self._indexed(self.attribute(attribute))
-        low, high = self._bound(found, start), self._bound(found, end)
+        indexed = self._indexed(self.attribute(attribute))
+        low, high = self._bound(indexed, start), self._bound(indexed, end)
         return Datoms(
             self.schema,
-            lambda: scan.between(self.view, found.id, Range(low, high, high_open=True)),
-            lambda: self.view.between(found.id, low, high, high_open=True).size,
+            lambda: scan.between(self.view, indexed.id, Range(low, high, high_open=True)),
+            lambda: self.view.between(indexed.id, low, high, high_open=True).size,
         )
 
     def _bound(self, attribute: Attribute, value: object) -> Stored | None:
         stored = self.stored(attribute, value)
         if stored is None and value is not None:
-            raise wrong_type(attribute, value, "so it is no bound")
+            raise wrong_type(attribute, value, "which cannot be a bound")
         return stored
 
     def _indexed(self, attribute: Attribute) -> Attribute:
@@ -296,13 +298,13 @@ class Database(Names):
             unknown = components[parts.index(None)]
             raise DatabaseError(
                 ":db.error/invalid-components",
-                f"a seek in {name} has nowhere to begin: {quoted(unknown)} stands for nothing there",
+                f"a seek in {name} has no start: {quoted(unknown)} is neither an entity nor a value there",
                 index=name,
             )
         return name, parts
 
     def _components(self, index: str, components: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
-        """Resolve what stands for entities, attributes and values; a None among them: nothing can match."""
+        """Return the name of the index and its resolved components; None among them means that nothing can match."""
         from factstore.index.scan import ORDERS
 
         name = as_name(index).removeprefix(":")
@@ -315,23 +317,23 @@ class Database(Names):
                 ":db.error/invalid-components", f"{name} has 4 components, got {len(components)}", index=name
             )
         attribute = None
-        places = ORDERS[name]
-        if len(components) > places.index(1):
-            attribute = self.attribute(components[places.index(1)])
+        order = ORDERS[name]
+        if len(components) > order.index(1):
+            attribute = self.attribute(components[order.index(1)])
         if name == "avet" and attribute is not None:
             self._indexed(attribute)
         parts: list[Any] = []
-        for place, part in zip((*places, 3), components, strict=False):
-            if place == 1:
+        for position, part in zip((*order, 3), components, strict=False):
+            if position == 1:
                 parts.append(attribute and attribute.id)
-            elif place == 3:
+            elif position == 3:
                 parts.append(self.t_at(part))
-            elif place == 0 or attribute is None:
+            elif position == 0 or attribute is None:
                 parts.append(self.entid(part))
             else:
                 parts.append(self.stored(attribute, part))
         return name, tuple(parts)
 
     def datom(self, fact: Fact) -> Datom:
-        """Return a fact as users see it."""
+        """Return a fact as a datom."""
         return datom_of(self.schema, fact)

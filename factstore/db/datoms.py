@@ -1,10 +1,9 @@
-"""Datoms as they are read from a database: an iterator that can also be cut into pieces and made into a table.
+"""The datoms of a read: an iterator that can also be sliced and converted to a table.
 
-    iterating       goes through the datoms once, making each when it is asked for
-    [n], [a:b]      and tables read anew from the beginning, wherever the iterator is
+    iterating       passes over the datoms once, and creates each when it is reached
+    [n], [a:b]      and tables read from the beginning again, at any position of the iterator
 
-Knows how to say a fact as a datom, and nothing of where facts come from.
-Law: whatever way it is read, the datoms and their order are the same, for their database does not change.
+Law: the datoms and their order are the same for all ways of reading, because their database does not change.
 """
 
 from __future__ import annotations
@@ -39,11 +38,11 @@ _AS_THEY_ARE: Final = (
     "instant",
     "bytes",
     "bigdec",
-)  # what tables can hold
+)  # types of values that tables can contain
 
 
 def datom_of(schema: Schema, fact: Fact) -> Datom:
-    """Return a fact as users see it."""
+    """Return a fact as a datom."""
     e, a, v, t, added = fact
     return Datom(e, a, schema.attribute(a).load(v), tx_of(t), added)
 
@@ -58,7 +57,7 @@ class Datoms(Iterator[Datom]):
     ) -> None:
         self._schema = schema
         self._read = read
-        self._size = size  # tells how many there are without going through them
+        self._size = size  # returns their number without reading them
         self._iterator: Iterator[Datom] | None = None
 
     def __iter__(self) -> Iterator[Datom]:
@@ -80,27 +79,27 @@ class Datoms(Iterator[Datom]):
     def __getitem__(self, at: int | slice) -> Datom | list[Datom]:
         if isinstance(at, slice):
             return list(self._datoms(self._slice(at)))
-        place = index(at)  # TypeError, as of any sequence
-        if abs(place) < maxsize:
-            for fact in self._slice(slice(place, place + 1 or None)):
+        position = index(at)  # raises TypeError, like any sequence
+        if abs(position) < maxsize:
+            for fact in self._slice(slice(position, position + 1 or None)):
                 return datom_of(self._schema, fact)
         raise IndexError(f"there is no datom {quoted(at)}")
 
     def _slice(self, at: slice) -> Iterator[Fact]:
-        """Return a part of the facts; those passed over are not made into datoms, and none after it are read."""
+        """Return a part of the facts, without creating other datoms or reading later facts."""
         if any(part is not None and part < 0 for part in (at.start, at.stop, at.step)):
             return iter(list(self._read())[at])
         return islice(self._read(), at.start, at.stop, at.step)
 
     def count(self) -> int:
-        """Return how many there are; of a whole attribute and of a range without going through them."""
+        """Return the number of datoms; for a whole attribute and for a range, without reading them."""
         return sum(1 for _ in self._read()) if self._size is None else self._size()
 
     def columns(self) -> dict[str, list[Any]]:
-        """Return the datoms as columns e, a, v, tx, added: attributes by ident, values as tables can hold them.
+        """Return the datoms as columns e, a, v, tx, added: attributes by ident, values as tables can contain them.
 
-        Numbers, text, booleans, instants and bytes are as they are where all datoms are of attributes of one such type; in any
-        other case values are text: keywords, symbols, uris and uuids as they are written, in a mixture all values as EDN.
+        Numbers, text, booleans, instants and bytes are unchanged if all attributes have the same such type. Otherwise
+        values are text: keywords, symbols, URIs and UUIDs as they are written; values of several types as EDN.
         """
         facts = list(self._read())
         attributes = {a: self._schema.attribute(a) for a in {fact[1] for fact in facts}}

@@ -4,8 +4,8 @@
     attribute   id | ident
     value       of the attribute's type; for a reference, the name of an entity
 
-`Database` inherits `Names`. Queries are more tolerant: use `entity_or_none` and `stored_or_none`, for which an impossible name is not an
-error but matches nothing. Transactions read names in `transact/terms.py`, which collects all problems with their places.
+`Database` inherits `Names`. Queries use `entity_or_none` and `stored_or_none`: there an impossible name is not an error,
+but matches nothing. Transactions read names in `transact/terms.py`, which collects all problems.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Names:
         def next_n(self) -> int: ...
 
     def entid(self, name: object) -> int | None:
-        """Return the entity id that an id, an ident or a lookup ref stands for; None if there is no such entity, and for None.
+        """Return the entity id of an id, an ident or a lookup ref; None if there is no such entity, and for None.
 
         Args:
-            name: an int is returned unchanged; a Keyword or str such as ":color/red"; a list or tuple `[attribute, value]`; an
-                entity that was read.
+            name: an int is returned unchanged; a Keyword or str such as ":color/red"; a list or tuple
+                `[attribute, value]`; an entity that was read.
         Raises: DatabaseError(:db.error/invalid-entity-id) for an int outside 64 bits; DatabaseError
             (:db.error/lookup-ref-attr-not-unique, :db.error/invalid-lookup-ref, :db.error/not-an-attribute).
         Source: Datomic API, entid.
@@ -97,7 +97,7 @@ class Names:
         """Return the stored form of a value, or None if no datom of this attribute can have the value.
 
         The value of a tuple attribute may also be the beginning of a tuple.
-        Raises: DatabaseError(:db.error/wrong-type-for-attribute) for a naive datetime, because it does not state which instant it is.
+        Raises: DatabaseError(:db.error/wrong-type-for-attribute) for a naive datetime, which is no definite instant.
         """
         if value is None:
             return None

@@ -1,7 +1,7 @@
-"""Attributes and the schema, as values.
+"""Attributes and the schema, as immutable values.
 
-A `Schema` is a fold over the facts of the system attributes, nothing else: `schema.plus(facts)` is the schema after them.
-It is never time-travelled: every view of a database reads with the newest schema its connection knew.
+A `Schema` is a fold over the facts of the system attributes: `schema.plus(facts)` is the schema after these facts. It is
+not versioned: an older view of a database is read with the newest schema that its connection had.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ TUPLE_TYPE: Final = 22
 ATTR_PREDS: Final = 23
 ENTITY_ATTRS: Final = 24
 ENTITY_PREDS: Final = 25
-ENSURE: Final = 26  # virtual: it asks for a check and leaves no datom
+ENSURE: Final = 26  # virtual: it requests a check and adds no datom
 INSTALL_ATTRIBUTE: Final = 27
 TX_KEY: Final = 28  # the idempotency key of a transaction
-EXCISE: Final = 29  # of a transaction: what was taken out of the store, all of it or what is older than a t
+EXCISE: Final = 29  # of a transaction: the entity or attribute that it excised
 EXCISE_BEFORE: Final = 30
-MIGRATION_NAME: Final = 31  # of a transaction: the migration that it is
+MIGRATION_NAME: Final = 31  # of a transaction: the name of its migration
 MIGRATION_CHECKSUM: Final = 32
-STAMP: Final = 33  # of an attribute of instants that follows what happens to an entity
+STAMP: Final = 33  # of an attribute with the time of creation or of the last change
 FIRST_FREE_ID: Final = 100
 
 CARDINALITY_MANY: Final = Keyword(":db.cardinality/many")
@@ -53,12 +53,12 @@ UNIQUE_VALUE: Final = Keyword(":db.unique/value")
 STAMP_CREATED: Final = Keyword(":db.stamp/created")
 STAMP_UPDATED: Final = Keyword(":db.stamp/updated")
 
-# The attribute predicates that the store itself knows. They look at the entity, not at the value, and they hold in every process,
-# whatever that has registered.
-INSERT_ONLY: Final = "db/insert-only"  # the attribute is asserted of new entities only
-CAS_ONLY: Final = "db/cas-only"  # its value is replaced by :db/cas only, and retracted with its entity only
+# The attribute predicates of the store itself. They depend on the entity, not on the value, and are checked in every
+# process, independent of its registered functions.
+INSERT_ONLY: Final = "db/insert-only"  # the attribute can be asserted only of new entities
+CAS_ONLY: Final = "db/cas-only"  # its value is replaced only by :db/cas, and retracted only with its entity
 
-# System attributes of transactions: what they say is no part of the schema.
+# System attributes of transactions, whose facts are not a part of the schema.
 OF_TRANSACTIONS: Final = frozenset({TX_INSTANT, TX_KEY, EXCISE, EXCISE_BEFORE, MIGRATION_NAME, MIGRATION_CHECKSUM})
 _RESERVED: Final = (":db/", ":db.")
 _MANY_VALUED: Final = frozenset({ATTR_PREDS, ENTITY_ATTRS, ENTITY_PREDS, INSTALL_ATTRIBUTE})
@@ -66,7 +66,7 @@ _MANY_VALUED: Final = frozenset({ATTR_PREDS, ENTITY_ATTRS, ENTITY_PREDS, INSTALL
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attribute:
-    """An installed attribute: what its facts may be, and how they are kept."""
+    """An installed attribute: its type, and the rules for its facts."""
 
     id: int
     ident: Keyword
@@ -79,21 +79,19 @@ class Attribute:
     fulltext: bool = False
     stamp: Keyword | None = None  # STAMP_CREATED, STAMP_UPDATED or None
     doc: str | None = None
-    preds: tuple[str, ...] = ()  # symbols of registered predicates a value must satisfy
-    insert_only: bool = False  # an entity that has a value is never given one again, not even the same
-    cas_only: bool = (
-        False  # an entity that has a value is given another by :db/cas only, and loses it with all that names it
-    )
-    members: tuple[int, ...] = ()  # composite: the attributes it is made of
-    tuple_attrs: tuple[Keyword, ...] = ()  # composite: the present idents of those
-    member_types: tuple[ValueType, ...] = ()  # composite: the types of those
-    tuple_types: tuple[ValueType, ...] = ()  # heterogeneous: one type a slot
+    preds: tuple[str, ...] = ()  # names of registered predicates that a value must satisfy
+    insert_only: bool = False  # an entity that has a value cannot get one again, not even the same
+    cas_only: bool = False  # the value is replaced only by :db/cas, and retracted only with the whole entity
+    members: tuple[int, ...] = ()  # composite: the member attributes
+    tuple_attrs: tuple[Keyword, ...] = ()  # composite: the present idents of the members
+    member_types: tuple[ValueType, ...] = ()  # composite: the types of the members
+    tuple_types: tuple[ValueType, ...] = ()  # heterogeneous: one type per slot
     tuple_type: ValueType | None = None  # homogeneous: the type of all slots
     is_ref: bool = field(init=False)
     is_tuple: bool = field(init=False)
     is_identity: bool = field(init=False)
-    has_avet: bool = field(init=False)  # may be read in order of value: indexed or unique
-    is_plain: bool = field(init=False)  # what is claimed of it needs no look but at the type of the value
+    has_avet: bool = field(init=False)  # can be read in order of value: indexed or unique
+    is_plain: bool = field(init=False)  # an assertion needs no check except the type of the value
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -113,7 +111,7 @@ class Attribute:
         return order_key if self.is_tuple else None
 
     def load(self, stored: Stored) -> Any:
-        """Return what users read for a stored value."""
+        """Return the value that users get for a stored value."""
         load = self.value_type.load
         if load is not None:
             return load(stored)
@@ -126,11 +124,11 @@ class Attribute:
         return stored
 
     def store(self, value: Any, entid: Callable[[Any], int | None]) -> Stored | None:
-        """Return what a value is kept as; None for a reference, or a tuple with one, that leads to no entity.
+        """Return the stored form of a value; None for a reference, or a tuple with one, to no entity.
 
         Args:
             entid: returns the entity that a reference stands for.
-        Raises: ValueError for what is no value of the attribute's type.
+        Raises: ValueError for a value of another type.
         """
         if self.is_ref:
             return entid(value)
@@ -149,7 +147,7 @@ class Attribute:
 
     @property
     def tuple_slot_types(self) -> tuple[ValueType, ...]:
-        """The types of a tuple's slots, to be read modulo its length."""
+        """The types of the slots of a tuple, to be read modulo their number."""
         return self.member_types or self.tuple_types or ((self.tuple_type,) if self.tuple_type else ())
 
 
@@ -178,12 +176,12 @@ class Schema:
         self._idents = idents
         self._ident_of = ident_of
         self._names = names
-        # A plain dict, never written after this line: attributes are looked up for every form of every transaction.
+        # A plain dict that never changes: each form of a transaction looks up an attribute.
         self._by_key = by_key
         self.references, self.stamps, self._composites = kinds
 
     def find(self, key: int | str) -> Attribute | None:
-        """Return the attribute of this id or ident (an old ident too); None means: never declared."""
+        """Return the attribute of this id or present or former ident; None if it was never declared."""
         return self._by_key.get(key)
 
     def attribute(self, key: int | str) -> Attribute:
@@ -191,8 +189,8 @@ class Schema:
 
         Raises: DatabaseError(:db.error/not-an-attribute), with the nearest known idents.
         """
-        found = self._by_key.get(key)
-        if found is None:
+        attribute = self._by_key.get(key)
+        if attribute is None:
             near = self.nearest(key)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise DatabaseError(
@@ -201,20 +199,17 @@ class Schema:
                 attribute=key,
                 nearest=near,
             )
-        return found
+        return attribute
 
     def nearest(self, key: object, *, of_entities: bool = False) -> list[str]:
-        """Return up to three declared attributes whose idents look most like `key`; or idents of any entities, enumerations too."""
+        """Return up to three idents of declared attributes, or of any entities, that are most similar to `key`."""
         name = as_name(key)
         if f":{name}" in (self._idents if of_entities else self._by_key) or name == "db/id":
             return [f":{name}"]
-        known = self._ident_of.values() if of_entities else [a.ident for a in self.attributes]
-        own = name.startswith(
-            (*_RESERVED, "db/", "db.")
-        )  # then the store's own names can be meant, and else they cannot
-        return difflib.get_close_matches(
-            name, [ident for ident in known if ident.startswith(_RESERVED) == own], n=3, cutoff=0.6
-        )
+        idents = self._ident_of.values() if of_entities else [a.ident for a in self.attributes]
+        is_reserved = name.startswith((*_RESERVED, "db/", "db."))  # idents of the system are similar only to such names
+        candidates = [ident for ident in idents if ident.startswith(_RESERVED) == is_reserved]
+        return difflib.get_close_matches(name, candidates, n=3, cutoff=0.6)
 
     @property
     def attributes(self) -> list[Attribute]:
@@ -226,20 +221,20 @@ class Schema:
         return self._composites.get(a, ())
 
     def entid(self, ident: str) -> int | None:
-        """Return the entity that this ident names, or named before it was renamed; None when there is none."""
+        """Return the entity that has or had this ident; None if there is none."""
         return self._idents.get(ident)
 
     def ident(self, eid: int) -> Keyword | None:
-        """Return the present ident of an entity; None when it has none."""
+        """Return the present ident of an entity; None if it has none."""
         return self._ident_of.get(eid)
 
     def required(self, spec: int) -> dict[str, int | None]:
-        """Return the attributes that an entity spec asks for: the names that it has for them, and their ids; None for no attribute.
+        """Return the attributes that an entity spec requires: the names in the spec, and their ids; None for no attribute.
 
-        A name in a spec means the attribute that had it when the spec was transacted, whatever either is called now.
+        A name in a spec means the attribute that had this name when the spec was transacted.
         """
-        wanted = self.properties(spec).get(ENTITY_ATTRS, ())
-        return {name: self._names.meant(spec, ENTITY_ATTRS, name) for name in sorted(wanted)}
+        names = self.properties(spec).get(ENTITY_ATTRS, ())
+        return {name: self._names.meant(spec, ENTITY_ATTRS, name) for name in sorted(names)}
 
     @property
     def has_composites(self) -> bool:
@@ -251,15 +246,15 @@ class Schema:
         return self._facts.get(eid, _NOTHING)
 
     def plus(self, *transactions: Sequence[Fact]) -> Schema:
-        """Return the schema after the facts of these transactions; this very object when none of them is about a system attribute."""
-        for facts in transactions:  # without calls: this is done at every commit
+        """Return the schema after these transactions; the same object if they have no facts of the schema."""
+        for facts in transactions:  # without calls, because every commit does this
             for fact in facts:
                 if fact[1] < FIRST_FREE_ID and fact[1] not in OF_TRANSACTIONS:
-                    return self._after([found for found in map(_system_facts, transactions) if found])
+                    return self._after([of_schema for of_schema in map(_system_facts, transactions) if of_schema])
         return self
 
     def _after(self, of_schema: Sequence[Sequence[Fact]]) -> Schema:
-        """Return the schema after the facts about it that each of some transactions has."""
+        """Return the schema after the schema facts of some transactions."""
         changed = {fact[0] for facts in of_schema for fact in facts}
         properties = {e: self._facts.get(e, _NOTHING) for e in changed}
         named: dict[str, int] = {}
@@ -277,11 +272,11 @@ class Schema:
             ident_of = ident_of.remove(e)
         changed.update(
             composite.id for e in tuple(changed) for composite in self.composites_of(e)
-        )  # they show its ident
+        )  # they contain its ident
         changed.update(
             names.composites_naming({v for _, a, v, _, added in chain.from_iterable(of_schema) if a == IDENT and added})
         )
-        # Only what changed is made again: there may be thousands of attributes, and tens of thousands of idents.
+        # Only changed entries are rebuilt: a schema can have thousands of attributes, and tens of thousands of idents.
         made = {e: _attribute(e, known, ident_of, names) for e in changed}
         by_key = self._by_key_after(made, known, idents, names)
         kinds = Kinds(self.references, self.stamps, self._composites)
@@ -294,7 +289,7 @@ class Schema:
     def _by_key_after(
         self, made: Mapping[int, Attribute | None], known: _Facts, idents: PMap[str, int], names: Names
     ) -> dict[Any, Attribute]:
-        """Return the attributes by id and by all their names where these have changed, None for what is none; maybe this very dict."""
+        """Return the attributes by id and by all their names; the same dict if no attribute has changed."""
         entries: dict[Any, Attribute | None] = {}
         for e, attribute in made.items():
             entries[e] = attribute
@@ -312,14 +307,14 @@ class Schema:
 
 
 class Kinds(NamedTuple):
-    """The few attributes of a schema that are asked for by what they are."""
+    """The attributes of a schema by kind: references, stamps and members of composites."""
 
     references: tuple[int, ...] = ()  # ids, in order
     stamps: tuple[Attribute, ...] = ()  # in order of id
     composites: Mapping[int, tuple[Attribute, ...]] = MappingProxyType({})  # by member
 
     def after(self, before: Sequence[Attribute], now: Sequence[Attribute]) -> Kinds:
-        """Return the same where some attributes have taken the place of others."""
+        """Return the kinds after some attributes have replaced others."""
         references, stamps, composites = self
         gone = {attribute.id for attribute in before}
         if any(attribute.is_ref for attribute in (*before, *now)):
@@ -338,7 +333,7 @@ class Kinds(NamedTuple):
 
 
 def _updated(before: PMap[K, V], changes: Mapping[K, V]) -> PMap[K, V]:
-    """Return a map with these entries; quicker than `update`, which looks each key up three times."""
+    """Return a map with these entries; faster than `update`, which looks up each key three times."""
     evolver = before.evolver()
     for key, value in changes.items():
         evolver[key] = value
@@ -346,36 +341,36 @@ def _updated(before: PMap[K, V], changes: Mapping[K, V]) -> PMap[K, V]:
 
 
 def _system_facts(facts: Sequence[Fact]) -> list[Fact]:
-    """Return the facts about the schema, what is retracted before what replaces it."""
+    """Return the facts of the schema, retractions before the assertions that replace them."""
     system = [fact for fact in facts if fact[1] < FIRST_FREE_ID and fact[1] not in OF_TRANSACTIONS]
     return sorted(system, key=lambda fact: fact[4])
 
 
 class Names:
-    """Which entity a name meant when a fact with that name was transacted; immutable.
+    """The entity that a name meant when a fact with that name was transacted; immutable.
 
-    Facts of the schema name attributes, and names can be given to others later. A name in such a fact means the entity that had it
-    then; where none had it yet, the first that got it.
+    Facts of the schema contain names of attributes, and a name can pass to another attribute later. A name in such a
+    fact means the entity that had it at that time; if there was none, the first entity that got it.
     """
 
-    __slots__ = ("_former", "_given", "_naming", "_said")
+    __slots__ = ("_former", "_given", "_naming", "_naming_facts")
 
     def __init__(
         self,
         given: PMap[str, tuple[tuple[int, int], ...]],
-        said: PMap[tuple[int, int, Any], int],
+        naming_facts: PMap[tuple[int, int, Any], int],
         former: PMap[int, tuple[str, ...]],
         naming: PMap[str, tuple[int, ...]],
     ) -> None:
-        self._given = given  # name → when it was given, and to which entity, in order of t
-        self._said = said  # (e, a, v) of a fact that names others → its t
-        self._former = former  # entity → the names that were taken from it
-        self._naming = naming  # name → the composite tuples that have it among those of their members
+        self._given = given  # name → (t, entity) of each assertion of the name, in order of t
+        self._naming_facts = naming_facts  # (e, a, v) of a fact with names of attributes → its t
+        self._former = former  # entity → its former names
+        self._naming = naming  # name → the composite tuples with a member of this name
 
     def plus(self, transactions: Iterable[Sequence[Fact]]) -> Names:
         """Return the names after the facts of these transactions."""
         given: dict[str, tuple[tuple[int, int], ...]] = {}
-        said, former, naming = self._said, self._former, self._naming
+        naming_facts, former, naming = self._naming_facts, self._former, self._naming
         for e, a, v, t, added in chain.from_iterable(transactions):
             if a == IDENT and added:
                 earlier = given.get(v) or self._given.get(v)
@@ -383,23 +378,24 @@ class Names:
             elif a == IDENT:
                 former = former.set(e, (*former.get(e, ()), v))
             elif a in _NAMING:
-                said = said.set((e, a, v), t) if added else said.discard((e, a, v))
+                key = (e, a, v)
+                naming_facts = naming_facts.set(key, t) if added else naming_facts.discard(key)
                 for name in v if a == TUPLE_ATTRS and added else ():
                     naming = naming.set(name, (*naming.get(name, ()), e))
-        return Names(_updated(self._given, given), said, former, naming)
+        return Names(_updated(self._given, given), naming_facts, former, naming)
 
     def former(self, e: int) -> tuple[str, ...]:
-        """Return the names that were taken from an entity."""
+        """Return the former names of an entity."""
         return self._former.get(e, ())
 
     def composites_naming(self, given: Set[Any]) -> set[int]:
-        """Return the composite tuples that have any of these names among those of their members."""
+        """Return the composite tuples with a member of any of these names."""
         return {e for name in given for e in self._naming.get(name, ())}
 
     def meant(self, e: int, a: int, v: Any, name: str | None = None) -> int | None:
-        """Return the entity that a fact names by its value, or by `name`, a part of it; None when no entity ever had that name."""
+        """Return the entity that a fact names by its value, or by `name`, a part of it; None if no entity ever had it."""
         given = self._given.get(v if name is None else name, ())
-        t = self._said.get((e, a, v), 0)
+        t = self._naming_facts.get((e, a, v), 0)
         by_then = [eid for since, eid in given if since <= t]
         return by_then[-1] if by_then else given[0][1] if given else None
 
@@ -417,7 +413,7 @@ def _with_fact(properties: Mapping[int, Any], a: int, v: Any, added: bool) -> Ma
 def _attribute(
     eid: int, known: Mapping[int, Mapping[int, Any]], ident_of: Mapping[int, Keyword], names: Names
 ) -> Attribute | None:
-    """Build the attribute that the properties of an entity describe; None when they describe none."""
+    """Return the attribute with the properties of an entity; None if the entity is not an attribute."""
     properties = known[eid]
     ident, value_type, cardinality = properties.get(IDENT), properties.get(VALUE_TYPE), properties.get(CARDINALITY)
     if ident is None or value_type is None or cardinality is None:

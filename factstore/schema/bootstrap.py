@@ -1,4 +1,4 @@
-"""The facts of t = 0: the system attributes and the idents that they speak of. Every store begins with them; no log holds them."""
+"""The facts of t = 0 in every store: the system attributes and their enumerations. They are not in the log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TYPES: Final = (
     *("ref", "long", "bigint", "double", "float", "bigdec", "boolean", "instant"),
     *("string", "keyword", "symbol", "uri", "uuid", "bytes", "tuple"),
 )
-# Entity ids of the enumerations; like the system attributes' they never change.
+# Entity ids of the enumerations. Like those of the system attributes, they never change.
 ENUM_IDS: Final = {
     **{f":db.type/{name}": 40 + n for n, name in enumerate(_TYPES)},
     ":db.cardinality/one": 60,

@@ -1,6 +1,6 @@
-"""Hints: what to tell somebody who used an attribute that there is not.
+"""Hints for the error about an unknown attribute.
 
-Law: who follows a hint gets further: the attribute that is suggested is there, and a declaration that is suggested can be transacted.
+Law: a suggested attribute exists, and a suggested declaration can be transacted.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _FUNCTIONS: Final = frozenset(
 
 
 def hint_for(key: Any, value: Any, forms: Sequence[Any], nearest: Sequence[str]) -> str:
-    """Return what could be meant by an unknown attribute, and how to declare it."""
+    """Return the attributes that an unknown name may mean, and how to declare the name."""
     if any(isinstance(form, Mapping) and form.get(":db/ident") == key for form in forms):
-        return "; this very transaction declares it, so it can be used from the next one on"
+        return "; this transaction declares it, so it can be used from the next transaction on"
     if isinstance(key, str) and key in _FUNCTIONS:
         return f"; {NO_FUNCTIONS}"
     if isinstance(key, str) and f":{key}" in nearest:
@@ -43,7 +43,7 @@ def hint_for(key: Any, value: Any, forms: Sequence[Any], nearest: Sequence[str])
 
 
 def declaration_of(key: Any, value: Any, nearest: Sequence[str]) -> str | None:
-    """Return a form that declares an unknown attribute, its type by the value that came for it; None where no form is sure to."""
+    """Return a form that declares an unknown attribute with the type of its value; None if the type is uncertain."""
     ident = _ident_of(key)
     if ident is None or _is_reserved(ident) or ident in nearest:
         return None
@@ -78,17 +78,17 @@ def _quoted(value: Any) -> str:
     return '"' + str(value).replace('"', '\\"') + '"'
 
 
-# -- what values say of the type of their attribute
+# -- the type of an attribute by its values
 
 
 class Reference:
-    """Stands for a value of which only that it is a reference is known."""
+    """A value that is known to be a reference, and nothing else."""
 
     eid = 0
 
 
 def declaration(ident: str, values: Sequence[Any]) -> dict[str, Any] | None:
-    """Return the form that declares an attribute by values that came for it; None where these have no type, or several."""
+    """Return the form that declares an attribute by its values; None if they have no type, or several."""
     kinds = kinds_of(values)
     if len(kinds) != 1:
         return None
@@ -102,7 +102,7 @@ def declaration(ident: str, values: Sequence[Any]) -> dict[str, Any] | None:
 
 
 def kinds_of(values: Sequence[Any]) -> set[str]:
-    """Return the value types that these values are of."""
+    """Return the value types of these values."""
     kinds = {kind for value in values for kind in _kinds(value)}
     if kinds == {"long", "bigint"}:
         return {"bigint"}
@@ -120,5 +120,5 @@ def _kinds(value: Any) -> Iterable[str]:
         return ["ref"]
     if isinstance(value, Mapping) or is_instance(value):
         return [_PART]
-    found = type_of_value(value)
-    return [] if found is None else [found]
+    name = type_of_value(value)
+    return [] if name is None else [name]

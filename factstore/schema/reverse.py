@@ -9,7 +9,7 @@ from factstore.values.types import Keyword
 
 @lru_cache(maxsize=4096)
 def forward_of(name: str) -> Keyword | None:
-    """Return the attribute that a reverse name goes back along; None for a name that is no reverse one.
+    """Return the attribute whose references a reverse name follows; None for other names.
 
     >>> forward_of(":order/_lines"), forward_of(":_child"), forward_of(":order/lines")
     (:order/lines, :child, None)

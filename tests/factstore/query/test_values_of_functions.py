@@ -57,7 +57,7 @@ def test_what_a_predicate_answers_counts_alike_in_filters_and_queries(conn: Conn
 def test_an_array_as_the_answer_of_a_filters_predicate_is_rejected(conn: Connection, answer: Any) -> None:
     db = conn.transact([{":one/long": 1}]).db_after.filter(lambda *_: answer)
     for read in (lambda: list(db.datoms("aevt", ":one/long")), lambda: q("[:find ?v :where [_ :one/long ?v]]", db)):
-        with pytest.raises(FactStoreError, match="the predicate of a filter answers true or false, got array") as caught:
+        with pytest.raises(FactStoreError, match="the predicate of a filter returns true or false, got array") as caught:
             read()
         assert ":db.error/invalid-filter" == caught.value.code
 

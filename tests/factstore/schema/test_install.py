@@ -18,7 +18,7 @@ def test_an_attribute_can_be_used_after_the_transaction_that_declares_it():
     conn = world(schema="[]")
     declaration = {":db/ident": ":u/extra", **LONG}
     error = refused(conn, [declaration, {":u/extra": 5}], ":db.error/not-an-entity")
-    assert "from the next one on" in error.message
+    assert "from the next transaction on" in error.message
     conn.transact([declaration])
     ids = conn.transact([{":db/id": "x", ":u/extra": 5}]).tempids
     assert 5 == value(conn.db(), ids["x"], ":u/extra")
