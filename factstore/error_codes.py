@@ -26,7 +26,7 @@ CODES: Final[Mapping[str, str]] = {
     ":db.error/invalid-tuple-value": "A tuple with the wrong number of slots, or a slot of the wrong type.",
     ":db.error/composite-tuple-write": "A composite tuple was written that differs from its members.",
     # the set of claims
-    ":db.error/datoms-conflict": "Two forms are in conflict: two values for one, or a fact both asserted and retracted.",
+    ":db.error/datoms-conflict": "Two forms conflict: two values for one, or a fact both asserted and retracted.",
     ":db.error/upsert-conflict": "Identity values of one tempid belong to two entities.",
     ":db.error/unique-conflict": "A unique value would belong to two entities.",
     ":db.error/already-inserted": "An insert-only attribute, of an entity that already has it.",

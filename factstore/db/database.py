@@ -1,7 +1,7 @@
 """A database as an immutable value: all facts up to one point, and the operations that read them.
 
 The read side and the write side share this module only. A database costs nothing to keep, and needs no connection to
-be read. `as_of`, `since`, `history` and `filter` return other views of the same facts; `plus` returns a database with more.
+be read. `as_of`, `since`, `history` and `filter` return other views of the same facts; `plus` adds a transaction.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     attribute   id | ident
     value       of the attribute's type; for a reference, the name of an entity
 
-`Database` inherits `Names`. Queries use `entity_or_none` and `stored_or_none`: there an impossible name is not an error,
+`Database` inherits `Names`. Queries use `entity_or_none` and `stored_or_none`: there an invalid name is not an error,
 but matches nothing. Transactions read names in `transact/terms.py`, which collects all problems.
 """
 

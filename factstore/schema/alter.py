@@ -1,12 +1,12 @@
-"""Change: which attributes may be installed, and which alterations are allowed.
+"""Rules for the installation and alteration of attributes.
 
-    installed     once it has :db/ident, :db/valueType and :db/cardinality; then all it says must fit together
-    altered       anything but the type of its values; uniqueness and cardinality only where the facts agree
-    guarded       what every store begins with: only :db/doc and users' own attributes may be said of it
+    installed     an attribute with :db/ident, :db/valueType and :db/cardinality; its properties must fit together
+    altered       all properties except the value type; uniqueness and cardinality only if existing facts permit it
+    guarded       the system entities of every store: only :db/doc and users' own attributes can be asserted of them
 
-Unlike in Datomic, uniqueness can be added to an attribute that has no :db/index: every attribute is kept in order of value,
-so there is no index to wait for, and no `unique-without-index`.
-Law: the schema after an accepted change is one that `Schema` can be made of, and that every present fact satisfies.
+Unlike in Datomic, an attribute without :db/index can be made unique: all attributes are stored in order of value too, so
+there is no index to wait for, and no error `unique-without-index`.
+Law: after an accepted change, the schema is valid, and all existing facts satisfy it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SHOWN: Final = 5  # offending datoms in a message
 
 
 class Violation(NamedTuple):
-    """What cannot be done to an entity of the schema."""
+    """A change of the schema that is not allowed."""
 
     code: str
     message: str
@@ -46,13 +46,13 @@ class Violation(NamedTuple):
 
 
 def violations(schema: Schema, facts: Sequence[Fact], rows_of: RowsOf) -> list[Violation]:
-    """Return why these facts cannot be added to a schema; none when they can."""
+    """Return the reasons why these facts cannot be added to a schema; none if they can."""
     changes: dict[int, list[Fact]] = {}
     for fact in facts:
         if fact[1] < FIRST_FREE_ID and fact[1] != at.TX_INSTANT:
             changes.setdefault(fact[0], []).append(fact)
     after = {e: _after(schema.properties(e), changed) for e, changed in changes.items()}
-    change = _Change(schema, after, facts, rows_of)
+    change = _SchemaChange(schema, after, facts, rows_of)
     return [violation for e, changed in changes.items() for violation in change.of(e, changed)]
 
 
@@ -69,8 +69,8 @@ def _after(before: Properties, changed: list[Fact]) -> dict[int, Any]:
     return properties
 
 
-class _Change:
-    """One transaction's change of a schema."""
+class _SchemaChange:
+    """The change of a schema by one transaction."""
 
     def __init__(self, schema: Schema, after: Mapping[int, Properties], facts: Sequence[Fact], rows_of: RowsOf) -> None:
         self._schema = schema
@@ -80,7 +80,7 @@ class _Change:
         self._named = {properties[at.IDENT]: e for e, properties in after.items() if at.IDENT in properties}
 
     def of(self, e: int, changed: list[Fact]) -> Iterator[Violation]:
-        """Yield what is wrong with what is said of one entity."""
+        """Yield the violations in the facts of one entity."""
         if e < FIRST_FREE_ID:
             yield from self._guarded(e, changed)
             return
@@ -89,8 +89,8 @@ class _Change:
         known, after = self._schema.find(e), self._after[e]
         yield from self._names(e, changed)
         if at.CAS_ONLY in after.get(at.ATTR_PREDS, ()) and after.get(at.CARDINALITY) == _MANY:
-            text = f"{at.CAS_ONLY} is for attributes of cardinality one, which :db/cas can compare; {after.get(at.IDENT)} has many"
-            yield _bad(e, at.ATTR_PREDS, text)
+            text = f"{at.CAS_ONLY} is for attributes of cardinality one, which :db/cas can compare"
+            yield _bad(e, at.ATTR_PREDS, f"{text}; {after.get(at.IDENT)} has many")
         if known is not None:
             yield from self._altered(known, after)
         elif _DEFINING & after.keys():
@@ -105,7 +105,7 @@ class _Change:
                 yield Violation(
                     ":db.error/datom-cannot-be-altered",
                     f"{name} belongs to every store; expected only :db/doc or attributes of your own, "
-                    f"got the wish to {verb} {SCHEMA.attribute(a).ident} {quoted(v)}",
+                    f"got a form to {verb} {SCHEMA.attribute(a).ident} {quoted(v)}",
                     e,
                     a,
                     {},
@@ -115,14 +115,14 @@ class _Change:
         for _, a, _, _, _ in changed:
             if a in (at.EXCISE, at.EXCISE_BEFORE):
                 name = SCHEMA.attribute(a).ident
-                message = f"{name} records what `Connection.excise` did, and takes nothing out by itself; expected a call of that"
+                message = f"{name} only records an excision; to excise facts, call `Connection.excise`"
                 yield Violation(":db.error/unsupported", message, e, a, {})
 
     def _predicates(self, e: int, changed: list[Fact]) -> Iterator[Violation]:
         for _, a, name, _, added in changed:
             if a in (at.ATTR_PREDS, at.ENTITY_PREDS) and added and "/" not in name.strip("/"):
-                text = f"{SCHEMA.attribute(a).ident} takes names of registered functions, which have a namespace, got {name}"
-                yield _bad(e, a, text, got=name)
+                text = f"{SCHEMA.attribute(a).ident} takes names of registered functions, which have a namespace"
+                yield _bad(e, a, f"{text}, got {name}", got=name)
 
     def _names(self, e: int, changed: list[Fact]) -> Iterator[Violation]:
         for _, a, name, _, added in changed:
@@ -171,17 +171,16 @@ class _Change:
             yield from self._composite(e, name, after)
         elif shapes:
             types = after.get(at.TUPLE_TYPES) or (after[at.TUPLE_TYPE],)
-            for found in types:
-                if found not in VALUE_TYPES or found == TUPLE.ident:
-                    yield _bad(
-                        e, shapes[0], f"{name} takes value types other than tuples in its slots, got {found}", got=found
-                    )
+            for slot in types:
+                if slot not in VALUE_TYPES or slot == TUPLE.ident:
+                    text = f"{name} takes value types other than tuples in its slots, got {slot}"
+                    yield _bad(e, shapes[0], text, got=slot)
 
     def _stamp(self, e: int, after: Properties) -> Iterator[Violation]:
         name, of_instants = after.get(at.IDENT), after.get(at.VALUE_TYPE) == ENUM_IDS[":db.type/instant"]
         if not of_instants or after.get(at.CARDINALITY) == _MANY or at.UNIQUE in after or self._schema.composites_of(e):
-            text = f":db/stamp is for an attribute of one instant, neither unique nor a member of a composite tuple; {name} is another"
-            yield _bad(e, at.STAMP, text)
+            text = ":db/stamp is for an attribute of one instant, neither unique nor a member of a composite tuple"
+            yield _bad(e, at.STAMP, f"{text}; {name} is another")
 
     def _composite(self, e: int, name: Keyword, after: Properties) -> Iterator[Violation]:
         if after[at.CARDINALITY] == _MANY:
@@ -231,7 +230,7 @@ class _Change:
             yield from self._unique(known)
 
     def _same_members(self, known: Attribute, after: Properties) -> bool:
-        """Tell whether other names of a composite's members mean the same attributes, which were renamed."""
+        """Return whether other names of the members of a composite are new names of the same attributes."""
         names = after.get(at.TUPLE_ATTRS, ())
         return known.members == tuple(self._named.get(name, self._schema.entid(name)) for name in names)
 
@@ -243,7 +242,8 @@ class _Change:
         change = f"from {was} to {now}" if now is not None else f"by retracting {was}"
         return Violation(
             ":db.error/unsupported-alter-schema",
-            f"{known.ident} cannot be altered {change} in {name}: its facts depend on it; declare a new attribute and move them",
+            f"{known.ident} cannot be altered {change} in {name}: its facts depend on it; declare a new attribute and "
+            "move them",
             known.id,
             a,
             {"expected": was, "got": now},
@@ -265,12 +265,13 @@ class _Change:
             for e, v in self._facts_after(known):
                 values.setdefault(e, []).append(v)
             offending = [
-                (e, known.ident, known.load(v)) for e, found in values.items() if len(found) > 1 for v in found
+                (e, known.ident, known.load(v)) for e, several in values.items() if len(several) > 1 for v in several
             ]
             if offending:
                 yield Violation(
                     ":db.error/invalid-alter-attribute",
-                    f"{known.ident} cannot become of cardinality one while entities have several values: {_some(offending)}",
+                    f"{known.ident} cannot become of cardinality one while entities have several values: "
+                    f"{_some(offending)}",
                     known.id,
                     at.CARDINALITY,
                     {"cause": ":db.error/cardinality-violation", "datoms": tuple(offending)},
@@ -280,7 +281,9 @@ class _Change:
         holders: dict[Stored, list[int]] = {}
         for e, v in self._facts_after(known):
             holders.setdefault(v, []).append(e)
-        offending = [(e, known.ident, known.load(v)) for v, found in holders.items() if len(found) > 1 for e in found]
+        offending = [
+            (e, known.ident, known.load(v)) for v, several in holders.items() if len(several) > 1 for e in several
+        ]
         if offending:
             yield Violation(
                 ":db.error/unique-violation",

@@ -1,7 +1,7 @@
 """Attributes and the schema, as immutable values.
 
-A `Schema` is a fold over the facts of the system attributes: `schema.plus(facts)` is the schema after these facts. It is
-not versioned: an older view of a database is read with the newest schema that its connection had.
+A `Schema` is a fold over the facts of the system attributes: `schema.plus(facts)` is the schema after these facts. It
+is not versioned: an older view of a database is read with the newest schema that its connection had.
 """
 
 from __future__ import annotations
@@ -276,7 +276,7 @@ class Schema:
         changed.update(
             names.composites_naming({v for _, a, v, _, added in chain.from_iterable(of_schema) if a == IDENT and added})
         )
-        # Only changed entries are rebuilt: a schema can have thousands of attributes, and tens of thousands of idents.
+        # Only changed entries are rebuilt: a schema can have thousands of attributes and idents.
         made = {e: _attribute(e, known, ident_of, names) for e in changed}
         by_key = self._by_key_after(made, known, idents, names)
         kinds = Kinds(self.references, self.stamps, self._composites)
@@ -393,7 +393,7 @@ class Names:
         return {e for name in given for e in self._naming.get(name, ())}
 
     def meant(self, e: int, a: int, v: Any, name: str | None = None) -> int | None:
-        """Return the entity that a fact names by its value, or by `name`, a part of it; None if no entity ever had it."""
+        """Return the entity that a fact names by its value, or by `name`, a part of it; None if there is none."""
         given = self._given.get(v if name is None else name, ())
         t = self._naming_facts.get((e, a, v), 0)
         by_then = [eid for since, eid in given if since <= t]

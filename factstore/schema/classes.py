@@ -1,14 +1,14 @@
-"""Fields: which attribute each field of a dataclass is, as its annotations say. One reading, for writing, declaring and pulling.
+"""The attributes of the fields of dataclasses, for transactions, declarations and pulls.
 
     @dataclass(frozen=True)
     class Person:
         email: Annotated[str, Attr(unique="identity")]    # :person/email
-        name: Annotated[str, ":contact/name"]             # named outright
+        name: Annotated[str, ":contact/name"]             # with an explicit name
         friends: list[Person] = field(default_factory=list)
         eid: Annotated[int | None, ":db/id"] = None
 
-A field is the attribute of its name in the namespace of its class's name, or the one that its annotation names.
-Law: knows classes and nothing of any store; an instance is read as the map form that says the same.
+A field is the attribute with its name in the namespace of the class name, or the attribute named by its annotation.
+Law: this module uses no store; an instance means the same as the map form of its fields.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ _COLLECTIONS: Final[Mapping[Any, Callable[[Any], Any]]] = {list: list, tuple: tu
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attr:
-    """What an attribute is beyond its Python type: stands in the `Annotated` of a field of a dataclass.
+    """The properties of an attribute besides its Python type, in the `Annotated` of a field of a dataclass.
 
     Args:
-        ident: its name; without one it is the field's, in the namespace of the class: `Person.year_born` is `:person/year-born`.
-        type: its value type, such as "bigint", where the Python type does not say it.
-        unique: "identity": a value names its entity, and asserting it again finds that entity; "value": nobody else may have it.
-        component: what it refers to is a part, and goes with the whole.
-        stamp: the store keeps it: "created" or "updated" is the instant at which an entity was made, or last changed.
-        preds: registered functions that must be true of a value.
-        members: fields of the same class that a composite tuple is made of; it is read, and written by writing those.
+        ident: its name; by default that of the field in the namespace of the class: `Person.year_born` is
+            `:person/year-born`.
+        type: its value type, such as "bigint", if it differs from that of the Python type.
+        unique: "identity": a value identifies its entity, and asserting it again finds that entity; "value": no second
+            entity can have the value.
+        component: the referenced entity is a part, and is retracted with the whole.
+        stamp: maintained by the store: the instant at which an entity was "created", or last "updated".
+        preds: names of registered functions that must return True for a value.
+        members: fields of the same class that form a composite tuple, which is derived from them.
 
     >>> Attr(unique="identity", doc="Where letters go.").unique
     'identity'
@@ -61,8 +63,8 @@ class Slot(NamedTuple):
 
     name: str
     attribute: str
-    collection: Callable[[Any], Any] | None  # what many values are collected in
-    shape: type | None  # of the entities referred to
+    collection: Callable[[Any], Any] | None  # the type that collects many values
+    shape: type | None  # the class of the referenced entities
     optional: bool
     has_default: bool
     hint: Any  # the type of one value
@@ -70,17 +72,17 @@ class Slot(NamedTuple):
 
 
 def is_shape(thing: object) -> bool:
-    """Tell whether a thing is a dataclass, not an instance of one."""
+    """Return whether a thing is a dataclass, not an instance of one."""
     return isinstance(thing, type) and dataclasses.is_dataclass(thing)
 
 
 def is_instance(thing: object) -> bool:
-    """Tell whether a thing is an instance of a dataclass."""
+    """Return whether a thing is an instance of a dataclass."""
     return dataclasses.is_dataclass(thing) and not isinstance(thing, type)
 
 
 def name_of(words: str) -> str:
-    """Return a Python name as names of attributes are written.
+    """Return the name of an attribute for a Python name.
 
     >>> name_of("LineItem"), name_of("year_born")
     ('line-item', 'year-born')
@@ -90,21 +92,22 @@ def name_of(words: str) -> str:
 
 @lru_cache(maxsize=512)
 def slots_of(shape: type) -> tuple[Slot, ...]:
-    """Return the fields of a class that its instances are made from. Raises: SchemaError, for annotations that cannot be evaluated."""
+    """Return the fields of a class. Raises: SchemaError for annotations that cannot be evaluated."""
     try:
         hints = get_type_hints(shape, include_extras=True)
     except Exception as error:  # an annotation that is text may be any code
-        why = f"the annotations of {shape.__name__} cannot be evaluated where the class is defined: {type(error).__name__}: {error}"
-        raise SchemaError(":db.error/invalid-install-attribute", why, got=shape) from error
+        why = f"the annotations of {shape.__name__} cannot be evaluated where the class is defined"
+        reason = f"{why}: {type(error).__name__}: {error}"
+        raise SchemaError(":db.error/invalid-install-attribute", reason, got=shape) from error
     return tuple(_slot(shape, field, hints[field.name]) for field in dataclasses.fields(shape) if field.init)
 
 
 def _slot(shape: type, field: dataclasses.Field[Any], hint: Any) -> Slot:
     declared, ident = Attr(), None
     if get_origin(hint) is Annotated:
-        hint, *said = get_args(hint)
-        declared = next((each for each in said if isinstance(each, Attr)), declared)
-        ident = next((each for each in said if isinstance(each, str) and each.startswith(":")), declared.ident)
+        hint, *annotations = get_args(hint)
+        declared = next((each for each in annotations if isinstance(each, Attr)), declared)
+        ident = next((each for each in annotations if isinstance(each, str) and each.startswith(":")), declared.ident)
     hint, optional = _without_none(hint)
     collection = None if _is_pair(hint) else _COLLECTIONS.get(get_origin(hint))
     inner = get_args(hint)[0] if collection is not None else hint
@@ -123,22 +126,22 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
 
 
 def _is_pair(hint: Any) -> bool:
-    """Tell a tuple of some length, which is one value, from a tuple of any length, which collects many."""
+    """Return whether a hint is a tuple of fixed length, which is one value; other tuples collect many values."""
     return get_origin(hint) is tuple and len(get_args(hint)) > 1 and get_args(hint)[-1] is not Ellipsis
 
 
-def _follows(declared: Attr) -> bool:
-    """Tell what the store makes of the rest: an instance that was read and changed has what it was made of before."""
+def _is_derived(declared: Attr) -> bool:
+    """Return whether the store derives the attribute: after a change of an instance, its field has the old value."""
     return bool(declared.members) or declared.stamp == "updated"
 
 
 def map_of(instance: Any) -> dict[str, Any]:
-    """Return the map form that says what an instance says; an entity id of None is left out, other Nones are the reader's."""
-    said = {
+    """Return the map form of an instance, without an entity id of None; other Nones are kept."""
+    form = {
         slot.attribute: getattr(instance, slot.name)
         for slot in slots_of(instance.__class__)
-        if not _follows(slot.declared)
+        if not _is_derived(slot.declared)
     }
-    if said.get(":db/id", ...) is None:
-        del said[":db/id"]
-    return said
+    if form.get(":db/id", ...) is None:
+        del form[":db/id"]
+    return form

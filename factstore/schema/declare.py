@@ -1,6 +1,6 @@
-"""Declarations: the schema that classes say, as tx-data.
+"""The tx-data that declares the attributes of dataclasses.
 
-Law: only what the classes given say is declared, each attribute once; two classes that declare one attribute say the same of it.
+Law: only the fields of the given classes are declared, each attribute once; two declarations of one attribute are equal.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _TYPES: Final[Mapping[Any, str]] = {
 def schema_of(*classes: type) -> list[dict[str, Any]]:
     """Return the tx-data that declares the attributes of dataclasses.
 
-    A field's Python type gives the value type, a collection makes it many-valued, another dataclass a reference; `Attr` in its
-    annotation says the rest. Fields that go back along a reference, and `:db/id`, declare nothing; nor do classes that are only
-    referred to.
+    The Python type of a field determines the value type; a collection means cardinality many, another dataclass means a
+    reference. `Attr` in the annotation has the other properties. Fields of reverse references and `:db/id` are not
+    declared, nor are the fields of classes that are only referenced.
     Raises: SchemaError(:db.error/invalid-install-attribute).
 
     >>> from dataclasses import dataclass
@@ -46,7 +46,7 @@ def schema_of(*classes: type) -> list[dict[str, Any]]:
     >>> schema_of(City)
     [{':db/ident': ':city/name', ':db/valueType': ':db.type/string', ':db/cardinality': ':db.cardinality/one'}]
     """
-    found: dict[str, dict[str, Any]] = {}
+    forms: dict[str, dict[str, Any]] = {}
     for shape in classes:
         if not is_shape(shape):
             raise SchemaError(
@@ -58,20 +58,20 @@ def schema_of(*classes: type) -> list[dict[str, Any]]:
             if slot.attribute == ":db/id" or slot.attribute.rpartition("/")[2].startswith("_"):
                 continue
             form = _declaration(shape, slot)
-            known = found.setdefault(slot.attribute, form)
-            if known != form:
+            earlier = forms.setdefault(slot.attribute, form)
+            if earlier != form:
                 raise SchemaError(
                     ":db.error/invalid-install-attribute",
-                    f"{slot.attribute} is declared twice, and {shape.__name__}.{slot.name} says {form}, not {known}",
+                    f"{slot.attribute} is declared twice, and {shape.__name__}.{slot.name} says {form}, not {earlier}",
                     attribute=slot.attribute,
-                    expected=known,
+                    expected=earlier,
                     got=form,
                 )
-    return list(found.values())
+    return list(forms.values())
 
 
 def type_of_value(value: Any) -> str | None:
-    """Return the value type that a value by itself is of; None when it says none. Text that reads as a keyword is one.
+    """Return the value type of a value; None if it has none. Text that reads as a keyword is a keyword.
 
     >>> type_of_value(":red"), type_of_value(1), type_of_value(1 << 80), type_of_value(None)
     ('keyword', 'long', 'bigint', None)
@@ -84,31 +84,31 @@ def type_of_value(value: Any) -> str | None:
 
 
 def _declaration(shape: type, slot: Slot) -> dict[str, Any]:
-    said = slot.declared
+    declared = slot.declared
     form: dict[str, Any] = {
         ":db/ident": slot.attribute,
         ":db/valueType": f":db.type/{_type_name(shape, slot)}",
         ":db/cardinality": f":db.cardinality/{'one' if slot.collection is None else 'many'}",
     }
-    if said.members:
+    if declared.members:
         form[":db/tupleAttrs"] = _members(shape, slot)
     elif get_origin(slot.hint) is tuple:
         form[":db/tupleTypes"] = [f":db.type/{_type_of(shape, slot, part)}" for part in get_args(slot.hint)]
     more = {
-        ":db/unique": said.unique and f":db.unique/{said.unique}",
-        ":db/isComponent": said.component,
-        ":db/index": said.index,
-        ":db/fulltext": said.fulltext,
-        ":db/noHistory": said.no_history,
-        ":db/stamp": said.stamp and f":db.stamp/{said.stamp}",
-        ":db/doc": said.doc,
-        ":db.attr/preds": list(said.preds),
+        ":db/unique": declared.unique and f":db.unique/{declared.unique}",
+        ":db/isComponent": declared.component,
+        ":db/index": declared.index,
+        ":db/fulltext": declared.fulltext,
+        ":db/noHistory": declared.no_history,
+        ":db/stamp": declared.stamp and f":db.stamp/{declared.stamp}",
+        ":db/doc": declared.doc,
+        ":db.attr/preds": list(declared.preds),
     }
     return form | {key: value for key, value in more.items() if value}
 
 
 def _members(shape: type, slot: Slot) -> list[str]:
-    """Return the attributes of a composite tuple, each by the name of its field or its own."""
+    """Return the member attributes of a composite tuple, given by field or by ident."""
     fields = {other.name: other.attribute for other in slots_of(shape)}
     unknown = [name for name in slot.declared.members if name not in fields and not name.startswith(":")]
     if (
@@ -134,12 +134,12 @@ def _type_name(shape: type, slot: Slot) -> str:
 
 
 def _type_of(shape: type, slot: Slot, hint: Any) -> str:
-    found = "ref" if is_shape(hint) else _TYPES.get(hint)
-    if found is None:
+    name = "ref" if is_shape(hint) else _TYPES.get(hint)
+    if name is None:
         raise _no_type(
             shape, slot, f"a dataclass, one of {', '.join(kind.__name__ for kind in _TYPES)}, or an Attr(type=…)", hint
         )
-    return found
+    return name
 
 
 def _no_type(shape: type, slot: Slot, expected: str, got: Any) -> SchemaError:

@@ -1,7 +1,7 @@
-"""Values told apart by their types. To Python 0, 0.0 and False are one value, and so are "a" and the symbol a; to a store they are not.
+"""Comparison of values by type and value. For Python 0, 0.0 and False are equal; for a store they are different values.
 
-Collections stay Python's own as long as Python's equality does them no harm. Only where two elements are equal to Python and of
-different types does an `ExactRow` take the place of a tuple, or an `ExactSet` that of a frozenset.
+Usually, collections are Python's own. Only if two elements of different types are equal for Python, an `ExactRow` is used
+instead of a tuple, or an `ExactSet` instead of a frozenset.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def strict(value: Any, depth: int = 0) -> Any:
 
 
 class ExactRow(tuple[Any, ...]):
-    """A row of an answer that equals other tuples only if the types of all values are the same too.
+    """A row of an answer that equals another tuple only if the types of all values are equal too.
 
     >>> ExactRow((0, "a")) == (0, "a"), ExactRow((0, "a")) == (0.0, "a"), (False, "a") in {ExactRow((0, "a"))}
     (True, False, False)
@@ -62,14 +62,14 @@ class ExactRow(tuple[Any, ...]):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    __hash__ = tuple.__hash__  # that of an equal tuple, so that either finds the other in a set
+    __hash__ = tuple.__hash__  # the hash of an equal tuple, so that each finds the other in a set
 
 
 class ExactSet(AbstractSet[Any]):
-    """An immutable set whose elements are told apart by their types too.
+    """An immutable set that distinguishes elements by type too.
 
-    >>> found = ExactSet([0, 0.0, False, 0])
-    >>> found, len(found), True in found, 0.0 in found
+    >>> elements = ExactSet([0, 0.0, False, 0])
+    >>> elements, len(elements), True in elements, 0.0 in elements
     (ExactSet([0, 0.0, False]), 3, False, True)
     """
 
@@ -118,20 +118,20 @@ class ExactSet(AbstractSet[Any]):
 
 
 def set_of(elements: Iterable[Any]) -> AbstractSet[Any]:
-    """Return elements as a frozenset; as an ExactSet where Python would take two of them for one, or can hash one of them not at all."""
+    """Return elements as a frozenset, or as an ExactSet if some are unhashable, or equal but of different types."""
     elements = list(elements)
     try:
-        found = frozenset(elements)
+        plain = frozenset(elements)
     except TypeError:
         return ExactSet(elements)
-    if len(found) == len(elements):
-        return found
+    if len(plain) == len(elements):
+        return plain
     exact = ExactSet(elements)
-    return found if len(exact) == len(found) else exact
+    return plain if len(exact) == len(plain) else exact
 
 
 def rows_apart(rows: Iterable[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
-    """Return rows as a set, those that Python would take for one as ExactRows."""
+    """Return rows as a set; rows that are equal but have values of different types are ExactRows."""
     alike: dict[tuple[Any, ...], dict[Any, tuple[Any, ...]]] = {}
     for row in rows:
         alike.setdefault(row, {}).setdefault(strict(row), row)

@@ -1,7 +1,7 @@
-"""Numerals: whole numbers of any size as decimal text, and back.
+"""Whole numbers of any size as decimal text, and back.
 
-Python refuses `str(n)` and `int(text)` beyond 4,300 digits, or whatever `sys.set_int_max_str_digits` says, because both take time with
-the square of the digits. Splitting a number in halves takes less, so data that holds such numbers can be written and read.
+Python rejects `str(n)` and `int(text)` beyond the limit of `sys.set_int_max_str_digits` (4,300 digits), because both take
+quadratic time. Dividing a number into halves takes less, so data with such numbers can be written and read.
 Law: `from_digits(to_digits(n)) == n`.
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 import decimal
 from typing import Final
 
-MAX_DIGITS: Final = 1_000_000  # of a number in a text that is read; more would keep the reader busy for long
-_FEW_DIGITS: Final = 640  # Python converts as many whatever its limit is
+MAX_DIGITS: Final = 1_000_000  # limit for a number in a text, which bounds the time of reading
+_FEW_DIGITS: Final = 640  # Python converts this many with any limit
 _FEW_BITS: Final = 2_000
 
 
@@ -27,7 +27,7 @@ def to_digits(n: int) -> str:
 
 
 def _decimal(n: int, bits: int) -> decimal.Decimal:
-    """Return a number from 0 as a Decimal, whose multiplication is fast and whose text takes linear time."""
+    """Return a number >= 0 as a Decimal, which multiplies fast and converts to text in linear time."""
     if bits <= _FEW_BITS:
         return decimal.Decimal(n)
     half = bits // 2
@@ -36,7 +36,7 @@ def _decimal(n: int, bits: int) -> decimal.Decimal:
 
 
 def from_digits(text: str) -> int:
-    """Return the int of decimal digits with a sign before them or without.
+    """Return the int of decimal digits with an optional sign.
 
     Raises: ValueError for other text, and for more than MAX_DIGITS.
     """

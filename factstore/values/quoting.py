@@ -1,7 +1,7 @@
-"""Quoting: any value as short text, for the messages of errors.
+"""Values as short text, for error messages.
 
-A message must not fail, hang or grow because of the very value that it complains of: one that contains itself, is nested without
-end, has a million digits, or raises in its own `__repr__`.
+A message must not fail, hang or grow because of its value, which may contain itself, be nested endlessly, have a million
+digits, or raise an exception in `__repr__`.
 Law: `quoted` returns at most `limit` characters, in bounded time, and never raises.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 LONGEST: Final = 200  # characters
 _DEEPEST: Final = 8  # levels of nesting that are shown
-_MOST_BITS: Final = 2_000  # of an int that Python turns into text whatever its limit of digits is
+_MOST_BITS: Final = 2_000  # of an int that Python converts to text with any limit of digits
 _BRACKETS: Final[Mapping[type, tuple[str, str]]] = {
     list: ("[", "]"),
     tuple: ("(", ")"),
@@ -24,7 +24,7 @@ _BRACKETS: Final[Mapping[type, tuple[str, str]]] = {
 
 
 def quoted(value: object, limit: int = LONGEST) -> str:
-    """Return a value as Python shows it, cut to `limit` characters.
+    """Return the `repr` of a value, cut to `limit` characters.
 
     >>> circle = []
     >>> circle.append(circle)
@@ -33,21 +33,21 @@ def quoted(value: object, limit: int = LONGEST) -> str:
     """
     try:
         text = _text(value, limit, _DEEPEST)
-    except Exception:  # whatever the value's own code raises: the message that quotes it counts, not this
+    except Exception:  # of the code of the value; the message is more important
         text = f"<{type(value).__name__} that cannot be shown>"
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def as_name(value: object, limit: int = LONGEST) -> str:
-    """Return what stands for a name as it is where it is text, without quotes, and as `quoted` otherwise."""
+    """Return text without quotes, and any other value as `quoted` does."""
     return str.__str__(value)[:limit] if isinstance(value, str) else quoted(value, limit)
 
 
 def text_of(value: object) -> str:
-    """Return a value as `str` does, and as `quoted` does where that fails: for a number of too many digits, for instance."""
+    """Return a value as `str` does; as `quoted` does if that fails, for example for a number of too many digits."""
     try:
         return str(value)
-    except Exception:  # of the value's own code
+    except Exception:  # of the code of the value
         return quoted(value)
 
 
@@ -83,7 +83,7 @@ def _pairs(mapping: Mapping[Any, Any], room: int, levels: int) -> Iterator[str]:
 
 
 def _joined(parts: Iterator[str], room: int) -> str:
-    """Join parts until there are more characters than will be shown."""
+    """Join parts until the text exceeds the characters to show."""
     joined = ""
     for part in islice(parts, room):
         joined = f"{joined}, {part}" if joined else part

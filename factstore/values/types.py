@@ -1,14 +1,14 @@
-"""Values: what may stand in the `v` of a datom, and everything that differs between its types.
+"""The types of values in datoms.
 
-All knowledge of a value type is one row of `VALUE_TYPES`: what users write, how it is checked, the *stored* form that
-novelty, columns, log and query engine work with, and the way back. The stored form is ordered and hashable, plain
-numbers where numpy has a type for them (an instant is its microseconds since 1970), the Python value otherwise.
+Each value type is one row of `VALUE_TYPES`: the values that users write, their check, the *stored* form in novelty,
+columns, log and queries, and the conversion back. Stored values are ordered and hashable: plain numbers if numpy has a
+type for them (an instant is its microseconds since 1970), otherwise the Python value.
 
-What Python programs hold instead of our own types (numpy's scalars, enumerations, subclasses) becomes the same value of our
-type in one place, `plain`, which every entrance goes through: tx-data, inputs of queries, tables, arguments of reads.
+Values of other Python types (scalars of numpy, enumerations, subclasses) are converted in one place, `plain`, for all
+inputs: tx-data, inputs of queries, tables, arguments of reads.
 
-Law: for each type, `load(store(x)) == x`, and the order of stored values is the order of the values. A value is stored as
-exactly what it is, or rejected with a ValueError that says why.
+Law: for each type, `load(store(x)) == x`, and stored values have the order of the values. A value is stored exactly, or
+rejected with a ValueError that has the reason.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LONG_MAX: Final = (1 << 63) - 1
 
 
 class Keyword(str):
-    """An EDN keyword, interned; its text keeps the colon, so `row[":person/name"]` works with plain strings too.
+    """An EDN keyword, interned; its text includes the colon, so `row[":person/name"]` also works with plain strings.
 
     >>> Keyword(":person/name") is Keyword(":person/name"), Keyword(":person/name").namespace
     (True, 'person')
@@ -41,16 +41,16 @@ class Keyword(str):
     _interned: ClassVar[WeakValueDictionary[str, Keyword]] = WeakValueDictionary()
 
     def __new__(cls, text: str) -> Self:
-        found = cls._interned.get(text)
-        if found is None:
+        keyword = cls._interned.get(text)
+        if keyword is None:
             if not _KEYWORD.fullmatch(text):
                 raise ValueError(f"a keyword looks like :name or :namespace/name, got {quoted(text)}")
-            found = cls._interned.setdefault(text, super().__new__(cls, text))
-        return found  # type: ignore[return-value]
+            keyword = cls._interned.setdefault(text, super().__new__(cls, text))
+        return keyword  # type: ignore[return-value]
 
     @staticmethod
     def is_one(text: str) -> bool:
-        """Tell whether a text reads as a keyword."""
+        """Return whether a text reads as a keyword."""
         return bool(_KEYWORD.fullmatch(text))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -61,13 +61,13 @@ class Keyword(str):
 
     @property
     def namespace(self) -> str | None:
-        """The part before the slash, without the colon; None when there is none."""
+        """The part before the slash, without the colon; None if there is none."""
         head, slash, _ = self[1:].partition("/")
         return head if slash and head else None
 
     @property
     def name(self) -> str:
-        """The part after the slash, or all of it without the colon."""
+        """The part after the slash, or the whole text without the colon."""
         head, slash, tail = self[1:].partition("/")
         return tail if slash and head else self[1:]
 
@@ -86,7 +86,7 @@ class Symbol(str):
 
 
 class Uri(str):
-    """A value of `:db.type/uri`; kept as it was written."""
+    """A value of `:db.type/uri`; stored as it was written."""
 
     __slots__ = ()
 
@@ -103,7 +103,7 @@ def instant_to_micros(instant: datetime) -> int:
     return (instant - EPOCH) // _MICROSECOND
 
 
-# Beyond these lie datetimes near the ends of the calendar whose zone is not UTC: in UTC Python has no datetime for them.
+# Datetimes of other zones near the ends of the calendar are beyond these limits: in UTC they are no datetimes.
 INSTANT_MIN: Final = instant_to_micros(datetime.min.replace(tzinfo=UTC))
 INSTANT_MAX: Final = instant_to_micros(datetime.max.replace(tzinfo=UTC))
 
@@ -123,11 +123,11 @@ OWN_TYPES: Final = frozenset(
 
 
 def plain(value: Any) -> Any:
-    """Return a value as one of our own types where it is exactly such a value by another name; any other value as it is.
+    """Return a value as one of the value types if that is exact; return any other value unchanged.
 
-    Scalars of numpy and pyarrow, members of IntEnum and StrEnum, bytearrays and memoryviews, and instances of subclasses are the
-    value that they hold. A marker of a missing value (pandas.NA, NaT, a null of pyarrow) is None. A datetime of a subclass
-    stays as it is: its zone, and nanoseconds, are its own.
+    Scalars of numpy and pyarrow, members of IntEnum and StrEnum, bytearrays and memoryviews, and instances of subclasses
+    are converted to the value that they contain. A marker of a missing value (pandas.NA, NaT, a null of pyarrow) is None.
+    An instance of a subclass of datetime is unchanged, because it can have nanoseconds and a zone of its own.
 
     >>> from enum import IntEnum
     >>> plain(IntEnum("Size", {"BIG": 7}).BIG), plain(bytearray(b"a")), plain(1.5)
@@ -151,9 +151,9 @@ _MARKERS: Final[Mapping[str, str]] = {"NAType": "pandas", "NaTType": "pandas", "
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether a value says that there is none: None, pandas.NA, pandas.NaT, numpy's NaT and masked, a null of pyarrow.
+    """Return whether a value is a marker of a missing value.
 
-    NaN is a number.
+    These are None, pandas.NA, pandas.NaT, NaT and masked of numpy, and a null of pyarrow. NaN is a number.
     """
     if value is None:
         return True
@@ -169,14 +169,14 @@ def is_missing(value: Any) -> bool:
 
 
 def is_nan(value: Any) -> bool:
-    """Tell whether a value is a number that equals nothing: a NaN of whatever type."""
+    """Return whether a value is a NaN of any type."""
     if isinstance(value, Decimal):
         return value.is_nan()
     return (isinstance(value, float) or _is_of("numpy", "floating", value)) and bool(value != value)
 
 
 def is_naive(value: Any) -> bool:
-    """Tell whether a value is a datetime that names no instant, for it says no time zone."""
+    """Return whether a value is a datetime without a time zone, which is no definite instant."""
     kind = type(value)
     if kind in OWN_TYPES and kind is not datetime:
         return False
@@ -188,12 +188,12 @@ def is_naive(value: Any) -> bool:
 def _offset(value: datetime) -> timedelta | None:
     try:
         return value.utcoffset()
-    except NotImplementedError:  # of a `tzinfo` that was left unfinished
+    except NotImplementedError:  # of an incomplete `tzinfo`
         return None
 
 
 def _is_of(package: str, name: str, value: Any) -> bool:
-    """Tell whether a value is of a class of a package; where nobody has imported the package, none is, and we do not either."""
+    """Return whether a value is an instance of a class of a package, without importing the package."""
     module = sys.modules.get(package)
     kind = getattr(module, name, None)
     return kind is not None and isinstance(value, kind)
@@ -207,7 +207,7 @@ def _from_numpy(value: Any) -> Any:
         return int(value)
     if kind == "f":
         number = float(value)
-        return number if number == value or number != number else value  # a longdouble may say more than a float can
+        return number if number == value or number != number else value  # a longdouble can be more precise than a float
     if kind in "US":
         return str.__str__(value) if kind == "U" else memoryview(value).tobytes()
     return value
@@ -217,15 +217,15 @@ def _from_arrow(value: Any) -> Any:
     try:
         return plain(value.as_py())
     except ValueError:
-        return value  # nanoseconds, which Python's datetime cannot hold
+        return value  # nanoseconds, which a datetime cannot represent
 
 
 def first_nanoseconds(series: Any) -> int | None:
-    """Return the place of the first instant in a series of polars that a datetime cannot hold; polars itself would cut it off."""
+    """Return the position of the first instant of a polars series with nanoseconds, which polars itself would cut."""
     if getattr(getattr(series, "dtype", None), "time_unit", None) != "ns" or not hasattr(series, "to_physical"):
         return None
-    places = ((series.to_physical() % 1000).fill_null(0) != 0).arg_true()
-    return int(places[0]) if len(places) else None
+    positions = ((series.to_physical() % 1000).fill_null(0) != 0).arg_true()
+    return int(positions[0]) if len(positions) else None
 
 
 _SUBCLASSES: Final[tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...]] = (
@@ -252,12 +252,12 @@ class ValueType:
     kind: type  # exact Python type of a stored value; a quick check before `store`
     wants: str  # what users write, for messages
     dtype: str  # numpy dtype of a column: "i8", "f8", "?" or "O"
-    store: Callable[[Any], Stored]  # what the user wrote → stored form; ValueError when it is of another type
-    load: Callable[[Stored], Any] | None = None  # stored form → what users read; None is the identity
+    store: Callable[[Any], Stored]  # value of a user → stored form; ValueError for another type
+    load: Callable[[Stored], Any] | None = None  # stored form → value for users; None is the identity
 
     @property
     def name(self) -> str:
-        """The type's short name: "long" of `:db.type/long`."""
+        """The short name of the type: "long" of `:db.type/long`."""
         return self.ident.name
 
 
@@ -269,7 +269,7 @@ def _exactly(kind: type) -> Callable[[Any], Any]:
 
 
 def _as(kind: type, value: Any) -> Any:
-    """Return a value as one of a type, where it is one by another name; ValueError where it is not."""
+    """Return a value as one of a type if that is exact. Raises: ValueError."""
     same = plain(value)
     if type(same) is not kind:
         if is_missing(value):
@@ -303,7 +303,7 @@ def _encodable(text: T) -> T:
     return text
 
 
-_MOST_DIGITS: Final = 4300  # as many as Python shows
+_MOST_DIGITS: Final = 4300  # the limit of Python
 _BEYOND: Final = 10**_MOST_DIGITS
 
 
@@ -318,7 +318,7 @@ def _store_double(value: Any) -> float:
     if type(value) is not float:
         value = _as(float, value)
     if value != value:
-        # NaN equals nothing: it could never be found, replaced or retracted again.
+        # NaN equals no value: it could never be found, replaced or retracted.
         raise ValueError("not a number; leave the fact out")
     return value  # type: ignore[no-any-return]
 
@@ -334,7 +334,7 @@ def _store_instant(value: Any) -> int:
     if type(value) is not datetime:
         value = _datetime(value)
     if value.tzinfo is UTC:
-        return (value - EPOCH) // _MICROSECOND  # type: ignore[no-any-return]  # every such datetime is an instant of ours
+        return (value - EPOCH) // _MICROSECOND  # type: ignore[no-any-return]  # all datetimes in UTC are within the limits
     if _offset(value) is None:
         raise ValueError(_NAIVE)
     micros = instant_to_micros(value)
@@ -354,7 +354,7 @@ def _datetime(value: Any) -> datetime:
         return same
     if is_naive(value):
         raise ValueError(_NAIVE)
-    return _as(datetime, value)  # type: ignore[no-any-return]  # which raises: it is none
+    return _as(datetime, value)  # type: ignore[no-any-return]  # raises ValueError
 
 
 def _store_keyword(value: Any) -> Keyword:
@@ -417,9 +417,9 @@ VALUE_TYPES: Final[Mapping[Keyword, ValueType]] = {
 
 
 def order_key(value: Stored) -> Any:
-    """Return a key that orders stored values of one type; None, which only stands inside tuples, comes first.
+    """Return a key that orders stored values of one type. None, which can only be a slot of a tuple, comes first.
 
-    Numbers, strings and the other plain types order themselves; this is for tuples, whose slots may be None.
+    Only tuples need the key, because their slots can be None. The other types have an order of their own.
     """
     if type(value) is tuple:
         return tuple((slot is not None, order_key(slot)) for slot in value)

@@ -65,8 +65,6 @@ NOT_YET_IN_SOURCE: Final = frozenset(
         r"knows? nothing of",
         r"whence",
         r"(is|are|be|was|were|been) told",
-        r"(is|was|were|be|been) said",
-        r"said (of|so far)",
         r"says of",
         r"nobody|somebody|anybody",
         r"who(m)?ever",
