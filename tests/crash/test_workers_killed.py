@@ -98,15 +98,14 @@ def test_a_run_survives_the_kill_of_one_of_two_workers(store):
     check_law(store)
 
 
-def test_a_job_whose_worker_was_killed_runs_again_within_twice_its_lease(store):
+def test_a_job_whose_worker_was_killed_runs_again(store):
+    """How soon is a row of `benchmarks.jobs`: recovery."""
     victim = worker(store, work=3600)
     until(lambda: began(store))
     second = worker(store)
     victim.send_signal(signal.SIGKILL)
     victim.wait()
-    killed = time.monotonic()
-    until(lambda: len(began(store)) >= 2, seconds=2 * LEASE + 2)
-    assert time.monotonic() - killed < 2 * LEASE
+    until(lambda: len(began(store)) >= 2)
     ended(second, store)
     db = check_law(store)
     [job] = factstore.q("[:find [?id ...] :where [?j :job/crashes 1] [?j :job/id ?id]]", db)
