@@ -1,8 +1,8 @@
-"""Storage: bytes kept by an engine, behind one protocol.
+"""Storage: an engine that stores bytes, behind one protocol.
 
     open_storage("lmdb:shop.facts") ──► engine of the scheme ──► Storage (protocol.py)
 
-Owns the schemes and nothing else; an engine, and the library it stands on, is imported when its scheme is first opened.
+It defines only the schemes. An engine and its library are imported when a uri with its scheme is first opened.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _open_memory(name: str, **options: Any) -> Storage:
 
 ENGINES: Final[Mapping[str, Callable[..., Storage]]] = {"lmdb": _open_lmdb, "memory": _open_memory}
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", re.DOTALL)  # two letters at least: C:\facts is a path
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", re.DOTALL)  # at least two letters: C:\facts is a path
 
 
 def open_storage(
@@ -48,17 +48,19 @@ def open_storage(
     busy_timeout: float | None = None,
     **options: Any,
 ) -> Storage:
-    """Open the store that a uri names.
+    """Open the store of a uri.
 
     Args:
-        uri: "lmdb:PATH" or a bare path (one file); "memory:" (private) or "memory:NAME" (shared inside this process, gone with
-            its last handle).
-        create: make the store when there is none; a store opened `read_only` is never made.
-        sync: "full" makes each append durable before it returns; "none" survives the death of the process but not of the machine.
-        busy_timeout: seconds that a write waits while another writer has the turn; None: as long as it takes.
-        map_size: bytes of address space to begin with (LMDB); grows by itself.
-        options: of the engine; LMDB has `allow_network_fs` and `max_map_size`.
-    Raises: NotAStore, Unavailable; StorageError(:db.error/unknown-scheme, :db.error/invalid-uri, :db.error/invalid-option).
+        uri: "lmdb:PATH" or a bare path (one file); "memory:" (private) or "memory:NAME" (shared inside this process,
+            deleted with its last handle).
+        create: create the store if it does not exist; a store opened `read_only` is never created.
+        sync: "full" makes each append durable before it returns; with "none", appends survive the death of the process
+            but not of the machine.
+        busy_timeout: seconds that a write waits for the writer lock (turn) of another writer; None: no limit.
+        map_size: the initial address space in bytes (LMDB); it grows automatically.
+        options: options of the engine; LMDB has `allow_network_fs` and `max_map_size`.
+    Raises: NotAStore, Unavailable; StorageError(:db.error/unknown-scheme, :db.error/invalid-uri,
+        :db.error/invalid-option).
     """
     text = _text_of(uri)
     match = _SCHEME.fullmatch(text)
@@ -122,12 +124,12 @@ def _is_utf8(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return False  # a file whose name is of other bytes: LMDB's binding takes text only
+        return False  # a file name that is not UTF-8; the binding of LMDB takes only text
     return True
 
 
 def check_option(name: str, value: Any, wanted: str, holds: bool) -> None:
-    """Raise StorageError(:db.error/invalid-option) unless a condition on an option's value holds."""
+    """Raise StorageError(:db.error/invalid-option) unless the condition on the value of an option holds."""
     if not holds:
         raise StorageError(
             ":db.error/invalid-option", f"{name} is {wanted}, got {described(value)}", option=name, value=value

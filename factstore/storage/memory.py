@@ -1,6 +1,6 @@
-"""The memory engine: dicts and a list behind one lock, for tests, speculation and stores that need not last.
+"""The memory engine: dicts and a list behind one lock, for tests and for stores that end with the process.
 
-Owns the stores that are shared by name inside this process. Law: it does what LMDB does, as the contract suite says.
+Stores with a name are shared inside this process. Law: it passes the same contract suite as LMDB.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from factstore.storage.refusals import (
     read_only,
 )
 
-# Who appends and is interrupted before it wakes anybody up leaves them asleep; they look for themselves this often.
+# An append that is interrupted before it wakes the waiters leaves them asleep, so they check the log this often.
 _LONGEST: Final = 0.1
 
 
 class _Turn(CallLock):
-    """The writer's turn of a memory store; a thread that has it may take it again."""
+    """The writer lock of a memory store; the thread that holds it can take it again."""
 
     __slots__ = ()
 
@@ -46,7 +46,7 @@ class _Turn(CallLock):
 
 
 class _HeldTurn:
-    """The turn, held for a `with` block: by the call that enters, or by an owner that was named."""
+    """The writer lock in a `with` block; the holder is the call that enters, or a given owner."""
 
     __slots__ = ("_owner", "_timeout", "_turn")
 
@@ -63,15 +63,15 @@ class _HeldTurn:
 
 
 class _Shelf:
-    """What the handles of one store share."""
+    """The content of one store, which its handles share."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.is_of_parent = False  # as it is in a forked child
+        self.is_of_parent = False  # True in a forked child
         self.handles = 0
-        self.turn = _Turn()  # who holds it is alone
+        self.turn = _Turn()  # the writer lock
         self.changed = Bells()
-        # The records (t, txid, body), and the version of the root: readers take no lock, so what changes together is one value.
+        # The records (t, txid, body), and the version of the root; one tuple, because readers take no lock.
         self.newest: tuple[list[tuple[int, bytes, bytes]], int] = ([], 0)
         self.t_of: dict[bytes, int] = {}
         self.blocks: dict[bytes, bytes] = {}
@@ -80,7 +80,7 @@ class _Shelf:
         watch(self)
 
     def _after_fork(self) -> None:
-        """Leave the store, and the locks that threads of the parent may have held, to the parent."""
+        """Mark the store as the parent's, and replace the locks that threads of the parent may hold."""
         self.is_of_parent = True
         self.turn = _Turn()
         self.changed = Bells()
@@ -91,7 +91,7 @@ _naming = Lock()
 
 
 def _after_fork() -> None:
-    """Forget the parent's stores: in the child their names are free."""
+    """Remove the stores of the parent: in the child their names are free."""
     global _naming
     _naming = Lock()
     _named.clear()
@@ -173,13 +173,13 @@ class MemoryStorage:
             head = len(log)
             if head != expected_t:
                 check_head(head, expected_t)
-            # Plain tuples: the garbage collector does not walk them for ever, as it does named ones.
+            # Plain tuples: the garbage collector stops tracking them, unlike named tuples.
             entries = []
             for txid, body in records:
                 head += 1
                 entries.append((head, txid, bytes(body)))
                 shelf.t_of[txid] = head
-            log += entries  # the one step that counts
+            log += entries  # the commit
         finally:
             shelf.turn.give(_getframe())
         if shelf.changed.waiting:
@@ -192,14 +192,14 @@ class MemoryStorage:
         return t if t is not None and t <= len(log) and log[t - 1][1] == txid else None
 
     def read_log(self, after_t: int, upto_t: int | None = None, *, max_bytes: int = 8 << 20) -> list[Record]:
-        found: list[Record] = []
+        records: list[Record] = []
         size = 0
         for entry in self._shelf.newest[0][after_t:upto_t]:
-            found.append(Record(*entry))
+            records.append(Record(*entry))
             size += len(entry[2])
             if size >= max_bytes:
                 break
-        return found
+        return records
 
     def rewrite(
         self,
@@ -213,10 +213,10 @@ class MemoryStorage:
         shelf = self._writable
         check_txids(appended)
         with self._hold(shelf):
-            known, version = shelf.newest
+            old_log, version = shelf.newest
             check_version(version, expected_version)
-            check_head(len(known), expected_t)
-            log = known.copy()
+            check_head(len(old_log), expected_t)
+            log = old_log.copy()
             for record in records:
                 check_same(record, log[record.t - 1][1] if 0 < record.t <= len(log) else None)
                 log[record.t - 1] = (record.t, record.txid, record.body)
@@ -255,9 +255,9 @@ class MemoryStorage:
 
     def get_blocks(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
         blocks = self._shelf.blocks
-        found = {block_id: blocks[block_id] for block_id in ids if block_id in blocks}
-        check_found(ids, found, self.description)
-        return found
+        wanted = {block_id: blocks[block_id] for block_id in ids if block_id in blocks}
+        check_found(ids, wanted, self.description)
+        return wanted
 
     def delete_blocks(self, ids: Iterable[bytes]) -> int:
         blocks = self._writable.blocks
@@ -313,11 +313,11 @@ class MemoryStorage:
             }
 
     def problems(self) -> list[str]:
-        _ = self._shelf  # nothing can be, but a closed store says so
+        _ = self._shelf  # there are none, but a closed store raises
         return []
 
     def sync(self) -> None:
-        _ = self._shelf  # nothing to do, but a closed store says so
+        _ = self._shelf  # nothing to do, but a closed store raises
 
     def close(self) -> None:
         shelf, self._open = self._open, None

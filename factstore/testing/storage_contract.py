@@ -38,7 +38,7 @@ FreshUri: TypeAlias = Callable[[], str]
 
 
 class StorageContract(LogContract, BlockContract, RootContract):
-    """The tests of every storage. `fresh_uri` returns a function that returns the uri of a store that does not exist yet."""
+    """The tests of every storage. `fresh_uri` returns a function that returns the uri of a new store."""
 
     @pytest.fixture
     def fresh_uri(self) -> FreshUri:

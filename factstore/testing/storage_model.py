@@ -1,4 +1,4 @@
-"""A model of a storage, and helpers of the storage contract: records to append, and threads that run at the same time."""
+"""A model of a storage for the storage contract, records to append, and threads that run at the same time."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """The LMDB engine: one file for many processes of one machine.
 
     main database   "blocks", "roots", "stamp"            their names sort before every key of the log
-                    2^63 | t, 8 bytes big-endian          -> txid, body: the last key is the head, and a commit is one put
+                    2^63 | t, 8 bytes big-endian          -> txid, body: the last key is the head; a commit is one put
     "blocks"        id                                    -> bytes
-    "roots"         version, 8 bytes big-endian           -> body: the newest, the one before, and those somebody holds
+    "roots"         version, 8 bytes big-endian           -> body: the newest, the one before, and held ones
 
-Owns this layout and its format number; sharing the file is the business of environment.py and peers.py.
+It defines this layout and its format number; handles.py, environment.py and peers.py share the file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from factstore.storage.lmdb.environment import Environment, Txn
 from factstore.storage.lmdb.gone import Gone
 from factstore.storage.lmdb.handles import drop_handle, shared
 from factstore.storage.lmdb.names import resolved
-from factstore.storage.lmdb.opening import expanded, look_at, refuse_network, refused, sync_directory
+from factstore.storage.lmdb.opening import check_file, expanded, refuse_network, refused, sync_directory
 from factstore.storage.lmdb.peers import Held
 from factstore.storage.lmdb.translation import translated
 from factstore.storage.protocol import TXID_BYTES, Record, Root, Sync
@@ -51,23 +51,23 @@ _STAMP: Final = b"stamp"
 _LOG: Final = 1 << 63
 _BESIDE_THE_LOG: Final = 3  # keys of the main database: blocks, roots, stamp
 _key = struct.Struct(">Q").pack
-_record: Callable[[tuple[int, bytes, bytes]], Record] = partial(tuple.__new__, Record)  # without looking at names
-_BATCH_BYTES: Final = 8 << 20  # of blocks in one write transaction: how long a commit may have to wait for it
+_record: Callable[[tuple[int, bytes, bytes]], Record] = partial(
+    tuple.__new__, Record
+)  # without the checks of named tuples
+_BATCH_BYTES: Final = 8 << 20  # of blocks in one write transaction, for which a commit can have to wait
 _BATCH_KEYS: Final = 10_000
-_MOST_AT_ONCE: Final = (
-    32  # records of the log in one search: they may be megabytes each, whatever those before them were
-)
+_MOST_AT_ONCE: Final = 32  # records of the log in one search, because each can have megabytes
 
 
 class LmdbStorage:
     """A handle on an LMDB file.
 
     Args:
-        path: of the one data file; `path-lock` and `path-turn` beside it may be deleted when no process has the store open.
+        path: the data file; `path-lock` and `path-turn` beside it can be deleted while no process has the store open.
         create, read_only, sync, map_size: see `open_storage`.
-        max_map_size: bytes at which the map stops growing and writes raise `StoreFull`; None for no limit.
-        busy_timeout: seconds that a write waits for another writer's turn before it raises `StoreBusy`; None: as long as it takes.
-        allow_network_fs: open a file on a network filesystem all the same, where LMDB is not safe.
+        max_map_size: the size in bytes at which the map stops growing and writes raise `StoreFull`; None: no limit.
+        busy_timeout: seconds that a write waits for the writer lock before it raises `StoreBusy`; None: no limit.
+        allow_network_fs: also open a file on a network filesystem, where LMDB is not safe.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class LmdbStorage:
     def _open(
         self, path: Path, may_create: bool, allow_network_fs: bool, map_size: int | None, max_map_size: int | None
     ) -> None:
-        is_new = look_at(path, may_create)
+        is_new = check_file(path, may_create)
         real = resolved(path)
         if not allow_network_fs:
             refuse_network(path)
@@ -117,7 +117,7 @@ class LmdbStorage:
         if is_new and self._mode != "none":
             sync_directory(real.parent)
         try:
-            self._file.look_through("free", "roots")
+            self._file.check_trees("free", "roots")
         except BaseException:
             self.close()
             raise
@@ -200,7 +200,7 @@ class LmdbStorage:
 
     def put_blocks(self, blocks: Iterable[tuple[bytes, bytes]]) -> None:
         file = self._writable
-        file.look_through("blocks")
+        file.check_trees("blocks")
         batch: list[tuple[bytes, bytes]] = []
         size = 0
         for item in blocks:
@@ -214,13 +214,13 @@ class LmdbStorage:
 
     def get_blocks(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
         file = self._file
-        found: dict[bytes, bytes] = file.read(_get_blocks, file, ids)
-        check_found(ids, found, self.description)
-        return found
+        blocks: dict[bytes, bytes] = file.read(_get_blocks, file, ids)
+        check_found(ids, blocks, self.description)
+        return blocks
 
     def delete_blocks(self, ids: Iterable[bytes]) -> int:
         file = self._writable
-        file.look_through("blocks")
+        file.check_trees("blocks")
         remaining = iter(ids)
         deleted = 0
         while batch := list(islice(remaining, _BATCH_KEYS)):
@@ -228,7 +228,7 @@ class LmdbStorage:
         return deleted
 
     def block_ids(self) -> Iterator[bytes]:
-        self._file.look_through("blocks")
+        self._file.check_trees("blocks")
         last = b""
         while batch := self._file.read(_ids_after, self._file, last):
             yield from batch
@@ -244,7 +244,7 @@ class LmdbStorage:
         file = self._writable
         root = file.write(_swap_root, file, body, expected_version)
         with file.gate:
-            file.env.reader_check()  # room held by readers that died comes back, and roots are swapped seldom
+            file.env.reader_check()  # free the slots of dead readers; roots are seldom swapped
         return root
 
     def hold(self, version: int) -> Held:
@@ -294,15 +294,15 @@ class LmdbStorage:
                 file.wakeup.tell()
 
 
-# Work inside one transaction. Plain functions: a retry on a larger map starts them afresh.
+# Work inside one transaction. Plain functions, because a retry on a larger map runs them again.
 
 
 def _append(txn: Txn, file: Environment, records: Sequence[tuple[bytes, bytes]], t: int) -> int:
-    """Return the new head, or -1 when somebody else has the writer's turn."""
+    """Return the new head, or -1 if another process or thread holds the writer lock."""
     if file.turn.flag[0] and file.turn.elsewhere():
         return -1
     cursor = txn.cursor()
-    # An empty log has no key of its own, so t = 0 takes the slower way to the same answer.
+    # An empty log has no key, so t = 0 takes the slower way to the same result.
     if not cursor.last() or cursor.key() != _key(_LOG + t):
         check_head(_head(txn), t)
     first, head = _LOG + t + 1, t + len(records)
@@ -310,7 +310,7 @@ def _append(txn: Txn, file: Environment, records: Sequence[tuple[bytes, bytes]],
         (txid, body) = records[0]
         added = cursor.put(_key(first), txid + body, True, True, True)  # append=True; lmdb takes 80 ns to read the name
     else:
-        # One call for all: each call lets go of the interpreter, which other threads then keep for a while.
+        # One call for all: each call releases the interpreter lock, which other threads then hold for a while.
         items = [(_key(first + i), txid + body) for i, (txid, body) in enumerate(records)]
         added = cursor.putmulti(items, append=True)[1] == len(items)
     if not added:
@@ -319,7 +319,7 @@ def _append(txn: Txn, file: Environment, records: Sequence[tuple[bytes, bytes]],
 
 
 def _naming(error: UnknownOutcome, records: Sequence[tuple[bytes, bytes]]) -> UnknownOutcome:
-    """Return the error with the names of the records whose fate is unknown."""
+    """Return the error with the txids of the records whose outcome is unknown."""
     return UnknownOutcome(error.code, error.message, **error.data, txids=[txid for txid, _ in records])
 
 
@@ -334,8 +334,8 @@ def _rewrite(
 ) -> Root:
     swapped = _swap_root(txn, file, root, version)
     for record in records:
-        known = txn.get(_key(_LOG + record.t))
-        check_same(record, None if known is None else known[:TXID_BYTES])
+        old = txn.get(_key(_LOG + record.t))
+        check_same(record, None if old is None else old[:TXID_BYTES])
         txn.put(_key(_LOG + record.t), record.txid + record.body)
     _append(txn, file, appended, t)
     return swapped
@@ -352,7 +352,7 @@ def _read_log(txn: Txn, after_t: int, upto_t: int | None, max_bytes: int) -> lis
     last = min(_head(txn), upto_t if upto_t is not None else 1 << 62)
     t, size, count = after_t, 0, 1
     while t < last and size < max_bytes:
-        for _, value in _found(cursor, range(t + 1, min(t + count, last) + 1)):
+        for _, value in _entries(cursor, range(t + 1, min(t + count, last) + 1)):
             t += 1
             records.append(_record((t, value[:TXID_BYTES], value[TXID_BYTES:])))
             size += len(value)
@@ -362,24 +362,24 @@ def _read_log(txn: Txn, after_t: int, upto_t: int | None, max_bytes: int) -> lis
     return records
 
 
-def _found(cursor: lmdb.Cursor[bytes], ts: range) -> list[tuple[bytes, bytes]]:
-    """Return what the log has at these t. Each is searched for: stepping on to a damaged page would end the process."""
-    found = cursor.getmulti(map(_key, range(_LOG + ts.start, _LOG + ts.stop)))
-    if len(found) != len(ts):
-        there = {key for key, _ in found}
+def _entries(cursor: lmdb.Cursor[bytes], ts: range) -> list[tuple[bytes, bytes]]:
+    """Return the entries of the log at these t. Each is searched, as a step to a damaged page would end the process."""
+    entries = cursor.getmulti(map(_key, range(_LOG + ts.start, _LOG + ts.stop)))
+    if len(entries) != len(ts):
+        there = {key for key, _ in entries}
         missing = next(t for t in ts if _key(_LOG + t) not in there)
         raise Corrupt(
             ":db.error/storage-corrupt",
             f"the log has no record of t={missing}, though it goes on after that",
             t=missing,
         )
-    return found
+    return entries
 
 
 def _seek_txid(txn: Txn, txid: bytes, below: int) -> tuple[int | None, int]:
-    """Return the t of a txid if it is among the records just below t, and the t down to which was looked."""
+    """Return the t of a txid if it is among the records just below t, and the lowest t that was searched."""
     ts = range(max(1, below - _MOST_AT_ONCE), below)
-    for t, (_, value) in zip(reversed(ts), reversed(_found(txn.cursor(), ts)), strict=True):
+    for t, (_, value) in zip(reversed(ts), reversed(_entries(txn.cursor(), ts)), strict=True):
         if value.startswith(txid):
             return t, t
     return None, ts[0]
@@ -410,8 +410,8 @@ def _ids_after(txn: Txn, file: Environment, last: bytes) -> list[bytes]:
 
 def _read_root(txn: Txn, file: Environment, version: int | None) -> Root | None:
     cursor = txn.cursor(file.dbs["roots"])
-    found = cursor.last() if version is None else cursor.set_key(_key(version))
-    return Root(int.from_bytes(cursor.key()), cursor.value()) if found else None
+    exists = cursor.last() if version is None else cursor.set_key(_key(version))
+    return Root(int.from_bytes(cursor.key()), cursor.value()) if exists else None
 
 
 def _swap_root(txn: Txn, file: Environment, body: bytes, expected: int) -> Root:
@@ -419,7 +419,7 @@ def _swap_root(txn: Txn, file: Environment, body: bytes, expected: int) -> Root:
     cursor = txn.cursor(roots)
     check_version(int.from_bytes(cursor.key()) if cursor.last() else 0, expected)
     txn.put(_key(expected + 1), body, db=roots)
-    # The root before this one stays: somebody may have read it and not yet said so.
+    # The root before this one stays: a reader may have read it and not held it yet.
     spared = file.holds.all() | {expected, expected + 1}
     for key in list(cursor.iternext(keys=True, values=False)) if cursor.first() else []:
         if int.from_bytes(key) not in spared:
@@ -432,32 +432,32 @@ def _count(txn: Txn, file: Environment) -> tuple[int, int]:
 
 
 def _lay_out(env: lmdb.Environment, path: Path, create: bool) -> dict[str, Any]:
-    """Return the databases of a store, made now in a file that holds nothing."""
+    """Return the databases of a store; they are created in an empty file."""
     with env.begin() as txn:
         stamp = txn.get(_STAMP)
         entries = txn.stat()["entries"]
     if stamp is None and not entries and create:
-        made = {"format": FORMAT, "created": datetime.now(UTC).isoformat()}
+        new_stamp = {"format": FORMAT, "created": datetime.now(UTC).isoformat()}
         with env.begin(write=True) as txn:
-            if txn.get(_STAMP) is None:  # another process may have been first
-                txn.put(_STAMP, json.dumps(made).encode())
+            if txn.get(_STAMP) is None:  # another process can have been first
+                txn.put(_STAMP, json.dumps(new_stamp).encode())
                 for name in (b"blocks", b"roots"):
                     env.open_db(name, txn=txn, create=True)
             stamp = txn.get(_STAMP)
     if stamp is None:
         raise NotAStore(":db.error/not-a-store", f"{path} is an LMDB file, but not a fact store", path=str(path))
-    found = _format(stamp, path)
-    if found > FORMAT:
+    version = _format(stamp, path)
+    if version > FORMAT:
         raise NotAStore(
             ":db.error/not-a-store",
-            f"{path} has format {found}, this version of factstore reads up to format {FORMAT}",
+            f"{path} has format {version}, this version of factstore reads up to format {FORMAT}",
             path=str(path),
-            found=found,
+            found=version,
             supported=FORMAT,
         )
     with env.begin() as txn:
         _check_count(txn, path)
-    # A database opened inside a read transaction would be forgotten with it.
+    # A database that is opened inside a read transaction is closed with it.
     return {name: env.open_db(name.encode(), create=False) for name in ("blocks", "roots")}
 
 
@@ -469,7 +469,7 @@ def _format(stamp: bytes, path: Path) -> int:
 
 
 def _check_count(txn: Txn, path: Path) -> None:
-    """Raise `Corrupt` unless the log has as many records as it is long: its header may lead to an older state of it."""
+    """Raise `Corrupt` unless the number of records is the last t: a damaged header can lead to an older state."""
     records, head = txn.stat()["entries"] - _BESIDE_THE_LOG, _head(txn)
     if records != head:
         raise damaged(f"lmdb:{path}", f"the log has {records} records, and its last one is t={head}", t=head)

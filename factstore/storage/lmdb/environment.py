@@ -1,10 +1,10 @@
-"""One LMDB file, opened once in a process and shared by all its handles there.
+"""An open LMDB file: transactions, growth of the map, damage, forks.
 
     write ─► one write transaction at a time, begun and ended in one thread ─► map full? grow, try again
     read  ─► through a gate that is shut while the map is replaced          ─► file outgrew our map? adopt, try again
 
-Owns what LMDB asks of whoever embeds it: one environment per file and process, growth of the map with no transaction open,
-readers of dead processes, forks, the translation of its errors. Knows nothing of what lies in the file.
+It does what LMDB requires of its users: growth of the map while no transaction is open, readers of dead processes,
+forks, the translation of errors. handles.py keeps one environment per file; engine.py defines the content of the file.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
 MAX_READERS: Final = 1024
-_LOOK_SECONDS: Final = 0.002  # how often a writer looks whether another thread has ended its interrupted transaction
-_NAME_SECONDS: Final = 0.05  # how often it is looked whether the path still leads to the file
+_LOOK_SECONDS: Final = 0.002  # how often a writer checks whether another thread has ended its interrupted transaction
+_NAME_SECONDS: Final = 0.05  # how often the path is checked to lead to the same file
 
 
 class Environment:
@@ -57,7 +57,7 @@ class Environment:
         self.dbs: dict[str, Any] = {}
         self._layout = layout
         self._sync: Sync = sync
-        self._sound: set[str] = set()  # trees whose pages were looked at
+        self._sound: set[str] = set()  # trees whose pages were checked
         self._renew_locks()
         self.env: Any = None
         self.turn: Any = None
@@ -69,7 +69,7 @@ class Environment:
         try:
             self._begin(map_size)
         except BaseException:
-            self._let_go("was not opened")
+            self._release("was not opened")
             raise
         watch(self)
 
@@ -86,7 +86,7 @@ class Environment:
         self.wakeup = wakeup(None if self.turn is None else self.turn.flag)
 
     def check_name(self) -> None:
-        """Raise `Unavailable` when the path does not lead to this file any more, `Corrupt` when the file was cut; looks every 50 ms."""
+        """Raise `Unavailable` if the path leads to another file, `Corrupt` if the file became shorter; every 50 ms."""
         now = monotonic()
         if now - self._looked > _NAME_SECONDS:
             length = names.length_of(self.path, self.key)
@@ -96,9 +96,7 @@ class Environment:
                 )
                 raise Unavailable(":db.error/storage-unavailable", message, path=str(self.path))
             if length is not None:
-                if (
-                    length < self._length
-                ):  # LMDB never makes a file shorter, and what it maps beyond the end must not be touched
+                if length < self._length:  # LMDB never makes a file shorter, and memory beyond its end must not be read
                     raise damaged(
                         str(self.path), f"it was cut from {self._length:,} to {length:,} bytes while it was open"
                     )
@@ -108,7 +106,7 @@ class Environment:
     def _renew_locks(self) -> None:
         self._writing = CallLock()
         self._transaction: Callable[[], Txn | None] = _none
-        self._writer = 0  # the thread that began it
+        self._writer = 0  # the thread that started it
         self.gate = Gate()
 
     def _open(self, map_size: int) -> None:
@@ -116,7 +114,7 @@ class Environment:
             try:
                 env = self._prepared(map_size)
                 break
-            except lmdb.MapResizedError:  # another process lets the file grow at this moment
+            except lmdb.MapResizedError:  # another process has just made the file larger
                 map_size = max(map_size * 2, self.path.stat().st_size)
         self.env = env
         self.map_size = env.info()["map_size"]
@@ -151,12 +149,12 @@ class Environment:
     # transactions
 
     def write(self, work: Callable[[Txn, *Args], T], *args: *Args) -> T:
-        """Run `work` in a write transaction and commit it; `work` may run again, on a larger map."""
+        """Run `work` in a write transaction and commit it; `work` can run again, after the map has grown."""
         while True:
             size = self.map_size
             committing = False
             try:
-                self._writing.enter()  # `with` costs half as much again, at every commit
+                self._writing.enter()  # a `with` statement takes 1.5 times as long, at every commit
                 try:
                     if self._transaction() is not None:
                         self._end_left_over()
@@ -188,12 +186,12 @@ class Environment:
                 raise
 
     def _abort(self, txn: Txn) -> None:
-        # An abort waits for a moment in which no other thread reads, which under load may never come.
+        # Without the gate, an abort would wait for a moment without readers, which under load may never come.
         with self.gate.shut():
             txn.abort()
 
     def _end_left_over(self) -> None:
-        """End a write transaction that was interrupted: it lives on in the traceback, and LMDB lets no other thread end it."""
+        """End an interrupted write transaction: the traceback keeps it, and only its own thread can end it."""
         while (left := self._transaction()) is not None:
             if self._writer == get_ident():
                 with suppress(lmdb.Error):  # it had ended
@@ -204,14 +202,14 @@ class Environment:
                 sleep(_LOOK_SECONDS)
 
     def release_turn(self) -> None:
-        """Give back what an interrupted call of this thread has left taken."""
+        """Release the transaction and the writer lock of an interrupted call of this thread."""
         if self._writer == get_ident():
             self._end_left_over()
         if self.turn is not None:
             self.turn.give_left_over()
 
     def read(self, work: Callable[[Txn, *Args], T], *args: *Args) -> T:
-        """Run `work` on a snapshot; it must not keep the transaction, nor take long."""
+        """Run `work` on a snapshot; it must not keep the transaction, and must be short."""
         checked = False
         while True:
             size = self.map_size
@@ -240,8 +238,8 @@ class Environment:
                 raise self._failed(error, False) from error
 
     def _failed(self, error: lmdb.Error, committing: bool) -> FactStoreError:
-        """Return what an error of LMDB means for who asked. A commit that failed was not applied, unless LMDB gave up."""
-        if self._gave_up():
+        """Return the error of factstore. A failed commit was not applied, unless LMDB stopped working."""
+        if self._has_stopped():
             if committing:
                 return UnknownOutcome(
                     ":db.error/storage-unknown-outcome", f"{self.uri} failed in mid-commit: {error}", uri=self.uri
@@ -253,8 +251,8 @@ class Environment:
             )
         return translated(error, self.uri)
 
-    def _gave_up(self) -> bool:
-        """Return whether LMDB refuses all service after an error of the disk, having opened the file anew if it does."""
+    def _has_stopped(self) -> bool:
+        """Return whether LMDB stopped working after a disk error; then the file is opened again."""
         try:
             with self.gate:
                 self.env.begin().abort()
@@ -268,8 +266,8 @@ class Environment:
 
     # damage
 
-    def look_through(self, *names: str) -> None:
-        """Look at every page of some trees, once, before LMDB walks from page to page in them. Raises: Corrupt."""
+    def check_trees(self, *names: str) -> None:
+        """Check every page of some trees, once, before LMDB follows their pages. Raises: Corrupt."""
         for name in names:
             while name not in self._sound:
                 try:
@@ -279,7 +277,7 @@ class Environment:
                     raise damaged(self.uri, str(error)) from error
 
     def _is_sound(self, txn: Txn, name: str) -> bool:
-        """Return True, or False when others commit too fast to see the state that a transaction reads. Raises: pages.Broken."""
+        """Return True; False if others commit too fast to read the state of a transaction. Raises: pages.Broken."""
         assert self._fd is not None
         header = pages.header_of(self._fd, txn.id())
         if header is None:
@@ -292,21 +290,21 @@ class Environment:
         return True
 
     def problems(self) -> list[str]:
-        """Say what is wrong with the pages of the file, the first fault of each tree."""
+        """Return the problems of the pages of the file, the first one of each tree."""
 
-        def look(txn: Txn) -> list[str] | None:
+        def problems_in(txn: Txn) -> list[str] | None:
             assert self._fd is not None
             header = pages.header_of(self._fd, txn.id())
             return None if header is None else list(pages.problems(self._fd, header))
 
-        while (found := self.read(look)) is None:
+        while (problems := self.read(problems_in)) is None:
             pass
-        return found
+        return problems
 
     # the map
 
     def _grow(self, seen: int) -> None:
-        """Double the map, unless somebody did so since its size was `seen`."""
+        """Double the map, unless its size is no longer `seen`."""
         with self._writing, self.gate.shut():
             if self.map_size == seen:
                 wanted = seen * 2 if self.max_map_size is None else min(seen * 2, self.max_map_size)
@@ -319,13 +317,13 @@ class Environment:
                 self._map(wanted)
 
     def _adopt(self, seen: int) -> None:
-        """Make the map at least as large as the file, which another process let grow beyond the size `seen`."""
+        """Make the map at least as large as the file, which another process made larger than `seen`."""
         with self._writing, self.gate.shut():
             if self.map_size == seen:
                 self._map(max(seen * 2, self.path.stat().st_size))
 
     def _map(self, size: int) -> None:
-        # LMDB gives up its old map before it asks for the new one, and does not survive a refusal.
+        # LMDB releases its old map before it requests the new one, and cannot continue if that fails.
         try:
             mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0), prot=mmap.PROT_READ).close()
         except (OSError, OverflowError) as error:
@@ -344,7 +342,7 @@ class Environment:
         self._open(self.map_size)
 
     def flush(self) -> None:
-        """Make durable what was written without sync."""
+        """Make durable all writes without sync."""
         if not self.read_only and self._sync == "none":
             last = self.env.info()["last_txnid"]
             if last != self._flushed:
@@ -358,9 +356,9 @@ class Environment:
             finally:
                 self.env.close()
                 self.env = Gone(self.uri)
-        self._let_go("was closed")
+        self._release("was closed")
 
-    def _let_go(self, why: str) -> None:
+    def _release(self, why: str) -> None:
         self.holds.abandon()
         if self.turn is not None:
             self.turn.abandon(why)
@@ -369,14 +367,14 @@ class Environment:
             self._fd = None
 
     def _after_fork(self) -> None:
-        """Become useless in a forked child: the file, its locks and its transactions are the parent's."""
+        """Close in a forked child: the file, its locks and its transactions belong to the parent."""
         if isinstance(self.env, Gone):
             return
-        # Closing an environment, or a transaction, ends it in the memory that LMDB shares between processes: the parent's too.
+        # Closing an environment, or a transaction, changes memory that LMDB shares with the parent.
         keep_for_ever(self.env)
         self.env = Gone(self.uri, FORKED)
         self._renew_locks()
-        self._let_go(FORKED)
+        self._release(FORKED)
         self.turn = self.holds = self.env
 
 
@@ -385,4 +383,4 @@ def _none() -> None:
 
 
 def _nothing(txn: Txn) -> None:
-    """Write nothing: the transactions before this one are over."""
+    """Write nothing; when it has run, all earlier transactions are over."""

@@ -1,4 +1,4 @@
-"""The gate of an environment: reads go in and out, and whoever replaces the memory map under them shuts it first."""
+"""The gate of an environment: reads pass through it, and it is shut while the memory map is replaced."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Final
 
 from factstore.concurrency.locks import CallLock, is_running
 
-_LOOK_SECONDS: Final = 0.002  # how often who shuts the gate looks whether those inside are still at work
+_LOOK_SECONDS: Final = 0.002  # how often the call that shuts the gate checks whether calls inside still run
 
 
 class Gate:
-    """Many calls may be inside at once; who shuts the gate waits until they have left, and nobody enters meanwhile.
+    """Many calls can be inside at once; a call that shuts the gate waits until they have left, and no other enters.
 
-    Like the holder of a `CallLock`, a call that was interrupted on its way out is no longer inside once it has ended.
+    As with a `CallLock`, a call that was interrupted while leaving counts as outside once it has ended.
     """
 
     def __init__(self) -> None:
         self._inside: dict[int, FrameType] = {}  # by thread
         self._shut = CallLock()
-        self._left = Lock()  # rung by those who leave while the gate is to be shut
+        self._left = Lock()  # released by each call that leaves while another one shuts the gate
         self._left.acquire()
 
     def __enter__(self) -> None:
@@ -30,7 +30,7 @@ class Gate:
         while self._shut.holders:
             self._inside.pop(me, None)
             with self._shut:
-                pass  # it is open again, or who shut it has ended
+                pass  # the gate is open again, or the call that shut it has ended
             self._inside[me] = _getframe(1)
 
     def __exit__(self, *_: object) -> None:
@@ -42,14 +42,14 @@ class Gate:
         try:
             self._left.release()
         except RuntimeError:
-            return  # it rings already
+            return  # it is released already
 
     def shut(self) -> ShutGate:
-        """Be alone, in a `with` block. Only for one who is not inside and holds the lock of writers."""
+        """Return the shut gate, for `with`. The caller must not be inside, and must hold the lock of writers."""
         return ShutGate(self)
 
     def close(self, owner: FrameType) -> None:
-        """Shut the gate for a call, and wait until nobody is inside."""
+        """Shut the gate for a call, and wait until no call is inside."""
         self._shut.take(owner)
         try:
             while any(is_running(frame) for frame in list(self._inside.values())):

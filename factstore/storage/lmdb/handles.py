@@ -34,14 +34,14 @@ class SharedEnvironment(Environment):
         super().__init__(path, layout, read_only=read_only, sync=sync, map_size=map_size, max_map_size=max_map_size)
 
     def attach(self, mode: Sync | None) -> None:
-        """Count a handle in, which writes in this mode (None: only reads). Callers hold `_registering`."""
+        """Add a handle, which writes in this mode (None: only reads). The caller must hold `_registering`."""
         self._handles["all"] += 1
         if mode is not None:
             self._handles[mode] += 1
             self._settle()
 
     def detach(self, mode: Sync | None) -> None:
-        """Count a handle out; the last one closes the environment."""
+        """Remove a handle; the last one closes the environment."""
         with _registering:
             self._handles["all"] -= 1
             if mode is not None:
@@ -53,7 +53,7 @@ class SharedEnvironment(Environment):
         close_dropped()
 
     def drop(self, mode: Sync | None) -> None:
-        """Count a handle out that nobody closed. May be called from a finalizer, so it never waits: the last one is used by nobody."""
+        """Remove a handle that was not closed. A finalizer can call it, so it never waits for readers."""
         self._handles["all"] -= 1
         if mode is not None:
             self._handles[mode] -= 1
@@ -65,7 +65,7 @@ class SharedEnvironment(Environment):
         self._close()
 
     def _settle(self) -> None:
-        """Sync as the strictest of the handles asks."""
+        """Sync as the strictest handle requires."""
         wanted: Sync = "full" if self._handles["full"] else "none"
         if wanted != self._sync and (self._handles["full"] or self._handles["none"]):
             with self._writing, self.gate.shut():
@@ -76,7 +76,7 @@ class SharedEnvironment(Environment):
 
 # The environments of this process, by the identity of their file. LMDB must not open a file twice in one process.
 _open: dict[tuple[int, int], SharedEnvironment] = {}
-_registering = RLock()  # a finalizer may close one store while its thread opens another
+_registering = RLock()  # reentrant: a finalizer can close one store while its thread opens another
 _keys_of_files: Callable[[str, bool], tuple[Any, ...]] = _envid.env_keys
 
 
@@ -102,18 +102,18 @@ def shared(
     return environment
 
 
-# Handles that were let go of without being closed.
+# Handles that were dropped without being closed.
 _dropped: deque[tuple[SharedEnvironment, Sync | None]] = deque()
 
 
 def drop_handle(environment: SharedEnvironment, mode: Sync | None) -> None:
-    """Count a handle out, now or as soon as no store is being opened or closed. For finalizers, which run at any step of any thread."""
+    """Remove a handle, now or as soon as no store is being opened or closed; for finalizers, which run at any time."""
     _dropped.append((environment, mode))
     close_dropped()
 
 
 def close_dropped() -> None:
-    """Count out the handles that were dropped, unless a store is being opened or closed: who does that calls this at the end."""
+    """Remove the dropped handles, unless a store is being opened or closed, which calls this at its end."""
     if not _dropped or _registering._is_owned() or not _registering.acquire(blocking=False):  # type: ignore[attr-defined]
         return
     try:
@@ -140,7 +140,7 @@ def _after_fork() -> None:
 
 
 def _keys_of_this_process(path: str, subdir: bool) -> tuple[Any, ...]:
-    """Return the keys by which lmdb refuses to open a file twice; those of inherited environments are in its set for ever."""
+    """Return the keys by which lmdb rejects a second opening; those of inherited environments stay in its set."""
     return tuple((os.getpid(), key) for key in _keys_of_files(path, subdir))
 
 

@@ -1,9 +1,10 @@
-"""The names of a file: one store stays one store, by whatever path it is reached.
+"""The names of a file: one file is one store, whichever path leads to it.
 
-    symbolic link, `..`, /proc/self/fd   the path is resolved, so the lock file lies beside the file itself
-    hard link, a file mounted alone      cannot be resolved: each process says by which lock file it uses the store, in a lock on the file
+    symbolic link, `..`, /proc/self/fd   the path is resolved, so that the lock file is beside the file itself
+    hard link, a file mounted alone      cannot be resolved: each process locks one byte of the file that stands for its
+                                         lock file, so that others see which lock file it uses
 
-Law: two processes never have one file open with two lock files, for then neither would know of the other's transactions.
+Law: two processes never have one file open with two lock files: neither would see the transactions of the other.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 from factstore.errors import Unavailable
 from factstore.storage.lmdb import ranges
 
-# Above the versions of the root, which are locked in the same file.
+# Greater than the versions of the root, which are locked in the same file.
 _FIRST: Final = 1 << 62
 _LAST: Final = (1 << 63) - 1
 
@@ -26,7 +27,7 @@ def resolved(path: Path) -> Path:
 
 
 def claim(fd: int, path: Path) -> None:
-    """Say by which lock file this process uses a file, for as long as `fd` is open.
+    """Mark which lock file this process uses for a file, as long as `fd` is open.
 
     Raises: Unavailable, while another process uses the file with another lock file.
     """
@@ -34,7 +35,7 @@ def claim(fd: int, path: Path) -> None:
     try:
         opened = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError:
-        return  # LMDB will say what it cannot do here
+        return  # LMDB will raise the error
     mine = _FIRST + os.fstat(opened).st_ino % (_LAST - _FIRST)
     os.close(opened)
     try:
@@ -44,21 +45,22 @@ def claim(fd: int, path: Path) -> None:
         return  # a filesystem without such locks
     if others - {mine}:
         message = (
-            f"{path} is open in another process that uses another lock file than {lock}: it reaches the file by another name, a hard link"
-            " or a mount of the file alone, or the lock file was deleted meanwhile; open it by the same path everywhere"
+            f"{path} is open in another process that uses another lock file than {lock}:"
+            " its path is a hard link or a mount of the file alone, or the lock file was deleted meanwhile;"
+            " open it by the same path everywhere"
         )
         raise Unavailable(":db.error/storage-unavailable", message, path=str(path), lock=str(lock))
 
 
 def length_of(path: Path, key: tuple[int, int]) -> int | None:
-    """Return the length in bytes of the file that a path leads to; -1 where it is not the file of this device and inode.
+    """Return the length in bytes of the file of a path; -1 if it is not the file with this device and inode.
 
-    None where that cannot be known.
+    None if the system does not tell.
     """
     try:
-        found = path.stat()
+        stat = path.stat()
     except FileNotFoundError:
         return -1
     except OSError:
         return None
-    return found.st_size if (found.st_dev, found.st_ino) == key else -1
+    return stat.st_size if (stat.st_dev, stat.st_ino) == key else -1

@@ -1,6 +1,6 @@
-"""What a path must be before LMDB may touch it: a file of its own format, or none yet, on a local disk.
+"""Checks of a path before LMDB opens it: a file in its format, or no file yet, on a local disk.
 
-Law: a file that is refused here is left as it was, and nothing is created beside it.
+Law: a rejected file is not changed, and no file is created beside it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _KINDS: Final = {
     stat.S_IFBLK: "a device",
 }
 
-_ENDS: Final = ("-lock", "-turn")  # of the files beside a store
+_ENDS: Final = ("-lock", "-turn")  # suffixes of the files beside a store
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """Return the absolute path that a path means; `~` and `~user` are home directories. Raises: NotAStore, for a user that there is not."""
+    """Return the absolute path; `~` and `~user` are home directories. Raises: NotAStore for an unknown user."""
     try:
         return Path(path).expanduser().absolute()
     except RuntimeError as error:
         raise NotAStore(":db.error/not-a-store", f"{path} cannot be a store: {error}", path=str(path)) from error
 
 
-def look_at(path: Path, create: bool) -> bool:
-    """Return whether the file is yet to be made; refuse one that is not an LMDB file of ours to open, or that was cut short."""
+def check_file(path: Path, create: bool) -> bool:
+    """Return whether the file is to be created. Raises: NotAStore; Corrupt for a file that was truncated."""
     if (kind := _kind(path)) in _KINDS:
         raise NotAStore(":db.error/not-a-store", f"{path} is {_KINDS[kind]}; a store is one file", path=str(path))
     if not kind:
@@ -48,20 +48,20 @@ def look_at(path: Path, create: bool) -> bool:
         return True
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return _look_into(fd, path, create)
+        return _check_content(fd, path, create)
     finally:
         os.close(fd)
 
 
 def kind_of(path: Path) -> str:
-    """Return what a path leads to that is no plain file, "a directory" for example; "" for a plain file and for nothing."""
+    """Return the kind of a path that is no plain file, such as "a directory"; "" for a plain file or no file."""
     return _KINDS.get(_kind(path), "")
 
 
 def belongs_to_store(path: Path) -> bool:
-    """Return whether a path leads to the file of a store, or to one that lies beside it and keeps its processes apart."""
+    """Return whether a path leads to the file of a store, or to the lock or turn file beside it."""
     for end in _ENDS:
-        # Such a file is known by its name: to close it again would end the locks that this process has on it.
+        # Recognized by its name: opening and closing the file would end the locks of this process on it.
         if path.name.endswith(end) and path.name != end and _is_store(path.with_name(path.name.removesuffix(end))):
             return True
     return _is_store(path)
@@ -78,14 +78,14 @@ def _is_store(path: Path) -> bool:
 
 
 def _kind(path: Path) -> int:
-    """Return what a path leads to, as stat(2) says it; 0 for nothing."""
+    """Return the file type of a path, as in stat(2); 0 if there is no file."""
     try:
         return stat.S_IFMT(path.stat().st_mode)
     except FileNotFoundError:
         return 0
 
 
-def _look_into(fd: int, path: Path, create: bool) -> bool:
+def _check_content(fd: int, path: Path, create: bool) -> bool:
     if not os.fstat(fd).st_size:
         if _turn_of(resolved(path)).exists():
             raise damaged(f"lmdb:{path}", f"it is empty, but {_turn_of(resolved(path))} is that of a store")
@@ -111,15 +111,14 @@ def refuse_network(path: Path) -> None:
     if kind in _NETWORK | _NETWORK_BY_FUSE:
         raise StorageError(
             ":db.error/network-filesystem",
-            f"{path} lies on a network filesystem ({kind}), where LMDB's locks and memory map do not work between machines;"
-            " use a local disk, or allow_network_fs=True if one machine alone uses it",
+            f"{path} lies on a network filesystem ({kind}), where LMDB's locks and memory map do not work between"
+            " machines; use a local disk, or allow_network_fs=True if one machine alone uses it",
             path=str(path),
             filesystem=kind,
         )
 
 
-# by kernel, and by way of FUSE
-# Not 9p: there it is the host's own disk, as containers and virtual machines see it.
+# In the kernel, and by FUSE. Not 9p: with it, containers and virtual machines access the disk of their host.
 _NETWORK: Final = frozenset(
     {"afs", "beegfs", "ceph", "cifs", "coda", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"}
 )
@@ -127,7 +126,7 @@ _NETWORK_BY_FUSE: Final = frozenset({"fuse.ceph", "fuse.glusterfs", "fuse.rclone
 
 
 def filesystem_of(path: str, mounts: Path = Path("/proc/mounts")) -> str:
-    """Return the type of the filesystem that a path lies on, "" where the system does not tell."""
+    """Return the type of the filesystem of a path, or "" if the system does not tell."""
     try:
         with mounts.open(encoding="utf-8", errors="surrogateescape") as file:
             lines = [line.split(" ")[1:3] for line in file]
@@ -149,7 +148,7 @@ def sync_directory(path: Path) -> None:
 
 
 def refused(error: OSError, path: Path) -> StorageError:
-    """Return the error of our family for one of the operating system, met while opening a store."""
+    """Return the error for an error of the operating system while a store is opened."""
     return Unavailable(
         ":db.error/storage-unavailable", f"{path} cannot be opened: {error.strerror or error}", path=str(path)
     )

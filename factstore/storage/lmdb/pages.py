@@ -1,10 +1,10 @@
-"""An LMDB file as bytes: what must be true of it before LMDB may be let in.
+"""An LMDB file as bytes: checks of its pages before LMDB reads them.
 
-    header 0, header 1 ──► the newer of the two ──► trees: main (the log and the names of the others), blocks, roots, free
+    header 0, header 1 ──► the newer one ──► trees: main (the log and the names of the others), blocks, roots, free
 
-LMDB trusts its file. It ends the process where a page that it walks onto is of another kind than it expects, or lies beyond the end.
-Here pages are read by `pread`, and whatever is wrong with one is a sentence. A page is of interest once: what a living process has written
-since is not damage of the file.
+LMDB trusts its file. It ends the process if a page that it follows is not of the expected kind, or is beyond the end of
+the file. Here pages are read by `pread`, and each problem is a sentence. Each page is checked once: later writes of a
+running process are not damage of the file.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ _DEEPEST: Final = 32
 _LARGEST_PAGE: Final = 1 << 15
 _BRANCH, _LEAF, _OVERFLOW, _META = 1, 2, 4, 8
 _KINDS: Final = {_BRANCH: "a branch", _LEAF: "a leaf"}
-_BIG, _TREE = 1, 2  # flags of a node: its value lies on pages of its own, or is another tree
-_FREE_FLAGS: Final = 8  # of the tree of free pages: its keys are whole numbers
-_TREE_FLAGS: Final = 0x7F  # the first header has other flags there too, of who made the file
+_BIG, _TREE = 1, 2  # flags of a node: its value has separate pages, or is another tree
+_FREE_FLAGS: Final = 8  # of the tree of free pages: its keys are integers
+_TREE_FLAGS: Final = 0x7F  # the first header also has flags of the environment there
 
 # page number, flags, …, magic, version, address, map size, free, main, last, txnid
 _META_PAGE: Final = struct.Struct("=Q2xHHHIIQQ48s48sQQ")
 _PAGE: Final = struct.Struct("=Q2xHHH")  # page number, flags, lower, upper
 _NODE: Final = struct.Struct(
     "=HHHH"
-)  # low and high half of a size, flags, size of the key; a branch's three are a page number
+)  # low and high half of a size, flags, size of the key; in a branch the first three are a page number
 _TREE_RECORD: Final = struct.Struct("=IHHQQQQQ")
 _NUMBER: Final = struct.Struct("=Q")
 
 
 class Broken(Exception):
-    """A sentence about what is wrong with a file."""
+    """A problem of a file, as a sentence."""
 
 
 class Tree(NamedTuple):
-    """Where a tree begins, and what is counted of it."""
+    """The root page and the counts of a tree."""
 
     pad: int  # in the header's first tree: the size of a page
     flags: int
@@ -57,7 +57,7 @@ class Tree(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What a meta page says: one state of the file."""
+    """The content of a meta page: one state of the file."""
 
     txnid: int
     page_size: int
@@ -72,33 +72,33 @@ class Node(NamedTuple):
     key: bytes
     flags: int
     size: int  # of the value, in bytes
-    value: bytes  # of a value on pages of its own: the number of the first one
+    value: bytes  # for a value with separate pages: the number of the first one
 
 
 Read = Callable[[int], bytes]  # a page by its number; shorter beyond the end of the file
 
 
 def is_lmdb(fd: int) -> bool:
-    """Return whether either of the first two pages of a file is a header of LMDB's."""
+    """Return whether one of the first two pages of a file is a header of LMDB."""
     starts = [os.pread(fd, _META_PAGE.size, at) for at in (0, os.sysconf("SC_PAGE_SIZE"))]
     return any(len(start) == _META_PAGE.size and _META_PAGE.unpack(start)[4:6] == (MAGIC, VERSION) for start in starts)
 
 
 def newest_header(fd: int) -> Header:
-    """Return the newer one of the two headers of a file. Raises: Broken, unless both are whole and of two transactions in a row."""
+    """Return the newer header of a file. Raises: Broken unless both are intact and of two consecutive transactions."""
     read = b""
     while True:
         before, read = read, os.pread(fd, _HEADERS * _LARGEST_PAGE, 0)
         try:
             return max(_headers(read))
         except (Broken, struct.error) as error:
-            if read == before:  # not just being written by another process
+            if read == before:  # no other process is writing it
                 raise Broken(str(error)) from error
             sleep(0.01)
 
 
 def header_of(fd: int, txnid: int) -> Header | None:
-    """Return the header that a transaction wrote; None when it was overwritten by the one after the next."""
+    """Return the header that a transaction wrote; None if a later transaction has overwritten it."""
     page_size = newest_header(fd).page_size
     header = _header(os.pread(fd, page_size, (txnid & 1) * page_size), txnid & 1)
     return header if header.txnid == txnid else None
@@ -108,7 +108,7 @@ def _headers(start: bytes) -> tuple[Header, Header]:
     first = _header(start, 0)
     second = _header(start[first.page_size :], 1)
     older, newer = sorted((first, second))
-    # Neither the log nor the file ever becomes shorter: a header that says so has lost its place to an older one.
+    # Neither the log nor the file ever becomes shorter; if a header is shorter, it was replaced by an older one.
     grows = older.last_page <= newer.last_page and older.main.entries <= newer.main.entries
     if first.page_size != second.page_size or not grows or (newer.txnid - older.txnid != 1 and newer.txnid):
         raise Broken(
@@ -136,13 +136,14 @@ def _header(page: bytes, number: int) -> Header:
             or not (tree.root == _NO_PAGE or _HEADERS <= tree.root <= last)
         ):
             raise Broken(
-                f"header page {number} describes no tree under {name!r}: flags {tree.flags}, depth {tree.depth}, root {tree.root}"
+                f"header page {number} describes no tree under {name!r}: flags {tree.flags}, depth {tree.depth},"
+                f" root {tree.root}"
             )
     return Header(txnid, size, last, free, main)
 
 
 def check_length(fd: int) -> None:
-    """Raise Broken when pages that the newest header counts, and that are not free, lie beyond the end of the file."""
+    """Raise Broken if pages that the newest header counts, and that are not free, are beyond the end of the file."""
     while True:
         header = newest_header(fd)
         length = os.fstat(fd).st_size
@@ -173,10 +174,10 @@ def reader(fd: int, header: Header) -> Read:
 
 
 def nodes(read: Read, header: Header, tree: Tree, name: str, seen: set[int] | None = None) -> Iterator[Node]:
-    """Yield the entries of a tree in order, checking every page on the way. Raises: Broken, for the first page that is not sound.
+    """Yield the entries of a tree in order, and check every page. Raises: Broken for the first faulty page.
 
     Args:
-        seen: gets the numbers of all pages of the tree; a page that is in it already is reached twice.
+        seen: the numbers of all pages of the tree are added; a page that is already in it was reached twice.
     """
     if tree.root == _NO_PAGE:
         return
@@ -184,7 +185,7 @@ def nodes(read: Read, header: Header, tree: Tree, name: str, seen: set[int] | No
     entries, before = 0, b""
     for node in _nodes_below(read, header, tree, name, tree.root, 1, seen):
         entries += 1
-        key = node.key[::-1] if name == "free" else node.key  # there it is a whole number, of little-endian bytes
+        key = node.key[::-1] if name == "free" else node.key  # there it is an integer, in little-endian bytes
         if entries > 1 and key <= before:
             raise Broken(f"{name} has the key {key.hex()} behind {before.hex()}")
         before = key
@@ -230,7 +231,7 @@ def _sound_page(read: Read, header: Header, tree: Tree, name: str, number: int, 
 
 
 def _starts(page: bytes, name: str, number: int) -> tuple[int, ...]:
-    """Return where the nodes of a page begin."""
+    """Return the offsets of the nodes of a page."""
     _, _, lower, upper = _PAGE.unpack_from(page)
     starts = struct.unpack_from(f"={(lower - _PAGE.size) // 2}H", page, _PAGE.size)
     if starts and (min(starts) < upper or max(starts) > len(page) - _NODE.size):
@@ -261,25 +262,25 @@ def _note_overflow(header: Header, name: str, node: Node, seen: set[int]) -> Non
 
 
 def named_trees(read: Read, header: Header, names: tuple[bytes, ...]) -> dict[str, Tree]:
-    """Return the trees that the main one names. They stand before all that is in the log, so only its first page is read."""
+    """Return the trees that the main tree names; their keys come before the log, so only the first page is read."""
     number = header.main.root
     for level in range(1, header.main.depth):
         page = _sound_page(read, header, header.main, "the log", number, level, set())
         low, high, top, _ = _NODE.unpack_from(page, _starts(page, "the log", number)[0])
         number = low | high << 16 | top << 32
     page = _sound_page(read, header, header.main, "the log", number, header.main.depth, set())
-    found = {}
+    trees = {}
     for at in _starts(page, "the log", number):
         node = _node(page, at, "the log", number)
         if node.key in names and node.flags == _TREE:
-            tree = found[node.key.decode()] = Tree(*_TREE_RECORD.unpack(node.value))
+            tree = trees[node.key.decode()] = Tree(*_TREE_RECORD.unpack(node.value))
             if tree.flags or tree.depth > _DEEPEST:
                 raise Broken(
                     f"the record of {node.key.decode()} describes no tree: flags {tree.flags}, depth {tree.depth}"
                 )
-    if len(found) < len(names):
+    if len(trees) < len(names):
         raise Broken(f"page {number} does not name all of {', '.join(name.decode() for name in names)}")
-    return found
+    return trees
 
 
 def free_pages(read: Read, header: Header, seen: set[int] | None = None) -> Iterator[int]:
@@ -299,11 +300,11 @@ def free_pages(read: Read, header: Header, seen: set[int] | None = None) -> Iter
 
 
 def check_free(read: Read, header: Header) -> None:
-    """Raise Broken when the list of free pages is not sound, or is an older one: what it lists would be overwritten."""
+    """Raise Broken if the list of free pages is faulty or old: its pages would be overwritten."""
     *_, newest = nodes(read, header, header.free, "free") if header.free.entries else [None]
     if (
         newest is not None and int.from_bytes(newest.key, sys.byteorder) != header.txnid
-    ):  # nearly every transaction frees pages
+    ):  # almost every transaction frees pages
         used: set[int] = set()
         for name, tree in trees(read, header).items():
             deque(nodes(read, header, tree, name, used), 0)
@@ -312,19 +313,19 @@ def check_free(read: Read, header: Header) -> None:
 
 
 def trees(read: Read, header: Header) -> dict[str, Tree]:
-    """Return all trees but that of the free pages."""
+    """Return all trees except the tree of free pages."""
     return {"the log": header.main} | named_trees(read, header, (b"blocks", b"roots"))
 
 
 def problems(fd: int, header: Header) -> Iterator[str]:
-    """Say what is wrong with any page of one state of a file, the first fault of each tree; nobody may reuse its pages meanwhile."""
+    """Yield the first problem of each tree in one state of a file; its pages must not be reused meanwhile."""
     read, used = reader(fd, header), set[int]()
     try:
-        known = trees(read, header)
+        all_trees = trees(read, header)
     except Broken as error:
         yield str(error)
         return
-    for name, tree in known.items():
+    for name, tree in all_trees.items():
         try:
             deque(nodes(read, header, tree, name, used), 0)
         except Broken as error:

@@ -1,10 +1,10 @@
-"""What processes that share one file tell each other, by locks of the kernel, which end with their process however it dies.
+"""Coordination of the processes that share one file, by locks that the kernel releases when a process ends.
 
-    turn     a whole-file lock (flock): its holder is the only one that appends. A flag byte in shared memory says whether
-             anybody has it, so that an append nobody contends with pays no system call for asking.
-    holds    a byte-range lock (shared) on byte v of the file for each version v of the root that a process still reads
+    turn     the writer lock: a lock on the whole file (flock), whose holder alone appends. A flag byte in
+             shared memory shows whether it is held, so that an append without contention needs no system call.
+    holds    a shared byte-range lock on byte v of the file for each version v of the root that a process reads
 
-Law: nothing here needs clearing up after a death; a flag that was left standing is taken over with the lock.
+Law: nothing needs to be cleaned up after a process has ended; the next holder of the lock replaces the flag.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from factstore.storage.refusals import closed
 
 _LAST: Final = (1 << 62) - 1
 
-EXCLUSIVE, BLOCK = 1, 2  # what the flag says: a call has the turn, or a block of a user, which others may pass
-_ABOUT: Final = 64  # where the shared memory says who has the turn
-_LOOK_SECONDS: Final = 0.02  # a holder that was killed wakes nobody up
+EXCLUSIVE, BLOCK = 1, 2  # values of the flag: a call holds the lock, or a block of a user, which others may pass
+_ABOUT: Final = 64  # offset of the description of the holder in the shared memory
+_LOOK_SECONDS: Final = 0.02  # how often a waiter checks, because a killed holder wakes no waiter
 
 
 class Turn:
-    """The writer's turn of one file; reentrant for the thread that has it.
+    """The writer lock of one file; reentrant for the thread that holds it.
 
-    The shared memory: a flag (0: free, EXCLUSIVE, or BLOCK), and from `_ABOUT` on who holds it.
+    The shared memory has a flag (0: free, EXCLUSIVE, or BLOCK), and at `_ABOUT` a description of the holder.
     """
 
     def __init__(self, fd: int, flag_path: str, barrier: Callable[[], None]) -> None:
         self._fd: int | None = fd
         self._gone = "was closed"
-        self._barrier = barrier  # returns once every append that did not see the flag is over
+        self._barrier = barrier  # returns when all appends that started before the flag was set are over
         self._lock = CallLock()
         self._process = f"{os.getpid()}\n{gethostname()}\n"  # a forked child never takes this turn
-        self._passed = b""  # a block of another process that we have waited for once, and do not wait for again
-        self._is_passing = False  # whether the holder goes on beside such a block, without the lock of the file
+        self._passed = b""  # a block of another process for which this one has waited once already
+        self._is_passing = False  # whether the holder continues beside such a block, without the lock of the file
         flag = os.open(flag_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             if os.fstat(flag).st_size < MEMORY:
@@ -58,17 +58,17 @@ class Turn:
         self.freed = wakeup(self.flag, TURN_WORDS)
 
     def elsewhere(self) -> bool:
-        """Return whether somebody other than this thread has, or had at its death, the turn."""
+        """Return whether another thread or process holds the lock, or held it when it died."""
         return self.flag[0] != 0 and not self._lock.is_mine
 
     def held(
         self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = "", timeout: float | None = None
     ) -> HeldTurn:
-        """Return the turn as something to hold by `with`; see `Storage.turn`."""
+        """Return the lock as a context manager; see `Storage.turn`."""
         return HeldTurn(self, owner, may_pass, doing, timeout)
 
     def take(self, owner: Owner, *, may_pass: bool, doing: str, timeout: float | None) -> None:
-        """Take the turn for an owner, unless this thread has it already. Raises: StoreBusy."""
+        """Acquire the lock for an owner, unless this thread already holds it. Raises: StoreBusy."""
         if self._fd is None:
             raise closed("the store whose turn this is", self._gone)
         deadline = None if timeout is None else monotonic() + timeout
@@ -91,7 +91,7 @@ class Turn:
             raise
 
     def _flock(self, deadline: float | None, may_pass: bool) -> bool:
-        """Wait for the lock of the file; return False when that took too long, or need not be done again."""
+        """Wait for the lock of the file; return False after the deadline, or if the holder may be passed."""
         assert self._fd is not None
         while True:
             seen = self.freed.seen()
@@ -127,13 +127,13 @@ class Turn:
         return StoreBusy(":db.error/store-busy", message, **data)
 
     def give(self, owner: Owner) -> None:
-        """Give back the turn if this owner has it still."""
+        """Release the lock if this owner still holds it."""
         if self._lock.is_held_by(owner):
             self._free()
             self._lock.give(owner)
 
     def give_left_over(self) -> None:
-        """Give back the turn if the call that took it has ended without doing so."""
+        """Release the lock if the call that acquired it has ended without releasing it."""
         if self._lock.has_left_over:
             self._free()
             self._lock.give_left_over()
@@ -145,12 +145,12 @@ class Turn:
             self.freed.tell()
 
     def abandon(self, why: str) -> None:
-        """Forget the file and the flag without giving back the turn: in a forked child it is the parent's."""
+        """Drop the file and the flag without releasing the lock: in a forked child it belongs to the parent."""
         self._fd, self._gone, self.flag = None, why, mmap.mmap(-1, MEMORY)
 
 
 class HeldTurn:
-    """The turn, held for a `with` block: by the call that enters, or by an owner that was named."""
+    """The writer lock in a `with` block; the holder is the call that enters, or a given owner."""
 
     __slots__ = ("_doing", "_may_pass", "_owner", "_timeout", "_turn")
 
@@ -169,7 +169,7 @@ class HeldTurn:
 
 
 class Holds:
-    """The versions of the root that this process holds, and a way to see those of the others."""
+    """The versions of the root that this process holds, and a read of those of all processes."""
 
     def __init__(self, fd: int) -> None:
         self._fd: int | None = fd
@@ -178,7 +178,7 @@ class Holds:
         self._mine: Counter[int] = Counter()
 
     def take(self, version: int, check: Callable[[], None]) -> None:
-        """Hold a version; unless it is held already, only if `check`, called when the hold stands, does not raise."""
+        """Hold a version; a first hold calls `check` after it is in place, and ends if `check` raises."""
         with self._lock:
             self._mine[version] += 1
             if self._mine[version] == 1:
@@ -197,19 +197,19 @@ class Holds:
                 self._set(ranges.free, version)
 
     def all(self) -> set[int]:
-        """Return the versions held by any living process."""
+        """Return the versions that living processes hold."""
         with self._lock:
             return set(self._mine).union(*(() if self._fd is None else ranges.of_others(self._fd, 0, _LAST)))
 
     def _set(self, kind: Callable[[int, int], None], version: int) -> None:
-        # A finalizer may run in a forked child before `abandon` does; what it unlocked would be unlocked in the parent too.
+        # A finalizer can run in a forked child before `abandon`; unlocking there would unlock in the parent too.
         if self._fd is not None and self._pid == os.getpid():
             kind(self._fd, version)
 
     def abandon(self) -> None:
-        """Forget the file; the holds of a forked child's parent are the parent's."""
+        """Drop the file; in a forked child, the holds belong to the parent."""
         self._fd = None
-        self._lock = NestingLock()  # a thread of the parent may have had the old one
+        self._lock = NestingLock()  # a thread of the parent may hold the old one
 
 
 class Held:

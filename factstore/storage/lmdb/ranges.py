@@ -1,4 +1,4 @@
-"""Locks on ranges of bytes of a file, by which processes tell each other what they use; they end with their process."""
+"""Locks on byte ranges of a file, which show other processes what this one uses; they end with the process."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-# Locks of the open file, where there are such, are not lost when somebody else in this process closes the same file.
+# Locks of the open file description, if the system has them, remain when this process closes another descriptor of the
+# same file.
 _SET: Final[int] = getattr(fcntl, "F_OFD_SETLK", fcntl.F_SETLK)
 _GET: Final[int] = getattr(fcntl, "F_OFD_GETLK", fcntl.F_GETLK)
 
-# struct flock as the platform has it: (type, whence, start, length, pid) or (start, length, pid, type, whence)
+# struct flock of the platform: (type, whence, start, length, pid) or (start, length, pid, type, whence)
 _TYPE_FIRST: Final = sys.platform.startswith("linux")
 _FLOCK: Final = struct.Struct("hhqqi4x" if _TYPE_FIRST else "qqihh")
 
 
 def share(fd: int, byte: int) -> None:
-    """Lock a byte as one that others may lock too."""
+    """Lock a byte in shared mode."""
     fcntl.fcntl(fd, _SET, _pack(fcntl.F_RDLCK, byte, 1))
 
 
@@ -29,7 +30,7 @@ def free(fd: int, byte: int) -> None:
 
 
 def of_others(fd: int, low: int, high: int) -> Iterator[range]:
-    """Yield the ranges that other open files have locked, from low to before high."""
+    """Yield the ranges in [low, high) that other open files have locked."""
     spans = [(low, high)]
     while spans:
         low, high = spans.pop()

@@ -1,4 +1,4 @@
-"""What an error of LMDB means to whoever uses a store."""
+"""Translates errors of LMDB to errors of factstore."""
 
 from __future__ import annotations
 
@@ -19,17 +19,22 @@ _DAMAGED: Final = (
 
 
 def translated(error: lmdb.Error, uri: str) -> StorageError:
-    """Return the error of our family that says what an error of LMDB means."""
+    """Return the error of factstore for an error of LMDB."""
     code = getattr(error, "code", 0)
     if code in _NO_SPACE or isinstance(error, lmdb.MapFullError | lmdb.DiskError | lmdb.MemoryError):
         return StoreFull(":db.error/storage-full", f"no room for {uri}: {error}", uri=uri)
     if code == errno.EACCES:
-        message = f"{uri} and the -lock and -turn beside it must be writable by this user, the lock even for reading only: {error}"
+        message = (
+            f"{uri} and the -lock and -turn beside it must be writable by this user,"
+            f" the lock even for reading only: {error}"
+        )
         return Unavailable(":db.error/storage-unavailable", message, uri=uri)
     if code == errno.EAGAIN:
         message = (
-            f"another process that has {uri} open has the process id of this one, {os.getpid()}, as happens in two containers. LMDB tells"
-            " its readers apart by process id: let the containers share one process namespace, or start this program again with another id"
+            f"another process that has {uri} open has the process id of this one, {os.getpid()},"
+            " as happens in two containers. LMDB tells its readers apart by process id: let the containers share"
+            " one process namespace, or start this"
+            " program again with another id"
         )
         return Unavailable(":db.error/storage-unavailable", message, uri=uri, pid=os.getpid())
     if code == errno.EIO:

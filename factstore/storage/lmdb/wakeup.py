@@ -1,9 +1,9 @@
-"""Waking up those who wait for an append: threads of this process, and other processes that have the same file open.
+"""Wakes threads and processes that wait for an append to a file.
 
-    Futex    Linux: a word in memory that the processes share; who waits sleeps in the kernel until the word changes
-    Polling  elsewhere, and for those who may only read: a look every few milliseconds; this process's own appends are told at once
+    Futex    Linux: a word in shared memory; a waiter sleeps in the kernel until the word changes
+    Polling  other systems, and read-only files: a check every few milliseconds; appends of this process wake at once
 
-Law: a wait ends soon after an append that came after `seen`, whoever made it; it may end sooner, and then nothing has been missed.
+Law: a wait ends soon after any append that came after `seen`. It can end earlier; then no append was missed.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Final, Protocol
 
 from factstore.concurrency.locks import Bells
 
-MEMORY: Final = 512  # bytes of the shared file; byte 0 is the flag of the writer's turn, peers.py has the rest
-# Where two words lie that a wake-up needs: whether anybody waits, and the word that changes.
+MEMORY: Final = 512  # bytes of the shared file; byte 0 is the flag of the writer lock; peers.py defines the rest
+# Offsets of the two words of a wake-up: whether there are waiters, and the word that changes.
 LOG_WORDS: Final = (4, 8)
 TURN_WORDS: Final = (12, 16)
 
-_POLL: Final = 0.003  # seconds between two looks at what other processes appended
-# Who appends and dies before it wakes anybody leaves them asleep; they look for themselves this often.
+_POLL: Final = 0.003  # seconds between two checks for appends of other processes
+# A process that dies between its append and the wake-up leaves waiters asleep, so they check this often.
 _LONGEST: Final = 0.1
 
 _SYSCALL: Final = {"x86_64": 202, "aarch64": 98, "riscv64": 98}.get(platform.machine())
@@ -30,16 +30,16 @@ _FUTEX_WAIT, _FUTEX_WAKE, _ALL = 0, 1, 0x7FFFFFFF
 
 
 class Wakeup(Protocol):
-    """Where to wait for appends."""
+    """A place to wait for appends."""
 
     def seen(self) -> int:
-        """Return what `wait` compares with; to be asked before the log is looked at."""
+        """Return the value for `wait`; call this before the log is read."""
 
     def wait(self, seen: int, timeout: float) -> None:
-        """Sleep until something was told since `seen`, up to `timeout` seconds or less."""
+        """Sleep until `tell` was called after `seen`, for at most `timeout` seconds."""
 
     def tell(self) -> None:
-        """Wake up everybody who waits, here and in other processes."""
+        """Wake all waiters, in this process and others."""
 
 
 class _TimeSpec(ctypes.Structure):
@@ -55,11 +55,11 @@ class Futex:
         self._syscall = ctypes.CDLL(None).syscall
 
     def seen(self) -> int:
-        """Return the word as it is."""
+        """Return the word."""
         return self._word.value
 
     def wait(self, seen: int, timeout: float) -> None:
-        """Sleep in the kernel, unless the word has changed already."""
+        """Sleep in the kernel, unless the word has already changed."""
         self._waiting.value = 1
         seconds = min(timeout, _LONGEST)
         until = _TimeSpec(int(seconds), int(seconds % 1 * 1e9))
@@ -68,7 +68,7 @@ class Futex:
         )
 
     def tell(self) -> None:
-        """Change the word, and wake those who sleep on it, if anybody may."""
+        """Change the word, and wake the waiters, if there can be any."""
         self._word.value += 1
         if self._waiting.value:
             self._waiting.value = 0
@@ -76,32 +76,32 @@ class Futex:
 
 
 class Polling:
-    """A wake-up for the threads of this process; of other processes nothing is heard, so a wait is never long."""
+    """A wake-up for the threads of this process; waits are short, because other processes cannot end them."""
 
     def __init__(self) -> None:
         self._bells = Bells()
         self._count = 0
 
     def seen(self) -> int:
-        """Return how often was told."""
+        """Return the number of calls of `tell`."""
         return self._count
 
     def wait(self, seen: int, timeout: float) -> None:
-        """Sleep for a few milliseconds at most."""
+        """Sleep for at most a few milliseconds."""
         self._bells.wait(lambda: self._count != seen, min(timeout, _POLL))
 
     def tell(self) -> None:
-        """Wake up this process's threads."""
+        """Wake the threads of this process."""
         self._count += 1
         self._bells.ring()
 
 
 def wakeup(memory: mmap.mmap | None, words: tuple[int, int] = LOG_WORDS) -> Wakeup:
-    """Return the best wake-up there is on this machine.
+    """Return the best wake-up for this machine.
 
     Args:
-        memory: of a file that all processes with the store open share; None where it cannot be written to.
-        words: where in it the wake-up keeps its two words.
+        memory: shared by all processes that have the store open; None if it is not writable.
+        words: the offsets of the two words of the wake-up.
     """
     if memory is None or _SYSCALL is None or sys.platform != "linux":
         return Polling()

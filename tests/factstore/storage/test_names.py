@@ -137,7 +137,7 @@ def test_a_hard_link_is_refused_while_another_process_has_the_store_open_by_its_
     assert other.stdout
     assert other.stdout.readline() == "open\n"
     for read_only in (False, True):
-        with pytest.raises(Unavailable, match="by another name, a hard link") as refused:
+        with pytest.raises(Unavailable, match="its path is a hard link") as refused:
             factstore.connect(str(tmp_path / "hard.facts"), read_only=read_only)
         assert refused.value.code == ":db.error/storage-unavailable"
     assert other.communicate("\n")[0] == "done\n"
