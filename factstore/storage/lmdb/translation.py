@@ -33,8 +33,7 @@ def translated(error: lmdb.Error, uri: str) -> StorageError:
         message = (
             f"another process that has {uri} open has the process id of this one, {os.getpid()},"
             " as happens in two containers. LMDB tells its readers apart by process id: let the containers share"
-            " one process namespace, or start this"
-            " program again with another id"
+            " one process namespace, or start this program again with another id"
         )
         return Unavailable(":db.error/storage-unavailable", message, uri=uri, pid=os.getpid())
     if code == errno.EIO:
