@@ -82,7 +82,7 @@ class FactStoreError(Exception):
 
     @property
     def category(self) -> str:
-        """The anomaly category of Cognitect's error model: incorrect, conflict, not-found, unavailable, interrupted, …"""
+        """The anomaly category of Cognitect: incorrect, conflict, not-found, unavailable, interrupted, …"""
         return CATEGORIES.get(self.code, "incorrect")
 
     def __getattr__(self, name: str) -> Any:

@@ -4,8 +4,8 @@
     altered       all properties except the value type; uniqueness and cardinality only if existing facts permit it
     guarded       the system entities of every store: only :db/doc and users' own attributes can be asserted of them
 
-Unlike in Datomic, an attribute without :db/index can be made unique: all attributes are stored in order of value too, so
-there is no index to wait for, and no error `unique-without-index`.
+Unlike in Datomic, an attribute without :db/index can be made unique: all attributes are also stored in order of value,
+so there is no index to wait for, and no error `unique-without-index`.
 Law: after an accepted change, the schema is valid, and all existing facts satisfy it.
 """
 

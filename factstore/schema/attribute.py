@@ -229,7 +229,7 @@ class Schema:
         return self._ident_of.get(eid)
 
     def required(self, spec: int) -> dict[str, int | None]:
-        """Return the attributes that an entity spec requires: the names in the spec, and their ids; None for no attribute.
+        """Return the attributes that an entity spec requires: names in the spec → ids; None for no attribute.
 
         A name in a spec means the attribute that had this name when the spec was transacted.
         """

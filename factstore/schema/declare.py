@@ -1,6 +1,6 @@
 """The tx-data that declares the attributes of dataclasses.
 
-Law: only the fields of the given classes are declared, each attribute once; two declarations of one attribute are equal.
+Law: only the fields of the given classes are declared, each attribute once; two declarations of it are equal.
 """
 
 from __future__ import annotations

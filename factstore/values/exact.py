@@ -1,7 +1,7 @@
 """Comparison of values by type and value. For Python 0, 0.0 and False are equal; for a store they are different values.
 
-Usually, collections are Python's own. Only if two elements of different types are equal for Python, an `ExactRow` is used
-instead of a tuple, or an `ExactSet` instead of a frozenset.
+Usually, collections are Python's own. Only if two elements of different types are equal for Python, an `ExactRow` is
+used instead of a tuple, or an `ExactSet` instead of a frozenset.
 """
 
 from __future__ import annotations

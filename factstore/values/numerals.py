@@ -1,7 +1,7 @@
 """Whole numbers of any size as decimal text, and back.
 
-Python rejects `str(n)` and `int(text)` beyond the limit of `sys.set_int_max_str_digits` (4,300 digits), because both take
-quadratic time. Dividing a number into halves takes less, so data with such numbers can be written and read.
+Python rejects `str(n)` and `int(text)` beyond the limit of `sys.set_int_max_str_digits` (4,300 digits), because both
+take quadratic time. Dividing a number into halves takes less, so data with such numbers can be written and read.
 Law: `from_digits(to_digits(n)) == n`.
 """
 

@@ -1,7 +1,7 @@
 """Values as short text, for error messages.
 
-A message must not fail, hang or grow because of its value, which may contain itself, be nested endlessly, have a million
-digits, or raise an exception in `__repr__`.
+A message must not fail, hang or grow because of its value, which may contain itself, be nested endlessly, have a
+million digits, or raise an exception in `__repr__`.
 Law: `quoted` returns at most `limit` characters, in bounded time, and never raises.
 """
 

@@ -125,8 +125,9 @@ OWN_TYPES: Final = frozenset(
 def plain(value: Any) -> Any:
     """Return a value as one of the value types if that is exact; return any other value unchanged.
 
-    Scalars of numpy and pyarrow, members of IntEnum and StrEnum, bytearrays and memoryviews, and instances of subclasses
-    are converted to the value that they contain. A marker of a missing value (pandas.NA, NaT, a null of pyarrow) is None.
+    Scalars of numpy and pyarrow, members of IntEnum and StrEnum, bytearrays and memoryviews, and instances of
+    subclasses are converted to the value that they contain. A marker of a missing value (pandas.NA, NaT, a null of
+    pyarrow) is None.
     An instance of a subclass of datetime is unchanged, because it can have nanoseconds and a zone of its own.
 
     >>> from enum import IntEnum
@@ -334,7 +335,7 @@ def _store_instant(value: Any) -> int:
     if type(value) is not datetime:
         value = _datetime(value)
     if value.tzinfo is UTC:
-        return (value - EPOCH) // _MICROSECOND  # type: ignore[no-any-return]  # all datetimes in UTC are within the limits
+        return (value - EPOCH) // _MICROSECOND  # type: ignore[no-any-return]  # within the limits
     if _offset(value) is None:
         raise ValueError(_NAIVE)
     micros = instant_to_micros(value)
