@@ -1,4 +1,4 @@
-"""The order of values, as Clojure's `compare` has it: numbers by value, vectors slot by slot, anything else among its own type."""
+"""The order of Clojure's `compare`: numbers by value, vectors slot by slot, other values within one type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values as text, as Clojure's `str` and `format` make it: `str` shows a value to people, `pr-str` so that it can be read again."""
+"""Values as text, as in Clojure: `str` and `format` for people, `pr-str` for the reader."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ _DIRECTIVE: Final = re.compile(r"%(?:(\d+)\$)?([-#+ 0,(]*)(\d+)?(?:\.(\d+))?([a-
 def formatted(pattern: str, *args: Any) -> str:
     """Return a text with arguments put into it, as `java.util.Formatter` does.
 
-    Conversions: %d %x %o of whole numbers, %f %e of others, %s of anything, %c of a character, %b of a truth, %n and %%.
+    Conversions: %d %x %o of integers, %f %e of other numbers, %s of any value, %c of a character, %b, %n and %%.
     Raises: ValueError, TypeError for a directive or an argument that does not fit.
     """
     if type(pattern) is not str:

@@ -1,6 +1,6 @@
 """Collections: vectors, maps and sets in, tuples, dicts and frozensets out; nothing that came in is changed.
 
-nil is an empty collection, a map its pairs, a string its characters. Law: elements and keys are told apart by their types.
+nil is an empty collection, a map its pairs, a string its characters. Law: elements and keys of different types differ.
 """
 
 from __future__ import annotations

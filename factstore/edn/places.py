@@ -14,7 +14,8 @@ def place_of(text: str, path: Sequence[int]) -> tuple[int, int] | None:
     """Return line and column of a form, from 1; None when the text holds no such form.
 
     Args:
-        path: which of the text's values, which form inside of that, and so on, from 0; in a map keys and values count alike.
+        path: the number of the value in the text, of the form inside it, and so on, from 0; keys and values of maps
+            both count.
 
     >>> place_of("[1 2]\\n[3 #_x [4 5]]", [1, 1, 0])
     (2, 9)

@@ -32,7 +32,7 @@ from factstore.values.types import Keyword, Symbol, Uri
 
 Tags: TypeAlias = Mapping[str, Callable[[Any], Any]]
 
-# Possessive throughout: no text makes it backtrack. The last two alternatives are a string that never ends, and the end.
+# Possessive, so that no text makes it backtrack. The last two alternatives are an unclosed string, and the end.
 TOKEN: Final = re.compile(
     r"""[\s,]*+(?:;[^\n]*+[\s,]*+)*+
     ( [()\[\]{}] | \#[{_] | [^\s,()\[\]{}";\\]++ | "[^"\\]*+(?:\\.[^"\\]*+)*+" | \\(?:\S[^\s,()\[\]{}";\\]*+)? | " | \Z )""",
@@ -292,7 +292,7 @@ class _Reader:
         return value
 
     def refuse(self, message: str, at: int) -> NoReturn:
-        """Raise a ReadError for the token of this number. Tokens are counted again here, so that no other text pays for it."""
+        """Raise a ReadError for the token of this number; only here tokens are counted."""
         start = next(match.start(1) for n, match in enumerate(TOKEN.finditer(self.text)) if n == at)
         line = self.text.count("\n", 0, start) + 1
         column = start - self.text.rfind("\n", 0, start)

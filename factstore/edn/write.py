@@ -1,7 +1,8 @@
 """The EDN writer: one row of a table per Python type, and a stack for what nests.
 
-Law: what it writes is read back as an equal value of the same type, and equal values are written alike, sets included. Any other value
-is an error, in bounded time and memory: one that contains itself, or is nested too deep, or has a longer text than is allowed.
+Law: the text of a value is read as an equal value of the same type, and equal values have the same text, sets included.
+Any other value is an error, in bounded time and memory: a value that contains itself, is nested too deep, or has a text
+that is too long.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class _Writer:
         chunks.append(_limited(chunk, self.length, self.longest))
 
     def _hashed(self, value: Any, key_depth: int) -> str:
-        """Return the text of a collection that is hashed. It is made whole, since sets are sorted by the text of their elements."""
+        """Return the whole text of a hashed collection: sets are sorted by the text of their elements."""
         if key_depth > MAX_KEY_DEPTH:
             raise _unwritable(value, f"at most {MAX_KEY_DEPTH} levels inside a set or a map's key")
         return self.text(value, key_depth)
@@ -138,7 +139,7 @@ class _Writer:
         raise _unwritable(value, "a value of EDN")
 
     def _texts(self, keys: Iterable[Any], holder: Any, key_depth: int) -> list[str]:
-        """Return the texts of elements or keys, which the reader must tell apart: NaN, say, equals nothing and is written alike."""
+        """Return the texts of elements or keys, which must differ for the reader; two NaN, for example, do not."""
         texts = [_atom(key) or self._hashed(key, key_depth + 1) for key in keys]
         if len(set(texts)) != len(texts):
             raise _unwritable(holder, "elements, or keys, that are not written alike")

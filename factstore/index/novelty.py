@@ -279,7 +279,7 @@ def _extend(chains: dict[Any, Chain], facts: list[Fact], start: int, component: 
 
 
 class TxFacts(NamedTuple):
-    """The facts of one transaction, and the columns that it loaded in bulk; all have the same t, columns are asserted."""
+    """The facts of one transaction, and the columns that it loaded in bulk; all of one t, columns are asserted."""
 
     t: int
     facts: Sequence[Fact]

@@ -100,7 +100,7 @@ def _of_attribute(first: Database, second: Database, a: int) -> Iterator[Fact]:
 
 
 def _shared_t(first: Database, second: Database, a: int) -> int | None:
-    """Return the t up to which the two are one and after which all events are known; None when they must be compared in full."""
+    """Return the t up to which both are the same and after which all events are known; None to compare in full."""
     if first.store is None or first.store is not second.store:
         return None
     known = first.schema.find(a), second.schema.find(a)

@@ -154,7 +154,7 @@ class Entity(Mapping[str, Any]):
         return load(values[0] if len(values) == 1 else min(values, key=order_key))
 
     def _referred(self, eid: int) -> Any:
-        """Return what a reference shows: the ident of an entity that has one, or the entity. Names are today's, whatever the view."""
+        """Return the present ident of a referenced entity, or the entity if it has none."""
         return self.db.schema.ident(eid) or Entity(self.db, eid)
 
 

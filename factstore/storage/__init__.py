@@ -76,15 +76,19 @@ def open_storage(
         wanted, holds = _CONDITIONS[name]
         check_option(name, value, wanted, holds(value))
     if scheme not in ENGINES:
-        schemes = ", ".join(f"{name}:" for name in sorted(ENGINES))
-        raise StorageError(
-            ":db.error/unknown-scheme",
-            f"no storage engine is called {quoted(scheme)} in {quoted(text)}; known are {schemes} and a bare path"
-            f" (with a colon in it: lmdb:{text})",
-            scheme=scheme,
-            known=sorted(ENGINES),
-        )
+        raise _unknown(scheme, text)
     return ENGINES[scheme](rest, **common, **options)
+
+
+def _unknown(scheme: str, text: str) -> StorageError:
+    schemes = ", ".join(f"{name}:" for name in sorted(ENGINES))
+    return StorageError(
+        ":db.error/unknown-scheme",
+        f"no storage engine is called {quoted(scheme)} in {quoted(text)}; known are {schemes} and a bare path"
+        f" (with a colon in it: lmdb:{text})",
+        scheme=scheme,
+        known=sorted(ENGINES),
+    )
 
 
 def _is_bool(value: Any) -> bool:
