@@ -23,9 +23,9 @@ from factstore.errors import DatabaseError, TransactError
 from factstore.registry import lookup
 from factstore.transact.changes import datoms
 from factstore.transact.check import check_after, check_before, check_outcome
-from factstore.transact.expand import expand
+from factstore.transact.expand import Claims, expand
 from factstore.transact.forms import read_forms, set_exactly
-from factstore.transact.functions import Cancelled, Functions, at_instant, cancel, tx_clock, tx_instant
+from factstore.transact.functions import Cancelled, Functions, called_at, cancel, tx_clock, tx_instant
 from factstore.transact.report import TxReport, report
 from factstore.transact.resolve import resolve, settle
 from factstore.transact.shortcut import prepare_simple
@@ -72,12 +72,11 @@ def prepare(
         if_unchanged_since: reject the transaction if an entity that it changes has newer facts.
     Raises: TransactError; its data contains the path in the tx-data, and all problems if there are several.
     """
-    with at_instant(max(now, db.last_instant), now):
-        try:
-            claims = expand(db, read_forms(tx_data), functions, none_retracts=none == "retract")
-        except RecursionError as error:
-            text = "expected tx-data that is not nested too deep for Python's stack, and does not contain itself"
-            raise TransactError(":db.error/invalid-tx-data", text, path="tx-data") from error
+    try:
+        claims = called_at(max(now, db.last_instant), now, _claims, db, tx_data, functions, none == "retract")
+    except RecursionError as error:
+        text = "expected tx-data that is not nested too deep for Python's stack, and does not contain itself"
+        raise TransactError(":db.error/invalid-tx-data", text, path="tx-data") from error
     ids, fresh, next_n = resolve(claims)
     settled = settle(claims, ids)
     instant = check_before(claims, settled, functions, now)
@@ -92,6 +91,10 @@ def prepare(
     return Prepared(
         changes.facts, {name: ids[~slot] for name, slot in claims.named.items() if ids[~slot] >= 0}, next_n, instant
     )
+
+
+def _claims(db: Database, tx_data: Any, functions: Functions, none_retracts: bool) -> Claims:
+    return expand(db, read_forms(tx_data), functions, none_retracts=none_retracts)
 
 
 def prepare_newest(before: Snapshot, tx_data: Any, now: int) -> Prepared:

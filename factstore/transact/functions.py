@@ -6,11 +6,10 @@ Law: the only effect of a call is the forms that it returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar, copy_context
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from factstore.db.database import Database
 from factstore.errors import DatabaseError, TransactError
@@ -18,24 +17,24 @@ from factstore.transact.forms import read_text, shown
 from factstore.values.quoting import quoted
 from factstore.values.types import micros_to_instant
 
+T = TypeVar("T")
 Functions: TypeAlias = Callable[[str], Callable[..., Any] | None]
 
 MAX_DEPTH: Final = 100  # calls within calls; only endless recursion reaches it
 _CANCELLABLE: Final = ("incorrect", "conflict")
 
-_times: ContextVar[tuple[int, int]] = ContextVar(
-    "times"
-)  # instant and clock, in microseconds; set while a transaction is prepared
+# Instant and clock in microseconds, while the functions of a transaction are called.
+_times: ContextVar[tuple[int, int]] = ContextVar("times")
 
 
-@contextmanager
-def at_instant(instant: int, clock: int) -> Iterator[None]:
-    """Set the instant of the transaction and the clock, in microseconds, for the functions called in a block."""
-    token = _times.set((instant, clock))
-    try:
-        yield
-    finally:
-        _times.reset(token)
+def called_at(instant: int, clock: int, function: Callable[..., T], *args: Any) -> T:
+    """Call a function for which `tx_instant` and `tx_clock` return these times, in microseconds.
+
+    The call has a context of its own, so an interrupt at any step cannot leave the times set.
+    """
+    context = copy_context()
+    context.run(_times.set, (instant, clock))
+    return context.run(function, *args)
 
 
 def tx_instant() -> datetime:

@@ -7,7 +7,7 @@ Law: if the short cut returns a result, it is the result of `prepare`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -15,11 +15,12 @@ from typing import Any, Final, NamedTuple
 from factstore.columns.kind import INTEGERS, OBJECTS
 from factstore.concurrency.bounded_cache import BoundedCache
 from factstore.datom import TX_BASE, USER_BASE, Fact
+from factstore.db.database import Database
 from factstore.db.snapshot import Snapshot
 from factstore.errors import TransactError
 from factstore.registry import lookup
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
-from factstore.transact.functions import at_instant, forms_of
+from factstore.transact.functions import called_at, forms_of
 from factstore.transact.stages import Prepared
 from factstore.values.types import INSTANT, LONG_MAX, LONG_MIN, Keyword
 
@@ -139,10 +140,13 @@ def _returned(before: Snapshot, call: list[Any], times: tuple[int, int]) -> list
     if function is None:
         return None
     try:
-        with at_instant(*times):
-            return list(forms_of(before.database, name, function, call[1:]))
+        return called_at(*times, _forms, before.database, name, function, call[1:])
     except TransactError:
         return None  # `prepare` reports the place
+
+
+def _forms(db: Database, name: str, function: Callable[..., Any], arguments: list[Any]) -> list[Any]:
+    return list(forms_of(db, name, function, arguments))
 
 
 _UNSURE: Final = object()

@@ -14,7 +14,7 @@ import pytest
 
 import factstore
 from factstore import Connection, maintain
-from factstore.errors import Interrupted, UnknownOutcome
+from factstore.errors import DatabaseError, Interrupted, UnknownOutcome
 from tests.laws.interrupts import At, at_every_line
 
 SCHEMA = """
@@ -162,6 +162,8 @@ def another_entity(conn: Connection, n: int) -> tuple[int, int]:
 
 def check(conn: Connection, since: int, n: int, error: BaseException | None, where: str, *, tells: bool = True) -> None:
     """Check what was logged after a t against memory, and both against what the caller was told of the transaction of a number."""
+    with pytest.raises(DatabaseError, match="no transaction is being prepared"):
+        factstore.tx_instant()
     db, made = conn.db(), list(conn.log().tx_range(since + 1))
     assert [transaction.t for transaction in made] == list(range(since + 1, db.basis_t + 1)), where
     logged = [datom for transaction in made for datom in transaction.data]
