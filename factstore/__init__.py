@@ -26,8 +26,8 @@ _NAMES: Final = {
     "factstore.datom": "Datom",
     "factstore.db.database": "Database",
     "factstore.db.datoms": "Datoms",
-    "factstore.errors": """CasFailed DatabaseError FactStoreError Interrupted PullError QueryError QueryStopped ReadError SchemaError
-        StorageError StoreBusy TransactError UniqueConflict UnknownOutcome""",
+    "factstore.errors": """CasFailed DatabaseError FactStoreError Interrupted PullError QueryError QueryStopped
+        ReadError SchemaError StorageError StoreBusy TransactError UniqueConflict UnknownOutcome""",
     "factstore.ids": "part resolve_tempid squuid t_to_tx tempid tx_to_t",
     "factstore.query": "AnswerCache Explanation RowSeq Rows explain q qseq rows",
     "factstore.reads.diff": "Difference diff",
@@ -36,8 +36,8 @@ _NAMES: Final = {
     "factstore.reads.pull": "pull pull_many",
     "factstore.reads.pull.along": "index_pull",
     "factstore.registry": "register",
-    "factstore.schema.classes": "Attr",
-    "factstore.schema.declare": "schema_of",
+    "factstore.schema.class_fields": "Attr",
+    "factstore.schema.declare_classes": "schema_of",
     "factstore.transact": "TxReport set_exactly tx_clock tx_instant with_",
     "factstore.upkeep.migrate": "Migrated Migration MigrationReport migrate migrations_in",
     "factstore.upkeep.transaction_files": "Committed transact_file",

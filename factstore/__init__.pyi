@@ -56,8 +56,8 @@ from factstore.reads.pull import pull as pull
 from factstore.reads.pull import pull_many as pull_many
 from factstore.reads.pull.along import index_pull as index_pull
 from factstore.registry import register as register
-from factstore.schema.classes import Attr as Attr
-from factstore.schema.declare import schema_of as schema_of
+from factstore.schema.class_fields import Attr as Attr
+from factstore.schema.declare_classes import schema_of as schema_of
 from factstore.transact import TxReport as TxReport
 from factstore.transact import set_exactly as set_exactly
 from factstore.transact import tx_clock as tx_clock

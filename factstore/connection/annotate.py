@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from factstore.errors import TransactError
-from factstore.schema.classes import name_of
+from factstore.schema.class_fields import name_of
 from factstore.transact import with_
 from factstore.values.quoting import described
 

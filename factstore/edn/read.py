@@ -35,7 +35,8 @@ Tags: TypeAlias = Mapping[str, Callable[[Any], Any]]
 # Possessive, so that no text makes it backtrack. The last two alternatives are an unclosed string, and the end.
 TOKEN: Final = re.compile(
     r"""[\s,]*+(?:;[^\n]*+[\s,]*+)*+
-    ( [()\[\]{}] | \#[{_] | [^\s,()\[\]{}";\\]++ | "[^"\\]*+(?:\\.[^"\\]*+)*+" | \\(?:\S[^\s,()\[\]{}";\\]*+)? | " | \Z )""",
+    ( [()\[\]{}] | \#[{_] | [^\s,()\[\]{}";\\]++ | "[^"\\]*+(?:\\.[^"\\]*+)*+" | \\(?:\S[^\s,()\[\]{}";\\]*+)? | "
+    | \Z )""",
     re.VERBOSE | re.DOTALL,
 )
 _NUMBER: Final = re.compile(r"([+-]?(?:0|[1-9][0-9]*))(?:(N)|((?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)(M?))", re.ASCII)
@@ -362,7 +363,8 @@ def _text(form: Any) -> str:
 
 # instant = year ["-" month ["-" day ["T" hour [":" minute [":" second ["." fraction]]]]]] ["Z" | offset]
 _INSTANT: Final = re.compile(
-    r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[Tt](\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?)?)?)?(?:[Zz]|([+-])(\d\d):(\d\d))?",
+    r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[Tt](\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?)?)?)?"
+    r"(?:[Zz]|([+-])(\d\d):(\d\d))?",
     re.ASCII,
 )
 

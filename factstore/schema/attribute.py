@@ -117,10 +117,7 @@ class Attribute:
             return load(stored)
         if self.is_tuple and self.tuple_slot_types:
             types = self.tuple_slot_types
-            return tuple(
-                slot if slot is None or types[i % len(types)].load is None else types[i % len(types)].load(slot)  # type: ignore[misc]
-                for i, slot in enumerate(stored)
-            )
+            return tuple(_loaded(types[i % len(types)], slot) for i, slot in enumerate(stored))
         return stored
 
     def store(self, value: Any, entid: Callable[[Any], int | None]) -> Stored | None:
@@ -257,11 +254,9 @@ class Schema:
         """Return the schema after the schema facts of some transactions."""
         changed = {fact[0] for facts in of_schema for fact in facts}
         properties = {e: self._facts.get(e, _NOTHING) for e in changed}
-        named: dict[str, int] = {}
         for e, a, v, _, added in chain.from_iterable(of_schema):
-            if a == IDENT and added:
-                named[v] = e
             properties[e] = _with_fact(properties[e], a, v, added)
+        named = {v: e for e, a, v, _, added in chain.from_iterable(of_schema) if a == IDENT and added}
         known, idents, names = (
             _updated(self._facts, properties),
             _updated(self._idents, named),
@@ -273,9 +268,7 @@ class Schema:
         changed.update(
             composite.id for e in tuple(changed) for composite in self.composites_of(e)
         )  # they contain its ident
-        changed.update(
-            names.composites_naming({v for _, a, v, _, added in chain.from_iterable(of_schema) if a == IDENT and added})
-        )
+        changed.update(names.composites_naming(set(named)))
         # Only changed entries are rebuilt: a schema can have thousands of attributes and idents.
         made = {e: _attribute(e, known, ident_of, names) for e in changed}
         by_key = self._by_key_after(made, known, idents, names)
@@ -315,21 +308,36 @@ class Kinds(NamedTuple):
 
     def after(self, before: Sequence[Attribute], now: Sequence[Attribute]) -> Kinds:
         """Return the kinds after some attributes have replaced others."""
-        references, stamps, composites = self
-        gone = {attribute.id for attribute in before}
-        if any(attribute.is_ref for attribute in (*before, *now)):
-            references = tuple(sorted({*references} - gone | {attribute.id for attribute in now if attribute.is_ref}))
-        if any(attribute.stamp is not None for attribute in (*before, *now)):
-            kept = [attribute for attribute in stamps if attribute.id not in gone]
-            stamps = tuple(
-                sorted([*kept, *(a for a in now if a.stamp is not None)], key=lambda attribute: attribute.id)
-            )
-        members = {member for attribute in (*before, *now) for member in attribute.members}
-        if members:
-            kept_of = {m: [c for c in composites.get(m, ()) if c.id not in gone] for m in members}
-            made_of = {m: [c for c in now if m in c.members] for m in members}
-            composites = {**composites, **{m: (*kept_of[m], *made_of[m]) for m in members}}
-        return Kinds(references, stamps, composites)
+        gone, changed = {attribute.id for attribute in before}, (*before, *now)
+        return Kinds(
+            self._references(gone, changed, now), self._stamps(gone, changed, now), self._composites(gone, changed, now)
+        )
+
+    def _references(self, gone: set[int], changed: Sequence[Attribute], now: Sequence[Attribute]) -> tuple[int, ...]:
+        if not any(attribute.is_ref for attribute in changed):
+            return self.references
+        return tuple(sorted({*self.references} - gone | {attribute.id for attribute in now if attribute.is_ref}))
+
+    def _stamps(self, gone: set[int], changed: Sequence[Attribute], now: Sequence[Attribute]) -> tuple[Attribute, ...]:
+        if not any(attribute.stamp is not None for attribute in changed):
+            return self.stamps
+        kept = [attribute for attribute in self.stamps if attribute.id not in gone]
+        return tuple(sorted([*kept, *(each for each in now if each.stamp is not None)], key=lambda each: each.id))
+
+    def _composites(
+        self, gone: set[int], changed: Sequence[Attribute], now: Sequence[Attribute]
+    ) -> Mapping[int, tuple[Attribute, ...]]:
+        members = {member for attribute in changed for member in attribute.members}
+        if not members:
+            return self.composites
+        kept = {m: [each for each in self.composites.get(m, ()) if each.id not in gone] for m in members}
+        added = {m: [each for each in now if m in each.members] for m in members}
+        return {**self.composites, **{m: (*kept[m], *added[m]) for m in members}}
+
+
+def _loaded(kind: ValueType, slot: Any) -> Any:
+    """Return the value of a stored slot of a tuple."""
+    return slot if slot is None or kind.load is None else kind.load(slot)
 
 
 def _updated(before: PMap[K, V], changes: Mapping[K, V]) -> PMap[K, V]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from factstore.schema.classes import is_instance
-from factstore.schema.declare import type_of_value
+from factstore.schema.class_fields import is_instance
+from factstore.schema.declare_classes import type_of_value
 from factstore.schema.reverse import forward_of
 from factstore.values.types import Keyword
 

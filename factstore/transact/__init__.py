@@ -25,7 +25,7 @@ from factstore.transact.changes import datoms
 from factstore.transact.check import check_after, check_before, check_outcome
 from factstore.transact.expand import Claims, expand
 from factstore.transact.forms import read_forms, set_exactly
-from factstore.transact.functions import Cancelled, Functions, called_at, cancel, tx_clock, tx_instant
+from factstore.transact.registered_functions import Cancelled, Functions, called_at, cancel, tx_clock, tx_instant
 from factstore.transact.report import TxReport, report
 from factstore.transact.resolve import resolve, settle
 from factstore.transact.shortcut import prepare_simple

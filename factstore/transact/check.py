@@ -17,7 +17,7 @@ from factstore.schema.attribute import ENTITY_PREDS, Attribute
 from factstore.transact.before import BULK
 from factstore.transact.expand import Claims
 from factstore.transact.forms import Place, shown
-from factstore.transact.functions import Cancelled, Functions
+from factstore.transact.registered_functions import Cancelled, Functions
 from factstore.transact.stages import NOT_SPECIAL, Changes, ResolvedClaim, Settled
 from factstore.values.quoting import quoted
 from factstore.values.types import Stored, micros_to_instant, plain

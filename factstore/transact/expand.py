@@ -28,10 +28,10 @@ from factstore.schema.attribute import (
     VALUE_TYPE,
     Attribute,
 )
-from factstore.schema.classes import is_instance, map_of
+from factstore.schema.class_fields import is_instance, map_of
 from factstore.schema.reverse import forward_of
 from factstore.transact.forms import Call, Place, shown, steps_of
-from factstore.transact.functions import MAX_DEPTH, Functions, forms_of
+from factstore.transact.registered_functions import MAX_DEPTH, Functions, forms_of
 from factstore.transact.stages import ALL, REST, Claim, Entity, Slot
 from factstore.transact.terms import ENUMS, NAMES, Terms
 from factstore.values.types import Stored

@@ -25,7 +25,7 @@ from factstore import edn
 from factstore.edn.read import Tags
 from factstore.errors import TransactError
 from factstore.schema.attribute import Attribute, Schema
-from factstore.schema.classes import is_instance, map_of
+from factstore.schema.class_fields import is_instance, map_of
 from factstore.schema.hints import NO_FUNCTIONS
 from factstore.values.quoting import described, quoted
 from factstore.values.types import Keyword

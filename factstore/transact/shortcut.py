@@ -20,7 +20,7 @@ from factstore.db.snapshot import Snapshot
 from factstore.errors import TransactError
 from factstore.registry import lookup
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
-from factstore.transact.functions import called_at, forms_of
+from factstore.transact.registered_functions import called_at, forms_of
 from factstore.transact.stages import Prepared
 from factstore.values.types import INSTANT, LONG_MAX, LONG_MIN, Keyword
 

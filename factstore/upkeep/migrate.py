@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from factstore import edn
 from factstore.datom import Datom, t_of
 from factstore.errors import ReadError, TransactError, UniqueConflict
-from factstore.schema.classes import is_instance, map_of
+from factstore.schema.class_fields import is_instance, map_of
 from factstore.transact import with_
 from factstore.transact.forms import read_forms, read_text
 from factstore.values.quoting import described, quoted

@@ -60,10 +60,8 @@ INSTEAD: Final[dict[str, str]] = {
 # What is left to the next pass over docstrings, comments and messages.
 NOT_YET_IN_SOURCE: Final = frozenset(
     {
-        r"whence",
         r"(is|are|be|was|were|been) told",
         r"says of",
-        r"goes on|went on",
         r"lets? go of",
         r"look(s|ed)? at",
         r"the like",

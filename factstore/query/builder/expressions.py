@@ -22,7 +22,7 @@ from factstore.query.builder.terms import (
     shape_of,
     wrong,
 )
-from factstore.schema.classes import is_shape
+from factstore.schema.class_fields import is_shape
 from factstore.values.quoting import quoted
 from factstore.values.types import Keyword, Symbol
 

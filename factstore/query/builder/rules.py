@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, cast, get_type_hints
 
 from factstore.query.builder.terms import Compound, EntityTerm, RuleCondition, VariableTerm, wrong
 from factstore.query.builder.writer import Additions, ClauseWriter, joined
-from factstore.schema.classes import is_shape, name_of
+from factstore.schema.class_fields import is_shape, name_of
 from factstore.values.types import Symbol
 
 P = ParamSpec("P")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from factstore.errors import QueryError
 from factstore.query.language.dialect import hint, nearest
-from factstore.schema.classes import Slot, slots_of
+from factstore.schema.class_fields import Slot, slots_of
 from factstore.values.quoting import quoted
 
 _NAME: Final = re.compile(r"[A-Za-z][\w*+!-]*")

@@ -29,7 +29,7 @@ from factstore.query.builder.terms import (
     source_of,
     wrong,
 )
-from factstore.schema.classes import is_instance, name_of
+from factstore.schema.class_fields import is_instance, name_of
 from factstore.values.quoting import quoted
 from factstore.values.types import Keyword, Symbol
 

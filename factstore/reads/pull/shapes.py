@@ -6,7 +6,7 @@
         email: Annotated[str | None, ":contact/email"]    # the attribute is named; None if the entity has none
         friends: list[Person]                             # a nested pattern; the same class: a recursion
 
-`schema/classes.py` defines the attribute of a field. If the attribute is absent, a field with a default has its
+`schema/class_fields.py` defines the attribute of a field. If the attribute is absent, a field with a default has its
 default, an optional field is None, and a collection is empty.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, Final
 from pyrsistent import PSet, pset
 
 from factstore.errors import PullError
-from factstore.schema.classes import Slot, is_shape, slots_of
+from factstore.schema.class_fields import Slot, is_shape, slots_of
 from factstore.values.quoting import quoted
 
 DB_ID: Final = ":db/id"

@@ -190,7 +190,10 @@ class LmdbStorage:
     def turn(
         self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = ""
     ) -> AbstractContextManager[None]:
-        return self._writable.turn.held(owner=owner, may_pass=may_pass, doing=doing, timeout=self._busy_timeout)  # type: ignore[no-any-return]
+        held: AbstractContextManager[None] = self._writable.turn.held(
+            owner=owner, may_pass=may_pass, doing=doing, timeout=self._busy_timeout
+        )
+        return held
 
     def release_turn(self) -> None:
         if not isinstance(self._file, Gone):
@@ -370,7 +373,7 @@ def _entries(cursor: lmdb.Cursor[bytes], ts: range) -> list[tuple[bytes, bytes]]
         missing = next(t for t in ts if _key(_LOG + t) not in there)
         raise Corrupt(
             ":db.error/storage-corrupt",
-            f"the log has no record of t={missing}, though it goes on after that",
+            f"the log has no record of t={missing}, although it has later ones",
             t=missing,
         )
     return entries

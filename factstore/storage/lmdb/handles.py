@@ -114,7 +114,9 @@ def drop_handle(environment: SharedEnvironment, mode: Sync | None) -> None:
 
 def close_dropped() -> None:
     """Remove the dropped handles, unless a store is being opened or closed, which calls this at its end."""
-    if not _dropped or _registering._is_owned() or not _registering.acquire(blocking=False):  # type: ignore[attr-defined]
+    if not _dropped or _registering._is_owned():  # type: ignore[attr-defined]
+        return
+    if not _registering.acquire(blocking=False):
         return
     try:
         while _dropped:

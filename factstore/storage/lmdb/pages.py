@@ -224,9 +224,7 @@ def _sound_page(read: Read, header: Header, tree: Tree, name: str, number: int, 
     kind = _LEAF if level == tree.depth else _BRANCH
     stored, flags, lower, upper = _PAGE.unpack_from(page)
     if (stored, flags) != (number, kind) or not _PAGE.size <= lower <= upper <= header.page_size:
-        raise Broken(
-            f"page {number} of {name} is not {_KINDS[kind]}: it says of itself that it is page {stored} of kind {flags}"
-        )
+        raise Broken(f"page {number} of {name} is not {_KINDS[kind]}: its header states page {stored} of kind {flags}")
     return page
 
 

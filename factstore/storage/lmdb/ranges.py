@@ -14,7 +14,7 @@ from typing import Final
 _SET: Final[int] = getattr(fcntl, "F_OFD_SETLK", fcntl.F_SETLK)
 _GET: Final[int] = getattr(fcntl, "F_OFD_GETLK", fcntl.F_GETLK)
 
-# struct flock of the platform: (type, whence, start, length, pid) or (start, length, pid, type, whence)
+# struct flock of the platform: (type, origin, start, length, pid) or (start, length, pid, type, origin)
 _TYPE_FIRST: Final = sys.platform.startswith("linux")
 _FLOCK: Final = struct.Struct("hhqqi4x" if _TYPE_FIRST else "qqihh")
 

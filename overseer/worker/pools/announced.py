@@ -84,7 +84,8 @@ class Announcements:
         """Call the callbacks of the attempts that were announced since the last call."""
         if self._expected:
             with self._turn:
-                announced = [token for token in self._expected if os.path.exists(self._path(token))]  # noqa: PTH110 - called often
+                # Not Path.exists, because this is called often.
+                announced = [token for token in self._expected if os.path.exists(self._path(token))]  # noqa: PTH110
                 begun = [self._expected.pop(token) for token in announced]
             for began in begun:
                 began()

@@ -12,7 +12,7 @@ from typing import Any, Final, get_args, get_origin
 from uuid import UUID
 
 from factstore.errors import SchemaError
-from factstore.schema.classes import Slot, is_shape, slots_of
+from factstore.schema.class_fields import Slot, is_shape, slots_of
 from factstore.values.quoting import quoted
 from factstore.values.types import LONG_MAX, LONG_MIN, VALUE_TYPES, Keyword, Symbol, Uri
 
