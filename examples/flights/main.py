@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import webbrowser
 from collections.abc import Callable, Sequence
@@ -118,7 +119,12 @@ def _tell(db: factstore.Database, done: Sequence[Run], page: Path) -> None:
         print(f"\n{done[-1].workers} workers took {done[-1].seconds / done[0].seconds:.0%} of the time of one.")
     _tell_history(db)
     print(f"\nThe page: {page.resolve()}")
-    print(f"The store: overseer status --store {done[-1].store}")
+    print(f"To count the jobs of the store: {status_command(done[-1].store)}")
+
+
+def status_command(store: str) -> str:
+    """Return a command that works without an active virtual environment, because it names this Python."""
+    return shlex.join([sys.executable, "-m", "overseer", "status", "--store", store])
 
 
 COUNTED = {

@@ -42,19 +42,20 @@ class Config:
             concurrency is 1, and otherwise threads.
         start_method: how the processes of executor="processes" are started: "spawn", "fork" or "forkserver", as in
             `multiprocessing`.
-        batch: the number of jobs to hold at a time, if more than can run; the others wait for a slot.
+        batch: the number of jobs that a worker may claim and hold at a time, if it is more than concurrency; jobs
+            that cannot run yet wait for a slot.
         flush: how long a finished job may wait until it is committed together with others; only while other jobs run.
-        queues: the queues to work on. None is all queues, and jobs without a queue.
-        timeouts: how long an attempt may take, by type, for handlers without a timeout.
+        queues: the queues from which the worker takes jobs. None is all queues, and jobs without a queue.
+        timeouts: how long an attempt may take, by type of job, for handlers without a timeout.
         max_crashes: the number of crashed attempts at which a job fails.
-        retries: retry policies by type, for handlers without one.
-        seed: makes the choice among ready jobs repeatable; None is a random choice.
-        listeners: are notified of what happens to jobs; see `overseer.events`.
+        retries: retry policies by type of job, for handlers without a policy.
+        seed: a number that makes the choice among ready jobs repeatable; None is a random choice.
+        listeners: functions that the worker calls with each event of its jobs; see `overseer.events`.
         sentry_dsn: the Sentry project that receives errors; needs factstore[sentry].
-        metrics_port: the port at which Prometheus may scrape, on the local address; 0 takes a free port; needs
+        metrics_port: the port on the local address at which Prometheus reads the metrics; 0 is any free port; needs
             factstore[metrics].
-        tracing: whether attempts are spans of the process's OpenTelemetry; needs factstore[otel].
-        log_events: whether each event is a record of the logger `overseer.events`.
+        tracing: whether each attempt creates an OpenTelemetry span; needs factstore[otel].
+        log_events: whether each event is logged, by the logger `overseer.events`.
     """
 
     store: str = ""
