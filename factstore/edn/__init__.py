@@ -1,4 +1,4 @@
-"""EDN: text ⇄ values, and nothing about what the values mean.
+"""EDN (extensible data notation): conversion of text to values, and of values to text.
 
 | text | value | | text | value |
 | --- | --- | --- | --- | --- |
@@ -9,9 +9,9 @@
 | `:a/b` | Keyword | | `#inst` `#uuid` | aware datetime, UUID |
 | `?a` | Symbol | | `#uri` `#base64` | Uri, bytes |
 
-Inside a set or a map's key a vector is read as a tuple and a map as a pmap, for Python must hash them.
+Inside a set or a map's key, a vector is read as a tuple and a map as a pmap, because Python must hash them.
 
-Law: `read(write(x)) == x` with equal types, and whatever is wrong with a text is a `ReadError` that says where.
+Law: `read(write(x)) == x` with equal types; an invalid text raises a `ReadError` with the line and column of the error.
 """
 
 from __future__ import annotations

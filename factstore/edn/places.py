@@ -1,4 +1,4 @@
-"""Where in a text a form stands, found again by its place among the others, so that reading pays nothing for it."""
+"""The line and column of a form. They are computed from the text on request, so that reading need not record them."""
 
 from __future__ import annotations
 
@@ -11,53 +11,53 @@ _CLOSERS = frozenset((")", "]", "}"))
 
 
 def place_of(text: str, path: Sequence[int]) -> tuple[int, int] | None:
-    """Return line and column of a form, from 1; None when the text holds no such form.
+    """Return the line and column of a form, counted from 1; None if the text has no such form.
 
     Args:
-        path: the number of the value in the text, of the form inside it, and so on, from 0; keys and values of maps
-            both count.
+        path: the index of the value in the text, then of the form inside it, and so on, from 0. In a map, each key
+            and each value counts as one form.
 
     >>> place_of("[1 2]\\n[3 #_x [4 5]]", [1, 1, 0])
     (2, 9)
     """
-    places = [0]  # of the form that comes next, at each level
-    prefixes: list[list[str]] = [[]]  # what stands before that form: discards and tags
-    starts = [-1]  # where the first of these prefixes stands
+    indexes = [0]  # at each level, the index of the next form
+    prefixes: list[list[str]] = [[]]  # at each level, the discards and tags before that form
+    starts = [-1]  # at each level, the offset of the first of these prefixes, or -1
     for match in TOKEN.finditer(text):
         token, start = match[1], match.start(1)
         if not token:
             break
         if token in _CLOSERS:
-            if len(places) == 1:
+            if len(indexes) == 1:
                 return None
-            for stack in (places, prefixes, starts):
+            for stack in (indexes, prefixes, starts):
                 stack.pop()
-            _passed(places, prefixes, starts)
+            _end_form(indexes, prefixes, starts)
             continue
         if starts[-1] < 0:
             starts[-1] = start
         if token.startswith("#") and token not in _OPENERS and not token.startswith("##"):
             prefixes[-1].append(token)
             continue
-        if places == list(path) and not any("#_" in level for level in prefixes):
+        if indexes == list(path) and not any("#_" in level for level in prefixes):
             return _line_and_column(text, starts[-1])
         if token in _OPENERS:
-            places.append(0)
+            indexes.append(0)
             prefixes.append([])
             starts.append(-1)
         else:
-            _passed(places, prefixes, starts)
+            _end_form(indexes, prefixes, starts)
     return None
 
 
-def _passed(places: list[int], prefixes: list[list[str]], starts: list[int]) -> None:
-    """Count a form that has ended; the nearest discard before it takes it out again."""
-    waiting = prefixes[-1]
-    while waiting:
-        if waiting.pop() == "#_":
-            starts[-1] = starts[-1] if waiting else -1
+def _end_form(indexes: list[int], prefixes: list[list[str]], starts: list[int]) -> None:
+    """Count a form that has ended, unless a discard before it applies to it."""
+    pending = prefixes[-1]
+    while pending:
+        if pending.pop() == "#_":
+            starts[-1] = starts[-1] if pending else -1
             return
-    places[-1] += 1
+    indexes[-1] += 1
     starts[-1] = -1
 
 

@@ -4,10 +4,10 @@ r"""The EDN reader: one regular expression cuts the text into tokens, one loop w
     form    = atom | "(" form* ")" | "[" form* "]" | "{" (form form)* "}" | "#{" form* "}" | "#" tag form | "#:" ns map
     atom    = nil | true | false | number | string | character | keyword | symbol | ##Inf | ##-Inf | ##NaN
     number  = [+-] int ("N" | ["." digits] [exponent] ["M"])       int without leading zeros
-    discard = "#_" form                   may stand wherever white space may
-    quoted  = "'" form                    only where `quotes` allows it: (quote form)
+    discard = "#_" form                   allowed wherever white space is
+    quoted  = "'" form                    only if `quotes` is true: (quote form)
 
-Law: a text is read whole and exactly, or refused with the line and column of what is wrong with it.
+Law: a text is read completely and exactly, or rejected with the line and column of the error.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from factstore.values.types import Keyword, Symbol, Uri
 
 Tags: TypeAlias = Mapping[str, Callable[[Any], Any]]
 
-# Possessive, so that no text makes it backtrack. The last two alternatives are an unclosed string, and the end.
+# The quantifiers are possessive, so that no text causes backtracking. The last two alternatives are the quote that
+# opens an unclosed string, and the end of the text.
 TOKEN: Final = re.compile(
     r"""[\s,]*+(?:;[^\n]*+[\s,]*+)*+
     ( [()\[\]{}] | \#[{_] | [^\s,()\[\]{}";\\]++ | "[^"\\]*+(?:\\.[^"\\]*+)*+" | \\(?:\S[^\s,()\[\]{}";\\]*+)? | "
@@ -58,7 +59,7 @@ _CLOSERS: Final = {"(": ")", "[": "]", "{": "}", "#{": "}"}
 _UNSEEN: Final = object()
 _LONGEST_MESSAGE: Final = 500  # characters
 _QUOTE: Final = Symbol("quote")
-# What Clojure's reader knows and EDN does not: how each begins, and what it is.
+# Syntax of Clojure source that EDN does not have: the first characters of each form, and its name.
 _SOURCE: Final = re.compile(r"\#(?:\?|\Z|'|\^|=)")
 _SOURCE_STARTS: Final = {
     "^": "metadata",
@@ -67,17 +68,19 @@ _SOURCE_STARTS: Final = {
     "~": "an unquote",
     "@": "a dereference",
 }
-MAX_KEY_DEPTH: Final = 100  # of what stands inside a set or a key: Python hashes it on its own stack
+MAX_KEY_DEPTH: Final = 100  # levels inside a set or a map's key, because Python hashes them recursively
 
 
 def read(text: str, *, tags: Tags | None = None, quotes: bool = False) -> Any:
-    """Return the one value that the text holds.
+    """Return the one value that a text contains.
 
     Args:
-        tags: readers of further tags, by name without the `#`; they get the value that follows, and come before the
-            built-in ones.
-        quotes: whether `'form` is read, as the list `(quote form)`. EDN has no quotes; queries written in Clojure do.
-    Raises: ReadError(:db.error/invalid-edn) with `line` and `column`, also for no value and for a second one.
+        tags: functions for further tags, by tag name without the `#`. Each is called with the value after the tag. They
+            take precedence over the built-in tags.
+        quotes: whether `'form` is allowed and read as the list `(quote form)`. EDN has no quotes, but queries in
+            Clojure source do.
+    Raises: ReadError(:db.error/invalid-edn) with `line` and `column` for an invalid text, and for a text that does not
+        contain exactly one value.
 
     >>> read("[:find ?e :where [?e :age 30.0]]")
     [:find, ?e, :where, [?e, :age, 30.0]]
@@ -85,17 +88,20 @@ def read(text: str, *, tags: Tags | None = None, quotes: bool = False) -> Any:
     reader = _Reader(text, tags or {}, quotes=quotes)
     values = reader.forms(1)
     if not values:
-        reader.refuse("expected a value, the text holds none", 0)
+        reader.refuse("expected a value, but the text contains none", 0)
     return values[0]
 
 
 def read_all(text: str, *, tags: Tags | None = None) -> list[Any]:
-    """Return all values that the text holds, in order; otherwise like `read`."""
+    """Return all values that a text contains, in order; otherwise like `read`."""
     return _Reader(text, tags or {}).forms()
 
 
 class _Frame:
-    """A form that is not finished: a collection, or a prefix (`#_`, `#tag`, `#:ns`) waiting for its one form."""
+    """A form that has not ended yet: a collection, or a prefix (`#_`, `#tag`, `#:ns`) that still needs its form.
+
+    `at` is the index of its first token.
+    """
 
     __slots__ = ("at", "is_prefix", "items", "key_depth", "opener", "outer", "skipped")
 
@@ -111,13 +117,13 @@ class _Frame:
         )
 
     def inner_key_depth(self) -> int:
-        """How deep the next form stands inside of something that Python will hash; 0 when it does not."""
+        """Return how many levels the next form is inside a value that Python will hash; 0 if it is inside none."""
         is_hashed = self.key_depth or self.opener == "#{" or (self.opener == "{" and len(self.items) % 2 == 0)
         return self.key_depth + 1 if is_hashed else 0
 
 
 class _Reader:
-    """One run over one text."""
+    """The state of reading one text; `at` is always the index of a token."""
 
     def __init__(self, text: str, tags: Tags, *, quotes: bool = False) -> None:
         self.text = text
@@ -127,8 +133,8 @@ class _Reader:
             raise ReadError(":db.error/invalid-edn", f"expected text, got {type(text).__name__}", line=1, column=1)
 
     def forms(self, at_most: int | None = None) -> list[Any]:
-        """Return the text's values; where a value comes after `at_most` of them, refuse it."""
-        # An atom is read once however often it stands in the text: its token is the key.
+        """Return the values of the text; reject a text with more than `at_most` of them."""
+        # An atom that occurs several times is read once. The key is its token.
         atoms: dict[str, Any] = dict(_CONSTANTS)
         top = frame = _Frame("", 0, None)
         for at, token in enumerate(TOKEN.findall(self.text)):
@@ -173,11 +179,11 @@ class _Reader:
             return
         if _SOURCE.match(token):
             self.refuse(_clojure(token), at)
-        known = ", ".join(f"#{tag}" for tag in (*_TAGS, *self.tags))
-        self.refuse(f"expected one of the tags {known}, got {token}", at)
+        allowed = ", ".join(f"#{tag}" for tag in (*_TAGS, *self.tags))
+        self.refuse(f"expected one of the tags {allowed}, got {token}", at)
 
     def closed(self, token: str, at: int, frame: _Frame) -> tuple[int, Any, _Frame]:
-        """Return where the collection began that this token ends, its value, and the frame around it."""
+        """End a collection: return the index of its first token, its value, and the frame around it."""
         if frame.outer is None:
             self.refuse(f"{token} closes nothing", at)
         if _CLOSERS.get(frame.opener) != token:
@@ -196,26 +202,26 @@ class _Reader:
             self.refuse(f"expected values that Python can hash in {opener} … }}, got: {error}", frame.at)
 
     def hashed(self, frame: _Frame) -> Any:
-        """Return the set or map of a frame; two keys of a map that Python cannot tell apart are refused."""
+        """Return the set or map of a frame; reject duplicate elements, and keys of a map that are equal in Python."""
         items = frame.items
         if frame.opener == "#{":
             elements: AbstractSet[Any] = frozenset(items)
-            if len(elements) != len(items):  # twice the same, or alike to Python only
+            if len(elements) != len(items):  # duplicates, or elements that are equal in Python but differ in type
                 elements = set_of(items)
             if len(elements) != len(items):
-                self.refuse(_twice("a set", items, strict), frame.at)
+                self.refuse(_duplicate("a set", items, strict), frame.at)
             return elements
         if len(items) % 2:
             self.refuse(f"expected a value for every key of a map, got an odd number of forms, {len(items)}", frame.at)
         pairs = dict(zip(items[::2], items[1::2], strict=True))
         if 2 * len(pairs) != len(items):
-            self.refuse(_twice("a map", items[::2]), frame.at)
+            self.refuse(_duplicate("a map", items[::2]), frame.at)
         return pmap(pairs) if frame.key_depth else pairs
 
     def applied(self, frame: _Frame) -> tuple[int, _Frame]:
-        """Apply a prefix to the form that followed it; return where it stood, and the frame around both."""
+        """Apply a prefix to the form after it; return the index of the prefix, and the frame around both."""
         outer, (form,) = frame.outer, frame.items
-        assert outer is not None, "a prefix stands in something"
+        assert outer is not None, "every prefix has a frame around it"
         if frame.opener != "#_":
             outer.items.append(form if frame.skipped else self.tagged(frame, form))
         return frame.at, outer
@@ -245,7 +251,7 @@ class _Reader:
     def atom(self, token: str, at: int) -> Any:
         first = token[0]
         if first in "123456789" and token.isdecimal() and len(token) < 19 and token.isascii():
-            return int(token)  # most numbers are such, and the grammar costs twice as much
+            return int(token)  # most numbers are like this, and the regular expression takes twice as long
         if first == "\\":
             return self.character(token[1:], at)
         if first == ":":
@@ -293,29 +299,28 @@ class _Reader:
         return value
 
     def refuse(self, message: str, at: int) -> NoReturn:
-        """Raise a ReadError for the token of this number; only here tokens are counted."""
+        """Raise a ReadError for the token with this index; its line and column are computed only here."""
         start = next(match.start(1) for n, match in enumerate(TOKEN.finditer(self.text)) if n == at)
         line = self.text.count("\n", 0, start) + 1
         column = start - self.text.rfind("\n", 0, start)
-        message = (
-            message if len(message) <= _LONGEST_MESSAGE else message[: _LONGEST_MESSAGE - 1] + "…"
-        )  # it may quote a long token
+        if len(message) > _LONGEST_MESSAGE:  # it can contain a long token
+            message = message[: _LONGEST_MESSAGE - 1] + "…"
         raise ReadError(":db.error/invalid-edn", f"{message} (line {line}, column {column})", line=line, column=column)
 
 
 def _clojure(token: str) -> str:
-    """Return the message about a form that only Clojure's reader knows."""
+    """Return the message about a form that is Clojure source and not EDN."""
     kind = _SOURCE_STARTS.get(token[0]) or ("a reader conditional" if token.startswith("#?") else "reader syntax")
     return f"expected EDN, which is data only, got {token}: {kind} of Clojure source; write the data that it stands for"
 
 
-def _unfinished(frame: _Frame, found: str) -> str:
+def _unfinished(frame: _Frame, token: str) -> str:
     if frame.is_prefix:
-        return f"expected a form after {frame.opener}, got {found}"
-    return f"expected {_CLOSERS[frame.opener]} to close {frame.opener}, got {found}"
+        return f"expected a form after {frame.opener}, got {token}"
+    return f"expected {_CLOSERS[frame.opener]} to close {frame.opener}, got {token}"
 
 
-def _twice(kind: str, items: list[Hashable], key: Callable[[Any], Any] = lambda item: item) -> str:
+def _duplicate(kind: str, items: list[Hashable], key: Callable[[Any], Any] = lambda item: item) -> str:
     seen: dict[Hashable, Any] = {}
     for item in items:
         if key(item) in seen:
@@ -332,12 +337,12 @@ def _unescaped(escape: re.Match[str]) -> str:
 
 
 def _joined(text: str) -> str:
-    """Return the text with each pair of surrogates, which two \\u escapes can leave, made one character."""
+    """Return the text with each pair of surrogates, which can result from two \\u escapes, as one character."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def _qualified(namespace: str, form: Any) -> Any:
-    """Give the keys of a map the namespace of its `#:ns` prefix, where they have none; `:_/a` means a bare `:a`."""
+    """Add the namespace of a `#:ns` prefix to the keys of a map that have none; `:_/a` becomes `:a`."""
     if not isinstance(form, dict | PMap):
         raise TypeError("expected a map")
     pairs = {_in_namespace(namespace, key): value for key, value in form.items()}
@@ -410,5 +415,5 @@ _TAGS: Final[Tags] = {
 
 
 def is_symbol(text: str) -> bool:
-    """Tell whether this text would be read as a symbol."""
+    """Tell whether a text would be read as a symbol."""
     return bool(_SYMBOL.fullmatch(text)) and not _NUMERIC.match(text) and text not in _CONSTANTS

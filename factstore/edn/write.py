@@ -1,8 +1,8 @@
-"""The EDN writer: one row of a table per Python type, and a stack for what nests.
+"""The EDN writer: a table with one function per type of atom, and an explicit stack for nested collections.
 
 Law: the text of a value is read as an equal value of the same type, and equal values have the same text, sets included.
-Any other value is an error, in bounded time and memory: a value that contains itself, is nested too deep, or has a text
-that is too long.
+A value without such a text is rejected in bounded time and memory, also one that contains itself, is nested too deep,
+or whose text is too long.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from factstore.values.types import Keyword, Symbol, Uri, plain
 
 MAX_DEPTH: Final = 100_000  # levels of nesting
 LONGEST: Final = 1 << 30  # characters
-_CHUNK: Final = 256  # parts whose length is counted together
+_CHUNK: Final = 256  # parts that are joined, and whose length is added, at a time
 
 
 def write(value: Any, *, longest: int = LONGEST) -> str:
     """Return the EDN text of a value, on one line.
 
     Args:
-        longest: how many characters the text may have.
-    Raises: FactStoreError(:db.error/not-edn) for a value that no EDN text means, or whose text is longer.
+        longest: the maximum number of characters of the text.
+    Raises: FactStoreError(:db.error/not-edn) for a value that EDN cannot express, or whose text is longer.
 
     >>> write({Keyword(":a/b"): [1, 2.0, None, ("x", True)]})
     '{:a/b [1 2.0 nil ("x" true)]}'
@@ -43,14 +43,14 @@ def write(value: Any, *, longest: int = LONGEST) -> str:
         return _Writer(longest).text(value, 0) if atom is None else _limited(atom, len(atom), longest)
     except (FactStoreError, MemoryError):
         raise
-    except Exception as error:  # of a collection or a time zone of the caller's own
+    except Exception as error:  # raised by a collection or a time zone of the caller
         raise FactStoreError(
             ":db.error/not-edn", f"expected a value of EDN, but reading it raised {described(error)}", value=value
         ) from error
 
 
 class _Nested:
-    """A value still to be written, told apart from text by its type."""
+    """A value that has not been written yet; its class distinguishes it from text."""
 
     __slots__ = ("value",)
 
@@ -59,32 +59,31 @@ class _Nested:
 
 
 class _Hashed(_Nested):
-    """The same inside a set or a map's key, which the reader will hash."""
+    """A nested value inside a set or a map's key, which the reader will hash."""
 
     __slots__ = ()
 
 
 class _Writer:
-    """One run over one value."""
+    """The state of writing one value."""
 
     __slots__ = ("length", "longest")
 
     def __init__(self, longest: int) -> None:
         self.longest = longest
-        self.length = 0  # of the text so far, counted some parts at a time
+        self.length = 0  # of the chunks written
 
     def text(self, value: Any, key_depth: int) -> str:
         """Return the text of a value.
 
         Args:
-            key_depth: how many levels it stands inside of something that is hashed: an element of a set, or a key.
+            key_depth: how many levels the value is inside an element of a set or a key, which Python will hash.
         """
         chunks: list[str] = []
         parts: list[str] = []
         stack: list[Iterator[str | _Nested]] = [iter((_Nested(value),))]
-        around: dict[
-            int, Any
-        ] = {}  # the collections that the value in hand is inside of; kept alive, so that no id is given again
+        # The collections around the current value, by id. The references keep them alive, so that no id is reused.
+        around: dict[int, Any] = {}
         while stack:
             for part in stack[-1]:
                 if type(part) is str:
@@ -100,7 +99,7 @@ class _Writer:
                     if len(parts) > _CHUNK:
                         self._join(parts, chunks)
                     if id(inner) in around or len(around) >= MAX_DEPTH:
-                        raise _endless(inner, around)
+                        raise _too_deep(inner, around)
                     around[id(inner)] = inner
                     stack.append(self._collection(inner, key_depth))
                     break
@@ -118,7 +117,7 @@ class _Writer:
         chunks.append(_limited(chunk, self.length, self.longest))
 
     def _hashed(self, value: Any, key_depth: int) -> str:
-        """Return the whole text of a hashed collection: sets are sorted by the text of their elements."""
+        """Return the text of a hashed collection as one string; sets are sorted by the texts of their elements."""
         if key_depth > MAX_KEY_DEPTH:
             raise _unwritable(value, f"at most {MAX_KEY_DEPTH} levels inside a set or a map's key")
         return self.text(value, key_depth)
@@ -127,7 +126,7 @@ class _Writer:
         inner = _Hashed if key_depth else _Nested
         kind = type(value)
         if kind is dict or (kind is not list and kind is not tuple and isinstance(value, Mapping)):
-            if not _TOLD_APART.issuperset(map(type, value)):
+            if not _DISTINCT_TEXTS.issuperset(map(type, value)):
                 self._texts(value, value, key_depth)
             return _pairs(value, inner)
         if isinstance(value, list):
@@ -139,10 +138,10 @@ class _Writer:
         raise _unwritable(value, "a value of EDN")
 
     def _texts(self, keys: Iterable[Any], holder: Any, key_depth: int) -> list[str]:
-        """Return the texts of elements or keys, which must differ for the reader; two NaN, for example, do not."""
+        """Return the texts of elements or keys; reject equal ones, which the reader would reject, such as two NaN."""
         texts = [_atom(key) or self._hashed(key, key_depth + 1) for key in keys]
         if len(set(texts)) != len(texts):
-            raise _unwritable(holder, "elements, or keys, that are not written alike")
+            raise _unwritable(holder, "elements or keys with different texts")
         return texts
 
 
@@ -154,14 +153,14 @@ def _limited(text: str, length: int, longest: int) -> str:
 
 
 def _atom(value: Any) -> str | None:
-    """Return the text of a value that holds no others; None for any other value."""
+    """Return the text of a value that contains no other values; None for any other value."""
     kind = type(value)
     text = _ATOMS.get(kind)
     if text is not None:
         return text(value)
     if kind in _COLLECTIONS:
         return None
-    value = plain(value)  # numpy's numbers and the like
+    value = plain(value)  # converts numbers of numpy and members of enums, for example
     return next((_ATOMS[base](value) for base in type(value).__mro__ if base in _ATOMS), None)
 
 
@@ -185,8 +184,8 @@ def _pairs(mapping: Mapping[Any, Any], inner: type[_Nested]) -> Iterator[str | _
     yield "}" if space == ", " else "{}"
 
 
-# Types of keys that are written differently whenever they differ.
-_TOLD_APART: Final = frozenset({str, Keyword, int, bool, type(None), uuid.UUID})
+# Types of keys with different texts for different keys.
+_DISTINCT_TEXTS: Final = frozenset({str, Keyword, int, bool, type(None), uuid.UUID})
 _COLLECTIONS: Final = frozenset({list, tuple, dict, set, frozenset})
 _SPECIAL: Final = re.compile(r'["\\\x00-\x1f\x7f\ud800-\udfff]')
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\b": "\\b", "\f": "\\f"}
@@ -231,15 +230,15 @@ def _symbol(value: Symbol) -> str:
     return str(value)
 
 
-def _endless(value: Any, around: Mapping[int, Any]) -> FactStoreError:
-    is_circle = id(value) in around
+def _too_deep(value: Any, around: Mapping[int, Any]) -> FactStoreError:
+    is_cyclic = id(value) in around
     return _unwritable(
-        value, "a value that does not contain itself" if is_circle else f"at most {MAX_DEPTH:,} levels of nesting"
+        value, "a value that does not contain itself" if is_cyclic else f"at most {MAX_DEPTH:,} levels of nesting"
     )
 
 
-def _unwritable(value: Any, wanted: str) -> FactStoreError:
-    return FactStoreError(":db.error/not-edn", f"expected {wanted}, got {described(value)}", value=value)
+def _unwritable(value: Any, expected: str) -> FactStoreError:
+    return FactStoreError(":db.error/not-edn", f"expected {expected}, got {described(value)}", value=value)
 
 
 _ATOMS: Final[dict[type, Callable[[Any], str]]] = {
