@@ -1,4 +1,4 @@
-"""Numbers, instants and the like: conversions, parsing, bits and the questions that are asked of a value's type."""
+"""Clojure's functions of numbers, instants and UUIDs: conversion, parsing, bit operations, and predicates on types."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _INT_MAX: Final = (1 << 31) - 1
 
 
 def number(value: Any) -> Any:
-    """Return a number; refuse anything else."""
+    """Return a number unchanged; reject any other value."""
     if type(value) not in NUMBERS:
         raise TypeError(f"expected a number, got {described(value)}")
     return value
@@ -44,25 +44,25 @@ def _bits(value: Any) -> int:
 
 
 def _within(low: int, high: int) -> Callable[[Any], int]:
-    def whole(value: Any) -> int:
-        found = int(number(value))  # towards zero
-        if not low <= found <= high:
-            raise ValueError(f"{found} lies outside of {low} to {high}")
-        return found
+    def convert(value: Any) -> int:
+        integer = int(number(value))  # rounds towards zero
+        if not low <= integer <= high:
+            raise ValueError(f"expected a number from {low} to {high}, got {integer}")
+        return integer
 
-    return whole
+    return convert
 
 
 def _bigdec(value: Any) -> Decimal:
-    found: Any = number(value)
-    if type(found) is Fraction:
-        return Decimal(found.numerator) / found.denominator
-    return Decimal(repr(found)) if type(found) is float else Decimal(found)
+    number(value)
+    if type(value) is Fraction:
+        return Decimal(value.numerator) / value.denominator
+    return Decimal(repr(value)) if type(value) is float else Decimal(value)
 
 
 def _parse_long(text: str) -> int | None:
-    found = int(text) if _LONG.fullmatch(_text(text)) else None
-    return found if found is not None and LONG_MIN <= found <= LONG_MAX else None
+    integer = int(text) if _LONG.fullmatch(_text(text)) else None
+    return integer if integer is not None and LONG_MIN <= integer <= LONG_MAX else None
 
 
 def _parse_double(text: str) -> float | None:
@@ -82,26 +82,26 @@ def _inst_ms(value: Any) -> int:
 
 
 def _signed(value: int) -> int:
-    """Return the lowest 64 bits of a number, as a long has them."""
+    """Return the lowest 64 bits of a number as a signed integer, like a long of Java."""
     return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
-def _bitwise(step: Callable[[int, int], int]) -> Callable[..., int]:
+def _bitwise(operation: Callable[[int, int], int]) -> Callable[..., int]:
     def calculate(x: Any, y: Any, *more: Any) -> int:
-        found = step(_bits(x), _bits(y))
+        bits = operation(_bits(x), _bits(y))
         for value in more:
-            found = step(found, _bits(value))
-        return found
+            bits = operation(bits, _bits(value))
+        return bits
 
     return calculate
 
 
-def _at_bit(step: Callable[[int, int], Any]) -> Callable[[Any, Any], Any]:
-    return lambda x, n: step(_bits(x), _bits(n) % 64)
+def _at_bit(operation: Callable[[int, int], Any]) -> Callable[[Any, Any], Any]:
+    return lambda x, n: operation(_bits(x), _bits(n) % 64)
 
 
-def _has_namespace(kinds: tuple[type, ...], wanted: bool) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, kinds) and ("/" in str(value)[1:-1]) == wanted
+def _has_namespace(kinds: tuple[type, ...], expected: bool) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kinds) and ("/" in str(value)[1:-1]) == expected
 
 
 _NAMES: Final = (Keyword, Symbol)

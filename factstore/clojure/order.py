@@ -1,4 +1,4 @@
-"""The order of Clojure's `compare`: numbers by value, vectors slot by slot, other values within one type."""
+"""The order of Clojure's `compare`: numbers by value, vectors element by element, other values only within one type."""
 
 from __future__ import annotations
 
@@ -16,24 +16,27 @@ _VECTORS: Final = frozenset((tuple, list))
 
 
 def comparable(x: Any, y: Any) -> tuple[Any, Any]:
-    """Return what orders two values; nil comes first. Raises: TypeError for two that have no order between them."""
+    """Return two values that Python orders like the given ones; nil comes first.
+
+    Raises: TypeError for values that have no order, such as a string and a number.
+    """
     a, b = type(x), type(y)
     if a in NUMBERS and b in NUMBERS:
         return x, y
     if a in _VECTORS and b in _VECTORS:
-        return _compare_slots(x, y), 0
+        return _compare_elements(x, y), 0
     if x is None or y is None:
         return x is not None, y is not None
     if a is b:
         return x, y
     if isinstance(x, datetime) and isinstance(y, datetime):
         return x, y
-    raise TypeError(f"{quoted(x)} and {quoted(y)} have no order between them")
+    raise TypeError(f"{quoted(x)} and {quoted(y)} cannot be ordered")
 
 
-def _compare_slots(x: Sequence[Any], y: Sequence[Any]) -> int:
-    """Compare two vectors slot by slot; of two that agree as far as the shorter goes, the longer is greater."""
-    return next((found for found in map(compare, x, y) if found), compare(len(x), len(y)))
+def _compare_elements(x: Sequence[Any], y: Sequence[Any]) -> int:
+    """Compare two vectors element by element; if the shorter is a prefix of the longer, the longer is greater."""
+    return next((order for order in map(compare, x, y) if order), compare(len(x), len(y)))
 
 
 def compare(x: Any, y: Any) -> int:

@@ -1,4 +1,4 @@
-"""Values as text, as in Clojure: `str` and `format` for people, `pr-str` for the reader."""
+"""Text of values as in Clojure: `str` and `format` for people, `pr-str` for the EDN reader."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from factstore.values.quoting import described
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _WIDE: Final = Context(prec=10_000, rounding=ROUND_HALF_UP)
-_LEAST_PLAIN, _MOST_PLAIN = 1e-3, 1e7  # doubles outside of these are written with an exponent
+_LEAST_PLAIN, _MOST_PLAIN = 1e-3, 1e7  # smaller and larger doubles are written with an exponent
 
 
 def text_of(value: Any) -> str:
-    """Return the text of one value as Clojure's `str` does: the values inside of a collection as `pr-str` has them."""
+    """Return the text of a value like Clojure's `str`; values inside a collection are written like `pr-str`."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -48,7 +48,7 @@ def _instant(value: datetime) -> str:
 
 
 def written(value: Any) -> str:
-    """Return a value as `pr-str` writes it: what comes in vectors and tuples is a vector."""
+    """Return the text of a value like `pr-str`; lists and tuples are both written as vectors."""
     return edn.write(_vectors(value))
 
 
@@ -76,28 +76,28 @@ _DIRECTIVE: Final = re.compile(r"%(?:(\d+)\$)?([-#+ 0,(]*)(\d+)?(?:\.(\d+))?([a-
 
 
 def formatted(pattern: str, *args: Any) -> str:
-    """Return a text with arguments put into it, as `java.util.Formatter` does.
+    """Return a text with its directives replaced by the arguments, like `java.util.Formatter`.
 
-    Conversions: %d %x %o of integers, %f %e of other numbers, %s of any value, %c of a character, %b, %n and %%.
-    Raises: ValueError, TypeError for a directive or an argument that does not fit.
+    Conversions: %d %x %o for integers, %f %e for other numbers, %s for any value, %c for a character, %b, %n and %%.
+    Raises: ValueError, TypeError for an invalid directive, and for an argument of the wrong type.
     """
     if type(pattern) is not str:
         raise TypeError(f"expected a string, got {described(pattern)}")
-    following = iter(args)
+    next_args = iter(args)
 
     def directive(match: re.Match[str]) -> str:
-        place, flags, width, precision, kind = match.groups()
+        position, flags, width, precision, kind = match.groups()
         if kind in ("%", "n"):
             return _padded("%" if kind == "%" else "\n", flags, int(width or 0))
         try:
-            value = args[int(place) - 1] if place else next(following)
+            value = args[int(position) - 1] if position else next(next_args)
         except (StopIteration, IndexError):
             raise ValueError(f"{match[0]} has no argument") from None
         return _padded(_converted(kind, value, flags, precision, match[0]), flags, int(width or 0))
 
     rest = _DIRECTIVE.sub("", pattern)
     if "%" in rest:
-        raise ValueError(f"{pattern!r} holds a % that begins no directive")
+        raise ValueError(f"{pattern!r} contains a % that does not begin a directive")
     return _DIRECTIVE.sub(directive, pattern)
 
 
@@ -126,12 +126,12 @@ def _converted(kind: str, value: Any, flags: str, precision: str | None, directi
     elif lower in "fe" and type(value) in (float, Decimal):
         text = _fraction(lower, value, flags, 6 if precision is None else int(precision))
     else:
-        raise TypeError(f"{directive} takes no {type(value).__name__}, got {described(value)}")
+        raise TypeError(f"{directive} does not accept {described(value)}")
     return text.upper() if kind.isupper() else text
 
 
 def _whole(kind: str, value: int, flags: str) -> str:
-    if kind != "d":  # as the bits of a long
+    if kind != "d":  # a negative number is written as the bits of a long
         return format(value % (1 << 64) if value < 0 else value, f"{'#' if '#' in flags else ''}{kind}")
     return _signed(f"{abs(value):,}" if "," in flags else str(abs(value)), value < 0, flags)
 

@@ -1,6 +1,7 @@
-"""Collections: vectors, maps and sets in, tuples, dicts and frozensets out; nothing that came in is changed.
+"""Clojure's functions of collections. They return tuples, dicts and frozensets, and never change an argument.
 
-nil is an empty collection, a map its pairs, a string its characters. Law: elements and keys of different types differ.
+As a collection, nil is empty, a map has its pairs as elements, and a string its characters.
+Law: elements and keys of different types differ, even if they are equal in Python.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _ABSENT: Final = object()
 
 
 def elements(value: Any) -> tuple[Any, ...]:
-    """Return the elements of a collection: of nil none, of a map its pairs, of a string its characters."""
+    """Return the elements of a collection: no elements for nil, the pairs of a map, the characters of a string."""
     if value is None:
         return ()
     if isinstance(value, Mapping):
@@ -27,8 +28,8 @@ def elements(value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def _or_nil(found: Iterable[Any]) -> tuple[Any, ...] | None:
-    return tuple(found) or None
+def _or_nil(items: Iterable[Any]) -> tuple[Any, ...] | None:
+    return tuple(items) or None
 
 
 def _vector(value: Any) -> tuple[Any, ...]:
@@ -44,16 +45,16 @@ def _map(value: Any) -> dict[Any, Any]:
 
 
 def nth(collection: Any, index: int, default: Any = _ABSENT) -> Any:
-    """Return the element at a place from 0, or the default."""
+    """Return the element at an index, counted from 0, or the default."""
     if collection is None:
         return None if default is _ABSENT else default
     if isinstance(collection, Mapping | Set):
-        raise TypeError(f"nth needs an order, got {described(collection)}")
+        raise TypeError(f"expected an ordered collection for nth, got {described(collection)}")
     items = elements(collection)
     if type(index) is int and 0 <= index < len(items):
         return items[index]
     if default is _ABSENT:
-        raise IndexError(f"there is no place {index} in a collection of {len(items)}")
+        raise IndexError(f"index {index!r} is out of range for a collection of {len(items)}")
     return default
 
 
@@ -69,12 +70,12 @@ def _distinct(collection: Any) -> tuple[Any, ...]:
 
 
 def conj(collection: Any = (), *items: Any) -> Any:
-    """Return a collection with more elements: at the end of a vector, pairs or maps into a map."""
+    """Return a collection with more elements: a vector has them at its end, a map accepts pairs and maps."""
     if isinstance(collection, Mapping):
-        found = dict(collection)
+        mapping = dict(collection)
         for item in items:
-            found.update(item if isinstance(item, Mapping) else [_pair(item)])
-        return found
+            mapping.update(item if isinstance(item, Mapping) else [_pair(item)])
+        return mapping
     if isinstance(collection, Set):
         return set_of([*collection, *items])
     return (*reversed(items),) if collection is None else (*_vector(collection), *items)
@@ -92,62 +93,62 @@ def _into(to: Any, collection: Any) -> Any:
 
 def _assoc(collection: Any, *pairs: Any) -> Any:
     if not pairs or len(pairs) % 2:
-        raise TypeError("assoc takes keys and values in turn")
-    both = list(zip(pairs[::2], pairs[1::2], strict=True))
+        raise TypeError("expected alternating keys and values for assoc")
+    entries = list(zip(pairs[::2], pairs[1::2], strict=True))
     if collection is None or isinstance(collection, Mapping):
-        return {**_map(collection), **dict(both)}
+        return {**_map(collection), **dict(entries)}
     items = list(_vector(collection))
-    for index, value in both:
+    for index, value in entries:
         if type(index) is not int or not 0 <= index <= len(items):
-            raise IndexError(f"there is no place {index} in a vector of {len(items)}")
+            raise IndexError(f"index {index!r} is out of range for a vector of {len(items)}")
         items[index : index + 1] = [value]
     return tuple(items)
 
 
 def _get_in(holder: Any, path: Any, default: Any = None) -> Any:
     for key in _vector(path):
-        is_place = isinstance(holder, list | tuple) and type(key) is int and 0 <= key < len(holder)
-        if not is_place and not (isinstance(holder, Mapping) and key in holder):
+        is_index = isinstance(holder, list | tuple) and type(key) is int and 0 <= key < len(holder)
+        if not is_index and not (isinstance(holder, Mapping) and key in holder):
             return default
         holder = holder[key]
     return holder
 
 
 def _merge(*maps: Any) -> dict[Any, Any] | None:
-    given = [_map(each) for each in maps if each is not None]
-    found: dict[Any, Any] = {}
-    for each in given:
-        found.update(each)
-    return found if given else None
+    dicts = [_map(each) for each in maps if each is not None]
+    merged: dict[Any, Any] = {}
+    for each in dicts:
+        merged.update(each)
+    return merged if dicts else None
 
 
 def _frequencies(collection: Any) -> dict[Any, int]:
     counts = Counter(map(strict, elements(collection)))
-    found = {element: counts[strict(element)] for element in _distinct(collection)}
-    if len(found) < len(counts):
+    frequencies = {element: counts[strict(element)] for element in _distinct(collection)}
+    if len(frequencies) < len(counts):
         raise TypeError(
-            "two elements are equal in Python though their types differ, and a map can have only one of them"
+            "two elements differ in type but are equal in Python, so that a map can contain only one of them"
         )
-    return found
+    return frequencies
 
 
 def _partition(n: int, collection: Any, *, whole: bool) -> tuple[Any, ...]:
     items = elements(collection)
     if type(n) is not int or n < 1:
-        raise ValueError(f"expected a number from 1, got {n!r}")
+        raise ValueError(f"expected a positive integer, got {n!r}")
     return tuple(items[i : i + n] for i in range(0, len(items), n) if not whole or i + n <= len(items))
 
 
 def _flatten(value: Any) -> tuple[Any, ...]:
-    found: list[Any] = []
-    waiting = [value] if isinstance(value, list | tuple) else []
-    while waiting:
-        item = waiting.pop()
+    atoms: list[Any] = []
+    stack = [value] if isinstance(value, list | tuple) else []
+    while stack:
+        item = stack.pop()
         if isinstance(item, list | tuple):
-            waiting.extend(reversed(item))
+            stack.extend(reversed(item))
         else:
-            found.append(item)
-    return tuple(found)
+            atoms.append(item)
+    return tuple(atoms)
 
 
 def _interpose(separator: Any, collection: Any) -> tuple[Any, ...]:
@@ -162,7 +163,7 @@ def _subvec(vector: Any, start: int, end: int | None = None) -> tuple[Any, ...]:
     items = _vector(vector)
     stop = len(items) if end is None else end
     if not 0 <= start <= stop <= len(items):
-        raise IndexError(f"{start} to {stop} lies outside of a vector of {len(items)}")
+        raise IndexError(f"the range {start} to {stop} is outside a vector of {len(items)}")
     return items[start:stop]
 
 
@@ -172,8 +173,8 @@ def _dedupe(collection: Any) -> tuple[Any, ...]:
 
 
 def _select_keys(holder: Any, keys: Any) -> dict[Any, Any]:
-    known = _map(holder)
-    return {key: known[key] for key in elements(keys) if key in known}
+    entries = _map(holder)
+    return {key: entries[key] for key in elements(keys) if key in entries}
 
 
 def _at_least_0(n: Any) -> int:
@@ -248,7 +249,7 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
         else None
     ),
 }
-# What returns a dict, which its user can change.
+# Functions that can return a dict, which the caller can change.
 MAP_MAKERS: Final = frozenset(
     (
         "array-map",

@@ -1,4 +1,4 @@
-"""Text: names and clojure.string."""
+"""Clojure's functions of strings, keywords and symbols, and those of clojure.string."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _GROUP: Final = re.compile(r"\\(.)|\$(\d)", re.DOTALL)
 
 
 def text(value: Any) -> str:
-    """Return a string; refuse anything else."""
+    """Return a string unchanged; reject any other value."""
     if type(value) is not str:
         raise TypeError(f"expected a string, got {described(value)}")
     return value
 
 
 def pattern_of(value: Any) -> re.Pattern[str]:
-    """Return a regular expression, also of its text."""
+    """Return a regular expression, which can be given as a string."""
     return value if isinstance(value, re.Pattern) else re.compile(text(value))
 
 
@@ -42,7 +42,7 @@ def _keyword(*parts: Any) -> Keyword | None:
 
 
 def _replacement(new: str) -> Callable[[re.Match[str]], str]:
-    """Return what puts the groups of a match into a replacement: $1 is the first group, \\$ a dollar."""
+    """Return a function that inserts the groups of a match into a replacement: $1 is the first group, \\$ a dollar."""
 
     def replaced(match: re.Match[str]) -> str:
         return _GROUP.sub(lambda part: part[1] if part[1] is not None else match[int(part[2])] or "", new)
@@ -60,19 +60,19 @@ def _replace(count: int) -> Callable[[Any, Any, Any], str]:
 
 
 def _split(whole: Any, pattern: Any, limit: int = 0) -> tuple[str, ...]:
-    """Cut a text where a pattern matches; without a limit what is empty at the end is left out, as in Java."""
-    found = re.split(pattern_of(pattern), text(whole), maxsplit=max(limit - 1, 0)) if limit != 1 else [whole]
+    """Split a text at the matches of a pattern; without a limit, empty pieces at the end are dropped, as in Java."""
+    pieces = re.split(pattern_of(pattern), text(whole), maxsplit=max(limit - 1, 0)) if limit != 1 else [whole]
     if pattern_of(pattern).groups:
-        found = _pieces(pattern_of(pattern), whole, limit)
-    while not limit and len(found) > 1 and found[-1] == "":
-        found.pop()
-    if len(found) > 1 and found[0] == "" and pattern_of(pattern).match("") is not None:
-        found = found[1:]  # a match of nothing at the beginning cuts nothing off
-    return tuple(found)
+        pieces = _pieces(pattern_of(pattern), whole, limit)
+    while not limit and len(pieces) > 1 and pieces[-1] == "":
+        pieces.pop()
+    if len(pieces) > 1 and pieces[0] == "" and pattern_of(pattern).match("") is not None:
+        pieces = pieces[1:]  # an empty match at the beginning does not split the text
+    return tuple(pieces)
 
 
 def _pieces(pattern: re.Pattern[str], whole: str, limit: int) -> list[str]:
-    """Cut a text without keeping what groups match."""
+    """Split a text without keeping the groups of the pattern."""
     pieces: list[str] = []
     start = 0
     for match in pattern.finditer(whole):
@@ -84,13 +84,13 @@ def _pieces(pattern: re.Pattern[str], whole: str, limit: int) -> list[str]:
 
 
 def _index_of(whole: Any, part: Any, start: int = 0) -> int | None:
-    place = text(whole).find(text(part), max(start, 0))
-    return None if place < 0 else place
+    position = text(whole).find(text(part), max(start, 0))
+    return None if position < 0 else position
 
 
 def _last_index_of(whole: Any, part: Any, end: int | None = None) -> int | None:
-    place = text(whole).rfind(text(part), 0, None if end is None else end + len(part))
-    return None if place < 0 else place
+    position = text(whole).rfind(text(part), 0, None if end is None else end + len(part))
+    return None if position < 0 else position
 
 
 def _escape(whole: Any, replacements: Any) -> str:
