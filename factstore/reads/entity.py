@@ -1,7 +1,7 @@
-"""Entities: one entity of one database value as a lazy, read-only mapping that can be walked in both directions.
+"""An entity of a database value as a lazy, read-only mapping. References can be followed in both directions.
 
-Reads through the view, attribute by attribute, and remembers what it read. Knows neither patterns nor writing.
-Law: an entity never changes, for its database does not; two are equal when entity id and database are.
+An entity reads single attributes from the view and keeps their values. It does not use queries or transactions.
+Law: an entity never changes, because its database does not; two are equal if their ids and databases are equal.
 """
 
 from __future__ import annotations
@@ -29,52 +29,53 @@ def entity(db: Database, eid: Any) -> Entity | None:
 
     Args:
         eid: an entity id, ident or lookup ref.
-    Returns: the entity, empty when nothing is known of the id; None for an ident or lookup ref that names nothing.
+    Returns: the entity, which is empty if no fact has this id; None if no entity has this ident or lookup ref.
     Raises: DatabaseError(:db.error/history-not-supported).
     Source: Datomic API, entity.
     """
     if db.is_history:
         raise DatabaseError(
             ":db.error/history-not-supported",
-            "an entity shows what is true at one time; a history database has every time at once, use as_of",
+            "an entity shows the state at one time, and a history database contains all times; use as_of",
         )
-    found = db.entid(eid)
-    return None if found is None else Entity(db, found)
+    entity_id = db.entid(eid)
+    return None if entity_id is None else Entity(db, entity_id)
 
 
 class Entity(Mapping[str, Any]):
     """An entity of a database value.
 
-    `e[":person/name"]` is a value, a frozenset of an attribute with many, or the entity referred to, as its ident when it
-    has one. `e[":person/_boss"]` goes the other way: a frozenset, or one entity for a component. What the entity lacks
-    raises KeyError, and `get` returns None. Its keys are its attributes; `:db/id` can be read but is not one of them.
+    `e[":person/name"]` is a value, or a frozenset of values if the attribute has cardinality many. A reference is
+    returned as the entity's ident, or as an Entity if it has none. `e[":person/_boss"]` follows references backwards:
+    it is a frozenset, or one entity for a component. If the entity lacks the attribute, `e[...]` raises KeyError and
+    `get` returns None. The keys are the entity's attributes; `:db/id` can be read but is not one of the keys.
     """
 
-    __slots__ = ("_found", "_idents", "db", "eid")
+    __slots__ = ("_idents", "_values", "db", "eid")
 
     def __init__(self, db: Database, eid: int) -> None:
         self.db = db
         self.eid = eid
-        self._found: dict[str, Any] = {}
+        self._values: dict[str, Any] = {}
         self._idents: tuple[Keyword, ...] | None = None
 
     def __getitem__(self, key: str) -> Any:
-        value = self._found.get(key, _ABSENT)
+        value = self._values.get(key, _ABSENT)
         if value is _ABSENT:
             value = self._read(key)
             if value is None:
                 raise KeyError(key)
-            self._found[key] = value
+            self._values[key] = value
         return value
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return the value of an attribute, or `default` when the entity has none."""
-        value = self._found.get(key, _ABSENT)
+        """Return the value of an attribute, or `default` if the entity has none."""
+        value = self._values.get(key, _ABSENT)
         if value is _ABSENT:
             value = self._read(key)
             if value is None:
                 return default
-            self._found[key] = value
+            self._values[key] = value
         return value
 
     def __iter__(self) -> Iterator[Keyword]:
@@ -88,7 +89,7 @@ class Entity(Mapping[str, Any]):
         return sum(1 for _ in self)
 
     def __bool__(self) -> bool:
-        return True  # an entity of which nothing is known is still one
+        return True  # also an entity without facts
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Entity) and self.eid == other.eid and _same(self.db, other.db)
@@ -107,14 +108,14 @@ class Entity(Mapping[str, Any]):
         return html_table(repr(self), _HEADER, [(key, _shown(self[key])) for key in self])
 
     def touch(self) -> Entity:
-        """Read all attributes, and those of all components, and return the entity. Source: Datomic API, touch."""
+        """Read all attributes, also those of all components, and return the entity. Source: Datomic API, touch."""
         touched: set[int] = set()
-        waiting = [self]
-        while waiting:
-            here = waiting.pop()
-            if here.eid not in touched:
-                touched.add(here.eid)
-                waiting += here._touch()
+        pending = [self]
+        while pending:
+            current = pending.pop()
+            if current.eid not in touched:
+                touched.add(current.eid)
+                pending += current._touch()
         return self
 
     def _touch(self) -> list[Entity]:
@@ -129,7 +130,7 @@ class Entity(Mapping[str, Any]):
         return components
 
     def _read(self, key: object) -> Any:
-        """Return the value under a key, None when there is none."""
+        """Return the value of a key, or None if there is none."""
         schema, view = self.db.schema, self.db.view
         attribute = schema.find(key) if isinstance(key, str) else None
         if attribute is not None:
@@ -154,7 +155,7 @@ class Entity(Mapping[str, Any]):
         return load(values[0] if len(values) == 1 else min(values, key=order_key))
 
     def _referred(self, eid: int) -> Any:
-        """Return the present ident of a referenced entity, or the entity if it has none."""
+        """Return the current ident of a referenced entity, or the entity if it has none."""
         return self.db.schema.ident(eid) or Entity(self.db, eid)
 
 
@@ -167,7 +168,7 @@ def _named(value: Any) -> str:
 
 
 def _same(left: Database, right: Database) -> bool:
-    """Tell whether two database values are one: of one store at one t, cut alike, with the same speculation on top."""
+    """Tell whether two database values are the same: their store, t, limits, filters and speculations are equal."""
     return left is right or (
         (left.store, left.basis_t, left.as_of_t, left.since_t)
         == (right.store, right.basis_t, right.as_of_t, right.since_t)

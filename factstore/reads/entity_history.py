@@ -1,7 +1,7 @@
-"""The life of one entity: each assertion and retraction about it, when it was, and what its transaction says of itself.
+"""The history of one entity: each assertion and retraction about it, with its time and the facts of its transaction.
 
-Reads a database's history; knows neither queries nor writing.
-Law: the rows are the datoms of the database's history about the entity, in order of time, none missing and none twice.
+This module reads a database's history. It does not use queries or transactions.
+Law: the rows are the datoms about the entity in the database's history, in order of time, each exactly once.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _HEADER: Final = ("when", "t", "why", "", "attribute", "value")
 class EntityEvent(NamedTuple):
     """One assertion or retraction about an entity."""
 
-    when: datetime | None  # None: the store began with it
+    when: datetime | None  # None for a fact that every new store has
     t: int
-    why: Mapping[Keyword, Any]  # what the transaction says of itself, besides its instant
+    why: Mapping[Keyword, Any]  # the transaction's own attributes, except its instant
     attribute: Keyword
     added: bool
-    value: Any  # a reference is the ident of what it refers to, when that has one
+    value: Any  # for a reference, the ident of the referenced entity if it has one
 
 
 class EntityHistory(Sequence[EntityEvent]):
-    """The events of an entity's life, oldest first; prints as a table."""
+    """The events of an entity, oldest first; prints as a table."""
 
     __slots__ = ("eid", "rows")
 
@@ -61,28 +61,29 @@ class EntityHistory(Sequence[EntityEvent]):
         return html_table(f"Entity {self.eid}", _HEADER, self._cells(), added=[row.added for row in self.rows])
 
     def _cells(self) -> Iterator[tuple[object, ...]]:
-        """Yield what the table shows; what a transaction says stands at its first row."""
-        last = -1
+        """Yield the rows of the table; the facts of a transaction are shown only in its first row."""
+        last_t = -1
         for when, t, why, attribute, added, value in self.rows:
-            said = "" if t == last else ", ".join(f"{name} {each}" for name, each in why.items())
-            yield "" if when is None else f"{when:%Y-%m-%d %H:%M:%S}", t, said, "+" if added else "-", attribute, value
-            last = t
+            text = "" if t == last_t else ", ".join(f"{name} {each}" for name, each in why.items())
+            yield "" if when is None else f"{when:%Y-%m-%d %H:%M:%S}", t, text, "+" if added else "-", attribute, value
+            last_t = t
 
 
 def entity_history(db: Database, eid: Any) -> EntityHistory:
-    """Return what happened to an entity: when, by which transaction, with what it says of itself, and what it changed.
+    """Return the events of an entity, each with its time, its transaction, and the transaction's own attributes.
 
     Args:
-        db: a database; `as_of`, `since` and `filter` limit what is told.
+        db: a database; `as_of`, `since` and `filter` limit the events.
         eid: an entity id, ident or lookup ref, resolved in this database.
-    Returns: the events, oldest first, retractions before what took their place; none for a name that names nothing.
+    Returns: the events, oldest first; within a transaction, the retraction of a value precedes the assertion that
+        replaces it. Empty if no entity has this ident or lookup ref.
     """
-    found = db.entid(eid)
+    entity_id = db.entid(eid)
     history = db if db.is_history else db.history()
-    facts = [] if found is None else history.view.facts_about(found)
+    facts = [] if entity_id is None else history.view.facts_about(entity_id)
     facts.sort(key=lambda fact: (fact[3], fact[1], fact[4], order_key(fact[2])))
-    about = {t: (db.instant_of(t), _says(db, t)) for t in {fact[3] for fact in facts}}
-    return EntityHistory(found, tuple(_event(db, fact, *about[fact[3]]) for fact in facts))
+    transactions = {t: (db.instant_of(t), _transaction(db, t)) for t in {fact[3] for fact in facts}}
+    return EntityHistory(entity_id, tuple(_event(db, fact, *transactions[fact[3]]) for fact in facts))
 
 
 def _event(db: Database, fact: Fact, when: datetime | None, why: Mapping[Keyword, Any]) -> EntityEvent:
@@ -91,17 +92,17 @@ def _event(db: Database, fact: Fact, when: datetime | None, why: Mapping[Keyword
     return EntityEvent(when, t, why, attribute.ident, added, _shown(db, attribute, v))
 
 
-def _says(db: Database, t: int) -> Mapping[Keyword, Any]:
-    """Return what a transaction says of itself: a value, or a tuple of values where the attribute takes many."""
-    said: dict[Keyword, Any] = {}
-    # Neither `since` nor the history of the transaction's own facts matters here: the question is what it says.
+def _transaction(db: Database, t: int) -> Mapping[Keyword, Any]:
+    """Return a transaction's own attributes, except its instant; the values of cardinality many are a tuple."""
+    values: dict[Keyword, Any] = {}
+    # The current facts of the transaction are read, even if the database is a history or limited by `since`.
     for _, a, v, _, _ in db.view.cut(after=-1, is_history=False).facts_about(tx_of(t)):
         attribute = db.schema.attribute(a)
         if a == TX_INSTANT:
             continue
         value = _shown(db, attribute, v)
-        said[attribute.ident] = (*said.get(attribute.ident, ()), value) if attribute.many else value
-    return said
+        values[attribute.ident] = (*values.get(attribute.ident, ()), value) if attribute.many else value
+    return values
 
 
 def _shown(db: Database, attribute: Attribute, v: Any) -> Any:

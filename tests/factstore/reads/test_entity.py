@@ -117,9 +117,9 @@ def test_a_name_that_names_nothing_is_none(people):
 def test_touch_reads_all_of_it_and_of_its_components(people):
     ann = entity(people.db, ANN)
     assert ann is ann.touch()
-    assert {":p/name", ":p/boss", ":p/home"} == set(ann._found)
-    assert [{":h/no"}, {":h/no"}] == [set(home._found) for home in ann[":p/home"]]
-    assert set() == set(ann[":p/boss"]._found)
+    assert {":p/name", ":p/boss", ":p/home"} == set(ann._values)
+    assert [{":h/no"}, {":h/no"}] == [set(home._values) for home in ann[":p/home"]]
+    assert set() == set(ann[":p/boss"]._values)
 
 
 def test_touch_ends_where_components_go_in_a_circle(people):
