@@ -192,7 +192,8 @@ def test_a_commit_finds_that_the_file_was_cut_while_it_was_open(tmp_path: Path, 
     done = subprocess.run(
         [sys.executable, "-c", CUT, path, str(pages * PAGE)], capture_output=True, text=True, timeout=SECONDS, check=False
     )
-    assert (0, "") == (done.returncode, done.stderr)
+    assert 0 == done.returncode
+    assert "" == done.stderr
     lines = done.stdout.splitlines()
     assert 2 == len(lines)
     assert all(f"to {pages * PAGE:,} bytes while it was open" in line for line in lines)

@@ -60,7 +60,9 @@ def test_a_months_flights_have_the_cells_of_its_lines(flights_text: str) -> None
 
 def test_values_have_the_types_of_their_columns() -> None:
     first = next(source.flights(1))
-    assert ("UA", 1545, "2013-01-01T10:00:00+00:00") == (first["carrier"], first["flight"], first["time_hour"].isoformat())
+    assert "UA" == first["carrier"]
+    assert 1545 == first["flight"]
+    assert "2013-01-01T10:00:00+00:00" == first["time_hour"].isoformat()
     assert {"wind_speed": float, "wind_dir": int} == {
         name: type(next(source.records("weather"))[name]) for name in ("wind_speed", "wind_dir")
     }

@@ -117,6 +117,8 @@ def refused(conn: Connection, tx_data: Any, code: str) -> TransactError:
         messages.append(str(caught.value))
     after = conn.db()
     assert messages[0] == messages[1]
-    assert (before.basis_t, before.next_n, facts) == (after.basis_t, after.next_n, set(after.datoms(":eavt")))
+    assert before.basis_t == after.basis_t
+    assert before.next_n == after.next_n
+    assert facts == set(after.datoms(":eavt"))
     assert code == caught.value.code, messages[0]
     return caught.value

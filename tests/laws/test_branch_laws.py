@@ -39,6 +39,7 @@ def test_a_branch_is_a_store_to_which_nothing_else_happened(history: Any, own: A
         for changes in own:
             then = alone.conn.transact(forms(changes, alone.ids)).db_after
             branches.append(with_(branches[-1], forms(changes, lived.ids)).db_after)
-            assert (then.basis_t, told(then)) == (branches[-1].basis_t, told(branches[-1]))
+            assert then.basis_t == branches[-1].basis_t
+            assert told(then) == told(branches[-1])
         middle = START + at + len(own) // 2
         assert told(alone.conn.db().as_of(middle)) == told(branches[-1].as_of(middle)) == told(branches[-1].branch(middle))

@@ -49,6 +49,7 @@ def test_a_replay_says_the_same_at_every_time(history: Any) -> None:
         dump(told.conn, Path(folder) / "x.edn")
         start = other.db().basis_t
         done = replay(other, Path(folder) / "x.edn")
-        assert (told.conn.db().basis_t, 0) == (done.transactions, done.left_out)
+        assert told.conn.db().basis_t == done.transactions
+        assert 0 == done.left_out
         for t in range(1, told.conn.db().basis_t + 1):
             assert by_node(told.conn.db().as_of(t)) == by_node(other.db().as_of(start + t))

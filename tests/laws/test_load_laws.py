@@ -111,7 +111,8 @@ def test_every_time_reads_as_the_log_says(steps: Any, data: Any) -> None:
                 wanted = expected(log, upto, after, history)
                 for index in ("eavt", "aevt"):
                     found = read(view, index)
-                    assert (len(wanted), wanted) == (len(found), set(found))
+                    assert len(wanted) == len(found)
+                    assert wanted == set(found)
                 for name in (":l/id", ":l/n", ":l/word"):
                     ordered = [fact[2] for fact in read(view, "avet", name)]
                     assert sorted((fact[2] for fact in wanted if fact[1] == name), key=order_key) == ordered

@@ -225,7 +225,9 @@ def test_a_transaction_is_accepted_and_comes_to_what_the_set_of_facts_says(kind,
             report = conn.transact(forms)
         except TransactError as error:
             assert expected is None, error
-            assert (before, basis, next_n) == (facts_of(conn.db()), conn.db().basis_t, conn.db().next_n)
+            assert before == facts_of(conn.db())
+            assert basis == conn.db().basis_t
+            assert next_n == conn.db().next_n
             again = attempt(conn.db(), forms)
             assert again is None
         else:
@@ -268,9 +270,12 @@ def test_with_gives_what_transact_gives_however_often_it_is_chained(history):
             continue
         assert tried is not None
         db = tried.db_after
-        assert (done.tempids, done.t, done.tx_data[1:]) == (tried.tempids, tried.t, tried.tx_data[1:])
+        assert done.tempids == tried.tempids
+        assert done.t == tried.t
+        assert done.tx_data[1:] == tried.tx_data[1:]
         assert facts_of(done.db_after) == facts_of(db)
-        assert (done.db_after.next_n, done.db_before.basis_t) == (db.next_n, tried.db_before.basis_t)
+        assert done.db_after.next_n == db.next_n
+        assert done.db_before.basis_t == tried.db_before.basis_t
 
 
 @given(HISTORIES["anything"])

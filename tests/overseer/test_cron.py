@@ -132,8 +132,11 @@ def test_an_occurrence_is_a_job_named_after_its_schedule_and_its_nominal_time(co
     id = f"hourly@{since:%Y-%m-%dT%H:%M:%SZ}"
     assert ([id], {}) == ticked
     job = factstore.pull(conn.db(), ["*"], [":job/id", id])
-    assert (Keyword(":report"), Keyword(":job.status/unstarted"), 7) == (job[":job/type"], job[":job/status"], job[":org/id"])
-    assert (since, since) == (job[":job/nominal"], job[":job/run-at"])
+    assert Keyword(":report") == job[":job/type"]
+    assert Keyword(":job.status/unstarted") == job[":job/status"]
+    assert 7 == job[":org/id"]
+    assert since == job[":job/nominal"]
+    assert since == job[":job/run-at"]
     assert schedules(conn.db())[0].eid == job[":job/schedule"][":db/id"]
 
 

@@ -75,7 +75,8 @@ def test_a_request_to_end_the_program_passes_through_listeners_in_the_main_threa
 
 
 def test_an_event_tells_of_the_attempt_and_its_queue():
-    assert ("j1", Keyword(":mail")) == (STARTED.lease.id, STARTED.queue)
+    assert "j1" == STARTED.lease.id
+    assert Keyword(":mail") == STARTED.queue
 
 
 def test_a_listener_that_raises_is_logged_and_the_others_are_told_all_the_same(caplog):
@@ -86,7 +87,8 @@ def test_a_listener_that_raises_is_logged_and_the_others_are_told_all_the_same(c
 
 
 def test_without_listeners_nobody_need_make_an_event():
-    assert (False, True) == (bool(Listeners()), bool(Listeners([fails])))
+    assert bool(Listeners()) is False
+    assert bool(Listeners([fails])) is True
 
 
 def test_listeners_that_hold_something_are_closed_whatever_the_others_do(caplog):
@@ -106,7 +108,9 @@ def test_listeners_that_hold_something_are_closed_whatever_the_others_do(caplog)
 
     broken, sound = Holds(OSError("no route")), Holds()
     Listeners([broken, fails, sound]).close()
-    assert (1, 1, True) == (broken.closed, sound.closed, "failed on closing" in caplog.text)
+    assert 1 == broken.closed
+    assert 1 == sound.closed
+    assert ("failed on closing" in caplog.text) is True
 
 
 class Surrounds:
@@ -134,7 +138,9 @@ def test_a_handlers_context_is_its_listeners_contexts():
     one, two = Surrounds(), Surrounds()
     with Listeners([one, two, fails]).around(Attempt("j1")):
         assert lease("j1") == current_lease()
-    assert (["left"], ["left"], None) == (one.steps, two.steps, current_lease())
+    assert ["left"] == one.steps
+    assert ["left"] == two.steps
+    assert current_lease() is None
 
 
 def test_a_listener_cannot_swallow_what_a_handler_raises():

@@ -55,7 +55,8 @@ def test_no_handlers_at_all_are_refused_and_the_message_says_what_is_expected(co
     for use in (check_handlers, lambda handlers: Worker(conn, handlers), lambda handlers: drain(conn, handlers)):
         with pytest.raises(HandlerError, match=r"non-empty mapping from job type to handler, such as .*, got {}$") as caught:
             use({})
-        assert (":job.error/bad-handler", {}) == (caught.value.code, caught.value.handlers)
+        assert ":job.error/bad-handler" == caught.value.code
+        assert {} == caught.value.handlers
 
 
 def test_handlers_that_could_not_be_called_are_refused_before_any_job_runs_all_at_once():
@@ -196,12 +197,19 @@ def test_a_single_value_that_is_returned_is_not_kept(result):
 def test_a_collection_that_is_no_tx_data_is_rejected_for_it_would_be_lost(result):
     with pytest.raises(HandlerError) as caught:
         facts_of(result, a_job())
-    assert (":job.error/bad-return", "j", type(result).__name__) == (caught.value.code, caught.value.job, caught.value.returned)
+    assert ":job.error/bad-return" == caught.value.code
+    assert "j" == caught.value.job
+    assert type(result).__name__ == caught.value.returned
 
 
 def test_a_job_reads_like_a_mapping_of_its_attributes():
     job = a_job(n=1, m=2)
-    assert (1, 2, None) == (job[":n"], job[":m"], job.get(":k"))
+    assert 1 == job[":n"]
+    assert 2 == job[":m"]
+    assert job.get(":k") is None
     assert {":n": 1, ":m": 2} == dict(job)
     assert "overseer/j" == job.key
-    assert ("j", 1, ":foo", 1) == (job.id, job.eid, job.type, job.attempt)
+    assert "j" == job.id
+    assert 1 == job.eid
+    assert ":foo" == job.type
+    assert 1 == job.attempt

@@ -53,7 +53,8 @@ def test_a_reader_names_the_database_of_a_connection(conn, name):
         OverseerError, match=f"^:job.error/bad-argument: {name} takes a database first, got a connection; give conn.db"
     ) as error:
         READERS[name](conn)
-    assert (name, conn) == (error.value.function, error.value.got)
+    assert name == error.value.function
+    assert conn == error.value.got
     with pytest.raises(OverseerError, match=f"{name} takes a database first, got None"):
         READERS[name](None)
 
@@ -63,7 +64,9 @@ def test_a_writer_asks_for_the_connection_of_a_database(conn, name):
     t = conn.db().basis_t
     with pytest.raises(OverseerError, match=f"{name} takes a connection first, got a database; .* give the connection") as error:
         WRITERS[name](conn.db())
-    assert (":job.error/bad-argument", name, t) == (error.value.code, error.value.function, conn.db().basis_t)
+    assert ":job.error/bad-argument" == error.value.code
+    assert name == error.value.function
+    assert t == conn.db().basis_t
     with pytest.raises(OverseerError, match=f"{name} takes a connection first, got 'shop.facts'$"):
         WRITERS[name]("shop.facts")
 

@@ -94,7 +94,8 @@ def test_wrong_usage_of_a_command_is_one_line_and_an_exit_code(home: Path, line:
 
 def test_jobs_may_be_pruned_that_are_older_than_any_datetime(home: Path) -> None:
     done = CliRunner().invoke(main, ["prune", "--store", "s.facts", "--older-than", "999999999d"])
-    assert (0, "0 jobs are gone\n") == (done.exit_code, done.output)
+    assert 0 == done.exit_code
+    assert "0 jobs are gone\n" == done.output
 
 
 def test_a_port_that_is_taken_is_told_in_one_line(home: Path) -> None:
@@ -139,7 +140,8 @@ def test_what_is_no_name_is_an_error_of_the_family(name: Any) -> None:
 def test_a_graph_of_another_shape_is_named(make: Any, graph: Any, part: str) -> None:
     with pytest.raises(GraphError) as caught:
         make(graph)
-    assert (":job.error/bad-argument", True) == (caught.value.code, part in caught.value.message)
+    assert ":job.error/bad-argument" == caught.value.code
+    assert (part in caught.value.message) is True
 
 
 @pytest.mark.parametrize("timeout", [5, 1.5, "1m", timedelta(0), timedelta(-1), True])
@@ -179,7 +181,8 @@ def test_any_value_of_a_setting_is_taken_or_refused_by_name(name: str, value: An
     try:
         made = Config(**{name: value})
     except ConfigError as error:
-        assert (":job.error/bad-config", name) == (error.code, error.setting)
+        assert ":job.error/bad-config" == error.code
+        assert name == error.setting
     else:
         assert made.lease > timedelta(0)
 

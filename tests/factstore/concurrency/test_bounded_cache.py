@@ -18,13 +18,16 @@ def test_a_bound_on_entries_removes_the_oldest() -> None:
     cache: BoundedCache[int, str] = BoundedCache(max_entries=2)
     for key in range(4):
         assert str(key) == cache.put(key, str(key))
-    assert ([2, 3], 2) == (keys(cache), len(cache))
+    assert [2, 3] == keys(cache)
+    assert 2 == len(cache)
 
 
 def test_use_keeps_an_entry_and_get_does_not() -> None:
     cache: BoundedCache[int, str] = BoundedCache(max_entries=2)
     cache.put(0, "a"), cache.put(1, "b")
-    assert ("a", "b", None) == (cache.use(0), cache.get(1), cache.use(7))
+    assert "a" == cache.use(0)
+    assert "b" == cache.get(1)
+    assert cache.use(7) is None
     cache.put(2, "c")
     assert [0, 2] == keys(cache)
 
@@ -32,18 +35,23 @@ def test_use_keeps_an_entry_and_get_does_not() -> None:
 def test_an_entry_that_is_put_again_is_the_newest_and_counts_once() -> None:
     cache: BoundedCache[int, str] = BoundedCache(max_bytes=10)
     cache.put(0, "a", 4), cache.put(1, "b", 4), cache.put(0, "A", 5)
-    assert (9, "A") == (cache.bytes, cache.get(0))
+    assert 9 == cache.bytes
+    assert "A" == cache.get(0)
     cache.put(2, "c", 4)
-    assert ([0, 2], 9) == (keys(cache), cache.bytes)
+    assert [0, 2] == keys(cache)
+    assert 9 == cache.bytes
 
 
 def test_a_bound_on_bytes_counts_what_stays() -> None:
     cache: BoundedCache[int, str] = BoundedCache(max_bytes=10)
     for key in range(9):
         cache.put(key, "x", key)
-    assert ([8], 8) == (keys(cache), cache.bytes)
+    assert [8] == keys(cache)
+    assert 8 == cache.bytes
     cache.clear()
-    assert (0, 0, []) == (len(cache), cache.bytes, keys(cache))
+    assert 0 == len(cache)
+    assert 0 == cache.bytes
+    assert [] == keys(cache)
 
 
 @pytest.mark.parametrize("bounds", [{"max_entries": 8}, {"max_bytes": 80}, {"max_entries": 8, "max_bytes": 80}])

@@ -61,7 +61,8 @@ def test_no_byte_of_an_excised_entity_is_left_in_log_or_index(conn: factstore.Co
     assert holds_secret(conn._storage)
     done = conn.excise(ANN)
     assert not holds_secret(conn._storage)
-    assert (3, True) == (done.transactions, done.datoms >= 12)
+    assert 3 == done.transactions
+    assert (done.datoms >= 12) is True
     assert conn.db().entid(ANN) is None
     assert set() == q("[:find ?a :where [_ :u/boss ?a]]", conn.db().history())
     assert ["ben"] == q("[:find [?n ...] :where [_ :u/login ?n]]", conn.db())

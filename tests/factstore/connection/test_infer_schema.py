@@ -32,7 +32,9 @@ def conn():
 
 def test_attributes_are_declared_in_a_transaction_before(conn):
     report = conn.transact([{":db/id": "a", ":p/name": "Ann", ":p/age": 40}])
-    assert (2, "Ann", 40) == (report.t, value(conn.db(), report.tempids["a"], ":p/name"), value(conn.db(), report.tempids["a"], ":p/age"))
+    assert 2 == report.t
+    assert "Ann" == value(conn.db(), report.tempids["a"], ":p/name")
+    assert 40 == value(conn.db(), report.tempids["a"], ":p/age")
     assert 3 == conn.transact([{":p/name": "Bo", ":p/age": 3}]).t
 
 
@@ -68,7 +70,10 @@ def test_many_values_make_many_and_maps_make_parts(conn):
     db = conn.db()
     assert {"a", "b"} == values(db, ":order/one", ":order/tags")
     lines = db.attribute(":order/lines")
-    assert (True, True, True, False) == (lines.many, lines.is_ref, lines.is_component, db.attribute(":line/note").many)
+    assert lines.many is True
+    assert lines.is_ref is True
+    assert lines.is_component is True
+    assert db.attribute(":line/note").many is False
 
 
 def test_a_reverse_name_and_an_entity_make_references(conn):
@@ -94,7 +99,9 @@ def test_what_would_be_refused_anyway_declares_nothing(conn):
 def test_values_that_say_different_things_or_none_are_refused(conn, values):
     with pytest.raises(SchemaError) as caught:
         conn.transact([{":p/id": value} for value in values])
-    assert (":db.error/cannot-infer", ":p/id", 0) == (caught.value.code, caught.value.attribute, conn.db().basis_t)
+    assert ":db.error/cannot-infer" == caught.value.code
+    assert ":p/id" == caught.value.attribute
+    assert 0 == conn.db().basis_t
 
 
 def test_a_mistake_in_a_known_attribute_is_still_one(conn):

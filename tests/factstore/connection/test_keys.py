@@ -36,7 +36,9 @@ def test_a_repeated_key_commits_nothing_and_gives_the_first_report():
         first = conn.transact([{":db/id": "x", ":k/name": "a"}], key="order-17")
         conn.transact([{":k/name": "between"}])
         again = conn.transact([{":db/id": "x", ":k/name": "a"}], key="order-17")
-        assert (first.t, first.tempids, first.tx_data) == (again.t, again.tempids, again.tx_data)
+        assert first.t == again.t
+        assert first.tempids == again.tempids
+        assert first.tx_data == again.tx_data
         assert 3 == conn.db().basis_t
         assert 1 == factstore.q('[:find (count ?e) . :where [?e :k/name "a"]]', again.db_after)
 
@@ -104,7 +106,10 @@ def test_a_key_used_again_with_other_forms_is_an_error_and_changes_nothing(other
     first = conn.transact(FORMS, key="k")
     with pytest.raises(factstore.TransactError, match="the key 'k' belongs to transaction t=") as error:
         conn.transact(OTHERS[other], key="k")
-    assert (":db.error/key-reused", "conflict", "k", first.t) == (error.value.code, error.value.category, error.value.key, error.value.t)
+    assert ":db.error/key-reused" == error.value.code
+    assert "conflict" == error.value.category
+    assert "k" == error.value.key
+    assert first.t == error.value.t
     assert isinstance(conn.transact_async(OTHERS[other], key="k").exception(60), factstore.TransactError)
     assert first.t == conn.db().basis_t
 
@@ -160,7 +165,9 @@ def test_the_very_first_transaction_may_have_a_key():
     with factstore.connect("memory:") as conn:
         forms = [{":db/id": "x", ":db/doc": "first"}]
         first, again = (conn.transact(forms, key="schema") for _ in range(2))
-        assert (1, first.tempids, first.tx_data) == (conn.db().basis_t, again.tempids, again.tx_data)
+        assert 1 == conn.db().basis_t
+        assert first.tempids == again.tempids
+        assert first.tx_data == again.tx_data
         assert [] == [datom for datom in again.db_before.datoms(":eavt") if datom.e in again.tempids.values()]
 
 

@@ -147,7 +147,8 @@ def test_loading_gives_the_facts_that_transacting_maps_gives(rows, more, batch_r
             transacted.transact([{MAPPING[k]: v for k, v in row.items() if v is not None} for row in table])
             if indexed:
                 loaded._committer.index()
-        assert (facts(transacted), events(transacted)) == (facts(loaded), events(loaded))
+        assert facts(transacted) == facts(loaded)
+        assert events(transacted) == events(loaded)
 
 
 def events(conn):

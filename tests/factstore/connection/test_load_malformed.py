@@ -99,7 +99,9 @@ SOURCES: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_column_that_is_not_there_is_named_with_those_that_are(name: str, conn: Connection, tmp_path: Path) -> None:
     error = refused(conn, SOURCES[name](tmp_path), ID_AND_N)
-    assert (":db.error/invalid-load", "n", ("id", "m")) == (error.code, error.column, error.columns)
+    assert ":db.error/invalid-load" == error.code
+    assert "n" == error.column
+    assert ("id", "m") == error.columns
     assert "no column 'n'" in error.message
     assert "'id', 'm'" in error.message
 
@@ -107,9 +109,13 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(name: str, conn
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_report_tells_the_columns_left_out_and_the_rows_without_a_value(name: str, conn: Connection, tmp_path: Path) -> None:
     report = conn.load(SOURCES[name](tmp_path), {"id": ":u/id"})
-    assert (1, ("m",), {}) == (report.rows, report.unmapped, dict(report.missing))
+    assert 1 == report.rows
+    assert ("m",) == report.unmapped
+    assert {} == dict(report.missing)
     lacking = conn.load([{"id": "a", "n": None, "x": 1}, {"id": "b"}, {"id": "c", "n": 1, "y": 2}], ID_AND_N, batch_rows=2)
-    assert (3, ("x", "y"), {"n": 2}) == (lacking.rows, lacking.unmapped, dict(lacking.missing))
+    assert 3 == lacking.rows
+    assert ("x", "y") == lacking.unmapped
+    assert {"n": 2} == dict(lacking.missing)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +225,8 @@ def test_a_file_that_is_not_csv_is_refused_with_the_place(name: str, conn: Conne
 def test_a_file_that_cannot_be_read_is_named(conn: Connection, tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere.csv", tmp_path, "nul\0byte.csv"):
         error = refused(conn, path, ID_AND_N)
-        assert (":db.error/file-unavailable", "unavailable") == (error.code, error.category)
+        assert ":db.error/file-unavailable" == error.code
+        assert "unavailable" == error.category
 
 
 def test_a_byte_order_mark_belongs_to_no_column(conn: Connection, tmp_path: Path) -> None:
@@ -232,7 +239,9 @@ def test_text_may_hold_nul_and_lines(conn: Connection, tmp_path: Path) -> None:
     assert {"a\0b\nc", "d"} == {datom.v for datom in conn.db().datoms("aevt", ":u/id")}
     assert 2 == report.rows
     error = refused(conn, written(tmp_path, 'id,n\n"x\ny",1\nz,q\n'), ID_AND_N)
-    assert (2, 4, "n") == (error.row, error.line, error.column)
+    assert 2 == error.row
+    assert 4 == error.line
+    assert "n" == error.column
 
 
 # -- texts as values
@@ -277,8 +286,11 @@ def test_a_text_is_read_by_the_type_of_its_attribute(kind: str, text: str, conn:
 @pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in BAD.items() for text in texts])
 def test_a_text_that_is_no_value_is_refused_with_row_line_and_column(kind: str, text: str, conn: Connection, tmp_path: Path) -> None:
     error = refused(conn, written(tmp_path, f'id,v\n"k\n1",\nk2,NA\nk3,"{text}"\n'), {"id": ":u/id", "v": f":u/{kind}"})
-    assert (":db.error/wrong-type-for-attribute", f":u/{kind}") == (error.code, error.attribute)
-    assert (3, 5, "v") == (error.row, error.line, error.column)
+    assert ":db.error/wrong-type-for-attribute" == error.code
+    assert f":u/{kind}" == error.attribute
+    assert 3 == error.row
+    assert 5 == error.line
+    assert "v" == error.column
     assert "column 'v', row 3 (line 5)" in error.message
     assert kind in error.message
 
@@ -289,11 +301,17 @@ def test_the_text_of_a_reference_is_read_by_the_type_of_its_lookup(conn: Connect
     conn.load(written(tmp_path, "id,to\na,5\n"), mapping)
     assert [to] == [datom.v for datom in conn.db().datoms("aevt", ":u/ref")]
     error = refused(conn, written(tmp_path, "id,to\na,5\nb,x\n"), mapping)
-    assert (2, "to", ":u/no") == (error.row, error.column, error.attribute)
+    assert 2 == error.row
+    assert "to" == error.column
+    assert ":u/no" == error.attribute
     error = refused(conn, [{"id": "a", "to": None}, {"id": "b", "to": 6}], mapping)
-    assert (":db.error/not-an-entity", 2, "to") == (error.code, error.row, error.column)
+    assert ":db.error/not-an-entity" == error.code
+    assert 2 == error.row
+    assert "to" == error.column
     error = refused(conn, [{"id": "b", "to": [6]}], mapping)
-    assert (":db.error/not-an-entity", 1, "to") == (error.code, error.row, error.column)
+    assert ":db.error/not-an-entity" == error.code
+    assert 1 == error.row
+    assert "to" == error.column
 
 
 # -- converters, and what transactions check
@@ -322,7 +340,9 @@ def test_an_error_of_a_converter_is_told_with_row_and_column(
         "array": {"id": ["a", "b", "c"], "n": np.array([1.0, np.nan, 3.0])},
     }
     error = refused(conn, tables[source], {"id": ":u/id", "n": Into(":u/long", convert=convert)})
-    assert (":db.error/invalid-load", 3, "n") == (error.code, error.row, error.column)
+    assert ":db.error/invalid-load" == error.code
+    assert 3 == error.row
+    assert "n" == error.column
     assert f"the converter of column 'n' raised {raised.__name__}" in error.message
     assert made is error.__cause__
 
@@ -334,7 +354,9 @@ def test_what_a_predicate_refuses_is_told_with_row_and_column(known: bool, conn:
     if known:
         conn.transact([{":u/id": "a"}, {":u/id": "c"}])
     error = refused(conn, [{"id": "a", "n": 2}, {"id": "b", "n": None}, {"id": "c", "n": 3}], ID_AND_N, batch_rows=10)
-    assert (":db.error/attr-pred", 3, "n") == (error.code, error.row, error.column)
+    assert ":db.error/attr-pred" == error.code
+    assert 3 == error.row
+    assert "n" == error.column
     assert "which is column 'n', row 3" in error.message
 
 
@@ -363,4 +385,5 @@ def test_a_dictionary_reader_may_be_the_rows(conn: Connection, tmp_path: Path) -
     path = written(tmp_path, "id,n\na,1\nb,2,3\n")
     with path.open(newline="") as file:
         error = refused(conn, csv.DictReader(file), {"id": ":u/id", "n": Into(":u/long", convert=int)})
-    assert (":db.error/invalid-load", 2) == (error.code, error.row)
+    assert ":db.error/invalid-load" == error.code
+    assert 2 == error.row

@@ -22,7 +22,8 @@ def test_steps_read_what_was_said_and_are_one_transaction():
         assert before.basis_t == conn.db().basis_t
         assert 4 == q('[:find ?a . :where [?e :u/login "cy"] [?e :u/age ?a]]', tx.db)
     assert_datoms(tx.report, '[[?cy :u/login "cy" ?tx true] [?cy :u/age 4 ?tx true] [?ann :u/boss ?cy ?tx true]]')
-    assert (before.next_t, before.next_t) == (tx.report.t, conn.db().basis_t)
+    assert before.next_t == tx.report.t
+    assert before.next_t == conn.db().basis_t
     assert {"c": cy} == tx.tempids
 
 
@@ -40,7 +41,9 @@ def test_a_block_that_raises_commits_nothing():
     with pytest.raises(ZeroDivisionError), conn.transaction() as tx:
         tx.transact([[":db/add", ANN, ":u/age", 31]])
         raise ZeroDivisionError
-    assert (t, 30, None) == (conn.db().basis_t, value(conn.db(), ANN, ":u/age"), tx.report)
+    assert t == conn.db().basis_t
+    assert 30 == value(conn.db(), ANN, ":u/age")
+    assert tx.report is None
     assert t + 1 == conn.transact([]).t
 
 
@@ -76,11 +79,9 @@ def test_steps_say_something_of_the_transaction_itself():
         tx.transact([{":db/id": "datomic.tx", ":u/name": "two", ":u/nick": ["b"]}, [":db/add", ANN, ":u/boss", "datomic.tx"]])
     e = value(conn.db(), ANN, ":u/boss")
     assert tx.report.tx_data[0][:3] == (e, tx.report.tx_data[0].a, then)
-    assert ("two", {"a", "b"}, "the block") == (
-        value(conn.db(), e, ":u/name"),
-        values(conn.db(), e, ":u/nick"),
-        value(conn.db(), e, ":u/login"),
-    )
+    assert "two" == value(conn.db(), e, ":u/name")
+    assert {"a", "b"} == values(conn.db(), e, ":u/nick")
+    assert "the block" == value(conn.db(), e, ":u/login")
 
 
 def test_what_a_step_declares_can_be_used_from_the_next_transaction_on():
@@ -125,7 +126,8 @@ def test_blocks_of_many_threads_and_connections_come_one_after_another(where, tm
         with ThreadPoolExecutor(4) as pool:
             for done in [pool.submit(count, conn) for conn in (one, other, one, other)]:
                 done.result()
-        assert (100, 102) == (value(one.db(), e, ":c/n"), other.db().basis_t)
+        assert 100 == value(one.db(), e, ":c/n")
+        assert 102 == other.db().basis_t
 
 
 def test_an_over_transaction_says_nothing_more():

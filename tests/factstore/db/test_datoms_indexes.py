@@ -181,9 +181,12 @@ def test_an_unknown_entity_has_no_datoms(items):
 
 def test_names_resolve_or_are_none(items):
     db, ids = items.db, items.ids
-    assert (ids["a"], ids["a"]) == (db.entid(ids["a"]), db.entid((":i/code", "A")))
-    assert (None, None) == (db.entid(":no/ident"), db.entid([":i/code", "Z"]))
-    assert (":i/code", None) == (db.ident(db.entid(":i/code")), db.ident(ids["a"]))
+    assert ids["a"] == db.entid(ids["a"])
+    assert ids["a"] == db.entid((":i/code", "A"))
+    assert db.entid(":no/ident") is None
+    assert db.entid([":i/code", "Z"]) is None
+    assert ":i/code" == db.ident(db.entid(":i/code"))
+    assert db.ident(ids["a"]) is None
 
 
 # -- pulling along an index

@@ -87,7 +87,8 @@ def test_a_pattern_that_means_nothing_is_refused_and_the_error_points_at_the_par
     with pytest.raises(PullError) as caught:
         pull(db, pattern, ANN)
     assert ":db.error/invalid-pull" == caught.value.code
-    assert (fragment, at) == (caught.value.fragment, caught.value.at)
+    assert fragment == caught.value.fragment
+    assert at == caught.value.at
     assert type(fragment) is type(caught.value.fragment)
 
 

@@ -50,8 +50,11 @@ def test_the_second_time_the_answer_is_there(query: Any, inputs: tuple[Any, ...]
     cache = AnswerCache()
     expected = q(query, db, *inputs)
     for hits in range(3):
-        assert (expected, hits) == (q(query, db, *inputs, cache=cache), cache.hits)
-    assert (1, 1, 0) == (cache.misses, len(cache), cache.passed)
+        assert expected == q(query, db, *inputs, cache=cache)
+        assert hits == cache.hits
+    assert 1 == cache.misses
+    assert 1 == len(cache)
+    assert 0 == cache.passed
 
 
 def test_a_newer_database_is_another(conn: factstore.Connection) -> None:
@@ -60,14 +63,16 @@ def test_a_newer_database_is_another(conn: factstore.Connection) -> None:
     conn.transact([{":n": 3}])
     assert {(1,), (2,), (3,)} == q(NAMES, conn.db(), cache=cache)
     assert {(1,), (2,)} == q(NAMES, before, cache=cache)
-    assert (1, 2) == (cache.hits, cache.misses)
+    assert 1 == cache.hits
+    assert 2 == cache.misses
 
 
 def test_the_same_cut_of_a_database_is_the_same_and_another_is_not(conn: factstore.Connection, db: Database) -> None:
     cache = AnswerCache()
     views = [db, db.as_of(1), db.since(1), db.history(), db.as_of(2).history()]
     assert [q(NAMES, view) for view in views] == [q(NAMES, view, cache=cache) for view in views]
-    assert (0, 5) == (cache.hits, cache.misses)
+    assert 0 == cache.hits
+    assert 5 == cache.misses
     q(NAMES, conn.db().as_of(1), cache=cache)
     assert 1 == cache.hits
 
@@ -88,7 +93,9 @@ def test_speculation_and_filters_are_not_kept(db: Database) -> None:
         assert {(1,), (2,), (more,)} == q(NAMES, after, cache=cache)
         assert {(more,)} == q(NAMES, after.filter(lambda _, datom, more=more: datom.v == more), cache=cache)
         assert {(1,)} == q(NAMES, db.filter(lambda _, datom: datom.v == 1), cache=cache)
-    assert (0, 0, 6) == (len(cache), cache.misses, cache.passed)
+    assert 0 == len(cache)
+    assert 0 == cache.misses
+    assert 6 == cache.passed
 
 
 @pytest.mark.parametrize(
@@ -116,7 +123,9 @@ def test_what_something_else_than_facts_decides_is_not_kept(query: str, inputs: 
     register("cache-test/all", len)
     cache = AnswerCache()
     q(query, db, *inputs, cache=cache)
-    assert (0, 0, 1) == (len(cache), cache.misses, cache.passed)
+    assert 0 == len(cache)
+    assert 0 == cache.misses
+    assert 1 == cache.passed
 
 
 def test_values_of_different_types_are_different_inputs(db: Database) -> None:
@@ -126,7 +135,8 @@ def test_values_of_different_types_are_different_inputs(db: Database) -> None:
     assert [type(value) for value in values] == [
         type(q("[:find ?x . :in $ ?x :where [?e :n]]", db, value, cache=cache)) for value in values
     ]
-    assert (6, 6) == (cache.misses, cache.hits)
+    assert 6 == cache.misses
+    assert 6 == cache.hits
 
 
 def test_an_answer_that_somebody_changes_is_theirs_alone(db: Database) -> None:
@@ -154,21 +164,24 @@ def test_the_cache_never_grows_above_its_bound(db: Database) -> None:
         q("[:find ?x :in $ ?x :where [?e :n]]", db, n, cache=small)
     assert 3 == len(small)
     q("[:find ?x :in $ ?x :where [?e :n]]", db, 9, cache=small)
-    assert (1, 10) == (small.hits, small.misses)
+    assert 1 == small.hits
+    assert 10 == small.misses
 
 
 def test_the_least_recently_used_goes_first(db: Database) -> None:
     cache, query = AnswerCache(max_entries=2), "[:find ?x :in $ ?x :where [?e :n]]"
     for n in (1, 2, 1, 3, 1):
         q(query, db, n, cache=cache)
-    assert (2, 3) == (cache.hits, cache.misses)
+    assert 2 == cache.hits
+    assert 3 == cache.misses
 
 
 def test_clearing_forgets_everything(db: Database) -> None:
     cache = AnswerCache()
     q(NAMES, db, cache=cache)
     cache.clear()
-    assert (0, 0) == (len(cache), cache.bytes)
+    assert 0 == len(cache)
+    assert 0 == cache.bytes
     assert {(1,), (2,)} == q(NAMES, db, cache=cache)
 
 
@@ -184,7 +197,9 @@ def test_threads_may_share_one(db: Database) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert ([], 800, True) == (wrong, cache.hits + cache.misses, len(cache) <= 5)
+    assert [] == wrong
+    assert 800 == cache.hits + cache.misses
+    assert (len(cache) <= 5) is True
 
 
 @pytest.mark.parametrize("bad", [{"max_bytes": 0}, {"max_entries": -1}, {"max_bytes": 1.5}])
@@ -269,4 +284,5 @@ def test_what_becomes_of_an_answer_with_the_dict_of_an_input_is_not_kept() -> No
         answer = q(query, given, cache=cache)
         (answer if isinstance(answer, dict) else answer[0])["b"] = 2
         assert given == q(query, given, cache=cache)
-    assert (0, 4) == (len(cache), cache.passed)
+    assert 0 == len(cache)
+    assert 4 == cache.passed

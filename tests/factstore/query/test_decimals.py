@@ -71,7 +71,8 @@ def test_sums_of_decimals_have_every_digit(values: list[Decimal], precision: int
 )
 def test_decimals_keep_their_digits(function: str, values: tuple[Any, ...], expected: Any) -> None:
     found = calculated(function, *values)
-    assert (expected, type(expected)) == (found, type(found))
+    assert expected == found
+    assert type(expected) is type(found)
 
 
 def test_the_median_of_decimals_is_exact() -> None:

@@ -44,7 +44,8 @@ from factstore.errors import QueryError
 )
 def test_built_in_functions_are_those_of_clojure(call: str, expected: Any) -> None:
     got = q(f"[:find ?x . :where [{call} ?x]]", [])
-    assert (type(expected), expected) == (type(got), got)
+    assert type(expected) is type(got)
+    assert expected == got
 
 
 @pytest.mark.parametrize(

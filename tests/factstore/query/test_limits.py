@@ -55,7 +55,8 @@ def test_a_query_ends_with_its_timeout_wherever_it_is(query: str, inputs: tuple[
     started = time.monotonic()
     with pytest.raises(QueryStopped, match=r"within its timeout of 0\.05 s") as raised:
         q(query, *inputs, timeout=0.05)
-    assert (":db.error/query-timeout", "interrupted") == (raised.value.code, raised.value.category)
+    assert ":db.error/query-timeout" == raised.value.code
+    assert "interrupted" == raised.value.category
     assert time.monotonic() - started < 10
 
 
@@ -70,7 +71,9 @@ def test_a_query_that_was_cancelled_stops_at_the_next_look(looks: int) -> None:
     event = After(looks)
     with pytest.raises(QueryStopped, match="cancelled") as raised:
         q(CROSS, MANY, MANY, MANY, cancel=event)
-    assert (":db.error/query-cancelled", "interrupted", -1) == (raised.value.code, raised.value.category, event.looks)
+    assert ":db.error/query-cancelled" == raised.value.code
+    assert "interrupted" == raised.value.category
+    assert -1 == event.looks
 
 
 def test_another_thread_can_cancel_a_query() -> None:
@@ -108,7 +111,8 @@ def test_another_thread_can_cancel_a_query() -> None:
 def test_rows_of_the_answer_and_of_every_step_are_limited(query: str, inputs: tuple[Any, ...], most: int) -> None:
     with pytest.raises(QueryStopped, match="max_rows is") as raised:
         q(query, *inputs, max_rows=most - 1)
-    assert (":db.error/query-too-large", most - 1) == (raised.value.code, raised.value.max_rows)
+    assert ":db.error/query-too-large" == raised.value.code
+    assert most - 1 == raised.value.max_rows
     assert q(query, *inputs) == q(query, *inputs, max_rows=most)
 
 

@@ -34,8 +34,12 @@ def records(table: Any) -> list[dict[str, Any]]:
 def test_rows_are_what_q_returns() -> None:
     found = rows(ALL, PEOPLE)
     assert PEOPLE == list(found) == found.tuples() == q(ALL, PEOPLE)
-    assert (2, ("name", "age", "score", "on", "at")) == (len(found), found.columns)
-    assert (PEOPLE[1], PEOPLE[-1], [17, 31], [PEOPLE[1]]) == (found[1], found[-1], found["age"], list(found[1:]))
+    assert 2 == len(found)
+    assert ("name", "age", "score", "on", "at") == found.columns
+    assert PEOPLE[1] == found[1]
+    assert PEOPLE[-1] == found[-1]
+    assert [17, 31] == found["age"]
+    assert [PEOPLE[1]] == list(found[1:])
     assert {"name": "Bo", "age": 17, "score": 1.5, "on": True, "at": AT} == found.dicts()[0]
     assert PEOPLE[0] in found
 
@@ -68,7 +72,9 @@ def test_a_table_has_the_values_and_types_of_the_columns(form: str) -> None:
 def test_where_q_finds_one_tuple_or_value_there_is_one_row(find: str) -> None:
     query = f"[:find {find} :in [[?a ?b]]]"
     data = [(i, i) for i in range(300)]
-    assert (1, 1, 1) == (len(rows(query, data)), len(list(factstore.qseq(query, data))), factstore.explain(query, data).rows)
+    assert 1 == len(rows(query, data))
+    assert 1 == len(list(factstore.qseq(query, data)))
+    assert 1 == factstore.explain(query, data).rows
     assert 0 == len(rows(query.replace("]]]", "]] :limit 0]"), data))
 
 
@@ -161,7 +167,8 @@ def test_stats_come_with_the_rows_when_asked_for() -> None:
     found = rows("[:find ?a :where [?a ?b] [(< ?b 2)]]", [(1, 1), (2, 2)], stats=True)
     assert found.explanation is not None
     assert [("[?a ?b]", 1, 2), ("[(< ?b 2)]", 2, 1)] == [(step.clause, step.rows_in, step.rows_out) for step in found.explanation.data]
-    assert (1, [(1,)]) == (found.explanation.rows, list(found))
+    assert 1 == found.explanation.rows
+    assert [(1,)] == list(found)
 
 
 def test_rows_take_the_limits_that_q_takes() -> None:

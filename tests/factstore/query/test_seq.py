@@ -54,7 +54,8 @@ def test_the_rows_of_all_blocks_are_the_answer_each_once(query: str, block: int)
 def test_whatever_is_found_no_row_comes_twice(edges: set[tuple[int, int]], find: str, block: int) -> None:
     query = f"[:find {find} :where [?a ?b] [?b ?c] [?c ?d]]"
     found = list(qseq(query, list(edges), block=block))
-    assert (len(set(found)), q(query, list(edges))) == (len(found), set(found))
+    assert len(set(found)) == len(found)
+    assert q(query, list(edges)) == set(found)
 
 
 @pytest.mark.parametrize("block", [1, 4, 1000])
@@ -63,7 +64,8 @@ def test_limit_and_offset_count_over_all_blocks(cut: str, block: int) -> None:
     query = "[:find ?a ?c :where [?a :to ?b] [?b :to ?c] {}]"
     size = len(q(query.format(cut), EDGES))
     found = list(qseq(query.format(cut), EDGES, block=block))
-    assert (size, True) == (len(found), set(found) <= q(query.format(""), EDGES))
+    assert size == len(found)
+    assert (set(found) <= q(query.format(""), EDGES)) is True
 
 
 def test_an_ordered_answer_comes_in_order() -> None:
@@ -73,7 +75,9 @@ def test_an_ordered_answer_comes_in_order() -> None:
 
 def test_blocks_are_rows_of_about_the_size_asked_for() -> None:
     blocks = list(qseq("[:find ?a ?b :in [?a ...] [?b ...]]", range(100), range(100), block=1000).blocks())
-    assert ({("a", "b")}, 10_000, 1000) == ({each.columns for each in blocks}, sum(map(len, blocks)), max(map(len, blocks)))
+    assert {("a", "b")} == {each.columns for each in blocks}
+    assert 10_000 == sum(map(len, blocks))
+    assert 1000 == max(map(len, blocks))
 
 
 def test_pulls_are_made_for_the_rows_that_are_taken() -> None:
@@ -92,7 +96,8 @@ def test_pulls_are_made_for_the_rows_that_are_taken() -> None:
     rows = qseq(query, db, block=10, cancel=Looks())
     first = next(rows)
     taken = len(looks)
-    assert ({":n": first[0]}, 99) == (first[1], len(list(rows)))
+    assert {":n": first[0]} == first[1]
+    assert 99 == len(list(rows))
     assert 9 == len(looks) - taken
 
 

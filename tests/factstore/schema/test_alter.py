@@ -18,7 +18,8 @@ def test_many_becomes_one_where_no_entity_has_several_values():
     conn = people()
     error = refused(conn, [{":db/id": ":u/nick", ":db/cardinality": ":db.cardinality/one"}], ":db.error/invalid-alter-attribute")
     ann = conn.db().entid(ANN)
-    assert (":db.error/cardinality-violation", {(ann, ":u/nick", "a1"), (ann, ":u/nick", "a2")}) == (error.cause, set(error.datoms))
+    assert ":db.error/cardinality-violation" == error.cause
+    assert {(ann, ":u/nick", "a1"), (ann, ":u/nick", "a2")} == set(error.datoms)
     conn.transact([{":db/id": ":u/nick", ":db/cardinality": ":db.cardinality/one"}, [":db/retract", ANN, ":u/nick", "a2"]])
     conn.transact([{":db/id": ANN, ":u/nick": "a3"}])
     assert {"a3"} == values(conn.db(), ANN, ":u/nick")

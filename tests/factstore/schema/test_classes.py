@@ -124,7 +124,10 @@ def test_an_instance_is_read_as_the_map_that_says_the_same(conn):
     ann = Person("ann@x", "Ann", City("Rome", (41.9, 12.5)), lines=[Line("a"), Line("b", 2)], tags=frozenset({Keyword(":vip")}))
     conn.transact([ann])
     found = pull(conn.db(), Person, [":person/email", "ann@x"])
-    assert ("Ann", ann.city, {Line("a"), Line("b", 2)}, ann.tags) == (found.full_name, found.city, set(found.lines), found.tags)
+    assert "Ann" == found.full_name
+    assert ann.city == found.city
+    assert {Line("a"), Line("b", 2)} == set(found.lines)
+    assert ann.tags == found.tags
 
 
 def test_what_was_pulled_can_be_changed_and_transacted_again(conn):
@@ -158,7 +161,8 @@ def test_a_field_of_none_says_nothing_or_retracts_when_asked_to(conn):
     ann = [":person/email", "ann@x"]
     assert "Ann" == value(conn.transact([Person("ann@x")]).db_after, ann, ":contact/name")
     db = conn.transact([Person("ann@x")], none="retract").db_after
-    assert (None, None) == (value(db, ann, ":contact/name"), value(db, ann, ":person/city"))
+    assert value(db, ann, ":contact/name") is None
+    assert value(db, ann, ":person/city") is None
 
 
 @dataclass
@@ -219,10 +223,8 @@ def test_a_class_declares_stamps_and_its_instances_do_not_hold_them_still():
         made = conn.transact([Note("a")])
         note = pull(conn.db(), Note, made.tx_data[1].e)
         changed = conn.transact([replace(note, text="b")])
-        assert (made.tx_data[0].v, changed.tx_data[0].v) == (
-            value(conn.db(), note.eid, ":note/made"),
-            value(conn.db(), note.eid, ":note/changed"),
-        )
+        assert made.tx_data[0].v == value(conn.db(), note.eid, ":note/made")
+        assert changed.tx_data[0].v == value(conn.db(), note.eid, ":note/changed")
 
 
 @pytest.mark.parametrize("annotation", ["Nowhere", "list[", "1 / 0", "Nowhere.at.all"])

@@ -164,7 +164,8 @@ def test_a_copied_file_is_another_store(path: Path, tmp_path: Path) -> None:
     shutil.copy(path, tmp_path / "copy.facts")
     with factstore.connect(str(path)) as one, factstore.connect(str(tmp_path / "copy.facts")) as other:
         one.transact([{":k/n": 1}])
-        assert (2, 1) == (one.db().basis_t, other.db().basis_t)
+        assert 2 == one.db().basis_t
+        assert 1 == other.db().basis_t
 
 
 # a path that leads elsewhere

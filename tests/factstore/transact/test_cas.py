@@ -17,7 +17,10 @@ def test_the_expected_value_is_swapped(op):
 def test_another_value_than_the_expected_is_refused_with_both():
     error = refused(people(), [[":db/cas", ANN, ":u/age", 29, 31], [":db/add", BEN, ":u/age", 99]], ":db.error/cas-failed")
     assert isinstance(error, CasFailed)
-    assert (29, 30, "conflict", "tx-data[0]") == (error.expected, error.found, error.category, error.path)
+    assert 29 == error.expected
+    assert 30 == error.found
+    assert "conflict" == error.category
+    assert "tx-data[0]" == error.path
     assert "since t=2" in error.message
     assert (30, t_to_tx(2), True) == error.datom[2:]
 

@@ -11,7 +11,8 @@ def test_a_lookup_ref_stands_for_an_entity_and_for_a_reference():
     conn = people()
     conn.transact([[":db/add", [":u/mail", "ben@x"], ":u/age", 18], {":db/id": ANN, ":u/boss": BEN}])
     db = conn.db()
-    assert (18, db.entid(BEN)) == (value(db, BEN, ":u/age"), value(db, ANN, ":u/boss"))
+    assert 18 == value(db, BEN, ":u/age")
+    assert db.entid(BEN) == value(db, ANN, ":u/boss")
 
 
 def test_a_lookup_ref_through_a_reference_takes_an_entity_in_any_form():
@@ -23,7 +24,8 @@ def test_a_lookup_ref_through_a_reference_takes_an_entity_in_any_form():
 
 def test_a_lookup_ref_to_nothing_is_refused():
     error = refused(people(), [[":db/add", [":u/login", "nobody"], ":u/age", 1]], ":db.error/not-an-entity")
-    assert ("lookup-ref", "tx-data[0]") == (error.what, error.path)
+    assert "lookup-ref" == error.what
+    assert "tx-data[0]" == error.path
     refused(people(), [[":db/add", ANN, ":u/boss", [":u/login", "nobody"]]], ":db.error/not-an-entity")
 
 
@@ -48,7 +50,8 @@ def test_a_tempid_cannot_stand_in_a_lookup_ref():
 
 def test_an_ident_that_names_nothing_is_refused():
     error = refused(people(), [[":db/add", ANN, ":u/boss", ":no/body"]], ":db.error/not-an-entity")
-    assert ("ident", ":no/body") == (error.what, error.got)
+    assert "ident" == error.what
+    assert ":no/body" == error.got
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,10 @@ def test_a_requirement_is_asked_of_the_database_after():
     conn = people()
     forms = [[":db/require", "require/oldest-below", 31], [":db/add", BEN, ":u/age", 40]]
     error = refused(conn, forms, ":db.error/requirement-failed")
-    assert ("require/oldest-below", (31,), False, "tx-data[0]") == (error.predicate, error.arguments, error.pred_return, error.path)
+    assert "require/oldest-below" == error.predicate
+    assert (31,) == error.arguments
+    assert error.pred_return is False
+    assert "tx-data[0]" == error.path
     conn.transact([[":db/retract", ANN, ":u/age"], [":db/require", ":require/oldest-below", 18]])
     assert value(conn.db(), ANN, ":u/age") is None
 

@@ -13,7 +13,8 @@ def test_a_tempid_is_one_entity_in_all_forms():
     conn = people()
     tempids = conn.transact([[":db/add", "t", ":u/login", "t1"], {":db/id": "t", ":u/age": 8}, [":db/add", -1, ":u/boss", "t"]]).tempids
     assert {"t", -1} == set(tempids)
-    assert (tempids["t"], 8) == (value(conn.db(), tempids[-1], ":u/boss"), value(conn.db(), [":u/login", "t1"], ":u/age"))
+    assert tempids["t"] == value(conn.db(), tempids[-1], ":u/boss")
+    assert 8 == value(conn.db(), [":u/login", "t1"], ":u/age")
 
 
 def test_new_ids_follow_the_order_of_naming_and_are_never_given_twice():
@@ -27,7 +28,8 @@ def test_new_ids_follow_the_order_of_naming_and_are_never_given_twice():
 
 def test_a_tempid_that_is_only_a_value_is_refused():
     error = refused(people(), [{":u/login": "q", ":u/boss": "ghost"}], ":db.error/tempid-not-an-entity")
-    assert ("tx-data[0][':u/boss']", ":u/boss") == (error.path, error.attribute)
+    assert "tx-data[0][':u/boss']" == error.path
+    assert ":u/boss" == error.attribute
     assert "'ghost'" in error.message
 
 
@@ -47,14 +49,16 @@ def test_an_existing_identity_upserts():
     report = conn.transact([{":db/id": "who", ":u/login": "ann", ":u/age": 31}, {":u/login": "cy", ":u/boss": "who"}])
     db = conn.db()
     assert {"who": db.entid(ANN)} == report.tempids
-    assert (31, db.entid(ANN)) == (value(db, ANN, ":u/age"), value(db, [":u/login", "cy"], ":u/boss"))
+    assert 31 == value(db, ANN, ":u/age")
+    assert db.entid(ANN) == value(db, [":u/login", "cy"], ":u/boss")
 
 
 def test_two_tempids_with_one_new_identity_are_one_entity():
     conn = people()
     tempids = conn.transact([{":db/id": "p", ":u/login": "s", ":u/age": 5}, {":db/id": "q", ":u/login": "s", ":u/name": "S"}]).tempids
     assert tempids["p"] == tempids["q"]
-    assert (5, "S") == (value(conn.db(), tempids["p"], ":u/age"), value(conn.db(), tempids["p"], ":u/name"))
+    assert 5 == value(conn.db(), tempids["p"], ":u/age")
+    assert "S" == value(conn.db(), tempids["p"], ":u/name")
 
 
 def test_values_of_unified_tempids_must_agree():
@@ -67,7 +71,9 @@ def test_an_identity_may_be_a_reference_to_a_tempid_in_any_order():
     acct = conn.transact([{":db/id": "acct", ":acct/owner": ANN, ":acct/sum": 1}]).tempids["acct"]
     for order in permutations(forms):
         report = factstore.with_(conn.db(), order)
-        assert (acct, acct, 5) == (report.tempids["x"], report.tempids["y"], value(report.db_after, acct, ":acct/sum"))
+        assert acct == report.tempids["x"]
+        assert acct == report.tempids["y"]
+        assert 5 == value(report.db_after, acct, ":acct/sum")
 
 
 def test_references_to_one_new_entity_unify_too_however_long_the_chain():

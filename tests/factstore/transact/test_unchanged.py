@@ -31,7 +31,9 @@ def changed_since(conn, forms, t):
     before = conn.db().basis_t
     with pytest.raises(factstore.TransactError) as caught:
         conn.transact(forms, if_unchanged_since=t)
-    assert (":db.error/changed-since", "conflict", before) == (caught.value.code, caught.value.category, conn.db().basis_t)
+    assert ":db.error/changed-since" == caught.value.code
+    assert "conflict" == caught.value.category
+    assert before == conn.db().basis_t
     return caught.value
 
 
@@ -78,7 +80,9 @@ def test_the_refusal_names_the_newer_datom_its_transaction_and_the_place(conn):
     t, ann = conn.db().basis_t, conn.db().entid(ANN)
     newer = conn.transact([[":db/add", ANN, ":p/age", 50]])
     error = changed_since(conn, [{":p/name": "dan"}, [":db/add", ANN, ":p/age", 41]], t)
-    assert (ann, t, (ann, ":p/age", 50, newer.tx_data[0].e, True)) == (error.entity, error.since, error.datom)
+    assert ann == error.entity
+    assert t == error.since
+    assert (ann, ":p/age", 50, newer.tx_data[0].e, True) == error.datom
     assert "tx-data[1]" == error.path
 
 

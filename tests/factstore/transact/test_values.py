@@ -65,7 +65,8 @@ def test_a_value_comes_back_as_it_was_and_of_its_type(kind, good):
     conn = kinds()
     conn.transact([{":k/id": 1, f":k/{kind}": good}])
     found = value(conn.db(), [":k/id", 1], f":k/{kind}")
-    assert (good, type(good)) == (found, type(found))
+    assert good == found
+    assert type(good) is type(found)
     assert 1 == len(conn.transact([{":k/id": 1, f":k/{kind}": good}]).tx_data)
 
 

@@ -46,7 +46,8 @@ def run(*arguments):
 
 def test_check_finds_nothing_wrong_with_a_good_store(path):
     result = run("check", "-s", path)
-    assert (0, True) == (result.exit_code, "all is well" in result.output)
+    assert 0 == result.exit_code
+    assert ("all is well" in result.output) is True
 
 
 def flip(path, database, wanted):
@@ -144,7 +145,9 @@ def test_restore_does_not_write_into_a_store_that_is_there(path, tmp_path):
 def test_stats_counts_what_there_is(path):
     with factstore.connect(path) as conn:
         found = maintain.stats(conn)
-    assert (7, 21, 80) == (found["t"], found["attributes"][":m/n"]["live"], found["attributes"][":m/n"]["past"])
+    assert 7 == found["t"]
+    assert 21 == found["attributes"][":m/n"]["live"]
+    assert 80 == found["attributes"][":m/n"]["past"]
     assert ":m/name" in run("stats", "-s", path).output
 
 
@@ -156,7 +159,8 @@ def test_the_log_is_printed_a_datom_a_line(path):
 
 def test_a_store_that_is_not_there_is_one_line_and_an_exit_code(tmp_path):
     result = run("stats", "-s", str(tmp_path / "nothing.facts"))
-    assert (3, 1) == (result.exit_code, result.output.count("\n"))
+    assert 3 == result.exit_code
+    assert 1 == result.output.count("\n")
 
 
 @pytest.mark.parametrize("how", ["flipped", "gone"])

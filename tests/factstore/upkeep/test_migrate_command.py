@@ -37,7 +37,8 @@ def test_files_are_migrations_in_order_of_name(place):
 
 def test_migrations_are_applied_once(place):
     first, second = run(place), run(place)
-    assert (0, 0) == (first.exit_code, second.exit_code)
+    assert 0 == first.exit_code
+    assert 0 == second.exit_code
     assert "001-name  t=1" in first.output and "2 applied, 0 applied before" in first.output
     assert "0 applied, 2 applied before" in second.output
 
@@ -55,17 +56,16 @@ def test_a_dry_run_tells_what_would_be_violated(place):
     assert 1 == tried.exit_code
     assert "003-unique  would be refused" in tried.output and ":db.error/unique-violation" in tried.output
     told = json.loads(run(place, "--dry-run", "--json").output)
-    assert ("003-unique", [":db.error/unique-violation"], 2) == (
-        told["failed"],
-        [problem["code"] for problem in told["problems"]],
-        len(told["applied"]),
-    )
+    assert "003-unique" == told["failed"]
+    assert [":db.error/unique-violation"] == [problem["code"] for problem in told["problems"]]
+    assert 2 == len(told["applied"])
 
 
 def test_what_is_refused_is_told_and_what_came_before_stays(place):
     (place / "migrations" / "003-unique.edn").write_text(UNIQUE, encoding="utf-8")
     done = run(place)
-    assert (1, True) == (done.exit_code, ":db.error/unique-violation" in done.output)
+    assert 1 == done.exit_code
+    assert (":db.error/unique-violation" in done.output) is True
     assert "2 applied before" in run(place, "--dry-run").output
 
 

@@ -81,7 +81,8 @@ def test_jobs_that_end_well_or_are_given_up_are_exit_code_0(store):
 
 def test_an_exit_code_is_asked_for_with_until_idle_only(store):
     done = run(*WORKER, "--store", store, "--exit-code")
-    assert (2, True) == (done.exit_code, "give both" in done.output)
+    assert 2 == done.exit_code
+    assert ("give both" in done.output) is True
 
 
 def test_a_worker_knows_which_jobs_of_its_own_types_failed_while_it_worked(store):

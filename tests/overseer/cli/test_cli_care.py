@@ -39,7 +39,8 @@ def test_schedules_shows_last_and_next_and_what_is_wrong(store):
         cron.tick(conn, due)
     hourly, idle, wrong = run("schedules", "--store", store).output.splitlines()
     assert f"hourly  :report  '0 * * * *' UTC  last {due.isoformat()}  next {(due + timedelta(hours=1)).isoformat()}" == hourly
-    assert ("paused", "never") == (idle.split()[-1], idle.split()[-2])
+    assert "paused" == idle.split()[-1]
+    assert "never" == idle.split()[-2]
     assert "'99 * * * *' in the zone 'UTC' has no times" in wrong
 
 
@@ -58,12 +59,14 @@ def test_prune_counts_first_and_then_retracts(store):
 @pytest.mark.parametrize("text", ["soon", "10", "d", "-1d", "1w"])
 def test_a_time_that_is_none_is_refused(store, text):
     done = run("prune", "--store", store, "--older-than", text)
-    assert (2, True) == (done.exit_code, f"{text!r} is no time such as 30d" in done.output)
+    assert 2 == done.exit_code
+    assert (f"{text!r} is no time such as 30d" in done.output) is True
 
 
 def test_a_status_that_is_no_end_is_refused_in_a_line(store):
     done = run("prune", "--store", store, "--older-than", "1d", "--status", "started")
-    assert (1, "Error: only jobs that ended are pruned: finished, failed, aborted; got 'started'\n") == (done.exit_code, done.output)
+    assert 1 == done.exit_code
+    assert "Error: only jobs that ended are pruned: finished, failed, aborted; got 'started'\n" == done.output
 
 
 def test_revert_takes_a_transaction_back_and_names_what_it_leaves_alone(store):
@@ -84,7 +87,9 @@ def test_plan_shows_what_is_next_and_what_holds_up_the_end(store):
         conn.transact([{**job_txn("a", id="lost"), ":job/status": ":job.status/failed"}])
         conn.transact([job_txn("a", {":job/dep": [[":job/id", "lost"]]}, id="stuck")])
     first, second, ends, path, never = run("plan", "--store", store, "--workers", "2").output.splitlines()
-    assert (":load", ":report", "after") == (first.split()[1], second.split()[1], second.split()[3])
+    assert ":load" == first.split()[1]
+    assert ":report" == second.split()[1]
+    assert "after" == second.split()[3]
     assert ends.startswith("2 jobs end by ") and ends.endswith(" with 2 at a time")
     assert path.endswith(": :load → :report")
     assert "1 would never run: stuck" == never

@@ -64,8 +64,10 @@ def test_asserting_a_known_job_again_is_rejected_and_writes_nothing(there, entra
     before, t = facts_of(there), there.db().basis_t
     with pytest.raises(TransactError, match="'j'") as error:
         there.transact(ENTRANCES[entrance]())
-    assert (":db.error/already-inserted", "conflict") == (error.value.code, error.value.category)
-    assert (before, t) == (facts_of(there), there.db().basis_t)
+    assert ":db.error/already-inserted" == error.value.code
+    assert "conflict" == error.value.category
+    assert before == facts_of(there)
+    assert t == there.db().basis_t
 
 
 def test_a_row_of_a_loaded_table_is_rejected_too(there):

@@ -54,7 +54,8 @@ def test_a_schedule_by_hand_that_means_nothing_is_logged_once_and_the_others_go_
         assert 1 == len(scheduler.look())
         scheduler.pause()
     [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert ("bad", eid) == (record.args[0], record.args[2])
+    assert "bad" == record.args[0]
+    assert eid == record.args[2]
     assert why in record.args[1]
     assert ["bad"] == list(cron.problems(conn.db()))
     assert why in cron.problems(conn.db())["bad"]
@@ -157,7 +158,8 @@ def test_a_period_is_a_second_again_by_none(conn):
 def test_a_setting_of_another_type_is_rejected(wrong):
     with pytest.raises(ConfigError) as error:
         queue("q", **wrong)
-    assert (":job.error/bad-queue", next(iter(wrong))) == (error.value.code, error.value.setting)
+    assert ":job.error/bad-queue" == error.value.code
+    assert next(iter(wrong)) == error.value.setting
 
 
 # -- jobs

@@ -55,7 +55,10 @@ def test_an_edit_of_a_status_is_rejected_whole_and_names_what_does_it(there, edi
             continue
         with pytest.raises(TransactError) as error:
             there.transact(EDITS[edit](e, to))
-        assert (":db.error/cas-only", e, now, to) == (error.value.code, error.value.entity, error.value.known, error.value.value)
+        assert ":db.error/cas-only" == error.value.code
+        assert e == error.value.entity
+        assert now == error.value.known
+        assert to == error.value.value
         assert "JobStore.retry, JobStore.abort or overseer.revert" in error.value.message
         with pytest.raises(TransactError, match="only by :db/cas"):
             factstore.with_(there.db(), EDITS[edit](e, to))

@@ -221,7 +221,8 @@ def test_starts_that_are_kept_together_are_never_taken_for_older_than_they_are(t
         each += [now] * more
         counted = sum(many for _, many in starts.within(period, now))
         assert counted >= sum(at > now - window(period) for at in each)
-        assert (len(each), True) == (starts.total, len(starts.recent) <= 18)
+        assert len(each) == starts.total
+        assert (len(starts.recent) <= 18) is True
         assert all(at <= now for at, _ in starts.recent)
 
 
@@ -287,7 +288,10 @@ def test_settings_of_a_queue_can_be_changed_one_by_one(conn):
     conn.transact([queue("mail", limit=3, rate=5)])
     conn.transact([queue("mail", limit=4)])
     [(name, found)] = queues(conn.db()).items()
-    assert (":mail", 4, 5, False) == (name, found.limit, found.rate, found.paused)
+    assert ":mail" == name
+    assert 4 == found.limit
+    assert 5 == found.rate
+    assert found.paused is False
 
 
 @pytest.mark.parametrize(
@@ -435,4 +439,6 @@ def test_a_job_claimed_ahead_does_not_begin_once_its_queue_is_paused(conn):
     conn.transact([*(job_txn(":a", queue="q", priority=1) for _ in range(4)), job_txn(":b", queue="free", id="other")])
     worker = Worker(conn, {":a": handler, ":b": lambda job: worker.stop()}, Config(batch=5, seed=1))
     worker.run()
-    assert (1, 3, 2) == (len(began), len(status.jobs_unstarted(conn.db())), len(status.jobs_with_status(conn.db(), "finished")))
+    assert 1 == len(began)
+    assert 3 == len(status.jobs_unstarted(conn.db()))
+    assert 2 == len(status.jobs_with_status(conn.db(), "finished"))

@@ -37,7 +37,8 @@ def test_a_result_is_a_fact_that_children_find_on_their_job(conn):
     }
     drain(conn, handlers)
     [(clean, loads, results)] = seen
-    assert (4, [{"rows": 3, "at": datetime(2026, 1, 1, tzinfo=UTC)}]) == (clean, loads)
+    assert 4 == clean
+    assert [{"rows": 3, "at": datetime(2026, 1, 1, tzinfo=UTC)}] == loads
     assert 2 == len(results)
     assert {"4", '{"rows" 3, "at" #inst "2026-01-01T00:00:00.000Z"}'} == set(told(conn, ":job/result"))
 
@@ -161,7 +162,8 @@ def test_a_duplicate_can_reject_the_whole_transaction(conn):
     conn.transact([unique("k", job_txn(":a", id="first"))])
     with pytest.raises(TransactError, match="the job first has the key 'k'") as error:
         conn.transact([unique("k", job_txn(":a"), refuse=True), {":order/number": "with it"}])
-    assert (":job.error/duplicate", "first") == (error.value.code, error.value.known)
+    assert ":job.error/duplicate" == error.value.code
+    assert "first" == error.value.known
     assert conn.db().entid([":order/number", "with it"]) is None
 
 
@@ -231,7 +233,9 @@ def test_the_end_of_a_lease_as_people_are_shown_it_is_set_and_judged_by_the_cloc
     assert [] == rescuer.rescue(max_crashes=3)
     clock.advance(0.001)
     [(lease, became)] = rescuer.rescue(max_crashes=3)
-    assert (job.lease.token, "w1", UNSTARTED) == (lease.token, lease.worker, became)
+    assert job.lease.token == lease.token
+    assert "w1" == lease.worker
+    assert UNSTARTED == became
 
 
 def test_a_clock_that_is_set_back_does_not_end_a_lease(conn, clock):

@@ -49,7 +49,8 @@ def test_a_record_made_in_a_handler_by_any_library_says_its_job(lines):
     log.info("outside")
     inside, outside = lines()
     job = {"job_id": "j1", "job_type": ":mail/send", "job_attempt": 1, "job_worker": "host:1:aa"}
-    assert ("sending mail", job) == (inside["message"], {key: inside[key] for key in job})
+    assert "sending mail" == inside["message"]
+    assert job == {key: inside[key] for key in job}
     assert [] == [key for key in outside if key.startswith("job_")]
 
 
@@ -81,7 +82,10 @@ def test_a_line_of_json_has_the_traceback_and_what_extra_said(lines):
     except ValueError:
         log.exception("it failed", extra={"customer": 7, "of": {1}})
     (line,) = lines()
-    assert ("error", 7, "{1}", "ValueError: boom") == (line["level"], line["customer"], line["of"], line["exception"].splitlines()[-1])
+    assert "error" == line["level"]
+    assert 7 == line["customer"]
+    assert "{1}" == line["of"]
+    assert "ValueError: boom" == line["exception"].splitlines()[-1]
 
 
 def test_every_kind_of_event_is_a_line_with_its_data(lines):

@@ -58,7 +58,9 @@ def test_an_error_of_a_handler_is_sent_with_its_job(sentry, transport):
     sentry(told.failed(ValueError("boom")))
     (event,) = transport.events
     (error,) = event["exception"]["values"]
-    assert ("error", "ValueError", "boom") == (event["level"], error["type"], error["value"])
+    assert "error" == event["level"]
+    assert "ValueError" == error["type"]
+    assert "boom" == error["value"]
     assert {"job/type": ":mail/send", "job/id": "j1", "job/attempt": 1} == event["extra"]
     assert {"job.type": ":mail/send", "overseer.worker": "host:1:aa"} == event["tags"]
     assert "raised" == error["stacktrace"]["frames"][-1]["function"]
@@ -124,7 +126,8 @@ def test_an_applications_own_sentry_hears_nothing_of_it(transport):
         scope.set_client(client)
         Sentry("https://key@sentry.invalid/1", transport=transport)(told.failed(ValueError("boom")))
     client.close()
-    assert (0, 1) == (len(theirs.events), len(transport.events))
+    assert 0 == len(theirs.events)
+    assert 1 == len(transport.events)
 
 
 def test_without_its_package_it_says_what_to_install(monkeypatch):

@@ -178,14 +178,19 @@ def test_questions_about_an_earlier_database_are_judged_by_its_time(conn, clock)
     conn.transact([job_txn("x", id="due", run_at=due), job_txn("x", id="held")])
     JobStore(conn, worker="w").claim([eid(conn, "held")], lease=timedelta(seconds=30))
     then = conn.db().as_of(conn.db().basis_t)
-    assert (set(), set()) == (status.jobs_ready(then), status.jobs_dead(then))
-    assert (1, 0, 1) == (status.backlog(then)[None].later, status.backlog(then)[None].ready, status.backlog(then)[None].running)
+    assert set() == status.jobs_ready(then)
+    assert set() == status.jobs_dead(then)
+    assert 1 == status.backlog(then)[None].later
+    assert 0 == status.backlog(then)[None].ready
+    assert 1 == status.backlog(then)[None].running
     assert "it is not due before" in status.explain(then, "due").why
     assert "runs attempt 1 under a lease until" in status.explain(then, "held").why
     later = conn.db().as_of(due)
-    assert ({"due"}, {"held"}) == (status.jobs_ready(later), status.jobs_dead(later))
+    assert {"due"} == status.jobs_ready(later)
+    assert {"held"} == status.jobs_dead(later)
     assert "went silent" in status.explain(later, "held").why
-    assert (1, 1) == (status.backlog(later)[None].ready, status.backlog(later)[None].silent)
+    assert 1 == status.backlog(later)[None].ready
+    assert 1 == status.backlog(later)[None].silent
 
 
 def test_a_database_knows_the_time_that_it_is_as_of(conn, clock):

@@ -49,7 +49,8 @@ def test_a_setting_that_does_not_exist_is_named():
 def test_a_misspelled_setting_is_named_with_its_place_and_the_name_that_was_meant(wrong, path, meant):
     with pytest.raises(ConfigError) as refused:
         Config.of(wrong)
-    assert (":job.error/bad-config", path) == (refused.value.code, refused.value.setting)
+    assert ":job.error/bad-config" == refused.value.code
+    assert path == refused.value.setting
     assert f"no setting is called {path}; did you mean {meant}?" == refused.value.message
 
 
@@ -102,9 +103,13 @@ def test_settings_are_read_from_a_yaml_file_with_every_key_of_overseer(tmp_path)
     path = tmp_path / "config.yml"
     path.write_text(YAML)
     config = Config.read(path)
-    assert ("jobs.facts", 10_000, timedelta(minutes=5)) == (config.store, config.sleep_time, config.lease)
+    assert "jobs.facts" == config.store
+    assert 10_000 == config.sleep_time
+    assert timedelta(minutes=5) == config.lease
     retry = config.retries["mail/send"]
-    assert (5, 0, [0.1, 0.2, 0.4, 0.8, 1.0]) == (retry.max_attempts, retry.jitter, [retry.backoff(failed) for failed in range(1, 6)])
+    assert 5 == retry.max_attempts
+    assert 0 == retry.jitter
+    assert [0.1, 0.2, 0.4, 0.8, 1.0] == [retry.backoff(failed) for failed in range(1, 6)]
 
 
 def test_the_older_overseers_file_is_read_too():
@@ -194,7 +199,9 @@ def test_the_settings_that_the_documentation_shows_are_settings(tmp_path):
     page = (Path(__file__).parents[3] / "docs/how-to/deploy-workers.md").read_text()
     (tmp_path / "shop.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
     config = Config.read(tmp_path / "shop.toml")
-    assert ("/var/lib/shop/shop.facts", timedelta(seconds=30), 5) == (config.store, config.lease, config.retries["mail/send"].max_attempts)
+    assert "/var/lib/shop/shop.facts" == config.store
+    assert timedelta(seconds=30) == config.lease
+    assert 5 == config.retries["mail/send"].max_attempts
 
 
 @pytest.mark.parametrize(

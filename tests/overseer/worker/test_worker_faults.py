@@ -98,7 +98,8 @@ def test_a_handler_whose_own_task_was_cancelled_fails_its_job(conn):
     conn.transact([job_txn(":a")])
     worker = Worker(conn, {":a": handler}, Config(executor="asyncio", concurrency=2))
     worker.run(until_idle=True)
-    assert ({FAILED: 1}, 0) == (counts(conn), worker.lost)
+    assert {FAILED: 1} == counts(conn)
+    assert 0 == worker.lost
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "processes"])
@@ -150,7 +151,8 @@ def test_the_store_failing_on_any_of_its_threads_ends_the_worker_which_says_so(c
     monkeypatch.setattr(getattr(worker, owner), method, fail)
     with pytest.raises(factstore.StorageError, match="the disk is gone"):
         worker.run()
-    assert (1, True) == (sum(isinstance(event, Fatal) for event in heard), heard.closed)
+    assert 1 == sum(isinstance(event, Fatal) for event in heard)
+    assert heard.closed is True
 
 
 def test_the_store_failing_on_the_very_last_outcome_is_told_too(conn, monkeypatch):
@@ -277,7 +279,9 @@ def test_a_key_pressed_while_a_handler_runs_ends_the_worker_and_gives_the_job_ba
 
     with pytest.raises(KeyboardInterrupt):
         Worker(conn, {":a": handler}, Config(listeners=[heard])).run()
-    assert ({UNSTARTED: 1}, [Reason.INTERRUPTED], []) == (counts(conn), told(conn, ":job/reason"), told(conn, ":job/crashes"))
+    assert {UNSTARTED: 1} == counts(conn)
+    assert [Reason.INTERRUPTED] == told(conn, ":job/reason")
+    assert [] == told(conn, ":job/crashes")
     assert [] == [event for event in heard if isinstance(event, Fatal)]
 
 

@@ -53,7 +53,8 @@ def test_a_graph_runs_each_job_once_and_after_its_dependencies(conn):
     ran = []
     transact_graph(conn, job_graph(DIAMOND))
     run(conn, {type: lambda job: ran.append(job.type) for type in DIAMOND})
-    assert (":a", ":d") == (ran[0], ran[-1])
+    assert ":a" == ran[0]
+    assert ":d" == ran[-1]
     assert [":a", ":b", ":c", ":d"] == sorted(ran)
     assert dict.fromkeys(DIAMOND, FINISHED) == statuses(conn)
 
@@ -158,7 +159,10 @@ def test_abort_takes_the_dependents_with_it_and_is_reported(conn):
     run(conn, handlers, listeners=[reported.append])
     assert {":a": ABORTED, ":b": ABORTED} == statuses(conn)
     [failed] = [event for event in reported if isinstance(event, Failed)]
-    assert ("no data", ":a", 1, False) == (str(failed.error), failed.lease.type, failed.lease.attempt, failed.suppressed)
+    assert "no data" == str(failed.error)
+    assert ":a" == failed.lease.type
+    assert 1 == failed.lease.attempt
+    assert failed.suppressed is False
 
 
 @pytest.mark.parametrize("end", [abort_silent, fault])
@@ -223,7 +227,8 @@ def test_a_policy_tries_again_until_it_works(conn):
     policy = Retry(max_attempts=5, backoff=constant(10), jitter=0)
     assert 3 == drain(conn, {":a": {"process": flaky, "retry": policy}}, wait=True)
     assert [1, 2, 3] == attempts
-    assert ([FINISHED], [2]) == (told(conn, ":job/status"), told(conn, ":job/failures"))
+    assert [FINISHED] == told(conn, ":job/status")
+    assert [2] == told(conn, ":job/failures")
 
 
 def test_a_policy_gives_up_after_its_last_attempt(conn):
@@ -232,7 +237,9 @@ def test_a_policy_gives_up_after_its_last_attempt(conn):
 
     conn.transact([job_txn(":a")])
     run(conn, {":a": boom}, retries={":a": Retry(max_attempts=3, backoff=constant(0))})
-    assert ([FAILED], [3], [3]) == (told(conn, ":job/status"), told(conn, ":job/failures"), told(conn, ":job/attempt"))
+    assert [FAILED] == told(conn, ":job/status")
+    assert [3] == told(conn, ":job/failures")
+    assert [3] == told(conn, ":job/attempt")
 
 
 # -- several, and stopping
@@ -328,4 +335,5 @@ def test_a_long_job_keeps_its_lease(conn):
     run(conn, {":long": lambda job: clock_past_lease.wait(0.6)}, heartbeat_sleep_time=50)
     other.stop()
     rescuing.join()
-    assert ([FINISHED], [1]) == (told(conn, ":job/status"), told(conn, ":job/attempt"))
+    assert [FINISHED] == told(conn, ":job/status")
+    assert [1] == told(conn, ":job/attempt")
