@@ -1,7 +1,6 @@
 """Words and phrases that documentation, docstrings, comments and messages do not use, with plain ones to use instead.
 
-A phrase is a regular expression between word boundaries, in any case. `NOT_YET_IN_SOURCE` lists the phrases that the source still
-contains; the check of the source leaves them out. Remove a phrase from it as soon as the source no longer contains it.
+A phrase is a regular expression between word boundaries, in any case.
 """
 
 from __future__ import annotations
@@ -57,9 +56,6 @@ INSTEAD: Final[dict[str, str]] = {
     r"unless (you say otherwise|said)": "by default",
     r"a (datom|transaction|job|line) a (line|file|record)": "one … per …",
 }
-# What is left to the next pass over docstrings, comments and messages.
-NOT_YET_IN_SOURCE: Final[frozenset[str]] = frozenset()
-
 _FENCE: Final = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _CODE: Final = re.compile(r"`[^`\n]*`|\]\([^)\n]*\)")
 _HEADLESS: Final = re.compile(r"(?:^|(?<=[.:] ))(?:What|Who|Whatever|Whoever)\b[^.?|]*\.(?=\s|$)", re.MULTILINE)
