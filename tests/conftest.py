@@ -18,9 +18,12 @@ settings.register_profile("nightly", deadline=None, max_examples=5_000, suppress
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A headless Chromium, driven by playwright; where there is none, CI fails and everybody else skips."""
+    """A headless Chromium, driven by playwright; where there is none, CI fails and everybody else skips.
+
+    Closed after each module: its driver runs an event loop on this thread, where other tests run loops of their own.
+    """
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "/usr/bin/chromium"))), None)
     if path is None:
         why = "no Chromium on PATH, so no page can be looked at; on Debian: apt install chromium"
