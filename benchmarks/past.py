@@ -45,7 +45,8 @@ def aggregate(*, past: bool, fresh: bool) -> Callable[[], Run]:
         version = 0 if past else 1
         expected = sum(number("b", i, version) for i in range(ENTITIES) if number("a", i, version) < 50_000)
         if fresh:
-            conn._committer._reopen()  # an empty cache
+            with conn._committer._turn:
+                conn._committer._reopen()  # an empty cache
         db = conn.db().as_of(middle) if past else conn.db()
         for _ in range(0 if fresh else 5):  # a column is kept once it was asked for often enough
             factstore.q(AGGREGATE, db)
@@ -126,7 +127,8 @@ def versions() -> tuple[factstore.Connection, int]:
 
 def all_as_of() -> Run:
     conn, t = versions()
-    conn._committer._reopen()  # an empty cache
+    with conn._committer._turn:
+        conn._committer._reopen()  # an empty cache
     db = conn.db().as_of(t)
 
     def run() -> int:
