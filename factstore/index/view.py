@@ -154,6 +154,8 @@ class View:
                 live, past = self.index.values_of(a, e), self.index.past_values_of(a, e, alive_at)
                 older = [(e, a, v, t, added) for v, t, added in self._then(live, past)]
         strands = list(self._strands(a))
+        if not strands:
+            return self._chosen(older)
         if len(strands) == 1 and not (self.is_history or strands[0][0].loaded):
             strand, upto = strands[0]
             facts = strand.now_of(e, older, upto, is_newest=self._is_newest, is_one=not self._is_many(a))
