@@ -16,7 +16,7 @@ from factstore.index.cache import Cache
 from factstore.index.positions import EntityLookup
 
 # Reading a sixteenth of a column row by row takes about as long as reading the whole column.
-_WHOLE_COLUMN_PAYS: Final = 16
+WHOLE_COLUMN_PAYS: Final = 16
 _LOOK_UPS: Final = 256  # of single entities, between two checks whether to read the whole column
 
 ColumnName: TypeAlias = tuple[int, str]  # an attribute, and BY_ENTITY or BY_VALUE
@@ -82,7 +82,7 @@ class ColumnMemory:
     def column_if_it_pays(self, view: ColumnSource, a: int, order: str, wanted: int) -> FactArrays | None:
         """Return a column if it is in memory, or if reading it pays for all rows wanted so far."""
         rows = self.find(view, a, order)
-        if rows is None and self.note_reads(a, order, wanted) * _WHOLE_COLUMN_PAYS > view.count(a):
+        if rows is None and self.note_reads(a, order, wanted) * WHOLE_COLUMN_PAYS > view.count(a):
             return self.column(view, a, order)
         return rows
 
@@ -94,7 +94,7 @@ class ColumnMemory:
     def note_look_up(self, view: ColumnSource, a: int) -> None:
         """Count one look-up of an entity; reads the column once that pays."""
         look_ups = self._reads[a, BY_ENTITY] = self._reads.get((a, BY_ENTITY), 0) + 1
-        if look_ups % _LOOK_UPS == 0 and look_ups * _WHOLE_COLUMN_PAYS > view.count(a):
+        if look_ups % _LOOK_UPS == 0 and look_ups * WHOLE_COLUMN_PAYS > view.count(a):
             self.column(view, a, BY_ENTITY)
 
     def _keep(self, view: ColumnSource, a: int, order: str, rows: FactArrays) -> None:

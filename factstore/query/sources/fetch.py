@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from factstore.datom import tx_of
+from factstore.index.column_memory import WHOLE_COLUMN_PAYS
 from factstore.query.relations import algebra, array_tables
 from factstore.query.relations.relation import PLAIN, Array, Column, Ints, Relation
 from factstore.query.sources.convert import kind_of, transactions
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from factstore.index.view import View
     from factstore.schema.attribute import Attribute
 
-_WHOLE_COLUMN_PAYS: Final = 16  # reading a sixteenth of a column costs about as much as reading all of it
 _SORTED_AT_ONCE: Final = 1 << 18  # rows of an attribute that are sorted by value for one range; the next one profits
 _SEARCHES_PER_ROW: Final = 40  # rows that can be put into a dictionary in the time of one search by value
 _PRODUCT: Final = 4  # pairs for each row on both sides, from which on rows are joined on every known position
@@ -46,7 +46,7 @@ class FactRequest(NamedTuple):
     @property
     def is_large_part(self) -> bool:
         """Whether reading the whole attribute costs no more than reading the facts of the rows."""
-        return self.relation.size * _WHOLE_COLUMN_PAYS > self.view.count(self.attribute.id)
+        return self.relation.size * WHOLE_COLUMN_PAYS > self.view.count(self.attribute.id)
 
 
 # -- facts one by one
@@ -133,7 +133,7 @@ def with_value(request: FactRequest) -> Read:
 def rows_with(source: Estimates, a: int, value: Any) -> FactArrays:
     """Return the rows of the index for one attribute with one value."""
     view = source.db.view
-    if source.count_with(a, value) * _WHOLE_COLUMN_PAYS > view.count(a):
+    if source.count_with(a, value) * WHOLE_COLUMN_PAYS > view.count(a):
         view.by_value(a)  # The view keeps it, so that this read and the next are slices of it.
     return view.between(a, value, value)
 
@@ -144,7 +144,7 @@ def with_values(request: FactRequest) -> Read:
     assert column is not None
     a = attribute.id
     distinct = algebra.distinct(Relation(column.size, {"?v": column}, {})).columns["?v"]
-    if kind_of(attribute) is int and distinct.size * _WHOLE_COLUMN_PAYS > view.count(a):
+    if kind_of(attribute) is int and distinct.size * WHOLE_COLUMN_PAYS > view.count(a):
         rows = view.by_value(a)
         places, at = array_tables.positions_of(rows.v, column.array())
         return _gathered(attribute, rows, places, at, needs, "rows with the values")
