@@ -27,8 +27,8 @@ from factstore import log
 from factstore.commit import outcome
 from factstore.commit.background import Background, Report, Request
 from factstore.commit.clock import machine_clock
+from factstore.commit.following import Newest, transaction_open
 from factstore.commit.indexing import LEAST_ROWS
-from factstore.commit.newest import Newest, transaction_open
 from factstore.commit.outcome import Sent
 from factstore.concurrency.forks import FORKED
 from factstore.concurrency.locks import Block

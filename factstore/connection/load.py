@@ -31,8 +31,9 @@ from factstore.db.database import Database
 from factstore.db.snapshot import Snapshot
 from factstore.errors import TransactError
 from factstore.schema.attribute import Attribute
-from factstore.tables.batches import Batch, Table, invalid, listed
+from factstore.tables.batch import Batch, invalid
 from factstore.tables.cells import Into, Typed, goals, is_missing_cell, typed_column
+from factstore.tables.sources import Table, listed
 from factstore.transact import Preparation, Prepared, prepare
 from factstore.values.quoting import quoted
 from factstore.values.types import plain

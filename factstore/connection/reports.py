@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
 from factstore import log
-from factstore.commit.newest import Newest
+from factstore.commit.following import Newest
 from factstore.db.database import Database, Point
 from factstore.errors import Closed
 from factstore.transact import TxReport, report

@@ -21,7 +21,8 @@ from factstore.columns.column import Array
 from factstore.db.database import Database
 from factstore.errors import FactStoreError, TransactError
 from factstore.schema.attribute import Attribute
-from factstore.tables.batches import Batch, invalid, listed
+from factstore.tables.batch import Batch, invalid
+from factstore.tables.sources import listed
 from factstore.tables.texts import READERS
 from factstore.values.quoting import described, quoted
 from factstore.values.types import ANOTHER_TYPE, Stored, is_missing, is_nan

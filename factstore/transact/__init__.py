@@ -21,6 +21,7 @@ from factstore.db.database import Database, Point
 from factstore.db.snapshot import Snapshot
 from factstore.errors import DatabaseError, TransactError
 from factstore.registry import lookup
+from factstore.transact.cas import check_unchanged
 from factstore.transact.changes import datoms
 from factstore.transact.check import check_after, check_before, check_outcome
 from factstore.transact.expand import Claims, expand
@@ -31,7 +32,6 @@ from factstore.transact.resolve import resolve, settle
 from factstore.transact.shortcut import prepare_simple
 from factstore.transact.stages import Preparation, Prepared
 from factstore.transact.stamps import stamp
-from factstore.transact.unchanged import check_unchanged
 from factstore.values.quoting import quoted
 
 __all__ = [

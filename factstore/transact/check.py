@@ -1,7 +1,7 @@
 """The conditions under which a transaction is accepted.
 
-Before its facts are known: the expected values of :db/cas, attribute predicates, its instant. After that: uniqueness,
-composite tuples written by hand, the schema, entity specs and :db/require. Law: a check changes nothing.
+Before its facts are known: the expected values of :db/cas (cas.py), attribute predicates, its instant. After that:
+uniqueness, composite tuples written by hand, the schema, entity specs and :db/require. Law: a check changes nothing.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import Any
 
 from factstore.datom import Fact, tx_of
 from factstore.db.database import Database
-from factstore.errors import CasFailed, SchemaError, UniqueConflict
+from factstore.errors import SchemaError, UniqueConflict
 from factstore.schema.alter import violations
-from factstore.schema.attribute import ENTITY_PREDS, Attribute
+from factstore.schema.attribute import ENTITY_PREDS
 from factstore.transact.before import BULK
+from factstore.transact.cas import check_swaps
 from factstore.transact.expand import Claims
 from factstore.transact.forms import Place, shown
 from factstore.transact.registered_functions import Cancelled, Functions
@@ -28,7 +29,7 @@ def check_before(claims: Claims, settled: Settled, functions: Functions, now: in
     special = settled.special
     instant = _instant(claims, special.instants, now)
     if special is not NOT_SPECIAL:
-        _check_swaps(claims, special.swaps)
+        check_swaps(claims, special.swaps)
         _check_predicates(claims, special.predicated, functions)
         claims.raise_any()
     return instant
@@ -46,33 +47,6 @@ def check_after(claims: Claims, settled: Settled, changes: Changes) -> None:
 
 
 # -- before the facts are known
-
-
-def _check_swaps(claims: Claims, swaps: Sequence[ResolvedClaim]) -> None:
-    """Report each :db/cas whose expected value is not the one in the database before."""
-    view = claims.db.view
-    for e, attribute, expected, place in swaps:
-        values = view.values_of(e, attribute.id)
-        value = values[0] if values else None
-        if value != expected:
-            facts = view.facts_of(e, attribute.id)
-            since = f" (since t={facts[0][3]})" if facts else ""
-            claims.problems.add(
-                ":db.error/cas-failed",
-                f":db/cas expected {attribute.ident} of entity {e} to be {_read(attribute, expected)}, "
-                f"found {_read(attribute, value)}{since}",
-                place,
-                attribute,
-                CasFailed,
-                entity=e,
-                expected=None if expected is None else attribute.load(expected),
-                found=None if value is None else attribute.load(value),
-                datom=(e, attribute.ident, attribute.load(value), tx_of(facts[0][3]), True) if facts else None,
-            )
-
-
-def _read(attribute: Attribute, stored: Stored | None) -> str:
-    return "absent" if stored is None else quoted(attribute.load(stored))
 
 
 def _check_predicates(claims: Claims, predicated: Sequence[ResolvedClaim], functions: Functions) -> None:

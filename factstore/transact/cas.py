@@ -1,19 +1,50 @@
-"""An optimistic lock: the entities that a transaction changes must not have changed since the caller read them.
+"""Compare and swap: of one value (:db/cas), and of all that a transaction changes (if_unchanged_since).
 
-These are the entities of all its assertions and retractions, even of those without effect, and the entities of all its
+For if_unchanged_since the entities that a transaction changes must not have changed since the caller read them. These
+are the entities of all its assertions and retractions, even of those without effect, and the entities of all its
 datoms. The transaction itself, new entities, and entities that are only referred to do not count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from factstore.datom import Fact, tx_of
 from factstore.db.database import Point
+from factstore.errors import CasFailed
+from factstore.schema.attribute import Attribute
 from factstore.transact.expand import Claims
 from factstore.transact.forms import Place
-from factstore.transact.stages import Changes, Settled
+from factstore.transact.stages import Changes, ResolvedClaim, Settled
 from factstore.values.quoting import quoted
+from factstore.values.types import Stored
+
+
+def check_swaps(claims: Claims, swaps: Sequence[ResolvedClaim]) -> None:
+    """Report each :db/cas whose expected value is not the one in the database before."""
+    view = claims.db.view
+    for e, attribute, expected, place in swaps:
+        values = view.values_of(e, attribute.id)
+        value = values[0] if values else None
+        if value != expected:
+            facts = view.facts_of(e, attribute.id)
+            since = f" (since t={facts[0][3]})" if facts else ""
+            claims.problems.add(
+                ":db.error/cas-failed",
+                f":db/cas expected {attribute.ident} of entity {e} to be {_read(attribute, expected)}, "
+                f"found {_read(attribute, value)}{since}",
+                place,
+                attribute,
+                CasFailed,
+                entity=e,
+                expected=None if expected is None else attribute.load(expected),
+                found=None if value is None else attribute.load(value),
+                datom=(e, attribute.ident, attribute.load(value), tx_of(facts[0][3]), True) if facts else None,
+            )
+
+
+def _read(attribute: Attribute, stored: Stored | None) -> str:
+    return "absent" if stored is None else quoted(attribute.load(stored))
 
 
 def check_unchanged(claims: Claims, settled: Settled, changes: Changes, since: Point) -> None:

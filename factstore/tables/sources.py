@@ -1,4 +1,4 @@
-"""Sources of tables as batches of named columns: CSV files, rows, columns, and frames of other packages.
+"""Sources of tables as batches of named columns: CSV files (csv_files.py), rows, columns, frames of other packages.
 
 This module does not use attributes.
 Law: each row of a source is in exactly one batch, and errors state its position: the number of the row, from 1, and in
@@ -7,44 +7,23 @@ a file its line. A source that is not a complete table causes a TransactError th
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
-from factstore.errors import FactStoreError, TransactError, Unavailable
+from factstore.errors import FactStoreError
+from factstore.tables.batch import Batch, invalid
+from factstore.tables.csv_files import batches_of_file
 from factstore.values.quoting import described, quoted
 from factstore.values.types import first_nanoseconds
 
 _MOST_NAMED: Final = 20  # columns that an error names
-
-
-def invalid(message: str, **data: Any) -> TransactError:
-    """Return the error of an invalid load."""
-    return TransactError(":db.error/invalid-load", message, **data)
-
-
-class Batch(NamedTuple):
-    """Consecutive rows of a table."""
-
-    columns: Mapping[Any, Sequence[Any]]  # name → one value per row
-    size: int
-    first_row: int = 1  # the number of the batch's first row in the table
-    lines: Sequence[int] | None = None  # of a file: the line in which each row ends
-
-    def position(self, row: int) -> tuple[str, dict[str, int]]:
-        """Return the position in the table of a row of the batch, as text and as data of an error."""
-        number = self.first_row + row
-        if self.lines is None:
-            return f"row {number}", {"row": number}
-        return f"row {number} (line {self.lines[row]})", {"row": number, "line": self.lines[row]}
 
 
 @dataclass(slots=True)
@@ -78,7 +57,10 @@ class Table:
         """Yield all rows, `size` at a time. Raises: TransactError(:db.error/invalid-load); Unavailable for a file."""
         source = self.source
         if self.is_text:
-            return self._of_file(Path(source))
+            path = Path(source)
+            return batches_of_file(
+                path, self.names, self.size, lambda header: self._expect(header, f"the header of {path}")
+            )
         if hasattr(source, "collect_schema") and hasattr(source, "collect"):  # a lazy frame of polars
             source = source.collect()
         columns = _columns_of(source)
@@ -144,82 +126,6 @@ class Table:
             self.known.update(keys)
             yield Batch({name: [row.get(name) for row in batch] for name in self.names}, len(batch), first_row)
             first_row += len(batch)
-
-    # -- files
-
-    def _of_file(self, path: Path) -> Iterator[Batch]:
-        try:
-            # With or without a byte order mark.
-            file = path.open(newline="", encoding="utf-8-sig")
-        except (OSError, ValueError) as error:
-            why = f"cannot read {path}: {error}"
-            raise Unavailable(":db.error/file-unavailable", why, path=str(path)) from error
-        with file:
-            yield from self._of_open_file(path, file)
-
-    def _of_open_file(self, path: Path, file: IO[str]) -> Iterator[Batch]:
-        reader, first_row = csv.reader(file, strict=True), 1
-        try:
-            header = next(reader, None)
-            if header is None:
-                raise invalid(f"expected a header in {path}, which is empty", path=str(path))
-            self._expect(header, f"the header of {path}")
-            positions = {name: header.index(name) for name in self.names}
-            lines: list[int] = []
-            rest = _rows_of_file(path, reader, header, lines)
-            while rows := list(islice(rest, self.size)):
-                yield Batch(
-                    {name: [row[at] for row in rows] for name, at in positions.items()},
-                    len(rows),
-                    first_row,
-                    tuple(lines),
-                )
-                first_row += len(rows)
-                lines.clear()
-        except csv.Error as error:
-            raise _not_csv(path, "the header", error) from error
-        except UnicodeDecodeError as error:
-            raise _undecodable(path, error) from error
-
-
-def _rows_of_file(path: Path, reader: Any, header: Sequence[str], lines: list[int]) -> Iterator[list[str]]:
-    """Yield the rows after the header, except empty lines; append the line in which each ends to `lines`."""
-    number = 1
-    try:
-        for row in reader:
-            if row:
-                if len(row) != len(header):
-                    counts = f"has {len(row)} values, and the header {len(header)} columns"
-                    text = f"row {number} (line {reader.line_num}) of {path} {counts}: {quoted(row)}"
-                    raise invalid(text, path=str(path), row=number, line=reader.line_num, got=row)
-                lines.append(reader.line_num)
-                yield row
-                number += 1
-    except csv.Error as error:
-        raise _not_csv(
-            path, f"row {number} (line {reader.line_num})", error, row=number, line=reader.line_num
-        ) from error
-
-
-def _not_csv(path: Path, where: str, error: csv.Error, **position: int) -> TransactError:
-    hint = "; csv.field_size_limit(…) allows longer texts" if "field limit" in str(error) else ""
-    return invalid(f"{where} of {path} is not CSV: {error}{hint}", path=str(path), **position)
-
-
-def _undecodable(path: Path, error: UnicodeDecodeError) -> TransactError:
-    """Return the error of a file that is not UTF-8, with the first row and column that are not."""
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        reader = csv.reader(file)
-        with suppress(csv.Error):  # such a text may have rows that are too long; then the error has no position
-            header = next(reader, [])
-            for number, row in enumerate(chain([header], reader)):
-                for i, text in enumerate(row):
-                    if any("\udc80" <= character <= "\udcff" for character in text):
-                        column = header[i] if i < len(header) else None
-                        where = f"row {number} (line {reader.line_num})" if number else "the header"
-                        text = f"expected UTF-8 in {path}, got {quoted(text)}, in column {column!r}, {where}"
-                        return invalid(text, path=str(path), column=column, row=number)
-    return invalid(f"expected UTF-8 in {path}: {error}", path=str(path))
 
 
 def _as_mappings(batch: list[Any], first_row: int) -> None:
