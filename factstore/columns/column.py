@@ -48,7 +48,8 @@ class FactArrays(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Size in bytes; an object counts as a pointer and a short string."""
-        return int(self.e.nbytes + self.t.nbytes + self.v.nbytes * (8 if self.v.dtype == object else 1))
+        added = 0 if self.added is None else self.added.nbytes
+        return int(self.e.nbytes + self.t.nbytes + self.v.nbytes * (8 if self.v.dtype == object else 1) + added)
 
 
 class Spans(NamedTuple):
@@ -113,13 +114,20 @@ def ranks(v: Array, order_key: OrderKey = None) -> Array:
     if v.dtype != object:
         return v
     values = v.tolist()
-    if len(values) > _TEXT_PAYS and (text := _as_bytes(values)) is not None:
+    if len(values) > _TEXT_PAYS and not _look_repeated(values) and (text := _as_bytes(values)) is not None:
         return text
     distinct = sorted(set(values), key=order_key)
     rank = dict(zip(distinct, range(len(distinct)), strict=True))
     return ints(map(rank.__getitem__, values), len(values))
 
 
+def _look_repeated(values: list[Any]) -> bool:
+    """Tell whether most values of a sample are repeated; it is taken from all of them, as they can be sorted."""
+    sample = values[:: len(values) // _SAMPLE + 1]
+    return len(set(sample)) * 2 < len(sample)
+
+
+_SAMPLE: Final = 4096
 # With fewer values any sort is fast; text of fixed width that is longer than this is mostly padding.
 _TEXT_PAYS: Final = 64
 _LONGEST_TEXT: Final = 64
@@ -141,13 +149,70 @@ def sort(rows: FactArrays, order: str, kind: Kind) -> FactArrays:
 
 def sort_positions(rows: FactArrays, order: str, kind: Kind) -> Ints:
     """Return the positions of the rows in this order, equal facts by t, a retraction before an assertion."""
-    if order == BY_ENTITY and bool((rows.e[1:] > rows.e[:-1]).all()):
-        return np.arange(rows.size)
-    keys: list[Array] = [] if rows.added is None else [rows.added]
-    keys.append(rows.t)
+    if order == BY_ENTITY:
+        if bool((rows.e[1:] > rows.e[:-1]).all()):
+            return np.arange(rows.size)
+        if rows.v.dtype == object:
+            return _by_entity_first(rows, kind)
+    return order_of(_keys(rows, order, kind))
+
+
+def _keys(rows: FactArrays, order: str, kind: Kind) -> list[Array]:
     rank = ranks(rows.v, kind.order_key)
-    keys += [rank, rows.e] if order == BY_ENTITY else [rows.e, rank]
-    return np.lexsort(keys)
+    keys = [rows.t, rank, rows.e] if order == BY_ENTITY else [rows.t, rows.e, rank]
+    return keys if rows.added is None else [rows.added, *keys]
+
+
+def _by_entity_first(rows: FactArrays, kind: Kind) -> Ints:
+    """Return the positions of rows by entity; values, which take long to compare, matter only where it has several."""
+    positions = np.argsort(rows.e, kind="stable")
+    es = rows.e[positions]
+    same = np.append(es[1:] == es[:-1], False)
+    same[1:] |= same[:-1].copy()
+    several = positions[same]
+    if len(several) * 2 > rows.size:
+        return order_of(_keys(rows, BY_ENTITY, kind))
+    if len(several):
+        positions[same] = several[order_of(_keys(rows.take(several), BY_ENTITY, kind))]
+    return positions
+
+
+def order_of(keys: Sequence[Array]) -> Ints:
+    """Return the positions in ascending order by several keys; the last key is the most significant.
+
+    Keys are combined into as few words as possible. If one word is sufficient, the sort is stable for it and takes time
+    proportional to the number of rows if these consist of a few sorted sequences, as do the rows of two sorted columns.
+    """
+    if len(keys[0]) > _PACKING_PAYS:
+        keys = _packed(keys)
+    return np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys)
+
+
+_PACKING_PAYS: Final = 512  # rows from which on words are combined
+_WORD: Final = 63  # bits
+
+
+def _packed(keys: Sequence[Array]) -> list[Array]:
+    """Return keys that give the same order, integers as their distance from the least, several of them in one word."""
+    words: list[Array] = []
+    free = 0  # bits of the last word
+    for key in keys:
+        if key.dtype.kind not in "ib":
+            words.append(key)
+            free = 0
+            continue
+        least = int(key.min())
+        bits = (int(key.max()) - least).bit_length()
+        if bits > _WORD:
+            words.append(key)
+            free = 0
+        elif bits > free:
+            words.append(key.astype(np.int64) - least)
+            free = _WORD - bits
+        elif bits:
+            words[-1] += (key.astype(np.int64) - least) << (_WORD - free)
+            free -= bits
+    return words or [np.zeros(len(keys[0]), np.int64)]
 
 
 def to_value_order(rows: FactArrays, kind: Kind) -> FactArrays:
