@@ -13,7 +13,7 @@ from typing import Final
 
 from factstore.datom import SCHEMA_PARTITION, TX_PARTITION, USER_PARTITION, partition_of, t_of, tx_of
 from factstore.errors import DatabaseError
-from factstore.values.quoting import quoted
+from factstore.values.quoting import described, quoted
 from factstore.values.types import Keyword
 
 _PARTITIONS: Final = {
@@ -83,8 +83,12 @@ def tempid() -> str:
 def resolve_tempid(tempids: Mapping[str | int, int], tempid: str | int) -> int | None:
     """Return the entity id of a tempid from the tempids of a report; None if it has none of this name.
 
+    Raises: DatabaseError(:db.error/invalid-tempids) if the tempids are not a mapping.
     Source: Datomic API, resolve-tempid.
     """
+    if not isinstance(tempids, Mapping):
+        why = f"resolve_tempid reads the tempids of a report, a mapping; got {described(tempids)}"
+        raise DatabaseError(":db.error/invalid-tempids", why, got=tempids)
     return tempids.get(tempid)
 
 

@@ -436,6 +436,9 @@ def harness(handler: Handler, wrapper: Callable[[Stage], Stage], stage: str = "p
     >>> harness(lambda job: "done", loudly)["process"](None)
     'DONE'
     """
+    if not callable(wrapper):
+        why = f"a wrapper is a function from a stage to a stage, got {quoted(wrapper)}"
+        raise HandlerError(":job.error/bad-handler", why, wrapper=wrapper)
     if stage not in STAGES:
         raise HandlerError(
             ":job.error/unknown-stage", f"a handler's stages are {', '.join(STAGES)}; got {quoted(stage)}", stage=stage

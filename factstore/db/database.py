@@ -36,6 +36,21 @@ _COUNTED: Final = 100_000  # datoms of an attribute up to which a summary counts
 _SUMMARY: Final = ("attribute", "type", "datoms")
 
 
+def check_database(user: str, db: object) -> None:
+    """Check the database argument of a public function; the error names the function.
+
+    Raises: DatabaseError(:db.error/not-a-database).
+    """
+    if not isinstance(db, Database):
+        hint = "; give conn.db()" if callable(getattr(db, "db", None)) else ""
+        raise DatabaseError(
+            ":db.error/not-a-database",
+            f"{user} reads a database, got {described(db)}{hint}",
+            function=user,
+            got=db,
+        )
+
+
 def _is_kept(answer: Any) -> bool:
     """Return whether the result of a filter's predicate is true; a marker of a missing value is not."""
     if answer is True or answer is False:

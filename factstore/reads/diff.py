@@ -14,10 +14,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from factstore.datom import Datom, Fact, t_of
+from factstore.db.database import check_database
 from factstore.errors import DatabaseError
 from factstore.rendering import html_table, text_table
 from factstore.schema.attribute import NO_HISTORY, Attribute
-from factstore.values.quoting import described
 
 if TYPE_CHECKING:
     from factstore.columns.column import FactArrays
@@ -66,8 +66,7 @@ def diff(first: Database, second: Database) -> Difference:
     Cost: reads the events between the two if they are of one store and neither is filtered, otherwise all their facts.
     """
     for db in (first, second):
-        if not hasattr(db, "is_history"):
-            raise DatabaseError(":db.error/not-a-database", f"expected two databases to compare, got {described(db)}")
+        check_database("diff", db)
         if db.is_history:
             raise DatabaseError(
                 ":db.error/history-not-supported",

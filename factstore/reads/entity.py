@@ -7,17 +7,15 @@ Law: an entity never changes, because its database does not; two are equal if th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from factstore.db.database import Database, check_database
 from factstore.errors import DatabaseError
 from factstore.rendering import html_table, text_table
 from factstore.schema.attribute import Attribute
 from factstore.schema.reverse import forward_of
 from factstore.values.quoting import text_of
 from factstore.values.types import Keyword, Stored, order_key
-
-if TYPE_CHECKING:
-    from factstore.db.database import Database
 
 DB_ID: Final = ":db/id"
 _ABSENT: Final = object()
@@ -33,6 +31,8 @@ def entity(db: Database, eid: Any) -> Entity | None:
     Raises: DatabaseError(:db.error/history-not-supported).
     Source: Datomic API, entity.
     """
+    if type(db) is not Database:
+        check_database("entity", db)
     if db.is_history:
         raise DatabaseError(
             ":db.error/history-not-supported",

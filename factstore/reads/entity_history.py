@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
+from typing import Any, Final, NamedTuple, overload
 
 from factstore.datom import Fact, tx_of
+from factstore.db.database import Database, check_database
 from factstore.rendering import html_table, text_table
 from factstore.schema.attribute import TX_INSTANT, Attribute
 from factstore.values.types import Keyword, order_key
-
-if TYPE_CHECKING:
-    from factstore.db.database import Database
 
 _HEADER: Final = ("when", "t", "why", "", "attribute", "value")
 
@@ -78,6 +76,7 @@ def entity_history(db: Database, eid: Any) -> EntityHistory:
     Returns: the events, oldest first; within a transaction, the retraction of a value precedes the assertion that
         replaces it. Empty if no entity has this ident or lookup ref.
     """
+    check_database("entity_history", db)
     entity_id = db.entid(eid)
     history = db if db.is_history else db.history()
     facts = [] if entity_id is None else history.view.facts_about(entity_id)

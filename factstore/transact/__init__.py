@@ -17,7 +17,7 @@ import time
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
-from factstore.db.database import Database, Point
+from factstore.db.database import Database, Point, check_database
 from factstore.db.snapshot import Snapshot
 from factstore.errors import DatabaseError, TransactError
 from factstore.registry import lookup
@@ -128,6 +128,7 @@ def with_(db: Database, tx_data: Any, *, none: Nones = "reject") -> TxReport:
     [:color/red]
     """
     check_nones(none)
+    check_database("with_", db)
     if db.is_history:
         raise DatabaseError(
             ":db.error/history-not-supported",

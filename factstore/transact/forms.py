@@ -72,11 +72,15 @@ def set_exactly(e: Any, a: Any, values: Iterable[Any]) -> list[Any]:
     Args:
         e: an entity in any form, also a tempid.
         values: in any order, with nested maps for references; at most one for an attribute of cardinality one.
+    Raises: TransactError(:db.error/invalid-tx-form) for values that are not several, such as None or a text.
     Another form of the transaction that asserts a further value is a conflict: `:db.error/datoms-conflict`.
 
     >>> set_exactly([":person/email", "ann@x"], ":person/nick", ["Annie"])
     [':db/setExactly', [':person/email', 'ann@x'], ':person/nick', ['Annie']]
     """
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        why = f"expected the values of {shown(a)} as a list or another iterable, got {shown(values)}"
+        raise TransactError(":db.error/invalid-tx-form", why, got=values)
     return [":db/setExactly", e, a, list(values)]
 
 

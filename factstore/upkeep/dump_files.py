@@ -33,9 +33,18 @@ class Manifest(NamedTuple):
     sha256: str
 
 
+def _has_file_name(text: str) -> bool:
+    """Whether the operating system can encode a path; a text with half a surrogate pair has no encoding."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def path_of(path: Any) -> Path:
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
-    if not text or not isinstance(text, str) or "\0" in text:
+    if not text or not isinstance(text, str) or "\0" in text or not _has_file_name(text):
         raise Unavailable(
             ":db.error/file-unavailable", f"expected the path of a file, got {described(path)}", path=path
         )

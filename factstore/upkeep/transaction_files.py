@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from factstore import edn
-from factstore.errors import ReadError, TransactError
+from factstore.errors import DatabaseError, ReadError, TransactError
 from factstore.transact.forms import tags
-from factstore.values.quoting import quoted
+from factstore.upkeep.dump_files import os_errors_as_unavailable, path_of
+from factstore.values.quoting import described, quoted
 
 if TYPE_CHECKING:
     from factstore.connection.connection import Connection
@@ -47,11 +48,15 @@ def transact_file(conn: Connection, path: str | os.PathLike[str], *, progress: P
     Args:
         path: a file in UTF-8 with one transaction, a vector of transactions, or several of these one after the other.
         progress: called after each transaction with the number of committed transactions and the number of all.
-    Raises: ReadError for text that is not EDN, TransactError(:db.error/invalid-tx-data) for values that are not
-        transactions, and nothing is committed; the TransactError of the first transaction that is rejected, and those
-        before it stay. Each error has the position as `file`, `line` and `column`.
+    Raises: Unavailable for a file that cannot be read, ReadError for text that is not EDN,
+        TransactError(:db.error/invalid-tx-data) for values that are not transactions, and nothing is committed; the
+        TransactError of the first transaction that is rejected, and those before it stay. Each error has the position
+        as `file`, `line` and `column`.
     """
-    text = _text(Path(path))
+    if not callable(getattr(conn, "transact", None)):
+        why = f"transact_file writes to a connection, got {described(conn)}"
+        raise DatabaseError(":db.error/not-a-connection", why, got=conn)
+    text = _text(path_of(path))
     transactions = _transactions(text, os.fspath(path))
     datoms = 0
     for committed, transaction in enumerate(transactions):
@@ -67,7 +72,8 @@ def transact_file(conn: Connection, path: str | os.PathLike[str], *, progress: P
 
 
 def _text(path: Path) -> str:
-    content = path.read_bytes()
+    with os_errors_as_unavailable(path):
+        content = path.read_bytes()
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -84,7 +84,10 @@ def job_graph(type_graph: TypeGraph, attrs: Attributes | None = None, *, ids: Ca
     types = {as_keyword(key): tuple(map(as_keyword, deps)) for key, deps in dependencies(type_graph).items()}
     rules = {as_keyword(key): {":job/rule": deps.rule} for key, deps in type_graph.items() if isinstance(deps, After)}
     check_types(types)
-    id_of = {key: ids() for key in types}
+    id_of = {key: _made_id(ids) for key in types}
+    if len(set(id_of.values())) < len(id_of):
+        why = f"ids returned the same id for two jobs: {quoted(list(id_of.values()))}"
+        raise GraphError(":job.error/bad-argument", why, ids=list(id_of.values()))
     jobs = {id: new_job(key, {**rules.get(key, {}), **attrs}, id=id) for key, id in id_of.items()}
     return Graph(jobs, {id_of[key]: tuple(id_of[dep] for dep in deps) for key, deps in types.items()})
 
@@ -102,7 +105,24 @@ def dependencies(type_graph: TypeGraph) -> dict[str, Iterable[str]]:
     return {key: deps or () for key, deps in type_graph.items()}
 
 
+def _made_id(ids: Callable[[], str]) -> str:
+    """Return the id of a new job. Raises: GraphError(:job.error/bad-argument) if it is no text."""
+    id = ids() if callable(ids) else ids
+    if not isinstance(id, str) or not id or not callable(ids):
+        why = f"ids is a function that returns a new job id, a text, each time; got {quoted(id)}"
+        raise GraphError(":job.error/bad-argument", why, ids=ids, got=id)
+    return id
+
+
+def check_attributes(attrs: object) -> None:
+    """Check the arguments of a job. Raises: GraphError(:job.error/bad-argument) unless they are a mapping or None."""
+    if attrs is not None and not isinstance(attrs, Mapping):
+        why = f"the arguments of a job are a mapping from attributes to values, got {quoted(attrs)}"
+        raise GraphError(":job.error/bad-argument", why, got=attrs)
+
+
 def _arguments(attrs: Attributes | None) -> Attributes:
+    check_attributes(attrs)
     for fixed in (":job/id", ":job/type"):
         if attrs and fixed in attrs:
             why = f"{fixed} differs from job to job, so it cannot be an argument of all of them"
@@ -117,7 +137,11 @@ def simple_graph(*jobs: Attributes) -> Graph:
 
 
 def new_job(type: str, attrs: Attributes | None = None, *, id: str) -> dict[str, Any]:
-    """Return the attributes of a new job; the arguments override the defaults."""
+    """Return the attributes of a new job; the arguments override the defaults.
+
+    Raises: GraphError(:job.error/bad-argument) for arguments that are not a mapping.
+    """
+    check_attributes(attrs)
     job = {":job/id": id, ":job/type": as_keyword(type), ":job/status": UNSTARTED, **(attrs or {})}
     return {**job, ":job/type": as_keyword(job[":job/type"])}
 

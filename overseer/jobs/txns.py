@@ -15,7 +15,7 @@ from factstore import Keyword, TransactError, quoted
 from overseer.errors import GraphError
 from overseer.jobs import lookup
 from overseer.jobs.dependency_rules import DOOMED
-from overseer.jobs.graph import Attributes, Graph, TypeGraph, job_graph, new_id, new_job
+from overseer.jobs.graph import Attributes, Graph, TypeGraph, check_attributes, job_graph, new_id, new_job
 from overseer.jobs.states import (
     ABORTED,
     CRASHES,
@@ -65,13 +65,13 @@ def job_txn(
     Args:
         type: chooses the handler.
         attrs: the arguments, as attributes that the schema declares; they override the other parameters.
-        id: the job's id, and its tempid in the transaction; None makes a new one.
+        id: the job's id and tempid; None makes a new one.
         queue: the queue whose limits apply to the job.
         priority: jobs with a higher priority start first; the default is 0.
         partition: the value by which the queue's limit per partition counts.
         run_at: the earliest start, an aware datetime.
         timeout: the maximum duration of an attempt.
-    Raises: GraphError(:job.error/bad-argument) for a timeout that is not a positive timedelta.
+    Raises: GraphError(:job.error/bad-argument): arguments that are no mapping, a timeout that is no duration.
 
     >>> job_txn("mail", id="m1")
     {':db/id': 'm1', ':job/id': 'm1', ':job/type': :mail, ':job/status': :job.status/unstarted}
@@ -84,8 +84,8 @@ def job_txn(
         ":job/timeout": None if timeout is None else _milliseconds(timeout),
     }
     given = {attribute: value for attribute, value in options.items() if value is not None}
-    job = new_job(type, {**given, **(attrs or {})}, id=new_id() if id is None else id)
-    return {":db/id": job[":job/id"], **job}
+    job = new_job(type, attrs, id=new_id() if id is None else id)
+    return {":db/id": job[":job/id"], **given, **job}
 
 
 def _milliseconds(timeout: object) -> int:
@@ -185,6 +185,7 @@ def graph_txns(graph: Graph | TypeGraph, attrs: Attributes | None = None, *, ids
     Raises: GraphError for a missing dependency or a cycle, naming it.
     """
     if isinstance(graph, Graph):
+        check_attributes(attrs)
         whole = Graph({id: {**job, **attrs} for id, job in graph.jobs.items()}, graph.deps) if attrs else graph
     else:
         whole = job_graph(graph, attrs, ids=ids)

@@ -132,6 +132,16 @@ READS: dict[str, Use] = {
     "index_pull, limit": lambda c, e, x: some(factstore.index_pull(c.db(), index="avet", selector=["*"], start=[":p/age"], limit=x)),
     "entity": lambda c, e, x: factstore.entity(c.db(), x),
     "entity_history": lambda c, e, x: factstore.entity_history(c.db(), x),
+    "entity, database": lambda c, e, x: factstore.entity(x, e),
+    "entity_history, database": lambda c, e, x: factstore.entity_history(x, e),
+    "pull, database": lambda c, e, x: factstore.pull(x, ["*"], e),
+    "pull_many, database": lambda c, e, x: factstore.pull_many(x, ["*"], [e]),
+    "index_pull, database": lambda c, e, x: some(factstore.index_pull(x, index="avet", selector=["*"], start=[":p/age"])),
+    "with_, database": lambda c, e, x: factstore.with_(x, []),
+    "resolve_tempid": lambda c, e, x: factstore.resolve_tempid(x, "t"),
+    "set_exactly": lambda c, e, x: factstore.set_exactly(e, ":p/age", x),
+    "transact_file, path": lambda c, e, x: factstore.transact_file(c, x),
+    "transact_file, connection": lambda c, e, x: factstore.transact_file(x, "none.edn"),
     "diff": lambda c, e, x: factstore.diff(c.db(), x),
     "diff, first": lambda c, e, x: factstore.diff(x, c.db()),
     "sync": lambda c, e, x: c.sync(x, timeout=0),
@@ -282,3 +292,16 @@ def test_an_entity_that_was_never_given_out_is_not_excised(conn: factstore.Conne
             conn.excise(target)
         assert caught.value.code in (":db.error/invalid-excision", ":db.error/invalid-entity-id")
         assert before == conn.db().basis_t
+
+
+@pytest.mark.parametrize("use", [name for name in READS if name.endswith(", database")])
+def test_a_read_of_a_connection_names_the_database_to_give(conn: factstore.Connection, use: str) -> None:
+    with pytest.raises(factstore.DatabaseError, match=r"reads a database, got .*; give conn\.db\(\)") as raised:
+        READS[use](conn, 1, conn)
+    assert (raised.value.code, raised.value.data["got"]) == (":db.error/not-a-database", conn)
+
+
+def test_transact_file_without_a_readable_file_is_unavailable(conn: factstore.Connection) -> None:
+    with pytest.raises(FactStoreError, match="none-such") as raised:
+        factstore.transact_file(conn, "none-such.edn")
+    assert raised.value.code == ":db.error/file-unavailable"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 
 import factstore
 from factstore import FactStoreError, quoted
-from overseer import Config, Retry, Worker, graph_txns, install, job_graph, job_txn, queue, unique
+from overseer import Config, Retry, Worker, graph_txns, harness, install, job_graph, job_txn, queue, unique
 from overseer.cli import main
 from overseer.cli.commands import load_handlers
 from overseer.errors import ConfigError, GraphError, HandlerError, OverseerError
@@ -37,6 +38,30 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with factstore.connect("s.facts") as conn:
         install(conn)
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("make", "part"),
+    [
+        (lambda: job_txn("mail", 5), "arguments of a job are a mapping from attributes to values, got 5"),  # type: ignore[arg-type]
+        (lambda: job_txn("mail", [":a", 1]), "arguments of a job are a mapping"),  # type: ignore[arg-type]
+        (lambda: job_graph({"a": []}, "x"), "arguments of a job are a mapping"),  # type: ignore[arg-type]
+        (lambda: graph_txns(job_graph({"a": []}), 5), "arguments of a job are a mapping"),  # type: ignore[arg-type]
+        (lambda: job_graph({"a": []}, ids=lambda: None), "ids is a function that returns a new job id, a text, each time; got None"),  # type: ignore[arg-type, return-value]
+        (lambda: job_graph({"a": []}, ids=lambda: ""), "ids is a function that returns"),
+        (lambda: job_graph({"a": []}, ids="abc"), "ids is a function that returns"),  # type: ignore[arg-type]
+        (lambda: job_graph({"a": [], "b": []}, ids=lambda: "same"), "ids returned the same id for two jobs"),
+    ],
+)
+def test_arguments_and_ids_of_another_kind_are_rejected(make: Callable[[], object], part: str) -> None:
+    with pytest.raises(GraphError, match=part) as raised:
+        make()
+    assert raised.value.code == ":job.error/bad-argument"
+
+
+def test_a_wrapper_that_is_no_function_is_rejected() -> None:
+    with pytest.raises(HandlerError, match="a wrapper is a function from a stage to a stage, got 5"):
+        harness(lambda job: None, 5)  # type: ignore[arg-type, return-value]
 
 
 WORKER = "worker handlers_of_a_test:HANDLERS --store s.facts --until-idle"

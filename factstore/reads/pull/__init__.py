@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, overload
 from uuid import UUID
 
 from factstore.concurrency.bounded_cache import BoundedCache
+from factstore.db.database import Database, check_database
 from factstore.errors import DatabaseError, PullError
 from factstore.reads.pull.parse import MAX_PATH, Pattern, parse
 from factstore.reads.pull.run import NO_ENTITY, run_pattern
@@ -25,7 +26,6 @@ from factstore.values.quoting import described, quoted
 from factstore.values.types import Keyword, Symbol
 
 if TYPE_CHECKING:
-    from factstore.db.database import Database
     from factstore.schema.attribute import Schema
 
 __all__ = ["Pattern", "PatternForm", "compile_pattern", "compiled_for", "pull", "pull_compiled", "pull_many"]
@@ -58,6 +58,8 @@ def pull(db: Database, pattern: Any, eid: Any) -> Any:
     """
     if isinstance(pattern, type):
         return pull_many(db, pattern, (eid,))[0]
+    if type(db) is not Database:
+        check_database("pull", db)
     compiled = compiled_for(db, pattern)
     return run_pattern(db, compiled, [eid if type(eid) is int else _resolved(db, eid)])[0] or None
 
@@ -77,6 +79,7 @@ def pull_many(db: Database, pattern: Any, eids: Iterable[Any]) -> Any:
     Raises: PullError; DatabaseError(:db.error/history-not-supported).
     Cost: one read of a column per attribute, whatever the number of entities.   Source: Datomic API, pull-many.
     """
+    check_database("pull_many", db)
     if isinstance(pattern, type):
         from factstore.reads.pull import shapes
 

@@ -7,6 +7,7 @@ from itertools import islice
 from sys import maxsize
 from typing import TYPE_CHECKING, Any, Final
 
+from factstore.db.database import check_database
 from factstore.errors import PullError
 from factstore.reads.pull import PatternForm, compiled_for, pull_compiled
 from factstore.values.quoting import as_name, described, quoted
@@ -41,6 +42,7 @@ def index_pull(
     Raises: PullError; DatabaseError for a read that the index does not support.
     Source: Datomic API, index-pull.
     """
+    check_database("index_pull", db)
     name = as_name(index).removeprefix(":")
     attribute = _checked(db, index, name, start, {"offset": offset, "limit": limit})
     pattern = compiled_for(db, selector)
