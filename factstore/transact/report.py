@@ -83,6 +83,8 @@ class TxReport:
         """The t of the transaction."""
         if type(self._after) is Snapshot:  # without creating the database
             return self._after.t
+        if self._facts:  # on top of an as_of database, the transaction is later than what db_after shows
+            return self._facts[0][3]
         db = self.db_after
         return db.basis_t if db.as_of_t is None else db.as_of_t
 

@@ -38,6 +38,7 @@ def test_with_on_the_past_works_on_all_facts_and_shows_the_past():
     assert 30 == value(after, ANN, ":u/age")
     assert after.entid([":u/login", "new"]) is None
     assert 2 == after.as_of_t
+    assert conn.db().basis_t + 1 == report.t == factstore.tx_to_t(report.tx_data[0].tx)
     again = factstore.with_(after, [[":db/cas", ANN, ":u/age", 32, 33]])
     assert 30 == value(again.db_after, ANN, ":u/age")
 
