@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
@@ -32,6 +33,7 @@ class Row:
     )  # what each of the others took, or why there is no figure
     note: str = ""
     part: str = ""  # of the benchmark, which can be run by itself
+    medians: dict[str, float] = field(default_factory=dict)  # by side, where the figures above are the least
 
     @property
     def ratio(self) -> float | None:
@@ -88,6 +90,7 @@ def save(name: str, rows: list[Row]) -> None:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     about = {
+        "date": datetime.now(UTC).date().isoformat(),
         "command": " ".join(["python", "-m", f"benchmarks.{name}", *(Path(arg).name for arg in sys.argv[1:])]),
         "python": platform.python_version(),
         "machine": platform.machine(),
