@@ -144,16 +144,20 @@ def _as_bytes(values: list[Any]) -> Array | None:
 
 def sort(rows: FactArrays, order: str, kind: Kind) -> FactArrays:
     """Return the rows in this order."""
-    return rows if rows.size < 2 else rows.take(sort_positions(rows, order, kind))
+    return rows if _ascends_by_entity(rows, order) else rows.take(sort_positions(rows, order, kind))
+
+
+def _ascends_by_entity(rows: FactArrays, order: str) -> bool:
+    """Tell whether the rows are in order already, because each has a greater entity than the one before."""
+    return rows.size < 2 or (order == BY_ENTITY and bool((rows.e[1:] > rows.e[:-1]).all()))
 
 
 def sort_positions(rows: FactArrays, order: str, kind: Kind) -> Ints:
     """Return the positions of the rows in this order, equal facts by t, a retraction before an assertion."""
-    if order == BY_ENTITY:
-        if bool((rows.e[1:] > rows.e[:-1]).all()):
-            return np.arange(rows.size)
-        if rows.v.dtype == object:
-            return _by_entity_first(rows, kind)
+    if _ascends_by_entity(rows, order):
+        return np.arange(rows.size)
+    if order == BY_ENTITY and rows.v.dtype == object:
+        return _by_entity_first(rows, kind)
     return order_of(_keys(rows, order, kind))
 
 
@@ -217,7 +221,20 @@ def _packed(keys: Sequence[Array]) -> list[Array]:
 
 def to_value_order(rows: FactArrays, kind: Kind) -> FactArrays:
     """Return rows that are in order of (e, v, t) in order of (v, e, t), by one stable sort."""
-    return rows if rows.size < 2 else rows.take(np.argsort(ranks(rows.v, kind.order_key), kind="stable"))
+    return rows if rows.size < 2 else rows.take(stable_positions(ranks(rows.v, kind.order_key)))
+
+
+def stable_positions(values: Array) -> Ints:
+    """Return the positions of values in ascending order, equal ones in their present order."""
+    if values.dtype == np.int64 and len(values):
+        least, bits = int(values.min()), len(values).bit_length()
+        if (int(values.max()) - least) >> (64 - bits) == 0:
+            # Each value with its position as one number: numpy sorts numbers faster than positions of numbers.
+            distances = values.astype(np.uint64) - np.uint64(least & 0xFFFF_FFFF_FFFF_FFFF)  # wraps
+            keys = (distances << np.uint64(bits)) | np.arange(len(values), dtype=np.uint64)
+            keys.sort()
+            return (keys & np.uint64((1 << bits) - 1)).astype(np.int64)
+    return np.argsort(values, kind="stable")
 
 
 def same_as_next(rows: FactArrays) -> Array:
@@ -382,6 +399,21 @@ def without(rows: FactArrays, touched: FactArrays, order: str, kind: Kind) -> Fa
 
 def positions_of(rows: FactArrays, wanted: FactArrays, order: str, kind: Kind) -> Ints:
     """Return the position of each wanted fact in rows of distinct facts, or -1; both are sorted in this order."""
+    at, high, within, sought = _insertion(rows, wanted, order, kind, "left")
+    there = at < high
+    there[there] = equal(within[at[there]], sought[there])
+    return np.where(there, at, -1)
+
+
+def insertion(rows: FactArrays, wanted: FactArrays, order: str, kind: Kind, side: str) -> Ints:
+    """Return where each wanted row would be inserted, before ("left") or after equal facts; both are sorted."""
+    return _insertion(rows, wanted, order, kind, side)[0]
+
+
+def _insertion(
+    rows: FactArrays, wanted: FactArrays, order: str, kind: Kind, side: str
+) -> tuple[Ints, Ints, Array, Array]:
+    """Return the positions for `insertion`; where the rows with the same first part end; and the second parts."""
     # Not `positions_in`: many rows can have the same value or entity, and comparing all of them with each wanted fact
     # takes as many steps as the product of both numbers.
     if order == BY_ENTITY:
@@ -390,20 +422,40 @@ def positions_of(rows: FactArrays, wanted: FactArrays, order: str, kind: Kind) -
     else:
         low, high = bounds(rows.v, wanted.v, kind.order_key)
         within, sought, order_key = rows.e, wanted.e, None
-    at = _bisect(within, sought, low, high, order_key)
-    there = at < high
-    there[there] = equal(within[at[there]], sought[there])
-    return np.where(there, at, -1)
+    return _bisect(within, sought, low, high, order_key, side), high, within, sought
 
 
-def _bisect(values: Array, wanted: Array, low: Ints, high: Ints, order_key: OrderKey) -> Ints:
-    """Return the position of each wanted value, or where it would be inserted, in its own range [low, high)."""
-    while (open_ := low < high).any():
+def _bisect(values: Array, wanted: Array, low: Ints, high: Ints, order_key: OrderKey, side: str) -> Ints:
+    """Return where each wanted value would be inserted in its own range [low, high)."""
+    open_ = low < high
+    middle = high - 1  # first the last value: new entities come after all others
+    while open_.any():
+        there, sought = values[middle[open_]], wanted[open_]
+        passes = open_.copy()
+        passes[open_] = _less(there, sought, order_key) if side == "left" else ~_less(sought, there, order_key)
+        low, high = np.where(passes, middle + 1, low), np.where(open_ & ~passes, middle, high)
+        open_ = low < high
         middle = (low + high) // 2
-        less = open_.copy()
-        less[open_] = _less(values[middle[open_]], wanted[open_], order_key)
-        low, high = np.where(less, middle + 1, low), np.where(open_ & ~less, middle, high)
     return low
+
+
+def inserted(old: Array, new: Array, at: Ints) -> Array:
+    """Return old values with new ones inserted before these positions, which ascend."""
+    both = np.empty(len(old) + len(new), old.dtype)
+    is_old = np.ones(len(both), bool)
+    positions = at + np.arange(len(new))
+    is_old[positions] = False
+    both[positions] = new
+    both[is_old] = old
+    return both
+
+
+def comparable(one: Array, other: Array, order_key: OrderKey) -> tuple[Array, Array]:
+    """Return arrays that compare as the values of both do, and that numpy searches fast."""
+    if one.dtype != object:
+        return one, other
+    both = ranks(np.concatenate([one, other]), order_key)
+    return both[: len(one)], both[len(one) :]
 
 
 def _less(left: Array, right: Array, order_key: OrderKey) -> Array:

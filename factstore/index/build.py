@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from factstore.columns import block, column
 from factstore.columns.column import BY_ENTITY, BY_VALUE, Array, Entities, FactArrays, Spans
-from factstore.columns.kind import INTEGERS, KINDS, Kind
-from factstore.index.directory import ATTRIBUTES_OF, NOTHING, Blocks, Directory, Entry, Index, locate
+from factstore.columns.kind import INTEGERS, KINDS, Kind, plain_kind
+from factstore.index.directory import ATTRIBUTES_OF, NOTHING, Blocks, Directory, Entry, Index, divide
 from factstore.index.novelty import Novelty
 from factstore.schema.attribute import Schema
+
+_BLOCKS_AT_ONCE: Final = 64  # adjacent blocks that are merged together
 
 
 class Merge(NamedTuple):
@@ -134,16 +136,15 @@ def merge_family(writer: Writer, name: bytes, merge: Merge, order: str, kind: Ki
     none = column.empty(kind)
     if directory.length == 0:
         return write_directory(writer, list(write_blocks(writer, merge.coming)), kind), none
-    coming = FactArrays(*merge.coming[:3])
-    leaves_at = locate(directory, merge.leaving, order, kind)
-    comes_at = locate(directory, coming, order, kind)
+    leaves = divide(directory, merge.leaving, order, kind)
+    comes = divide(directory, FactArrays(*merge.coming[:3]), order, kind)
     written: list[tuple[Any, Any, bytes, int]] = []
     left, done = [none], 0
-    for start, end in _stretches(np.unique(np.concatenate([leaves_at, comes_at]))):
+    for start, end in _stretches(np.flatnonzero((np.diff(leaves) > 0) | (np.diff(comes) > 0))):
         written += _untouched(directory, done, start)
         base = _concat(writer.blocks.read(directory.ids[start:end].tolist(), keep=False))
-        leaving = merge.leaving.take((leaves_at >= start) & (leaves_at < end))
-        arriving = (comes_at >= start) & (comes_at < end)
+        leaving = merge.leaving.take(slice(leaves[start], leaves[end]))
+        arriving = slice(comes[start], comes[end])
         merged, gone = _merged(base, leaving, tuple(part[arriving] for part in merge.coming), order, kind)
         left.append(gone)
         written += write_blocks(writer, merged)
@@ -155,23 +156,31 @@ def merge_family(writer: Writer, name: bytes, merge: Merge, order: str, kind: Ki
 def _merged(
     base: tuple[Array, ...], leaving: FactArrays, coming: tuple[Array, ...], order: str, kind: Kind
 ) -> tuple[tuple[Array, ...], FactArrays]:
+    """Return base rows without the leaving and with the coming ones, and the rows that left."""
     rows = FactArrays(*base[:3])
-    at = column.positions_of(rows, leaving, order, kind) if leaving.size else column.ints(())
-    at = at[at >= 0]
-    keep = np.ones(rows.size, bool)
-    keep[at] = False
-    both = tuple(np.concatenate([old[keep], new]) for old, new in zip(base, coming, strict=True))
-    positions = column.sort_positions(FactArrays(*both[:3]), order, kind)
-    return tuple(part[positions] for part in both), rows.take(np.sort(at))
+    gone = rows.take(slice(0))
+    if leaving.size:
+        at = column.positions_of(rows, leaving, order, kind)
+        at = at[at >= 0]
+        keep = np.ones(rows.size, bool)
+        keep[at] = False
+        gone, base = rows.take(np.sort(at)), tuple(part[keep] for part in base)
+    # Equal facts are past rows: those of the base ended before the others began.
+    before, after = column.comparable(base[1], coming[1], kind.order_key)
+    e, _, t = coming[:3]
+    old, new = FactArrays(base[0], before, base[2]), FactArrays(e, after, t)
+    positions = column.insertion(old, new, order, plain_kind(before), "right")
+    return tuple(column.inserted(one, other, positions) for one, other in zip(base, coming, strict=True)), gone
 
 
 def _stretches(touched: Array) -> Iterator[tuple[int, int]]:
-    """Yield [start, end) of each sequence of adjacent blocks."""
+    """Yield [start, end) of adjacent blocks, a limited number at once, because their rows are in memory."""
     if not len(touched):
         return
     breaks = np.flatnonzero(np.diff(touched) > 1) + 1
     for part in np.split(touched, breaks):
-        yield int(part[0]), int(part[-1]) + 1
+        for at in range(0, len(part), _BLOCKS_AT_ONCE):
+            yield int(part[at]), int(part[at : at + _BLOCKS_AT_ONCE][-1]) + 1
 
 
 def _untouched(directory: Directory, start: int, end: int) -> list[tuple[Any, Any, bytes, int]]:
@@ -251,17 +260,22 @@ def _sets_of_load(
 
     A load creates its entities, so they have no earlier set. There are few different sets, computed as bit patterns.
     """
-    attributes = sorted(columns)
-    es = np.unique(np.concatenate([columns[a].e for a in attributes]))
-    has = np.zeros((len(es), len(attributes)), bool)
-    for i, a in enumerate(attributes):
-        has[np.searchsorted(es, columns[a].e), i] = True
-    bits = np.packbits(has, axis=1)
-    _, first, which = np.unique(
-        bits.view(np.dtype((np.void, bits.shape[1]))).ravel(), return_index=True, return_inverse=True
-    )
-    sets = [tuple(a for a, bit in zip(attributes, has[i].tolist(), strict=True) if bit) for i in first]
-    number = column.ints(numbers.setdefault(one, len(numbers)) for one in sets)[which]
+    by_entities: dict[int, tuple[Array, list[int]]] = {}  # most columns of a load share one array of entities
+    for a in sorted(columns):
+        by_entities.setdefault(id(columns[a].e), (columns[a].e, []))[1].append(a)
+    es = np.sort(np.concatenate([of_columns for of_columns, _ in by_entities.values()]))
+    es = es[np.append(True, es[1:] > es[:-1])]
+    sets: list[tuple[int, ...]] = [()]
+    which = np.zeros(len(es), np.int64)  # of the sets so far
+    for of_columns, attributes in by_entities.values():
+        has = np.zeros(len(es), np.int64)
+        has[np.searchsorted(es, of_columns)] = len(sets)
+        sets += [(*one, *attributes) for one in sets]
+        used = np.flatnonzero(np.bincount(which + has, minlength=len(sets)))
+        place = np.zeros(len(sets), np.int64)
+        place[used] = np.arange(len(used))
+        which, sets = place[which + has], [sets[i] for i in used]
+    number = column.ints(numbers.setdefault(tuple(sorted(one)), len(numbers)) for one in sets)[which]
     more = np.isin(es, column.ints(single))
     for e, n in zip(es[more].tolist(), which[more].tolist(), strict=True):
         single[e].update(sets[n])

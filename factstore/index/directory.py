@@ -380,14 +380,11 @@ def _touched_by_keys(directory: Directory, region: Entities | column.Values, kin
     return touched
 
 
-def locate(directory: Directory, rows: FactArrays, order: str, kind: Kind) -> Ints:
-    """Return for each row, sorted in this order, its block: the last one that begins at or before the row."""
-    both = column.concat([directory.first, rows], kind)
-    is_row = np.arange(both.size) >= directory.length
-    rank = column.ranks(both.v, kind.order_key)
-    keys = (is_row, rank, both.e) if order == BY_ENTITY else (is_row, both.e, rank)
-    positions = np.lexsort(keys)
-    begun = np.cumsum(~is_row[positions]) - 1
-    blocks = np.empty(both.size, np.int64)
-    blocks[positions] = np.maximum(begun, 0)
-    return blocks[directory.length :]
+def divide(directory: Directory, rows: FactArrays, order: str, kind: Kind) -> Ints:
+    """Return where the rows of each block begin in sorted rows, and the number of rows.
+
+    A row belongs to the last block that begins at or before it, or to the first block.
+    """
+    starts = column.insertion(rows, directory.first, order, kind, "left")
+    starts[:1] = 0
+    return np.append(starts, rows.size)

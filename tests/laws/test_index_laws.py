@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import factstore
 from factstore.columns import block, column
-from factstore.columns.kind import INTEGERS, KINDS, OBJECTS
+from factstore.columns.kind import INTEGERS, KINDS, OBJECTS, plain_kind
+from factstore.index import build as building
 from factstore.index import novelty, scan
 from factstore.index.build import build
 from factstore.index.cache import Cache
@@ -119,6 +120,7 @@ def facts_in(rows, a):
 @pytest.fixture(autouse=True, params=[3, 8192])
 def rows_in_a_block(request, monkeypatch):
     monkeypatch.setattr(block.split, "__defaults__", (request.param,))
+    monkeypatch.setattr(building, "_BLOCKS_AT_ONCE", min(request.param, 64))
     monkeypatch.setattr(Timeline, "LEAST", min(request.param, 64))
     monkeypatch.setattr(novelty, "_FEW", min(request.param, 64))  # events of one entity or value from which on others ways are taken
 
@@ -229,6 +231,47 @@ def test_facts_are_where_positions_says_they_are(name, order, data):
     sought = [repr(fact) for fact in zip(wanted.e.tolist(), wanted.v.tolist(), strict=True)]
     expected = [there.index(fact) if fact in there else -1 for fact in sought]
     assert column.positions_of(rows, wanted, order, kind).tolist() == expected
+
+
+@pytest.mark.parametrize("order", [column.BY_ENTITY, column.BY_VALUE])
+@pytest.mark.parametrize("name", VALUES_OF_KINDS)
+@given(st.data())
+def test_inserting_sorted_rows_gives_the_order_of_all(name, order, data):
+    values, kind = VALUES_OF_KINDS[name]
+    facts = st.lists(st.tuples(st.integers(0, 3), values), unique_by=repr, max_size=20)
+
+    def rows_of(drawn, t):
+        e, v = column.ints(e for e, _ in drawn), column.array_of([v for _, v in drawn], kind.dtype)
+        return column.sort(column.FactArrays(e, v, np.full(len(e), t)), order, kind)
+
+    old, new = rows_of(data.draw(facts), 1), rows_of(data.draw(facts), 2)
+    at = column.insertion(old, new, order, kind, "right")
+    merged = [column.inserted(one, other, at) for one, other in zip(old[:3], new[:3], strict=True)]
+    together = column.sort(column.concat([old, new], kind), order, kind)
+    assert repr([part.tolist() for part in merged]) == repr([part.tolist() for part in together[:3]])
+    before, after = column.comparable(old.v, new.v, kind.order_key)
+    kind_of_both = plain_kind(before)
+    by_rank = column.insertion(old._replace(v=before), new._replace(v=after), order, kind_of_both, "right")
+    assert at.tolist() == by_rank.tolist()
+
+
+@given(st.lists(st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-3, 3), max_size=40))
+def test_stable_positions_are_those_of_a_stable_sort(values):
+    expected = sorted(range(len(values)), key=values.__getitem__)
+    assert expected == column.stable_positions(column.ints(values)).tolist()
+
+
+@given(st.dictionaries(st.integers(100, 106), st.sets(st.integers(0, 20), min_size=1), min_size=1), st.sets(st.integers(0, 20)))
+def test_a_load_gives_each_entity_the_set_of_its_attributes(loaded, others):
+    columns = {a: column.FactArrays(es := column.ints(sorted(of_a)), es, es) for a, of_a in loaded.items()}
+    columns[107] = columns[min(columns)]  # the same array of entities
+    numbers, single = {(1, 2): 0}, {e: {1} for e in others}
+    rows = building._sets_of_load(columns, single, numbers)
+    sets = {number: one for one, number in numbers.items()}
+    found = {e: set(sets[number]) for e, number in zip(rows.e.tolist(), rows.v.tolist(), strict=True)}
+    expected = {e: {a for a in columns if e in columns[a].e} for e in range(21)}
+    assert found == {e: of_e for e, of_e in expected.items() if of_e and e not in others}
+    assert single == {e: {1, *expected[e]} for e in others}
 
 
 COLUMNS = st.one_of(
