@@ -242,25 +242,38 @@ class Allowance:
 
     def admits(self, lane: Lane) -> bool:
         """Tell whether one more job of a lane may start."""
-        return self.block_reason(lane) is None
+        return self._limit_reached(lane) is None
 
     def block_reason(self, lane: Lane) -> str | None:
         """Return why a job of a lane may not start, in words; None if it may."""
+        name, partition = lane
+        reached = self._limit_reached(lane)
+        if name is None or reached is None:
+            return None
+        queue = self._queues[name]
+        if reached == ":queue/paused":
+            return f"its queue {name} is paused"
+        if reached == ":queue/limit":
+            return f"its queue {name} runs {queue.limit} jobs at a time, and as many are running"
+        if reached == ":queue/partition-limit":
+            most = f"{queue.partition_limit} jobs of {quoted(partition)}"
+            return f"its queue {name} runs {most} at a time, and as many are running"
+        seconds = f"{queue.period.total_seconds():g} s"
+        return f"its queue {name} starts {queue.rate} jobs in {seconds}, and as many have started"
+
+    def _limit_reached(self, lane: Lane) -> str | None:
+        """Return the setting that keeps a job of a lane from starting."""
         name, partition = lane
         queue = self._queues.get(name) if name is not None else None
         if queue is None:
             return None
         if queue.paused:
-            return f"its queue {name} is paused"
+            return ":queue/paused"
         if queue.limit is not None and self._running[name, None] >= queue.limit:
-            return f"its queue {name} runs {queue.limit} jobs at a time, and as many are running"
-        if queue.partition_limit is not None and partition and self._running[name, partition] >= queue.partition_limit:
-            most = f"{queue.partition_limit} jobs of {quoted(partition)}"
-            return f"its queue {name} runs {most} at a time, and as many are running"
-        if self._startable[queue.name] == 0:
-            seconds = f"{queue.period.total_seconds():g} s"
-            return f"its queue {name} starts {queue.rate} jobs in {seconds}, and as many have started"
-        return None
+            return ":queue/limit"
+        if queue.partition_limit is not None and partition and self._running[lane] >= queue.partition_limit:
+            return ":queue/partition-limit"
+        return ":queue/rate" if self._startable[queue.name] == 0 else None
 
     def take(self, lane: Lane) -> None:
         """Count one more job of a lane as running."""

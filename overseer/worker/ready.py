@@ -19,14 +19,15 @@ import factstore
 from factstore import Keyword
 from overseer.jobs import lookup, queues
 from overseer.jobs.dependency_rules import DOOMED, READY, readiness
-from overseer.jobs.queues import Allowance, Lane
+from overseer.jobs.queues import Allowance
 from overseer.jobs.states import ENDED, LIVE, STARTED, UNSTARTED, Status
-from overseer.worker.choice import NO_LANE, Choice
+from overseer.worker.choice import NO_LANE, Choice, Rank
 
 if TYPE_CHECKING:
     from factstore import Database, Datom
 
-_DEFAULT_RANK: Final = (0, NO_LANE)
+_DEFAULT_RANK: Final[Rank] = (0, NO_LANE)
+_NOTHING: Final[frozenset[Any]] = frozenset()
 
 # `absorb` needs the datoms of these attributes, and no others.
 _OWN: Final = (":job/dep", ":job/type", ":job/rule", ":job/run-at", ":job/queue", ":job/priority", ":job/partition")
@@ -72,12 +73,14 @@ class ReadySet:
         self._ready = Choice()
         self.limited = False  # whether any queue has settings, so that `pick` needs an allowance
         self.settings_changed = False  # whether settings of queues have changed; the caller that reads them resets it
+        self._unstarted: set[int] = set()
+        # Most jobs depend on no others: only those that do have sets.
         self._unmet: dict[int, set[int]] = {}  # unstarted job → parents that have not ended
         self._ended: dict[int, set[Status]] = {}  # unstarted job → statuses of its other parents
         self._waiting_for: dict[int, set[int]] = {}  # parent that has not ended → unstarted jobs
         self._rule: dict[int, Keyword] = {}
         self._not_before: dict[int, datetime] = {}
-        self._rank: dict[int, tuple[int, Lane]] = {}  # priority and lane, unless they are the default
+        self._rank: dict[int, Rank] = {}  # priority and lane, unless they are the default
         self._timed: dict[int, datetime] = {}  # jobs that wait only for their time
         self._due: list[tuple[datetime, int]] = []  # heap of the same; an entry that differs from `_timed` is obsolete
         self._elapsed = elapsed
@@ -116,7 +119,7 @@ class ReadySet:
         else:
             self._look_at_many(db, list(changed))
         for job, parent in edges:
-            if job in self._unmet and job not in changed:
+            if job in self._unstarted and job not in changed:
                 self._depend(job, parent, lookup.status(db, parent))
                 self._classify_again(job)
         for job, status in statuses.items():
@@ -139,7 +142,7 @@ class ReadySet:
                     statuses[datom.e] = None
                 if not datom.added and datom.v not in LIVE:  # its end, which its children depended on, is retracted
                     changed.update(lookup.children(db, datom.e))
-            elif datom.a == dep_id and datom.added and datom.e in self._unmet:
+            elif datom.a == dep_id and datom.added and datom.e in self._unstarted:
                 edges.append((datom.e, datom.v))
             elif datom.a in own:
                 changed.add(datom.e)
@@ -167,7 +170,7 @@ class ReadySet:
         self.live.add(job)
         if status == STARTED:
             return
-        self._unmet[job], self._ended[job] = set(), set()
+        self._unstarted.add(job)
         if ":job/rule" in attributes:
             self._rule[job] = attributes[":job/rule"]
         if ":job/run-at" in attributes:
@@ -175,7 +178,8 @@ class ReadySet:
         if ":job/pause" in attributes:
             self._pause.update(factstore.q(_PAUSES, db, [job]))
         if queue is not None or ":job/priority" in attributes:
-            self._rank[job] = attributes.get(":job/priority", 0), (queue, attributes.get(":job/partition"))
+            lane = NO_LANE if queue is None else (queue, attributes.get(":job/partition") or None)
+            self._rank[job] = attributes.get(":job/priority", 0), lane
         for parent in attributes.get(":job/dep", ()):
             self._depend(job, parent, lookup.status(db, parent))
         self._classify(job)
@@ -188,17 +192,16 @@ class ReadySet:
             if status in LIVE and self._handles(type, lanes.get(job, NO_LANE)[0]):
                 self.live.add(job)
                 if status == UNSTARTED:
-                    self._unmet[job], self._ended[job] = set(), set()
-        unstarted = [job for job in jobs if job in self._unmet]
+                    self._unstarted.add(job)
+        unstarted = [job for job in jobs if job in self._unstarted]
         self._rule.update(factstore.q(_RULES, db, unstarted))
         self._not_before.update(factstore.q(_TIMES, db, unstarted))
         self._pause.update(factstore.q(_PAUSES, db, unstarted))
         priorities = dict(factstore.q(_PRIORITIES, db, unstarted))
-        self._rank.update(
-            (job, (priorities.get(job, 0), lanes.get(job, NO_LANE)))
-            for job in unstarted
-            if job in priorities or job in lanes
-        )
+        ranks: dict[Rank, Rank] = {}  # jobs with the same rank share one tuple
+        for job in priorities.keys() | (lanes.keys() & self._unstarted):
+            rank = priorities.get(job, 0), lanes.get(job, NO_LANE)
+            self._rank[job] = ranks.setdefault(rank, rank)
         for job, parent, status in factstore.q(_PARENTS, db, unstarted):
             self._depend(job, parent, status)
         for job in unstarted:
@@ -216,12 +219,12 @@ class ReadySet:
             at, job = heapq.heappop(self._due)
             if self._timed.get(job) == at:
                 del self._timed[job]
-                self._ready.add(job, *self._rank.get(job, _DEFAULT_RANK))
+                self._ready.add(job, self._rank.get(job, _DEFAULT_RANK))
         while self._elapsed is not None and self._pauses and self._pauses[0][0] <= self._elapsed():
             _, at, job = heapq.heappop(self._pauses)
             if self._timed.get(job) == at:
                 del self._timed[job]
-                self._ready.add(job, *self._rank.get(job, _DEFAULT_RANK))
+                self._ready.add(job, self._rank.get(job, _DEFAULT_RANK))
         return self._ready.draw(most, random, allowed)
 
     def next_pause(self) -> float:
@@ -259,28 +262,28 @@ class ReadySet:
     def _depend(self, job: int, parent: int, status: Status | None) -> None:
         """Note that a job depends on a parent. One that is no job (yet), or has an unknown status, has not ended."""
         if status not in ENDED:
-            self._unmet[job].add(parent)
+            self._unmet.setdefault(job, set()).add(parent)
             self._waiting_for.setdefault(parent, set()).add(job)
         else:
-            self._ended[job].add(status)
+            self._ended.setdefault(job, set()).add(status)
 
     def _end(self, parent: int, status: Status) -> None:
         """Note how a parent ended, for the jobs that wait for it."""
         for job in self._waiting_for.pop(parent, ()):
             self._unmet[job].discard(parent)
-            self._ended[job].add(status)
+            self._ended.setdefault(job, set()).add(status)
             self._classify(job)
 
     def _classify(self, job: int) -> None:
         """Make an unstarted job ready, waiting or doomed, by its rule."""
-        statuses = self._ended[job] | ({UNSTARTED} if self._unmet[job] else set())
-        state = readiness(self._rule.get(job), statuses)
+        ended = self._ended.get(job, _NOTHING)
+        state = readiness(self._rule.get(job), {UNSTARTED, *ended} if self._unmet.get(job) else ended)
         if state == DOOMED:
             self.doomed.add(job)
         elif state == READY:
             not_before = self._not_before.get(job)
             if not_before is None:
-                self._ready.add(job, *self._rank.get(job, _DEFAULT_RANK))
+                self._ready.add(job, self._rank.get(job, _DEFAULT_RANK))
             else:
                 self._timed[job] = not_before
                 heapq.heappush(self._due, (not_before, job))
@@ -294,6 +297,12 @@ class ReadySet:
         self._classify(job)
 
     def _forget(self, job: int) -> None:
+        if job not in self.live:
+            return
+        self.live.remove(job)
+        if job not in self._unstarted:
+            return
+        self._unstarted.remove(job)
         for parent in self._unmet.pop(job, ()):
             waiting = self._waiting_for[parent]
             waiting.discard(job)
@@ -307,4 +316,3 @@ class ReadySet:
         self._rank.pop(job, None)
         self._ready.discard(job)
         self.doomed.discard(job)
-        self.live.discard(job)

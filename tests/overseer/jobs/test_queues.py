@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import Counter
 from datetime import timedelta
+from queue import SimpleQueue
 from random import Random
 
 import pytest
@@ -17,7 +17,7 @@ import factstore
 from factstore.connection.connection import Connection
 from factstore.storage.memory import MemoryStorage
 from overseer import Config, ConfigError, JobStore, Worker, install, job_txn, queue, status
-from overseer.jobs.queues import Allowance, allowance, queues, running
+from overseer.jobs.queues import Allowance, Queue, allowance, queues, running
 from overseer.jobs.rates import Pace, Starts, window
 from overseer.jobs.states import FINISHED, STARTED, Outcome, Reason
 from overseer.testing import FakeClock, drain
@@ -133,13 +133,17 @@ def test_a_rate_lets_as_many_start_at_once_and_the_next_when_those_have_left_the
     assert 2 == len(claim_all(conn))
 
 
-def test_a_worker_waits_for_a_queues_rate(conn):
-    starts = []
-    conn.transact([queue("api", rate=3, period=timedelta(milliseconds=300)), *(job_txn(":a", queue="api") for _ in range(9))])
-    run(conn, {":a": lambda job: starts.append(time.monotonic())}, concurrency=3, batch=9)
-    assert 9 == len(starts)
-    starts.sort()
-    assert all(later - start >= 0.3 for start, later in zip(starts, starts[3:], strict=False))
+def test_a_worker_waits_for_a_queues_rate(conn, clock):
+    started, times = SimpleQueue(), []
+    conn.transact([queue("api", rate=3, period=timedelta(seconds=3)), *(job_txn(":a", queue="api") for _ in range(9))])
+    worker = Worker(conn, {":a": lambda job: started.put(clock.now)}, Config(concurrency=3, batch=9))
+    thread = threading.Thread(target=worker.run, kwargs={"until_idle": True})
+    thread.start()
+    for _ in range(3):
+        times += [started.get(timeout=60) for _ in range(3)]
+        clock.advance(3.2)
+    thread.join()
+    assert [3, 3, 3] == list(Counter(times).values())
 
 
 @pytest.mark.parametrize("hours", [-1, 0, 1])
@@ -315,7 +319,7 @@ LANES = st.tuples(st.sampled_from([None, "q", "r"]), st.sampled_from([None, "ann
 def test_a_choice_gives_each_job_once_by_priority(jobs, most, seed):
     choice, random = Choice(), Random(seed)
     for number, (priority, lane) in enumerate(jobs):
-        choice.add(number, priority, lane)
+        choice.add(number, (priority, lane))
     drawn = choice.draw(most, random)
     assert min(most, len(jobs)) == len(drawn) == len(set(drawn))
     priorities = sorted((priority for priority, _ in jobs), reverse=True)
@@ -323,6 +327,31 @@ def test_a_choice_gives_each_job_once_by_priority(jobs, most, seed):
     assert set(range(len(jobs))) - set(drawn) == {number for number in range(len(jobs)) if number in choice}
     assert sorted(range(len(jobs))) == sorted([*drawn, *choice.draw(len(jobs), random)])
     assert 0 == len(choice)
+
+
+@given(
+    st.lists(st.tuples(st.integers(-1, 1), st.tuples(st.sampled_from([None, "q", "r"]), st.integers(0, 30))), max_size=60),
+    st.integers(1, 60),
+    st.integers(0, 12),
+    st.integers(1, 2),
+    st.integers(0, 99),
+)
+def test_a_choice_gives_as_many_jobs_as_the_limits_allow_highest_first(jobs, most, limit, partition_limit, seed):
+    limits = {"q": Queue(1, "q", limit=limit), "r": Queue(2, "r", partition_limit=partition_limit)}
+    ranks = {job: (priority, (name, f"{n}" if n < 25 else None)) for job, (priority, (name, n)) in enumerate(jobs)}
+    choice, allowed = Choice(), Allowance(limits, Counter(), None)
+    for job, rank in ranks.items():
+        choice.add(job, rank)
+    drawn, after = choice.draw(most, Random(seed), allowed), Allowance(limits, Counter(), None)
+    for job in drawn:
+        assert after.admits(ranks[job][1])
+        after.take(ranks[job][1])
+    left = {job: rank for job, rank in ranks.items() if job not in drawn}
+    assert left.keys() == {job for job in ranks if job in choice}
+    open_to = max((priority for priority, lane in left.values() if after.admits(lane)), default=-2)
+    assert len(drawn) == most or open_to == -2
+    assert all(ranks[job][0] >= open_to for job in drawn)
+    assert [ranks[job][0] for job in drawn] == sorted((ranks[job][0] for job in drawn), reverse=True)
 
 
 STEPS = st.lists(
