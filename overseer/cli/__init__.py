@@ -58,7 +58,11 @@ operators.add_to(main)
 @click.option(
     "--queue", "queues", multiple=True, help="A queue to work on; can be repeated. The default is all queues."
 )
-@click.option("--batch", type=int, help="Number of jobs to claim at a time, if more than can run.")
+@click.option(
+    "--batch",
+    type=int,
+    help="Number of jobs to claim at a time, if more than can run; by default, it adapts to how long jobs take.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log each job.")
 @click.option("--log-json", is_flag=True, help="Write the log as lines of JSON.")
 @click.option(

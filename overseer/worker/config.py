@@ -16,6 +16,7 @@ from overseer.errors import ConfigError
 from overseer.events import Listener
 from overseer.jobs.states import as_keyword, repeated_names
 from overseer.retry import Retry
+from overseer.worker.pacing.ahead import MOST
 from overseer.worker.settings import checked_settings, read_settings
 
 _LONGEST: Final = 36_525 * 86_400_000  # a century, in milliseconds
@@ -43,7 +44,8 @@ class Config:
         start_method: how the processes of executor="processes" are started: "spawn", "fork" or "forkserver", as in
             `multiprocessing`.
         batch: the number of jobs that a worker may claim and hold at a time, if it is more than concurrency; jobs
-            that cannot run yet wait for a slot.
+            that cannot run yet wait for a slot. None adapts the number to how long jobs take: a job is claimed only
+            if it is expected to begin within 20 ms.
         flush: how long a finished job may wait until it is committed together with others; only while other jobs run.
         queues: the queues from which the worker takes jobs. None is all queues, and jobs without a queue.
         timeouts: how long an attempt may take, by type of job, for handlers without a timeout.
@@ -65,7 +67,7 @@ class Config:
     concurrency: int = 1
     executor: str | Executor | None = None
     start_method: str = "spawn"
-    batch: int = 1
+    batch: int | None = None
     flush: float = 2
     queues: Sequence[str] | None = None
     timeouts: Mapping[str, float] = field(default_factory=dict)
@@ -83,8 +85,9 @@ class Config:
             self._require(_is_time(getattr(self, name)), name, _TIME)
         for name in ("concurrency", "batch", "max_crashes"):
             value = getattr(self, name)
-            self._require(type(value) is int, name, "a whole number")
-            self._require(value > 0, name, "more than 0")
+            if value is not None or name != "batch":
+                self._require(type(value) is int, name, "a whole number")
+                self._require(value > 0, name, "more than 0")
         lease = self.heartbeat_sleep_time * self.heartbeat_tolerance
         self._require(
             _is_time(lease) and lease >= 1,
@@ -128,7 +131,7 @@ class Config:
     @property
     def holds(self) -> int:
         """The number of jobs that a worker may hold at a time."""
-        return max(self.concurrency, self.batch)
+        return max(self.concurrency, MOST if self.batch is None else self.batch)
 
     @property
     def lease(self) -> timedelta:

@@ -32,6 +32,7 @@ from overseer.jobs.store import JobStore
 from overseer.worker.config import Config
 from overseer.worker.heartbeat import HeldLeases
 from overseer.worker.judge import EndedAttempt, Judge
+from overseer.worker.pacing.ahead import Adaptive, Ahead, Fixed
 from overseer.worker.pools.announced import BeganBefore
 from overseer.worker.pools.perform import Performed, arrived
 from overseer.worker.pools.pools import Pool
@@ -44,7 +45,8 @@ log = logging.getLogger("overseer")
 # Executors raise these when their process has ended. Dask's is recognized by name, because Dask may not be installed.
 _CRASHES: Final = (ProcessDied, BrokenExecutor, BeganBefore)
 _DASK: Final = frozenset({"KilledWorker"})
-_OFTEN: Final = 0.05  # seconds between two checks of executors that do not report when a handler begins
+# Seconds between two checks of executors that do not report when a handler begins, and of slots for which jobs wait.
+_OFTEN: Final = 0.05
 _SHORTLY: Final = 0.25  # seconds between two checks of handlers, and how long a stopped handler may take to end
 
 
@@ -95,7 +97,7 @@ class Executor:
         self._shutdown = shutdown
         self._lease = config.lease.total_seconds()
         self._timeouts = {as_keyword(key): timedelta(milliseconds=timeout) for key, timeout in config.timeouts.items()}
-        self.slots = Slots(pool.slots, ahead=max(0, config.batch - pool.slots), lease=self._lease)
+        self.slots = Slots(pool.slots, ahead=_ahead(config, pool.slots))
         self._begun_at_break: int | None = None  # the number of handlers that ran when the pool broke
         self._paused: tuple[int, dict[Keyword, bool]] = (-1, {})  # t of a database → queue → whether it is paused
         self._here = local()  # whether this thread is filling slots
@@ -392,10 +394,11 @@ class Executor:
             if self._shutdown.requested or slots.hang(_SHORTLY) or slots.stand_still():
                 self.release_waiting()
             else:
-                self._release(self._is_paused)
+                late = {job.lease for job in slots.late()}
+                self._release(lambda job: job.lease in late or self._is_paused(job))
         if self.error is None:
             self.error = self._pool.error or self._hung()
-        return _OFTEN if expecting else _SHORTLY
+        return _OFTEN if expecting or slots.backlog else _SHORTLY
 
     def _hung(self) -> ExecutorFailed | None:
         """Return an error if handlers that cannot be stopped have blocked all others for as long as a lease lasts."""
@@ -407,6 +410,12 @@ class Executor:
             f"handlers that exceeded their timeouts and cannot be stopped have blocked all others for {self._lease:g} s"
         )
         return _failed(f"{why}: {jobs}")
+
+
+def _ahead(config: Config, slots: int) -> Ahead:
+    if config.batch is None:
+        return Adaptive(slots)
+    return Fixed(max(0, config.batch - slots), patience=config.lease.total_seconds())
 
 
 def _is_crash(error: BaseException) -> bool:

@@ -124,14 +124,14 @@ class MainLoop:
             self._absorb(reports, wait=_ATTENTION)
             return
         picked = self._suspects[:1] or self._pick(room)
-        claimed = self._claim(picked) if picked else []
+        claimed = self._claim(picked, room) if picked else []
         settled = self._settler.catch_up()
         if not picked and not settled:
             self._absorb(reports, wait=self._patience())
         self._executor.add(claimed)
 
-    def _claim(self, picked: list[int]) -> list[Job]:
-        """Claim jobs, and read again those that another worker has claimed."""
+    def _claim(self, picked: list[int], room: int) -> list[Job]:
+        """Claim jobs, and read again those that another worker has claimed, or that would begin too late."""
         alone = not self._executor.slots.occupied
         claimed = self._store.claim(
             picked,
@@ -139,7 +139,9 @@ class MainLoop:
             behind=self._settler.beside_claim(),
             suspect_from=self._suspect_from,
             alone=alone,
+            fits=self._executor.slots.fits,
         )
+        self._executor.slots.ahead.claimed(len(claimed), chosen=len(picked), room=room)
         lost = set(picked) - {job.eid for job in claimed}
         if lost:
             db = self._conn.db()

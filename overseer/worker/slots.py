@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 from threading import Condition
 
+from factstore import Keyword
 from overseer.events import Elsewhere
 from overseer.jobs.job import Job
 from overseer.jobs.states import Lease
+from overseer.worker.pacing.ahead import PATIENCE, SOON, Ahead
 from overseer.worker.pools.perform import Performed
 
 
@@ -24,6 +27,7 @@ class Slot:
     timeout: timedelta | None = None
     future: Future[Performed] | None = None
     surround: Elsewhere | None = None
+    since: float = 0.0  # when the job got the slot, on the monotonic clock
     began: bool = False
     over_since: float | None = None  # when the attempt ended, if the handler still runs; on the monotonic clock
 
@@ -35,19 +39,19 @@ class Slots:
 
     Args:
         count: the number of handlers that may run at a time.
-        ahead: the number of jobs that may wait for a slot.
-        lease: seconds without any handler beginning or ending, after which no job may wait for a slot.
+        ahead: decides how many jobs may wait for a slot.
+        clock: the monotonic clock.
     """
 
-    def __init__(self, count: int, *, ahead: int, lease: float) -> None:
+    def __init__(self, count: int, *, ahead: Ahead, clock: Callable[[], float] = time.monotonic) -> None:
         self.count = count
-        self._ahead = ahead
-        self._lease = lease
+        self.ahead = ahead
+        self._clock = clock
         self.changed = Condition()  # guards the attributes below
         self.open: dict[Lease, Job] = {}  # attempts without an outcome
         self.backlog: deque[Job] = deque()
         self.running: dict[Lease, Slot] = {}
-        self.moved = time.monotonic()  # when a handler last began or ended
+        self.moved = clock()  # when a handler last began or ended
         self._over = 0  # the number of running handlers whose attempt has ended
 
     @property
@@ -63,20 +67,37 @@ class Slots:
     @property
     def room(self) -> int:
         """The number of jobs that may be claimed now: those that can begin, and some that will wait for a slot."""
-        usable = self.count - self._over
-        if usable <= 0 or not self._ahead or self.stand_still():
+        usable, ahead = self.count - self._over, self.ahead.count
+        if usable <= 0 or not ahead or self.stand_still():
             return self.free if usable > 0 else 0
-        return max(0, usable - (len(self.running) - self._over) - len(self.backlog) + self._ahead)
+        return max(0, usable - (len(self.running) - self._over) - len(self.backlog) + ahead)
+
+    def fits(self, types: Sequence[Keyword]) -> int:
+        """Return how many jobs of these types, in their order, may be claimed."""
+        waiting, ages = self._held()
+        return max(0, self.ahead.begin_within(SOON, [*(job.type for job in waiting), *types], ages) - len(waiting))
+
+    def late(self) -> list[Job]:
+        """Return the jobs that wait for a slot and are not expected to begin soon, because others took too long."""
+        waiting, ages = self._held()
+        return waiting[self.ahead.begin_within(PATIENCE, [job.type for job in waiting], ages) :]
+
+    def _held(self) -> tuple[list[Job], list[tuple[Keyword, float]]]:
+        """Return the jobs that wait for a slot, and for each taken slot the type of its job and its age."""
+        with self.changed:
+            now = self._clock()
+            ages = [(slot.job.type, inf if slot.over_since else now - slot.since) for slot in self.running.values()]
+            return list(self.backlog), ages
 
     def stand_still(self) -> bool:
-        """Return whether all slots are taken, and no handler has begun or ended for as long as a lease lasts."""
-        return len(self.running) >= self.count and time.monotonic() - self.moved >= self._lease
+        """Return whether all slots are taken, and no handler has begun or ended for too long."""
+        return len(self.running) >= self.count and self._clock() - self.moved >= self.ahead.patience
 
     def hang(self, seconds: float) -> bool:
         """Return whether every slot has a handler that still runs `seconds` after its attempt ended."""
         if self._over < self.count:
             return False
-        limit = time.monotonic() - seconds
+        limit = self._clock() - seconds
         with self.changed:
             return all(slot.over_since is not None and slot.over_since <= limit for slot in self.running.values())
 
@@ -91,21 +112,23 @@ class Slots:
         """Give a slot to the next job of the backlog; None if no slot is free or no job waits."""
         if not self.backlog or len(self.running) >= self.count:
             return None
-        slot = Slot(self.backlog.popleft())
+        self.moved = self._clock()
+        slot = Slot(self.backlog.popleft(), since=self.moved)
         self.running[slot.job.lease] = slot
-        self.moved = time.monotonic()
         return slot
 
     def give_back(self, slot: Slot) -> None:
         """Free a slot whose handler has ended, or did not begin."""
-        if self.running.pop(slot.job.lease, None) is not None and slot.over_since is not None:
-            self._over -= 1
-        self.moved = time.monotonic()
+        self.moved = self._clock()
+        if self.running.pop(slot.job.lease, None) is not None:
+            self._over -= slot.over_since is not None
+            if slot.began:
+                self.ahead.ended(slot.job.type, self.moved - slot.since)
         self.changed.notify_all()
 
     def end_attempt(self, slot: Slot) -> None:
         """Note that the attempt of a slot has ended although its handler may still run."""
         if slot.over_since is None and slot.job.lease in self.running:
-            slot.over_since = time.monotonic()
+            slot.over_since = self._clock()
             self._over += 1
             self.changed.notify_all()

@@ -84,6 +84,7 @@ class JobStore:
         behind: Callable[[], Any] | None = None,
         suspect_from: int | None = None,
         alone: bool = True,
+        fits: Callable[[Sequence[Keyword]], int] = len,
     ) -> list[Job]:
         """Claim jobs in one transaction, and return the claimed ones with the database as of the claim.
 
@@ -93,11 +94,12 @@ class JobStore:
             suspect_from: number of crashes from which a job runs only alone, so that the cause of another crash is
                 certain.
             alone: whether the worker holds no other job, so that such a job can be claimed.
+            fits: returns how many of the jobs, given by their types, the worker takes; the others are not claimed.
         Raises: UnknownOutcome when an exception came after the claim was committed; `held` returns the claimed jobs.
         """
         reports: list[TxReport] = []
         try:
-            return self._claims.claim(jobs, reports, lease, behind, suspect_from, alone)
+            return self._claims.claim(jobs, reports, lease, behind, suspect_from, alone, fits)
         except BaseException as error:
             raise_if_committed(error, reports)
             raise

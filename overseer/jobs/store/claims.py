@@ -46,6 +46,7 @@ class Claims:
         behind: Callable[[], Any] | None = None,
         suspect_from: int | None = None,
         alone: bool = True,
+        fits: Callable[[Sequence[Keyword]], int] = len,
     ) -> list[Job]:
         """Claim jobs in one transaction, whose report is appended to `reports`; see `JobStore.claim`."""
         for _ in range(_MAX_RACES):
@@ -53,6 +54,7 @@ class Claims:
             candidates = [about for about in lookup.attributes_of(db, jobs) if _is_claimable(about)]
             if suspect_from is not None:
                 candidates = without_suspects(candidates, suspect_from, alone)
+            candidates = candidates[: fits([about[":job/type"] for about in candidates])]
             admitted, limits, paced = self._admitted(db, candidates)
             if not admitted:
                 break

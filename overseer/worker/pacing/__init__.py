@@ -1,0 +1,1 @@
+"""How much work a worker takes: how many jobs it claims together."""
