@@ -83,11 +83,10 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("heartbeat_sleep_time", "heartbeat_tolerance", "sleep_time"):
             self._require(_is_time(getattr(self, name)), name, _TIME)
-        for name in ("concurrency", "batch", "max_crashes"):
+        for name in ("concurrency", "max_crashes") if self.batch is None else ("concurrency", "batch", "max_crashes"):
             value = getattr(self, name)
-            if value is not None or name != "batch":
-                self._require(type(value) is int, name, "a whole number")
-                self._require(value > 0, name, "more than 0")
+            self._require(type(value) is int, name, "a whole number")
+            self._require(value > 0, name, "more than 0")
         lease = self.heartbeat_sleep_time * self.heartbeat_tolerance
         self._require(
             _is_time(lease) and lease >= 1,

@@ -136,7 +136,7 @@ class MainLoop:
         claimed = self._store.claim(
             picked,
             lease=self._config.lease,
-            behind=self._settler.beside_claim(),
+            commit=self._settler.commit,
             suspect_from=self._suspect_from,
             alone=alone,
             fits=self._executor.slots.fits,

@@ -2,7 +2,7 @@
 
 Where handlers run beside the worker's thread, a `ThreadSettler` commits on a thread of its own. While it writes one
 group, the next group gathers, so a slow disk makes larger groups instead of a longer queue. Where handlers run on the
-worker's thread, an `InlineSettler` commits on that thread too, together with the next claim.
+worker's thread, an `InlineSettler` commits on that thread too, in one transaction with the next claim.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from threading import Condition, Thread
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from factstore import FactStoreError
 from overseer.errors import LeaseLost, Verdict
 from overseer.events import Failed, Finished, JobEvent, Listeners, Lost, Released, Retried
 from overseer.handler import message_of
 from overseer.jobs.job import Job
-from overseer.jobs.states import FINISHED, UNSTARTED, Lease, Outcome, Reason
+from overseer.jobs.states import FINISHED, UNSTARTED, Forms, Lease, Outcome, Reason
 from overseer.jobs.store import JobStore, Rejected, Settling
 from overseer.worker.heartbeat import HeldLeases
 from overseer.worker.judge import EndedAttempt, Judge
+
+if TYPE_CHECKING:
+    from factstore import TxReport
 
 log = logging.getLogger("overseer")
 
@@ -146,8 +150,8 @@ class Settler(ABC):
         """Settle the pending outcomes from another thread, because a handler may block the worker's thread."""
 
     @abstractmethod
-    def beside_claim(self) -> Callable[[], None] | None:
-        """Return a function that begins to settle, so that a claim shares its write to the disk; or None."""
+    def commit(self, forms: Forms) -> TxReport:
+        """Commit a claim on the worker's thread, perhaps with pending outcomes in the same transaction."""
 
     @abstractmethod
     def catch_up(self) -> bool:
@@ -233,9 +237,25 @@ class InlineSettler(Settler):
         """Settle the pending outcomes."""
         self.flush()
 
-    def beside_claim(self) -> Callable[[], None] | None:
-        """Return a function that begins to settle the pending outcomes; None if there are none."""
-        return self._begin if self._ended else None
+    def commit(self, forms: Forms) -> TxReport:
+        """Commit a claim in one transaction with the pending outcomes.
+
+        Those with facts have transactions of their own. If the common transaction is rejected, the other outcomes are
+        settled without the claim.
+        """
+        if not all(ended.outcome.is_plain for ended in self._ended):
+            self._begin()
+        group = self._take()
+        try:
+            report = self._store.settle_with(self._without_leases(group), forms)
+        except FactStoreError:
+            self._begin(group)
+            raise
+        except BaseException:
+            self._ended[:0] = group
+            raise
+        self._report(group, [])
+        return report
 
     def catch_up(self) -> bool:
         """Settle the pending outcomes, and wait for those that a claim began to settle; False if there were none."""
@@ -245,8 +265,9 @@ class InlineSettler(Settler):
             self._report(group, self._store.settled(settling))
         return bool(begun)
 
-    def _begin(self) -> None:
-        group = self._take()
+    def _begin(self, group: Sequence[EndedAttempt] | None = None) -> None:
+        """Begin to settle a group of outcomes; None is the pending ones."""
+        group = self._take() if group is None else group
         if group:
             self._begun.append((group, self._store.settling(self._without_leases(group))))
 
@@ -306,8 +327,9 @@ class ThreadSettler(Settler):
     def settle_for_blocked_loop(self) -> None:
         """Do nothing: the settler's thread settles, whatever the worker's thread does."""
 
-    def beside_claim(self) -> None:
-        """Return None: the settler's thread settles, not the thread that claims."""
+    def commit(self, forms: Forms) -> TxReport:
+        """Commit only the claim: the settler's thread settles, not the thread that claims."""
+        return self._store.conn.transact(forms)
 
     def catch_up(self) -> bool:
         """Return False: the settler's thread settles."""

@@ -21,7 +21,7 @@ from overseer.jobs.dependency_rules import DOOMED
 from overseer.jobs.graph import Graph
 from overseer.jobs.job import Job
 from overseer.jobs.leases import Standing
-from overseer.jobs.states import ABORTED, FAILED, STARTED, UNSTARTED, Lease, Outcome, Reason, Status
+from overseer.jobs.states import ABORTED, FAILED, STARTED, UNSTARTED, Forms, Lease, Outcome, Reason, Status
 from overseer.jobs.store import by_hand, rescue, settlements
 from overseer.jobs.store.claims import Claims
 from overseer.jobs.store.commit import committed, raise_if_committed
@@ -81,7 +81,7 @@ class JobStore:
         jobs: Sequence[int],
         *,
         lease: timedelta,
-        behind: Callable[[], Any] | None = None,
+        commit: Callable[[Forms], TxReport] | None = None,
         suspect_from: int | None = None,
         alone: bool = True,
         fits: Callable[[Sequence[Keyword]], int] = len,
@@ -89,8 +89,7 @@ class JobStore:
         """Claim jobs in one transaction, and return the claimed ones with the database as of the claim.
 
         Args:
-            behind: begins other transactions; called once, right before the claim, so that they share one write to the
-                disk.
+            commit: commits the claim, perhaps with other forms in the same transaction; None: only the claim.
             suspect_from: number of crashes from which a job runs only alone, so that the cause of another crash is
                 certain.
             alone: whether the worker holds no other job, so that such a job can be claimed.
@@ -99,7 +98,7 @@ class JobStore:
         """
         reports: list[TxReport] = []
         try:
-            return self._claims.claim(jobs, reports, lease, behind, suspect_from, alone, fits)
+            return self._claims.claim(jobs, reports, lease, commit or self.conn.transact, suspect_from, alone, fits)
         except BaseException as error:
             raise_if_committed(error, reports)
             raise
@@ -133,6 +132,10 @@ class JobStore:
         except BaseException as error:
             raise_if_committed(error, reports if len(outcomes) == 1 else None)
             raise
+
+    def settle_with(self, outcomes: Sequence[tuple[Lease, Outcome]], forms: Forms) -> TxReport:
+        """Commit the outcomes of attempts without facts in one transaction with other forms; all or nothing."""
+        return self.conn.transact([*(form for pair in outcomes for form in txns.settle(*pair)), *forms])
 
     def settling(self, outcomes: Sequence[tuple[Lease, Outcome]]) -> Settling:
         """Begin to commit the outcomes of attempts, and return at once; `settled` waits for the result."""

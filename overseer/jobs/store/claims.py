@@ -43,7 +43,7 @@ class Claims:
         jobs: Sequence[int],
         reports: list[TxReport],
         lease: timedelta,
-        behind: Callable[[], Any] | None = None,
+        commit: Callable[[Forms], TxReport],
         suspect_from: int | None = None,
         alone: bool = True,
         fits: Callable[[Sequence[Keyword]], int] = len,
@@ -61,12 +61,7 @@ class Claims:
             leases = next_leases(admitted, worker=self._worker, lasts=lease)
             forms = [*txns.claim(leases, [about.get(":job/attempt") for about in admitted], lasts=lease), *limits]
             try:
-                if behind is None:
-                    reports.append(self._conn.transact(forms))
-                else:
-                    begin, behind = behind, None
-                    begin()
-                    reports.append(self._conn.transact_async(forms).result())
+                reports.append(commit(forms))
             except TransactError as error:
                 if error.code in LOST_RACE:
                     continue  # another worker claimed some of them first: claim the rest
@@ -76,8 +71,6 @@ class Claims:
                     raise
                 return []
             return self._claimed(leases, admitted, paced, reports[-1].db_after)
-        if behind is not None:
-            behind()
         return []
 
     def _claim_each(
@@ -85,7 +78,7 @@ class Claims:
     ) -> list[Job]:
         """Claim jobs one by one after their common transaction was rejected; fail the only one."""
         if len(leases) > 1:
-            return [job for one in leases for job in self.claim([one.job], reports, lease)]
+            return [job for one in leases for job in self.claim([one.job], reports, lease, self._conn.transact)]
         self._fail_unclaimable(leases[0], error)
         return []
 
