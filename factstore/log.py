@@ -14,9 +14,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, overload
 from zlib import crc32
 
-import numpy as np
-
-from factstore.columns import block
+from factstore.columns import block, column
 from factstore.columns.column import FactArrays
 from factstore.columns.packing import packer, unpack
 from factstore.datom import Fact, tx_of
@@ -117,7 +115,7 @@ def decode(record: Record) -> TxRecord:
 
 def _rows(body: bytes, t: int) -> FactArrays:
     e, v = block.decode(body)
-    return FactArrays(e, v, np.full(len(e), t, np.int64))
+    return FactArrays(e, v, column.constant(t, len(e)))
 
 
 def batch(storage: Storage, after_t: int) -> tuple[list[TxRecord], bool]:

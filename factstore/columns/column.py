@@ -86,6 +86,11 @@ def ints(values: Iterable[int], count: int = -1) -> Ints:
     return np.fromiter(values, dtype=np.int64, count=count)
 
 
+def constant(number: int, count: int) -> Ints:
+    """Return an array with one number everywhere, which takes no memory; it cannot be written."""
+    return np.broadcast_to(np.int64(number), count)
+
+
 def events_of(facts: Sequence[Fact], kind: Kind) -> FactArrays:
     """Return facts of one attribute as rows with `added`, in the same order."""
     if not facts:

@@ -20,14 +20,13 @@ from factstore.values.types import Stored
 class Run:
     """Events sorted by (e, v, t); they are sorted by (v, e, t) at the first use."""
 
-    __slots__ = ("_by_value", "_last_t", "_values", "by_entity", "kind")
+    __slots__ = ("_by_value", "_values", "by_entity", "kind")
 
     def __init__(self, by_entity: FactArrays, kind: Kind) -> None:
         self.by_entity = by_entity
         self._by_value: FactArrays | None = None
         self._values: frozenset[Stored] | None = None
         self.kind = kind
-        self._last_t: int | None = None
 
     @classmethod
     def sorted(cls, events: FactArrays, kind: Kind) -> Run:
@@ -35,23 +34,10 @@ class Run:
         return cls(column.sort(events, BY_ENTITY, kind), kind)
 
     @classmethod
-    def loaded(cls, rows: FactArrays, kind: Kind) -> Run:
-        """Return a run of assertions that are in order of (e, v)."""
-        return cls(rows._replace(added=np.ones(rows.size, bool)), kind)
-
-    @property
-    def last_t(self) -> int:
-        """The t of the newest event."""
-        if self._last_t is None:
-            self._last_t = int(self.by_entity.t.max())
-        return self._last_t
-
-    def upto(self, t: int) -> Run | None:
-        """Return the run without the events after a t; None if no event remains."""
-        if self.last_t <= t:
-            return self
-        rows = self.by_entity.take(self.by_entity.t <= t)
-        return Run(rows, self.kind) if rows.size else None
+    def loaded(cls, parts: Sequence[FactArrays], kind: Kind) -> Run:
+        """Return a run of assertions from sequences that are each in order of (e, v)."""
+        rows = column.concat(parts, kind)
+        return cls.sorted(rows._replace(added=np.ones(rows.size, bool)), kind)
 
     @property
     def size(self) -> int:

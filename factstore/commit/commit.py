@@ -35,6 +35,7 @@ from factstore.concurrency.locks import Block
 from factstore.db.database import Database
 from factstore.db.snapshot import Snapshot
 from factstore.errors import Closed, Conflict, FactStoreError, StorageError, TransactError, UnknownOutcome
+from factstore.index.build import Watch
 from factstore.schema.attribute import Schema
 from factstore.storage import Storage
 from factstore.transact import Preparation, Prepared, TxReport, prepare, prepare_newest
@@ -219,10 +220,10 @@ class Committer(Newest):
         """End the background thread of a dropped connection when all waiting requests are committed."""
         self._background.retire()
 
-    def close(self) -> None:
-        """Commit all waiting requests, and wait for indexing."""
+    def close(self, *, wait: bool = True, progress: Watch | None = None) -> None:
+        """Commit all waiting requests, and wait for indexing, or abandon it."""
         self._background.close()
-        self._indexing.close()
+        self._indexing.close(wait=wait, progress=progress)
 
     def after_fork(self) -> None:
         """End, in a forked child, the futures that only a thread of the parent would end."""

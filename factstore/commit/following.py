@@ -185,6 +185,10 @@ class Newest:
         self.caught_up()
         self._indexing.index_now()
 
+    def keep_pace(self) -> None:
+        """Wait until the index is not far behind. Only for a thread that is in no commit."""
+        self._indexing.keep_pace()
+
     def adopt(self, index: Index) -> None:
         """Continue with a newer index; existing databases keep theirs."""
         with self._turn:

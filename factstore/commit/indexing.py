@@ -22,8 +22,8 @@ from typing import Final
 from factstore import log
 from factstore.concurrency.locks import CallLock
 from factstore.db.snapshot import Snapshot
-from factstore.errors import Conflict, Corrupt, FactStoreError
-from factstore.index.build import Built, build
+from factstore.errors import Closed, Conflict, Corrupt, FactStoreError
+from factstore.index.build import Built, Watch, build
 from factstore.index.cache import Cache
 from factstore.index.directory import Blocks, Index
 from factstore.index.novelty import Novelty
@@ -44,6 +44,7 @@ SHARE: Final = 8
 
 PATIENCE: Final = 2 * MOST_ROWS  # rows of novelty after which this process no longer waits for another builder
 
+_LOOK_SECONDS: Final = 0.2  # between two reports of the thread's progress
 UNDER_WAY: Final = (
     0  # the builder's mark, a version that no root has: its holder writes blocks that no root refers to yet
 )
@@ -228,6 +229,8 @@ class Indexing:
         self._busy = CallLock()
         self._thread: Thread | None = None
         self._not_before = 0  # rows of novelty up to which another check is not worthwhile
+        self._merged = (0, 0)  # datoms merged by the thread, of all that it merges
+        self._abandoned = False  # the connection closes without waiting for the thread
 
     def consider(self, now: Snapshot) -> None:
         """Start indexing if there is enough novelty, or adopt the index of a process that was faster."""
@@ -241,16 +244,28 @@ class Indexing:
             thread.start()
             self._thread = thread
 
-    def _run(self) -> None:
+    def keep_pace(self) -> None:
+        """Wait for the thread if novelty is large, so that it cannot grow without limit while batches are committed."""
+        if self._thread is not None and self._newest().novelty.weight >= PATIENCE:
+            self._thread.join()
+
+    def _run(self, watch: Watch | None = None) -> None:
         if not self._busy.enter_at_once():
             return  # another thread was faster
         try:
-            self._bring_up(wait=False)
+            self._bring_up(wait=False, watch=watch)
         except FactStoreError:
             # Nothing is lost, because the log has all facts; the next commit above the threshold tries again.
-            logger.exception("indexing %s failed", self._storage.description)
+            if not self._abandoned:
+                logger.exception("indexing %s failed", self._storage.description)
         finally:
             self._busy.leave()
+
+    def _note(self, merged: int, of_all: int) -> None:
+        """Remember the progress of a build. Raises: Closed, if no caller waits for the build any more."""
+        self._merged = merged, of_all
+        if self._abandoned:
+            raise Closed(":db.error/storage-closed", f"{self._storage.description} was closed")
 
     def index_now(self) -> None:
         """Bring the index up to the newest database."""
@@ -260,12 +275,12 @@ class Indexing:
             while not self._storage.read_only and self._bring_up(wait=True).basis_t < upto:
                 continue
 
-    def _bring_up(self, *, wait: bool) -> Index:
+    def _bring_up(self, *, wait: bool, watch: Watch | None = None) -> Index:
         """Build an index of the newest database, or adopt a newer one; return the newest known index."""
         now = self._newest()
         index = newest_index(self._storage, now.index)
         if index.version == now.index.version and now.t > index.basis_t and self._may_build(now, wait):
-            index = self._published(now)
+            index = self._published(now, watch or self._note)
         if index.version > now.index.version:
             self._adopt(index)
             self._not_before = 0
@@ -281,16 +296,34 @@ class Indexing:
         storage = self._storage
         return not storage.read_only and (wait or now.novelty.weight >= PATIENCE or UNDER_WAY not in storage.held())
 
-    def _published(self, now: Snapshot) -> Index:
+    def _published(self, now: Snapshot, watch: Watch) -> Index:
         old, storage = now.index, self._storage
         with under_way(storage):
-            built = build(old, now.novelty, now.schema, upto_t=now.t, next_n=now.next_n, instant=now.instant)
+            built = build(
+                old, now.novelty, now.schema, upto_t=now.t, next_n=now.next_n, instant=now.instant, watch=watch
+            )
             published = publish(storage, built, over=old)
         return published or newest_index(storage, old)
 
-    def close(self) -> None:
-        """Wait for the indexing thread, and index the rest if it is large, so that the store opens quickly."""
-        if self._thread is not None:
-            self._thread.join()
-        if self._newest().novelty.weight >= LEAST_ROWS_AT_CLOSE and not self._storage.read_only:
-            self._run()
+    def close(self, *, wait: bool = True, progress: Watch | None = None) -> None:
+        """End the indexing thread.
+
+        Args:
+            wait: let the thread finish, and index the rest if it is large, so that the store opens quickly; otherwise
+                abandon the index that is being built.
+            progress: called with the numbers of datoms that are merged, and of all.
+        """
+        self._abandoned = not wait
+        thread = self._thread
+        try:
+            while thread is not None and thread.is_alive():
+                thread.join(_LOOK_SECONDS if progress else None)
+                if progress and thread.is_alive():
+                    progress(*self._merged)
+        except BaseException:
+            self._abandoned = True  # the thread must not go on when the storage is closed
+            if thread is not None:
+                thread.join()
+            raise
+        if wait and self._newest().novelty.weight >= LEAST_ROWS_AT_CLOSE and not self._storage.read_only:
+            self._run(progress)

@@ -17,6 +17,7 @@ from factstore.concurrency.forks import FORKED, watch
 from factstore.connection.annotate import annotating, annotations_of, in_force, named
 from factstore.connection.conditions import Conditional
 from factstore.connection.infer import inferred
+from factstore.connection.progress import chosen, index_line
 from factstore.connection.reports import Listener, TxReports
 from factstore.connection.steps import Transaction, TransactionBlock
 from factstore.connection.tx_range import Log, first_t
@@ -318,13 +319,22 @@ class Connection:
         if listener is not None:
             listener.stop()
 
-    def close(self) -> None:
-        """Commit waiting transactions, notify the listeners, and close the store; closing again does nothing."""
+    def close(self, *, wait: bool = True, progress: Callable[[int, int], Any] | bool | None = None) -> None:
+        """Commit waiting transactions, notify the listeners, and close the store; closing again does nothing.
+
+        Args:
+            wait: index what is not indexed yet, if it is much, so that the store opens quickly; after a load that can
+                take seconds. False: leave that to the next process that opens the store, which reads these
+                transactions from the log, and indexes them when it commits or closes.
+            progress: called with the number of datoms indexed so far and the number of all; True: print a line to
+                stderr; None: print it if stderr is a terminal and indexing takes longer than a second.
+        """
+        check_option("wait", wait, "True or False", isinstance(wait, bool))
         if not self._closed:
             self._committer.check_outside()
             self._closed = True
             try:
-                self._committer.close()
+                self._committer.close(wait=wait, progress=chosen(progress, index_line()))
                 for listener in tuple(self._listeners.values()):
                     listener.deliver()
             finally:

@@ -11,7 +11,6 @@ Law: loading rows gives the same facts as transacting them as maps.
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from factstore.columns import column
 from factstore.columns.column import BY_ENTITY, Array, FactArrays, Ints
 from factstore.columns.kind import INTEGERS, plain_kind
 from factstore.commit.commit import Committer
+from factstore.connection.progress import chosen, rows_line
 from factstore.datom import USER_BASE, Fact
 from factstore.db.database import Database
 from factstore.db.snapshot import Snapshot
@@ -67,7 +67,7 @@ def load(
 ) -> LoadReport:
     """Load a table; see `Connection.load`."""
     start, rows_done, datoms, transactions = time.perf_counter(), 0, 0, 0
-    show_progress = _bar if progress is True or (progress is None and sys.stderr.isatty()) else progress
+    show_progress = chosen(progress, rows_line)
     db = committer.caught_up()
     basis_t, lacking = db.basis_t, Counter[Any]()
     _check_arguments(mapping, batch_rows, missing)
@@ -82,6 +82,7 @@ def load(
         # not need it.
         report = committer.apply(_preparation(db, batch, columns, read), exclusive=True)
         datoms, transactions, basis_t = datoms + report.size, transactions + 1, report.t
+        committer.keep_pace()
         rows_done += batch.size
         if show_progress:
             show_progress(rows_done, time.perf_counter() - start)
@@ -100,11 +101,6 @@ def _check_arguments(mapping: Any, batch_rows: Any, missing: Any) -> None:
         raise invalid(f"batch_rows is a whole number from 1, got {quoted(batch_rows)}", batch_rows=batch_rows)
     if isinstance(missing, str) or not all(isinstance(text, str) for text in missing):
         raise invalid(f"missing is a collection of texts, got {quoted(missing)}", missing=missing)
-
-
-def _bar(rows: int, seconds: float) -> None:
-    sys.stderr.write(f"\r{rows:>12,} rows  {rows / max(seconds, 1e-9):>10,.0f} rows/s ")
-    sys.stderr.flush()
 
 
 # -- a batch
@@ -264,7 +260,7 @@ def _stamp(loaded: dict[int, FactArrays], stamps: Sequence[int], instant: int, t
         for a in stamps:
             given = loaded.get(a)
             es = created if given is None else np.setdiff1d(created, given.e, assume_unique=True)
-            rows = FactArrays(es, np.full(len(es), instant, np.int64), np.full(len(es), t, np.int64))
+            rows = FactArrays(es, column.constant(instant, len(es)), column.constant(t, len(es)))
             loaded[a] = (
                 rows if given is None else column.sort(column.concat([given, rows], INTEGERS), BY_ENTITY, INTEGERS)
             )
@@ -276,7 +272,7 @@ def _rows(typed: Typed, new: Array | None, es: Ints, t: int) -> FactArrays:
         stored = stored[new if present is None else new[present]]
         present = None if present is None else present[new]
     es = es if present is None else es[present]
-    return FactArrays(es, stored, np.full(len(es), t, np.int64))
+    return FactArrays(es, stored, column.constant(t, len(es)))
 
 
 def _joined(one: FactArrays, other: FactArrays) -> FactArrays:

@@ -7,9 +7,9 @@ Law: the index built from index(t) and the events up to u equals the index built
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from factstore.index.novelty import Novelty
 from factstore.schema.attribute import Schema
 
 _BLOCKS_AT_ONCE: Final = 64  # adjacent blocks that are merged together
+
+
+Watch: TypeAlias = Callable[[int, int], object]
 
 
 class Merge(NamedTuple):
@@ -37,16 +40,30 @@ class Built(NamedTuple):
     written: frozenset[bytes]
 
 
-def build(index: Index, novelty: Novelty, schema: Schema, *, upto_t: int, next_n: int, instant: int) -> Built:
-    """Return the index with the events of novelty up to a t; its blocks are written, its root is not."""
+def build(
+    index: Index,
+    novelty: Novelty,
+    schema: Schema,
+    *,
+    upto_t: int,
+    next_n: int,
+    instant: int,
+    watch: Watch = lambda _done, _all: None,
+) -> Built:
+    """Return the index with the events of novelty up to a t; its blocks are written, its root is not.
+
+    Args:
+        watch: called several times per second with the numbers of datoms that are merged, and of all. An exception that
+            it raises ends the build; only blocks to which no root refers have been written.
+    """
     entries = dict(index.entries)
-    writer = Writer(index.blocks)
+    writer = Writer(index.blocks, Work(2 * novelty.count, watch))
     for a, strand in sorted(novelty.strands.items()):
         attribute = schema.find(a)
         if attribute is None:
             continue  # declared after this t
         kind = KINDS[attribute.value_type.ident]
-        events = _events(strand.runs(kind), upto_t, kind)
+        events = _events(strand.events(kind), upto_t, kind)
         if events.size:
             entry = entries.get(a, Entry())
             entries[a] = _merge_attribute(writer, entry, events, kind, forget=attribute.no_history)
@@ -58,13 +75,28 @@ def build(index: Index, novelty: Novelty, schema: Schema, *, upto_t: int, next_n
     return Built(new, frozenset(writer.written))
 
 
+class Work:
+    """The rows that are merged, of all rows: each datom is a row by entity and one by value."""
+
+    def __init__(self, rows: int = 0, watch: Watch = lambda _done, _all: None) -> None:
+        self._rows = rows
+        self._done = 0
+        self._watch = watch
+
+    def done(self, rows: int = 0) -> None:
+        """Count merged rows, and call the watch."""
+        self._done += rows
+        self._watch(self._done // 2, self._rows // 2)
+
+
 class Writer:
     """Collects blocks and writes a few megabytes of them at once."""
 
     _FLUSH_BYTES = 8 << 20
 
-    def __init__(self, blocks: Blocks) -> None:
+    def __init__(self, blocks: Blocks, work: Work | None = None) -> None:
         self.blocks = blocks
+        self.work = work or Work()
         self.written: set[bytes] = set()
         self._waiting: list[tuple[bytes, bytes]] = []
         self._bytes = 0
@@ -87,19 +119,24 @@ class Writer:
             self._waiting, self._bytes = [], 0
 
 
-def _events(runs: Any, upto_t: int, kind: Kind) -> FactArrays:
-    rows = column.concat([run.by_entity for run in runs], kind)
+def _events(parts: list[FactArrays], upto_t: int, kind: Kind) -> FactArrays:
+    """Return sorted sequences of events as one, without those after a t."""
+    rows = column.concat(parts, kind)
+    if rows.added is None:
+        rows = rows._replace(added=np.ones(rows.size, bool))
     if rows.size and rows.t.max() > upto_t:
         rows = rows.take(rows.t <= upto_t)
-    return column.sort(rows, BY_ENTITY, kind) if len(runs) > 1 else rows
+    return column.sort(rows, BY_ENTITY, kind) if len(parts) > 1 else rows
 
 
 def _merge_attribute(writer: Writer, entry: Entry, events: FactArrays, kind: Kind, *, forget: bool) -> Entry:
     """Return the entry of an attribute after these events, sorted by (e, v, t); `forget` discards retracted rows."""
     ends_older, live, spans = column.spans_of(events)
     ev, left = merge_family(writer, entry.ev, Merge(ends_older, live[:3]), BY_ENTITY, kind)
+    writer.work.done(events.size)
     by_value = Merge(column.to_value_order(ends_older, kind), column.to_value_order(live, kind)[:3])
     ve, _ = merge_family(writer, entry.ve, by_value, BY_VALUE, kind)
+    writer.work.done(events.size)
     rows = entry.rows - left.size + live.size
     if forget:
         return entry._replace(rows=rows, ev=ev, ve=ve)
@@ -148,6 +185,7 @@ def merge_family(writer: Writer, name: bytes, merge: Merge, order: str, kind: Ki
         merged, gone = _merged(base, leaving, tuple(part[arriving] for part in merge.coming), order, kind)
         left.append(gone)
         written += write_blocks(writer, merged)
+        writer.work.done()
         done = end
     written += _untouched(directory, done, directory.length)
     return write_directory(writer, written, kind), column.concat(left, kind)

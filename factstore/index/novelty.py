@@ -41,6 +41,7 @@ class Strand:
         "_in_by_e",
         "_in_by_fact",
         "_in_by_v",
+        "_joined",
         "_now",
         "_runs",
         "_timelines",
@@ -50,7 +51,8 @@ class Strand:
 
     def __init__(self) -> None:
         self.facts: list[Fact] = []
-        self.loaded: tuple[Run, ...] = ()  # loaded in bulk, already sorted
+        self.loaded: list[FactArrays] = []  # loaded in bulk, each sorted and of one t; the arrays are those of the log
+        self._joined: tuple[int, tuple[Run, ...]] = (0, ())  # how many of them are merged into runs, and the runs
         self._by_e: dict[int, Chain] = {}
         self._by_v: dict[Any, Chain] = {}
         self._in_by_e = 0
@@ -211,14 +213,14 @@ class Strand:
     @property
     def count(self) -> int:
         """The number of events."""
-        return len(self.facts) + sum(run.size for run in self.loaded)
+        return len(self.facts) + sum(rows.size for rows in self.loaded)
 
     def count_with(self, v: Any, kind: Kind) -> int:
         """Return the number of events with a value."""
         count, chain = 0, self.with_value(v)
         while chain is not None and count < _FEW:
             count, chain = count + 1, chain[1]
-        runs = self.runs(kind) if chain is not None else self.loaded
+        runs = self.runs(kind) if chain is not None else self.loaded_runs()
         in_runs = sum(run.count_with(v) for run in runs)
         return in_runs if chain is not None else count + in_runs
 
@@ -226,12 +228,28 @@ class Strand:
     def last_t(self) -> int:
         """The t of the newest event; -1 if there is none."""
         last = self.facts[-1][3] if self.facts else -1
-        return max(last, self.loaded[-1].last_t) if self.loaded else last
+        return max(last, int(self.loaded[-1].t[0])) if self.loaded else last
+
+    def loaded_runs(self) -> tuple[Run, ...]:
+        """Return the facts that were loaded in bulk as sorted runs, which are made at the first read."""
+        done, runs = self._joined
+        if done != len(self.loaded):
+            with _catch_up:
+                end, (done, runs) = len(self.loaded), self._joined
+                if done < end:
+                    kind = plain_kind(self.loaded[done].v)
+                    runs = joined(runs, Run.loaded(self.loaded[done:end], kind))
+                    self._joined = end, runs
+        return runs
+
+    def events(self, kind: Kind) -> list[FactArrays]:
+        """Return all events as sorted sequences, some of them loaded in bulk, and keep no copy of these."""
+        return [*self.loaded, *(run.by_entity for run in self._fact_runs(kind))]
 
     def loaded_facts(self, a: int, region: Region, upto: int) -> list[Fact]:
         """Return the facts in a region that were loaded in bulk, up to a t."""
         facts: list[Fact] = []
-        for run in self.loaded:
+        for run in self.loaded_runs():
             events = run.events(region)
             rows = zip(events.e.tolist(), events.v.tolist(), events.t.tolist(), strict=True)
             facts += ((e, a, v, t, True) for e, v, t in rows if t <= upto)
@@ -243,6 +261,9 @@ class Strand:
         Two runs are merged if the older one is less than twice as large as the newer one, not at every append. So a
         query after a transaction with one datom sorts that datom, not the whole novelty.
         """
+        return (*self.loaded_runs(), *self._fact_runs(kind)) if self.loaded else self._fact_runs(kind)
+
+    def _fact_runs(self, kind: Kind) -> tuple[Run, ...]:
         done, runs = self._runs
         if done != len(self.facts):
             with _catch_up:
@@ -250,12 +271,15 @@ class Strand:
                 if done < end:
                     runs = extend_runs(runs, self.facts[done:end], kind)
                     self._runs = end, runs
-        return (*self.loaded, *runs)
+        return runs
 
     def truncate(self, t: int) -> None:
         """Remove the facts after t, which no database value contains yet."""
         with _catch_up:
-            self.loaded = tuple(rest for run in self.loaded if (rest := run.upto(t)) is not None)
+            while self.loaded and self.loaded[-1].t[0] > t:
+                self.loaded.pop()
+            if self._joined[0] > len(self.loaded):
+                self._joined = (0, ())
             while self.facts and self.facts[-1][3] > t:
                 self.facts.pop()
             end = len(self.facts)
@@ -278,6 +302,11 @@ def _extend(chains: dict[Any, Chain], facts: list[Fact], start: int, component: 
     return end
 
 
+def _weight(rows: FactArrays) -> int:
+    """Return the number of facts that take the memory of these rows; a number takes less of it than an object."""
+    return rows.size // (4 if rows.v.dtype == object else 8)
+
+
 class TxFacts(NamedTuple):
     """The facts of one transaction, and the columns that it loaded in bulk; all of one t, columns are asserted."""
 
@@ -294,13 +323,13 @@ class TxFacts(NamedTuple):
 class Novelty:
     """The facts of the transactions after some t, by attribute."""
 
-    __slots__ = ("_attributes_of", "_bulk", "_in_attributes_of", "_loaded", "_log", "count", "strands", "truncations")
+    __slots__ = ("_attributes_of", "_in_attributes_of", "_light", "_loaded", "_log", "count", "strands", "truncations")
 
     def __init__(self, facts: Iterable[Fact] = ()) -> None:
         self.strands: dict[int, Strand] = {}
         self.count = 0
         self.truncations = 0  # how often facts were removed: before and after, the same t has different facts
-        self._bulk = 0  # how many of them were loaded in bulk
+        self._light = 0  # the facts that `weight` does not count
         # Plain tuples of plain tuples, which the garbage collector stops tracking.
         self._log: list[tuple[int, tuple[Fact, ...], Mapping[int, FactArrays] | None]] = []
         self._attributes_of: dict[int, tuple[int, ...]] = {}
@@ -329,8 +358,8 @@ class Novelty:
         for a, rows in columns.items():
             strand = self.strands.setdefault(a, Strand())
             self.count += rows.size
-            self._bulk += rows.size
-            strand.loaded = joined(strand.loaded, Run.loaded(rows, plain_kind(rows.v)))
+            self._light += rows.size - _weight(rows)
+            strand.loaded.append(rows)
 
     def repair(self, t: int) -> None:
         """Remove the facts after t, which no database value contains yet, and the rest of an interrupted `append`."""
@@ -343,16 +372,16 @@ class Novelty:
             if not strand.count:
                 del self.strands[a]
         self._loaded = frozenset(a for a, strand in self.strands.items() if strand.loaded)
-        self._bulk = sum(run.size for strand in self.strands.values() for run in strand.loaded)
-        self.count = self._bulk + sum(len(strand.facts) for strand in self.strands.values())
+        self._light = sum(rows.size - _weight(rows) for strand in self.strands.values() for rows in strand.loaded)
+        self.count = sum(strand.count for strand in self.strands.values())
         if self._in_attributes_of > len(self._log):
             with _catch_up:
                 self._attributes_of, self._in_attributes_of = {}, 0
 
     @property
     def weight(self) -> int:
-        """The size, in facts; a fact that was loaded in bulk takes a quarter of the memory and counts as a quarter."""
-        return self.count - self._bulk * 3 // 4
+        """The size, in facts that were transacted; those that were loaded in bulk take less memory."""
+        return self.count - self._light
 
     def transactions(self) -> Iterator[TxFacts]:
         """Yield the transactions, oldest first."""
@@ -374,7 +403,7 @@ class Novelty:
         region = Entities(ints((e,)))
         # A strand can appear or disappear meanwhile: a load is running, or has lost its race.
         strands = ((a, self.strands.get(a, EMPTY_STRAND)) for a in self._loaded)
-        return [a for a, strand in strands if any(run.events(region).size for run in strand.loaded)]
+        return [a for a, strand in strands if any(run.events(region).size for run in strand.loaded_runs())]
 
     def _note_attributes(self, facts: Sequence[Fact]) -> None:
         attributes_of = self._attributes_of

@@ -135,7 +135,7 @@ class View:
             if event is not None:
                 return event[4]
             # Bulk loads make new entities, so every other event of the layer is newer.
-            if any(run.holds(e, v, upto) for run in strand.loaded):
+            if any(run.holds(e, v, upto) for run in strand.loaded_runs()):
                 return True
         return self.index.may_hold(e, a) and self.index.holds(a, e, v, self._kind(a))
 
@@ -233,7 +233,7 @@ class View:
             wanted = Values(sorted(values, key=kind.order_key))
             held.update(values.intersection(self.index.near(a, wanted, kind)))
         for strand, _ in self._strands(a):
-            for run in strand.loaded:
+            for run in strand.loaded_runs():
                 held.update(values.intersection(run.values))
             held.update(value for value in values if strand.with_value(value) is not None)
         return held
