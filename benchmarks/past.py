@@ -151,6 +151,62 @@ def query_as_of() -> Run:
     return run
 
 
+MOMENTS = 100
+
+
+@cache
+def moments() -> tuple[factstore.Connection, list[tuple[int, int]]]:
+    """Return a store of 100 moments, at each of which 1,000 of 10,000 entities change, and a sum after each of them."""
+    conn = factstore.connect("memory:")
+    conn.transact(NUMBERS[:2])
+    conn.load({"a": list(range(KEYS)), "b": [0] * KEYS}, {"a": ":n/a", "b": ":n/b"}, batch_rows=KEYS, progress=False)
+    ids = sorted(d.e for d in conn.db().datoms("aevt", ":n/a"))
+    values, after = [0] * KEYS, []
+    for moment in range(MOMENTS):
+        changed = range(moment % 10, KEYS, 10)
+        for i in changed:
+            values[i] = number("b", i, moment)
+        report = conn.transact([[":db/add", ids[i], ":n/b", values[i]] for i in changed])
+        after.append((report.db_after.basis_t, sum(values)))
+    conn._committer.index()
+    return conn, after
+
+
+def scrub() -> Run:
+    """Return a run that reads the sum at each moment, each with a database of its own, from an empty cache."""
+    conn, after = moments()
+    with conn._committer._turn:
+        conn._committer._reopen()
+    db = conn.db()
+
+    def run() -> int:
+        for t, expected in after:
+            assert factstore.q("[:find (sum ?v) . :with ?e :where [?e :n/b ?v]]", db.as_of(t)) == expected
+        return 1
+
+    return run
+
+
+def sqlite_scrub() -> Run:
+    c = sqlite3.connect(":memory:")
+    c.execute("CREATE TABLE h(k INT, v INT, since INT, until INT, PRIMARY KEY(k, since)) WITHOUT ROWID")
+    since, values = [-1] * KEYS, [0] * KEYS
+    for moment in range(MOMENTS):
+        for i in range(moment % 10, KEYS, 10):
+            c.execute("INSERT INTO h VALUES(?,?,?,?)", (i, values[i], since[i], moment))
+            since[i], values[i] = moment, number("b", i, moment)
+    c.executemany("INSERT INTO h VALUES(?,?,?,?)", ((i, values[i], since[i], 1 << 60) for i in range(KEYS)))
+    _, after = moments()
+
+    def run() -> int:
+        for moment, (_, expected) in enumerate(after):
+            sql = "SELECT sum(v) FROM h WHERE since <= ? AND until > ?"
+            assert c.execute(sql, (moment, moment)).fetchone()[0] == expected
+        return 1
+
+    return run
+
+
 def sqlite_as_of() -> Run:
     c = sqlite3.connect(":memory:")
     c.execute("CREATE TABLE h(k INT, v INT, since INT, until INT, PRIMARY KEY(k, since)) WITHOUT ROWID")
@@ -262,6 +318,15 @@ JOBS: dict[str, Callable[[], list[Row]]] = {
         ),
         pair(
             "a query of them, warm", query_as_of, sqlite_as_of, baseline_name="SQLite", scale=1e3, unit="ms", aim="<= 5"
+        ),
+        pair(
+            "a query at each of 100 moments of 110,000 versions",
+            scrub,
+            sqlite_scrub,
+            baseline_name="SQLite",
+            scale=1e3,
+            unit="ms",
+            aim="<= 60",
         ),
     ],
     "change": lambda: [

@@ -52,8 +52,11 @@ class FactArrays(NamedTuple):
         return int(self.e.nbytes + self.t.nbytes + self.v.nbytes * (8 if self.v.dtype == object else 1) + added)
 
 
+OPEN: Final = (1 << 63) - 1  # the t of retraction of a fact that is live
+
+
 class Spans(NamedTuple):
-    """Facts that were retracted: asserted at t, retracted at t1."""
+    """Facts that were retracted: asserted at t, retracted at t1; or OPEN, where rows can also be live."""
 
     rows: FactArrays
     t1: Ints
@@ -375,21 +378,27 @@ def fold(events: FactArrays) -> Folded:
     return Folded(touched, live._replace(added=None))
 
 
-def spans_of(events: FactArrays) -> tuple[FactArrays, FactArrays, Spans]:
-    """Split events sorted by (e, v, t) into first retractions, last assertions, and spans that begin and end in them.
+def versions_of(events: FactArrays) -> tuple[FactArrays, Spans]:
+    """Split sorted events into first retractions, and assertions with the t of their retraction, OPEN without one.
 
     If the first event of a fact is a retraction, it ends a row that is older than these events.
     """
     assert events.added is not None
+    if not events.size:
+        return events._replace(added=None), Spans(events._replace(added=None), events.t)
     same = same_as_next(events)
     first = np.append(True, ~same)
-    last = np.append(~same, True)
-    starts = events.added & ~last
-    ended = events.take(starts)
-    t1 = events.t[1:][starts[:-1]]
+    t1 = np.append(np.where(same, events.t[1:], OPEN), OPEN)
     ends_older = events.take(first & ~events.added)
-    live = events.take(last & events.added)
-    return ends_older._replace(added=None), live._replace(added=None), Spans(ended._replace(added=None), t1)
+    asserted = np.flatnonzero(events.added)
+    return ends_older._replace(added=None), Spans(events.take(asserted)._replace(added=None), t1[asserted])
+
+
+def spans_of(events: FactArrays) -> tuple[FactArrays, FactArrays, Spans]:
+    """Split sorted events into first retractions, last assertions, and spans that begin and end in them."""
+    ends_older, versions = versions_of(events)
+    is_open = versions.t1 == OPEN
+    return ends_older, versions.rows.take(is_open), versions.take(~is_open)
 
 
 def without(rows: FactArrays, touched: FactArrays, order: str, kind: Kind) -> FactArrays:

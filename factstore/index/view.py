@@ -1,65 +1,36 @@
-"""The view: the facts of one database value, read from the index and novelty.
+"""The view: the facts of one database value, read from the index and novelty, one by one or by column.
 
-    rows = (live ∪ past rows of the index), changed by the events of novelty and of speculation, up to a basis
-
-Time filters, speculation and user filters are implemented only here. The layers above get columns of facts.
+Time filters, speculation and user filters are implemented here, for single facts, and in `selection`, for columns. The
+layers above get facts and columns of facts.
 Law: the result does not depend on which transactions are in blocks and which are in novelty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
 from factstore.columns import column
-from factstore.columns.column import (
-    BY_ENTITY,
-    BY_VALUE,
-    Array,
-    Entities,
-    Everything,
-    FactArrays,
-    Folded,
-    Ints,
-    Range,
-    Region,
-    Values,
-)
-from factstore.columns.kind import KINDS, Kind
+from factstore.columns.column import BY_ENTITY, BY_VALUE, Array, Entities, FactArrays, Ints, Range, Values
 from factstore.datom import Fact
-from factstore.index.cache import Cache
 from factstore.index.column_memory import ColumnMemory
-from factstore.index.directory import Index
-from factstore.index.novelty import EMPTY_STRAND, Chain, Novelty, Strand, TxFacts
+from factstore.index.novelty import Chain, Novelty, TxFacts
 from factstore.index.positions import LastPositions, is_one_each, one_each
+from factstore.index.selection import Layer, Selection
 from factstore.schema.attribute import Schema
 from factstore.values.types import Stored
 
-
-class Layer(NamedTuple):
-    """A novelty up to one t; speculation adds layers on top of the committed one."""
-
-    novelty: Novelty
-    upto: int
+__all__ = ("Layer", "View")
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """A selection of the events of index and novelty; immutable. `upto`, `after` and `is_history` define it."""
+class View(Selection):
+    """A selection of facts that keeps whole columns in memory; immutable."""
 
-    index: Index
-    layers: tuple[Layer, ...]
-    schema: Schema
-    cache: Cache
-    upto: int  # events with t <= upto
-    after: int = -1  # only facts asserted at t > after
-    is_history: bool = False
-    keep: Callable[[Fact], bool] | None = None
-    is_branch: bool = False  # the upper layers continue from an earlier t of the first layer and the index
     _memory: ColumnMemory = field(default_factory=ColumnMemory, repr=False, compare=False)
 
     # -- other views of the same facts
@@ -326,32 +297,6 @@ class View:
 
     # -- combining index and novelty
 
-    def _kind(self, a: int) -> Kind:
-        return KINDS[self.schema.attribute(a).value_type.ident]
-
-    def _is_many(self, a: int) -> bool:
-        return self.schema.attribute(a).many
-
-    def _strands(self, a: int) -> Iterator[tuple[Strand, int]]:
-        for layer in self.layers:
-            strand = layer.novelty.strands.get(a, EMPTY_STRAND)
-            if strand.facts or strand.loaded:
-                yield strand, min(layer.upto, self.upto)
-
-    @property
-    def _committed(self) -> int:
-        """The t up to which this view contains committed facts, and so rows of the index."""
-        return min(self.upto, self.layers[0].upto) if self.is_branch else self.upto
-
-    @property
-    def _sees_index_as_is(self) -> bool:
-        return not self.is_history and self._committed >= self.index.basis_t
-
-    @property
-    def _is_newest(self) -> bool:
-        """Whether no later event is excluded; earlier, an attribute of cardinality one may have had many values."""
-        return self.upto >= self.layers[-1].upto and not self.is_branch
-
     def _scalar(self, older: list[Fact], strands: list[tuple[Chain, list[Fact], int]], component: int) -> list[Fact]:
         """Return the facts of one entity, or with one value; `component` distinguishes them (2: value, 0: entity)."""
         events: list[Fact] = []
@@ -387,93 +332,6 @@ class View:
         elif self.keep is None:
             return facts if type(facts) is list else list(facts)
         return [fact for fact in facts if self.keep(fact)] if self.keep else list(facts)
-
-    def read_column(self, a: int, order: str) -> FactArrays:
-        """Return all rows of an attribute, read from the index and novelty."""
-        return self._rows(a, Everything(order))
-
-    def shared_key(self, a: int, order: str) -> tuple[Any, ...] | None:
-        """Return the key under which views share this column; None if this view contains other events."""
-        if self.is_history or self.after >= 0 or self.keep is not None:
-            return None
-        if self.upto < self.index.basis_t and not self.is_branch:
-            return (a, order, self.index.version, "as of", self.upto)  # the index contains all of it
-        if any(a in layer.novelty.strands for layer in self.layers[1:]):
-            return None
-        if self._committed < self.index.basis_t:
-            return (a, order, self.index.version, "as of", self._committed)
-        novelty = self.layers[0].novelty
-        strand = novelty.strands.get(a)
-        last = -1 if strand is None else strand.last_t
-        return (
-            (a, order, self.index.version, novelty.truncations, last)
-            if last <= min(self.upto, self.layers[0].upto)
-            else None
-        )
-
-    def _rows(self, a: int, region: Region) -> FactArrays:
-        order, kind = region.order, self._kind(a)
-        base, events = self._base(a, region), self._events(a, region)
-        if self.is_history:
-            rows = column.sort(column.concat([base, events], kind), order, kind)
-        elif events.size:
-            folded: Folded = column.fold(events)
-            rows = column.without(base, folded.touched, order, kind)
-            if folded.live.size:
-                rows = column.sort(column.concat([rows, folded.live], kind), order, kind)
-        else:
-            rows = base
-        return self._filtered(a, rows)
-
-    def _filtered(self, a: int, rows: FactArrays) -> FactArrays:
-        if self.after >= 0:
-            rows = rows.take(rows.t > self.after)
-        if self.keep is None:
-            return rows
-        added = [True] * rows.size if rows.added is None else rows.added.tolist()
-        facts = zip(rows.e.tolist(), rows.v.tolist(), rows.t.tolist(), added, strict=True)
-        keep = self.keep
-        return rows.take(np.fromiter((keep((e, a, v, t, op)) for e, v, t, op in facts), bool, rows.size))
-
-    def _base(self, a: int, region: Region) -> FactArrays:
-        """Return the rows of the index in a region, as of this view, sorted; in a history view all events."""
-        kind = self._kind(a)
-        if self.after >= self.index.basis_t:
-            return column.empty(kind)  # the index has no newer row
-        live = self.index.live(a, region, kind)
-        if self.after >= 0:
-            live = live.take(live.t > self.after)
-        if self._sees_index_as_is:
-            return live
-        upto = self._committed
-        if upto < self.index.basis_t:
-            live = live.take(live.t <= upto)
-        past = self.index.past(a, region, kind)
-        past = past.take(past.rows.t <= upto)
-        if not self.is_history:
-            alive = past.rows.take(past.t1 > upto)
-            return column.sort(column.concat([live, alive], kind), region.order, kind) if alive.size else live
-        began = past.rows.take(past.rows.t > self.after)
-        ended = past.take((past.t1 <= upto) & (past.t1 > self.after))
-        retractions = ended.rows._replace(t=ended.t1, added=np.zeros(ended.rows.size, bool))
-        events = column.concat([live, began, retractions], kind)
-        events = events if events.added is not None else events._replace(added=np.ones(events.size, bool))
-        return column.sort(events, region.order, kind)
-
-    def _events(self, a: int, region: Region) -> FactArrays:
-        """Return the events of all layers in a region, up to the basis of this view, sorted."""
-        kind = self._kind(a)
-        parts = []
-        for strand, upto in self._strands(a):
-            if strand.last_t <= self.after:
-                continue
-            for run in strand.runs(kind):
-                events = run.events(region)
-                parts.append(events if events.size == 0 or events.t.max() <= upto else events.take(events.t <= upto))
-        events = column.concat(parts, kind)
-        if events.added is None:
-            events = events._replace(added=np.ones(events.size, bool))
-        return column.sort(events, region.order, kind) if len(parts) > 1 else events
 
 
 def _oldest_first(chain: Chain, upto: int) -> list[Fact]:

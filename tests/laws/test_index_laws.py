@@ -81,10 +81,11 @@ def histories(draw):
     return log, draw(st.sets(st.integers(1, len(log)), max_size=3))
 
 
-def views(log, index_after):
-    """Yield the view after the whole log, kept as (index, novelty) in the way that `index_after` says."""
-    storage, cache = open_storage("memory:"), Cache(1 << 20)
+def growing(log, index_after, cache):
+    """Yield the views before a log and after each transaction of it, kept as (index, novelty) in the way that `index_after` says."""
+    storage = open_storage("memory:")
     index, novelty = Index(Blocks(storage, cache)), Novelty(FACTS + tuple(DECLARED))
+    yield View(index, (Layer(novelty, 0),), SCHEMA_5, cache, 0)
     for t, facts in enumerate(log, 1):
         novelty.append(t, facts)
         if t in index_after:
@@ -93,7 +94,13 @@ def views(log, index_after):
             index = index.decode(root.body, root.version)
             assert replace(built, version=root.version) == index
             novelty = novelty.after(t)
-    return View(index, (Layer(novelty, len(log)),), SCHEMA_5, cache, len(log))
+        yield View(index, (Layer(novelty, t),), SCHEMA_5, cache, t)
+
+
+def views(log, index_after):
+    """Return the view after the whole log, kept as (index, novelty) in the way that `index_after` says."""
+    *_, view = growing(log, index_after, Cache(1 << 20))
+    return view
 
 
 def log_facts(log):
@@ -152,6 +159,30 @@ def test_a_view_answers_like_a_list_of_facts(case, data):
             assert sorted(f for f in mine if f[2] == v) == sorted(view.facts_with(a, v))
             assert view.count_with(a, v) >= len([f for f in mine if f[2] == v])
         _check_regions(view, a, by_entity, by_value, data)
+
+
+@given(histories(), st.sampled_from([0, 3000, 1 << 20]), st.data())
+@settings(max_examples=150)
+def test_moments_read_one_after_the_other_are_those_of_a_replay(case, max_bytes, data):
+    """What was read at one moment never shows at another, while the log grows, below speculation and in a branch."""
+    log, index_after = case
+    cache, known = Cache(max_bytes), []
+    for t, view in enumerate(growing(log, index_after, cache)):
+        known.append((view, log[:t]))
+        if t < len(log):
+            known.append((view.plus(log[t], t + 1, SCHEMA_5), log[: t + 1]))
+        if t:
+            before = data.draw(st.integers(0, t - 1))
+            known.append((view.branch(before).plus(log[before], before + 1, SCHEMA_5), log[: before + 1]))
+        for seen, events in data.draw(st.lists(st.sampled_from(known), max_size=3)):
+            upto, after, history = data.draw(st.tuples(st.integers(0, seen.upto), st.integers(-1, t), st.booleans()))
+            chosen = seen.cut(upto=upto, after=after, is_history=history)
+            expected = naive(events, upto, after, history)
+            for a in VALUES:
+                mine = [fact for fact in expected if fact[1] == a]
+                assert sorted(mine, key=lambda f: (f[0], order_key(f[2]), f[3])) == facts_in(chosen.by_entity(a), a)
+                assert sorted(mine, key=lambda f: (order_key(f[2]), f[0], f[3])) == facts_in(chosen.by_value(a), a)
+            assert cache.bytes <= max_bytes
 
 
 def _check_regions(view, a, by_entity, by_value, data):
