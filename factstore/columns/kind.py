@@ -23,7 +23,7 @@ class Kind(NamedTuple):
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
         """The dtype as an object of numpy."""
-        import numpy as np  # not at the top: the short cut of transactions uses kinds without numpy
+        import numpy as np  # not at the top: the direct way of transactions uses kinds without numpy
 
         return np.dtype(object) if self.dtype == "O" else np.dtype(self.dtype)
 

@@ -24,11 +24,14 @@ BIGDEC: Final = 5
 BIGINT: Final = 6
 
 
+_ext: Final = tuple.__new__  # an ExtType without the checks of its arguments, for the most frequent extension
+
+
 def _extend(value: Any) -> Any:
     """Return a value of a type that msgpack lacks as an extension."""
     kind = type(value)
     if kind is Keyword:
-        return msgpack.ExtType(KEYWORD, value.encode())
+        return _ext(msgpack.ExtType, (KEYWORD, value.encode()))
     if kind is tuple:
         return list(value)
     if kind is uuid.UUID:

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from factstore import log
@@ -36,10 +37,8 @@ from factstore.db.database import Database
 from factstore.db.snapshot import Snapshot
 from factstore.errors import Closed, Conflict, FactStoreError, StorageError, TransactError, UnknownOutcome
 from factstore.index.build import Watch
-from factstore.schema.attribute import Schema
 from factstore.storage import Storage
-from factstore.transact import Preparation, Prepared, TxReport, prepare, prepare_newest
-from factstore.transact.shortcut import prepare_simple
+from factstore.transact import Preparation, Prepared, TxReport, prepare, prepare_list
 
 T = TypeVar("T")
 
@@ -54,22 +53,19 @@ _CONTENDED: Final = 8
 _SETTLE_SECONDS: Final = 10.0  # how long an interrupted call waits for another thread that commits its transaction
 
 
-class Plain:
-    """The preparation of tx-data without conditions."""
+class _Once:
+    """The preparation of tx-data that may be an iterator, which yields its forms once; a lost race needs them again."""
 
-    __slots__ = ("is_simple", "tx_data")
+    __slots__ = ("_tx_data",)
 
-    def __init__(self, tx_data: Any, *, is_simple: bool = True) -> None:
-        self.tx_data = tx_data
-        self.is_simple = is_simple  # whether the short cut may accept it
+    def __init__(self, tx_data: Any) -> None:
+        self._tx_data = tx_data
 
     def __call__(self, before: Snapshot, now: int) -> Prepared:
         """Prepare the tx-data on top of a database."""
-        if type(self.tx_data) is not list and isinstance(self.tx_data, Iterator):
-            self.tx_data = list(self.tx_data)  # an iterator yields its forms once, but a lost race needs them again
-        if self.is_simple:
-            return prepare_newest(before, self.tx_data, now)
-        return prepare(before.database, self.tx_data, now=now)
+        if isinstance(self._tx_data, Iterator):
+            self._tx_data = list(self._tx_data)
+        return prepare(before, self._tx_data, now=now)
 
 
 class Committer(Newest):
@@ -97,32 +93,9 @@ class Committer(Newest):
 
     def transact(self, tx_data: Any) -> TxReport:
         """Commit tx-data and return the report; raises what `prepare` and the storage raise."""
-        is_large = type(tx_data) is list and len(tx_data) >= _LARGE
-        sent: Sent = []
-        try:
-            if is_large or self._contended or self._waiting or not self._turn.enter_at_once():
-                return self._apply(Plain(tx_data), sent, exclusive=is_large)
-            try:
-                if self._unsettled:
-                    self._settle()
-                before, now = self._now, self.clock()
-                if now < before.instant:
-                    self._ahead.look(before.instant, now)
-                prepared = prepare_simple(before, tx_data, now)
-                try:
-                    report = None if prepared is None else self._append_one(before, before.schema, prepared, sent)
-                except Conflict:
-                    self._contended, report = _CONTENDED, None
-            finally:
-                self._turn.leave()
-            if report is None:  # the forms are not simple, or the race was lost
-                return self._apply(Plain(tx_data, is_simple=bool(self._contended)), sent)
-            if before.novelty.count > LEAST_ROWS:
-                self._consider_indexing()
-            return report
-        except BaseException as error:
-            self.ended(error, sent)
-            raise
+        if type(tx_data) is list:
+            return self.apply(partial(prepare_list, tx_data), exclusive=len(tx_data) >= _LARGE)
+        return self.apply(_Once(tx_data))
 
     def apply(self, preparation: Preparation, *, exclusive: bool = False) -> TxReport:
         """Commit a change and return its report; raises what the preparation and the storage raise.
@@ -132,27 +105,32 @@ class Committer(Newest):
         """
         sent: Sent = []
         try:
-            return self._apply(preparation, sent, exclusive=exclusive)
+            if exclusive:
+                report = self._commit_alone(preparation, sent)
+            elif self._waiting or not self._turn.enter_at_once():
+                return self._answer(Request(preparation, self.future()), sent)
+            else:
+                try:
+                    if self._unsettled:
+                        self._settle()
+                    try:
+                        done = None if self._contended else self._commit_one(preparation, sent)
+                    except Conflict:
+                        self._contended, done = _CONTENDED, None
+                    report = done or self._racing(partial(self._commit_one, preparation, sent))
+                finally:
+                    self._turn.leave()
+            if self._now.novelty.count > LEAST_ROWS:
+                self._consider_indexing()
+            return report
         except BaseException as error:
             self.ended(error, sent)
             raise
 
-    def _apply(self, preparation: Preparation, sent: Sent, *, exclusive: bool = False) -> TxReport:
-        if exclusive:
-            with self._turn, self.storage.turn(may_pass=True, doing="a load or a large transaction"):
-                self._settle()
-                report = self._commit_one(preparation, sent)
-        elif self._waiting or not self._turn.enter_at_once():
-            return self._answer(Request(preparation, self.future()), sent)
-        else:
-            try:
-                if self._unsettled:
-                    self._settle()
-                report = self._racing(lambda: self._commit_one(preparation, sent))
-            finally:
-                self._turn.leave()
-        self._consider_indexing()
-        return report
+    def _commit_alone(self, preparation: Preparation, sent: Sent) -> TxReport:
+        with self._turn, self.storage.turn(may_pass=True, doing="a load or a large transaction"):
+            self._settle()
+            return self._commit_one(preparation, sent)
 
     def _answer(self, request: Request, sent: Sent) -> TxReport:
         """Add a request to the background's queue, and wait for its outcome."""
@@ -171,7 +149,7 @@ class Committer(Newest):
 
     def transact_async(self, tx_data: Any) -> Future[TxReport]:
         """Commit tx-data in the background; the future gives its report."""
-        return self.apply_async(Plain(tx_data))
+        return self.apply_async(_Once(tx_data))
 
     def apply_async(self, preparation: Preparation) -> Future[TxReport]:
         """Commit a change in the background; the future gives its report."""
@@ -253,28 +231,23 @@ class Committer(Newest):
             return attempt()
 
     def _commit_one(self, preparation: Preparation, sent: Sent) -> TxReport:
-        """Prepare and commit one transaction. Requires the turn. Raises: Conflict, when another process was first."""
-        before = self._now
-        try:
-            prepared = preparation(before, self._time(before))
-        except TransactError:
-            self._require_newest(before)
-            raise
-        return self._append_one(before, before.schema.plus(prepared.facts), prepared, sent)
+        """Prepare and commit one transaction, and continue from it. Requires the turn.
 
-    def _append_one(self, before: Snapshot, schema: Schema, prepared: Prepared, sent: Sent) -> TxReport:
-        """Append one transaction to the log, and continue from it. Requires the turn.
-
-        Args:
-            schema: the one after the transaction.
         Raises: Conflict, when another process was first; memory is unchanged then.
         """
         assert self._turn.holders
-        t, facts, next_n = before.t + 1, prepared.facts, prepared.next_n
-        instant, columns = prepared.instant, prepared.columns
-        after = Snapshot(before.index, before.novelty, schema, before.cache, t, next_n, instant, before.store)
+        before, now = self._now, self.clock()
+        if now < before.instant:
+            self._ahead.look(before.instant, now)
+        try:
+            prepared = preparation(before, now)
+        except TransactError:
+            self._require_newest(before)
+            raise
+        facts, columns = prepared.facts, prepared.columns
+        after = _after(before, prepared)
         report = TxReport(before, after, facts if columns is None else log.AllFacts(facts, columns), prepared.tempids)
-        record = self._encode(t, instant, next_n, facts, columns)
+        record = self._encode(after.t, after.instant, after.next_n, facts, columns)
         self._id += 1
         txid = self._ids + self._id.to_bytes(6, "big")
         sent.append((txid, before.t))
@@ -284,7 +257,7 @@ class Committer(Newest):
             self._refused(error, sent)
         # Before the next line, memory is at most behind the log, which the next read of the head shows.
         self._unsettled = True
-        before.novelty.append(t, facts, columns)
+        before.novelty.append(after.t, facts, columns)
         self._now = after
         if self.listeners:
             self._notify(report)
@@ -406,15 +379,17 @@ class Committer(Newest):
     def _result_of(self, before: Snapshot, prepared: Prepared) -> tuple[Snapshot, TxReport, tuple[bytes, bytes]]:
         """Return the database after a transaction, its report, and its record with a txid.
 
-        `_append_one` does the same without this call, which would cost two percent of a small transaction.
+        `_commit_one` does the same without this call, which would cost two percent of a small transaction.
         """
-        t, facts, columns = before.t + 1, prepared.facts, prepared.columns
-        next_n, instant, schema = prepared.next_n, prepared.instant, before.schema.plus(facts)
-        after = Snapshot(before.index, before.novelty, schema, before.cache, t, next_n, instant, before.store)
+        facts, columns, after = prepared.facts, prepared.columns, _after(before, prepared)
         all_facts = facts if columns is None else log.AllFacts(facts, columns)
         self._id += 1
-        record = (self._ids + self._id.to_bytes(6, "big"), self._encode(t, instant, next_n, facts, columns))
-        return after, TxReport(before, after, all_facts, prepared.tempids), record
+        record = self._encode(after.t, after.instant, after.next_n, facts, columns)
+        return (
+            after,
+            TxReport(before, after, all_facts, prepared.tempids),
+            (self._ids + self._id.to_bytes(6, "big"), record),
+        )
 
     def _append_group(
         self, start: Snapshot, reports: Sequence[tuple[Request, TxReport]], records: Sequence[tuple[bytes, bytes]]
@@ -451,6 +426,21 @@ class Committer(Newest):
         # In a forked child the parent, not the child, gets the outcome.
         if sent and not isinstance(error, UnknownOutcome) and not self._is_of_parent:
             outcome.raise_if_committed(self.storage, error, sent)
+
+
+def _after(before: Snapshot, prepared: Prepared) -> Snapshot:
+    """Return the database after a transaction."""
+    schema = before.schema if prepared.keeps_schema else before.schema.plus(prepared.facts)
+    return Snapshot(
+        before.index,
+        before.novelty,
+        schema,
+        before.cache,
+        before.t + 1,
+        prepared.next_n,
+        prepared.instant,
+        before.store,
+    )
 
 
 def _first(waiting: deque[Request]) -> list[Request]:

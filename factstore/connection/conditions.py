@@ -110,15 +110,15 @@ class Conditional:
             transactions = before.database.view.holders_of(TX_KEY, self.key)
             if transactions:
                 raise _Repeated(t_of(transactions[0]))
-        return self._prepared(before.database, now, self.since)
+        return self._prepared(before, now, self.since)
 
-    def _prepared(self, db: Database, now: int, since: Point | None) -> Prepared:
+    def _prepared(self, before: Snapshot | Database, now: int, since: Point | None) -> Prepared:
         forms = list(read_forms(self.tx_data))
         if self.annotations:
             forms.append({":db/id": _TRANSACTION, **self.annotations})
         if self.key is not None:
             forms.append({":db/id": _TRANSACTION, ":db.tx/key": self.key})
-        return prepare(db, forms, now=now, none=self.none, if_unchanged_since=since)
+        return prepare(before, forms, now=now, none=self.none, if_unchanged_since=since)
 
     def _first_report(self, committer: Committer, t: int) -> TxReport:
         """Return the report of the transaction with the key; its databases are `as_of` views.

@@ -148,7 +148,8 @@ class Connection:
         Raises: TransactError, and nothing was written; StorageError.
         Source: Datomic API, transact.
         """
-        self._check_open()
+        if self._closed:
+            self._check_open()
         if key is None and if_unchanged_since is None and none == "reject" and not in_force(None):
             return self._committer.transact(tx_data)
         return Conditional(tx_data, none, if_unchanged_since, key, annotations_of(self)).commit(self._committer)
@@ -157,7 +158,8 @@ class Connection:
         self, tx_data: Any, *, none: Nones = "reject", if_unchanged_since: Point | None = None, key: str | None = None
     ) -> Future[TxReport]:
         """Commit a transaction in the background, several in one write; the future gives the report or the error."""
-        self._check_open()
+        if self._closed:
+            self._check_open()
         if key is None and if_unchanged_since is None and none == "reject" and not in_force(None):
             return self._committer.transact_async(tx_data)
         return Conditional(tx_data, none, if_unchanged_since, key, annotations_of(self)).commit_async(self._committer)

@@ -51,3 +51,8 @@ class Snapshot:
             view = View(self.index, (Layer(self.novelty, self.t),), self.schema, self.cache, self.t)
             self._database = Database(view, self.schema, self.t, self.next_n, self.instant, store=self.store)
         return self._database
+
+
+def database_of(value: Snapshot | Database) -> Database:
+    """Return the database of a snapshot, or the database itself."""
+    return value.database if type(value) is Snapshot else value  # type: ignore[return-value]

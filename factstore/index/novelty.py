@@ -28,6 +28,7 @@ Chain = tuple[Fact, "Chain"] | None
 
 _catch_up = CallLock()
 _UNSURE: Final = -1  # instead of the number of facts in the chains, if an extension of them was interrupted
+_LAST: Final = 6  # events that need not be in the chains for reading the newest event
 _FEW: Final = 64  # events up to which reading them one by one is faster than other ways
 
 
@@ -77,9 +78,11 @@ class Strand:
                 start = self._in_by_e
                 if start == _UNSURE:
                     self._by_e, start = {}, 0
-                chains = self._by_e
+                chains, end = self._by_e, len(self.facts)
                 self._in_by_e = _UNSURE
-                self._in_by_e = _extend(chains, self.facts, start, 0)
+                for fact in self.facts[start:end]:
+                    chains[fact[0]] = (fact, chains.get(fact[0]))
+                self._in_by_e = end
             finally:
                 _catch_up.leave()
         return chains.get(e)
@@ -93,12 +96,41 @@ class Strand:
                 start = self._in_by_v
                 if start == _UNSURE:
                     self._by_v, start = {}, 0
-                chains = self._by_v
+                chains, end = self._by_v, len(self.facts)
                 self._in_by_v = _UNSURE
-                self._in_by_v = _extend(chains, self.facts, start, 2)
+                for fact in self.facts[start:end]:
+                    chains[fact[2]] = (fact, chains.get(fact[2]))
+                self._in_by_v = end
             finally:
                 _catch_up.leave()
         return chains.get(v)
+
+    def newest(self, e: int) -> Fact | None:
+        """Return the newest event of an entity; None if it has none that was not loaded in bulk.
+
+        The last few events are read one by one: to extend the dict at every commit would take longer.
+        """
+        chains, start = self._by_e, self._in_by_e  # in this order: `truncate` may replace the dict by an empty one
+        if start == _UNSURE or len(self.facts) - start > _LAST:
+            chain = self.of_entity(e)
+        else:
+            for fact in self.facts[: start - 1 if start else None : -1]:
+                if fact[0] == e:
+                    return fact
+            chain = chains.get(e)
+        return None if chain is None else chain[0]
+
+    def newest_with(self, v: Any) -> Fact | None:
+        """Return the newest event with a value, as `newest` does for an entity."""
+        chains, start = self._by_v, self._in_by_v
+        if start == _UNSURE or len(self.facts) - start > _LAST:
+            chain = self.with_value(v)
+        else:
+            for fact in self.facts[: start - 1 if start else None : -1]:
+                if fact[2] == v:
+                    return fact
+            chain = chains.get(v)
+        return None if chain is None else chain[0]
 
     def newest_of(self, e: int, v: Any, upto: int) -> Fact | None:
         """Return the newest event of an entity with a value, up to a t, without events that were loaded in bulk.
@@ -292,14 +324,6 @@ class Strand:
                 self._by_fact, self._in_by_fact = {}, 0
             if self._runs[0] > end:
                 self._runs = (0, ())
-
-
-def _extend(chains: dict[Any, Chain], facts: list[Fact], start: int, component: int) -> int:
-    end = len(facts)
-    for fact in facts[start:end]:
-        key = fact[component]
-        chains[key] = (fact, chains.get(key))
-    return end
 
 
 def _weight(rows: FactArrays) -> int:

@@ -165,9 +165,13 @@ class MemoryStorage:
         return len(self._shelf.newest[0])
 
     def append(self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int) -> int:
-        shelf = self._writable
+        shelf = self._open
+        if shelf is None or shelf.is_of_parent or self.read_only:
+            shelf = self._writable  # it raises
         check_txids(records)
-        shelf.turn.take(_getframe(), timeout=self._busy_timeout)
+        turn = shelf.turn
+        if not turn.enter_at_once():
+            turn.take(_getframe(), timeout=self._busy_timeout)
         try:
             log = shelf.newest[0]
             head = len(log)
@@ -181,7 +185,7 @@ class MemoryStorage:
                 shelf.t_of[txid] = head
             log += entries  # the commit
         finally:
-            shelf.turn.give(_getframe())
+            turn.leave()
         if shelf.changed.waiting:
             shelf.changed.ring()
         return head

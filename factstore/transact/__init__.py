@@ -4,8 +4,8 @@
     expand     forms → claims                           terms      ids, idents, lookup refs and values in a claim
     resolve    tempids → entities                       before     reads of the database before
     changes    claims → facts; conflicts                stamps     times of creation and last change
-    check      conditions before and after              unchanged  the condition `if_unchanged_since`
-    shortcut   all of this for simple forms, in one pass
+    check      conditions before and after              cas        :db/cas and `if_unchanged_since`
+    direct     all of this in one pass over the forms, for almost all transactions
     stages     the types that the stages pass on        report     the result for the caller
 
 Law: a transaction is a set, evaluated against the database before it. The order of its forms has no effect.
@@ -18,18 +18,18 @@ from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from factstore.db.database import Database, Point, check_database
-from factstore.db.snapshot import Snapshot
+from factstore.db.snapshot import Snapshot, database_of
 from factstore.errors import DatabaseError, TransactError
 from factstore.registry import lookup
 from factstore.transact.cas import check_unchanged
 from factstore.transact.changes import datoms
 from factstore.transact.check import check_after, check_before, check_outcome
-from factstore.transact.expand import Claims, expand
+from factstore.transact.direct import prepare_directly
+from factstore.transact.expand import expand
 from factstore.transact.forms import read_forms, set_exactly
 from factstore.transact.registered_functions import Cancelled, Functions, called_at, cancel, tx_clock, tx_instant
 from factstore.transact.report import TxReport, report
 from factstore.transact.resolve import resolve, settle
-from factstore.transact.shortcut import prepare_simple
 from factstore.transact.stages import Preparation, Prepared
 from factstore.transact.stamps import stamp
 from factstore.values.quoting import quoted
@@ -43,7 +43,8 @@ __all__ = [
     "cancel",
     "check_nones",
     "prepare",
-    "prepare_newest",
+    "prepare_in_stages",
+    "prepare_list",
     "report",
     "set_exactly",
     "tx_clock",
@@ -55,7 +56,7 @@ Nones: TypeAlias = Literal["reject", "retract"]  # what None in a map form means
 
 
 def prepare(
-    db: Database,
+    before: Snapshot | Database,
     tx_data: Any,
     *,
     now: int,
@@ -73,10 +74,35 @@ def prepare(
     Raises: TransactError; its data contains the path in the tx-data, and all problems if there are several.
     """
     try:
-        claims = called_at(max(now, db.last_instant), now, _claims, db, tx_data, functions, none == "retract")
+        forms = tx_data if type(tx_data) is list else read_forms(tx_data)
     except RecursionError as error:
-        text = "expected tx-data that is not nested too deep for Python's stack, and does not contain itself"
-        raise TransactError(":db.error/invalid-tx-data", text, path="tx-data") from error
+        raise _too_deep() from error
+    return prepare_directly(forms, before, now, functions, if_unchanged_since) or prepare_in_stages(
+        database_of(before), forms, now, functions=functions, none=none, if_unchanged_since=if_unchanged_since
+    )
+
+
+def prepare_list(forms: list[Any], before: Snapshot, now: int) -> Prepared:
+    """Do the same as `prepare` for a list of forms without conditions."""
+    return prepare_directly(forms, before, now) or prepare_in_stages(before.database, forms, now)
+
+
+def prepare_in_stages(
+    db: Database,
+    forms: list[Any],
+    now: int,
+    *,
+    functions: Functions = lookup,
+    none: Nones = "reject",
+    if_unchanged_since: Point | None = None,
+) -> Prepared:
+    """Do the same as `prepare` for any forms, stage by stage."""
+    try:
+        claims = called_at(
+            max(now, db.last_instant), now, expand, db, forms, functions, none_retracts=none == "retract"
+        )
+    except RecursionError as error:
+        raise _too_deep() from error
     ids, fresh, next_n = resolve(claims)
     settled = settle(claims, ids)
     instant = check_before(claims, settled, functions, now)
@@ -93,13 +119,9 @@ def prepare(
     )
 
 
-def _claims(db: Database, tx_data: Any, functions: Functions, none_retracts: bool) -> Claims:
-    return expand(db, read_forms(tx_data), functions, none_retracts=none_retracts)
-
-
-def prepare_newest(before: Snapshot, tx_data: Any, now: int) -> Prepared:
-    """Prepare tx-data on top of the newest database: by the short cut if the forms are simple, else by `prepare`."""
-    return prepare_simple(before, tx_data, now) or prepare(before.database, tx_data, now=now)
+def _too_deep() -> TransactError:
+    text = "expected tx-data that is not nested too deep for Python's stack, and does not contain itself"
+    return TransactError(":db.error/invalid-tx-data", text, path="tx-data")
 
 
 def check_nones(none: object) -> None:

@@ -27,14 +27,14 @@ _CANCELLABLE: Final = ("incorrect", "conflict")
 _times: ContextVar[tuple[int, int]] = ContextVar("times")
 
 
-def called_at(instant: int, clock: int, function: Callable[..., T], *args: Any) -> T:
+def called_at(instant: int, clock: int, function: Callable[..., T], *args: Any, **options: Any) -> T:
     """Call a function for which `tx_instant` and `tx_clock` return these times, in microseconds.
 
     The call has a context of its own, so an interrupt at any step cannot leave the times set.
     """
     context = copy_context()
     context.run(_times.set, (instant, clock))
-    return context.run(function, *args)
+    return context.run(function, *args, **options)
 
 
 def tx_instant() -> datetime:

@@ -112,7 +112,7 @@ class Changes(NamedTuple):
 class Prepared:
     """A transaction that is accepted on top of one database, ready for the log."""
 
-    __slots__ = ("columns", "facts", "instant", "next_n", "tempids")
+    __slots__ = ("columns", "facts", "instant", "keeps_schema", "next_n", "tempids")
 
     def __init__(
         self,
@@ -121,7 +121,9 @@ class Prepared:
         next_n: int,
         instant: int,
         columns: Mapping[int, FactArrays] | None = None,
+        keeps_schema: bool = False,
     ) -> None:
+        self.keeps_schema = keeps_schema  # True: no fact belongs to the schema; False: one may
         self.facts = facts  # of t = basis_t + 1; the transaction's own instant first
         self.tempids = tempids
         self.next_n = next_n

@@ -1,0 +1,121 @@
+"""Reads of the database before a transaction: newest novelty first, and blocks only if novelty does not know.
+
+The newest event of an entity, or with a unique value, tells most of what an assertion must know. All that it does not
+tell is read from the view. Law: the results are those of the view.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from factstore.columns.kind import Kind
+from factstore.db.database import Database
+from factstore.db.snapshot import Snapshot
+from factstore.schema.attribute import Schema
+from factstore.transact.direct.compiled import Leave
+from factstore.values.types import Stored
+
+if TYPE_CHECKING:
+    from factstore.index.directory import Index
+    from factstore.index.novelty import Novelty
+    from factstore.index.view import View
+
+MOST_READS: Final = 1_000  # reads of blocks in one transaction; for more, the stages read whole columns
+
+
+class Before:
+    """The database before a transaction: the newest one of a committer, or any database without filters and limits.
+
+    A part of `Writing`, which has the slots.
+    """
+
+    __slots__ = ()
+
+    index: Index
+    layers: tuple[tuple[Novelty, int], ...]  # newest first, each with the t up to which it counts
+    reads: int  # of blocks, so far
+    source: Snapshot | Database
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of the database."""
+        return self.source.schema
+
+    @property
+    def database(self) -> Database:
+        """The database itself."""
+        source = self.source
+        return source.database if type(source) is Snapshot else source  # type: ignore[return-value]
+
+    @property
+    def view(self) -> View:
+        """The view of the database."""
+        return self.database.view
+
+    def value_of(self, e: int, a: int) -> Stored | None:
+        """Return the value of an attribute of cardinality one; None if there is none."""
+        for novelty, upto in self.layers:
+            strand = novelty.strands.get(a)
+            if strand is not None:
+                fact = strand.newest(e)
+                if fact is not None:
+                    # The newest assertion is the only value.
+                    return fact[2] if fact[4] and fact[3] <= upto else self._value_in_view(e, a)
+                if strand.loaded:
+                    return self._value_in_view(e, a)
+        if not self.index.may_hold(e, a):
+            return None
+        self._note_read()
+        rows = self.index.values_of(a, e)
+        return rows[0][0] if rows else None
+
+    def _value_in_view(self, e: int, a: int) -> Stored | None:
+        self._note_read()
+        values = self.view.values_of(e, a)
+        return values[0] if values else None
+
+    def holder_of(self, a: int, v: Stored, kind: Kind) -> int | None:
+        """Return the entity that has a unique value; None if there is none."""
+        for novelty, upto in self.layers:
+            strand = novelty.strands.get(a)
+            if strand is not None:
+                fact = strand.newest_with(v)
+                if fact is not None or strand.loaded:
+                    if fact is not None and fact[4] and fact[3] <= upto:
+                        return fact[0]
+                    self._note_read()
+                    holders = self.view.holders_of(a, v)
+                    return holders[0] if holders else None
+        if a not in self.index.entries:
+            return None
+        self._note_read()
+        rows = self.index.holders_of(a, v, kind)
+        return rows[0][0] if rows else None
+
+    def has(self, e: int, a: int, v: Stored, kind: Kind) -> bool:
+        """Tell whether an entity has a value of an attribute of cardinality many."""
+        for novelty, upto in self.layers:
+            strand = novelty.strands.get(a)
+            if strand is not None:
+                event = strand.newest_of(e, v, upto)
+                if event is not None:
+                    return event[4]
+                if strand.loaded and any(run.holds(e, v, upto) for run in strand.loaded_runs()):
+                    return True
+        if not self.index.may_hold(e, a):
+            return False
+        self._note_read()
+        return self.index.holds(a, e, v, kind)
+
+    def _note_read(self) -> None:
+        self.reads += 1  # type: ignore[misc]  # a slot of `Writing`
+        if self.reads > MOST_READS:
+            raise Leave  # then the stages read whole columns
+
+
+def check_whole(view: View) -> None:
+    """Raise Leave if a view is limited or filtered, or has a past of its own."""
+    if view.is_history or view.is_branch or view.after >= 0 or view.keep is not None:
+        raise Leave
+    if view.upto < view.layers[-1].upto or view.upto < view.index.basis_t:
+        raise Leave

@@ -1,0 +1,32 @@
+"""The condition `if_unchanged_since` on the direct way: the newest events of the entities tell whether it holds."""
+
+from __future__ import annotations
+
+from factstore.db.database import Point
+from factstore.transact.direct.reads import Before
+from factstore.transact.direct.writing import Writing
+
+
+def is_unchanged(writing: Writing, since: Point) -> bool:
+    """Return whether no entity that a transaction changes has events after a point.
+
+    The result is False also if it is not easy to see. Raises: DatabaseError for an invalid point."""
+    t = writing.database.t_at(since)
+    if t < writing.index.basis_t:
+        return False
+    subjects = {key[0] for key in writing.said or ()}
+    subjects.update(fact[0] for fact in writing.facts)
+    subjects.update(e for e, _, _ in writing.rare.retracted)
+    subjects.update(writing.rare.doomed)
+    return not any(_has_events(writing, e, t) for e in subjects if e < writing.first_fresh and e != writing.tx)
+
+
+def _has_events(before: Before, e: int, t: int) -> bool:
+    """Return whether an entity may have events in novelty after t."""
+    for novelty, _ in before.layers:
+        for a in novelty.attributes_of(e):
+            strand = novelty.strands[a]
+            chain = strand.of_entity(e)
+            if (chain is not None and chain[0][3] > t) or any(rows.t[0] > t for rows in strand.loaded):
+                return True
+    return False
