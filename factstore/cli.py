@@ -21,7 +21,7 @@ import click
 import factstore
 from factstore import dumps, maintain
 from factstore.errors import Corrupt, FactStoreError, StorageError
-from factstore.storage import open_storage
+from factstore.storage import new_store, open_storage, shown
 from factstore.upkeep.whole_files import making
 from factstore.values.quoting import text_of
 
@@ -34,7 +34,7 @@ _store = click.option(
     envvar="FACTSTORE",
     required=True,
     metavar="URI",
-    help="A path, or lmdb:PATH. Also from $FACTSTORE.",
+    help="A path, lmdb:PATH, or postgresql://host/database?name=NAME. Also from $FACTSTORE.",
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -294,7 +294,7 @@ def undump(path: str, store: str) -> None:
     with _new(store) as unfinished, closing(open_storage(unfinished)) as storage:
         manifest = dumps.undump(path, storage)
         maintain.rebuild(storage)
-    click.echo(f"{store} holds {manifest.transactions:,} transactions, {manifest.datoms:,} datoms")
+    click.echo(f"{shown(store)} holds {manifest.transactions:,} transactions, {manifest.datoms:,} datoms")
 
 
 @main.command()
@@ -312,7 +312,12 @@ def replay(path: str, store: str, start: int | None, upto: int | None) -> None:
 
 @contextmanager
 def _new(store: str) -> Iterator[str]:
-    """Give a temporary path; the store there gets its name when the block ends, and is deleted if the block fails."""
+    """Give the uri of an unfinished store; it gets its name when the block ends, and is deleted if the block fails."""
+    on_server = new_store(store)
+    if on_server is not None:
+        with on_server as unfinished_uri:
+            yield unfinished_uri
+        return
     target = Path(store.removeprefix("lmdb:")).absolute()
     if target.name == "" or store.startswith("memory:"):
         raise click.UsageError(f"{store} is not the path of a file; this command creates a new one")
@@ -338,7 +343,7 @@ def _copied(source: str, target: str, upto: int | None = None, *, name: str | No
     for problem in result.problems:
         click.echo(problem)
     verdict = "checked" if result.ok else "damaged"
-    click.echo(f"{name or target} holds {head:,} transactions, {result.datoms:,} datoms: {verdict}")
+    click.echo(f"{shown(name or target)} holds {head:,} transactions, {result.datoms:,} datoms: {verdict}")
     if not result.ok:
         sys.exit(EXIT_DAMAGED)
 

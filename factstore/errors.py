@@ -13,6 +13,7 @@
     └── StorageError         bytes that could not be stored or read
         ├── Conflict         certainly not applied: another writer was first
         ├── Fenced           certainly not applied: a newer writer took over
+        ├── Forked           the log lacks a transaction that was read before: a server lost it
         ├── Unavailable      certainly not applied: not sent, or rejected
         │   └── StoreBusy    certainly not applied: another writer holds the writer lock
         ├── UnknownOutcome   may or may not have been applied; with `t`, it was applied
@@ -45,6 +46,10 @@ CATEGORIES: Final[Mapping[str, str]] = {
     ":db.error/not-an-entity": "not-found",
     ":db.error/storage-conflict": "conflict",
     ":db.error/storage-fenced": "conflict",
+    ":db.error/storage-forked": "interrupted",
+    ":db.error/hold-expired": "unavailable",
+    ":db.error/old-server": "unavailable",
+    ":db.error/not-durable": "unavailable",
     ":db.error/file-unavailable": "unavailable",
     ":db.error/storage-unavailable": "unavailable",
     ":db.error/store-busy": "busy",
@@ -152,6 +157,10 @@ class Conflict(StorageError):
 
 class Fenced(StorageError):
     """Certainly not applied: a newer writer has taken over."""
+
+
+class Forked(StorageError):
+    """The log no longer has a transaction that this process has read, because a failover of a server lost it."""
 
 
 class Unavailable(StorageError):

@@ -1,4 +1,4 @@
-"""What all tests share: how hard hypothesis tries, and a browser."""
+"""What all tests share: how hard hypothesis tries, a browser, and a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.postgres import Server, running
 
 # No deadlines: a shared machine makes any of them flicker. CI tries the same examples every time, so that only a change can turn it red.
 _SLOW = (HealthCheck.too_slow,)
@@ -35,3 +37,10 @@ def browser() -> Iterator[Any]:
         chromium = driver.chromium.launch(executable_path=path, args=flags)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server that syncs nothing, so that tests are fast; those of durability run their own."""
+    with running("fsync=off", "full_page_writes=off", "max_connections=200") as started:
+        yield started

@@ -25,7 +25,7 @@ from factstore.commit.indexing import Indexing, is_same_log, newest
 from factstore.concurrency.locks import CallLock
 from factstore.db.database import Database
 from factstore.db.snapshot import Snapshot
-from factstore.errors import StoreBusy, TransactError
+from factstore.errors import Forked, StoreBusy, TransactError
 from factstore.index.cache import Cache
 from factstore.index.directory import Index
 from factstore.storage import Storage
@@ -96,7 +96,13 @@ class Newest:
 
         Within a transaction of this thread it is the database before that transaction.
         """
-        if self.storage.head() > self._now.t and not self._turn.is_mine:
+        try:
+            is_behind = self.storage.head() > self._now.t
+        except Forked:
+            with self._turn:
+                self._reopen()
+            return self._now.database
+        if is_behind and not self._turn.is_mine:
             with self._turn:
                 self._settle()
             self._consider_indexing()
@@ -119,7 +125,11 @@ class Newest:
         while not is_all:
             # One read of the log is a snapshot, and an excision leaves its record in the log. If one read does not
             # return all records, the root shows whether there was an excision in between.
-            records, is_all = log.batch(self.storage, self._now.t)
+            try:
+                records, is_all = log.batch(self.storage, self._now.t)
+            except Forked:
+                self._reopen()
+                continue
             if any(record.is_excision for record in records) or not (
                 is_all or is_same_log(self.storage, self._now.index)
             ):
@@ -143,7 +153,10 @@ class Newest:
             self._notify(report(before, after, record.all_facts(), {}))
 
     def _reopen(self) -> None:
-        """Read the store again instead of continuing from memory, because facts were excised. Requires the turn."""
+        """Read the store again instead of continuing from memory. Requires the turn.
+
+        Facts were excised, or a failover of a server lost transactions that were not acknowledged.
+        """
         assert self._turn.holders
         self._now = newest(self.storage, Cache(self._now.cache.max_bytes))
         if self.listeners:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
 from typing import Any, Final
 
 from factstore.errors import StorageError
 from factstore.storage.protocol import Hold, Record, Root, Storage, Sync
 from factstore.values.quoting import described, quoted
 
-__all__ = ["Hold", "Record", "Root", "Storage", "Sync", "check_option", "open_storage"]
+__all__ = ["Hold", "Record", "Root", "Storage", "Sync", "check_option", "new_store", "open_storage", "shown"]
 
 
 def _open_lmdb(path: str, **options: Any) -> Storage:
@@ -33,8 +35,31 @@ def _open_memory(name: str, **options: Any) -> Storage:
     )
 
 
-ENGINES: Final[Mapping[str, Callable[..., Storage]]] = {"lmdb": _open_lmdb, "memory": _open_memory}
+def _open_postgres(address: str, **options: Any) -> Storage:
+    _import_postgres()
+    from factstore.storage.postgres.engine import PostgresStorage
 
+    return PostgresStorage(address, **options)
+
+
+def _import_postgres() -> None:
+    """Import the library of the engine. Raises: StorageError(:db.error/missing-extra)."""
+    try:
+        import_module("psycopg")
+    except ImportError as error:
+        text = f"a store in PostgreSQL needs psycopg ({error}): install factstore[postgres]"
+        raise StorageError(":db.error/missing-extra", text, extra="postgres") from error
+
+
+ENGINES: Final[Mapping[str, Callable[..., Storage]]] = {
+    "lmdb": _open_lmdb,
+    "memory": _open_memory,
+    "postgresql": _open_postgres,
+    "postgres": _open_postgres,
+}
+
+_PASSWORD: Final = re.compile(r"(//[^/@:]*:)[^/@]*@")
+_PASSWORD_PARAMETER: Final = re.compile(r"([?&]password=)[^&]*")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", re.DOTALL)  # at least two letters: C:\facts is a path
 
 
@@ -52,7 +77,7 @@ def open_storage(
 
     Args:
         uri: "lmdb:PATH" or a bare path (one file); "memory:" (private) or "memory:NAME" (shared inside this process,
-            deleted with its last handle).
+            deleted with its last handle); "postgresql://host/database?name=NAME" (shared by many machines).
         create: create the store if it does not exist; a store opened `read_only` is never created.
         sync: "full" makes each append durable before it returns; with "none", appends survive the death of the process
             but not of the machine.
@@ -80,7 +105,34 @@ def open_storage(
     return ENGINES[scheme](rest, **common, **options)
 
 
+def shown(uri: str) -> str:
+    """Return a uri without the password that it may contain."""
+    return _PASSWORD.sub(r"\1…@", _PASSWORD_PARAMETER.sub(r"\1…", uri))
+
+
+def new_store(uri: str) -> AbstractContextManager[str] | None:
+    """Return a context manager that makes a new store of a database server, complete or not at all.
+
+    It gives the uri of the unfinished store, which gets its name when the block ends. None for the uri of a file or of
+    memory.   Raises, on entering or at the end: StorageError(:db.error/already-exists).
+    """
+    match = _SCHEME.fullmatch(uri)
+    if match is None or match[1] not in ("postgresql", "postgres"):
+        return None
+    return _new_in_postgres(match[2])
+
+
+@contextmanager
+def _new_in_postgres(rest: str) -> Iterator[str]:
+    _import_postgres()
+    from factstore.storage.postgres.new_store import making
+
+    with making(rest) as unfinished:
+        yield f"postgresql:{unfinished}"
+
+
 def _unknown(scheme: str, text: str) -> StorageError:
+    text = shown(text)
     schemes = ", ".join(f"{name}:" for name in sorted(ENGINES))
     return StorageError(
         ":db.error/unknown-scheme",

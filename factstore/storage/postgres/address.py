@@ -1,0 +1,88 @@
+"""The address of a store in PostgreSQL: a uri of libpq with parameters of our own.
+
+    postgresql://user:password@host:5432/database?name=shop&durability=local&sslmode=require
+
+    name         the store among those of the database; "main" by default
+    durability   what makes an append durable: "replicated" (a synchronous standby, the default), "managed" (the storage
+                 below the server replicates) or "local" (the disk of one server)
+    pooled       "yes" behind a pooler that gives each transaction another session, such as PgBouncer
+
+All other parameters are libpq's. Law: neither the description nor an error contains the password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl, urlencode
+
+from psycopg import Error as PostgresError
+from psycopg.conninfo import conninfo_to_dict
+
+from factstore.errors import StorageError
+from factstore.values.quoting import quoted
+
+DURABILITIES: Final = ("replicated", "managed", "local")
+LONGEST_NAME: Final = 200  # characters
+
+# A server that does not answer is noticed after these times; a parameter of the uri replaces each.
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "connect_timeout": 10,  # seconds
+    "tcp_user_timeout": 20_000,  # milliseconds
+    "keepalives_idle": 10,  # seconds, as the next one
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "application_name": "factstore",
+}
+
+
+class Address(NamedTuple):
+    """A store and how to reach it."""
+
+    parameters: Mapping[str, Any]  # libpq's
+    name: str
+    durability: str
+    is_pooled: bool
+    description: str
+
+    @classmethod
+    def parse(cls, rest: str) -> Address:
+        """Return the address in the part of a uri after "postgresql:".
+
+        Raises: StorageError(:db.error/invalid-uri).
+        """
+        base, _, query = rest.partition("?")
+        try:
+            given = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+        except ValueError:
+            raise _invalid(
+                f"expected parameters as key=value after ?, got {quoted(_without_password(query))}"
+            ) from None
+        name, durability = given.pop("name", "main"), given.pop("durability", "replicated")
+        pooled = given.pop("pooled", "no")
+        if not name or len(name) > LONGEST_NAME or "\0" in name:
+            raise _invalid(f"expected a name of 1 to {LONGEST_NAME} characters as name, got {quoted(name)}")
+        if durability not in DURABILITIES:
+            raise _invalid(f"expected {', '.join(DURABILITIES)} as durability, got {quoted(durability)}")
+        if pooled not in ("yes", "no"):
+            raise _invalid(f"expected yes or no as pooled, got {quoted(pooled)}")
+        try:
+            parameters = conninfo_to_dict(f"postgresql:{base}{'?' if given else ''}{urlencode(given)}")
+        except PostgresError:  # its text quotes the uri
+            raise _invalid("expected postgresql://user@host:port/database with parameters of libpq") from None
+        return cls({**_DEFAULTS, **parameters}, name, durability, pooled == "yes", _described(parameters, name))
+
+
+def _described(parameters: Mapping[str, Any], name: str) -> str:
+    hosts = str(parameters.get("host") or "").split(",")
+    ports = str(parameters.get("port") or "").split(",")
+    places = [f"{host}:{port}" if port else host for host, port in zip(hosts, ports * len(hosts), strict=False)]
+    return f"postgresql://{','.join(places)}/{parameters.get('dbname') or ''}?name={name}"
+
+
+def _without_password(query: str) -> str:
+    return "&".join("password=…" if part.startswith("password") else part for part in query.split("&"))
+
+
+def _invalid(message: str) -> StorageError:
+    return StorageError(":db.error/invalid-uri", f"invalid address of a store in PostgreSQL: {message}")

@@ -1,0 +1,435 @@
+"""The PostgreSQL engine: log, blocks, root and a head row with epoch and writer lock, in tables of one schema.
+
+    append ──► one statement that compares head, epoch and writer lock, on the writing connection
+    reads  ──► any connection
+    waits  ──► notices.py;   writer lock, holds ──► leases.py
+
+If the outcome of a write is unknown, `resolve` raises the epoch, and only then looks for the txid: a write that is
+still on its way then finds a newer epoch and is rejected.
+Law: it passes the same contract suite as LMDB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from itertools import islice, pairwise
+from time import monotonic, sleep
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg import errors as postgres
+
+from factstore.concurrency.forks import FORKED, watch
+from factstore.concurrency.locks import Owner
+from factstore.errors import Conflict, Corrupt, Fenced, Forked, Unavailable, UnknownOutcome
+from factstore.storage.postgres import layout
+from factstore.storage.postgres import statements as sql
+from factstore.storage.postgres.address import Address
+from factstore.storage.postgres.connections import Connections
+from factstore.storage.postgres.leases import Held, Leases, Turn
+from factstore.storage.postgres.notices import Notices
+from factstore.storage.protocol import Record, Root, Sync
+from factstore.storage.refusals import (
+    check_found,
+    check_head,
+    check_same,
+    check_txids,
+    check_version,
+    closed,
+    read_only,
+)
+
+_BATCH_BYTES: Final = 4 << 20  # blocks that are sent in one statement
+_BATCH_KEYS: Final = 10_000  # ids that are read or deleted in one statement
+_BATCH_DELETED: Final = 500
+_MOST_RECORDS: Final = 20_000  # records that are read in one statement
+_ALL: Final = 1 << 62
+_RESOLVE_SECONDS: Final = 60.0  # a failover ends within this time
+_RETRY_SECONDS: Final = 0.2
+
+
+class PostgresStorage:
+    """A handle on a store in PostgreSQL. Raises: Unavailable, NotAStore, ReadOnly, StorageError for a bad address."""
+
+    def __init__(
+        self,
+        rest: str,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        sync: Sync = "full",
+        map_size: int | None = None,
+        busy_timeout: float | None = None,
+    ) -> None:
+        del map_size  # of LMDB only
+        address = Address.parse(rest)
+        self.read_only = read_only
+        self.description = address.description
+        self._append_statement = sql.APPEND if sync == "full" else sql.RELAXED_APPEND
+        self._busy_timeout = busy_timeout
+        self._gone: str | None = None  # why the handle cannot be used
+        self._connections = Connections(address, read_only=read_only)
+        try:
+            store = self._connections.read(lambda connection: self._opened(connection, address, create, sync))
+        except BaseException:
+            self._connections.close()
+            raise
+        me = uuid4()
+        self._names: dict[str, Any] = {"store": store, "me": me}
+        self._epoch = -1
+        self._newest: tuple[int, bytes] | None = None  # t and txid of the newest record that this handle has seen
+        self._leases = Leases(self._connections, store, me)
+        self._notices = Notices(
+            self._connections, f"factstore_{store.hex}", can_listen=not (address.is_pooled or read_only)
+        )
+        self._turn = Turn(self._leases, self._wait_for_notice, self._set_epoch)
+        watch(self)
+
+    def _opened(self, connection: psycopg.Connection, address: Address, create: bool, sync: Sync) -> UUID:
+        layout.check_server(connection, address, "none" if self.read_only else sync)
+        return layout.store_id(connection, address, create=create and not self.read_only)
+
+    def _set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def _wait_for_notice(self, seconds: float) -> None:
+        self._notices.wait(self._notices.seen(), seconds)
+
+    def _after_fork(self) -> None:
+        self._gone = FORKED
+
+    def _check_open(self) -> None:
+        if self._gone is not None:
+            raise closed(self.description, self._gone)
+
+    def _check_writable(self) -> None:
+        if self.read_only:
+            raise read_only(self.description)
+        self._check_open()
+
+    def _rows(self, statement: str, **parameters: Any) -> list[Any]:
+        self._check_open()
+        values = {**self._names, **parameters}
+        return self._connections.read(lambda connection: connection.execute(statement, values).fetchall())
+
+    def _written(self, statement: str, **parameters: Any) -> Any:
+        """Return the first row of a write, or None."""
+        values = {**self._names, **parameters}
+        return self._connections.write(lambda connection: connection.execute(statement, values).fetchone())
+
+    # the log
+
+    def head(self) -> int:
+        newest = self._newest  # before the read: another thread can append after it
+        t, txid = self._rows(sql.HEAD)[0]
+        if newest is not None and (t < newest[0] or (t == newest[0] and txid != newest[1])):
+            raise self._forked(newest[0])
+        return int(t)
+
+    def append(self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int) -> int:
+        self._check_writable()
+        check_txids(records)
+        if not records:
+            check_head(self.head(), expected_t)
+            return expected_t
+        txids = [txid for txid, _ in records]
+        try:
+            while True:
+                t = self._appended(txids, records, expected_t)
+                if t is not None:
+                    self._newest = (t, txids[-1])
+                    return t
+                if self._may_retry(expected_t):
+                    continue
+                with self._turn.held(may_pass=True, doing="a transaction", timeout=self._busy_timeout):
+                    return self.append(records, expected_t=expected_t)
+        except UnknownOutcome as error:
+            raise UnknownOutcome(error.code, error.message, **{**error.data, "txids": txids}) from error
+
+    def _appended(self, txids: list[bytes], records: Sequence[tuple[bytes, bytes]], expected_t: int) -> int | None:
+        try:
+            row = self._written(
+                self._append_statement,
+                txids=txids,
+                previous=[None, *txids[:-1]],
+                bodies=[body for _, body in records],
+                last=txids[-1],
+                expected=expected_t,
+                seen=self._seen_at(expected_t),
+                epoch=self._epoch,
+                channel=self._notices.channel,
+                **self._held(),
+            )
+        except Unavailable as error:
+            if isinstance(error.__cause__, postgres.UniqueViolation):
+                raise self._sent_twice(txids) from error
+            raise
+        return None if row is None else int(row[0])
+
+    def _seen_at(self, t: int) -> bytes | None:
+        """Return the txid of the record that this handle has seen as the newest one, if that was at t."""
+        newest = self._newest
+        return newest[1] if newest is not None and newest[0] == t else None
+
+    def _held(self) -> dict[str, bool]:
+        return {"held": self._turn.is_mine, "passing": self._turn.is_passing}
+
+    def _may_retry(self, expected_t: int) -> bool:
+        """Return whether a rejected append can be tried again at once; False: another handle has the writer lock.
+
+        Raises: Conflict(head=…); Fenced, if this handle had the writer lock and lost it.
+        """
+        t, txid, epoch, _, is_elsewhere, is_owner = self._rows(sql.STATE)[0]
+        check_head(t, expected_t)
+        if self._seen_at(t) not in (None, txid):
+            # Reading the log shows the same, so a caller that catches up starts over.
+            text = f"t={t} is another transaction than the one that this process read"
+            raise Conflict(":db.error/storage-conflict", text, head=t)
+        is_stale, self._epoch = epoch != self._epoch, epoch
+        if self._turn.is_mine and not is_owner:
+            raise self._fenced()
+        return is_stale or not is_elsewhere or self._turn.is_mine
+
+    def _fenced(self) -> Fenced:
+        message = (
+            f"this process did not renew the writer lock of {self.description} in time, and another one took"
+            " it over; nothing was written"
+        )
+        return Fenced(":db.error/storage-fenced", message, uri=self.description)
+
+    def _sent_twice(self, txids: list[bytes]) -> Conflict:
+        ts = {txid.hex(): t for txid in txids if (t := self._t_of(txid)) is not None}
+        message = f"the log of {self.description} already has {ts}"
+        return Conflict(":db.error/storage-conflict", message, head=self.head(), committed=ts)
+
+    def resolve(self, txid: bytes) -> int | None:
+        self._check_open()
+        if self.read_only:
+            return self._t_of(txid)
+
+        def decide(connection: psycopg.Connection) -> tuple[int, int | None]:
+            raised = connection.execute(sql.RAISE_EPOCH, self._names).fetchone()
+            row = connection.execute(sql.T_OF, {**self._names, "txid": txid}).fetchone()
+            assert raised is not None
+            return raised[0], None if row is None else row[0]
+
+        deadline = monotonic() + _RESOLVE_SECONDS
+        while True:
+            try:
+                self._epoch, t = self._connections.write(decide)
+            except (Unavailable, UnknownOutcome):
+                if monotonic() > deadline:
+                    raise
+                sleep(_RETRY_SECONDS)  # there is no event for a server that becomes reachable
+                continue
+            return t
+
+    def _t_of(self, txid: bytes) -> int | None:
+        rows = self._rows(sql.T_OF, txid=txid)
+        return rows[0][0] if rows else None
+
+    def read_log(self, after_t: int, upto_t: int | None = None, *, max_bytes: int = 8 << 20) -> list[Record]:
+        upto = _ALL if upto_t is None else upto_t
+        seen = self._seen_at(after_t) if after_t <= upto else None  # before the read, as in `head`
+        rows = self._rows(sql.READ_LOG, after=after_t, upto=upto, rows=_MOST_RECORDS, bytes=max_bytes)
+        if seen is not None and not (rows and rows[0][:2] == (after_t, seen)):
+            raise self._forked(after_t)
+        self._check_chain(rows)
+        return [Record(t, txid, body) for t, txid, _, body in rows if t > after_t]
+
+    def _check_chain(self, rows: Sequence[tuple[int, bytes, bytes, bytes]]) -> None:
+        """Check that each record follows the one before it. Raises: Corrupt."""
+        for (t, txid, _, _), (next_t, _, previous, _) in pairwise(rows):
+            if next_t != t + 1 or previous != txid:
+                text = f"the log of {self.description} has no record of t={t + 1} that follows t={t}"
+                raise Corrupt(":db.error/storage-corrupt", text, t=t + 1)
+        newest = self._newest
+        if rows and (newest is None or rows[-1][0] > newest[0]):
+            self._newest = (rows[-1][0], rows[-1][1])
+
+    def _forked(self, t: int) -> Forked:
+        self._newest = None
+        message = f"{self.description} no longer has the transaction t={t} that this process read before a failover"
+        return Forked(":db.error/storage-forked", message, t=t, uri=self.description)
+
+    def rewrite(
+        self,
+        records: Sequence[Record],
+        *,
+        appended: Sequence[tuple[bytes, bytes]],
+        expected_t: int,
+        root: bytes,
+        expected_version: int,
+    ) -> Root:
+        self._check_writable()
+        check_txids(appended)
+        txids = [txid for txid, _ in appended]
+
+        def work(connection: psycopg.Connection) -> bool:
+            values = {
+                **self._names,
+                **held,
+                "txids": txids,
+                "previous": [None, *txids[:-1]][: len(txids)],
+                "bodies": [body for _, body in appended],
+                "last": txids[-1] if txids else None,
+                "expected": expected_t,
+                "version": expected_version,
+                "epoch": self._epoch,
+                "root": root,
+                "channel": self._notices.channel,
+            }
+            with connection.transaction():
+                return _rewrite(connection, values, records)
+
+        with self._turn.held(doing="an excision", timeout=self._busy_timeout):
+            held = self._held()  # of this thread, not of the one that writes
+            try:
+                while not self._connections.write(work):
+                    self._check_root(expected_version)
+                    self._may_retry(expected_t)
+            except UnknownOutcome as error:
+                raise UnknownOutcome(error.code, error.message, **{**error.data, "txids": txids}) from error
+        return Root(expected_version + 1, root)
+
+    def wait(self, after_t: int, timeout: float) -> int:
+        deadline, attempt = monotonic() + timeout, 0
+        while True:
+            seen = self._notices.seen()
+            head, left = self.head(), deadline - monotonic()
+            if head > after_t or left <= 0:
+                return head
+            self._notices.wait(seen, left, attempt)
+            attempt += 1
+
+    def turn(
+        self, *, owner: Owner | None = None, may_pass: bool = False, doing: str = ""
+    ) -> AbstractContextManager[None]:
+        self._check_writable()
+        return self._turn.held(owner=owner, may_pass=may_pass, doing=doing, timeout=self._busy_timeout)
+
+    def release_turn(self) -> None:
+        if self._gone is None:
+            self._turn.release_left_over()
+
+    # blocks
+
+    def put_blocks(self, blocks: Iterable[tuple[bytes, bytes]]) -> None:
+        self._check_writable()
+        batch: list[tuple[bytes, bytes]] = []
+        size = 0
+        for item in blocks:
+            batch.append(item)
+            size += len(item[1])
+            if size >= _BATCH_BYTES:
+                self._put(batch)
+                batch, size = [], 0
+        if batch:
+            self._put(batch)
+
+    def _put(self, batch: Sequence[tuple[bytes, bytes]]) -> None:
+        ids, bodies = [name for name, _ in batch], [body for _, body in batch]
+        values = {**self._names, "ids": ids, "bodies": bodies}
+        # Not on the writing connection: appends continue, and a block that was written twice is one block.
+        self._connections.read(lambda connection: connection.execute(sql.PUT_BLOCKS, values))
+
+    def get_blocks(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        blocks = dict(self._rows(sql.GET_BLOCKS, ids=list(ids))) if ids else {}
+        if len(blocks) < len(set(ids)) and self._leases.versions - self.held():
+            message = (
+                f"this process did not renew its hold on an older state of {self.description} in time, and the blocks"
+                " of that state were deleted; read the newest database"
+            )
+            raise Unavailable(":db.error/hold-expired", message, uri=self.description)
+        check_found(ids, blocks, self.description)
+        return blocks
+
+    def delete_blocks(self, ids: Iterable[bytes]) -> int:
+        self._check_writable()
+        remaining, deleted = iter(ids), 0
+        while batch := list(islice(remaining, _BATCH_DELETED)):
+            is_allowed, count = self._written(sql.DELETE_BLOCKS, ids=batch, **self._held())
+            if not is_allowed:
+                raise self._fenced()
+            deleted += count
+        return deleted
+
+    def block_ids(self) -> Iterator[bytes]:
+        last = b""
+        while rows := self._rows(sql.BLOCK_IDS, last=last, rows=_BATCH_KEYS):
+            yield from (row[0] for row in rows)
+            last = rows[-1][0]
+
+    # the root
+
+    def read_root(self, version: int | None = None) -> Root | None:
+        rows = self._rows(sql.READ_ROOT, version=version)
+        return Root(*rows[0]) if rows else None
+
+    def swap_root(self, body: bytes, *, expected_version: int) -> Root:
+        self._check_writable()
+        swapped = Root(expected_version + 1, bytes(body))
+        try:
+            row = self._written(sql.SWAP_ROOT, body=body, version=expected_version, **self._held())
+        except UnknownOutcome:
+            if self.read_root() != swapped:
+                raise
+            return swapped
+        if row is None:
+            self._check_root(expected_version)
+            raise self._fenced()
+        return swapped
+
+    def _check_root(self, expected: int) -> None:
+        check_version(self._rows(sql.STATE)[0][3], expected)
+
+    def hold(self, version: int) -> Held:
+        self._check_open()
+        return self._leases.hold(version, lambda: int(self._rows(sql.STATE)[0][3]))
+
+    def held(self) -> set[int]:
+        return {row[0] for row in self._rows(sql.HELD)}
+
+    # housekeeping
+
+    def usage(self) -> dict[str, Any]:
+        records, blocks, size, readers = self._rows(sql.USAGE)[0]
+        return {"bytes": int(size), "map_size": int(size), "records": records, "blocks": blocks, "readers": readers}
+
+    def problems(self) -> list[str]:
+        return [row[0] for row in self._rows(sql.PROBLEMS)]
+
+    def sync(self) -> None:
+        self._check_open()
+        if not self.read_only:
+            self._connections.write(lambda connection: connection.execute(sql.BARRIER, self._names))
+
+    def close(self) -> None:
+        if self._gone is None:
+            self._gone = "was closed"
+            self._notices.close()
+            self._leases.end()
+            self._connections.close()
+
+
+def _rewrite(connection: psycopg.Connection, values: dict[str, Any], records: Sequence[Record]) -> bool:
+    """Rewrite and append records and swap the root, in a transaction; return False if head or root has changed."""
+    row = connection.execute(sql.REWRITE_HEAD, values).fetchone()
+    if row is None:
+        return False
+    rewritten = {
+        "store": values["store"],
+        "ts": [record.t for record in records],
+        "txids": [record.txid for record in records],
+        "bodies": [record.body for record in records],
+    }
+    ts = {row[0] for row in connection.execute(sql.REWRITE_RECORDS, rewritten)}
+    for record in records:
+        check_same(record, record.txid if record.t in ts else None)
+    connection.execute(sql.ADD_RECORDS, {**values, "before": row[0]})
+    connection.execute(sql.ADD_ROOT, values)
+    connection.execute(sql.REMOVE_ROOTS, values)
+    connection.execute(sql.NOTIFY, values)
+    return True

@@ -1,0 +1,125 @@
+"""A real PostgreSQL for tests: a new cluster on a free port of this machine, stopped and deleted at the end."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import pytest
+
+PASSWORD: Final = "correct horse"
+_HBA: Final = """
+local all all trust
+host all asks_for_a_password 127.0.0.1/32 scram-sha-256
+host all all 127.0.0.1/32 trust
+host replication all 127.0.0.1/32 trust
+"""
+_SECONDS: Final = 60
+
+
+def programs() -> Path | None:
+    """Return the folder of the newest installed server, or None."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
+    on_path = shutil.which("initdb")
+    return folders[-1] if folders else Path(on_path).resolve().parent if on_path else None
+
+
+class Server:
+    """One PostgreSQL server."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.port = _free_port()
+        self._programs = programs
+
+    def uri(self, name: str | None = None, *, user: str = "postgres", durability: str = "managed", more: str = "") -> str:
+        """Return the uri of a store, a new one by default; this server syncs nothing, so it counts as managed."""
+        place = f"{user}@127.0.0.1:{self.port}/postgres"
+        return f"postgresql://{place}?name={name or uuid4().hex}&durability={durability}{more}"
+
+    def create(self) -> None:
+        """Make the cluster."""
+        self.run("initdb", "-D", self.data, "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
+        (self.data / "pg_hba.conf").write_text(_HBA)
+
+    def start(self, *settings: str) -> None:
+        """Start the server with settings such as "fsync=off", and return when it accepts connections."""
+        given = [f"port={self.port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={self.folder}", *settings]
+        options = " ".join(f"-c '{setting}'" for setting in given)
+        log = self.folder / "server.log"
+        self.run("pg_ctl", "-D", self.data, "-l", log, "-o", options, "-w", "-t", _SECONDS, "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop the server; "immediate" ends it like a crash."""
+        self.run("pg_ctl", "-D", self.data, "-m", mode, "-w", "-t", _SECONDS, "stop")
+
+    def sql(self, text: str) -> str:
+        """Return what psql prints for a statement."""
+        place = ("-h", "127.0.0.1", "-p", self.port, "-U", "postgres", "-d", "postgres")
+        return self.run("psql", *place, "-v", "ON_ERROR_STOP=1", "-Atc", text)
+
+    def run(self, program: str, *arguments: object) -> str:
+        """Run a program of PostgreSQL as a user that is not root, and return its output."""
+        command = [str(self._programs / program), *map(str, arguments)]
+        if os.geteuid() == 0:
+            command = ["runuser", "-u", _user(), "--", *command]
+        return _run(command, self.folder)
+
+
+def _run(command: Sequence[str], folder: Path) -> str:
+    # pg_ctl leaves a server that inherits its output, so the output goes to a file, which has an end.
+    with tempfile.TemporaryFile("w+") as output:
+        status = subprocess.run(
+            command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=folder, check=False
+        ).returncode
+        output.seek(0)
+        text = output.read()
+    if status:
+        raise RuntimeError(f"{' '.join(command)} ended with {status}: {text}")
+    return text
+
+
+def _user() -> str:
+    """Return a user that may run a server; PostgreSQL refuses root."""
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(*settings: str) -> Iterator[Server]:
+    """Run a new server with settings; skip the test if none is installed, except in CI, where one must be."""
+    folder = programs()
+    if folder is None:
+        if os.environ.get("CI"):
+            pytest.fail("no PostgreSQL server is installed; .ci/run installs one")
+        pytest.skip("no PostgreSQL server is installed")
+    place = Path(tempfile.mkdtemp(prefix="factstore-postgres-"))
+    if os.geteuid() == 0:
+        shutil.chown(place, _user())
+    server = Server(folder, place)
+    try:
+        server.create()
+        server.start(*settings)
+        server.sql(f"CREATE ROLE asks_for_a_password LOGIN PASSWORD '{PASSWORD}'")
+        yield server
+    finally:
+        if (server.data / "postmaster.pid").exists():
+            server.stop()
+        shutil.rmtree(place, ignore_errors=True)
