@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?=
 
-.PHONY: demo test lint types contracts format docs bench hooks release-check clean
+.PHONY: demo test lint types contracts format docs bench guard hooks release-check clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -34,6 +34,9 @@ docs: $(VENV)/.has-test ## write the generated pages of docs/reference
 
 bench: $(VENV)/.has-test ## run the benchmarks
 	@$(BIN)/python -m benchmarks.engine
+
+guard: $(VENV)/.has-test ## check that nothing became slower, beside baselines in the same process; a minute
+	@$(BIN)/python -m benchmarks.guard
 
 hooks: $(VENV)/.has-dev ## run the checks of .pre-commit-config.yaml before every commit
 	@$(BIN)/pre-commit install

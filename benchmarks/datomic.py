@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -89,6 +89,10 @@ ROWS: Final[dict[str, Work]] = {
 }
 
 
+class Ended(Exception):
+    """The program of a side ended before it reported; the message states which."""
+
+
 class Side:
     """A program that measures rows: it reads the name of a row and answers with a line of JSON."""
 
@@ -101,16 +105,17 @@ class Side:
         """Return what the program reports about a row."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(row, file=self._process.stdin, flush=True)
+        with suppress(BrokenPipeError):
+            print(row, file=self._process.stdin, flush=True)
         for line in self._process.stdout:
             if line.startswith("{"):
                 found: dict[str, float] = json.loads(line)
                 return found
-        raise SystemExit(f"the program that measures {row} ended: {' '.join(map(str, self._process.args))[-200:]}")  # type: ignore[arg-type]
+        raise Ended(f"its program ended with code {self._process.wait()}, see above")
 
     def close(self) -> None:
         """End the program."""
-        with self._process:
+        with self._process, suppress(BrokenPipeError):
             assert self._process.stdin is not None
             self._process.stdin.close()
 
@@ -254,7 +259,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def run(names: list[str], options: argparse.Namespace) -> Iterator[tuple[str, Row]]:
-    """Measure rows one after the other; a row whose other side is unavailable is left out, and the reason is printed."""
+    """Measure rows one after the other; a row that cannot be measured is left out, and the reason is printed."""
     known = stored() if options.ours else {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="datomic-")))
@@ -270,6 +275,8 @@ def run(names: list[str], options: argparse.Namespace) -> Iterator[tuple[str, Ro
                 print(f"{name} is not measured: {reason}", flush=True)
                 if ROWS[name].other == "Datomic":
                     return
+            except Ended as reason:
+                print(f"{name} is not measured: {reason}", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
