@@ -33,7 +33,7 @@ def test_every_form_is_accepted_and_counted(form: str, batch: int, tmp_path: Pat
 
 def test_threads_and_processes_write_to_one_file(tmp_path: Path):
     store = tmp_path / "kept.facts"
-    throughput.main(["--uri", str(store), "--form", "map", "--threads", "2", "--processes", "2", "--sync", "none", *SHORT])
+    throughput.main(["--uri", str(store), "--form", "map", "--batch", "1", "--threads", "2", "--processes", "2", "--sync", "none", *SHORT])
     with factstore.connect(str(store), create=False) as conn:
         ids = factstore.q(f"[:find [?id ...] :where [?e {ID} ?id]]", conn.db())
     threads = {id.split("/")[0] for id in ids}
