@@ -205,9 +205,9 @@ class Database(Names):
             next_n: the next free entity n after them.
         """
         t, schema = self.basis_t + 1, self.schema.plus(facts)
-        return replace(
-            self, view=self.view.plus(facts, t, schema), schema=schema, basis_t=t, next_n=next_n, last_instant=instant
-        )
+        limits = self.as_of_t, self.as_of_at, self.since_t, self.is_history, self.is_filtered, self.predicates
+        view = self.view.plus(facts, t, schema)
+        return Database(view, schema, t, next_n, instant, *limits, self.store)  # twice as fast as `replace`
 
     def t_at(self, point: Point) -> int:
         """Return the t of a point in time; for an instant, that of the last transaction at or before it, else 0."""

@@ -445,4 +445,28 @@ class Novelty:
         return rest
 
 
+class Speculation(Novelty):
+    """The facts of transactions that are not committed.
+
+    The next transaction on top of the newest one is added in place, as a commit is: each database value has the t up to
+    which it counts. Another transaction on top of the same value is not; then the value gets a further layer.
+    """
+
+    __slots__ = ("_ends",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ends = [-1]  # the t of the newest transaction; empty while a thread adds one
+
+    def append_once(self, after_t: int, t: int, facts: Sequence[Fact]) -> bool:
+        """Add a transaction on top of that of `after_t`, and return True; False if that is not the newest any more."""
+        try:
+            self._ends.remove(after_t)  # one step, so only one thread gets it
+        except ValueError:
+            return False
+        self.append(t, facts)
+        self._ends.append(t)
+        return True
+
+
 EMPTY_STRAND: Final = Strand()

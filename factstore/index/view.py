@@ -18,7 +18,7 @@ from factstore.columns import column
 from factstore.columns.column import BY_ENTITY, BY_VALUE, Array, Entities, FactArrays, Ints, Range, Values
 from factstore.datom import Fact
 from factstore.index.column_memory import ColumnMemory
-from factstore.index.novelty import Chain, Novelty, TxFacts
+from factstore.index.novelty import Chain, Speculation, TxFacts
 from factstore.index.positions import LastPositions, is_one_each, one_each
 from factstore.index.selection import Layer, Selection
 from factstore.schema.attribute import Schema
@@ -39,31 +39,31 @@ class View(Selection):
         """Return this view with other limits."""
         return replace(self, _memory=ColumnMemory(), **changes)
 
-    def plus(self, facts: Sequence[Fact], t: int, schema: Schema) -> Self:
+    def plus(self, facts: Sequence[Fact], t: int, schema: Schema) -> View:
         """Return this view with a speculative transaction on top.
 
-        Layers are merged like the runs of novelty, so a long chain of speculation has only a few layers.
+        A chain of transactions has one layer. Where it forks, layers are merged like the runs of novelty, so there are
+        only a few.
         """
-        layers, new = self.layers, [TxFacts(t, facts)]
-        while len(layers) > 1 and layers[-1].novelty.count < 2 * sum(transaction.size for transaction in new):
-            new = [*layers[-1].novelty.transactions(), *new]
-            layers = layers[:-1]
-        novelty = Novelty()
-        for transaction in new:
-            novelty.append(*transaction)
-        return replace(self, layers=(*layers, Layer(novelty, t)), upto=t, schema=schema, _memory=ColumnMemory())
+        layers, top = self.layers, self.layers[-1]
+        if isinstance(top.novelty, Speculation) and top.novelty.append_once(top.upto, t, facts):
+            layers = (*layers[:-1], Layer(top.novelty, t))
+        else:
+            new = [TxFacts(t, facts)]
+            while len(layers) > 1 and layers[-1].novelty.count < 2 * sum([transaction.size for transaction in new]):
+                new = [*_transactions(layers[-1], t), *new]
+                layers = layers[:-1]
+            layers = (*layers, _speculation(new))
+        limits = self.after, self.is_history, self.keep, self.is_branch
+        return View(self.index, layers, schema, self.cache, t, *limits)  # twice as fast as `replace`
 
     def branch(self, t: int) -> Self:
         """Return a view as of t, on top of which facts of t + 1 and later can be put."""
         committed, *others = self.layers
-        earlier = [
-            transaction for layer in others for transaction in layer.novelty.transactions() if transaction.t <= t
-        ]
+        earlier = [transaction for layer in others for transaction in _transactions(layer, t)]
         layers = [Layer(committed.novelty, min(committed.upto, t))]
         if earlier:
-            layers.append(Layer(Novelty(), t))
-            for transaction in earlier:
-                layers[-1].novelty.append(*transaction)
+            layers.append(Layer(_speculation(earlier).novelty, t))
         return self.cut(layers=tuple(layers), upto=t, is_branch=True)
 
     # -- scalar reads
@@ -332,6 +332,21 @@ class View(Selection):
         elif self.keep is None:
             return facts if type(facts) is list else list(facts)
         return [fact for fact in facts if self.keep(fact)] if self.keep else list(facts)
+
+
+def _transactions(layer: Layer, upto: int) -> list[TxFacts]:
+    """Return the transactions of a layer up to a t. Its novelty can contain later ones, of other databases."""
+    last = min(layer.upto, upto)
+    return [transaction for transaction in layer.novelty.transactions() if transaction.t <= last]
+
+
+def _speculation(transactions: Sequence[TxFacts]) -> Layer:
+    """Return a layer of transactions that are not committed."""
+    novelty, t = Speculation(), -1
+    for transaction in transactions:
+        novelty.append_once(t, transaction.t, transaction.facts)
+        t = transaction.t
+    return Layer(novelty, t)
 
 
 def _oldest_first(chain: Chain, upto: int) -> list[Fact]:

@@ -139,7 +139,8 @@ class Texts:
         before = len(self._texts)
         for layer in view.layers[1:]:
             strand = layer.novelty.strands.get(self._a)
-            self._add(() if strand is None else [fact[2] for fact in strand.facts])
+            # The novelty can contain later transactions, of other databases.
+            self._add(() if strand is None else [fact[2] for fact in strand.facts if fact[3] <= layer.upto])
         return len(self._texts) - before
 
     def _add(self, texts: Iterable[str]) -> None:
