@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import factstore
@@ -46,7 +47,7 @@ class Job(Mapping[str, Any]):
         uri: the store to open if there is no connection.
     """
 
-    __slots__ = ("_conn", "_db", "_lease_ok", "_uri", "asserted", "attributes", "lease")
+    __slots__ = ("_conn", "_db", "_lease_ok", "_uri", "asserted", "attributes", "begin_by", "lease")
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Job(Mapping[str, Any]):
         self.lease = lease
         self.attributes = attributes
         self.asserted: Forms = []
+        self.begin_by = inf  # seconds, on the monotonic clock of its worker, after which it is not begun
         self._conn = conn
         self._db = db
         self._lease_ok: Callable[[Lease], bool] | None = None  # None: read the store

@@ -28,9 +28,14 @@ _LONGEST_SLACK: Final = timedelta(milliseconds=100)
 _SHORT: Final = timedelta(minutes=1)  # a new worker may wait for a period this short
 
 
+def slack(period: timedelta) -> timedelta:
+    """Return how much time may pass between a claim and the start of its job."""
+    return min(max(period / 20, _SHORTEST_SLACK), _LONGEST_SLACK)
+
+
 def window(period: timedelta) -> timedelta:
     """Return how long a claim counts: the period, and the time that may pass between a claim and its start."""
-    return period + min(max(period / 20, _SHORTEST_SLACK), _LONGEST_SLACK)
+    return period + slack(period)
 
 
 class Starts(NamedTuple):

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from concurrent.futures import CancelledError as Cancelled
 from dataclasses import replace
@@ -26,7 +26,8 @@ from overseer.errors import OverseerError
 from overseer.events import Claimed, Started
 from overseer.handler import Handler, timeout_of
 from overseer.jobs.job import Job
-from overseer.jobs.queues import is_paused
+from overseer.jobs.queues import is_paused, queues
+from overseer.jobs.rates import slack
 from overseer.jobs.states import Lease, as_keyword, time_limit
 from overseer.jobs.store import JobStore
 from overseer.worker.config import Config
@@ -110,12 +111,23 @@ class Executor:
         claimed = [job.watched(self._leases.is_held) for job in jobs]
         self._leases.add(*(job.lease for job in claimed))
         slots = self.slots
+        self._limit_waits(claimed[slots.free :])
         with slots.changed:
             slots.open.update((job.lease, job) for job in claimed)
             slots.backlog.extend(claimed)
         for job in claimed:
             self._reporter.notify(Claimed, job, db=job.db)
         self._fill()
+
+    def _limit_waits(self, jobs: Sequence[Job]) -> None:
+        """Let jobs that wait for a slot begin only while the rates of their queues count them."""
+        names = {name for job in jobs if (name := job.attributes.get(":job/queue")) is not None}
+        if names:
+            rated = {name: queue for name, queue in queues(jobs[0].db, names).items() if queue.rate}
+            for job in jobs:
+                name = job.attributes.get(":job/queue")
+                if name in rated:
+                    self.slots.limit_wait(job, slack(rated[name].period).total_seconds())
 
     def _fill(self) -> None:
         """Begin jobs while slots are free. If a handler ends at once, this loop continues; none starts inside it."""
@@ -124,7 +136,7 @@ class Executor:
         self._here.filling = True
         try:
             while (slot := self._take_slot()) is not None:
-                if self._is_paused(slot.job):
+                if self.slots.is_late(slot.job) or self._is_paused(slot.job):
                     self._end(self._judge.of_release(slot.job))
                     self._free(slot)
                 elif self._leases.is_held(slot.job.lease):
@@ -415,7 +427,7 @@ class Executor:
 def _ahead(config: Config, slots: int) -> Ahead:
     if config.batch is None:
         return Adaptive(slots)
-    return Fixed(max(0, config.batch - slots), patience=config.lease.total_seconds())
+    return Fixed(slots, holds=config.batch, patience=config.lease.total_seconds())
 
 
 def _is_crash(error: BaseException) -> bool:

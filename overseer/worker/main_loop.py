@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
+from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -11,6 +13,7 @@ from overseer.jobs import lookup
 from overseer.jobs.crashes import suspect_from
 from overseer.jobs.job import Job
 from overseer.jobs.queues import allowance, next_start, problems
+from overseer.jobs.rates import slack
 from overseer.jobs.states import CRASHES, FAILED, STARTED, STATUSES
 from overseer.jobs.store import JobStore, install
 from overseer.planning import obstacles
@@ -28,6 +31,7 @@ log = logging.getLogger("overseer")
 
 _ATTENTION: Final = 0.25  # seconds: how often a waiting worker checks whether it must stop
 _STANDSTILL: Final = 1.0  # seconds without any commit, after which a worker that runs until idle logs what it waits for
+_SAFE: Final = 0.5  # part of the slack of a rate in which jobs that wait for a slot are expected to begin
 _NOT_STARTED: Final = frozenset(STATUSES) - {STARTED}
 
 
@@ -81,6 +85,7 @@ class MainLoop:
         self._suspect_from = config.max_crashes if isolates else suspect_from(config.max_crashes)
         self._suspects: list[int] = []  # ready jobs that wait until no other job runs
         self._has_suspect = False  # whether the running job is a suspect
+        self._within = inf  # seconds within which the jobs of the next claim must begin
         self._bad_settings: dict[Keyword, str] = {}  # the problems that were logged
         self._standstill = _Standstill()
         self.failures = set[int]()  # jobs that failed on any worker since this loop began
@@ -139,7 +144,7 @@ class MainLoop:
             commit=self._settler.commit,
             suspect_from=self._suspect_from,
             alone=alone,
-            fits=self._executor.slots.fits,
+            fits=partial(self._executor.slots.fits, within=self._within),
         )
         self._executor.slots.ahead.claimed(len(claimed), chosen=len(picked), room=room)
         lost = set(picked) - {job.eid for job in claimed}
@@ -160,7 +165,7 @@ class MainLoop:
         return 0 if (self._suspects or self._has_suspect) and slots.occupied else slots.room
 
     def _pick(self, limit: int) -> list[int]:
-        now = self._conn.now()
+        now, self._within = self._conn.now(), inf
         if self._ready.settings_changed:
             self._ready.settings_changed = False
             self._report_bad_settings()
@@ -168,9 +173,11 @@ class MainLoop:
             return self._ready.pick(limit, now=now, random=self._random)
         db = self._conn.db()
         queues = self._store.paced_queues(db, now)
-        if any(queue.rate for queue in queues.values()):
-            # A job that waits for a slot would start later than it is counted.
-            limit = min(limit, self._executor.slots.free)
+        slacks = [slack(queue.period).total_seconds() for queue in queues.values() if queue.rate]
+        if slacks:
+            # A job that waits for a slot starts later than it is counted, but not by more than the slack.
+            self._within = _SAFE * min(slacks)
+            limit = self._executor.slots.most(limit, within=self._within)
         if limit <= 0:
             return []
         return self._ready.pick(limit, now=now, random=self._random, allowed=allowance(db, now, queues))

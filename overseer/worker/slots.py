@@ -72,15 +72,37 @@ class Slots:
             return self.free if usable > 0 else 0
         return max(0, usable - (len(self.running) - self._over) - len(self.backlog) + ahead)
 
-    def fits(self, types: Sequence[Keyword]) -> int:
-        """Return how many jobs of these types, in their order, may be claimed."""
+    def fits(self, types: Sequence[Keyword], *, within: float = inf) -> int:
+        """Return how many jobs of these types, in their order, may be claimed.
+
+        Args:
+            within: seconds within which all of them are expected to begin.
+        """
         waiting, ages = self._held()
-        return max(0, self.ahead.begin_within(SOON, [*(job.type for job in waiting), *types], ages) - len(waiting))
+        queue = [*(job.type for job in waiting), *types]
+        count = self.ahead.may_wait(SOON, queue, ages)
+        if within < inf:
+            count = min(count, self.ahead.begin_within(within, queue, ages))
+        return max(0, count - len(waiting))
+
+    def most(self, limit: int, *, within: float) -> int:
+        """Return how many jobs, up to a limit, would be expected to begin within a time if all were short ones."""
+        shortest = self.ahead.shortest
+        return min(limit, self.free) if shortest is None else self.fits([shortest] * limit, within=within)
 
     def late(self) -> list[Job]:
         """Return the jobs that wait for a slot and are not expected to begin soon, because others took too long."""
         waiting, ages = self._held()
-        return waiting[self.ahead.begin_within(PATIENCE, [job.type for job in waiting], ages) :]
+        count = self.ahead.may_wait(PATIENCE, [job.type for job in waiting], ages)
+        return [job for n, job in enumerate(waiting) if n >= count or self.is_late(job)]
+
+    def limit_wait(self, job: Job, seconds: float) -> None:
+        """Let a job begin only within a time from now."""
+        job.begin_by = self._clock() + seconds
+
+    def is_late(self, job: Job) -> bool:
+        """Tell whether it is too late to begin a job."""
+        return self._clock() > job.begin_by
 
     def _held(self) -> tuple[list[Job], list[tuple[Keyword, float]]]:
         """Return the jobs that wait for a slot, and for each taken slot the type of its job and its age."""

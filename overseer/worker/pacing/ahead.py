@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from heapq import heapify, heapreplace
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
 from factstore import Keyword
 
@@ -26,66 +26,35 @@ MOST: Final = 200  # jobs that an adaptive worker holds; larger claims save litt
 _MEMORY: Final = 0.9  # of an earlier, longer duration that remains after a shorter one
 
 
-class Ahead(Protocol):
-    """Decides how many jobs may wait for a slot."""
+class Ahead:
+    """Decides how many jobs may wait for a slot. It remembers how long the jobs of each type took.
+
+    Args:
+        slots: the number of handlers that may run at a time.
+    """
 
     patience: float  # seconds without any handler beginning or ending, after which no job may wait for a slot
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._expected: dict[Keyword, float] = {}  # by the types that have run
 
     @property
     def count(self) -> int:
         """The largest number of jobs that may wait for a slot."""
+        raise NotImplementedError
 
-    def begin_within(self, seconds: float, types: Sequence[Keyword], ages: Iterable[tuple[Keyword, float]]) -> int:
+    def may_wait(self, seconds: float, types: Sequence[Keyword], ages: Iterable[tuple[Keyword, float]]) -> int:
+        """Return how many jobs, waiting in this order, may wait if they are to begin within a time."""
+        raise NotImplementedError
+
+    def begin_within(self, seconds: float, types: Iterable[Keyword], ages: Iterable[tuple[Keyword, float]]) -> int:
         """Return how many jobs, waiting in this order, are expected to begin within a time.
 
         Args:
             types: the types of the waiting jobs.
             ages: for each slot that is taken, the type of its job and the seconds for which it has been taken.
         """
-
-    def ended(self, type: Keyword, seconds: float) -> None:
-        """Note how long a handler ran."""
-
-    def claimed(self, count: int, *, chosen: int, room: int) -> None:
-        """Note how many jobs were claimed, of those that were chosen, of those for which there was room."""
-
-
-class Fixed:
-    """A constant number of jobs may wait, whatever they take."""
-
-    def __init__(self, count: int, *, patience: float) -> None:
-        self.count = count
-        self.patience = patience
-
-    def begin_within(self, seconds: float, types: Sequence[Keyword], ages: Iterable[tuple[Keyword, float]]) -> int:
-        return len(types)
-
-    def ended(self, type: Keyword, seconds: float) -> None:
-        """Do nothing."""
-
-    def claimed(self, count: int, *, chosen: int, room: int) -> None:
-        """Do nothing."""
-
-
-class Adaptive:
-    """As many jobs may wait as are expected to begin soon. Claims grow while they are claimed in full.
-
-    Args:
-        slots: the number of handlers that may run at a time.
-    """
-
-    patience = PATIENCE
-
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
-        self._limit = slots  # of the jobs held after the next claim
-        self._expected: dict[Keyword, float] = {}  # by the types that have run
-
-    @property
-    def count(self) -> int:
-        return self._limit - self._slots
-
-    def begin_within(self, seconds: float, types: Sequence[Keyword], ages: Iterable[tuple[Keyword, float]]) -> int:
         expected = self._expected
         # A handler that runs longer than expected may end at any moment at first; later it is not expected to end.
         taken = [
@@ -94,15 +63,58 @@ class Adaptive:
         ]
         free_at = [*taken, *[0.0] * (self._slots - len(taken))]
         heapify(free_at)
-        for n, type in enumerate(types):
+        count = 0
+        for type in types:
             if free_at[0] > seconds:
-                return n
+                break
             heapreplace(free_at, free_at[0] + expected.get(type, inf))
-        return len(types)
+            count += 1
+        return count
+
+    @property
+    def shortest(self) -> Keyword | None:
+        """The type of which the next job is expected to take the shortest time; None if no job has run."""
+        return min(self._expected, key=self._expected.__getitem__, default=None)
 
     def ended(self, type: Keyword, seconds: float) -> None:
         """Expect the longest recent duration: after a long one, short ones bring the expectation down slowly."""
         self._expected[type] = max(seconds, _MEMORY * self._expected.get(type, 0.0))
+
+    def claimed(self, count: int, *, chosen: int, room: int) -> None:
+        """Note how many jobs were claimed, of those that were chosen, of those for which there was room."""
+
+
+class Fixed(Ahead):
+    """A constant number of jobs may wait, whatever they take."""
+
+    def __init__(self, slots: int, *, holds: int, patience: float) -> None:
+        super().__init__(slots)
+        self._count = max(0, holds - slots)
+        self.patience = patience
+
+    @property
+    def count(self) -> int:
+        return self._count
+
+    def may_wait(self, seconds: float, types: Sequence[Keyword], ages: Iterable[tuple[Keyword, float]]) -> int:
+        return len(types)
+
+
+class Adaptive(Ahead):
+    """As many jobs may wait as are expected to begin soon. Claims grow while they are claimed in full."""
+
+    patience = PATIENCE
+
+    def __init__(self, slots: int) -> None:
+        super().__init__(slots)
+        self._limit = slots  # of the jobs held after the next claim
+
+    @property
+    def count(self) -> int:
+        return self._limit - self._slots
+
+    def may_wait(self, seconds: float, types: Sequence[Keyword], ages: Iterable[tuple[Keyword, float]]) -> int:
+        return self.begin_within(seconds, types, ages)
 
     def claimed(self, count: int, *, chosen: int, room: int) -> None:
         """Let the next claim be larger after a full one; after another one, not larger than what was claimed."""

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import factstore
+from factstore import Keyword
 from factstore.connection.connection import Connection
 from factstore.storage.memory import MemoryStorage
 from overseer import Config, ConfigError, JobStore, Worker, install, job_txn, queue, status
@@ -144,6 +145,32 @@ def test_a_worker_waits_for_a_queues_rate(conn, clock):
         clock.advance(3.2)
     thread.join()
     assert [3, 3, 3] == list(Counter(times).values())
+
+
+def test_short_jobs_of_a_queue_with_a_rate_are_claimed_together(conn):
+    conn.transact([queue("api", rate=1000, period=timedelta(seconds=10)), *(job_txn(":a", queue="api") for _ in range(60))])
+    run(conn, {":a": lambda job: None})
+    claims = {datom.tx for datom in conn.db().history().datoms("aevt", ":job/status") if datom.v == STARTED and datom.added}
+    assert len(claims) < 30
+
+
+@pytest.mark.parametrize("batch", [None, 5])
+def test_a_job_that_waits_for_longer_than_its_start_is_counted_is_released(conn, batch):
+    attempts, later = [], [0.0]
+    conn.transact([queue("api", rate=5, period=timedelta(seconds=600)), *(job_txn(":a", queue="api") for _ in range(3))])
+
+    def lasting(job):
+        attempts.append(job.attempt)
+        later[0] += 10
+
+    worker = Worker(conn, {":a": lasting}, Config(batch=batch))
+    slots = worker._executor.slots
+    slots._clock = lambda: later[0]
+    slots.ahead.ended(Keyword(":a"), 0.0)  # it is expected to take no time
+    slots.ahead.claimed(5, chosen=5, room=1)
+    slots.ahead.claimed(5, chosen=5, room=1)
+    worker.run(until_idle=True)
+    assert [1, 2, 2] == attempts
 
 
 @pytest.mark.parametrize("hours", [-1, 0, 1])
