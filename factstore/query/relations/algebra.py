@@ -18,6 +18,7 @@ from factstore.query.relations.relation import (
     Array,
     Column,
     Ints,
+    Numbers,
     Relation,
     concatenated,
     empty,
@@ -28,6 +29,8 @@ from factstore.query.relations.relation import (
 _FEW: Final = 256  # rows below which dicts are faster than arrays
 _WORDS: Final = frozenset(("i", "b"))  # dtype kinds that are keys as they are
 _WIDEST: Final = 1 << 62
+_REPEATED: Final = 16  # times that each number occurs, on average, from which on most parts of a column have no new one
+_PART: Final = 1 << 14  # rows whose temporary arrays fit into the cache of a processor
 
 
 def comparable(left: Column, right: Column) -> tuple[Column, Column] | None:
@@ -60,12 +63,8 @@ def _coded(left: Column, right: Column) -> tuple[Array, Array]:
     if a.dtype.kind == "f":
         _, codes = np.unique(np.concatenate([a, b]), return_inverse=True)
         return codes[: len(a)], codes[len(a) :]
-    codes_of: dict[Any, int] = {}
-    return _codes(left.keys(), codes_of), _codes(right.keys(), codes_of)
-
-
-def _codes(keys: list[Any], codes_of: dict[Any, int]) -> Ints:
-    return np.fromiter((codes_of.setdefault(key, len(codes_of)) for key in keys), np.int64, len(keys))
+    numbers = Numbers()
+    return numbers.of(left.keys()), numbers.of(right.keys())
 
 
 def _packed(lefts: Sequence[Array], rights: Sequence[Array]) -> tuple[Array, Array]:
@@ -308,6 +307,8 @@ def first_places(numbers: Array) -> Ints:
     """Return the first position of each number, in order."""
     numbers = numbers.view(np.int8) if numbers.dtype == np.bool_ else numbers
     least, width = _range_of(numbers)
+    if len(numbers) > max(4 * _PART, width * _REPEATED) and width:
+        return _first_places_of_few(numbers, least, width)
     if width <= 8 * len(numbers) + 1024:
         # Written backwards into a table by value, the first position of each number is the one that stays.
         table = np.empty(width, np.int64)
@@ -316,6 +317,19 @@ def first_places(numbers: Array) -> Ints:
         table[shifted[::-1]] = places[::-1]
         return np.flatnonzero(table[shifted] == places)
     return firsts_of(numbers)
+
+
+def _first_places_of_few(numbers: Array, least: int, width: int) -> Ints:
+    """Find the first positions of numbers that are repeated often, part by part: most parts have no new number."""
+    is_new = np.ones(width, bool)
+    firsts = []
+    for start in range(0, len(numbers), _PART):
+        part = numbers[start : start + _PART] - least
+        new = np.flatnonzero(is_new[part])
+        if len(new):
+            firsts.append(new[first_places(part[new])] + start)
+            is_new[part[new]] = False
+    return np.concatenate(firsts)
 
 
 def union(relations: Sequence[Relation], names: Sequence[str]) -> Relation:

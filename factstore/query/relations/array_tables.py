@@ -14,7 +14,7 @@ import numpy as np
 
 from factstore.columns.column import positions_in
 from factstore.query.relations import orders
-from factstore.query.relations.relation import Array, Dictionary, Ints
+from factstore.query.relations.relation import Array, Dictionary, Ints, Numbers
 
 _SEEN: Final = object()
 _derived_from: dict[int, tuple[weakref.ref[Array], dict[str, Any]]] = {}
@@ -63,12 +63,15 @@ def _table(numbers: Array) -> PositionTable | bool:
     return PositionTable(least, starts, is_unique=False)
 
 
-def positions_of(numbers: Array, wanted: Array) -> tuple[Ints, Ints | slice]:
+def positions_of(numbers: Array, wanted: Array) -> tuple[Ints | slice, Ints | slice]:
     """Find numbers in a sorted array.
 
-    Returns: positions in the array, and for each of them the position in `wanted`; a slice of everything if each
-        number is found once.
+    Returns: positions in the array, and for each of them the position in `wanted`; a slice of everything for `wanted`
+        if each number is found once, and for the array if both are the same.
     """
+    ascends = len(numbers) <= len(wanted) and bool((numbers[1:] > numbers[:-1]).all())
+    if ascends and len(numbers) == len(wanted) and np.array_equal(numbers, wanted):
+        return slice(None), slice(None)
     table = _derived(numbers, "table", _table)
     if table and table.is_unique:
         shifted = wanted - table.least
@@ -78,8 +81,12 @@ def positions_of(numbers: Array, wanted: Array) -> tuple[Ints, Ints | slice]:
             table.starts[shifted] if everywhere else np.where(inside, table.starts[np.where(inside, shifted, 0)], -1)
         )
         hits = places >= 0
-        return (places, slice(None)) if bool(hits.all()) else (places[hits], np.flatnonzero(hits))
-    return positions_in(*_ranges(numbers, wanted))
+    elif ascends and len(numbers):
+        places = np.searchsorted(numbers, wanted)
+        hits = numbers.take(places, mode="clip") == wanted
+    else:
+        return positions_in(*_ranges(numbers, wanted))
+    return (places, slice(None)) if bool(hits.all()) else (places[hits], np.flatnonzero(hits))
 
 
 def count_of(numbers: Array, wanted: Array) -> int:
@@ -154,6 +161,5 @@ def _dictionary(values: Array) -> tuple[Ints, Dictionary] | bool:
     listed = values.tolist()
     if len(set(listed[:_SAMPLE])) * 2 > min(len(listed), _SAMPLE):
         return False
-    codes: dict[Any, int] = {}
-    numbers = np.fromiter((codes.setdefault(value, len(codes)) for value in listed), np.int64, len(listed))
-    return numbers, Dictionary(codes)
+    numbers = Numbers()
+    return numbers.of(listed), Dictionary(dict(numbers))

@@ -113,6 +113,20 @@ def written(value: Any, depth: int = 0) -> Any:
     raise Untold
 
 
+class Numbers(dict[Any, int]):
+    """The numbers of distinct values, in the order in which they were first seen."""
+
+    __slots__ = ()
+
+    def __missing__(self, value: Any) -> int:
+        number = self[value] = len(self)
+        return number
+
+    def of(self, values: list[Any]) -> Ints:
+        """Return the number of each value; a new value gets the next one."""
+        return np.fromiter(map(self.__getitem__, values), np.int64, len(values))
+
+
 class Dictionary:
     """The distinct values of a column that is kept as numbers."""
 

@@ -242,10 +242,12 @@ def _read(attribute: Attribute, rows: FactArrays, at: Array | None, needs: Needs
 
 
 def _gathered(
-    attribute: Attribute, rows: FactArrays, places: Ints, at: Ints | slice, needs: Needs, access: str
+    attribute: Attribute, rows: FactArrays, places: Ints | slice, at: Ints | slice, needs: Needs, access: str
 ) -> Read:
     """Return the rows at some places of a whole column; only the columns that are needed are copied."""
     read = _read(attribute, rows, None, needs, access)
+    if isinstance(places, slice):
+        return read._replace(at=at)
     e, v, tx, op = (None if column is None else column.take(places) for column in read.columns)
     return Read((e, v, tx, op), len(places), at, access)
 
