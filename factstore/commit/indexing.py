@@ -20,6 +20,7 @@ from threading import Thread
 from typing import Final
 
 from factstore import log
+from factstore.commit.indexed_schema import schema_of
 from factstore.concurrency.locks import CallLock
 from factstore.db.snapshot import Snapshot
 from factstore.errors import Closed, Conflict, Corrupt, FactStoreError
@@ -27,7 +28,6 @@ from factstore.index.build import Built, Watch, build
 from factstore.index.cache import Cache
 from factstore.index.directory import Blocks, Index
 from factstore.index.novelty import Novelty
-from factstore.index.open import schema_of
 from factstore.schema import bootstrap
 from factstore.schema.attribute import FIRST_FREE_ID, Schema
 from factstore.storage import Storage

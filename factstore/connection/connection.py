@@ -55,7 +55,7 @@ def connect(
         create: create the store if it does not exist.
         read_only: reject transactions.
         sync: "full": a returned transaction is durable; "none": it survives a crash of the process, not of the machine.
-        cache_bytes: the maximum size of blocks and columns in memory.
+        cache_bytes: the maximum size of blocks and columns in memory; rows of entities take an eighth more at most.
         busy_timeout: seconds that a write waits for the writer lock before it raises `StoreBusy`; None: no limit. If a
             block of `conn.transaction()` holds the lock, the write passes it after that time, and the block commits
             nothing if others have committed.

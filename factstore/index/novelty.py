@@ -13,7 +13,9 @@ Law: in one transaction, a retraction comes before the assertion that replaces i
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from factstore.columns.column import Entities, FactArrays, Region, ints
@@ -21,6 +23,7 @@ from factstore.columns.kind import Kind, plain_kind
 from factstore.columns.sorted_run import Run, extend_runs, joined
 from factstore.concurrency.locks import CallLock
 from factstore.datom import Fact
+from factstore.index.entity_rows import EntityRows
 from factstore.index.timeline import State, Timeline
 
 # Newest first. A chain never changes, so later appends do not affect a reader that has one.
@@ -347,7 +350,17 @@ class TxFacts(NamedTuple):
 class Novelty:
     """The facts of the transactions after some t, by attribute."""
 
-    __slots__ = ("_attributes_of", "_in_attributes_of", "_light", "_loaded", "_log", "count", "strands", "truncations")
+    __slots__ = (
+        "_attributes_of",
+        "_in_attributes_of",
+        "_light",
+        "_loaded",
+        "_log",
+        "count",
+        "rows",
+        "strands",
+        "truncations",
+    )
 
     def __init__(self, facts: Iterable[Fact] = ()) -> None:
         self.strands: dict[int, Strand] = {}
@@ -359,6 +372,7 @@ class Novelty:
         self._attributes_of: dict[int, tuple[int, ...]] = {}
         self._in_attributes_of = 0
         self._loaded: frozenset[int] = frozenset()  # attributes with facts that were loaded in bulk
+        self.rows: EntityRows | None = None  # that its databases share; None until an entity is read
         first = tuple(facts)
         if first:
             self.append(0, first)
@@ -388,6 +402,7 @@ class Novelty:
     def repair(self, t: int) -> None:
         """Remove the facts after t, which no database value contains yet, and the rest of an interrupted `append`."""
         self.truncations += 1
+        self.rows = None
         while self._log and self._log[-1][0] > t:
             self._log.pop()
         for a, strand in list(self.strands.items()):
@@ -410,6 +425,16 @@ class Novelty:
     def transactions(self) -> Iterator[TxFacts]:
         """Yield the transactions, oldest first."""
         return (TxFacts(*entry) for entry in self._log)
+
+    @property
+    def newest_t(self) -> int:
+        """The t of the newest transaction; -1 if there is none."""
+        return self._log[-1][0] if self._log else -1
+
+    def between(self, after: int, upto: int) -> list[tuple[int, tuple[Fact, ...], Mapping[int, FactArrays] | None]]:
+        """Return the transactions after one t and up to another, each as its t, facts and columns."""
+        start = bisect_right(self._log, after, key=_t)
+        return self._log[start : bisect_right(self._log, upto, start, key=_t)]
 
     def attributes_of(self, e: int) -> tuple[int, ...]:
         """Return the ids of the attributes of an entity's events."""
@@ -469,4 +494,5 @@ class Speculation(Novelty):
         return True
 
 
+_t = itemgetter(0)  # of an entry in the log
 EMPTY_STRAND: Final = Strand()

@@ -7,10 +7,9 @@ Law: the result does not depend on which transactions are in blocks and which ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from factstore.columns import column
 from factstore.columns.column import BY_ENTITY, BY_VALUE, Array, Entities, FactArrays, Ints, Range, Values
 from factstore.datom import Fact
 from factstore.index.column_memory import ColumnMemory
+from factstore.index.entity_rows import NOT_KEPT, EntityRows, Row
 from factstore.index.novelty import Chain, Speculation, TxFacts
 from factstore.index.positions import LastPositions, is_one_each, one_each
 from factstore.index.selection import Layer, Selection
@@ -25,6 +25,7 @@ from factstore.schema.attribute import Schema
 from factstore.values.types import Stored
 
 __all__ = ("Layer", "View")
+_SHARE_OF_ROWS: Final = 8  # the rows of entities take at most this part of the bound of the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +89,15 @@ class View(Selection):
                 return (chain[0][2],)
         return tuple(fact[2] for fact in self.facts_of(e, a) if fact[4])
 
-    def reader_of(self, a: int) -> Callable[[int], tuple[Stored, ...]]:
-        """Return a function from an entity to its values of an attribute, for reading many entities one by one."""
-        lookup = self._memory.lookups.get(a)
-        return partial(self.values_of, a=a) if lookup is None else lookup.values_of
+    def row_of(self, e: int) -> Row:
+        """Return the values of an entity that are in memory, to which others can be added."""
+        if self.is_history or self.after >= 0 or self.keep is not None or self.is_branch or len(self.layers) > 1:
+            return NOT_KEPT
+        novelty, basis = self.layers[0]
+        rows = novelty.rows
+        if rows is None:
+            rows = novelty.rows = EntityRows(self.index.basis_t, novelty, self.cache.max_bytes // _SHARE_OF_ROWS)
+        return rows.row(e, novelty, basis, self.upto)
 
     def holds(self, e: int, a: int, v: Stored) -> bool:
         """Tell whether an entity has a value; the time does not depend on the number of its values."""
@@ -169,14 +175,18 @@ class View(Selection):
 
     def facts_about(self, e: int) -> list[Fact]:
         """Return every fact of an entity, ordered by the id of the attribute."""
-        attributes = set(self.index.attributes_of(e))
-        for layer in self.layers:
-            attributes.update(layer.novelty.attributes_of(e))
         facts: list[Fact] = []
-        for a in sorted(attributes):
+        for a in self.attributes_of(e):
             fact = self._only_fact(e, a)
             facts += self.facts_of(e, a) if fact is None else (fact,)
         return facts
+
+    def attributes_of(self, e: int) -> list[int]:
+        """Return the ids of the attributes that an entity ever had, in order."""
+        attributes = set(self.index.attributes_of(e))
+        for layer in self.layers:
+            attributes.update(layer.novelty.attributes_of(e))
+        return sorted(attributes)
 
     def _only_fact(self, e: int, a: int) -> Fact | None:
         """Return the fact of an entity with an attribute if it is easy to see that there was never another one."""

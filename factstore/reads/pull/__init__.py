@@ -22,6 +22,7 @@ from factstore.db.database import Database, check_database
 from factstore.errors import DatabaseError, PullError
 from factstore.reads.pull.parse import MAX_PATH, Pattern, parse
 from factstore.reads.pull.run import NO_ENTITY, run_pattern
+from factstore.reads.pull.singles import fill_leaves
 from factstore.values.quoting import described, quoted
 from factstore.values.types import Keyword, Symbol
 
@@ -34,6 +35,7 @@ T = TypeVar("T")
 PatternForm: TypeAlias = str | Sequence[Any]
 _CACHE_SIZE: Final = 512  # patterns
 _IDENTIFIED_BY_REPR: Final = frozenset({Keyword, Symbol, NoneType, bool, int, float, Decimal, datetime, UUID, bytes})
+_NAMES: Final = frozenset({str, Keyword, Symbol})
 # By the id of the schema and the form of the pattern. The schema is kept too, so that no other object gets its id.
 _compiled: BoundedCache[tuple[int, Any], tuple[Schema, Pattern]] = BoundedCache(max_entries=_CACHE_SIZE)
 
@@ -61,7 +63,12 @@ def pull(db: Database, pattern: Any, eid: Any) -> Any:
     if type(db) is not Database:
         check_database("pull", db)
     compiled = compiled_for(db, pattern)
-    return run_pattern(db, compiled, [eid if type(eid) is int else _resolved(db, eid)])[0] or None
+    e = eid if type(eid) is int else _resolved(db, eid)
+    if not compiled.leaves:
+        return run_pattern(db, compiled, [e])[0] or None
+    out: dict[Any, Any] = {}
+    fill_leaves(db.view, e, db.view.row_of(e), compiled.leaves, out)
+    return out or None
 
 
 def _resolved(db: Database, name: Any) -> int:
@@ -116,7 +123,7 @@ def compile_pattern(schema: Schema, form: PatternForm) -> Pattern:
     """
     try:
         try:
-            key = id(schema), form if type(form) is str else _key(form)
+            key = id(schema), _key(form)
         except _NotHashable:
             return parse(schema, form)
         entry = _compiled.get(key)
@@ -145,13 +152,15 @@ class _NotHashable(Exception):
 
 
 def _key(form: Any, depth: int = 0) -> Any:
-    """Return a hashable key of a form; different forms have different keys, and 1, 1.0 and True are different forms."""
+    """Return a hashable key of a pattern; different patterns have different keys, and 1, 1.0 and True are different."""
     kind = type(form)
     if kind is str:
         return form
     if depth > MAX_PATH:
         raise _NotHashable  # the parser rejects it too
     if kind is list or kind is tuple:
+        if not depth and _NAMES.issuperset(map(type, form)):  # the names of attributes, of whatever type
+            return tuple(form)
         return (kind, *(part if type(part) is str else _key(part, depth + 1) for part in form))
     if kind is dict:
         return (kind, *((_key(key, depth + 1), _key(value, depth + 1)) for key, value in form.items()))

@@ -16,10 +16,11 @@ has: the id, then the specs in their order, then the wildcard.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from itertools import groupby
 from typing import Any, Final, TypeAlias
 
 from factstore import registry
@@ -36,6 +37,11 @@ DEFAULT_LIMIT: Final = 1000
 MAX_PATH: Final = 200  # from the whole form to a part of it; parsing is recursive
 ABSENT: Final = object()  # no default; None is a default
 Path: TypeAlias = tuple[Any, ...]
+# How to read a selection in the shortest way: its key, the attribute's id, the function that loads a value if there is
+# one, and the order of the values.
+Leaf: TypeAlias = tuple[Any, int, Callable[[Any], Any] | None, Callable[[Any], Any] | None]
+Step: TypeAlias = "tuple[Leaf, ...] | Selection"
+_EXPANDED: Final = 256  # expansions of a pattern that are kept
 _OPTIONS: Final = (":as", ":limit", ":default", ":xform")
 
 
@@ -69,7 +75,7 @@ class Selection:
     descends: bool = field(init=False)  # the values are entities that are pulled too
     tracks: bool = field(init=False)  # recursive, or leads to a recursion: the entities on the way are recorded
     single: bool = field(init=False)  # the result is one value, not a list
-    is_bare: bool = field(init=False)  # the result is one value, without xform or default
+    leaf: Leaf | None = field(init=False)  # if it is bare: the result is one value, without xform or default
     load: Callable[[Any], Any] | None = field(init=False)  # stored form → what users read; None: the same
 
     def __post_init__(self) -> None:
@@ -81,8 +87,11 @@ class Selection:
         put(self, "tracks", self.recursive or self.expands or leads_on)
         put(self, "single", single)
         bare = single and attribute is not None and not attribute.is_ref
-        put(self, "is_bare", bare and self.xform is None and self.default is ABSENT)
         put(self, "load", attribute.load if loads and attribute is not None else None)
+        leaf = None
+        if bare and attribute is not None and self.xform is None and self.default is ABSENT:
+            leaf = self.key, attribute.id, self.load, attribute.order_key
+        put(self, "leaf", leaf)
 
     def at_end(self, ids: tuple[Selection, ...]) -> Selection | None:
         """Return the selection for the end of a recursion, where only ids are returned, if they are selected."""
@@ -105,6 +114,9 @@ class Pattern:
     named: frozenset[int] = field(init=False)  # ids of the attributes that have selections
     taken: frozenset[Any] = field(init=False)  # keys of selections that can also be keys of the wildcard
     falls_back: bool = field(init=False)  # two selections can have the same key
+    steps: tuple[Step, ...] = field(init=False)  # the selections in order; bare ones are read together
+    leaves: tuple[Leaf, ...] = field(init=False)  # if all selections are bare; else none
+    _expanded: dict[tuple[Schema, tuple[int, ...]], Pattern] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         named = (
@@ -121,6 +133,32 @@ class Pattern:
         )
         object.__setattr__(self, "taken", frozenset(renamed) - {DB_ID} if self.is_wild else frozenset())
         object.__setattr__(self, "falls_back", any(type(selection.key) is Fallback for selection in self.selections))
+        runs = groupby(self.selections, key=lambda selection: selection.leaf is not None)
+        steps: list[Step] = []
+        for is_bare, run in runs:
+            steps += [tuple(each.leaf for each in run if each.leaf is not None)] if is_bare else run
+        object.__setattr__(self, "steps", tuple(steps))
+        is_flat = len(steps) == 1 and type(steps[0]) is tuple and not self.is_wild and not self.falls_back
+        object.__setattr__(self, "leaves", steps[0] if is_flat else ())
+
+    def expanded(self, schema: Schema, attributes: tuple[int, ...]) -> Pattern:
+        """Return the pattern with selections of these attributes instead of its wildcards."""
+        expanded = self._expanded.get((schema, attributes))
+        if expanded is None:
+            if len(self._expanded) >= _EXPANDED:
+                self._expanded.clear()
+            selections = (*self.selections, *self._rest(schema, attributes))
+            expanded = self._expanded[schema, attributes] = Pattern(selections)
+        return expanded
+
+    def _rest(self, schema: Schema, attributes: tuple[int, ...]) -> Iterator[Selection]:
+        """Yield the selections of the attributes that a wildcard includes and no selection names."""
+        for attribute in map(schema.attribute, attributes):
+            selection = plain_selection(attribute)
+            is_included = self.everything or selection.key.namespace in self.namespaces
+            if is_included and attribute.id not in self.named:
+                is_taken = selection.key in self.taken
+                yield replace(selection, key=Fallback(selection.key)) if is_taken else selection
 
     @cached_property
     def ids(self) -> tuple[Selection, ...]:

@@ -13,16 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from pyrsistent import PSet, pset
 
 from factstore import registry
 from factstore.errors import PullError
-from factstore.reads.pull.parse import ABSENT, DB_ID, Fallback, Pattern, Selection, plain_selection
+from factstore.reads.pull.parse import ABSENT, DB_ID, Fallback, Pattern, Selection
+from factstore.reads.pull.singles import Singles
 from factstore.reads.pull.xforms import built_in
-from factstore.schema.attribute import IDENT
 from factstore.values.quoting import quoted
 from factstore.values.types import Keyword, Stored
 
@@ -36,6 +35,9 @@ FEW: Final = 32  # entities up to which reading one by one is faster than numpy
 _COLUMN_PRICE: Final = 4  # reading a column of many entities takes about as long as all facts of four entities
 
 ValuesByEntity = list[Sequence[Stored]]  # the values of a selection, for each entity of a frame
+
+
+Reader: TypeAlias = "Ids | Singles"
 
 
 class Trail(NamedTuple):
@@ -56,7 +58,15 @@ class Frame(NamedTuple):
     eids: list[int]
     outs: list[dict[Any, Any]]
     trails: list[Trail] | None = None  # None: there is no recursion above
-    column: Ids | None = None  # the ids as an array, for a frame of many entities
+
+    def reader(self, db: Database) -> Reader:
+        """Return the way in which its entities are read."""
+        size = len(self.eids)
+        if size <= FEW or (self.pattern.is_wild and size <= _COLUMN_PRICE * len(db.view.attributes())):
+            return Singles(db, self.eids)
+        from factstore.reads.pull import columns
+
+        return columns.Ids(db, self.eids)
 
 
 class Unfinished(NamedTuple):
@@ -74,19 +84,15 @@ def run_pattern(db: Database, pattern: Pattern, eids: list[int]) -> list[dict[An
     shared: list[dict[Any, Any]] = []  # maps with fallback keys
     while frames:
         frame = frames.pop()
-        is_shared = frame.pattern.falls_back
-        if len(frame.eids) > FEW:
-            frame = _as_columns(frame)
-        for selection in frame.pattern.selections:
-            if selection.is_bare:
-                _fill(db, frame, selection)
+        reader, plain = frame.reader(db), frame.pattern
+        if plain.is_wild:
+            plain = plain.expanded(db.schema, reader.attributes())
+        for step in plain.steps:
+            if isinstance(step, tuple):
+                reader.fill(step, frame.outs)
             else:
-                _take(db, frame, selection, frames, unfinished)
-        if frame.pattern.is_wild:
-            for selection, values in _rest(db, frame):
-                is_shared = is_shared or type(selection.key) is Fallback
-                _place(db, frame, selection, values, frames, unfinished)
-        if is_shared:
+                _take(reader, frame, step, frames, unfinished)
+        if plain.falls_back:
             shared += frame.outs
     for item in reversed(unfinished):
         _finish(item)
@@ -101,82 +107,20 @@ def _fall_back(out: dict[Any, Any]) -> None:
         out.setdefault(fallback.key, out.pop(fallback))
 
 
-def _as_columns(frame: Frame) -> Frame:
-    from factstore.reads.pull import columns
-
-    return frame._replace(column=columns.Ids(frame.eids))
-
-
-def _take(db: Database, frame: Frame, selection: Selection, frames: list[Frame], unfinished: list[Unfinished]) -> None:
+def _take(
+    reader: Reader, frame: Frame, selection: Selection, frames: list[Frame], unfinished: list[Unfinished]
+) -> None:
     if selection.is_id:
         for e, out in zip(frame.eids, frame.outs, strict=True):
             _put_id(out, selection, None if e == NO_ENTITY else e)
     elif selection.attribute is None:
-        _place(db, frame, selection, [()] * len(frame.eids), frames, unfinished)
+        _place(reader, frame, selection, [()] * len(frame.eids), frames, unfinished)
     else:
-        values = _gather_singly(db, frame, selection) if frame.column is None else frame.column.gather(db, selection)
-        _place(db, frame, selection, values, frames, unfinished)
-
-
-def _fill(db: Database, frame: Frame, selection: Selection) -> None:
-    """Put the one value of a bare selection into the map of each entity."""
-    if frame.column is not None:
-        frame.column.fill(db, selection, frame.outs)
-        return
-    assert selection.attribute is not None
-    key, load = selection.key, selection.load
-    for out, values in zip(frame.outs, map(db.view.reader_of(selection.attribute.id), frame.eids), strict=True):
-        if values:
-            value = values[0] if len(values) == 1 else _chosen(selection, values)[0]
-            out[key] = value if load is None else load(value)
-
-
-def _gather_singly(db: Database, frame: Frame, selection: Selection) -> ValuesByEntity:
-    assert selection.attribute is not None
-    a, view = selection.attribute.id, db.view
-    if selection.reverse:
-        return [view.holders_of(a, e) for e in frame.eids]
-    return list(map(view.reader_of(a), frame.eids))
-
-
-def _rest(db: Database, frame: Frame) -> list[tuple[Selection, ValuesByEntity]]:
-    """Return the values of the attributes that the wildcards of a frame include and no selection names."""
-    pattern, schema = frame.pattern, db.schema
-    by_column = frame.column is not None and _COLUMN_PRICE * len(db.view.attributes()) < len(frame.eids)
-    by_attribute = _columns_about(db, frame) if by_column else _facts_about(db, frame)
-    selections = [
-        (plain_selection(schema.attribute(a)), values) for a, values in by_attribute.items() if a not in pattern.named
-    ]
-    if not pattern.everything:
-        selections = [
-            (selection, values) for selection, values in selections if selection.key.namespace in pattern.namespaces
-        ]
-    if pattern.taken:
-        selections = [
-            (replace(selection, key=Fallback(selection.key)) if selection.key in pattern.taken else selection, values)
-            for selection, values in selections
-        ]
-    return selections
-
-
-def _facts_about(db: Database, frame: Frame) -> dict[int, ValuesByEntity]:
-    by_attribute: dict[int, ValuesByEntity] = {}
-    for i, e in enumerate(frame.eids):
-        for fact in db.view.facts_about(e):
-            values = by_attribute.get(fact[1])
-            if values is None:
-                values = by_attribute[fact[1]] = [()] * len(frame.eids)
-            values[i] = [*values[i], fact[2]]
-    return by_attribute
-
-
-def _columns_about(db: Database, frame: Frame) -> dict[int, ValuesByEntity]:
-    assert frame.column is not None
-    return {a: frame.column.gather(db, plain_selection(db.schema.attribute(a))) for a in db.view.attributes()}
+        _place(reader, frame, selection, reader.gather(selection), frames, unfinished)
 
 
 def _place(
-    db: Database,
+    reader: Reader,
     frame: Frame,
     selection: Selection,
     values_by_entity: ValuesByEntity,
@@ -191,7 +135,7 @@ def _place(
         return
     refers = selection.reverse or (selection.attribute is not None and selection.attribute.is_ref)
     load: Callable[[Any], Any] | None = (
-        _references(db, frame, values_by_entity).__getitem__ if refers else selection.load
+        _References(reader.idents(values_by_entity)).__getitem__ if refers else selection.load
     )
     for out, values in zip(frame.outs, values_by_entity, strict=True):
         if not values:
@@ -222,12 +166,6 @@ class _References(dict[int, dict[Keyword, Any]]):
         for ident in self._idents(e):
             reference[DB_IDENT] = ident
         return reference
-
-
-def _references(db: Database, frame: Frame, values_by_entity: ValuesByEntity) -> _References:
-    if frame.column is not None:
-        return _References(frame.column.idents(db, values_by_entity))
-    return _References(lambda e: () if db.schema.ident(e) is None else db.view.values_of(e, IDENT))
 
 
 def _descend(

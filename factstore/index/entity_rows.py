@@ -1,0 +1,209 @@
+"""The values of entities that are read repeatedly, shared by all databases of one novelty.
+
+    Row          values of an entity by attribute, as far as they were read
+    EntityRows   the rows, in two generations: when the young one is full, it becomes the old one, which is dropped
+
+A row states from which t its values hold; they hold until a transaction changes the entity. So a commit costs nothing
+here: the next reader notes which entities it changed. A database of an earlier t has a row of its own.
+
+Laws: a value in a row is the one that the view returns without it. The rows take at most `max_bytes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from sys import getsizeof
+from typing import Any, Final, Protocol, TypeAlias
+
+from factstore.concurrency.locks import CallLock
+from factstore.datom import Fact
+from factstore.values.types import Stored
+
+Values: TypeAlias = tuple[Stored, ...]
+_ROW: Final = 600  # bytes of an empty row and of its entry
+_ENTRY: Final = 100  # bytes of an attribute's entry in a row
+_CHANGED: Final = 120  # bytes of an entry for an entity that has changed
+_SHARE: Final = 16  # values that take more than this part of the bound are not kept
+_SEEN: Final = 4096  # entities among which one is recognized when it is read again
+
+_follow_lock = CallLock()
+
+
+class Changes(Protocol):
+    """What rows need from their novelty."""
+
+    @property
+    def newest_t(self) -> int:
+        """The t of the newest transaction; -1 if there is none."""
+
+    def between(self, after: int, upto: int, /) -> Iterable[tuple[int, Sequence[Fact], Any]]:
+        """Return the transactions after one t and up to another: t, facts and columns that were loaded in bulk."""
+
+
+class EntitySource(Protocol):
+    """What a row needs from its view, which is no history view."""
+
+    def values_of(self, e: int, a: int, /) -> Values:
+        """Return the values that an entity has of an attribute."""
+
+    def attributes_of(self, e: int, /) -> Iterable[int]:
+        """Return the ids of the attributes that an entity ever had, in order."""
+
+
+class Row(dict[int, Values]):
+    """The values of an entity by attribute, as far as they are known; this one does not keep others."""
+
+    __slots__ = ()
+
+    def read(self, view: EntitySource, e: int, a: int) -> Values:
+        """Read the values of an attribute that the row lacks."""
+        return view.values_of(e, a)
+
+    def read_everything(self, view: EntitySource, e: int) -> Row:
+        """Return the values of all attributes that the entity has, in order of attribute."""
+        return Row({a: values for a in view.attributes_of(e) if (values := view.values_of(e, a))})
+
+
+NOT_KEPT: Final = Row()
+
+
+class KeptRow(Row):
+    """A row of the databases from one t on, which keeps the values that are read unless they are too large."""
+
+    __slots__ = ("_everything", "_rows", "nbytes", "since")
+
+    def __init__(self, rows: EntityRows, since: int) -> None:
+        self.since = since
+        self.nbytes = _ROW
+        self._rows = rows
+        self._everything: Row | None = None
+
+    def read(self, view: EntitySource, e: int, a: int) -> Values:
+        """Read the values of an attribute that the row lacks, and add them to it."""
+        values = view.values_of(e, a)
+        if self._rows.take_bytes(self, _ENTRY + size_of(values)):
+            self[a] = values
+        return values
+
+    def read_everything(self, view: EntitySource, e: int) -> Row:
+        """Return the values of all attributes that the entity has, in order of attribute."""
+        everything = self._everything
+        if everything is None:
+            everything = super().read_everything(view, e)
+            if self._rows.take_bytes(self, _ROW + sum(2 * _ENTRY + size_of(each) for each in everything.values())):
+                self.update(everything)
+                self._everything = everything
+        return everything
+
+
+class EntityRows:
+    """The rows of entities that were read more than once, as of the t's that databases of one novelty have."""
+
+    __slots__ = ("_basis", "_changed", "_free", "_index_t", "_old", "_seen", "_since", "_young", "max_bytes")
+
+    def __init__(self, index_t: int, novelty: Changes, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._index_t = index_t  # the t of the newest transaction in the index below the novelty
+        self._basis = max(index_t, novelty.newest_t)  # the t up to which the changes are known
+        self._since = self._basis  # a row from before this t is out of date
+        self._changed: dict[int, int] = {}  # the last t at which an entity changed, after `_since`
+        self._seen: set[int] = set()
+        # By entity, and by entity and t for databases of an earlier t.
+        self._young: dict[Any, KeptRow] = {}
+        self._old: dict[Any, KeptRow] = {}
+        self._free = self._size_of_generation
+
+    @property
+    def _size_of_generation(self) -> int:
+        """The bytes of one generation; half of the bound, less what may exceed it and what the changes take."""
+        return self.max_bytes * 3 // 8 - self.max_bytes // _SHARE
+
+    @property
+    def nbytes(self) -> int:
+        """The approximate size of all rows and changes."""
+        rows = (*self._young.values(), *self._old.values())
+        return sum(row.nbytes for row in rows) + _CHANGED * len(self._changed)
+
+    def row(self, e: int, novelty: Changes, basis: int, upto: int) -> Row:
+        """Return the row of an entity for a database.
+
+        Args:
+            novelty: the committed novelty of the database.
+            basis: the t of the newest transaction in the database, whether or not it is as of an earlier one.
+            upto: the t that the database is as of.
+        """
+        if self._basis < basis and not self._follow(novelty, basis):
+            return NOT_KEPT
+        row = self._young.get(e)
+        if row is None:
+            row = self._again(e, e, basis)
+            if row is None:
+                return NOT_KEPT
+        # First the changes, then `_since`: `_follow` replaces them in the other order.
+        if self._changed.get(e, self._since) > row.since:
+            row = self._put(e, KeptRow(self, basis))
+        if upto < row.since:
+            key = e, upto
+            return self._young.get(key) or self._old_row(key) or self._put(key, KeptRow(self, upto))
+        return row
+
+    def _again(self, e: int, key: Any, basis: int) -> KeptRow | None:
+        """Return the row of an entity that is not in the young generation; None if it is read for the first time."""
+        row = self._old_row(key)
+        if row is not None:
+            return row
+        if e in self._seen and self.max_bytes > _ROW * _SHARE:
+            return self._put(key, KeptRow(self, basis))
+        if len(self._seen) >= _SEEN:
+            self._seen = set()
+        self._seen.add(e)
+        return None
+
+    def _old_row(self, key: Any) -> KeptRow | None:
+        row = self._old.pop(key, None)
+        return None if row is None else self._put(key, row)
+
+    def _put(self, key: Any, row: KeptRow) -> KeptRow:
+        self._young[key] = row
+        self._take(row.nbytes)
+        return row
+
+    def take_bytes(self, row: KeptRow, size: int) -> bool:
+        """Reserve space for an extension of a row; return False if it is too large to be kept."""
+        if size * _SHARE > self.max_bytes:
+            return False
+        row.nbytes += size
+        self._take(size)
+        return True
+
+    def _take(self, size: int) -> None:
+        # Threads that do this at once may lose a row's bytes or a generation; each generation starts to count again.
+        self._free -= size
+        if self._free < 0:
+            self._old, self._young, self._free = self._young, {}, self._size_of_generation
+
+    def _follow(self, novelty: Changes, basis: int) -> bool:
+        """Note the entities that transactions up to a t changed.
+
+        Return False for a database of a transaction that lost its race. Only code that ran in it can have one.
+        """
+        with _follow_lock:
+            if basis > max(self._index_t, novelty.newest_t):
+                return False
+            if self._basis >= basis:
+                return True
+            most = self.max_bytes // (4 * _CHANGED)
+            for t, facts, columns in novelty.between(self._basis, basis):
+                if columns or len(self._changed) + len(facts) > most:
+                    # All rows are out of date, also those of entities without facts that a bulk load has created.
+                    self._since = t
+                    self._changed = {}
+                else:
+                    self._changed.update((fact[0], t) for fact in facts)
+            self._basis = basis
+        return True
+
+
+def size_of(values: Iterable[Any]) -> int:
+    """Return the approximate size of values in bytes."""
+    return getsizeof(values) + sum(size_of(value) if type(value) is tuple else getsizeof(value) for value in values)
