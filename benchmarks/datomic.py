@@ -111,7 +111,7 @@ class Side:
             if line.startswith("{"):
                 found: dict[str, float] = json.loads(line)
                 return found
-        raise Ended(f"its program ended with code {self._process.wait()}, see above")
+        raise Ended(f"the program that measures {row} ended with code {self._process.wait()}")
 
     def close(self) -> None:
         """End the program."""
@@ -259,24 +259,20 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def run(names: list[str], options: argparse.Namespace) -> Iterator[tuple[str, Row]]:
-    """Measure rows one after the other; a row that cannot be measured is left out, and the reason is printed."""
+    """Measure rows one after the other; a row whose other side is unavailable is left out, and the reason is printed."""
     known = stored() if options.ours else {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="datomic-")))
         write_data(folder)
         bench = Bench(folder, quick=options.quick, stack=stack)
+        rounds = 1 if options.quick else 2
         for name in names:
             try:
-                if options.ours:
-                    yield name, measure_ours(bench, name, known)
-                else:
-                    yield name, measure(bench, name, rounds=1 if options.quick else 2)
+                yield name, measure_ours(bench, name, known) if options.ours else measure(bench, name, rounds=rounds)
             except java.Unavailable as reason:
                 print(f"{name} is not measured: {reason}", flush=True)
                 if ROWS[name].other == "Datomic":
                     return
-            except Ended as reason:
-                print(f"{name} is not measured: {reason}", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -287,15 +283,19 @@ def main(arguments: list[str] | None = None) -> None:
         return
     if not options.json:
         print(HEAD)
-    rows = []
-    for name, row in run(names, options):
-        rows.append(row)
-        if options.json:
-            print(json.dumps({"name": name, **vars(row), "ratio": row.ratio}, ensure_ascii=False), flush=True)
-        else:
-            show(name, row)
-    if rows and not (options.quick or options.ours):
-        save("datomic", rows)
+    rows: list[Row] = []
+    try:
+        for name, row in run(names, options):
+            rows.append(row)
+            if options.json:
+                print(json.dumps({"name": name, **vars(row), "ratio": row.ratio}, ensure_ascii=False), flush=True)
+            else:
+                show(name, row)
+    except Ended as reason:
+        raise SystemExit(f"python -m benchmarks.datomic: {reason}") from None
+    finally:  # what was measured before an interruption is stored, too
+        if rows and not (options.quick or options.ours):
+            save("datomic", rows)
     wrong = [row.note for row in rows if row.note]
     if wrong:
         raise SystemExit("answers differ: " + "; ".join(wrong))

@@ -301,7 +301,7 @@ def refuse(reason: str) -> NoReturn:
 
 def compared(names: Sequence[str]) -> list[str]:
     """Measure checks, print them, and return those that became slower."""
-    known, slower = committed(), []
+    known, slower, faster = committed(), [], []
     for name in names:
         if name not in known:
             refuse(f"there is no committed ratio of {name!r}; run with --update, on a quiet machine")
@@ -309,7 +309,11 @@ def compared(names: Sequence[str]) -> list[str]:
         change = ratio(row) / known[name]
         if change > ALLOWED:
             slower.append(f"{name} takes {change:.2f} times as long as committed")
+        elif change < 1 / ALLOWED:
+            faster.append(name)
         print(f"{name:<22}{row.ours:>10,.4g} µs{ratio(row):>10.4g}{known[name]:>10.4g}{change:>8.2f}", flush=True)
+    if faster:
+        print(f"faster than committed: {', '.join(faster)}; store the new ratios with --update, or they guard nothing")
     return slower
 
 

@@ -181,6 +181,19 @@ def test_without_stored_figures_ours_cannot_be_compared(monkeypatch: pytest.Monk
     assert "run without --ours first" in capsys.readouterr().err
 
 
+def test_a_program_that_ends_before_it_reports_is_an_error_with_its_code():
+    side = datomic.Side([sys.executable, "-c", "raise SystemExit(7)"])
+    with pytest.raises(datomic.Ended, match="the program that measures q1 ended with code 7"):
+        side.measure("q1")
+    side.close()
+
+
+def test_lines_that_are_no_report_are_skipped():
+    side = datomic.Side([sys.executable, "-c", "for line in open(0): print('loading'); print('{\"min\": 1}', flush=True)"])
+    assert {"min": 1} == side.measure("q1") == side.measure("q2")
+    side.close()
+
+
 # -- libraries of the JVM
 
 

@@ -48,6 +48,12 @@ def test_a_check_that_is_slower_twice_fails(ratios: Callable[..., None]):
         guard.main(["pull"])
 
 
+def test_a_check_that_became_much_faster_is_named_but_does_not_fail(ratios: Callable[..., None], capsys: Any):
+    ratios(0.7)
+    guard.main(["pull"])
+    assert "faster than committed: pull; store the new ratios with --update" in capsys.readouterr().out
+
+
 def test_ratios_of_another_python_are_not_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any):
     monkeypatch.setattr(guard, "RESULTS", tmp_path)
     written(tmp_path, "2.7.18", pull=1.0)
