@@ -69,7 +69,10 @@ class TxReport:
             attributes: idents or ids.
         """
         db = self.db_after
-        wanted = frozenset(db.attribute(key).id for key in attributes)
+        find = db.schema.find
+        wanted = frozenset(
+            [((find(key) if isinstance(key, str | int) else None) or db.attribute(key)).id for key in attributes]
+        )
         of = getattr(self._facts, "of", None)  # the facts of a bulk load can skip whole columns
         return [db.datom(fact) for fact in (self._facts if of is None else of(wanted)) if fact[1] in wanted]
 
