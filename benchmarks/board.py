@@ -86,3 +86,4 @@ def hold(job: Any) -> None:
 
 
 handlers: dict[str, Callable[[Any], None]] = {MARK: mark, HOLD: hold}
+others: dict[str, Callable[[Any], None]] = {":bench/other": mark}

@@ -31,7 +31,6 @@ from benchmarks.board import HOLD, MARK, NUMBER, SCHEMA, Board
 from benchmarks.harness import Row, save, show
 from factstore import Keyword
 
-BATCH = 100  # jobs a worker claims together, where not said otherwise
 LEASE = 2.0  # seconds
 TICK = os.sysconf("SC_CLK_TCK")
 LIVE = [Keyword(":job.status/unstarted"), Keyword(":job.status/started")]
@@ -53,12 +52,12 @@ class Bench:
 
     @contextmanager
     def workers(
-        self, count: int, *, batch: int = BATCH, lease: float = 30.0
+        self, count: int, *, batch: int | None = None, lease: float = 30.0, handlers: str = "benchmarks.board:handlers"
     ) -> Iterator[list[subprocess.Popen[bytes]]]:
         """Start workers, and end them."""
-        command = [sys.executable, "-m", "overseer", "worker", "benchmarks.board:handlers", "--store", str(self.path)]
+        command = [sys.executable, "-m", "overseer", "worker", handlers, "--store", str(self.path)]
         env = {**os.environ, "BOARD": str(self.folder / "board")}
-        command += ["--batch", str(batch), "--lease", str(lease)]
+        command += ["--lease", str(lease), *(["--batch", str(batch)] if batch else [])]
         with self.log.open("ab") as log:
             started = [subprocess.Popen(command, env=env, stderr=log) for _ in range(count)]
         try:
@@ -75,7 +74,7 @@ class Bench:
 
     @contextmanager
     def ready_workers(
-        self, count: int, *, batch: int = BATCH, lease: float = 30.0
+        self, count: int, *, batch: int | None = None, lease: float = 30.0
     ) -> Iterator[list[subprocess.Popen[bytes]]]:
         """Start workers, and wait until one of them has run a job and all had time to come up."""
         with self.workers(count, batch=batch, lease=lease) as started:
@@ -156,7 +155,7 @@ class Drained(NamedTuple):
     cpu_ms: float
 
 
-def drain(b: Bench, jobs: int, *, workers: int = 1, batch: int = BATCH) -> Drained:
+def drain(b: Bench, jobs: int, *, workers: int = 1, batch: int | None = None) -> Drained:
     """Let workers run jobs that wait for them already."""
     b.board.clear()
     b.enqueue(range(jobs))
@@ -216,6 +215,34 @@ def throughput(peers: Peers, n: int) -> Iterator[Row]:
         "/s",
         "ratio >= 0.8",
     )
+
+
+def shared(b: Bench, jobs: int, workers: int) -> Drained:
+    """Let workers that wait already run jobs as they are enqueued; the CPU includes what they do in the second after the last."""
+    with b.ready_workers(workers) as started:
+        used, begin = cpu(started), time.monotonic_ns()
+        b.enqueue(range(jobs))
+        wait_for(lambda: b.board.begun() == jobs, every=0.02)
+        b.settled()
+        end = time.monotonic_ns()
+        time.sleep(1.0)
+        used = cpu(started) - used
+    assert all(mark.runs == 1 for mark in b.board.first(jobs))
+    return Drained(jobs * 1e9 / (end - begin), used * 1000 / jobs)
+
+
+def curve(_: Peers, n: int) -> Iterator[Row]:
+    """More workers than the store or the machine can use must not be slower."""
+    measured: dict[int, Drained] = {}
+    for workers in (1, 2, 4, 8, 16):
+        with bench() as b:
+            measured[workers] = shared(b, n, workers)
+        best = max(each.rate for each in measured.values())
+        name = f"{workers} waiting worker{'s' * (workers > 1)}"
+        yield Row(f"no-op jobs, {name}", measured[workers].rate, best, "the best so far", "/s", "ratio >= 0.9")
+        yield Row(
+            f"CPU a job, {name}", measured[workers].cpu_ms, measured[1].cpu_ms, "one worker", "ms", "ratio <= 1.5"
+        )
 
 
 def latencies(b: Bench, n: int) -> list[float]:
@@ -332,7 +359,18 @@ def idle(_: Peers, n: int) -> Iterator[Row]:
     with bench() as b, b.ready_workers(1) as started:
         before = cpu(started)
         time.sleep(n)
-        yield row("an idle worker", (cpu(started) - before) / n * 100, "% CPU", "< 0.5")
+        yield row("an idle worker", (cpu(started) - before) / n * 100, "% CPU", "<= 0.3")
+    with bench() as b:
+        handlers = "benchmarks.board:others"
+        with b.ready_workers(1), b.workers(1, handlers=handlers) as idlers:
+            time.sleep(2)
+            before, begin = cpu(idlers), time.monotonic()
+            while time.monotonic() < begin + n:
+                b.enqueue(range(2_000))
+                wait_for(lambda: b.board.begun() == 2_000)
+                b.board.clear()
+            share = (cpu(idlers) - before) / (time.monotonic() - begin) * 100
+        yield row("an idle worker beside a busy one of other types", share, "% CPU", "<= 0.3")
 
 
 def space(_: Peers, n: int) -> Iterator[Row]:
@@ -364,6 +402,7 @@ PARTS: dict[
 ] = {  # with how many jobs, seconds or trials; and when quick
     "enqueue": (enqueue, 50_000, 10_000),
     "throughput": (throughput, 20_000, 2_000),
+    "curve": (curve, 20_000, 2_000),
     "latency": (latency, 500, 50),
     "recovery": (recovery, 3, 1),
     "graphs": (graphs, 3, 1),

@@ -40,6 +40,7 @@ from overseer.worker.heartbeat import Heartbeat, HeldLeases
 from overseer.worker.judge import Judge
 from overseer.worker.main_loop import MainLoop
 from overseer.worker.monitor import Monitor
+from overseer.worker.pacing.standby import Standby
 from overseer.worker.pools.pools import Pool, pool
 from overseer.worker.pools.signals import interruptible
 from overseer.worker.ready import ReadySet
@@ -111,6 +112,7 @@ class Worker:
     def _build_loop(self, random: Random) -> None:
         """Build the parts that have a thread of their own, and the loop that starts them."""
         config, store, executor = self.config, self._store, self._executor
+        standby = Standby(self._conn, self.name, self._handlers.keys(), Random(random.random()))
         self._heartbeat = Heartbeat(
             store,
             self._leases,
@@ -125,8 +127,11 @@ class Worker:
             max_crashes=config.max_crashes,
             random=Random(random.random()),
             listeners=self._listeners,
+            rests=standby.others_work,
         )
-        self._scheduler = Scheduler(self._conn, clock=self._conn.now, random=Random(random.random()))
+        self._scheduler = Scheduler(
+            self._conn, clock=self._conn.now, random=Random(random.random()), rests=standby.others_work
+        )
         self._loop = MainLoop(
             store,
             self._ready,
@@ -136,6 +141,7 @@ class Worker:
             types=self._handlers.keys(),
             isolates=self._pool.isolates,
             random=random,
+            standby=standby,
             parts=(self._heartbeat, self._monitor, self._scheduler, self._settler),
             shutdown=self._shutdown,
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
 
@@ -18,9 +19,11 @@ class Lookout(ABC):
 
     Args:
         name: the name of its thread, also in the log.
+        rests: whether another worker does the work at present, so that this one does not look.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, rests: Callable[[], bool] = lambda: False) -> None:
+        self._rests = rests
         self._stopped = Event()
         self._thread = Thread(target=self._run, name=f"overseer-{name}", daemon=True)
         self.error: BaseException | None = None  # the exception that ended the thread
@@ -45,7 +48,8 @@ class Lookout(ABC):
     def _run(self) -> None:
         try:
             while not self._stopped.wait(self.pause()):
-                self.look()
+                if not self._rests():
+                    self.look()
         except BaseException as error:
             log.exception("%s failed; the worker will stop", self._thread.name)
             self.error = error

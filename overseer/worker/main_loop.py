@@ -19,13 +19,14 @@ from overseer.jobs.store import JobStore, install
 from overseer.planning import obstacles
 from overseer.worker.config import Config
 from overseer.worker.executor import Executor, Shutdown
+from overseer.worker.pacing.standby import Known, Standby
 from overseer.worker.ready import TAILED, ReadySet
 from overseer.worker.settler import Settler
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from factstore import Datom, Keyword, TxReports
+    from factstore import Database, Datom, Keyword, TxReports
 
 log = logging.getLogger("overseer")
 
@@ -54,6 +55,7 @@ class MainLoop:
         types: the job types that have handlers.
         isolates: whether a handler that crashes takes no other with it.
         random: chooses among ready jobs.
+        standby: decides what the worker takes in while it has no claim.
         parts: are started before the first claim, and stopped in the same order; the settler is the last.
     """
 
@@ -68,6 +70,7 @@ class MainLoop:
         types: Collection[Keyword],
         isolates: bool,
         random: Random,
+        standby: Standby,
         parts: Sequence[Part],
         shutdown: Shutdown,
     ) -> None:
@@ -79,6 +82,7 @@ class MainLoop:
         self._config = config
         self._types = types
         self._random = random
+        self._standby = standby
         self._parts = parts
         self._shutdown = shutdown
         # A job that one more crash would fail runs alone, so that a crash is certainly its own.
@@ -87,6 +91,9 @@ class MainLoop:
         self._has_suspect = False  # whether the running job is a suspect
         self._within = inf  # seconds within which the jobs of the next claim must begin
         self._bad_settings: dict[Keyword, str] = {}  # the problems that were logged
+        self._t = -1  # the newest transaction that is taken in
+        self._own = set[int]()  # the jobs that this worker claimed and has not seen started in the log
+        self._other: str | None = None  # a worker that has started jobs since the last claim
         self._standstill = _Standstill()
         self.failures = set[int]()  # jobs that failed on any worker since this loop began
 
@@ -96,16 +103,20 @@ class MainLoop:
         install(self._conn)
         with self._conn.tx_reports() as reports:
             try:
-                self._ready.load(self._conn.db())
+                db = self._conn.db()
+                self._ready.load(db)
+                self._t = db.basis_t
                 for part in self._parts:
                     part.start()
                     started.append(part)
                 while not self._shutdown.requested:
                     self._check_parts()
-                    self._absorb(reports, wait=0.0)
+                    self._absorb(reports)
                     if until_idle and not self._ready.live:
-                        break
-                    self._work_or_wait(reports)
+                        self._absorb(reports, wait=0.0)
+                        if not self._ready.live:
+                            break
+                    self._work_or_wait(reports, until_idle)
                     if until_idle:
                         self._report_standstill()
                 self._finish(reports)
@@ -117,7 +128,7 @@ class MainLoop:
                     self._executor.release_all()
         self._check_parts()  # again: the settler may have failed on its last outcomes
 
-    def _work_or_wait(self, reports: TxReports) -> None:
+    def _work_or_wait(self, reports: TxReports, until_idle: bool) -> None:
         """Claim ready jobs and let them run, or wait for the next change."""
         doomed = self._ready.take_doomed()
         if doomed:
@@ -125,15 +136,26 @@ class MainLoop:
         room = self._room()
         if room <= 0 or self._settler.is_behind:
             self._settler.catch_up()
+            if room <= 0:
+                self._executor.slots.wait_for_room(_ATTENTION)
             # Not until the next job is due: it may be due already, and the loop would spin.
-            self._absorb(reports, wait=_ATTENTION)
+            self._absorb(reports, wait=_ATTENTION if room > 0 else 0.0)
             return
-        picked = self._suspects[:1] or self._pick(room)
+        picked = [] if self._standby.leaves_jobs else self._suspects[:1] or self._pick(room)
         claimed = self._claim(picked, room) if picked else []
         settled = self._settler.catch_up()
         if not picked and not settled:
-            self._absorb(reports, wait=self._patience())
+            self._wait(reports, until_idle)
         self._executor.add(claimed)
+
+    def _wait(self, reports: TxReports, until_idle: bool) -> None:
+        """Wait for commits that this worker should take in, or until something is due."""
+        self._absorb(reports)
+        ready, patience = self._ready, self._patience()
+        has_jobs = bool(ready.live) or self._executor.slots.occupied > 0
+        known = Known(self._t, ready.unstarted, ready.others, has_jobs, is_last=until_idle)
+        if self._standby.wait(patience, known, is_due=patience < _ATTENTION):
+            self._absorb(reports, wait=0.0)
 
     def _claim(self, picked: list[int], room: int) -> list[Job]:
         """Claim jobs, and read again those that another worker has claimed, or that would begin too late."""
@@ -146,7 +168,11 @@ class MainLoop:
             alone=alone,
             fits=partial(self._executor.slots.fits, within=self._within),
         )
-        self._executor.slots.ahead.claimed(len(claimed), chosen=len(picked), room=room)
+        slots = self._executor.slots
+        slots.ahead.claimed(len(claimed), chosen=len(picked), room=room)
+        self._standby.claimed(len(claimed), slots.busy, slots.count, self._other)
+        self._own.update(job.eid for job in claimed)
+        self._other = None
         lost = set(picked) - {job.eid for job in claimed}
         if lost:
             db = self._conn.db()
@@ -198,20 +224,34 @@ class MainLoop:
         waits = [(time - now).total_seconds() for time in times if time is not None]
         return max(0.0, min(self._ready.next_pause(), *waits, self._config.sleep_time / 1000, _ATTENTION))
 
-    def _absorb(self, reports: TxReports, *, wait: float) -> None:
-        """Take in the transactions since the last call; wait up to `wait` seconds for the first."""
-        report = reports.get(wait)
+    def _absorb(self, reports: TxReports, *, wait: float | None = None) -> None:
+        """Take in the transactions since the last call.
+
+        Args:
+            wait: seconds to wait for the first; None: only those that this process has read already.
+        """
+        report = reports.get_nowait() if wait is None else reports.get(wait)
         datoms: list[Datom] = []
         while report is not None:
-            datoms += report.datoms_of(*TAILED)
-            db = report.db_after
+            if report.t > self._t:
+                self._t = report.t
+                datoms += report.datoms_of(*TAILED)
+                db = report.db_after
             report = reports.get_nowait()  # later commits are found by the next claim, or by the next call
         if datoms:
             self._ready.absorb(db, datoms)
             self.failures.update(datom.e for datom in datoms if datom.added and datom.v == FAILED)
-            moved = {datom.e for datom in datoms if datom.v in _NOT_STARTED and self._executor.holds(datom.e)}
+            self._notice_others(db, [datom.e for datom in datoms if datom.added and datom.v == STARTED])
+            moved = {d.e for d in datoms if d.added and d.v in _NOT_STARTED and self._executor.holds(d.e)}
             if moved:
                 self._executor.drop(job for job in moved if lookup.status(db, job) != STARTED)
+
+    def _notice_others(self, db: Database, started: Sequence[int]) -> None:
+        """Note another worker that started one of these jobs."""
+        foreign = [job for job in started if job not in self._own]
+        self._own.difference_update(started)
+        if foreign:
+            self._other = lookup.value(db, foreign[-1], ":job/worker")
 
     def _finish(self, reports: TxReports) -> None:
         """Let the attempts under way end. Their leases are still renewed, and aborted jobs are still stopped."""
@@ -229,7 +269,9 @@ class MainLoop:
     def _report_standstill(self) -> None:
         """Log what keeps the remaining jobs from running, once the jobs and the reasons stay the same for a while."""
         now = time.monotonic()
-        if now - self._standstill.since < _STANDSTILL:  # reading the store between every two jobs would be too slow
+        if (
+            now - self._standstill.since < _STANDSTILL or self._standby.others_work()
+        ):  # reading the store between every two jobs would be too slow
             return
         db = self._conn.db()
         if self._executor.slots.occupied or self._settler.pending or db.basis_t != self._standstill.t:

@@ -9,6 +9,7 @@ again.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
@@ -33,12 +34,20 @@ class Monitor(Lookout):
         max_crashes: the number of crashes at which a job fails.
         random: spreads the checks of several workers in time.
         listeners: are notified of rescued jobs.
+        rests: whether another worker is certainly at work, which then checks the leases.
     """
 
     def __init__(
-        self, store: JobStore, *, lease: float, max_crashes: int, random: Random, listeners: Listeners
+        self,
+        store: JobStore,
+        *,
+        lease: float,
+        max_crashes: int,
+        random: Random,
+        listeners: Listeners,
+        rests: Callable[[], bool] = lambda: False,
     ) -> None:
-        super().__init__("monitor")
+        super().__init__("monitor", rests)
         self._store = store
         self._watch = Watch(lease)
         self._lease = lease

@@ -35,6 +35,7 @@ TAILED: Final = (":job/status", *_OWN, *queues.SETTINGS)
 
 # The facts that `look` reads for one job, for many jobs at once.
 _LIVE = """[:find [?j ...] :where (or [?j :job/status :job.status/unstarted] [?j :job/status :job.status/started])]"""
+_UNSTARTED = "[:find (count ?j) . :where [?j :job/status :job.status/unstarted]]"
 _ABOUT = """[:find ?j ?type ?status :in $ [?j ...]
              :where [?j :job/status ?status] [?j :job/type ?type] [?j :job/id _]]"""
 _PARENTS = """[:find ?j ?parent ?status :in $ [?j ...]
@@ -88,6 +89,7 @@ class ReadySet:
         self._pauses: list[tuple[float, datetime, int]] = []  # heap: end of the pause by elapsed time, and `_timed`
         self.doomed: set[int] = set()
         self.live: set[int] = set()  # unstarted or started
+        self.unstarted = 0  # unstarted jobs of all types and queues
         self._status_id = self._dep_id = -1
         self._own: frozenset[int] = frozenset()
         self._settings: frozenset[int] = frozenset()
@@ -98,16 +100,22 @@ class ReadySet:
     def __contains__(self, job: object) -> bool:
         return job in self._ready
 
+    @property
+    def others(self) -> int:
+        """The number of unstarted jobs that this worker does not handle."""
+        return self.unstarted - len(self._unstarted)
+
     def load(self, db: Database) -> None:
         """Read all live jobs of a database."""
         self.limited = self.settings_changed = bool(queues.queues(db))
+        self.unstarted = factstore.q(_UNSTARTED, db) or 0
         self._look_at_many(db, factstore.q(_LIVE, db))
 
     def absorb(self, db: Database, datoms: Iterable[Datom]) -> None:
         """Take in the changes up to a database.
 
         Args:
-            datoms: all datoms since the previous database; datoms from before it do no harm.
+            datoms: all datoms since the previous database.
         """
         statuses, changed, edges = self._sorted(db, datoms)
         for job, status in statuses.items():
@@ -136,6 +144,8 @@ class ReadySet:
         edges: list[tuple[int, int]] = []
         for datom in datoms:
             if datom.a == status_id:
+                if datom.v == UNSTARTED:
+                    self.unstarted += 1 if datom.added else -1
                 if datom.added:
                     statuses[datom.e] = datom.v
                 elif statuses.get(datom.e, datom.v) == datom.v:

@@ -39,10 +39,19 @@ class Scheduler(Lookout):
         clock: determines which schedules are due.
         random: spreads the schedulers of several workers in time.
         every: seconds between two checks for new schedules.
+        rests: whether another worker is certainly at work, which then enqueues what is due.
     """
 
-    def __init__(self, conn: Connection, *, clock: Callable[[], datetime], random: Random, every: float = 1.0) -> None:
-        super().__init__("cron")
+    def __init__(
+        self,
+        conn: Connection,
+        *,
+        clock: Callable[[], datetime],
+        random: Random,
+        every: float = 1.0,
+        rests: Callable[[], bool] = lambda: False,
+    ) -> None:
+        super().__init__("cron", rests)
         self._conn = conn
         self._clock = clock
         self._random = random

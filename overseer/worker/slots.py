@@ -52,6 +52,7 @@ class Slots:
         self.backlog: deque[Job] = deque()
         self.running: dict[Lease, Slot] = {}
         self.moved = clock()  # when a handler last began or ended
+        self.busy = 0.0  # seconds that handlers have run in all
         self._over = 0  # the number of running handlers whose attempt has ended
 
     @property
@@ -130,6 +131,11 @@ class Slots:
         with self.changed:
             return [slot for slot in self.running.values() if slot.over_since is not None]
 
+    def wait_for_room(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds until a job may be claimed."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.room > 0, timeout)
+
     def take(self) -> Slot | None:
         """Give a slot to the next job of the backlog; None if no slot is free or no job waits."""
         if not self.backlog or len(self.running) >= self.count:
@@ -144,6 +150,7 @@ class Slots:
         self.moved = self._clock()
         if self.running.pop(slot.job.lease, None) is not None:
             self._over -= slot.over_since is not None
+            self.busy += self.moved - slot.since
             if slot.began:
                 self.ahead.ended(slot.job.type, self.moved - slot.since)
         self.changed.notify_all()

@@ -1,0 +1,226 @@
+"""What a worker without a claim takes in, and when it leaves the jobs to others: on a clock and a log that the test moves."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import factstore
+from factstore import Keyword
+from overseer import Config, Worker, install, job_txn, status
+from overseer.jobs.states import FINISHED, STARTED, UNSTARTED
+from overseer.worker.pacing.standby import LONGEST, QUIET, Known, Standby
+
+A, B = Keyword(":a"), Keyword(":b")
+STATUS = ":job/status"
+LIMIT = 1.5 * LONGEST  # between two peeks, with the random part
+EFFORT = 0.0001  # seconds of processor time for a peek
+
+ENQUEUED = [(":job/type", A, True), (STATUS, UNSTARTED, True)]
+FOREIGN = [(":job/type", B, True), (STATUS, UNSTARTED, True)]
+CLAIMED = [(STATUS, UNSTARTED, False), (STATUS, STARTED, True)]
+DONE = [(STATUS, STARTED, False), (STATUS, FINISHED, True)]
+AGAIN = [(STATUS, FINISHED, False), (STATUS, UNSTARTED, True)]
+
+
+class World:
+    """A log, as a list of transactions with the time of each, that a worker peeks at."""
+
+    def __init__(self, name: str = "m") -> None:
+        self.now = 0.0
+        self.log: list[tuple[float, list[tuple[str, Keyword, bool]]]] = []
+        self.peeks = 0
+        self.standby = Standby(
+            self,  # type: ignore[arg-type]
+            name,
+            [A],
+            Random(1),
+            clock=lambda: self.now,
+            sleep=self.sleep,
+            effort=lambda: self.peeks * EFFORT,
+        )
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def at(self, seconds: float, *facts: tuple[str, Keyword, bool]) -> None:
+        self.log.append((seconds, list(facts)))
+
+    def head(self) -> int:
+        return sum(at <= self.now for at, _ in self.log)
+
+    def peek(self, *facts, after, timeout=0.0):
+        self.peeks += 1
+        if self.head() <= after:
+            later = [at for at, _ in self.log[after:] if at <= self.now + timeout]
+            self.now = later[0] if later else self.now + timeout
+        counts = Counter(fact for _, committed in self.log[after : self.head()] for fact in committed)
+        return self.head(), [counts[fact] for fact in facts]
+
+    def wait(self, timeout: float, known: Known, *, is_due: bool = False) -> bool:
+        return self.standby.wait(timeout, known, is_due=is_due)
+
+    def lose(self, known: Known) -> None:
+        """Let the worker take in a commit that is of no use."""
+        self.at(self.now)
+        assert self.wait(1.0, known._replace(t=len(self.log) - 1))
+
+    def learn(self, per_job: float, *, handlers: float = 0.0, other: str = "a") -> None:
+        """Let the worker claim jobs twice, beside another one."""
+        self.standby.claimed(10, 0.0, 1, None)
+        self.now += 10 * per_job
+        self.standby.claimed(10, handlers, 1, other)
+
+
+def known(t: int, unstarted: int = 0, others: int = 0, *, has_jobs: bool = False, is_last: bool = False) -> Known:
+    return Known(t, unstarted, others, has_jobs, is_last)
+
+
+def test_a_worker_whose_last_commits_led_to_claims_takes_in_the_next_one_at_once():
+    world = World()
+    world.at(0.5, *ENQUEUED)
+    assert world.wait(1.0, known(0))
+    assert (0.5, 1) == (world.now, world.peeks)
+
+
+def test_a_worker_takes_nothing_in_while_others_run_jobs_of_other_types():
+    world = World()
+    world.lose(known(0))
+    for n in range(1000):
+        world.at(n / 1000, *FOREIGN)
+        world.at(n / 1000, *CLAIMED, *DONE)
+    assert not world.wait(1.0, known(1))
+    assert world.peeks * EFFORT < 0.01
+    world.at(world.now, *ENQUEUED)
+    assert world.wait(1.0, known(1))
+
+
+@given(st.lists(st.sampled_from([FOREIGN, CLAIMED, DONE, []]), max_size=60), st.booleans(), st.booleans())
+def test_a_job_that_no_other_worker_starts_is_taken_in_soon(noise, stands_back, is_again):
+    """Whatever else is committed, in whatever state the worker is."""
+    world = World()
+    if stands_back:
+        world.learn(0.001)
+        assert world.standby.stands_back
+    else:
+        world.lose(known(0))
+    t = len(world.log)
+    began = world.now
+    running = sum(facts is CLAIMED for facts in noise)
+    for n, facts in enumerate(noise):
+        world.at(began + n / 1000, *facts)
+    enqueued = world.now + len(noise) / 1000
+    world.at(enqueued, *(AGAIN if is_again else ENQUEUED))
+    while not world.wait(0.25, known(t, unstarted=running)):
+        assert world.now <= enqueued + QUIET + 2 * LIMIT + 0.25
+    assert world.now <= enqueued + QUIET + 2 * LIMIT
+
+
+def test_of_two_workers_in_the_way_of_each_other_one_stands_back():
+    for name, stands_back in (("b", True), ("a", False)):
+        world = World(name)
+        world.learn(0.001, other="a" if name == "b" else "b")
+        assert stands_back is world.standby.stands_back
+
+
+def test_a_worker_whose_handlers_take_most_of_the_time_does_not_stand_back():
+    world = World()
+    world.learn(0.1, handlers=0.9)
+    assert not world.standby.stands_back
+
+
+@pytest.mark.parametrize(("rate", "is_back"), [(1000, False), (300, False), (100, True), (0, True)])
+def test_a_worker_that_stands_back_returns_when_the_others_are_slow(rate, is_back):
+    """It starts a job in a millisecond itself; the others a quarter as fast is fast enough."""
+    world = World()
+    world.learn(0.001)
+    began = world.now
+    for n in range(5 * rate):
+        world.at(began + n / rate, *CLAIMED)
+    assert is_back is world.wait(4.0, known(0, unstarted=10_000, has_jobs=True))
+    assert is_back is not world.standby.stands_back
+
+
+@given(st.integers(1, 500), st.sampled_from([FOREIGN, ENQUEUED]))
+def test_peeks_take_a_small_part_of_the_time(rate, facts):
+    world = World()
+    world.lose(known(0))
+    peeks, began = world.peeks, world.now
+    for n in range(2 * rate):
+        world.at(began + n / rate, *facts, *CLAIMED)
+    assert not world.wait(2.0, known(1))
+    assert (world.peeks - peeks) * EFFORT <= (world.now - began) * 0.006
+
+
+def test_the_last_worker_to_leave_sees_the_end_of_the_last_job():
+    world = World()
+    world.lose(known(0))
+    world.at(world.now + 0.1, *DONE)
+    assert world.wait(1.0, known(1, has_jobs=True, is_last=True))
+
+
+def test_a_worker_is_not_behind_when_something_is_due():
+    world = World()
+    world.lose(known(0))
+    world.at(world.now, *FOREIGN)
+    assert not world.wait(0.2, known(1))
+    assert world.standby.leaves_jobs
+    assert world.wait(0.0, known(1), is_due=True)
+    assert not world.standby.leaves_jobs
+
+
+# -- with workers
+
+
+def test_workers_that_stand_by_leave_no_job_behind(tmp_path):
+    """Each has a connection of its own, as in another process."""
+    uri = str(tmp_path / "jobs.facts")
+    workers, conns = [], []
+    with factstore.connect(uri) as conn:
+        install(conn)
+        for n in range(3):
+            conns.append(factstore.connect(uri))
+            workers.append(Worker(conns[n], {":a": lambda job: None}, Config(seed=n)))
+        threads = [threading.Thread(target=worker.run) for worker in workers]
+        for thread in threads:
+            thread.start()
+        for _ in range(20):
+            conn.transact([job_txn(":a") for _ in range(20)])
+            while status.counts(conn.db())[FINISHED] % 20 or live(conn):
+                time.sleep(0.005)
+        assert 400 == status.counts(conn.db())[FINISHED]
+        for worker in workers:
+            worker.stop()
+        for thread in threads:
+            thread.join(30)
+        for own in conns:
+            own.close()
+
+
+def live(conn):
+    counts = status.counts(conn.db())
+    return counts[UNSTARTED] + counts[STARTED]
+
+
+def test_a_worker_that_stands_back_takes_over_when_the_busy_one_stops(conn):
+    """The workers share a store; whichever works is stopped, and the other one runs the rest."""
+    workers = [Worker(conn, {":a": lambda job: None}, Config(seed=n)) for n in range(2)]
+    threads = [threading.Thread(target=worker.run) for worker in workers]
+    for thread in threads:
+        thread.start()
+    conn.transact([job_txn(":a") for _ in range(500)])
+    while not status.counts(conn.db())[FINISHED]:
+        time.sleep(0.005)
+    workers[0].stop()
+    threads[0].join(30)
+    conn.transact([job_txn(":a") for _ in range(500)])
+    while status.counts(conn.db())[FINISHED] < 1000:
+        time.sleep(0.01)
+    workers[1].stop()
+    threads[1].join(30)
