@@ -258,6 +258,14 @@ def row(found: Result) -> str:
     return line((uri if len(uri) < WIDTHS[0] else f"…{uri[2 - WIDTHS[0] :]}", *rest, *figures))
 
 
+def label(cell: Cell) -> str:
+    """Return what a bar shows; a single thread or process is not mentioned."""
+    uri, sync, form, *_ = shown(cell)
+    counts = ((cell.batch, "forms"), (cell.threads, "threads"), (cell.processes, "processes"))
+    words = [uri[-20:], sync, form, *(f"{count:,} {what}" for count, what in counts if count > 1)]
+    return " · ".join(filter(None, words))
+
+
 def picture(results: Sequence[Result]) -> str:
     """Draw the forms per second of each measurement as a bar."""
     width, left, high, top = 900, 330, 24, 54
@@ -267,13 +275,14 @@ def picture(results: Sequence[Result]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="system-ui, sans-serif" font-size="13">',
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
         '<text x="16" y="26" font-size="16" fill="#1c2024">Forms per second</text>',
-        '<text x="16" y="44" fill="#60646c">uri, sync, form, forms per transaction, threads, processes</text>',
+        '<text x="16" y="44" fill="#60646c">in transactions of one form, or of the number that is stated</text>',
     ]
     for i, found in enumerate(results):
         y = top + high * i
         long = (width - left - 90) * found.forms / most
-        label = escape(" · ".join(filter(None, shown(found.cell))))
-        parts.append(f'<text x="{left - 10}" y="{y + 16}" text-anchor="end" fill="#1c2024">{label[-52:]}</text>')
+        parts.append(
+            f'<text x="{left - 10}" y="{y + 16}" text-anchor="end" fill="#1c2024">{escape(label(found.cell))}</text>'
+        )
         parts.append(f'<rect x="{left}" y="{y + 3}" width="{max(long, 1):.1f}" height="{high - 7}" fill="#2f6fde"/>')
         parts.append(f'<text x="{left + long + 8:.1f}" y="{y + 16}" fill="#60646c">{found.forms:,.0f}</text>')
     return "\n".join([*parts, "</svg>\n"])
