@@ -39,6 +39,12 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_host_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep blocks of stores on servers in a folder of the tests, also in processes that they start."""
+    os.environ["FACTSTORE_CACHE"] = str(tmp_path_factory.mktemp("host-cache"))
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """A PostgreSQL server that syncs nothing, so that tests are fast; those of durability run their own."""

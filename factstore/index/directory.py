@@ -78,7 +78,7 @@ class Blocks:
         blocks = {name: self.cache.use(name) for name in ids}
         missing = [name for name, columns in blocks.items() if columns is None]
         if missing:
-            for name, body in self.storage.get_blocks(missing).items():
+            for name, body in self.storage.get_blocks(missing, near=True).items():
                 columns = blocks[name] = block.decode(body, name)
                 if keep:
                     self.cache.put(name, columns, sum(x.nbytes * (8 if x.dtype == object else 1) for x in columns))

@@ -257,7 +257,7 @@ class MemoryStorage:
         for block_id, block in blocks:
             kept.setdefault(block_id, bytes(block))
 
-    def get_blocks(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
+    def get_blocks(self, ids: Sequence[bytes], *, near: bool = False) -> dict[bytes, bytes]:
         blocks = self._shelf.blocks
         wanted = {block_id: blocks[block_id] for block_id in ids if block_id in blocks}
         check_found(ids, wanted, self.description)

@@ -127,8 +127,13 @@ class Storage(Protocol):
         They are durable at the latest with the next swap of the root. After an error, some of them can be written.
         """
 
-    def get_blocks(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Return the bytes of all these blocks. Raises: Corrupt(ids=…) with the missing ones."""
+    def get_blocks(self, ids: Sequence[bytes], *, near: bool = False) -> dict[bytes, bytes]:
+        """Return the bytes of all these blocks.
+
+        Args:
+            near: a checked copy on this host is enough, if the storage keeps one.
+        Raises: Corrupt(ids=…) with the missing ones.
+        """
 
     def delete_blocks(self, ids: Iterable[bytes]) -> int:
         """Delete these blocks; return the number of deleted ones."""

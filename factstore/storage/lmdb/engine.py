@@ -215,7 +215,7 @@ class LmdbStorage:
         if batch:
             file.write(_put_blocks, file, batch)
 
-    def get_blocks(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
+    def get_blocks(self, ids: Sequence[bytes], *, near: bool = False) -> dict[bytes, bytes]:
         file = self._file
         blocks: dict[bytes, bytes] = file.read(_get_blocks, file, ids)
         check_found(ids, blocks, self.description)

@@ -5,6 +5,7 @@
     name         the store among those of the database; "main" by default
     durability   what makes an append durable: "replicated" (a synchronous standby, the default), "managed" (the storage
                  below the server replicates) or "local" (the disk of one server)
+    host_cache   megabytes of blocks that the processes of a host keep on its disk; 1024 by default, 0 for none
     pooled       "yes" behind a pooler that gives each transaction another session, such as PgBouncer
 
 All other parameters are libpq's. Law: neither the description nor an error contains the password.
@@ -12,7 +13,7 @@ All other parameters are libpq's. Law: neither the description nor an error cont
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
@@ -24,6 +25,7 @@ from factstore.values.quoting import quoted
 
 DURABILITIES: Final = ("replicated", "managed", "local")
 LONGEST_NAME: Final = 200  # characters
+_MOST_DIGITS: Final = 9
 
 # A server that does not answer is noticed after these times; a parameter of the uri replaces each.
 _DEFAULTS: Final[Mapping[str, Any]] = {
@@ -43,6 +45,7 @@ class Address(NamedTuple):
     name: str
     durability: str
     is_pooled: bool
+    host_cache: int  # bytes
     description: str
 
     @classmethod
@@ -58,19 +61,42 @@ class Address(NamedTuple):
             raise _invalid(
                 f"expected parameters as key=value after ?, got {quoted(_without_password(query))}"
             ) from None
-        name, durability = given.pop("name", "main"), given.pop("durability", "replicated")
-        pooled = given.pop("pooled", "no")
-        if not name or len(name) > LONGEST_NAME or "\0" in name:
-            raise _invalid(f"expected a name of 1 to {LONGEST_NAME} characters as name, got {quoted(name)}")
-        if durability not in DURABILITIES:
-            raise _invalid(f"expected {', '.join(DURABILITIES)} as durability, got {quoted(durability)}")
-        if pooled not in ("yes", "no"):
-            raise _invalid(f"expected yes or no as pooled, got {quoted(pooled)}")
+        name = _parameter(given, "name", "main", f"a text of 1 to {LONGEST_NAME} characters", _is_name)
+        durability = _parameter(given, "durability", "replicated", f"one of {', '.join(DURABILITIES)}", _is_durability)
+        pooled = _parameter(given, "pooled", "no", "yes or no", ("yes", "no").__contains__)
+        megabytes = _parameter(given, "host_cache", "1024", "a number of megabytes", _is_number)
         try:
             parameters = conninfo_to_dict(f"postgresql:{base}{'?' if given else ''}{urlencode(given)}")
         except PostgresError:  # its text quotes the uri
             raise _invalid("expected postgresql://user@host:port/database with parameters of libpq") from None
-        return cls({**_DEFAULTS, **parameters}, name, durability, pooled == "yes", _described(parameters, name))
+        return cls(
+            {**_DEFAULTS, **parameters},
+            name,
+            durability,
+            pooled == "yes",
+            int(megabytes) << 20,
+            _described(parameters, name),
+        )
+
+
+def _parameter(given: dict[str, str], key: str, default: str, wanted: str, is_valid: Callable[[str], bool]) -> str:
+    """Take a parameter of our own from those of the uri."""
+    value = given.pop(key, default)
+    if not is_valid(value):
+        raise _invalid(f"{key} is {wanted}, got {quoted(value)}")
+    return value
+
+
+def _is_name(value: str) -> bool:
+    return 0 < len(value) <= LONGEST_NAME and "\0" not in value
+
+
+def _is_durability(value: str) -> bool:
+    return value in DURABILITIES
+
+
+def _is_number(value: str) -> bool:
+    return value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS
 
 
 def _described(parameters: Mapping[str, Any], name: str) -> str:

@@ -28,6 +28,7 @@ from factstore.storage.postgres import layout
 from factstore.storage.postgres import statements as sql
 from factstore.storage.postgres.address import Address
 from factstore.storage.postgres.connections import Connections
+from factstore.storage.postgres.host_cache import HostCache, host_cache
 from factstore.storage.postgres.leases import Held, Leases, Turn
 from factstore.storage.postgres.notices import Notices
 from factstore.storage.protocol import Record, Root, Sync
@@ -79,8 +80,11 @@ class PostgresStorage:
         me = uuid4()
         self._names: dict[str, Any] = {"store": store, "me": me}
         self._epoch = -1
+        self._excisions = -1  # their number, which the first read of the root tells
+        self._host_cache: HostCache | None = None
+        self._host_bytes = address.host_cache
         self._newest: tuple[int, bytes] | None = None  # t and txid of the newest record that this handle has seen
-        self._leases = Leases(self._connections, store, me)
+        self._leases = Leases(self._connections, store, me, read_only=read_only)
         self._notices = Notices(
             self._connections, f"factstore_{store.hex}", can_listen=not (address.is_pooled or read_only)
         )
@@ -90,6 +94,9 @@ class PostgresStorage:
     def _opened(self, connection: psycopg.Connection, address: Address, create: bool, sync: Sync) -> UUID:
         layout.check_server(connection, address, "none" if self.read_only else sync)
         return layout.store_id(connection, address, create=create and not self.read_only)
+
+    def _new_host_cache(self) -> HostCache | None:
+        return host_cache(self._names["store"].hex, self._excisions, max_bytes=self._host_bytes)
 
     def _set_epoch(self, epoch: int) -> None:
         self._epoch = epoch
@@ -335,8 +342,15 @@ class PostgresStorage:
         # Not on the writing connection: appends continue, and a block that was written twice is one block.
         self._connections.read(lambda connection: connection.execute(sql.PUT_BLOCKS, values))
 
-    def get_blocks(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
-        blocks = dict(self._rows(sql.GET_BLOCKS, ids=list(ids))) if ids else {}
+    def get_blocks(self, ids: Sequence[bytes], *, near: bool = False) -> dict[bytes, bytes]:
+        host = self._host_cache if near else None
+        blocks = {} if host is None else host.get(ids)
+        missing = [name for name in ids if name not in blocks]
+        if missing:
+            fetched = dict(self._rows(sql.GET_BLOCKS, ids=missing))
+            if host is not None:
+                host.put(fetched)
+            blocks |= fetched
         if len(blocks) < len(set(ids)) and self._leases.versions - self.held():
             message = (
                 f"this process did not renew its hold on an older state of {self.description} in time, and the blocks"
@@ -366,7 +380,13 @@ class PostgresStorage:
 
     def read_root(self, version: int | None = None) -> Root | None:
         rows = self._rows(sql.READ_ROOT, version=version)
-        return Root(*rows[0]) if rows else None
+        if not rows:
+            return None
+        found_version, body, excisions = rows[0]
+        if excisions != self._excisions:
+            self._excisions = excisions
+            self._host_cache = self._new_host_cache()
+        return Root(found_version, body)
 
     def swap_root(self, body: bytes, *, expected_version: int) -> Root:
         self._check_writable()
@@ -390,6 +410,8 @@ class PostgresStorage:
         return self._leases.hold(version, lambda: int(self._rows(sql.STATE)[0][3]))
 
     def held(self) -> set[int]:
+        self._check_open()
+        self._leases.end_released()
         return {row[0] for row in self._rows(sql.HELD)}
 
     # housekeeping

@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS factstore.store (
     previous bytea NOT NULL DEFAULT '',
     epoch bigint NOT NULL DEFAULT 0,
     root_version bigint NOT NULL DEFAULT 0,
+    excisions bigint NOT NULL DEFAULT 0,
     owner uuid,
     owner_until timestamptz,
     owner_since timestamptz,

@@ -9,14 +9,14 @@ Law: a write under the writer lock is applied only if the handle still holds the
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
 from socket import gethostname
 from sys import _getframe
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from time import monotonic
 from types import FrameType
 from typing import Any, Final, Self
@@ -38,7 +38,8 @@ _LOOK_SECONDS: Final = 0.02  # how often a waiting handle asks for the writer lo
 class Leases:
     """The leases of one handle."""
 
-    def __init__(self, connections: Connections, store: UUID, me: UUID) -> None:
+    def __init__(self, connections: Connections, store: UUID, me: UUID, *, read_only: bool) -> None:
+        self._read_only = read_only
         self.names: Mapping[str, Any] = {
             "store": store,
             "me": me,
@@ -48,7 +49,8 @@ class Leases:
         self.connections = connections
         self.has_turn = False  # whether the handle holds the writer lock
         self._versions: Counter[int] = Counter()
-        self._counting = Lock()
+        self._released: deque[int] = deque()  # versions, one for each hold that has ended
+        self._counting = CallLock()
         self._ended = Event()
         self._renewing: Thread | None = None
 
@@ -56,6 +58,7 @@ class Leases:
 
     def hold(self, version: int, newest: Callable[[], int]) -> Held:
         """Hold a version. Raises: Conflict(version=…) if it is not the newest, and this handle does not hold it."""
+        self.end_released()
         with self._counting:
             self._versions[version] += 1
             is_first = self._versions[version] == 1
@@ -63,7 +66,7 @@ class Leases:
         held = Held(self, version)
         try:
             if row is not None:
-                row.result()
+                self._ended_well(row)
             self._renew_from_now_on()
             if row is not None and version:
                 # After the row is there: a collector that reads the root later also reads the row.
@@ -73,16 +76,31 @@ class Leases:
             raise
         return held
 
-    def release(self, version: int) -> Future[Any] | None:
-        """End one hold of a version, soon; the future ends when the row is deleted."""
+    def release(self, version: int) -> None:
+        """End one hold of a version, at the next renewal or question about holds.
+
+        A finalizer calls this, in any thread and between any two steps, so it must not wait for a lock.
+        """
+        self._released.append(version)
+
+    def end_released(self) -> None:
+        """Delete the rows of the holds that have ended."""
         with self._counting:
-            self._versions[version] -= 1
-            if self._versions[version]:
-                return None
-            del self._versions[version]
-            with suppress(RuntimeError):  # the handle was closed, which deletes all rows
-                return self._start(sql.RELEASE, versions=[version])
-        return None
+            ended = []
+            while self._released:
+                version = self._released.popleft()
+                self._versions[version] -= 1
+                if not self._versions[version]:
+                    del self._versions[version]
+                    ended.append(version)
+            row = self._start(sql.RELEASE, versions=ended) if ended else None
+        if row is not None:
+            self._ended_well(row)
+
+    def _ended_well(self, row: Future[Any]) -> None:
+        """Wait for a write. A reader that may not write holds nothing: its blocks may be deleted while it reads."""
+        with suppress(*((StorageError,) if self._read_only else ())):
+            row.result()
 
     @property
     def versions(self) -> frozenset[int]:
@@ -117,6 +135,7 @@ class Leases:
 
     def renew(self) -> None:
         """Renew all leases of the handle."""
+        self.end_released()
         if self.has_turn or self._versions:
             self._start(sql.RENEW, held=self.has_turn).result()
 
@@ -150,20 +169,19 @@ class Held:
 
     def release(self) -> None:
         """End the hold; the others see it soon. A second call does nothing."""
-        self._end()
-
-    def _end(self) -> Future[Any] | None:
         leases, self._leases = self._leases, None
-        return None if leases is None else leases.release(self.version)
+        if leases is not None:
+            leases.release(self.version)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        ending = self._end()
-        if ending is not None:
-            with suppress(StorageError):  # the row expires
-                ending.result()
+        leases = self._leases
+        self.release()
+        if leases is not None:
+            with suppress(StorageError, RuntimeError):  # the row expires
+                leases.end_released()
 
 
 class Turn:

@@ -56,7 +56,7 @@ ORDER BY t
 REWRITE_HEAD: Final = f"""
 UPDATE factstore.store
 SET t = t + cardinality(%(txids)s::bytea[]), previous = CASE WHEN %(last)s::bytea IS NULL THEN previous ELSE txid END,
-    txid = coalesce(%(last)s, txid), root_version = root_version + 1
+    txid = coalesce(%(last)s, txid), root_version = root_version + 1, excisions = excisions + 1
 WHERE id = %(store)s AND t = %(expected)s AND epoch = %(epoch)s AND root_version = %(version)s AND {_MINE}
 RETURNING previous
 """
@@ -101,7 +101,7 @@ SELECT id FROM factstore.block WHERE store = %(store)s AND id > %(last)s ORDER B
 """
 
 READ_ROOT: Final = """
-SELECT root.version, root.body FROM factstore.store
+SELECT root.version, root.body, store.excisions FROM factstore.store
 JOIN factstore.root ON root.store = store.id AND root.version = coalesce(%(version)s, store.root_version)
 WHERE store.id = %(store)s
 """

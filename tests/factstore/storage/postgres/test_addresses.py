@@ -35,10 +35,11 @@ def test_a_store_is_called_main_and_replicated_unless_the_address_says_otherwise
 @pytest.mark.parametrize(
     ("rest", "part"),
     [
-        (f"//ann:{SECRET}@db/facts?name=", "expected a name of 1 to 200 characters"),
-        (f"//ann:{SECRET}@db/facts?name={'x' * 201}", "expected a name of 1 to 200 characters"),
-        (f"//ann:{SECRET}@db/facts?durability=perhaps", "expected replicated, managed, local as durability, got 'perhaps'"),
-        (f"//ann:{SECRET}@db/facts?pooled=maybe", "expected yes or no as pooled, got 'maybe'"),
+        (f"//ann:{SECRET}@db/facts?name=", "name is a text of 1 to 200 characters"),
+        (f"//ann:{SECRET}@db/facts?name={'x' * 201}", "name is a text of 1 to 200 characters"),
+        (f"//ann:{SECRET}@db/facts?durability=perhaps", "durability is one of replicated, managed, local, got 'perhaps'"),
+        (f"//ann:{SECRET}@db/facts?pooled=maybe", "pooled is yes or no, got 'maybe'"),
+        (f"//ann:{SECRET}@db/facts?host_cache=lots", "host_cache is a number of megabytes, got 'lots'"),
         (f"//ann:{SECRET}@db/facts?nonsense", "expected parameters as key=value"),
         (f"//ann:{SECRET}@db/facts?password={SECRET}&nonsense", "expected parameters as key=value"),
         (f"//ann:{SECRET}@db:port/facts?no_such_parameter=1", "expected postgresql://user@host:port/database"),
