@@ -16,6 +16,14 @@ TX_BASE: Final = TX_PARTITION << PARTITION_BITS
 USER_BASE: Final = USER_PARTITION << PARTITION_BITS
 N_MASK: Final = (1 << PARTITION_BITS) - 1
 
+# The positions of the components in a fact tuple (e, a, v, t), in the order of each index.
+ORDERS: Final[dict[str, tuple[int, int, int]]] = {
+    "eavt": (0, 1, 2),
+    "aevt": (1, 0, 2),
+    "avet": (1, 2, 0),
+    "vaet": (2, 1, 0),
+}
+
 Fact: TypeAlias = tuple[int, int, Any, int, bool]  # e, attribute id, stored value, t, added
 
 

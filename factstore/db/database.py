@@ -7,11 +7,12 @@ be read. `as_of`, `since`, `history` and `filter` return other views of the same
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from factstore.datom import TX_PARTITION, Datom, Fact, partition_of, t_of, tx_of
+from factstore.datom import ORDERS, TX_PARTITION, Datom, Fact, partition_of, t_of, tx_of
 from factstore.db.datoms import Datoms, datom_of
 from factstore.db.names import Names, wrong_type
 from factstore.errors import DatabaseError
@@ -62,7 +63,7 @@ def _is_kept(answer: Any) -> bool:
         raise DatabaseError(":db.error/invalid-filter", text, answer=answer) from error
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class Database(Names):
     """An immutable database value; get one from `conn.db()` or a transaction's report."""
 
@@ -78,6 +79,35 @@ class Database(Names):
     is_filtered: bool = False
     predicates: tuple[Predicate, ...] = field(default=(), repr=False)  # the predicates of its filters
     store: object = field(default=None, repr=False)  # the same object for all databases of one store
+
+    def __init__(
+        self,
+        view: View,
+        schema: Schema,
+        basis_t: int,
+        next_n: int,
+        last_instant: int,
+        as_of_t: int | None = None,
+        as_of_at: datetime | None = None,
+        since_t: int | None = None,
+        is_history: bool = False,
+        is_filtered: bool = False,
+        predicates: tuple[Predicate, ...] = (),
+        store: object = None,
+    ) -> None:
+        # Half the time of the generated method, which looks up each field by name.
+        _put_view(self, view)
+        _put_schema(self, schema)
+        _put_basis_t(self, basis_t)
+        _put_next_n(self, next_n)
+        _put_last_instant(self, last_instant)
+        _put_as_of_t(self, as_of_t)
+        _put_as_of_at(self, as_of_at)
+        _put_since_t(self, since_t)
+        _put_is_history(self, is_history)
+        _put_is_filtered(self, is_filtered)
+        _put_predicates(self, predicates)
+        _put_store(self, store)
 
     def __repr__(self) -> str:
         limits = "".join(
@@ -129,7 +159,28 @@ class Database(Names):
             t, at = self.as_of_t, self.as_of_at
         elif self.as_of_t == t:  # the earlier instant; None means the instant of the transaction
             at = None if at is None or self.as_of_at is None else min(at, self.as_of_at)
-        return replace(self, as_of_t=t, as_of_at=at, view=self.view.cut(upto=min(t, self.view.upto)))
+        view = self.view
+        view = view.cut(upto=min(t, view.upto))
+        return self._through(view, t, at, self.since_t, is_history=self.is_history)
+
+    def _through(
+        self, view: View, as_of_t: int | None, as_of_at: datetime | None, since_t: int | None, *, is_history: bool
+    ) -> Database:
+        """Return the same facts through another view, with the limits of that view."""
+        return Database(
+            view,
+            self.schema,
+            self.basis_t,
+            self.next_n,
+            self.last_instant,
+            as_of_t,
+            as_of_at,
+            since_t,
+            is_history,
+            self.is_filtered,
+            self.predicates,
+            self.store,
+        )
 
     @property
     def moment(self) -> datetime | None:
@@ -144,14 +195,15 @@ class Database(Names):
         """
         t = self.t_at(point)
         t = t if self.since_t is None else max(t, self.since_t)
-        return replace(self, since_t=t, view=self.view.cut(after=t))
+        return self._through(self.view.cut(after=t), self.as_of_t, self.as_of_at, t, is_history=self.is_history)
 
     def history(self) -> Database:
         """Return all assertions and retractions within the limits of `as_of` and `since`.
 
         Source: Datomic API, history.
         """
-        return replace(self, is_history=True, view=self.view.cut(is_history=True))
+        view = self.view.cut(is_history=True)
+        return self._through(view, self.as_of_t, self.as_of_at, self.since_t, is_history=True)
 
     def branch(self, point: Point) -> Database:
         """Return the database after a point in time as the basis of `with_`, as if nothing had been committed since.
@@ -254,9 +306,10 @@ class Database(Names):
         name, parts = self._components(index, components)
         if None in parts:
             return Datoms(self.schema, lambda: iter(()))
-        whole = self.view.by_entity if name == "aevt" else self.view.by_value
-        size = (lambda: whole(parts[0]).size) if name in ("aevt", "avet") and len(parts) == 1 else None
-        return Datoms(self.schema, lambda: scan.prefix(self.view, name, parts), size)
+        view, whole = self.view, len(parts) == 1 and name in ("aevt", "avet")
+        size = partial(scan.size_of, view, name, parts[0]) if whole else None
+        made = partial(scan.datoms_of, view, *parts) if name == "eavt" and len(parts) == 2 else None
+        return Datoms(self.schema, partial(scan.prefix, view, name, parts), size, made)
 
     def seek_datoms(self, index: str, *components: Any) -> Datoms:
         """Return the datoms from the first one at or after the components to the end of the index.
@@ -320,9 +373,8 @@ class Database(Names):
 
     def _components(self, index: str, components: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
         """Return the name of the index and its resolved components; None among them means that nothing can match."""
-        from factstore.index.scan import ORDERS
-
-        name = as_name(index).removeprefix(":")
+        name = index if type(index) is str else as_name(index)
+        name = name.removeprefix(":")
         if name not in ORDERS:
             raise DatabaseError(
                 ":db.error/unknown-index", f"expected one of {', '.join(ORDERS)}, got {quoted(index)}", index=index
@@ -331,14 +383,15 @@ class Database(Names):
             raise DatabaseError(
                 ":db.error/invalid-components", f"{name} has 4 components, got {len(components)}", index=name
             )
-        attribute = None
-        order = ORDERS[name]
-        if len(components) > order.index(1):
-            attribute = self.attribute(components[order.index(1)])
+        attribute, order = None, ORDERS[name]
+        at = order.index(1)
+        if len(components) > at:
+            attribute = self.attribute(components[at])
         if name == "avet" and attribute is not None:
             self._indexed(attribute)
         parts: list[Any] = []
-        for position, part in zip((*order, 3), components, strict=False):
+        for i, part in enumerate(components):
+            position = order[i] if i < 3 else 3
             if position == 1:
                 parts.append(attribute and attribute.id)
             elif position == 3:
@@ -352,3 +405,19 @@ class Database(Names):
     def datom(self, fact: Fact) -> Datom:
         """Return a fact as a datom."""
         return datom_of(self.schema, fact)
+
+
+(
+    _put_view,
+    _put_schema,
+    _put_basis_t,
+    _put_next_n,
+    _put_last_instant,
+    _put_as_of_t,
+    _put_as_of_at,
+    _put_since_t,
+    _put_is_history,
+    _put_is_filtered,
+    _put_predicates,
+    _put_store,
+) = (getattr(Database, each.name).__set__ for each in fields(Database))

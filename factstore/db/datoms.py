@@ -8,7 +8,7 @@ Law: the datoms and their order are the same for all ways of reading, because th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from operator import index
 from sys import maxsize
@@ -50,19 +50,24 @@ def datom_of(schema: Schema, fact: Fact) -> Datom:
 class Datoms(Iterator[Datom]):
     """The datoms of a read, in the order of its index: an iterator, a sequence without a length, and a table."""
 
-    __slots__ = ("_iterator", "_read", "_schema", "_size")
+    __slots__ = ("_iterator", "_made", "_read", "_schema", "_size")
 
     def __init__(
-        self, schema: Schema, read: Callable[[], Iterator[Fact]], size: Callable[[], int] | None = None
+        self,
+        schema: Schema,
+        read: Callable[[], Iterator[Fact]],
+        size: Callable[[], int] | None = None,
+        made: Callable[[], Iterable[Datom]] | None = None,
     ) -> None:
         self._schema = schema
         self._read = read
         self._size = size  # returns their number without reading them
+        self._made = made  # returns the datoms where they are in memory
         self._iterator: Iterator[Datom] | None = None
 
     def __iter__(self) -> Iterator[Datom]:
         if self._iterator is None:
-            self._iterator = self._datoms(self._read())
+            self._iterator = self._datoms(self._read()) if self._made is None else iter(self._made())
         return self._iterator
 
     def __next__(self) -> Datom:

@@ -16,12 +16,13 @@ from sys import getsizeof
 from typing import Any, Final, Protocol, TypeAlias
 
 from factstore.concurrency.locks import CallLock
-from factstore.datom import Fact
+from factstore.datom import Datom, Fact
 from factstore.values.types import Stored
 
 Values: TypeAlias = tuple[Stored, ...]
 _ROW: Final = 600  # bytes of an empty row and of its entry
 _ENTRY: Final = 100  # bytes of an attribute's entry in a row
+_DATOM: Final = 200  # bytes of a datom without its value
 _CHANGED: Final = 120  # bytes of an entry for an entity that has changed
 _SHARE: Final = 16  # values that take more than this part of the bound are not kept
 _SEEN: Final = 4096  # entities among which one is recognized when it is read again
@@ -51,9 +52,19 @@ class EntitySource(Protocol):
 
 
 class Row(dict[int, Values]):
-    """The values of an entity by attribute, as far as they are known; this one does not keep others."""
+    """The values of an entity by attribute, as far as they are known; this one does not keep others.
+
+    The row of a history view has datoms, but no values.
+    """
 
     __slots__ = ()
+
+    def datoms(self, a: int, *, is_history: bool) -> tuple[Datom, ...] | None:
+        """Return the datoms of an attribute in order of EAVT; None if they were not read."""
+        return None
+
+    def keep_datoms(self, a: int, datoms: tuple[Datom, ...], *, is_history: bool) -> None:
+        """Add the datoms of an attribute."""
 
     def read(self, view: EntitySource, e: int, a: int) -> Values:
         """Read the values of an attribute that the row lacks."""
@@ -70,13 +81,23 @@ NOT_KEPT: Final = Row()
 class KeptRow(Row):
     """A row of the databases from one t on, which keeps the values that are read unless they are too large."""
 
-    __slots__ = ("_everything", "_rows", "nbytes", "since")
+    __slots__ = ("_datoms", "_everything", "_rows", "nbytes", "since")
 
     def __init__(self, rows: EntityRows, since: int) -> None:
         self.since = since
         self.nbytes = _ROW
         self._rows = rows
         self._everything: Row | None = None
+        self._datoms: dict[tuple[int, bool], tuple[Datom, ...]] = {}
+
+    def datoms(self, a: int, *, is_history: bool) -> tuple[Datom, ...] | None:
+        """Return the datoms of an attribute in order of EAVT; None if they were not read."""
+        return self._datoms.get((a, is_history))
+
+    def keep_datoms(self, a: int, datoms: tuple[Datom, ...], *, is_history: bool) -> None:
+        """Add the datoms of an attribute, unless they are too large."""
+        if self._rows.take_bytes(self, _ENTRY + _DATOM * len(datoms) + size_of(datom.v for datom in datoms)):
+            self._datoms[a, is_history] = datoms
 
     def read(self, view: EntitySource, e: int, a: int) -> Values:
         """Read the values of an attribute that the row lacks, and add them to it."""
@@ -206,4 +227,4 @@ class EntityRows:
 
 def size_of(values: Iterable[Any]) -> int:
     """Return the approximate size of values in bytes."""
-    return getsizeof(values) + sum(size_of(value) if type(value) is tuple else getsizeof(value) for value in values)
+    return getsizeof(values) + sum([size_of(value) if type(value) is tuple else getsizeof(value) for value in values])

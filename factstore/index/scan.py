@@ -16,17 +16,10 @@ import numpy as np
 
 from factstore.columns import column
 from factstore.columns.column import FactArrays, Range
-from factstore.datom import Fact
+from factstore.datom import ORDERS, Datom, Fact, tx_of
 from factstore.index.view import View
 from factstore.values.types import order_key
 
-# The positions of the components in a fact tuple (e, a, v, t), in the order of each index.
-ORDERS: Final[dict[str, tuple[int, int, int]]] = {
-    "eavt": (0, 1, 2),
-    "aevt": (1, 0, 2),
-    "avet": (1, 2, 0),
-    "vaet": (2, 1, 0),
-}
 _CHUNK: Final = 4096
 
 
@@ -50,6 +43,8 @@ def prefix(view: View, index: str, components: tuple[Any, ...]) -> Iterator[Fact
     elif index in ("eavt", "aevt") and len(components) >= 2:
         e, a = (components[order.index(0)], components[order.index(1)])
         facts = _newest_first(view, view.facts_of(e, a), index)
+        if len(components) == 2:
+            return iter(facts)
     else:
         facts = _group_reader(view, index)(components[0])
     wanted = tuple(zip(order, components, strict=False))
@@ -59,6 +54,23 @@ def prefix(view: View, index: str, components: tuple[Any, ...]) -> Iterator[Fact
         for fact in facts
         if (t is None or fact[3] == t) and all(_same(fact[component], part) for component, part in wanted)
     )
+
+
+def size_of(view: View, index: str, a: int) -> int:
+    """Return the number of facts of an attribute, from the column in the order of an index."""
+    return (view.by_entity(a) if index == "aevt" else view.by_value(a)).size
+
+
+def datoms_of(view: View, e: int, a: int) -> tuple[Datom, ...]:
+    """Return the datoms of an entity with an attribute, in order of EAVT."""
+    row, is_history = view.row_of(e), view.is_history
+    datoms = row.datoms(a, is_history=is_history)
+    if datoms is None:
+        load = view.schema.attribute(a).load
+        facts = _newest_first(view, view.facts_of(e, a), "eavt")
+        datoms = tuple([Datom(e, a, load(v), tx_of(t), added) for _, _, v, t, added in facts])
+        row.keep_datoms(a, datoms, is_history=is_history)
+    return datoms
 
 
 def seek(view: View, index: str, components: tuple[Any, ...], *, backwards: bool = False) -> Iterator[Fact]:

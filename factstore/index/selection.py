@@ -34,9 +34,12 @@ class Layer(NamedTuple):
     upto: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Selection:
-    """The events that `upto`, `after` and `is_history` define; immutable."""
+    """The events that `upto`, `after` and `is_history` define.
+
+    Immutable, but not frozen: that would double the time of creating one, which every `as_of` and `history` does.
+    """
 
     index: Index
     layers: tuple[Layer, ...]

@@ -7,9 +7,10 @@ Law: the result does not depend on which transactions are in blocks and which ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final
 
 import numpy as np
 
@@ -25,10 +26,19 @@ from factstore.schema.attribute import Schema
 from factstore.values.types import Stored
 
 __all__ = ("Layer", "View")
+
+
+class Same(Enum):
+    """A limit that stays the same."""
+
+    SAME = 0
+
+
+SAME: Final = Same.SAME
 _SHARE_OF_ROWS: Final = 8  # the rows of entities take at most this part of the bound of the cache
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class View(Selection):
     """A selection of facts that keeps whole columns in memory; immutable."""
 
@@ -36,9 +46,28 @@ class View(Selection):
 
     # -- other views of the same facts
 
-    def cut(self, **changes: Any) -> Self:
-        """Return this view with other limits."""
-        return replace(self, _memory=ColumnMemory(), **changes)
+    def cut(
+        self,
+        *,
+        upto: int | None = None,
+        after: int | None = None,
+        is_history: bool | None = None,
+        keep: Callable[[Fact], bool] | Same | None = SAME,
+        layers: tuple[Layer, ...] | None = None,
+        is_branch: bool | None = None,
+    ) -> View:
+        """Return this view with other limits; those that are not given stay the same."""
+        return View(
+            self.index,
+            self.layers if layers is None else layers,
+            self.schema,
+            self.cache,
+            self.upto if upto is None else upto,
+            self.after if after is None else after,
+            self.is_history if is_history is None else is_history,
+            self.keep if keep is SAME else keep,
+            self.is_branch if is_branch is None else is_branch,
+        )
 
     def plus(self, facts: Sequence[Fact], t: int, schema: Schema) -> View:
         """Return this view with a speculative transaction on top.
@@ -58,7 +87,7 @@ class View(Selection):
         limits = self.after, self.is_history, self.keep, self.is_branch
         return View(self.index, layers, schema, self.cache, t, *limits)  # twice as fast as `replace`
 
-    def branch(self, t: int) -> Self:
+    def branch(self, t: int) -> View:
         """Return a view as of t, on top of which facts of t + 1 and later can be put."""
         committed, *others = self.layers
         earlier = [transaction for layer in others for transaction in _transactions(layer, t)]
@@ -91,7 +120,7 @@ class View(Selection):
 
     def row_of(self, e: int) -> Row:
         """Return the values of an entity that are in memory, to which others can be added."""
-        if self.is_history or self.after >= 0 or self.keep is not None or self.is_branch or len(self.layers) > 1:
+        if self.after >= 0 or self.keep is not None or self.is_branch or len(self.layers) > 1:
             return NOT_KEPT
         novelty, basis = self.layers[0]
         rows = novelty.rows
