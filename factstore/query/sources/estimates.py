@@ -42,21 +42,24 @@ class Estimates:
 
     def estimate(self, pattern: Pattern, relation: Relation) -> float:
         """Return the expected number of rows of a relation after a join with a pattern."""
-        e, a, v, *_ = (*pattern.terms, BLANK, BLANK, BLANK)
+        e, a, v, tx, *_ = (*pattern.terms, BLANK, BLANK, BLANK)
         attribute = self._attribute(a, relation)
         e_known, v_known = is_known(e, relation), is_known(v, relation)
         if attribute is None:
             return relation.size * self._of_any_attribute(e_known, v_known)
+        # A fact has one transaction: rows with different ones are joined with all facts together, not with each.
+        is_joined = not e_known and isinstance(tx, Variable) and tx.name in relation.columns
+        size = min(relation.size, 1) if is_joined else relation.size
         value = value_at(v, relation)
         if value is not UNKNOWN:
-            return self._with_value(attribute, value, relation.size, e_known)
+            return self._with_value(attribute, value, size, e_known)
         count = self.db.view.count(attribute.id)
         if e_known:
             fanout = min(_VALUES_OF_MANY, count) if attribute.many and not v_known else 1.0
             return relation.size * fanout * (_SELECTIVITY if v_known else 1.0)
         if isinstance(v, Variable) and v_known:
-            return relation.size * self._fanout(attribute, relation.columns[v.name])
-        return relation.size * float(count)
+            return size * self._fanout(attribute, relation.columns[v.name])
+        return size * float(count)
 
     def count_with(self, a: int, value: Any) -> int:
         """Return how many facts of an attribute have a stored value."""

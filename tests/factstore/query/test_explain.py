@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from factstore import explain
+from factstore import connect, explain
 
 ROWS = [(n, ":age", n % 10) for n in range(100)]
 QUERY = "[:find ?e ?a :where [?e :age ?a] [(< ?a 3)] (not [?e :age 1])]"
@@ -64,3 +64,18 @@ def test_a_recursive_call_inside_a_rule_is_a_step_of_its_own() -> None:
 def test_a_rule_that_is_not_recursive_has_no_strategy() -> None:
     steps = explain("[:find ?a :in $ % :where (next ?a 3)]", EDGES, "[[(next ?a ?b) [?a :to ?b]]]").data
     assert ["rule"] == [step.access for step in steps if step.depth == 0]
+
+
+def test_facts_are_joined_on_their_transaction_before_facts_that_share_nothing() -> None:
+    conn = connect("memory:")
+    conn.transact(
+        [
+            {":db/ident": f":j/{name}", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one"}
+            for name in ("id", "status")
+        ]
+    )
+    for n in range(4):
+        conn.transact([{":j/id": f"{n} {i}", ":j/status": "new"} for i in range(50)])
+    query = '[:find ?id ?at :where [?j :j/status "new" ?tx] [?tx :db/txInstant ?at] [?j :j/id ?id]]'
+    steps = explain(query, conn.db()).data
+    assert 200 == max(step.rows_out for step in steps)
