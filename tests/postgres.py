@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -59,6 +60,32 @@ class Server:
         log = self.folder / "server.log"
         self.run("pg_ctl", "-D", self.data, "-l", log, "-o", options, "-w", "-t", _SECONDS, "start")
 
+    def standby(self) -> Server:
+        """Return a standby that follows this server; it is not started, and has no standby of its own."""
+        copy = Server(self._programs, self.folder.with_name(f"{self.folder.name}-standby"))
+        copy.folder.mkdir()
+        _give_to_user(copy.folder)
+        place = f"host=127.0.0.1 port={self.port} user=postgres application_name=standby"
+        copy.run("pg_basebackup", "-D", copy.data, "-d", place, "-R", "-X", "stream", "--checkpoint=fast", "--no-sync")
+        return copy
+
+    def promote(self) -> None:
+        """Make a standby the primary, and return when it accepts writes."""
+        self.run("pg_ctl", "-D", self.data, "-w", "-t", _SECONDS, "promote")
+
+    def processes(self) -> list[int]:
+        """Return the server process and all that it started."""
+        first = int((self.data / "postmaster.pid").read_text().splitlines()[0])
+        started = subprocess.run(["pgrep", "-P", str(first)], capture_output=True, text=True, check=False)
+        return [first, *map(int, started.stdout.split())]
+
+    def kill(self) -> None:
+        """End the server and all its processes as a power cut does, except that the disk keeps what was written."""
+        for process in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        (self.data / "postmaster.pid").unlink(missing_ok=True)  # a restart would take it for a running server
+
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server; "immediate" ends it like a crash."""
         self.run("pg_ctl", "-D", self.data, "-m", mode, "-w", "-t", _SECONDS, "stop")
@@ -95,6 +122,11 @@ def _user() -> str:
     return "postgres" if "postgres" in names else "nobody"
 
 
+def _give_to_user(folder: Path) -> None:
+    if os.geteuid() == 0:
+        shutil.chown(folder, _user())
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -111,8 +143,7 @@ def running(*settings: str) -> Iterator[Server]:
             pytest.fail("no PostgreSQL server is installed; .ci/run installs one")
         pytest.skip("no PostgreSQL server is installed")
     place = Path(tempfile.mkdtemp(prefix="factstore-postgres-"))
-    if os.geteuid() == 0:
-        shutil.chown(place, _user())
+    _give_to_user(place)
     server = Server(folder, place)
     try:
         server.create()
