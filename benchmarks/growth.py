@@ -69,7 +69,7 @@ def grown(path: str, size: int) -> list[tuple[str, str, float]]:
         query = "[:find ?e :in $ ?v :where [?e :n/a ?v] [?e :n/b ?b] [(< ?b 524288)]]"
         factstore.q(query, db, 1)
         asked = once(lambda: [factstore.q(query, db, v) for v in range(200)]) / 200
-        of_many = many_values(conn, size // 1000)
+        of_many = [*many_values(conn, size // 1000), *changed_often(conn, size // 1000)]
     return [
         ("bulk load and index, per datom", "µs", loaded / size * 1e6),
         ("open", "ms", opened * 1e3),
@@ -99,6 +99,25 @@ def many_values(conn: factstore.Connection, count: int) -> list[tuple[str, str, 
         ("assert a value of an entity with size/1,000 of them", "µs", asserted * 1e6),
         ("retract one", "µs", retracted * 1e6),
         ("reject one, insert-only, in a transaction of 500", "µs", rejected * 1e6),
+    ]
+
+
+def changed_often(conn: factstore.Connection, count: int) -> list[tuple[str, str, float]]:
+    """Measure reads of an entity with one value of an attribute that was changed so many times, and of older databases."""
+    e = conn.transact([{":db/id": "e", ":n/many": [0]}]).tempids["e"]
+    held = conn.db()
+    for i in range(count):
+        conn.transact([[":db/retract", e, ":n/many", i % 2], [":db/add", e, ":n/many", 1 - i % 2]])
+    db, a = conn.db(), conn.db().attribute(":n/many").id
+
+    def read(database: factstore.Database, expected: int) -> float:
+        assert database.view.values_of(e, a) == (expected,)
+        assert e in database.view.holders_of(a, expected)
+        return once(lambda: [database.view.values_of(e, a) for _ in range(500)]) / 500
+
+    return [
+        ("values of an entity that changed size/1,000 times", "µs", read(db, count % 2) * 1e6),
+        ("the same in a database from before", "µs", read(held, 0) * 1e6),
     ]
 
 

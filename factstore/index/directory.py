@@ -204,13 +204,13 @@ class Index:
         directory = self.blocks.directory(entry.past_ev)
         return self._with_key(directory, 0, e, None, alive_at)
 
-    def past_holders_of(self, a: int, v: Any, kind: Kind) -> list[tuple[int, int, int]]:
-        """Return the entities that had a value, each with the t of assertion and retraction."""
+    def past_holders_of(self, a: int, v: Any, kind: Kind, alive_at: int | None = None) -> list[tuple[int, int, int]]:
+        """Return the entities that had a value, each with the t of assertion and retraction; or those at `alive_at`."""
         entry = self.entries.get(a)
         if entry is None or not entry.past_rows:
             return []
         directory = self.blocks.directory(entry.past_ve)
-        return self._with_key(directory, 1, v, kind.order_key)
+        return self._with_key(directory, 1, v, kind.order_key, alive_at)
 
     def _with_key(
         self, directory: Directory, key_column: int, key: Any, order_key: OrderKey, alive_at: int | None = None

@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from factstore.columns.column import Entities, FactArrays, Region, ints
 from factstore.columns.kind import Kind, plain_kind
@@ -24,10 +24,11 @@ from factstore.columns.sorted_run import Run, extend_runs, joined
 from factstore.concurrency.locks import CallLock
 from factstore.datom import Fact
 from factstore.index.entity_rows import EntityRows
-from factstore.index.timeline import State, Timeline
+from factstore.index.timeline import Timeline
 
 # Newest first. A chain never changes, so later appends do not affect a reader that has one.
 Chain = tuple[Fact, "Chain"] | None
+Timelines: TypeAlias = dict[Any, tuple[Chain, Timeline]]  # by key, with the newest event that each of them contains
 
 _catch_up = CallLock()
 _UNSURE: Final = -1  # instead of the number of facts in the chains, if an extension of them was interrupted
@@ -46,9 +47,9 @@ class Strand:
         "_in_by_fact",
         "_in_by_v",
         "_joined",
-        "_now",
         "_runs",
-        "_timelines",
+        "_timelines_by_e",
+        "_timelines_by_v",
         "facts",
         "loaded",
     )
@@ -63,10 +64,8 @@ class Strand:
         self._in_by_v = 0
         self._by_fact: dict[tuple[int, Any], Chain] = {}  # made only if entities have many values
         self._in_by_fact = 0
-        self._now: dict[
-            Any, tuple[Chain, dict[int, Fact], set[int]]
-        ] = {}  # value → its chain at the last read, the facts by entity, entities that lost it
-        self._timelines: dict[int, tuple[Chain, Timeline]] = {}  # of entities with many events, if their past was read
+        self._timelines_by_e: Timelines = {}  # of entities with many events that were read
+        self._timelines_by_v: Timelines = {}  # of values with many events that were read
         self._runs: tuple[int, tuple[Run, ...]] = (
             0,
             (),
@@ -166,31 +165,10 @@ class Strand:
                 self._in_by_fact = end
         return chains.get((e, v))
 
-    def state_of(self, e: int, upto: int) -> State | None:
-        """Return the result of the events of an entity up to a t; None if it is faster to read the events."""
-        count, newest = 0, self.of_entity(e)
-        chain = newest
-        while chain is not None and count < _FEW:
-            count, chain = count + 1, chain[1]
-        if chain is None:
-            return None
-        with _catch_up:
-            seen, timeline = self._timelines.get(e, (None, Timeline()))
-            events, rest = [], newest
-            while rest is not None and rest is not seen:
-                events.append(rest[0])
-                rest = rest[1]
-            if rest is not seen:  # facts were removed, or another thread has read more: start again
-                timeline = Timeline()
-            self._timelines.pop(e, None)  # until it is complete again
-            timeline.extend(events[::-1])
-            self._timelines[e] = newest, timeline
-            return timeline.at(upto)
-
     def now_of(self, e: int, older: list[Fact], upto: int, *, is_newest: bool, is_one: bool) -> list[Fact] | None:
         """Return the facts of an entity as of a t; None if it is faster to read its events one by one.
 
-        Later events do not matter for the time, so a database value stays as fast while others commit.
+        Neither the number of its events nor later ones matter for the time.
 
         Args:
             older: the facts before the first event.
@@ -198,52 +176,43 @@ class Strand:
             is_one: the attribute has cardinality one.
         """
         chain = self.of_entity(e)
-        if is_newest and (chain is None or chain[0][3] <= upto):
-            return [chain[0]] if chain is not None and chain[0][4] and is_one else None
-        state = self.state_of(e, upto)
-        return (
-            None
-            if state is None
-            else [*(f for f in older if f[2] not in state.gone and f[2] not in state.live), *state.live.values()]
-        )
-
-    def has_many_with(self, v: Any, chain: Chain) -> bool:
-        """Tell whether many events have a value, a status for example, so that their result should be kept.
-
-        Args:
-            chain: what `with_value` returns for the value.
-        """
-        if v in self._now:
-            return True
-        count = 0
-        while chain is not None and count < _FEW:
-            count, chain = count + 1, chain[1]
-        return chain is not None
+        if is_one and is_newest and chain is not None and chain[0][4] and chain[0][3] <= upto:
+            return [chain[0]]
+        return self._facts_at(self._timelines_by_e, 2, e, chain, older, upto)
 
     def now_with(self, v: Any, older: list[Fact], upto: int) -> list[Fact] | None:
-        """Return the facts with a value after all events; None if there are events after `upto`.
+        """Return the facts with a value as of a t, a status for example; None if few events have the value.
 
-        Only events since the last call are read. Not for strands with facts that were loaded in bulk.
+        Neither the number of events with the value nor later ones matter for the time. Not for strands with facts that
+        were loaded in bulk.
         """
-        chain = self.with_value(v)
-        if chain is not None and chain[0][3] > upto:
+        return self._facts_at(self._timelines_by_v, 0, v, self.with_value(v), older, upto)
+
+    def _facts_at(
+        self, timelines: Timelines, component: int, key: Any, newest: Chain, older: list[Fact], upto: int
+    ) -> list[Fact] | None:
+        """Return the facts of one entity, or with one value, as of a t; None if there are few events.
+
+        Args:
+            component: of a fact, by which those of the key are distinguished: 2, the value, or 0, the entity.
+            newest: all events, newest first.
+        """
+        if key not in timelines and not _is_long(newest):
             return None
         with _catch_up:
-            seen, live, gone = self._now.get(v, (None, {}, set()))
-            events, rest = [], chain
+            seen, timeline = timelines.get(key, (None, Timeline(component)))
+            events, rest = [], newest
             while rest is not None and rest is not seen:
                 events.append(rest[0])
                 rest = rest[1]
             if rest is not seen:  # facts were removed, or another thread has read more: start again
-                live, gone = {}, set()
-            for fact in reversed(events):
-                if fact[4]:
-                    live[fact[0]] = fact
-                else:
-                    live.pop(fact[0], None)
-                    gone.add(fact[0])
-            self._now[v] = chain, live, gone
-            return [*(fact for fact in older if fact[0] not in gone and fact[0] not in live), *live.values()]
+                timeline = Timeline(component)
+            timelines.pop(key, None)  # until it is complete again
+            timeline.extend(events[::-1])
+            timelines[key] = newest, timeline
+            live, gone = timeline.at(upto)
+            kept = [fact for fact in older if fact[component] not in gone and fact[component] not in live]
+            return [*kept, *live.values()]
 
     @property
     def count(self) -> int:
@@ -320,9 +289,9 @@ class Strand:
             end = len(self.facts)
             # Rare: an append lost its race. The dicts and runs that contain removed facts are built again when needed.
             if self._in_by_e > end:
-                self._by_e, self._in_by_e, self._timelines = {}, 0, {}
+                self._by_e, self._in_by_e, self._timelines_by_e = {}, 0, {}
             if self._in_by_v > end:
-                self._by_v, self._in_by_v, self._now = {}, 0, {}
+                self._by_v, self._in_by_v, self._timelines_by_v = {}, 0, {}
             if self._in_by_fact > end:
                 self._by_fact, self._in_by_fact = {}, 0
             if self._runs[0] > end:
@@ -332,6 +301,14 @@ class Strand:
 def _weight(rows: FactArrays) -> int:
     """Return the number of facts that take the memory of these rows; a number takes less of it than an object."""
     return rows.size // (4 if rows.v.dtype == object else 8)
+
+
+def _is_long(chain: Chain) -> bool:
+    """Tell whether reading events one by one is slower than other ways, because there are many."""
+    count = 0
+    while chain is not None and count < _FEW:
+        count, chain = count + 1, chain[1]
+    return chain is not None
 
 
 class TxFacts(NamedTuple):

@@ -185,7 +185,8 @@ class View(Selection):
                 older = [(e, a, v, t, True) for e, t in self.index.holders_of(a, v, self._kind(a))]
             else:
                 kind = self._kind(a)
-                live, past = self.index.holders_of(a, v, kind), self.index.past_holders_of(a, v, kind)
+                alive_at = None if self.is_history else self._committed
+                live, past = self.index.holders_of(a, v, kind), self.index.past_holders_of(a, v, kind, alive_at)
                 older = [(e, a, v, t, added) for e, t, added in self._then(live, past)]
         strands = list(self._strands(a))
         if not strands:
@@ -193,9 +194,9 @@ class View(Selection):
         if len(strands) == 1 and not self.is_history:
             strand, upto = strands[0]
             if not strand.loaded:
-                chain = strand.with_value(v)
-                now = strand.now_with(v, older, upto) if strand.has_many_with(v, chain) else None
-                return self._scalar(older, [(chain, [], upto)], 0) if now is None else self._chosen(now)
+                facts = strand.now_with(v, older, upto)
+                if facts is not None:
+                    return self._chosen(facts)
         events = [
             (strand.with_value(v), strand.loaded_facts(a, Values([v]), upto) if strand.loaded else [], upto)
             for strand, upto in strands

@@ -182,6 +182,10 @@ def test_moments_read_one_after_the_other_are_those_of_a_replay(case, max_bytes,
                 mine = [fact for fact in expected if fact[1] == a]
                 assert sorted(mine, key=lambda f: (f[0], order_key(f[2]), f[3])) == facts_in(chosen.by_entity(a), a)
                 assert sorted(mine, key=lambda f: (order_key(f[2]), f[0], f[3])) == facts_in(chosen.by_value(a), a)
+                for e in range(E, E + 5):
+                    assert sorted((f for f in mine if f[0] == e), key=repr) == sorted(chosen.facts_of(e, a), key=repr)
+                for v in {f[2] for f in log_facts(events) if f[1] == a}:
+                    assert sorted(f for f in mine if f[2] == v) == sorted(chosen.facts_with(a, v))
             assert cache.bytes <= max_bytes
 
 
