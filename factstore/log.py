@@ -16,7 +16,7 @@ from zlib import crc32
 
 from factstore.columns import block, column
 from factstore.columns.column import FactArrays
-from factstore.columns.packing import pack, packer, unpack
+from factstore.columns.packing import packer, unpack
 from factstore.datom import Fact, tx_of
 from factstore.errors import Corrupt
 from factstore.schema.attribute import EXCISE, TX_INSTANT
@@ -139,6 +139,7 @@ def count(storage: Storage, after_t: int, facts: Sequence[tuple[int, Any, bool]]
     Args:
         facts: attribute, stored value, and whether it was added; of any entity.
     """
+    pack = packer().pack
     patterns = [b"".join(map(pack, fact)) for fact in facts]
     counts = [0] * len(facts)
     while records := storage.read_log(after_t, max_bytes=READ_BYTES):

@@ -130,9 +130,8 @@ class MainLoop:
 
     def _work_or_wait(self, reports: TxReports, until_idle: bool) -> None:
         """Claim ready jobs and let them run, or wait for the next change."""
-        doomed = self._ready.take_doomed()
-        if doomed:
-            self._store.give_up(doomed)
+        if self._ready.doomed:
+            self._store.give_up(self._ready.take_doomed())
         room = self._room()
         if room <= 0 or self._settler.is_behind:
             self._settler.catch_up()
@@ -150,8 +149,13 @@ class MainLoop:
 
     def _wait(self, reports: TxReports, until_idle: bool) -> None:
         """Wait for commits that this worker should take in, or until something is due."""
+        patience = self._patience()
+        if self._standby.is_eager:
+            if self._absorb(reports, wait=patience):
+                self._standby.took_in()
+            return
         self._absorb(reports)
-        ready, patience = self._ready, self._patience()
+        ready = self._ready
         has_jobs = bool(ready.live) or self._executor.slots.occupied > 0
         known = Known(self._t, ready.unstarted, ready.others, has_jobs, is_last=until_idle)
         if self._standby.wait(patience, known, is_due=patience < _ATTENTION):
@@ -224,12 +228,13 @@ class MainLoop:
         waits = [(time - now).total_seconds() for time in times if time is not None]
         return max(0.0, min(self._ready.next_pause(), *waits, self._config.sleep_time / 1000, _ATTENTION))
 
-    def _absorb(self, reports: TxReports, *, wait: float | None = None) -> None:
-        """Take in the transactions since the last call.
+    def _absorb(self, reports: TxReports, *, wait: float | None = None) -> bool:
+        """Take in the transactions since the last call, and return whether there are any.
 
         Args:
             wait: seconds to wait for the first; None: only those that this process has read already.
         """
+        t = self._t
         report = reports.get_nowait() if wait is None else reports.get(wait)
         datoms: list[Datom] = []
         while report is not None:
@@ -245,6 +250,7 @@ class MainLoop:
             moved = {d.e for d in datoms if d.added and d.v in _NOT_STARTED and self._executor.holds(d.e)}
             if moved:
                 self._executor.drop(job for job in moved if lookup.status(db, job) != STARTED)
+        return self._t > t
 
     def _notice_others(self, db: Database, started: Sequence[int]) -> None:
         """Note another worker that started one of these jobs."""

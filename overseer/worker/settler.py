@@ -245,7 +245,9 @@ class InlineSettler(Settler):
         """
         if not all(ended.outcome.is_plain for ended in self._ended):
             self._begin()
-        group = self._take()
+        group = self._take() if self._ended else []
+        if not group:
+            return self._store.conn.transact(forms)
         try:
             report = self._store.settle_with(self._without_leases(group), forms)
         except FactStoreError:

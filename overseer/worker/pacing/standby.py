@@ -90,7 +90,7 @@ class Standby:
         self._clock = clock
         self._sleep = sleep
         self._effort = effort
-        self._is_eager = True  # whether the last commits led to a claim, so that the next one is taken in at once
+        self.is_eager = True  # whether the last commits led to a claim, so that the next one is taken in at once
         self.stands_back = False  # whether it claims nothing although jobs are ready
         self._base = self._t = -1  # the t that the worker has taken in, and the t up to which it has peeked
         self._counts = [0] * len(self._facts)  # between the two
@@ -111,7 +111,7 @@ class Standby:
 
     def others_work(self) -> bool:
         """Whether this worker leaves its jobs, and all other duties, to a worker that starts jobs right now."""
-        return not self._is_eager and self._clock() - self._others_started < AT_WORK
+        return not self.is_eager and self._clock() - self._others_started < AT_WORK
 
     def claimed(self, count: int, busy: float, slots: int, other: str | None) -> None:
         """Note a claim, and stand back if this worker is in the way of another one.
@@ -122,7 +122,7 @@ class Standby:
             other: a worker that has started jobs since the last claim; None: there is none.
         """
         now, last = self._clock(), self._round
-        self._is_eager = count > 0
+        self.is_eager = count > 0
         self._round = (now, count, busy)
         if last is None or not last[1]:
             return
@@ -132,10 +132,14 @@ class Standby:
         if other is None or is_useful:
             self._doubt = _FIRST_DOUBT
         elif other < self._worker:
-            self.stands_back, self._is_eager = True, False
+            self.stands_back, self.is_eager = True, False
             self._stood_back = self._others_started = now
             self._started = 0
             self._doubt = min(2 * self._doubt, _LAST_DOUBT)
+
+    def took_in(self) -> None:
+        """Note that a commit was taken in at once; if it does not lead to a claim, the next one is not."""
+        self.is_eager, self._round = False, None
 
     def wait(self, timeout: float, known: Known, *, is_due: bool) -> bool:
         """Wait for commits that this worker should take in; False if there are none within `timeout` seconds.
@@ -147,10 +151,6 @@ class Standby:
         if known.t != self._base:
             self._base = self._t = known.t
             self._counts = [0] * len(self._facts)
-        if self._is_eager:
-            is_wanted = self._conn.peek(after=self._base, timeout=timeout)[0] > self._base
-            self._is_eager = not is_wanted  # until it claims
-            return is_wanted
         is_wanted = self._sleep_and_peek(timeout, known) or (is_due and self.leaves_jobs)
         if is_wanted:
             self._base, self.stands_back = self._t, False

@@ -66,10 +66,10 @@ class World:
     def wait(self, timeout: float, known: Known, *, is_due: bool = False) -> bool:
         return self.standby.wait(timeout, known, is_due=is_due)
 
-    def lose(self, known: Known) -> None:
+    def lose(self) -> None:
         """Let the worker take in a commit that is of no use."""
         self.at(self.now)
-        assert self.wait(1.0, known._replace(t=len(self.log) - 1))
+        self.standby.took_in()
 
     def learn(self, per_job: float, *, handlers: float = 0.0, other: str = "a") -> None:
         """Let the worker claim jobs twice, beside another one."""
@@ -82,16 +82,18 @@ def known(t: int, unstarted: int = 0, others: int = 0, *, has_jobs: bool = False
     return Known(t, unstarted, others, has_jobs, is_last)
 
 
-def test_a_worker_whose_last_commits_led_to_claims_takes_in_the_next_one_at_once():
+def test_a_worker_is_eager_until_a_commit_does_not_lead_to_a_claim():
     world = World()
-    world.at(0.5, *ENQUEUED)
-    assert world.wait(1.0, known(0))
-    assert (0.5, 1) == (world.now, world.peeks)
+    assert world.standby.is_eager
+    world.standby.took_in()
+    assert not world.standby.is_eager
+    world.standby.claimed(1, 0.0, 1, None)
+    assert world.standby.is_eager
 
 
 def test_a_worker_takes_nothing_in_while_others_run_jobs_of_other_types():
     world = World()
-    world.lose(known(0))
+    world.lose()
     for n in range(1000):
         world.at(n / 1000, *FOREIGN)
         world.at(n / 1000, *CLAIMED, *DONE)
@@ -109,7 +111,7 @@ def test_a_job_that_no_other_worker_starts_is_taken_in_soon(noise, stands_back, 
         world.learn(0.001)
         assert world.standby.stands_back
     else:
-        world.lose(known(0))
+        world.lose()
     t = len(world.log)
     began = world.now
     running = sum(facts is CLAIMED for facts in noise)
@@ -150,7 +152,7 @@ def test_a_worker_that_stands_back_returns_when_the_others_are_slow(rate, is_bac
 @given(st.integers(1, 500), st.sampled_from([FOREIGN, ENQUEUED]))
 def test_peeks_take_a_small_part_of_the_time(rate, facts):
     world = World()
-    world.lose(known(0))
+    world.lose()
     peeks, began = world.peeks, world.now
     for n in range(2 * rate):
         world.at(began + n / rate, *facts, *CLAIMED)
@@ -160,14 +162,14 @@ def test_peeks_take_a_small_part_of_the_time(rate, facts):
 
 def test_the_last_worker_to_leave_sees_the_end_of_the_last_job():
     world = World()
-    world.lose(known(0))
+    world.lose()
     world.at(world.now + 0.1, *DONE)
     assert world.wait(1.0, known(1, has_jobs=True, is_last=True))
 
 
 def test_a_worker_is_not_behind_when_something_is_due():
     world = World()
-    world.lose(known(0))
+    world.lose()
     world.at(world.now, *FOREIGN)
     assert not world.wait(0.2, known(1))
     assert world.standby.leaves_jobs
