@@ -90,7 +90,7 @@ class Names:
             ) from None
         if stored is None:
             return None
-        holders = self.view.holders_of(attribute.id, stored)
+        holders = self.view.unique_holders_of(attribute.id, stored)
         return holders[0] if holders else None
 
     def stored(self, attribute: Attribute, value: object) -> Stored | None:

@@ -1,6 +1,7 @@
 """The values of entities that are read repeatedly, shared by all databases of one novelty.
 
     Row          values of an entity by attribute, as far as they were read
+    Holder       the entity that has a value of a unique attribute
     EntityRows   the rows, in two generations: when the young one is full, it becomes the old one, which is dropped
 
 A row states from which t its values hold; they hold until a transaction changes the entity. So a commit costs nothing
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from sys import getsizeof
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from factstore.concurrency.locks import CallLock
 from factstore.datom import Datom, Fact
@@ -24,6 +25,7 @@ _ROW: Final = 600  # bytes of an empty row and of its entry
 _ENTRY: Final = 100  # bytes of an attribute's entry in a row
 _DATOM: Final = 200  # bytes of a datom without its value
 _CHANGED: Final = 120  # bytes of an entry for an entity that has changed
+_HOLDER: Final = 300  # bytes of a holder and of its entry, without the value
 _SHARE: Final = 16  # values that take more than this part of the bound are not kept
 _SEEN: Final = 4096  # entities among which one is recognized when it is read again
 
@@ -117,6 +119,14 @@ class KeptRow(Row):
         return everything
 
 
+class Holder(NamedTuple):
+    """The entity that has a value of a unique attribute from one t on."""
+
+    e: int
+    since: int
+    nbytes: int
+
+
 class EntityRows:
     """The rows of entities that were read more than once, as of the t's that databases of one novelty have."""
 
@@ -128,10 +138,10 @@ class EntityRows:
         self._basis = max(index_t, novelty.newest_t)  # the t up to which the changes are known
         self._since = self._basis  # a row from before this t is out of date
         self._changed: dict[int, int] = {}  # the last t at which an entity changed, after `_since`
-        self._seen: set[int] = set()
-        # By entity, and by entity and t for databases of an earlier t.
-        self._young: dict[Any, KeptRow] = {}
-        self._old: dict[Any, KeptRow] = {}
+        self._seen: set[int] = set()  # hashes of keys that were read
+        # Rows by entity, and by entity and t for databases of an earlier t; holders by attribute, value and None.
+        self._young: dict[Any, KeptRow | Holder] = {}
+        self._old: dict[Any, KeptRow | Holder] = {}
         self._free = self._size_of_generation
 
     @property
@@ -155,39 +165,63 @@ class EntityRows:
         """
         if self._basis < basis and not self._follow(novelty, basis):
             return NOT_KEPT
-        row = self._young.get(e)
+        row: KeptRow | None = self._find(e)
         if row is None:
-            row = self._again(e, e, basis)
-            if row is None:
+            if not self._is_seen(e):
                 return NOT_KEPT
+            row = self._new_row(e, basis)
         # First the changes, then `_since`: `_follow` replaces them in the other order.
-        if self._changed.get(e, self._since) > row.since:
-            row = self._put(e, KeptRow(self, basis))
+        elif self._changed.get(e, self._since) > row.since:
+            row = self._new_row(e, basis)
         if upto < row.since:
-            key = e, upto
-            return self._young.get(key) or self._old_row(key) or self._put(key, KeptRow(self, upto))
+            row = self._find((e, upto))
+            return self._new_row((e, upto), upto) if row is None else row
         return row
 
-    def _again(self, e: int, key: Any, basis: int) -> KeptRow | None:
-        """Return the row of an entity that is not in the young generation; None if it is read for the first time."""
-        row = self._old_row(key)
-        if row is not None:
-            return row
-        if e in self._seen and self.max_bytes > _ROW * _SHARE:
-            return self._put(key, KeptRow(self, basis))
+    def holder(self, a: int, v: Stored, novelty: Changes, basis: int) -> int | None:
+        """Return the only entity that has a value of a unique attribute, if it is kept; not for an earlier t."""
+        if self._basis < basis and not self._follow(novelty, basis):
+            return None
+        holder: Holder | None = self._find((a, v, None))
+        if holder is None or holder.since > basis or self._changed.get(holder.e, self._since) > holder.since:
+            return None
+        return holder.e
+
+    def keep_holder(self, a: int, v: Stored, e: int, basis: int) -> None:
+        """Keep the only entity that has a value of a unique attribute, if it was read before; not for an earlier t."""
+        key = a, v, None
+        if self._is_seen(key):
+            size = _HOLDER + size_of((v,))
+            if size * _SHARE <= self.max_bytes:
+                self._put(key, Holder(e, basis, size))
+
+    def _find(self, key: Any) -> Any:
+        """Return an entry of either generation, and make it young; None if there is none."""
+        entry = self._young.get(key)
+        if entry is None and key in self._old:
+            entry = self._old.pop(key, None)
+            if entry is not None:
+                self._put(key, entry)
+        return entry
+
+    def _new_row(self, key: Any, since: int) -> KeptRow:
+        row = KeptRow(self, since)
+        self._put(key, row)
+        return row
+
+    def _put(self, key: Any, entry: KeptRow | Holder) -> None:
+        self._young[key] = entry
+        self._take(entry.nbytes)
+
+    def _is_seen(self, key: Any) -> bool:
+        """Tell whether a key was read before, as far as is known; from now on it was."""
+        number = hash(key)
+        if number in self._seen:
+            return self.max_bytes > _ROW * _SHARE
         if len(self._seen) >= _SEEN:
             self._seen = set()
-        self._seen.add(e)
-        return None
-
-    def _old_row(self, key: Any) -> KeptRow | None:
-        row = self._old.pop(key, None)
-        return None if row is None else self._put(key, row)
-
-    def _put(self, key: Any, row: KeptRow) -> KeptRow:
-        self._young[key] = row
-        self._take(row.nbytes)
-        return row
+        self._seen.add(number)
+        return False
 
     def take_bytes(self, row: KeptRow, size: int) -> bool:
         """Reserve space for an extension of a row; return False if it is too large to be kept."""

@@ -43,6 +43,7 @@ class View(Selection):
     """A selection of facts that keeps whole columns in memory; immutable."""
 
     _memory: ColumnMemory = field(default_factory=ColumnMemory, repr=False, compare=False)
+    _of_entities: EntityRows | None = field(default=None, repr=False)  # found when an entity is read
 
     # -- other views of the same facts
 
@@ -120,13 +121,40 @@ class View(Selection):
 
     def row_of(self, e: int) -> Row:
         """Return the values of an entity that are in memory, to which others can be added."""
-        if self.after >= 0 or self.keep is not None or self.is_branch or len(self.layers) > 1:
+        rows = self._of_entities or self._shared_rows()
+        if rows is None:
             return NOT_KEPT
         novelty, basis = self.layers[0]
-        rows = novelty.rows
-        if rows is None:
-            rows = novelty.rows = EntityRows(self.index.basis_t, novelty, self.cache.max_bytes // _SHARE_OF_ROWS)
         return rows.row(e, novelty, basis, self.upto)
+
+    def _shared_rows(self) -> EntityRows | None:
+        """Return the rows of entities that the views of one novelty share; None if this view has other facts."""
+        if not self._is_plain:
+            return None
+        novelty = self.layers[0].novelty
+        if novelty.rows is None:
+            novelty.rows = EntityRows(self.index.basis_t, novelty, self.cache.max_bytes // _SHARE_OF_ROWS)
+        self._of_entities = novelty.rows
+        return novelty.rows
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether this view has all facts of a committed database, now or as of an earlier t."""
+        return self.after < 0 and self.keep is None and not self.is_branch and len(self.layers) == 1
+
+    def unique_holders_of(self, a: int, v: Stored) -> tuple[int, ...]:
+        """Return the entities that have a value of a unique attribute: at most one, except in the past."""
+        novelty, basis = self.layers[0]
+        rows = self._of_entities or self._shared_rows()
+        if rows is None or self.upto < basis or self.is_history:
+            return self.holders_of(a, v)
+        holder = rows.holder(a, v, novelty, basis)
+        if holder is not None:
+            return (holder,)
+        holders = self.holders_of(a, v)
+        if len(holders) == 1:
+            rows.keep_holder(a, v, holders[0], basis)
+        return holders
 
     def holds(self, e: int, a: int, v: Stored) -> bool:
         """Tell whether an entity has a value; the time does not depend on the number of its values."""
@@ -147,7 +175,11 @@ class View(Selection):
 
     def holders_of(self, a: int, v: Stored) -> tuple[int, ...]:
         """Return the entities that have a value of an attribute."""
-        return tuple(fact[0] for fact in self.facts_with(a, v) if fact[4])
+        if self._is_plain and self._sees_index_as_is and a not in self.layers[0].novelty.strands:
+            if a not in self.index.entries:
+                return ()
+            return tuple([e for e, _ in self.index.holders_of(a, v, self._kind(a))])
+        return tuple([fact[0] for fact in self.facts_with(a, v) if fact[4]])
 
     def facts_of(self, e: int, a: int) -> list[Fact]:
         """Return the facts of an entity with an attribute; in a history view all events."""

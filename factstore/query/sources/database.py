@@ -131,7 +131,9 @@ class Facts(Estimates):
             if v is None:
                 return Match(empty(relation.names | (pattern.variables & keep)), "no such value")
         if e is UNKNOWN:
-            if attribute.unique is None and self.count_with(a, v) > FEW:
+            if attribute.unique is not None:
+                return bound_to(e_term, list(view.unique_holders_of(a, v)), relation, keep, None)
+            if self.count_with(a, v) > FEW:
                 return self._match_holders(attribute, e_term, v, relation, keep)
             return bound_to(e_term, list(view.holders_of(a, v)), relation, keep, None)
         e = e if type(e) is int else entity_or_none(self.db, e)
