@@ -98,8 +98,12 @@ class Encoder:
         return crc32(body).to_bytes(4, "little") + body
 
 
-def decode(record: Record) -> TxRecord:
-    """Return the transaction of a record. Raises: Corrupt(:db.error/storage-corrupt)."""
+def decode(record: Record, only: Container[int] | None = None) -> TxRecord:
+    """Return the transaction of a record. Raises: Corrupt(:db.error/storage-corrupt).
+
+    Args:
+        only: attributes; other columns that were loaded in bulk are left out.
+    """
     body = memoryview(record.body)[4:]
     if crc32(body) != int.from_bytes(record.body[:4], "little") or not body:  # an empty body has a valid checksum
         raise _damaged(record.t, "its checksum does not match")
@@ -109,7 +113,7 @@ def decode(record: Record) -> TxRecord:
         raise _damaged(record.t, f"it claims format {version} and t {t}")
     step = iter(flat[_HEADER_FIELDS:])
     facts = [(e, a, v, t, added) for e, a, v, added in zip(step, step, step, step, strict=True)]
-    columns = blocks and {a: _rows(body, t) for a, body in blocks.items()}
+    columns = blocks and {a: _rows(body, t) for a, body in blocks.items() if only is None or a in only}
     return TxRecord(t, instant, next_n, [(tx_of(t), TX_INSTANT, instant, t, True), *facts], columns)
 
 
@@ -166,9 +170,13 @@ def _has_columns(body: bytes) -> bool:
     return body[at] != _NIL
 
 
-def read(storage: Storage, after_t: int, upto_t: int | None = None) -> Iterator[TxRecord]:
+def read(
+    storage: Storage, after_t: int, upto_t: int | None = None, *, only: Container[int] | None = None
+) -> Iterator[TxRecord]:
     """Yield the transactions after one t, up to another or the head.
 
+    Args:
+        only: attributes; other columns that were loaded in bulk are left out.
     Raises: Corrupt, for a record that is damaged or missing.
     """
     upto = storage.head() if upto_t is None else upto_t
@@ -179,7 +187,7 @@ def read(storage: Storage, after_t: int, upto_t: int | None = None) -> Iterator[
         for record in records:
             if record.t != after_t + 1:
                 raise _damaged(after_t + 1, f"it is missing; the next is {record.t}")
-            yield decode(record)
+            yield decode(record, only)
             after_t = record.t
 
 
