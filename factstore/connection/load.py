@@ -26,6 +26,7 @@ from factstore.columns.column import BY_ENTITY, Array, FactArrays, Ints
 from factstore.columns.kind import INTEGERS, plain_kind
 from factstore.commit.commit import Committer
 from factstore.connection.progress import chosen, rows_line
+from factstore.connection.unique_values import UniqueValues
 from factstore.datom import USER_BASE, Fact
 from factstore.db.database import Database
 from factstore.db.snapshot import Snapshot
@@ -73,6 +74,7 @@ def load(
     _check_arguments(mapping, batch_rows, missing)
     goals(db, mapping)
     table = Table(source, tuple(mapping), int(batch_rows))
+    unique_values = UniqueValues(committer.storage)
     for batch in table.batches():
         read = partial(_read, batch=batch, mapping=mapping, missing=frozenset(missing), is_text=table.is_text)
         db = committer.caught_up()
@@ -80,7 +82,7 @@ def load(
         lacking.update({each.column.name: batch.size - len(each.stored) for each in columns})
         # Preparing a batch takes long and would lose races, so it acquires the writer lock first. Reading a batch does
         # not need it.
-        report = committer.apply(_preparation(db, batch, columns, read), exclusive=True)
+        report = committer.apply(_preparation(db, batch, columns, read, unique_values), exclusive=True)
         datoms, transactions, basis_t = datoms + report.size, transactions + 1, report.t
         committer.keep_pace()
         rows_done += batch.size
@@ -114,7 +116,11 @@ def _read(
 
 
 def _preparation(
-    read_in: Database, batch: Batch, read: list[Typed], reread: Callable[[Database], list[Typed]]
+    read_in: Database,
+    batch: Batch,
+    read: list[Typed],
+    reread: Callable[[Database], list[Typed]],
+    unique_values: UniqueValues,
 ) -> Preparation:
     """Return the preparation of a batch: new rows in bulk, existing ones as maps, in one transaction.
 
@@ -128,7 +134,7 @@ def _preparation(
         new = np.full(batch.size, all(_is_plain(db, each.column.attribute) for each in columns))
         for each in columns:
             if each.column.attribute.unique is not None:
-                new &= ~_is_taken(db, each, columns)
+                new &= ~_is_taken(db, each, columns, unique_values)
         existing = np.zeros(batch.size, np.int64) if new.all() else _existing_entities(db, columns)
         prepared = _prepared_maps(db, batch, columns, ~new & (existing == 0), now)
         count, t = int(new.sum()), db.basis_t + 1
@@ -213,11 +219,11 @@ def _is_plain(db: Database, attribute: Attribute) -> bool:
     return not (attribute.preds or attribute.is_tuple or db.schema.composites_of(attribute.id) or attribute.id < 100)
 
 
-def _is_taken(db: Database, typed: Typed, batch: Sequence[Typed]) -> Array:
+def _is_taken(db: Database, typed: Typed, batch: Sequence[Typed], unique_values: UniqueValues) -> Array:
     """Return for each row whether its unique value exists in the database or in another row of the batch."""
     a, values = typed.column.attribute.id, typed.stored.tolist()
     counts = Counter(v for other in batch if other.column.attribute.id == a for v in other.stored.tolist())
-    existing = db.view.known_values(a, set(values))
+    existing = unique_values.existing(db, a, set(values))
     taken = np.fromiter((counts[v] > 1 or v in existing for v in values), bool, len(values))
     if typed.present is None:
         return taken

@@ -259,6 +259,12 @@ class Index:
         for part in self._read(self.entries[a].ve, region, kind):
             yield from part[1].tolist()
 
+    def value_arrays(self, a: int) -> Iterator[Array]:
+        """Yield the live values of an attribute, one block after the other, without keeping them in the cache."""
+        if a in self.entries:
+            for name in self.blocks.directory(self.entries[a].ev).names:
+                yield self.blocks.read([name], keep=False)[0][1]
+
     def past(self, a: int, region: Region, kind: Kind) -> Spans:
         """Return the retracted rows of an attribute in a region, in the order of the region."""
         entry = self.entries.get(a)

@@ -7,7 +7,7 @@ Law: the result does not depend on which transactions are in blocks and which ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
@@ -280,6 +280,12 @@ class View(Selection):
                 held.update(values.intersection(run.values))
             held.update(value for value in values if strand.with_value(value) is not None)
         return held
+
+    def value_arrays(self, a: int) -> Iterator[Array]:
+        """Yield the values of all facts, one part after the other, and some that were retracted."""
+        yield from self.index.value_arrays(a)
+        for strand, _ in self._strands(a):
+            yield from (rows.v for rows in strand.events(self._kind(a)))
 
     # -- columns
 
