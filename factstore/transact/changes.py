@@ -8,7 +8,7 @@ Law: on top of the database before, the facts make all claims true and change no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 from factstore.datom import Fact
@@ -52,7 +52,7 @@ class _Changing:
         self.values_of: ValuesOf = values_before(claims.db, settled.asserted, claims.first_fresh)
         # Values that only :db/cas may replace, and that it replaces here, or that are reported as a problem.
         self.judged = {(e, attribute.id) for e, attribute, _, _ in settled.special.swaps if attribute.cas_only}
-        self.inserted: dict[tuple[int, int], tuple[Stored, ...]] = {}  # values of insert-only attributes
+        self.inserted: dict[tuple[int, int], Collection[Stored]] = {}  # values of insert-only attributes
         self.had: dict[tuple[int, int], str] = {}  # since when entities have their values of insert-only attributes
         self.holds = claims.db.view.holds  # for attributes of cardinality many, of which one value is needed
 
@@ -145,28 +145,29 @@ class _Changing:
                 if e < first_fresh and e not in fresh and holds(e, a, v):
                     continue
             elif e < first_fresh and e not in fresh:
-                values = self._inserted_values(e, a) if many else values_of(e, a)
+                values: Collection[Stored] = self._inserted_values(e, a) if many else values_of(e, a)
                 if values:
+                    value = next(iter(values))
                     if attribute.insert_only:
-                        self._inserted_before(claim, values[0])
+                        self._inserted_before(claim, value)
                     if v in values:
                         continue
                     if attribute.cas_only and (e, a) not in self.judged:
-                        self._replaced(claim, values[0])
-                    if not many and (e, a, values[0]) not in gone:
-                        add((e, a, values[0], t, False))
+                        self._replaced(claim, value)
+                    if not many and (e, a, value) not in gone:
+                        add((e, a, value, t, False))
                         if unique is not None:
-                            gone.add((e, a, values[0]))
+                            gone.add((e, a, value))
             fact = (e, a, v, t, True)
             add(fact)
             if unique is not None:
                 uniques.append(fact)
 
-    def _inserted_values(self, e: int, a: int) -> tuple[Stored, ...]:
+    def _inserted_values(self, e: int, a: int) -> Collection[Stored]:
         """Return the values of an insert-only attribute of cardinality many, read once per entity."""
         values = self.inserted.get((e, a))
         if values is None:
-            values = self.inserted[e, a] = self.values_of(e, a)
+            values = self.inserted[e, a] = dict.fromkeys(self.values_of(e, a))
         return values
 
     def compose(self, asserted: Sequence[ResolvedClaim]) -> None:

@@ -126,19 +126,20 @@ def _check_unique(claims: Claims, asserted: Sequence[ResolvedClaim], changes: Ch
     if len(uniques) >= BULK:
         holders.fetch((fact[1], fact[2]) for fact in uniques)
     first: dict[tuple[int, Stored], Fact] = {}
+    places = _Places(asserted)
     for fact in uniques:
         e, a, v, t, _ = fact
         other = first.setdefault((a, v), fact)
         if other is not fact:
-            _taken(claims, asserted, fact, other[0], t)
+            _taken(claims, places, fact, other[0], t)
             continue
         for holder in holders.of(a, v):
             if holder != e and (holder, a, v) not in gone:
                 since = next(other[3] for other in claims.db.view.facts_with(a, v) if other[0] == holder)
-                _taken(claims, asserted, fact, holder, since)
+                _taken(claims, places, fact, holder, since)
 
 
-def _taken(claims: Claims, asserted: Sequence[ResolvedClaim], fact: Fact, holder: int, since: int) -> None:
+def _taken(claims: Claims, places: _Places, fact: Fact, holder: int, since: int) -> None:
     e, a, v, t, _ = fact
     attribute = claims.schema.attribute(a)
     value = attribute.load(v)
@@ -147,7 +148,7 @@ def _taken(claims: Claims, asserted: Sequence[ResolvedClaim], fact: Fact, holder
     claims.problems.add(
         ":db.error/unique-conflict",
         f"{attribute.ident} {quoted(value)} would belong to entity {e}, but entity {holder} has it {when}{hint}",
-        _place_of(asserted, e, a, v),
+        places.of(e, a, v),
         attribute,
         UniqueConflict,
         value=value,
@@ -156,13 +157,21 @@ def _taken(claims: Claims, asserted: Sequence[ResolvedClaim], fact: Fact, holder
     )
 
 
-def _place_of(claims: Sequence[ResolvedClaim], e: int, a: int | None = None, v: Stored = None) -> Place | None:
-    """Return the place of the claim of a fact, or of another claim of its entity; None if there is none."""
-    about = [claim for claim in claims if claim[0] == e]
-    exact = [claim for claim in about if claim[1].id == a]
-    precise = [claim for claim in exact if v is None or claim[2] == v]
-    closest = precise or exact or about
-    return closest[0][3] if closest else None
+class _Places:
+    """The places of claims, collected at the first problem; there can be as many problems as claims."""
+
+    def __init__(self, claims: Sequence[ResolvedClaim]) -> None:
+        self._claims = claims
+        self._places: dict[tuple[Any, ...], Place] = {}  # of the first claim of a fact, an attribute, an entity
+
+    def of(self, e: int, a: int | None = None, v: Stored = None) -> Place | None:
+        """Return the place of the claim of a fact, or of another claim of its entity; None if there is none."""
+        if not self._places:
+            for entity, attribute, value, place in self._claims:
+                for key in ((entity, attribute.id, value), (entity, attribute.id), (entity,)):
+                    self._places.setdefault(key, place)
+        keys = ((e, a, v), (e, a), (e,)) if v is not None else ((e, a), (e,))
+        return next((self._places[key] for key in keys if key in self._places), None)
 
 
 def _check_written(claims: Claims, written: Sequence[ResolvedClaim], facts: Sequence[Fact]) -> None:
@@ -192,9 +201,10 @@ def _check_schema(claims: Claims, stated: Sequence[ResolvedClaim], facts: Sequen
         rows = view.by_entity(a)
         return list(zip(rows.e.tolist(), rows.v.tolist(), strict=True))
 
+    places = _Places(stated)
     for violation in violations(claims.schema, facts, rows_of):
         e, a = violation.eid, violation.a
-        place = _place_of(stated, e, a)
+        place = places.of(e, a)
         attribute = None if a is None else claims.schema.find(a)
         claims.problems.add(
             violation.code, violation.message, place, attribute, SchemaError, entity=e, **violation.data

@@ -187,7 +187,9 @@ class Problems:
 def _into(at: Any, step: Any) -> Any:
     if isinstance(at, Mapping):
         return at.get(step)
-    return list(at)[step] if isinstance(step, int) else at
+    if not isinstance(step, int):
+        return at
+    return at[step] if isinstance(at, Sequence) else list(at)[step]
 
 
 def _step(step: Any) -> str:

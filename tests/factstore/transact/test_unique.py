@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from factstore import UniqueConflict, tx_to_t
 from tests.factstore.tx import ANN, BEN, assert_datoms, changes, people, refused, value, world
 
@@ -86,3 +89,13 @@ def test_a_conflict_tells_both_datoms_and_their_transactions():
     assert {
         (d.e, str(conn.db().ident(d.a)), d.v, d.tx, True) for a in (":u/login", ":acct/owner") for d in conn.db().datoms(":aevt", a)
     } >= set(error.datoms)
+
+
+@given(st.permutations(range(12)), st.integers(1, 12))
+def test_each_of_many_conflicts_names_its_own_place(order, taken):
+    conn = people()
+    conn.transact([{":u/login": f"n{i}", ":u/mail": f"m{i}"} for i in range(taken)])
+    forms = [{":u/login": f"o{i}", ":u/mail": f"m{i}"} for i in order]
+    problems = refused(conn, forms, ":db.error/unique-conflict").problems
+    assert {f"m{i}" for i in range(taken)} == {problem["value"] for problem in problems}
+    assert all(f"m{order[int(problem['path'].split('[')[1].split(']')[0])]}" == problem["value"] for problem in problems)
