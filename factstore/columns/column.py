@@ -453,15 +453,19 @@ def _bisect(values: Array, wanted: Array, low: Ints, high: Ints, order_key: Orde
     return low
 
 
-def inserted(old: Array, new: Array, at: Ints) -> Array:
-    """Return old values with new ones inserted before these positions, which ascend."""
-    both = np.empty(len(old) + len(new), old.dtype)
-    is_old = np.ones(len(both), bool)
-    positions = at + np.arange(len(new))
-    is_old[positions] = False
-    both[positions] = new
-    both[is_old] = old
-    return both
+def inserted(old: Sequence[Array], new: Sequence[Array], at: Ints) -> tuple[Array, ...]:
+    """Return columns with the rows of others inserted before these positions, which ascend."""
+    of_new = at + np.arange(len(at))
+    is_old = np.ones(len(old[0]) + len(at), bool)
+    is_old[of_new] = False
+    of_old = np.flatnonzero(is_old)
+    columns = []
+    for one, other in zip(old, new, strict=True):
+        both = np.empty(len(is_old), one.dtype)
+        both[of_new] = other
+        both[of_old] = one
+        columns.append(both)
+    return tuple(columns)
 
 
 def comparable(one: Array, other: Array, order_key: OrderKey) -> tuple[Array, Array]:

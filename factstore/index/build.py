@@ -208,7 +208,7 @@ def _merged(
     e, _, t = coming[:3]
     old, new = FactArrays(base[0], before, base[2]), FactArrays(e, after, t)
     positions = column.insertion(old, new, order, plain_kind(before), "right")
-    return tuple(column.inserted(one, other, positions) for one, other in zip(base, coming, strict=True)), gone
+    return column.inserted(base, coming, positions), gone
 
 
 def _stretches(touched: Array) -> Iterator[tuple[int, int]]:

@@ -281,7 +281,7 @@ def test_inserting_sorted_rows_gives_the_order_of_all(name, order, data):
 
     old, new = rows_of(data.draw(facts), 1), rows_of(data.draw(facts), 2)
     at = column.insertion(old, new, order, kind, "right")
-    merged = [column.inserted(one, other, at) for one, other in zip(old[:3], new[:3], strict=True)]
+    merged = column.inserted(old[:3], new[:3], at)
     together = column.sort(column.concat([old, new], kind), order, kind)
     assert repr([part.tolist() for part in merged]) == repr([part.tolist() for part in together[:3]])
     before, after = column.comparable(old.v, new.v, kind.order_key)
