@@ -1,8 +1,14 @@
-"""The same store at 10^5, 10^6 and 10^7 datoms: `python -m benchmarks.growth` prints a table and draws docs/pictures/growth.svg."""
+"""Whether costs grow with a store: `python -m benchmarks.growth [store] [paths]`.
+
+store    the same store at 10^5, 10^6 and 10^7 datoms; draws docs/pictures/growth.svg
+paths    operations at two sizes: the exponent of their growth, which is 1 if the time is proportional to the size
+"""
 
 from __future__ import annotations
 
+import gc
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,6 +19,7 @@ import numpy as np
 
 import factstore
 from benchmarks.harness import Row, save, show
+from factstore import maintain
 
 SIZES = (100_000, 1_000_000, 10_000_000)
 PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "growth.svg"
@@ -163,7 +170,178 @@ def picture(measures: list[Measure]) -> str:
     return "\n".join([*parts, "</svg>\n"])
 
 
-def main() -> None:
+# -- operations at two sizes
+
+Run = Callable[[], object]
+PATHS: dict[str, tuple[Callable[[int], Run], int, int]] = {}  # name → what sets up a run, and the sizes
+
+
+def path(name: str, small: int, large: int) -> Callable[[Callable[[int], Run]], Callable[[int], Run]]:
+    """Add an operation to the paths."""
+
+    def add(set_up: Callable[[int], Run]) -> Callable[[int], Run]:
+        PATHS[name] = set_up, small, large
+        return set_up
+
+    return add
+
+
+def with_schema(uri: str = "memory:") -> factstore.Connection:
+    """Return a store with the attributes of the paths."""
+    conn = factstore.connect(uri, sync="none")
+    text = {":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one"}
+    unique = {":db/ident": ":n/key", ":db/unique": ":db.unique/identity", **text}
+    value = {
+        ":db/ident": ":n/value",
+        ":db/unique": ":db.unique/value",
+        ":db/cardinality": ":db.cardinality/one",
+        **_LONG,
+    }
+    conn.transact([*SCHEMA, unique, value])
+    return conn
+
+
+def with_many(count: int) -> tuple[factstore.Connection, int]:
+    """Return a store, and an entity of it that has so many values of one attribute."""
+    conn = with_schema()
+    return conn, conn.transact([{":db/id": "e", ":n/many": list(range(count))}]).tempids["e"]
+
+
+@path("retract the values of an attribute, in one transaction", 2_000, 20_000)
+def retracted(count: int) -> Run:
+    conn, e = with_many(count)
+    return lambda: conn.transact([[":db/retract", e, ":n/many", i] for i in range(count)])
+
+
+@path("retract them one by one", 1_000, 10_000)
+def retracted_singly(count: int) -> Run:
+    conn, e = with_many(count)
+    return lambda: [conn.transact([[":db/retract", e, ":n/many", i]]) for i in range(count)]
+
+
+@path("retract the entity", 2_000, 20_000)
+def retracted_entity(count: int) -> Run:
+    conn, e = with_many(count)
+    return lambda: conn.transact([[":db/retractEntity", e]])
+
+
+@path("write an entity with many values again", 2_000, 20_000)
+def written_again(count: int) -> Run:
+    conn, e = with_many(count)
+    return lambda: conn.transact([{":db/id": e, ":n/many": list(range(count))}])
+
+
+def rejected(conn: factstore.Connection, forms: list[object]) -> Run:
+    """Return a transaction that must be rejected."""
+
+    def run() -> None:
+        try:
+            conn.transact(forms)
+        except factstore.TransactError:
+            return
+        raise AssertionError("a transaction with conflicts was committed")
+
+    return run
+
+
+@path("reject insert-only values that are asserted again", 2_000, 20_000)
+def inserted_again(count: int) -> Run:
+    conn = with_schema()
+    e = conn.transact([{":db/id": "e", ":n/once": list(range(count))}]).tempids["e"]
+    return rejected(conn, [{":db/id": e, ":n/once": list(range(count))}])
+
+
+@path("declare 20 attributes one by one, among other idents", 2_000, 20_000)
+def declared(count: int) -> Run:
+    conn = with_schema()
+    conn.transact([{":db/ident": f":i/x{i}"} for i in range(count)])
+    return lambda: [conn.transact([{":db/ident": f":m/a{i}", **_MANY}]) for i in range(20)]
+
+
+@path("declare attributes, in one transaction", 1_000, 10_000)
+def declared_together(count: int) -> Run:
+    conn = with_schema()
+    return lambda: conn.transact([{":db/ident": f":m/a{i}", **_MANY} for i in range(count)])
+
+
+@path("upsert by a unique key", 2_000, 20_000)
+def upserted(count: int) -> Run:
+    conn = with_schema()
+    conn.transact([{":n/key": f"k{i}", ":n/a": i} for i in range(count)])
+    return lambda: conn.transact([{":n/key": f"k{i}", ":n/a": i + 1} for i in range(count)])
+
+
+@path("upsert one by one", 1_000, 10_000)
+def upserted_singly(count: int) -> Run:
+    conn = with_schema()
+    conn.transact([{":n/key": f"k{i}", ":n/a": i} for i in range(count)])
+    return lambda: [conn.transact([{":n/key": f"k{i}", ":n/a": i + 1}]) for i in range(count)]
+
+
+@path("reject unique values that exist", 2_000, 20_000)
+def conflicting(count: int) -> Run:
+    conn = with_schema()
+    conn.transact([{":n/value": i} for i in range(count)])
+    return rejected(conn, [{":n/value": i} for i in range(count)])
+
+
+@path("load rows with a unique number in no order, and index", 100_000, 1_000_000)
+def loaded_keys(count: int) -> Run:
+    keys = np.random.default_rng(1).permutation(count)
+
+    def run() -> None:
+        with with_schema() as conn:
+            conn.load({"k": keys, "a": keys}, {"k": ":n/value", "a": ":n/a"}, progress=False)
+
+    return run
+
+
+@path("load datoms of five attributes, close, and open", 1_000_000, 10_000_000)
+def closed(count: int) -> Run:
+    def run() -> None:
+        rng = np.random.default_rng(1)
+        with tempfile.TemporaryDirectory(prefix="growth-") as folder:
+            with with_schema(f"{folder}/store.facts") as conn:
+                for _ in range(10):
+                    table = {a: rng.integers(0, 1 << 20, count // 50) for a in ATTRIBUTES}
+                    conn.load(table, {a: a for a in ATTRIBUTES}, progress=False)
+            factstore.connect(f"{folder}/store.facts").close()
+
+    return run
+
+
+@path("check a store", 500_000, 5_000_000)
+def checked(count: int) -> Run:
+    conn = with_schema()
+    table = {a: np.random.default_rng(1).integers(0, 1 << 20, count // 5) for a in ATTRIBUTES}
+    conn.load(table, {a: a for a in ATTRIBUTES}, progress=False)
+    conn._committer.index()
+    return lambda: maintain.check(conn)
+
+
+def seconds_of_cpu(run: Run) -> float:
+    """Return the time of a run on the processors, which is not that of other programs."""
+    gc.collect()
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+def paths() -> list[Row]:
+    """Measure each path at both sizes, the better one of two runs."""
+    rows = []
+    for name, (set_up, *sizes) in PATHS.items():
+        small, large = (min(seconds_of_cpu(set_up(size)) for _ in range(2)) for size in sizes)
+        exponent = float(np.log(large / small) / np.log(sizes[1] / sizes[0]))
+        note = f"{small * 1e3:,.1f} ms at {sizes[0]:,}, {large * 1e3:,.1f} ms at {sizes[1]:,}"
+        rows.append(Row(name, exponent, None, "", "exponent", "<= 1.15", note=note, part="paths"))
+        show(rows[-1])
+        print(" " * 8 + note, flush=True)
+    return rows
+
+
+def stores() -> list[Row]:
+    """Measure the same store at all sizes, and draw the picture."""
     folder = tempfile.mkdtemp(prefix="growth-")
     try:
         found = [grown(f"{folder}/{size}.facts", size) for size in SIZES]
@@ -171,15 +349,20 @@ def main() -> None:
         shutil.rmtree(folder)
     measures = [Measure(name, unit, [store[i][2] for store in found]) for i, (name, unit, _) in enumerate(found[0])]
     rows = [
-        Row(f"{measure.name} at {size:,}", value, None, "", measure.unit)
+        Row(f"{measure.name} at {size:,}", value, None, "", measure.unit, part="store")
         for measure in measures
         for size, value in zip(SIZES, measure.values, strict=True)
     ]
     for row in rows:
         show(row)
-    save("growth", rows)
     PICTURE.parent.mkdir(exist_ok=True)
     PICTURE.write_text(picture(measures), encoding="utf-8")
+    return rows
+
+
+def main() -> None:
+    parts = {"store": stores, "paths": paths}
+    save("growth", [row for name in sys.argv[1:] or parts for row in parts[name]()])
 
 
 if __name__ == "__main__":
