@@ -17,13 +17,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from factstore import log
+from factstore.columns.kind import OBJECTS
 from factstore.commit.commit import Committer
 from factstore.connection.repeats import is_same, may_differ_by_now
 from factstore.datom import t_of, tx_of
 from factstore.db.database import Database, Point
 from factstore.errors import FactStoreError, TransactError
 from factstore.schema.attribute import FIRST_FREE_ID, TX_KEY
-from factstore.transact import Nones, Prepared, TxReport, check_nones, prepare, report
+from factstore.transact import Newest, Nones, Prepared, TxReport, check_nones, prepare, report
 from factstore.transact.forms import read_forms
 from factstore.values.quoting import quoted
 from factstore.values.types import ANOTHER_TYPE, STRING
@@ -107,9 +108,9 @@ class Conditional:
 
     def _change(self, before: Snapshot, now: int) -> Prepared:
         if self.key is not None:
-            transactions = before.database.view.holders_of(TX_KEY, self.key)
-            if transactions:
-                raise _Repeated(t_of(transactions[0]))
+            transaction = Newest(before).holder_of(TX_KEY, self.key, OBJECTS)
+            if transaction is not None:
+                raise _Repeated(t_of(transaction))
         return self._prepared(before, now, self.since)
 
     def _prepared(self, before: Snapshot | Database, now: int, since: Point | None) -> Prepared:

@@ -24,7 +24,7 @@ from factstore.registry import lookup
 from factstore.transact.cas import check_unchanged
 from factstore.transact.changes import datoms
 from factstore.transact.check import check_after, check_before, check_outcome
-from factstore.transact.direct import prepare_directly
+from factstore.transact.direct import Newest, prepare_directly
 from factstore.transact.expand import expand
 from factstore.transact.forms import read_forms, set_exactly
 from factstore.transact.registered_functions import Cancelled, Functions, called_at, cancel, tx_clock, tx_instant
@@ -36,6 +36,7 @@ from factstore.values.quoting import quoted
 
 __all__ = [
     "Cancelled",
+    "Newest",
     "Nones",
     "Preparation",
     "Prepared",

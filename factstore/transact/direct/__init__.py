@@ -21,13 +21,14 @@ from factstore.db.database import Database, Point
 from factstore.db.snapshot import Snapshot
 from factstore.registry import lookup
 from factstore.transact.direct.compiled import Leave
+from factstore.transact.direct.reads import Newest
 from factstore.transact.direct.retracting import with_retractions
 from factstore.transact.direct.unchanged import is_unchanged
 from factstore.transact.direct.writing import NOT_RARE, Writing
 from factstore.transact.registered_functions import Functions
 from factstore.transact.stages import Prepared
 
-__all__ = ["prepare_directly"]
+__all__ = ["Newest", "prepare_directly"]
 
 _NOTHING: Final[Mapping[str | int, int]] = {}
 

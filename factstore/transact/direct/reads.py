@@ -26,7 +26,7 @@ MOST_READS: Final = 1_000  # reads of single rows in one transaction; for more, 
 class Before:
     """The database before a transaction: the newest one of a committer, or any database without filters and limits.
 
-    A part of `Writing`, which has the slots.
+    A part of `Writing` and `Newest`, which have the slots.
     """
 
     __slots__ = ()
@@ -111,6 +111,18 @@ class Before:
         self.reads += 1  # type: ignore[misc]  # a slot of `Writing`
         if self.reads > MOST_READS:
             raise Leave  # then the stages read whole columns
+
+
+class Newest(Before):
+    """The newest database of a committer, to look up a single value."""
+
+    __slots__ = ("index", "layers", "reads", "source")
+
+    def __init__(self, source: Snapshot) -> None:
+        self.source = source
+        self.index = source.index
+        self.layers = ((source.novelty, source.t),)
+        self.reads = 0
 
 
 def check_whole(view: View) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from factstore.datom import N_MASK
 from factstore.db.database import Point
 from factstore.transact.direct.reads import Before
 from factstore.transact.direct.writing import Writing
@@ -11,7 +12,7 @@ def is_unchanged(writing: Writing, since: Point) -> bool:
     """Return whether no entity that a transaction changes has events after a point.
 
     The result is False also if it is not easy to see. Raises: DatabaseError for an invalid point."""
-    t = writing.database.t_at(since)
+    t = since if type(since) is int and 0 <= since <= N_MASK else writing.database.t_at(since)
     if t < writing.index.basis_t:
         return False
     subjects = {key[0] for key in writing.said or ()}
