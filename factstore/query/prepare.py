@@ -79,7 +79,7 @@ def _compiled(rules: Any) -> Program:
 
 def kept(query: Query, relation: Relation) -> frozenset[str]:
     """Return the variables that the answer needs: its own, and inputs that its aggregates and pulls use."""
-    return query.names | (query.side_names & relation.names)
+    return query.names | (query.side_names & relation.names) if query.side_names else query.names
 
 
 def prepared(
@@ -107,7 +107,8 @@ def prepared(
         elif isinstance(part, RulesInput):
             context.program = _compiled(value)
         elif not isinstance(part, Blank):
-            relation = join(relation, _input(part, value, guard))
+            bound = _input(part, value, guard)
+            relation = bound if relation is UNIT else join(relation, bound)
     _check(query, context, relation)
     _check_instants(relation, context)
     return context, relation
@@ -172,7 +173,7 @@ def _check(query: Query, context: Context, relation: Relation) -> None:
 
     The result depends only on the query, its rules and the schemas, so it is cached while these stay the same.
     """
-    basis = (context.program, *(getattr(source.value, "schema", None) for source in context.sources.values()))
+    basis = (context.program, *[getattr(source.value, "schema", None) for source in context.sources.values()])
     last = query.memo.get("checked")
     if last is not None and len(last) == len(basis) and None not in basis and all(map(operator.is_, last, basis)):
         return

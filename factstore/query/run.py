@@ -37,7 +37,7 @@ def solve(
     """
     waiting = list(clauses)
     outside: Names = frozenset()
-    if any(isinstance(clause, Not) for clause in clauses):
+    if Not in map(type, clauses):
         outside = keep.union(context.scopes.bindable(clauses, relation.names)[0])
     while waiting and relation.size:
         if context.guard is not None:
@@ -62,14 +62,17 @@ def take_step(
     is_set: bool = True,
 ) -> tuple[list[Clause], Relation]:
     """Return the waiting clauses and the relation after the chosen step."""
-    waiting = [clause for clause in waiting if clause is not choice.clause and clause not in choice.settled]
-    needed = keep.union(*(clause.variables for clause in waiting))
+    done, needed, rest = (choice.clause, *choice.settled), keep, []
+    for clause in waiting:
+        if clause not in done:
+            rest.append(clause)
+            needed |= clause.variables
     relation = _step(context, choice, relation, needed, outside)
     if relation.columns:
         relation = relation.keep(needed)
-        if not relation.distinct and relation.size > _DISTINCT_PAYS and (waiting or is_set):
+        if not relation.distinct and relation.size > _DISTINCT_PAYS and (rest or is_set):
             relation = algebra.distinct(relation)
-    return waiting, relation
+    return rest, relation
 
 
 def _step(context: Context, choice: PlannedStep, relation: Relation, needed: Names, outside: Names) -> Relation:

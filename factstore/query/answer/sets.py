@@ -44,7 +44,7 @@ def set_of_rows(columns: Sequence[Column]) -> set[tuple[Any, ...]]:
 
 def _set_of_rows(columns: Sequence[Column], size: int) -> set[tuple[Any, ...]]:
     if size < _COLLECTING_COSTS:
-        return set(zip(*(column.values() for column in columns), strict=True))
+        return set(zip(*[column.values() for column in columns], strict=True))
     with _uncollected():
         if size >= _SLOTS_PAY:
             columns = _by_slot(columns, size)

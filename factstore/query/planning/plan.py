@@ -41,11 +41,10 @@ def choose(context: Context, waiting: list[Clause], relation: Relation, outside:
     """
     if len(waiting) == 1 and isinstance(waiting[0], Pattern):
         return PlannedStep(waiting[0], None)
-    bound = relation.names
     best: PlannedStep | None = None
     lowest = _NEVER
     for clause in waiting:
-        if not _is_ready(context, clause, bound, outside):
+        if not isinstance(clause, Pattern) and not _is_ready(context, clause, relation.names, outside):
             continue
         if isinstance(clause, Call) and clause.binding is None:
             return PlannedStep(clause, None)
@@ -55,13 +54,11 @@ def choose(context: Context, waiting: list[Clause], relation: Relation, outside:
         if estimate < lowest or best is None:
             best, lowest = PlannedStep(clause, estimate, limits, settled), estimate
     if best is None:
-        raise unbound(missing(waiting[0], bound), waiting[0].form)
+        raise unbound(missing(waiting[0], relation.names), waiting[0].form)
     return best
 
 
 def _is_ready(context: Context, clause: Clause, bound: Set[str], outside: Set[str]) -> bool:
-    if isinstance(clause, Pattern):
-        return True
     if isinstance(clause, Not):
         return context.scopes.joins(clause, outside) <= bound
     if isinstance(clause, RuleCall) and context.recursion is not None and clause.name in context.recursion.component:

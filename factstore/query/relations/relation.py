@@ -272,10 +272,11 @@ def concatenated(columns: Sequence[Column]) -> Column:
     return Column(columns[0].kind, np.concatenate([column.array() for column in columns]))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Relation:
     """Rows of bindings: `columns` by variable, and `constants`, which all rows share.
 
+    Immutable, but not frozen: each step of a query creates some, and that would take three times as long.
     `distinct`: no two rows are equal. If it is false, rows can be equal.
     """
 
@@ -321,7 +322,9 @@ class Relation:
 
     def keep(self, names: Iterable[str] | set[str] | frozenset[str]) -> Relation:
         """Return only the columns of some variables; rows can then be equal."""
-        columns = {name: column for name, column in self.columns.items() if name in names}
+        columns = self.columns
+        if columns:
+            columns = {name: column for name, column in columns.items() if name in names}
         constants = {name: value for name, value in self.constants.items() if name in names}
         lost = len(columns) < len(self.columns)
         if not lost and len(constants) == len(self.constants):

@@ -104,7 +104,7 @@ class Facts(Estimates):
         a = terms[_A] if len(terms) > _A else BLANK
         key = value_at(a, relation)
         if key is not UNKNOWN:
-            attribute = self.db.schema.find(key) if isinstance(key, str | int) else None
+            attribute = self.db.schema.find(key) if isinstance(key, (str, int)) else None
             if attribute is None:
                 return Match(empty(relation.names | (pattern.variables & keep)), "no such attribute")
             if not relation.columns and len(terms) <= _POSITIONS_OF_POINT and not self.db.view.is_history:

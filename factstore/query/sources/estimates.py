@@ -93,4 +93,4 @@ class Estimates:
 
     def _attribute(self, term: Term, relation: Relation) -> Attribute | None:
         key = value_at(term, relation)
-        return self.db.schema.find(key) if isinstance(key, str | int) else None
+        return self.db.schema.find(key) if isinstance(key, (str, int)) else None

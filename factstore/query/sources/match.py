@@ -247,9 +247,10 @@ def bound_to(term: Term, values: list[Any], relation: Relation, keep: Set[str], 
         return Match(relation if values else empty(relation.names), "one fact")
     if not values:
         return Match(empty(relation.names | {term.name}), "one fact")
-    column = Column(int, values) if attribute is None else loaded(attribute, values)
     if len(values) == 1:
-        return Match(relation.fixed({term.name: column.values()[0]}), "one fact")
+        value = values[0] if attribute is None else attribute.load(values[0])
+        return Match(relation.fixed({term.name: value}), "one fact")
+    column = Column(int, values) if attribute is None else loaded(attribute, values)
     return Match(
         Relation(len(values), {term.name: column}, relation.constants, distinct=True), "facts of one entity or value"
     )
