@@ -250,6 +250,54 @@ def at_ids(world: World, form: Any) -> Any:
     return [form[0], world.ids[form[1]] if type(form[1]) is int else form[1], *form[2:]]
 
 
+RUN_KEYS = st.lists(
+    st.sampled_from([":s/n", ":s/text", ":s/no", ":s/id", ":s/word", ":s/at", ":s/ok", ":s/mail", ":db/id"]), min_size=1, unique=True
+)
+RUNS = st.lists(st.tuples(RUN_KEYS, st.integers(1, 40), st.integers(0, 3), st.none() | ODD), max_size=4)
+
+
+def run_of_maps(keys: list[str], count: int, clash: int, odd: Any) -> list[Any]:
+    """Maps with the same keys; some have the identities of others, or of entities that exist, and one has an odd value."""
+    own: dict[str, Any] = {":s/text": "a", ":s/ok": True, ":s/at": NOON}
+    maps = []
+    for i in range(count):
+        n = 95 + i if clash == 1 else i // 2 if clash == 2 else 1000 + i
+        values = {
+            ":s/n": i,
+            ":s/no": n,
+            ":s/id": f"i{n}",
+            ":s/word": (":red", ":blue")[i % 2],
+            ":s/mail": f"m{n}",
+            ":db/id": f"t{i}",
+            **own,
+        }
+        maps.append({key: values[key] for key in keys})
+    if odd is not None:
+        maps[len(maps) // 2][keys[0]] = odd
+    return maps
+
+
+@given(runs=RUNS, is_indexed=st.booleans())
+def test_many_maps_together_give_what_the_stages_give(runs: list[Any], is_indexed: bool) -> None:
+    with factstore.connect("memory:") as conn:
+        world = World(conn)
+        if is_indexed:
+            conn._committer.index()
+        forms = [form for run in runs for form in [*run_of_maps(*run), [":db/add", world.ids[0], ":s/n", 1]]]
+        before = conn._committer.newest
+        whole = outcome(lambda: prepare_in_stages(before.database, forms, LATER))
+        direct = prepare_directly(forms, before, LATER)
+        assert direct is None or whole == outcome(lambda: direct)
+        assert whole == outcome(lambda: prepare(before, forms, now=LATER))
+
+
+def test_many_maps_together_are_direct() -> None:
+    with factstore.connect("memory:") as conn:
+        World(conn)
+        forms = [*run_of_maps([":s/n", ":s/no", ":s/word"], 40, 3, None), *run_of_maps([":s/no"], 40, 1, None)]
+        assert prepare_directly(forms, conn._committer.newest, LATER) is not None
+
+
 @pytest.mark.parametrize(
     ("forms", "is_direct"),
     [

@@ -3,6 +3,7 @@
     compiled    attributes and shapes of maps, compiled once per schema
     reads       the database before: novelty first, then blocks
     writing     forms → facts
+    alike       the same for many maps with the same keys, column by column
     retracting  the facts that retractions remove
     unchanged   the condition `if_unchanged_since`
 
@@ -20,6 +21,7 @@ from typing import Any, Final
 from factstore.db.database import Database, Point
 from factstore.db.snapshot import Snapshot
 from factstore.registry import lookup
+from factstore.transact.direct import alike
 from factstore.transact.direct.compiled import Leave
 from factstore.transact.direct.reads import Newest
 from factstore.transact.direct.retracting import with_retractions
@@ -47,12 +49,12 @@ def prepare_directly(
     may_repeat = len(forms) > 1 or if_unchanged_since is not None
     try:
         writing = Writing(source, now, functions, _NOTHING, {} if may_repeat else None)
-        writing.read(forms)
+        alike.read(writing, forms)
         rare = writing.rare
         if rare is not NOT_RARE:
             if rare.late:
                 writing = Writing(source, now, functions, rare.late, {} if may_repeat else None)
-                writing.read(forms)
+                alike.read(writing, forms)
                 rare = writing.rare
             if rare.unsaid or rare.late:
                 return None

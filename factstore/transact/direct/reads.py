@@ -74,6 +74,10 @@ class Before:
         values = self.view.values_of(e, a)
         return values[0] if values else None
 
+    def may_hold(self, a: int) -> bool:
+        """Return whether there can be facts of an attribute."""
+        return a in self.index.entries or any(a in novelty.strands for novelty, _ in self.layers)
+
     def holder_of(self, a: int, v: Stored, kind: Kind) -> int | None:
         """Return the entity that has a unique value; None if there is none."""
         for novelty, upto in self.layers:

@@ -53,10 +53,10 @@ class Writing(Before, Prepared):
         "_compiled",
         "_functions",
         "_now",
-        "_owners",
         "first_fresh",
         "index",
         "layers",
+        "owners",
         "rare",
         "reads",
         "said",
@@ -102,7 +102,7 @@ class Writing(Before, Prepared):
         # The first assertion by (e, a) of cardinality one or (e, a, v), unless only one form can mention the entity.
         # None: no assertion can be repeated, because there is only one form, and it has only one value per attribute.
         self.said = said
-        self._owners: dict[tuple[int, Stored], int] = {}  # of unique values that were not held before
+        self.owners: dict[tuple[int, Stored], int] = {}  # of unique values that were not held before
         self.rare = NOT_RARE
 
     def _own_rare(self) -> Rare:
@@ -142,9 +142,12 @@ class Writing(Before, Prepared):
         except TransactError:
             raise Leave from None  # the stages report the place
 
+    def shape_of(self, keys: tuple[Any, ...]) -> Shape:
+        """Return the compiled shape of maps with these keys. Raises: Leave."""
+        return self._compiled.shape_of(keys) or self._compiled.new_shape(keys)
+
     def _map(self, form: dict[Any, Any]) -> None:
-        keys = tuple(form)
-        shape = self._compiled.shape_of(keys) or self._compiled.new_shape(keys)
+        shape = self.shape_of(tuple(form))
         if self.said is None and not shape[4]:  # not flat
             self.said = {}
         e, is_alone = self._subject(form, shape)
@@ -260,7 +263,7 @@ class Writing(Before, Prepared):
         e = USER_BASE | self.next_n
         self.next_n += 1
         for unique in unheld:
-            if self._owners.setdefault(unique, e) != e:
+            if self.owners.setdefault(unique, e) != e:
                 raise Leave
         return e, True
 
@@ -298,7 +301,7 @@ class Writing(Before, Prepared):
         """Check whether the identity of a tempid belongs to an entity that exists, or to another new one."""
         holder = self.holder_of(row[0], v, row[4].order)  # type: ignore[union-attr]  # it is unique
         if holder is None:
-            if self._owners.setdefault((row[0], v), e) != e:
+            if self.owners.setdefault((row[0], v), e) != e:
                 raise Leave
         elif self._own_rare().late.setdefault(tempid, holder) != holder:
             raise Leave
@@ -368,8 +371,7 @@ class Writing(Before, Prepared):
             return value
         if type(value) is not dict:
             return self._entity(value)
-        keys = tuple(value)
-        shape = self._compiled.shape_of(keys) or self._compiled.new_shape(keys)
+        shape = self.shape_of(tuple(value))
         if not value or depth >= DEEPEST or not (special.is_component or shape.has_id or shape.has_unique):
             raise Leave
         e, is_alone = self._subject(value, shape)
@@ -423,7 +425,7 @@ class Writing(Before, Prepared):
         if e >= self.first_fresh and special.is_identity:
             return  # `_identify` has checked it
         holder = self.holder_of(a, v, special.order)
-        if self._owners.setdefault((a, v), e) != e or (holder is not None and holder != e):
+        if self.owners.setdefault((a, v), e) != e or (holder is not None and holder != e):
             raise Leave
 
 
