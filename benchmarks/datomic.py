@@ -288,7 +288,7 @@ def main(arguments: list[str] | None = None) -> None:
         for name, row in run(names, options):
             rows.append(row)
             if options.json:
-                print(json.dumps({"name": name, **vars(row), "ratio": row.ratio}, ensure_ascii=False), flush=True)
+                print(json.dumps({"row": name, **vars(row), "ratio": row.ratio}, ensure_ascii=False), flush=True)
             else:
                 show(name, row)
     except Ended as reason:

@@ -21,7 +21,7 @@ from functools import cache, partial
 from typing import Any, Final, NamedTuple, NoReturn
 
 import numpy as np
-from pyrsistent import pmap
+from pyrsistent import PMap, pmap
 
 import factstore
 import overseer
@@ -65,7 +65,7 @@ def python() -> Run:
 
     def run() -> None:
         found: dict[int, dict[str, Any]] = {}
-        kept = pmap()
+        kept: PMap[int, Part] = pmap()
         for i in range(1_000):
             one = part(i * 7919 % 1_009, f"value {i}")
             found.setdefault(one.entity, {})[one.value] = [one.entity, i]

@@ -15,6 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +29,8 @@ Run = Callable[[], Any]
 Numbers = Mapping[Any, int]
 
 
-class Measured(NamedTuple):
+@dataclass(frozen=True)
+class Measured:
     """What is reported about a row: seconds per operation, and what tells one answer from another."""
 
     min: float
@@ -410,7 +412,7 @@ def main() -> None:
     side, *settings = sys.argv[1:]
     how = Settings.of(*settings)
     for line in sys.stdin:
-        print(json.dumps(WORK[side][line.strip()](how)._asdict()), flush=True)
+        print(json.dumps(asdict(WORK[side][line.strip()](how))), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -164,6 +165,15 @@ def test_an_unknown_option_is_refused():
     done = run("--slow")
     assert 2 == done.returncode
     assert "unrecognized arguments: --slow" in done.stderr
+
+
+def test_lines_of_json_compare_our_side_with_the_stored_figures():
+    done = run("--ours", "--quick", "--json", "--rows", "rules-long-10x3")
+    assert 0 == done.returncode, done.stderr
+    found = json.loads(done.stdout)
+    stored = datomic.stored()["rules-long-10x3"]
+    assert ("rules-long-10x3", stored["baseline"], "Datomic") == (found["row"], found["baseline"], found["baseline_name"])
+    assert found["ratio"] == found["ours"] / found["baseline"]
 
 
 def test_without_java_the_program_says_so_and_ends():
