@@ -12,10 +12,12 @@ sleeps for a moment, and counts what was committed meanwhile, without taking it 
 
 Of several workers that are in the way of each other, the one whose name is the first continues to work. Another one
 stands back: it claims nothing until no job has started for `QUIET` seconds, or until the others turn out to be slow.
-The time after which it decides the latter doubles each time that it stands back again.
+The time after which it decides the latter doubles each time that it stands back again. A worker that has not run any
+job yet does the same while the others start a job in a millisecond, and then tries. All times have a random part, so
+that one worker returns, and the others see that it starts jobs.
 
-Laws: a job that no other worker starts is taken in within `QUIET + 2 * LONGEST` seconds. Peeking takes at most `SHARE`
-of the time, unless transactions come faster than `LONGEST` allows.
+Laws: a job that no other worker starts is taken in within `QUIET * SPREAD + 2 * LONGEST` seconds. Peeking takes at most
+`SHARE` of the time, unless transactions come faster than `LONGEST` allows.
 """
 
 from __future__ import annotations
@@ -33,12 +35,14 @@ if TYPE_CHECKING:
 LONGEST: Final = 0.1  # seconds between two peeks, on average
 SHORTEST: Final = 0.005
 SHARE: Final = 1 / 400  # of the time of a thread, for peeks
-QUIET: Final = 0.3  # seconds without a started job after which a worker that stands back claims again
+QUIET: Final = 0.3  # seconds without a started job after which the first worker that stands back claims again
+SPREAD: Final = 4  # times that, after which the last one does
 AT_WORK: Final = 1.0  # seconds for which another worker that has started a job is expected to be alive
 
 _FIRST_DOUBT: Final = 0.3  # seconds after which a worker that stands back decides whether the others are too slow
 _LAST_DOUBT: Final = 3.0
 _SLOW: Final = 4  # times the time of this worker for a job, from which on others are too slow to be left alone
+_UNKNOWN: Final = 0.00025  # seconds for a job, as long as this worker has not run any
 _WORTHWHILE: Final = 0.5  # of the time spent in handlers, from which on another worker is of use
 
 _STATUS: Final = ":job/status"
@@ -97,12 +101,14 @@ class Standby:
         self._pause = SHORTEST
         self._others_started = float("-inf")  # when another worker was last seen to start jobs
         self._doubt = _FIRST_DOUBT
+        self._quiet = QUIET
         self._stood_back = float("-inf")  # when it stood back, or decided to continue
         self._started = 0  # jobs that others have started since then
         self._round: tuple[float, int, float] | None = (
             None  # when this worker claimed, how many, and its handlers' time
         )
-        self._per_job: float | None = None  # seconds for a job while this worker was of no use beside others
+        # Seconds for a job while this worker was of no use beside others; 0 if it was of use; None if it has run none.
+        self._per_job: float | None = None
 
     @property
     def leaves_jobs(self) -> bool:
@@ -128,14 +134,18 @@ class Standby:
             return
         seconds = max(now - last[0], 1e-6)
         is_useful = busy - last[2] >= _WORTHWHILE * seconds * slots
-        self._per_job = None if is_useful else seconds / last[1]
+        self._per_job = 0.0 if is_useful else seconds / last[1]
         if other is None or is_useful:
             self._doubt = _FIRST_DOUBT
         elif other < self._worker:
-            self.stands_back, self.is_eager = True, False
-            self._stood_back = self._others_started = now
-            self._started = 0
-            self._doubt = min(2 * self._doubt, _LAST_DOUBT)
+            self._stand_back(now)
+
+    def _stand_back(self, now: float) -> None:
+        self.stands_back, self.is_eager = True, False
+        self._stood_back = self._others_started = now
+        self._started = 0
+        self._doubt = min(2 * self._doubt, _LAST_DOUBT)
+        self._quiet = QUIET * (1 + (SPREAD - 1) * self._random.random())
 
     def took_in(self) -> None:
         """Note that a commit was taken in at once; if it does not lead to a claim, the next one is not."""
@@ -184,18 +194,21 @@ class Standby:
         if not (known.has_jobs or new or reopened):
             return False
         are_all_mine = not known.others and came == new + released
-        return not (are_all_mine and self._per_job is not None and self._are_fast(seconds, started, self._per_job))
+        return not (are_all_mine and self._are_fast(seconds, started))
 
-    def _are_fast(self, seconds: float, started: int, per_job: float) -> bool:
+    def _are_fast(self, seconds: float, started: int) -> bool:
         """Return whether the others start jobs fast enough to be left alone."""
+        per_job, now = self._per_job, self._clock()
         if not self.stands_back:
-            return seconds <= _SLOW * per_job * started
-        now = self._clock()
+            is_fast = seconds <= _SLOW * (_UNKNOWN if per_job is None else per_job) * started
+            if is_fast and per_job is None:
+                self._stand_back(now)
+            return is_fast
         self._started += started
-        if now - self._others_started >= QUIET:
+        if now - self._others_started >= self._quiet:
             return False
         if now - self._stood_back < self._doubt:
             return True
         seconds, started = now - self._stood_back, self._started
         self._stood_back, self._started = now, 0
-        return seconds <= _SLOW * per_job * started
+        return per_job is not None and seconds <= _SLOW * per_job * started

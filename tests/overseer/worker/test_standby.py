@@ -15,7 +15,7 @@ import factstore
 from factstore import Keyword
 from overseer import Config, Worker, install, job_txn, status
 from overseer.jobs.states import FINISHED, STARTED, UNSTARTED
-from overseer.worker.pacing.standby import LONGEST, QUIET, Known, Standby
+from overseer.worker.pacing.standby import LONGEST, QUIET, SPREAD, Known, Standby
 
 A, B = Keyword(":a"), Keyword(":b")
 STATUS = ":job/status"
@@ -120,8 +120,8 @@ def test_a_job_that_no_other_worker_starts_is_taken_in_soon(noise, stands_back, 
     enqueued = world.now + len(noise) / 1000
     world.at(enqueued, *(AGAIN if is_again else ENQUEUED))
     while not world.wait(0.25, known(t, unstarted=running)):
-        assert world.now <= enqueued + QUIET + 2 * LIMIT + 0.25
-    assert world.now <= enqueued + QUIET + 2 * LIMIT
+        assert world.now <= enqueued + QUIET * SPREAD + 2 * LIMIT + 0.25
+    assert world.now <= enqueued + QUIET * SPREAD + 2 * LIMIT
 
 
 def test_of_two_workers_in_the_way_of_each_other_one_stands_back():
@@ -147,6 +147,19 @@ def test_a_worker_that_stands_back_returns_when_the_others_are_slow(rate, is_bac
         world.at(began + n / rate, *CLAIMED)
     assert is_back is world.wait(4.0, known(0, unstarted=10_000, has_jobs=True))
     assert is_back is not world.standby.stands_back
+
+
+@pytest.mark.parametrize(("rate", "is_soon"), [(5000, False), (100, True)])
+def test_a_worker_that_has_not_run_a_job_tries_soon_unless_others_are_very_fast(rate, is_soon):
+    world = World()
+    world.lose()
+    began = world.now
+    for n in range(4 * rate):
+        world.at(began + n / rate, *CLAIMED)
+    while not world.wait(0.25, known(1, unstarted=100_000, has_jobs=True)):
+        pass
+    assert is_soon is (world.now - began <= LIMIT)
+    assert world.now - began <= 1
 
 
 @given(st.integers(1, 500), st.sampled_from([FOREIGN, ENQUEUED]))
