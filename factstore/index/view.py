@@ -142,6 +142,17 @@ class View(Selection):
         """Whether this view has all facts of a committed database, now or as of an earlier t."""
         return self.after < 0 and self.keep is None and not self.is_branch and len(self.layers) == 1
 
+    def kept_values_of(self, e: int, a: int) -> tuple[Stored, ...]:
+        """Return the values that an entity has of an attribute, from its row if that saves reading a block."""
+        lookup = self._memory.lookups.get(a)
+        if lookup is not None:
+            return lookup.values_of(e)
+        if a not in self.index.entries:
+            return self.values_of(e, a)
+        row = self.row_of(e)
+        values = row.get(a)
+        return row.read(self, e, a) if values is None else values
+
     def unique_holders_of(self, a: int, v: Stored) -> tuple[int, ...]:
         """Return the entities that have a value of a unique attribute: at most one, except in the past."""
         novelty, basis = self.layers[0]

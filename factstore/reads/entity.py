@@ -131,17 +131,21 @@ class Entity(Mapping[str, Any]):
 
     def _read(self, key: object) -> Any:
         """Return the value of a key, or None if there is none."""
-        schema, view = self.db.schema, self.db.view
-        attribute = schema.find(key) if isinstance(key, str) else None
-        if attribute is not None:
-            return self._loaded(attribute, view.values_of(self.eid, attribute.id))
-        if key == DB_ID:
-            return self.eid
+        attribute = self.db.schema.find(key) if isinstance(key, str) else None
+        if attribute is None:
+            return self.eid if key == DB_ID else self._read_backwards(key)
+        values = self.db.view.kept_values_of(self.eid, attribute.id)
+        if len(values) == 1 and not attribute.many and not attribute.is_ref:
+            return attribute.load(values[0])
+        return self._loaded(attribute, values)
+
+    def _read_backwards(self, key: object) -> Any:
+        """Return the entities that refer to this one, by a key such as `:person/_boss`; None if there are none."""
         forward = forward_of(key) if isinstance(key, str) and key.startswith(":") else None
-        attribute = None if forward is None else schema.find(forward)
+        attribute = None if forward is None else self.db.schema.find(forward)
         if attribute is None or not attribute.is_ref:
             return None
-        holders = view.holders_of(attribute.id, self.eid)
+        holders = self.db.view.holders_of(attribute.id, self.eid)
         if attribute.is_component:
             return self._referred(min(holders)) if holders else None
         return frozenset(map(self._referred, holders)) or None
