@@ -319,6 +319,14 @@ def checked(count: int) -> Run:
     return lambda: maintain.check(conn)
 
 
+@path("build the index again from the log", 500_000, 5_000_000)
+def rebuilt(count: int) -> Run:
+    conn = with_schema()
+    table = {a: np.random.default_rng(1).integers(0, 1 << 20, count // 5) for a in ATTRIBUTES}
+    conn.load(table, {a: a for a in ATTRIBUTES}, progress=False)
+    return lambda: maintain.reindex(conn)
+
+
 def seconds_of_cpu(run: Run) -> float:
     """Return the time of a run on the processors, which is not that of other programs."""
     gc.collect()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from factstore import log
 from factstore.columns.block import block_id
@@ -23,8 +23,6 @@ from factstore.upkeep.checking import Check as Check
 from factstore.upkeep.checking import check as check
 
 logger = logging.getLogger("factstore")
-
-_FACTS_AT_ONCE: Final = 500_000
 
 
 def collect(conn: Connection) -> int:
@@ -75,7 +73,7 @@ def _built_from_log(storage: Storage, excised_t: int) -> tuple[Built, Schema]:
         schema = schema.plus(transaction.facts)
         if transaction.is_excision:
             index = replace(index, excised_t=max(index.excised_t, transaction.t))
-        if novelty.count >= _FACTS_AT_ONCE or transaction.t == head:
+        if novelty.weight >= indexing.MOST_ROWS or transaction.t == head:
             built = build(
                 index, novelty, schema, upto_t=transaction.t, next_n=transaction.next_n, instant=transaction.instant
             )
