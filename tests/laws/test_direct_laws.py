@@ -283,12 +283,22 @@ def test_many_maps_together_give_what_the_stages_give(runs: list[Any], is_indexe
         world = World(conn)
         if is_indexed:
             conn._committer.index()
-        forms = [form for run in runs for form in [*run_of_maps(*run), [":db/add", world.ids[0], ":s/n", 1]]]
+        lists = [[":db/add", world.ids[0], ":s/tags", n] for n in range(20)] + [[":db/add", world.ids[0], ":s/n", 1]]
+        forms = [form for run in runs for form in [*run_of_maps(*run), *lists]]
         before = conn._committer.newest
         whole = outcome(lambda: prepare_in_stages(before.database, forms, LATER))
         direct = prepare_directly(forms, before, LATER)
         assert direct is None or whole == outcome(lambda: direct)
         assert whole == outcome(lambda: prepare(before, forms, now=LATER))
+
+
+def test_many_lists_are_read_one_by_one() -> None:
+    with factstore.connect("memory:") as conn:
+        world = World(conn)
+        forms: list[Any] = [[":db/add", world.ids[0], ":s/tags", n] for n in range(40)]
+        assert prepare_directly(forms, conn._committer.newest, LATER) is not None
+        with pytest.raises(TransactError):
+            conn.transact([*forms, [":db/add", world.ids[0], ":s/tags", [[]]]])
 
 
 def test_many_maps_together_are_direct() -> None:

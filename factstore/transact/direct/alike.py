@@ -27,7 +27,7 @@ def read(writing: Writing, forms: Sequence[Any]) -> None:
     while start < count:
         end = _end_of_run(forms, start)
         run = forms[start:end]
-        if end - start < FEWEST or not _create(writing, run):
+        if end - start < FEWEST or type(run[0]) is not dict or not _create(writing, run):
             writing.read(run)
         start = end
 
