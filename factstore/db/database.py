@@ -269,10 +269,7 @@ class Database(Names):
                 raise DatabaseError(
                     ":db.error/invalid-point", f"expected an aware datetime, got the naive {point}", point=point
                 )
-            rows = self.view.cut(after=-1, keep=None, is_history=False).between(
-                TX_INSTANT, None, instant_to_micros(point)
-            )
-            return t_of(int(rows.e.max())) if rows.size else 0
+            return self._t_at_instant(instant_to_micros(point))
         if type(point) is not int or point < 0 or partition_of(point) not in (0, TX_PARTITION):
             raise DatabaseError(
                 ":db.error/invalid-point",
@@ -280,6 +277,24 @@ class Database(Names):
                 point=point,
             )
         return t_of(point)
+
+    def _t_at_instant(self, micros: int) -> int:
+        """Return the t of the last transaction at or before an instant.
+
+        Instants never decrease, so the newest ones are read in growing steps, and then the last step in halves.
+        """
+        view = self.view.cut(after=-1, keep=None, is_history=False)
+        low = high = view.upto
+        step = 1
+        while low > 0 and not _is_by(view, low, micros):
+            high, low, step = low - 1, max(low - step, 0), step * 2
+        while low < high:
+            middle = (low + high + 1) // 2
+            if _is_by(view, middle, micros):
+                low = middle
+            else:
+                high = middle - 1
+        return low
 
     def instant_of(self, t: int) -> datetime | None:
         """Return the instant of a transaction, given by t or by entity id; None if there is no such transaction."""
@@ -421,3 +436,9 @@ class Database(Names):
     _put_predicates,
     _put_store,
 ) = (getattr(Database, each.name).__set__ for each in fields(Database))
+
+
+def _is_by(view: View, t: int, micros: int) -> bool:
+    """Tell whether a transaction was committed by an instant."""
+    instants = view.values_of(tx_of(t), TX_INSTANT)
+    return bool(instants) and instants[0] <= micros
