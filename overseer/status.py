@@ -67,16 +67,6 @@ _LEASES: Final = """[:find ?id ?until ?set :in $ ?now
 _DEPENDENTS: Final = "[:find [?id ...] :in $ % ?ancestor :where (depends ?j ?ancestor) [?j :job/id ?id]]"
 _BLOCKERS: Final = """[:find [?id ...] :in $ % ?j
   :where (depends ?j ?a) [?a :job/status ?s] (live ?s) (not (blocked ?a)) [?a :job/id ?id]]"""
-_NO_QUEUE: Final = Keyword(":overseer/none")
-_LIVE_BY_QUEUE: Final = """[:find ?id ?status ?queue
-  :where (or [?j :job/status :job.status/unstarted] [?j :job/status :job.status/started])
-         [?j :job/status ?status] [?j :job/id ?id] [(get-else $ ?j :job/queue :overseer/none) ?queue]]"""
-_UNSTARTED_SINCE: Final = """[:find ?id ?at :in $ [?id ...]
-  :where [?j :job/id ?id] [?j :job/status _ ?tx] [?tx :db/txInstant ?at]]"""
-_DUE: Final = "[:find ?id ?at :in $ [?id ...] :where [?j :job/id ?id] [?j :job/run-at ?at]]"
-_PARENTS_ENDED: Final = """[:find ?id (max ?at) :in $ [?id ...]
-  :where [?j :job/id ?id] [?j :job/dep ?p] [?p :job/status ?s ?tx] (not [(= ?s :job.status/unstarted)])
-         (not [(= ?s :job.status/started)]) [?tx :db/txInstant ?at]]"""
 _COUNTS: Final = "[:find ?status (count ?j) :where [?j :job/status ?status]]"
 _COUNTS_BY_TYPE: Final = "[:find ?type ?status (count ?j) :where [?j :job/status ?status] [?j :job/type ?type]]"
 _LIFE: Final = """[:find ?tx ?at ?attribute ?v ?added :in $ ?j [?attribute ...]
@@ -266,36 +256,13 @@ def backlog(db: Database, *, at: datetime | None = None) -> dict[Keyword | None,
     Args:
         at: the time; None is the time that the database is as of, or now.
     """
+    from overseer.planning.by_queue import QueueCount, count_by_queue  # it loads numpy
+
     now = _time(db, at)
-    ready, silent = jobs_ready(db, at=now), jobs_dead(db, at=now)
-    due_some_day = set(factstore.q(_READY, db, RULES, datetime.max.replace(tzinfo=UTC)))
-    ready_since = _ready_since(db, ready)
-    backlogs: dict[Keyword | None, Backlog] = {name: Backlog(paused=queue.paused) for name, queue in queues(db).items()}
-    for id, status, name in factstore.q(_LIVE_BY_QUEUE, db):
-        queue = None if name == _NO_QUEUE else name
-        current = backlogs.get(queue, Backlog())
-        if status == STARTED:
-            current = current._replace(running=current.running + 1, silent=current.silent + (id in silent))
-        elif id in ready:
-            since = ready_since[id]
-            current = current._replace(ready=current.ready + 1)
-            if current.since is None or since < current.since:
-                current = current._replace(oldest=id, since=since)
-        elif id in due_some_day:
-            current = current._replace(later=current.later + 1)
-        else:
-            current = current._replace(blocked=current.blocked + 1)
-        backlogs[queue] = current
-    return dict(sorted(backlogs.items(), key=lambda item: (item[0] is None, item[0] or "")))
-
-
-def _ready_since(db: Database, ids: set[str]) -> dict[str, datetime]:
-    """Return since when jobs are ready: the last of when they became unstarted, were due, and a parent ended."""
-    since: dict[str, datetime] = dict(factstore.q(_UNSTARTED_SINCE, db, list(ids)))
-    for query in (_DUE, _PARENTS_ENDED):
-        for id, at in factstore.q(query, db, list(ids)):
-            since[id] = max(since[id], at)
-    return since
+    settings, counted = queues(db), count_by_queue(db, now, jobs_dead(db, at=now))
+    names = sorted(settings.keys() | counted.keys(), key=lambda name: (name is None, name or ""))
+    paused = {name: queue.paused for name, queue in settings.items()}
+    return {name: Backlog(*counted.get(name, QueueCount()), paused=name in paused and paused[name]) for name in names}
 
 
 class Explanation(NamedTuple):

@@ -11,25 +11,32 @@ are workers.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import factstore
 from factstore import Keyword
 from overseer.errors import OverseerError
-from overseer.jobs import lookup
-from overseer.jobs.dependency_rules import DOOMED, READY, readiness, rule_named
-from overseer.jobs.queues import queues
-from overseer.jobs.states import ENDED, STARTED, UNSTARTED, Status
 from overseer.planning import timing
-from overseer.planning.simulation import NEVER, PlannedJob, Task, simulate
+from overseer.planning.simulation import Schedule, simulate
 from overseer.sources import of_database
 
 if TYPE_CHECKING:
     from factstore import Database
+    from overseer.planning.columns import LiveJobs
 
 _NO_TYPE: Final = Keyword(":overseer/none")
+_UNIT: Final = timedelta.resolution
+
+
+class PlannedJob(NamedTuple):
+    """One job of a plan."""
+
+    id: str
+    type: Keyword
+    start: datetime
+    end: datetime
+    after: str | None  # the job whose end it waited for last; None if it waited for no job
 
 
 class Plan(NamedTuple):
@@ -67,74 +74,56 @@ def plan(
     """
     if workers < 1:
         raise OverseerError(":job.error/bad-plan", f"a plan is for at least one worker, got {workers}", workers=workers)
+    from overseer.planning.columns import LiveJobs  # it loads numpy, which programs that plan nothing do not need
+    from overseer.planning.work import work_of
+
     taken = timing.typical_seconds(db) if seconds is None else seconds
-    tasks = _tasks(db, taken, unless_known)
-    steps = simulate(tasks, now, workers)
-    free = simulate(tasks, now, len(tasks) + 1)
-    planned = {step.id for step in steps}
+    jobs = LiveJobs(db)
+    types = jobs.column(":job/type", _NO_TYPE)
+    lasts = {type: timedelta(seconds=taken.get(type, unless_known)) // _UNIT for type in set(types)}
+    work = work_of(db, jobs, [lasts[type] for type in types], now)
+    steps = simulate(work, workers)
+    free = simulate(work, len(jobs) + 1)
     return Plan(
-        steps=tuple(steps),
-        critical=_chain(free),
-        never=tuple(sorted(task.id for task in tasks.values() if task.id not in planned)),
-        ends=max((step.end for step in steps), default=now),
-        soonest=max((step.end for step in free), default=now),
+        steps=_planned(jobs, types, steps, now),
+        critical=_chain(jobs, types, free, now),
+        never=tuple(sorted(id for id, start in zip(jobs.ids, steps.starts, strict=True) if start is None)),
+        ends=now + steps.last_end * _UNIT,
+        soonest=now + free.last_end * _UNIT,
     )
 
 
-def _tasks(db: Database, seconds: Mapping[Keyword, float], unless_known: float) -> dict[int, Task]:
-    """Read all live jobs at once, and the statuses of the ended jobs that they depend on."""
-    live = [datom.e for status in (UNSTARTED, STARTED) for datom in db.datoms("avet", ":job/status", status)]
-    jobs = {job: about for job, about in zip(live, lookup.attributes_of(db, live), strict=True) if ":job/id" in about}
-    others = list({parent for about in jobs.values() for parent in about.get(":job/dep", ())} - jobs.keys())
-    statuses: dict[int, Status | None] = {job: about[":job/status"] for job, about in jobs.items()}
-    pulled = factstore.pull_many(db, "[:job/status]", others)
-    statuses.update((other, (about or {}).get(":job/status")) for other, about in zip(others, pulled, strict=True))
-    paused = {name for name, queue in queues(db).items() if queue.paused}
-    return {
-        job: _task(db, job, about, statuses, paused, seconds.get(about.get(":job/type", _NO_TYPE), unless_known))
-        for job, about in jobs.items()
-    }
-
-
-def _task(
-    db: Database,
-    job: int,
-    about: Mapping[str, Any],
-    statuses: Mapping[int, Status | None],
-    paused: Collection[Keyword],
-    takes: float,
-) -> Task:
-    parents = {parent: statuses[parent] or UNSTARTED for parent in about.get(":job/dep", ())}
-    waits_for = frozenset(parent for parent, status in parents.items() if status not in ENDED)
-    is_started = about[":job/status"] == STARTED
-    is_claimable = ":job/type" in about and about.get(":job/queue") not in paused
-    return Task(
-        job=job,
-        id=about[":job/id"],
-        type=about.get(":job/type", _NO_TYPE),
-        priority=about.get(":job/priority", 0),
-        takes=timedelta(seconds=takes),
-        not_before=about.get(":job/run-at"),
-        began=timing.started_at(db, job) if is_started else None,
-        waits_for=waits_for,
-        needs=0 if is_started else _needs(about, parents, len(waits_for)) if is_claimable else NEVER,
+def _planned(jobs: LiveJobs, types: list[Keyword], schedule: Schedule, now: datetime) -> tuple[PlannedJob, ...]:
+    """Return the jobs that start, in order of start, end and id."""
+    started = [
+        (start, end, id, type, after)
+        for start, end, id, type, after in zip(
+            schedule.starts, schedule.ends, jobs.ids, types, schedule.after, strict=True
+        )
+        if start is not None
+    ]
+    started.sort()
+    ids = jobs.ids
+    return tuple(
+        PlannedJob(id, type, now + start * _UNIT, now + end * _UNIT, None if after is None else ids[after])
+        for start, end, id, type, after in started
     )
 
 
-def _needs(about: Mapping[str, Any], parents: Mapping[int, Status], waits_for: int) -> int:
-    """Return how many parents an unstarted job still needs to end."""
-    state, rule = readiness(about.get(":job/rule"), parents.values()), rule_named(about.get(":job/rule"))
-    if state == READY:
-        return 0
-    return NEVER if state == DOOMED or rule is None else rule.required(waits_for)
-
-
-def _chain(steps: Iterable[PlannedJob]) -> tuple[PlannedJob, ...]:
+def _chain(jobs: LiveJobs, types: list[Keyword], free: Schedule, now: datetime) -> tuple[PlannedJob, ...]:
     """Return the chain of jobs that leads to the last end, first to last."""
-    by_id = {step.id: step for step in steps}
-    step = max(by_id.values(), key=lambda step: step.end, default=None)
+    last = free.last_end
+    ending = [
+        (start, jobs.ids[job], job)
+        for job, (start, end) in enumerate(zip(free.starts, free.ends, strict=True))
+        if start is not None and end == last
+    ]
+    job: int | None = min(ending)[2] if ending else None
     chain: list[PlannedJob] = []
-    while step is not None:
-        chain.append(step)
-        step = by_id.get(step.after) if step.after is not None else None
+    while job is not None:
+        start, end, after = free.starts[job], free.ends[job], free.after[job]
+        assert start is not None
+        id = None if after is None else jobs.ids[after]
+        chain.append(PlannedJob(jobs.ids[job], types[job], now + start * _UNIT, now + end * _UNIT, id))
+        job = after
     return tuple(reversed(chain))
