@@ -27,7 +27,8 @@ _DATOM: Final = 200  # bytes of a datom without its value
 _CHANGED: Final = 120  # bytes of an entry for an entity that has changed
 _HOLDER: Final = 300  # bytes of a holder and of its entry, without the value
 _SHARE: Final = 16  # values that take more than this part of the bound are not kept
-_SEEN: Final = 4096  # entities among which one is recognized when it is read again
+_SEEN: Final = 100  # bytes of a key that was read once
+_MOST_SEEN: Final = 16_384  # keys among which one is recognized when it is read again
 
 _follow_lock = CallLock()
 
@@ -130,7 +131,18 @@ class Holder(NamedTuple):
 class EntityRows:
     """The rows of entities that were read more than once, as of the t's that databases of one novelty have."""
 
-    __slots__ = ("_basis", "_changed", "_free", "_index_t", "_old", "_seen", "_since", "_young", "max_bytes")
+    __slots__ = (
+        "_basis",
+        "_changed",
+        "_free",
+        "_index_t",
+        "_most_seen",
+        "_old",
+        "_seen",
+        "_since",
+        "_young",
+        "max_bytes",
+    )
 
     def __init__(self, index_t: int, novelty: Changes, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -139,6 +151,7 @@ class EntityRows:
         self._since = self._basis  # a row from before this t is out of date
         self._changed: dict[int, int] = {}  # the last t at which an entity changed, after `_since`
         self._seen: set[int] = set()  # hashes of keys that were read
+        self._most_seen = min(_MOST_SEEN, max_bytes // (8 * _SEEN)) if max_bytes > _ROW * _SHARE else 0
         # Rows by entity, and by entity and t for databases of an earlier t; holders by attribute, value and None.
         self._young: dict[Any, KeptRow | Holder] = {}
         self._old: dict[Any, KeptRow | Holder] = {}
@@ -146,14 +159,14 @@ class EntityRows:
 
     @property
     def _size_of_generation(self) -> int:
-        """The bytes of one generation; half of the bound, less what may exceed it and what the changes take."""
+        """The bytes of one generation: half of the bound, less what exceeds it, the changes and the keys."""
         return self.max_bytes * 3 // 8 - self.max_bytes // _SHARE
 
     @property
     def nbytes(self) -> int:
-        """The approximate size of all rows and changes."""
+        """The approximate size of all rows, changes and keys that were read."""
         rows = (*self._young.values(), *self._old.values())
-        return sum(row.nbytes for row in rows) + _CHANGED * len(self._changed)
+        return sum(row.nbytes for row in rows) + _CHANGED * len(self._changed) + _SEEN * len(self._seen)
 
     def row(self, e: int, novelty: Changes, basis: int, upto: int) -> Row:
         """Return the row of an entity for a database.
@@ -217,10 +230,11 @@ class EntityRows:
         """Tell whether a key was read before, as far as is known; from now on it was."""
         number = hash(key)
         if number in self._seen:
-            return self.max_bytes > _ROW * _SHARE
-        if len(self._seen) >= _SEEN:
+            return True
+        if len(self._seen) >= self._most_seen:
             self._seen = set()
-        self._seen.add(number)
+        if self._most_seen:
+            self._seen.add(number)
         return False
 
     def take_bytes(self, row: KeptRow, size: int) -> bool:
@@ -247,7 +261,7 @@ class EntityRows:
                 return False
             if self._basis >= basis:
                 return True
-            most = self.max_bytes // (4 * _CHANGED)
+            most = self.max_bytes // (8 * _CHANGED)
             for t, facts, columns in novelty.between(self._basis, basis):
                 if columns or len(self._changed) + len(facts) > most:
                     # All rows are out of date, also those of entities without facts that a bulk load has created.
