@@ -41,8 +41,8 @@ AT_WORK: Final = 1.0  # seconds for which another worker that has started a job 
 
 _FIRST_DOUBT: Final = 0.3  # seconds after which a worker that stands back decides whether the others are too slow
 _LAST_DOUBT: Final = 3.0
-_SLOW: Final = 4  # times the time of this worker for a job, from which on others are too slow to be left alone
-_UNKNOWN: Final = 0.00025  # seconds for a job, as long as this worker has not run any
+_SLOW: Final = 10  # times the time of this worker for a job, from which on others are too slow to be left alone
+_UNKNOWN: Final = 0.0001  # seconds for a job, as long as this worker has not run any
 _WORTHWHILE: Final = 0.5  # of the time spent in handlers, from which on another worker is of use
 
 _STATUS: Final = ":job/status"
