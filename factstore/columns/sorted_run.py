@@ -86,5 +86,5 @@ def joined(runs: tuple[Run, ...], run: Run) -> tuple[Run, ...]:
     """Return the runs with one more; each but the last is at least twice as large as the next."""
     kept = list(runs)
     while kept and kept[-1].size < 2 * run.size:
-        run = Run.sorted(column.concat([kept.pop().by_entity, run.by_entity], run.kind), run.kind)
+        run = Run(column.merge([kept.pop().by_entity, run.by_entity], BY_ENTITY, run.kind), run.kind)
     return (*kept, run)

@@ -158,7 +158,7 @@ class Selection:
             folded: Folded = column.fold(events)
             rows = column.without(base, folded.touched, order, kind)
             if folded.live.size:
-                rows = column.sort(column.concat([rows, folded.live], kind), order, kind)
+                rows = column.merge([rows, folded.live], order, kind)
         else:
             rows = base
         return self._kept(a, rows if self.after < 0 else rows.take(rows.t > self.after))
@@ -189,7 +189,7 @@ class Selection:
         past = past.take(past.rows.t <= upto)
         if not self.is_history:
             alive = past.rows.take(past.t1 > upto)
-            return column.sort(column.concat([live, alive], kind), region.order, kind) if alive.size else live
+            return column.merge([alive, live], region.order, kind)
         began = past.rows.take(past.rows.t > self.after)
         ended = past.take((past.t1 <= upto) & (past.t1 > self.after))
         retractions = ended.rows._replace(t=ended.t1, added=np.zeros(ended.rows.size, bool))
@@ -210,7 +210,5 @@ class Selection:
                 if events.size and (events.t.max() > last or events.t.min() <= after):
                     events = events.take((events.t <= last) & (events.t > after))
                 parts.append(events)
-        events = column.concat(parts, kind)
-        if events.added is None:
-            events = events._replace(added=np.ones(events.size, bool))
-        return column.sort(events, region.order, kind) if len(parts) > 1 else events
+        events = column.merge(parts, region.order, kind)
+        return events if events.added is not None else events._replace(added=np.ones(events.size, bool))

@@ -89,5 +89,5 @@ def _merged(parts: list[Spans], order: str, kind: Kind) -> Spans:
     if len(parts) < 2:
         return parts[0] if parts else Spans(column.empty(kind), column.ints(()))
     rows = column.concat([part.rows for part in parts], kind)
-    positions = column.sort_positions(rows, order, kind)
+    positions = column.merge_positions([part.rows for part in parts], order, kind)
     return Spans(rows.take(positions), np.concatenate([part.t1 for part in parts])[positions])
