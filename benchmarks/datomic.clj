@@ -34,9 +34,12 @@
 (def warmed (atom #{})) ; the rows that were measured before
 (def row-now (atom nil))
 (defn repeated
-  "Measure a run that can be repeated, after it has been warmed up; the second time a short warm-up is enough."
+  "Measure a run that can be repeated, after it has been warmed up; the second time a short warm-up is enough.
+  The seconds to warm up are those of the processor, but at most five times as many of the clock."
   [operations run]
-  (let [end (+ (now) (if (@warmed @row-now) (/ warm-s 8) warm-s))] (while (< (now) end) (run)))
+  (let [seconds (if (@warmed @row-now) (/ warm-s 8) warm-s)
+        [wall used] (clocks)]
+    (while (and (< (- (cpu) used) seconds) (< (- (now) wall) (* 5 seconds))) (run)))
   (swap! warmed conj @row-now)
   (mapv #(/ % operations) (doall (repeatedly samples #(lasting run)))))
 
