@@ -32,6 +32,7 @@ def drawn(random, n):
         "run_at": random.choice([None] * 5 + [-5, 0, 7, 1000]),
         "priority": random.choice([None, 0, 1, -(2**63)]),
         "queue": random.choice([None] * 5 + ["open", "other", "other", "paused"]),
+        "ends": random.random() < 0.7,
         "lease": random.choice([None, -1, 30]),
         "has_id": random.random() > 0.04,
     }
@@ -63,6 +64,10 @@ def inserted(conn, clock, jobs):
         if not job["has_id"]:
             del form[":job/id"]
         eids.append(conn.transact([form]).tempids[form[":db/id"]])
+    for job, eid in zip(jobs, eids[1:], strict=True):
+        if job["status"] == STARTED and job["ends"]:  # after the jobs that wait for it were inserted
+            clock.advance(1)
+            conn.transact([[":db/cas", eid, ":job/status", STARTED, FINISHED]])
 
 
 @given(JOBS, st.integers(1, 4), st.integers(-20, 20))
