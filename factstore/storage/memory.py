@@ -170,8 +170,7 @@ class MemoryStorage:
             shelf = self._writable  # it raises
         check_txids(records)
         turn = shelf.turn
-        if not turn.enter_at_once():
-            turn.take(_getframe(), timeout=self._busy_timeout)
+        is_taken = turn.enter_at_once() or turn.take(_getframe(), timeout=self._busy_timeout)
         try:
             log = shelf.newest[0]
             head = len(log)
@@ -185,7 +184,8 @@ class MemoryStorage:
                 shelf.t_of[txid] = head
             log += entries  # the commit
         finally:
-            turn.leave()
+            if is_taken:  # otherwise a block of this thread holds the lock, and continues to hold it
+                turn.leave()
         if shelf.changed.waiting:
             shelf.changed.ring()
         return head
