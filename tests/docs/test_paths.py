@@ -20,7 +20,7 @@ PATH = re.compile(
 )
 CODE = re.compile(r"^```\n.*?^```$|^ {4}.*$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 # Files that users of the packages have, not this repository.
-OF_USERS = frozenset({"run_peers.py", "001-phone.edn", "001-colors.edn", "people.edn", "log.edn"})
+OF_USERS = frozenset({"run_peers.py", "001-phone.edn", "001-colors.edn", "people.edn", "log.edn", "batches.svg"})
 
 
 def exists(name: str, names: frozenset[str]) -> bool:
