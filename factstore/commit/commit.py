@@ -120,7 +120,7 @@ class Committer(Newest):
                     report = done or self._racing(partial(self._commit_one, preparation, sent))
                 finally:
                     self._turn.leave()
-            if self._now.novelty.count > LEAST_ROWS:
+            if exclusive or self._now.novelty.count > LEAST_ROWS:
                 self._consider_indexing()
             return report
         except BaseException as error:

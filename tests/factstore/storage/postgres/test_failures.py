@@ -303,12 +303,15 @@ def test_an_interrupted_caller_leaves_its_append_running(server: Server, store: 
     writer = store._connections._writer
     assert writer is not None
     os.kill(writer.info.backend_pid, signal.SIGSTOP)
+    monkeypatch.setattr(signal, "SIGINT", signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process may ignore it
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
         with pytest.raises(KeyboardInterrupt):
             store.append(records(2), expected_t=1)
     finally:
         os.kill(writer.info.backend_pid, signal.SIGCONT)
+        signal.signal(signal.SIGINT, before)
     assert store.resolve(txid(2)) == 2
 
 
