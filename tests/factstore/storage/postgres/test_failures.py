@@ -298,12 +298,11 @@ def test_a_forked_child_has_no_store_and_leaves_the_parents_alone(store: Postgre
     assert store.append(records(2), expected_t=1) == 2
 
 
-def test_an_interrupted_caller_leaves_its_append_running(server: Server, store: PostgresStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_caller_leaves_its_append_running(store: PostgresStorage) -> None:
     store.append(records(1), expected_t=0)
     writer = store._connections._writer
     assert writer is not None
     os.kill(writer.info.backend_pid, signal.SIGSTOP)
-    monkeypatch.setattr(signal, "SIGINT", signal.SIGINT)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process may ignore it
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
