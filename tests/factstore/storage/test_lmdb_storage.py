@@ -531,7 +531,7 @@ def test_the_filesystem_of_a_path_is_that_of_the_longest_mount_point_above_it(tm
     assert filesystem_of("/x", tmp_path / "nowhere") == ""
 
 
-@pytest.mark.parametrize("uri", ["postgresql://host/db", "s3:bucket", "nosuch:thing"])
+@pytest.mark.parametrize("uri", ["mysql://host/db", "s3:bucket", "nosuch:thing"])
 def test_an_unknown_scheme_is_refused_naming_the_known_ones(uri: str) -> None:
     with pytest.raises(StorageError, match="lmdb:, memory:") as refused:
         open_storage(uri)
