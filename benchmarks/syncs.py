@@ -6,7 +6,7 @@
     SQLite          WAL with synchronous=full, one row
     the store       a transaction that changes one value of an entity, from forms to report
 
-The ways take turns, so a busy disk slows all of them. docs/decisions/011-one-log-in-lmdb.md uses the figures.
+The ways take turns, so a busy disk slows all of them. docs/decisions/012-a-log-file-with-one-sync.md uses the figures.
 """
 
 from __future__ import annotations
