@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from factstore.db.database import Database, Point, check_database
@@ -33,6 +34,7 @@ from factstore.transact.resolve import resolve, settle
 from factstore.transact.stages import Preparation, Prepared
 from factstore.transact.stamps import stamp
 from factstore.values.quoting import quoted
+from factstore.values.types import instant_to_micros
 
 __all__ = [
     "Cancelled",
@@ -133,7 +135,7 @@ def check_nones(none: object) -> None:
         )
 
 
-def with_(db: Database, tx_data: Any, *, none: Nones = "reject") -> TxReport:
+def with_(db: Database, tx_data: Any, *, none: Nones = "reject", now: datetime | None = None) -> TxReport:
     """Return the report of a transaction on top of a database, without committing it.
 
     To chain calls, pass `db_after` to the next one. The transaction uses all facts up to the basis of the database;
@@ -142,7 +144,9 @@ def with_(db: Database, tx_data: Any, *, none: Nones = "reject") -> TxReport:
 
     Args:
         none: "retract": None in a map form retracts the values of the attribute, as for `transact`.
-    Raises: TransactError as `transact` does; DatabaseError(:db.error/history-not-supported) for a history database.
+        now: the time of the transaction, an aware datetime; None: the time of this machine's clock.
+    Raises: TransactError as `transact` does; DatabaseError(:db.error/history-not-supported) for a history database,
+        DatabaseError(:db.error/invalid-clock) for another `now`.
     Source: Datomic API, with.
 
     >>> import factstore
@@ -158,7 +162,7 @@ def with_(db: Database, tx_data: Any, *, none: Nones = "reject") -> TxReport:
             "with_ needs a database, got a history, which also contains facts that no longer hold",
         )
     before = _whole(db)
-    prepared = prepare(before, tx_data, now=time.time_ns() // 1000, none=none)
+    prepared = prepare(before, tx_data, now=time.time_ns() // 1000 if now is None else _micros(now), none=none)
     after = before.plus(prepared.facts, instant=prepared.instant, next_n=prepared.next_n)
     if db.as_of_t is not None:
         after = replace(after, view=after.view.cut(upto=db.view.upto), as_of_t=db.as_of_t)
@@ -167,6 +171,14 @@ def with_(db: Database, tx_data: Any, *, none: Nones = "reject") -> TxReport:
     if db.predicates:
         after = after.filtered_by(db.predicates)
     return report(db, after, prepared.facts, prepared.tempids)
+
+
+def _micros(now: object) -> int:
+    if not isinstance(now, datetime) or now.tzinfo is None:
+        raise DatabaseError(
+            ":db.error/invalid-clock", f"with_ takes an aware datetime as now, got {quoted(now)}", got=now
+        )
+    return instant_to_micros(now)
 
 
 def _whole(db: Database) -> Database:

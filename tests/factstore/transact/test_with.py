@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import factstore
 from factstore import DatabaseError
@@ -27,6 +31,25 @@ def test_with_chains():
     for age in range(1, 50):
         db = factstore.with_(db, [[":db/cas", BEN, ":u/age", 17 if age == 1 else age - 1, age]]).db_after
     assert 49 == value(db, BEN, ":u/age")
+
+
+@given(st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)))
+def test_with_takes_the_time_of_the_transaction(now):
+    """A transaction function sees it, and the instant is the same unless a transaction before is later."""
+    conn, asked = people(), []
+    factstore.register("with-test/now", lambda db: asked.append((factstore.tx_clock(), factstore.tx_instant())) or [])
+    db = conn.db()
+    report = factstore.with_(db, [["with-test/now"]], now=now)
+    latest = max(now, db.instant_of(db.basis_t))
+    assert [(now, latest)] == asked
+    assert latest == report.tx_data[0].v
+
+
+@pytest.mark.parametrize("now", [datetime(2026, 1, 1), 5, "2026-01-01"])
+def test_with_takes_only_an_aware_datetime(now):
+    with pytest.raises(DatabaseError) as caught:
+        factstore.with_(people().db(), [], now=now)
+    assert ":db.error/invalid-clock" == caught.value.code
 
 
 def test_with_on_the_past_works_on_all_facts_and_shows_the_past():
