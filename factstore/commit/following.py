@@ -91,13 +91,16 @@ class Newest:
         """The newest database this process knows of."""
         return self._now
 
-    def caught_up(self) -> Database:
+    def caught_up(self, *, near: bool = False) -> Database:
         """Return the newest database, including commits of other processes.
 
         Within a transaction of this thread it is the database before that transaction.
+
+        Args:
+            near: commits of other processes of which this one was notified are enough; see `Storage.head`.
         """
         try:
-            is_behind = self.storage.head() > self._now.t
+            is_behind = self.storage.head(near=near) > self._now.t
         except Forked:
             with self._turn:
                 self._reopen()

@@ -124,9 +124,13 @@ class Connection:
         return micros_to_instant(self._committer.clock())
 
     def db(self) -> Database:
-        """Return the newest database, including commits of other processes."""
+        """Return the newest database, including commits of other processes.
+
+        In a store on a server, commits of other processes follow within milliseconds, after a second at most. `sync`
+        includes all commits before the call.
+        """
         self._check_open()
-        return self._committer.caught_up()
+        return self._committer.caught_up(near=True)
 
     def transact(
         self, tx_data: Any, *, none: Nones = "reject", if_unchanged_since: Point | None = None, key: str | None = None
@@ -270,13 +274,13 @@ class Connection:
         self._check_open()
         self._committer.check_outside()
         deadline = None if timeout is None else monotonic() + timeout
-        db = self._committer.caught_up()
+        db = self._committer.caught_up(near=True)
         while (reached := _reached(db, point)) is not None:
             left = 3600.0 if deadline is None else deadline - monotonic()
             if left <= 0:
                 break
             head = self._storage.wait(reached, left)
-            db = self._committer.caught_up()
+            db = self._committer.caught_up(near=True)
             if deadline is not None and head <= reached:
                 break
         return db

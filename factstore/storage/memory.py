@@ -161,7 +161,7 @@ class MemoryStorage:
 
     # the log
 
-    def head(self) -> int:
+    def head(self, *, near: bool = False) -> int:
         return len(self._shelf.newest[0])
 
     def append(self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int) -> int:

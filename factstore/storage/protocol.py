@@ -61,8 +61,13 @@ class Storage(Protocol):
     def description(self) -> str:
         """The uri, for messages: "lmdb:/var/data/shop.facts"."""
 
-    def head(self) -> int:
-        """Return the newest t, or 0 for an empty log; appends of other processes count immediately."""
+    def head(self, *, near: bool = False) -> int:
+        """Return the newest t, or 0 for an empty log; appends of other processes count immediately.
+
+        Args:
+            near: the newest t of which this process was notified is enough, if the storage is notified of appends. It
+                includes all appends of this process, and those of others after a second at most.
+        """
 
     def append(self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int) -> int:
         """Append these (txid, body) atomically as records t+1 … t+n, if the head is `expected_t`; return the new head.

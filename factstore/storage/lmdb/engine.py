@@ -130,7 +130,7 @@ class LmdbStorage:
 
     # the log
 
-    def head(self) -> int:
+    def head(self, *, near: bool = False) -> int:
         return self._file.read(_head)  # type: ignore[no-any-return]
 
     def append(self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int) -> int:

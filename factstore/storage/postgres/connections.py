@@ -42,6 +42,11 @@ class Connections:
         self._warnings: list[str] = []  # SQLSTATEs of warnings of the running write
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="factstore-postgres")
 
+    @property
+    def target(self) -> frozenset[tuple[str, Any]]:
+        """The servers and the user: handles with the same target can share a connection."""
+        return frozenset(self._parameters.items())
+
     def connect(self) -> Connection:
         """Return a new connection. Raises: Unavailable, with the reason and without the password."""
         try:
@@ -169,6 +174,11 @@ class Connections:
         )
         message = f"{self._address.description} cannot be reached: {text}{hint}"
         return Unavailable(":db.error/storage-unavailable", message, uri=self._address.description)
+
+
+def is_standby(connection: Connection) -> bool:
+    """Return whether the server of a connection follows another one."""
+    return connection.info.parameter_status("in_hot_standby") == "on"
 
 
 def _is_idle(connection: Connection) -> bool:

@@ -30,7 +30,7 @@ from factstore.storage.postgres.address import Address
 from factstore.storage.postgres.connections import Connections
 from factstore.storage.postgres.host_cache import HostCache, host_cache
 from factstore.storage.postgres.leases import Held, Leases, Turn
-from factstore.storage.postgres.notices import Notices
+from factstore.storage.postgres.notices import notices
 from factstore.storage.protocol import Record, Root, Sync
 from factstore.storage.refusals import (
     check_found,
@@ -85,9 +85,7 @@ class PostgresStorage:
         self._host_bytes = address.host_cache
         self._newest: tuple[int, bytes] | None = None  # t and txid of the newest record that this handle has seen
         self._leases = Leases(self._connections, store, me, read_only=read_only)
-        self._notices = Notices(
-            self._connections, f"factstore_{store.hex}", can_listen=not (address.is_pooled or read_only)
-        )
+        self._notices = notices(self._connections, store, can_listen=not address.is_pooled)
         self._turn = Turn(self._leases, self._wait_for_notice, self._set_epoch)
         watch(self)
 
@@ -128,11 +126,18 @@ class PostgresStorage:
 
     # the log
 
-    def head(self) -> int:
+    def head(self, *, near: bool = False) -> int:
         newest = self._newest  # before the read: another thread can append after it
+        if near:
+            self._check_open()
+            known = self._notices.known()
+            if known is not None and (newest is None or known >= newest[0]):
+                return known
+        began = monotonic()
         t, txid = self._rows(sql.HEAD)[0]
         if newest is not None and (t < newest[0] or (t == newest[0] and txid != newest[1])):
             raise self._forked(newest[0])
+        self._notices.heard(t, began)
         return int(t)
 
     def append(self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int) -> int:
@@ -144,9 +149,11 @@ class PostgresStorage:
         txids = [txid for txid, _ in records]
         try:
             while True:
+                began = monotonic()
                 t = self._appended(txids, records, expected_t)
                 if t is not None:
                     self._newest = (t, txids[-1])
+                    self._notices.heard(t, began)
                     return t
                 if self._may_retry(expected_t):
                     continue
@@ -255,9 +262,11 @@ class PostgresStorage:
         newest = self._newest
         if rows and (newest is None or rows[-1][0] > newest[0]):
             self._newest = (rows[-1][0], rows[-1][1])
+            self._notices.heard(rows[-1][0])
 
     def _forked(self, t: int) -> Forked:
         self._newest = None
+        self._notices.forget()
         message = f"{self.description} no longer has the transaction t={t} that this process read before a failover"
         return Forked(":db.error/storage-forked", message, t=t, uri=self.description)
 
@@ -305,7 +314,7 @@ class PostgresStorage:
         deadline, attempt = monotonic() + timeout, 0
         while True:
             seen = self._notices.seen()
-            head, left = self.head(), deadline - monotonic()
+            head, left = self.head(near=True), deadline - monotonic()
             if head > after_t or left <= 0:
                 return head
             self._notices.wait(seen, left, attempt)
@@ -431,7 +440,7 @@ class PostgresStorage:
     def close(self) -> None:
         if self._gone is None:
             self._gone = "was closed"
-            self._notices.close()
+            self._notices.leave()
             self._leases.end()
             self._connections.close()
 

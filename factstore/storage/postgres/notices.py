@@ -1,82 +1,185 @@
-"""Notices of commits: one connection of a handle listens, and wakes the threads that wait for a newer head.
+"""The newest head of a store that this process knows of, and the threads that wait for a newer one.
 
-A notice is a hint. Behind a pooler, or when the connection is lost, waiting threads ask for the head instead, at
-intervals that grow. Law: no waiting thread is later than the longest interval.
+    append of any process ──► notice with its t ──► one connection of this process listens ──► `heard`
+    reply of the server ────────────────────────────────────────────────────────────────────► `heard`
+
+Handles of one process on one store share the head and the connection. A notice is a hint: it can be late, or lost
+without a sign. So the head counts only for a short time after a reply of the server; then the server is asked again.
+Behind a pooler it is always asked.
+Law: `known` is at least the head of `FRESH_SECONDS` ago; no waiting thread is later than that.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
-from threading import Event, Thread
-from typing import Final
-from weakref import ref
+from threading import Event, Lock, Thread
+from time import monotonic
+from typing import Any, Final
+from uuid import UUID
+from weakref import WeakValueDictionary, ref
 
 import psycopg
 from psycopg import sql
 
-from factstore.concurrency.locks import Bells
+from factstore.concurrency.locks import Bells, CallLock
 from factstore.errors import StorageError
-from factstore.storage.postgres.connections import Connections
+from factstore.storage.postgres import statements
+from factstore.storage.postgres.connections import Connections, is_standby
 
-LONGEST_SECONDS: Final = 0.25  # a waiting thread asks at least this often
+FRESH_SECONDS: Final = 1.0  # how long a head counts after the last notice or reply
+LONGEST_SECONDS: Final = 0.25  # without a listener, a waiting thread asks at least this often
 _SHORTEST_SECONDS: Final = 0.005  # without a listener the first question is asked after this time
-_LISTEN_SECONDS: Final = 1.0  # how often a listening thread checks whether its handle still exists
+_LISTEN_SECONDS: Final = 1.0  # how often a listening thread checks whether its store is still open
 _RETRY_SECONDS: Final = 1.0
+
+_open: WeakValueDictionary[Any, Notices] = WeakValueDictionary()
+_opening = Lock()
+
+
+def notices(connections: Connections, store: UUID, *, can_listen: bool) -> Notices:
+    """Return the notices of a store for one more handle of this process, which must call `leave` when it is closed."""
+    key = (store, connections.target, can_listen)
+    with _opening:
+        shared = _open.get(key)
+        if shared is None or not shared.join():
+            shared = _open[key] = Notices(connections, store, can_listen=can_listen)
+        return shared
+
+
+def _after_fork() -> None:
+    """The threads that listen are the parent's; replace the lock, which one of them may hold."""
+    global _opening
+    _opening = Lock()
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Notices:
-    """The notices of one store for one handle; it begins to listen when a thread first waits."""
+    """The notices of one store; it begins to listen when a thread first asks for the head or waits."""
 
-    def __init__(self, connections: Connections, channel: str, *, can_listen: bool) -> None:
+    def __init__(self, connections: Connections, store: UUID, *, can_listen: bool) -> None:
+        self.channel = f"factstore_{store.hex}"
         self._connections = connections
-        self.channel = channel
+        self._store = store
         self._can_listen = can_listen
         self._bells = Bells()
+        self._lock = CallLock()
+        self._handles = 1
+        self._head = 0
+        self._head_at = 0.0  # a moment at which no newer head existed
         self._count = 0  # of notices
         self._is_listening = False
         self._ended = Event()
         self._thread: Thread | None = None
 
+    # -- handles
+
+    def join(self) -> bool:
+        """Count one more handle; return False if the last one has left."""
+        if self._ended.is_set():
+            return False
+        self._handles += 1
+        return True
+
+    def leave(self) -> None:
+        """Wake all threads that wait, because a handle is closed; stop listening when it was the last one."""
+        with _opening:
+            self._handles -= 1
+            if not self._handles:
+                self._ended.set()
+        self.ring()
+
+    # -- the head
+
+    def known(self) -> int | None:
+        """Return the newest known head; None if the last reply is too old, or no thread listens."""
+        self._listen_from_now_on()
+        is_fresh = self._is_listening and monotonic() - self._head_at <= FRESH_SECONDS
+        return self._head if is_fresh else None
+
+    def heard(self, head: int, at: float | None = None) -> None:
+        """Note a head.
+
+        Args:
+            at: a moment at which no newer head existed, for a reply. None, for a notice, which can be late.
+        """
+        with self._lock:
+            if head >= self._head:
+                self._head = head
+                self._head_at = self._head_at if at is None else max(self._head_at, at)
+
+    def forget(self) -> None:
+        """Forget the head, because the server lost it in a failover."""
+        with self._lock:
+            self._head, self._head_at = 0, 0.0
+
+    # -- waiting
+
     def seen(self) -> int:
         """Return the number of notices so far; `wait` returns at once when there are more."""
-        if self._thread is None and self._can_listen:
-            self._thread = Thread(target=_listen, args=(ref(self), self._ended), daemon=True, name="factstore-notices")
-            self._thread.start()
+        self._listen_from_now_on()
         return self._count
 
     def wait(self, seen: int, timeout: float, attempt: int = 0) -> None:
         """Wait for a notice after the `seen` ones, or until it is time to ask for the head."""
-        interval = LONGEST_SECONDS if self._is_listening else min(LONGEST_SECONDS, _SHORTEST_SECONDS * 2**attempt)
-        self._bells.wait(lambda: self._count > seen or self._ended.is_set(), min(timeout, interval))
+        if self._is_listening:
+            interval = max(self._head_at + FRESH_SECONDS - monotonic(), _SHORTEST_SECONDS)
+        else:
+            interval = min(LONGEST_SECONDS, _SHORTEST_SECONDS * 2**attempt)
+        self._bells.wait(lambda: self._count > seen, min(timeout, interval))
 
     def ring(self) -> None:
         """Wake all threads that wait."""
         self._count += 1
         self._bells.ring()
 
-    def listen(self, connection: psycopg.Connection) -> None:
-        """Listen on a new connection for some time. Raises: psycopg.Error when it is lost."""
-        if not self._is_listening:
-            connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self.channel)))
-            self._is_listening = True
-            self.ring()  # what was committed before is noticed too
-        for _ in connection.notifies(timeout=_LISTEN_SECONDS, stop_after=1):
-            self.ring()
+    # -- listening
 
-    def connect(self) -> psycopg.Connection:
-        """Return a connection for listening. Raises: Unavailable."""
-        self._is_listening = False
-        return self._connections.connect()
+    def _listen_from_now_on(self) -> None:
+        if self._thread is not None or not self._can_listen:
+            return
+        with self._lock:
+            if self._thread is None:
+                thread = Thread(target=_listen, args=(ref(self), self._ended), daemon=True, name="factstore-notices")
+                thread.start()
+                self._thread = thread
+
+    def connect(self) -> psycopg.Connection | None:
+        """Return a connection that listens; None on a standby. Raises: psycopg.Error, Unavailable."""
+        connection = self._connections.connect()
+        try:
+            if is_standby(connection):
+                connection.close()
+                return None
+            connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self.channel)))
+            began = monotonic()
+            row = connection.execute(statements.HEAD, {"store": self._store}).fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        self.forget()  # after a failover the head can be an older one
+        self.heard(row[0] if row else 0, began)
+        self._is_listening = True
+        self.ring()  # what was committed before is noticed too
+        return connection
+
+    def listen(self, connection: psycopg.Connection) -> None:
+        """Listen for some time. Raises: psycopg.Error when the connection is lost."""
+        for notice in connection.notifies(timeout=_LISTEN_SECONDS, stop_after=1):
+            if notice.payload.isdecimal():
+                self.heard(int(notice.payload))
+            else:
+                self.forget()  # of another program
+            self.ring()
 
     def pause(self) -> None:
         """Wait before the next connection is tried; meanwhile the threads that wait ask for the head."""
         self._is_listening = False
+        self.ring()
         self._ended.wait(_RETRY_SECONDS)
-
-    def close(self) -> None:
-        """End the listening, and wake all threads that wait."""
-        self._ended.set()
-        self._bells.ring()
 
 
 def _listen(notices: ref[Notices], ended: Event) -> None:
@@ -85,6 +188,8 @@ def _listen(notices: ref[Notices], ended: Event) -> None:
         try:
             if connection is None:
                 connection = these.connect()
+                if connection is None:
+                    return
             these.listen(connection)
         except (psycopg.Error, StorageError):
             if connection is not None:

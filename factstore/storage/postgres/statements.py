@@ -33,7 +33,7 @@ WITH head AS (
     FROM head, unnest(%(txids)s::bytea[], %(previous)s::bytea[], %(bodies)s::bytea[])
          WITH ORDINALITY AS new (txid, previous, body, n)
 )
-SELECT t, pg_notify(%(channel)s, '') FROM head
+SELECT t, pg_notify(%(channel)s, t::text) FROM head
 """
 
 # Without sync: the commit of this transaction does not wait for the disk.
@@ -75,7 +75,7 @@ FROM unnest(%(txids)s::bytea[], %(previous)s::bytea[], %(bodies)s::bytea[])
      WITH ORDINALITY AS new (txid, previous, body, n)
 """
 
-NOTIFY: Final = "SELECT pg_notify(%(channel)s, '')"
+NOTIFY: Final = "SELECT pg_notify(%(channel)s, t::text) FROM factstore.store WHERE id = %(store)s"
 
 PUT_BLOCKS: Final = """
 WITH relaxed AS (SELECT set_config('synchronous_commit', 'off', true))
