@@ -251,7 +251,9 @@ def at_ids(world: World, form: Any) -> Any:
 
 
 RUN_KEYS = st.lists(
-    st.sampled_from([":s/n", ":s/text", ":s/no", ":s/id", ":s/word", ":s/at", ":s/ok", ":s/mail", ":db/id"]), min_size=1, unique=True
+    st.sampled_from([":s/n", ":s/text", ":s/no", ":s/id", ":s/word", ":s/at", ":s/ok", ":s/mail", ":s/kind", ":s/state", ":db/id"]),
+    min_size=1,
+    unique=True,
 )
 RUNS = st.lists(st.tuples(RUN_KEYS, st.integers(1, 40), st.integers(0, 3), st.none() | ODD), max_size=4)
 
@@ -268,6 +270,8 @@ def run_of_maps(keys: list[str], count: int, clash: int, odd: Any) -> list[Any]:
             ":s/id": f"i{n}",
             ":s/word": (":red", ":blue")[i % 2],
             ":s/mail": f"m{n}",
+            ":s/kind": i,
+            ":s/state": i % 3,
             ":db/id": f"t{i}",
             **own,
         }
@@ -277,14 +281,27 @@ def run_of_maps(keys: list[str], count: int, clash: int, odd: Any) -> list[Any]:
     return maps
 
 
-@given(runs=RUNS, is_indexed=st.booleans())
-def test_many_maps_together_give_what_the_stages_give(runs: list[Any], is_indexed: bool) -> None:
+MENTIONS: list[Any] = [
+    {":s/refs": ["t0", "t30"]},
+    [":db/add", "t1", ":s/n", 1],
+    [":db/add", "t1", ":s/n", 2],
+    [":db/add", "t2", ":s/kind", 3],
+    {":db/id": "t3", ":s/state": 0},
+    {":db/id": "t4", ":s/no": 1004},
+    [":db/add", "t5", ":s/no", 100],
+    {":db/id": "t6", ":s/no": 7},
+]
+
+
+@given(runs=RUNS, is_indexed=st.booleans(), mentions=st.lists(st.sampled_from(MENTIONS), max_size=2), is_after=st.booleans())
+def test_many_maps_together_give_what_the_stages_give(runs: list[Any], is_indexed: bool, mentions: list[Any], is_after: bool) -> None:
     with factstore.connect("memory:") as conn:
         world = World(conn)
         if is_indexed:
             conn._committer.index()
         lists = [[":db/add", world.ids[0], ":s/tags", n] for n in range(20)] + [[":db/add", world.ids[0], ":s/n", 1]]
         forms = [form for run in runs for form in [*run_of_maps(*run), *lists]]
+        forms = [*forms, *mentions] if is_after else [*mentions, *forms]
         before = conn._committer.newest
         whole = outcome(lambda: prepare_in_stages(before.database, forms, LATER))
         direct = prepare_directly(forms, before, LATER)
@@ -305,6 +322,7 @@ def test_many_maps_together_are_direct() -> None:
     with factstore.connect("memory:") as conn:
         World(conn)
         forms = [*run_of_maps([":s/n", ":s/no", ":s/word"], 40, 3, None), *run_of_maps([":s/no"], 40, 1, None)]
+        forms += [*run_of_maps([":db/id", ":s/id", ":s/kind", ":s/state"], 40, 0, None), [":db/add", "t37", ":s/text", "a"]]
         assert prepare_directly(forms, conn._committer.newest, LATER) is not None
 
 

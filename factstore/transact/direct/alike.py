@@ -47,22 +47,27 @@ def _end_of_run(forms: Sequence[Any], start: int) -> int:
 
 def _create(writing: Writing, maps: Sequence[dict[Any, Any]]) -> bool:
     """Create an entity from each map, and return True; False if that needs more than the types of the values."""
-    shape = writing.shape_of(tuple(maps[0]))
-    rows = [row for row in shape.rows if row is not None and (row[4] is None or row[4].is_identity)]
-    if not rows or len(rows) < len(shape.rows):
+    rows = writing.shape_of(tuple(maps[0])).rows
+    kept = [row for row in rows if row is not None]
+    if not kept or any(row[4] is not None and not row[4].is_simple_if_new for row in kept):
         return False
-    values = zip(*[form.values() for form in maps], strict=True)
-    columns = [_stored(row, column) for row, column in zip(rows, values, strict=True)]
-    identities = [(row, column) for row, column in zip(rows, columns, strict=True) if row[4] is not None]
-    if not all(_are_new(writing, row, column) for row, column in identities):
+    values = list(zip(*[form.values() for form in maps], strict=True))
+    names = next((column for row, column in zip(rows, values, strict=True) if row is None), ())
+    columns = [_stored(row, column) for row, column in zip(rows, values, strict=True) if row is not None]
+    identities = [(row, column) for row, column in zip(kept, columns, strict=True) if row[4] and row[4].is_identity]
+    if not (writing.are_new_tempids(names) and all(_are_new(writing, row, column) for row, column in identities)):
         return False
     first = USER_BASE | writing.next_n
     es = range(first, first + len(maps))
     for row, column in identities:
         writing.owners.update(zip(zip(repeat(row[0]), column), es, strict=False))
-    facts: list[Any] = [None] * (len(maps) * len(rows))
-    for i, (row, column) in enumerate(zip(rows, columns, strict=True)):
-        facts[i :: len(rows)] = zip(es, repeat(row[0]), column, repeat(writing.t), repeat(True), strict=False)
+    facts: list[Any] = [None] * (len(maps) * len(kept))
+    for i, (row, column) in enumerate(zip(kept, columns, strict=True)):
+        of_row = list(zip(es, repeat(row[0]), column, repeat(writing.t), repeat(True), strict=False))
+        facts[i :: len(kept)] = of_row
+        if names and writing.said is not None:  # another form can mention the entity
+            writing.said.update(zip(zip(es, repeat(row[0])), of_row, strict=True))
+    writing.tempids.update(zip(names, es, strict=False))
     writing.facts += facts
     writing.next_n += len(maps)
     return True

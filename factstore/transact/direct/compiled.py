@@ -54,7 +54,17 @@ _CHECKS: Final[Mapping[str, tuple[type, Callable[[Any], bool]]]] = {
 class Special:
     """What the direct way must know about an attribute beyond the type of its values."""
 
-    __slots__ = ("cas_only", "insert_only", "is_component", "is_identity", "is_ref", "is_unique", "many", "order")
+    __slots__ = (
+        "cas_only",
+        "insert_only",
+        "is_component",
+        "is_identity",
+        "is_ref",
+        "is_simple_if_new",
+        "is_unique",
+        "many",
+        "order",
+    )
 
     def __init__(self, attribute: Attribute) -> None:
         self.many = attribute.many
@@ -64,6 +74,8 @@ class Special:
         self.is_identity = attribute.is_identity
         self.insert_only = attribute.insert_only
         self.cas_only = attribute.cas_only
+        # Whether a new entity, whose identities are checked, gets a value of it as of any other attribute.
+        self.is_simple_if_new = not (self.many or self.is_ref) and self.is_unique == self.is_identity
         self.order = KINDS[attribute.value_type.ident]
 
 

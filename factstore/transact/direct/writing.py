@@ -169,8 +169,8 @@ class Writing(Before, Prepared):
                     self.rare.unsaid.discard(e)
                 continue
             a, kind, check, store, special = row
-            # `_subject` has found that nothing else has the identities of an entity that is alone.
-            if special is not None and not (is_alone and special.is_identity):
+            # `_subject` has found that nothing else has the identities of a new entity.
+            if special is not None and not (special.is_simple_if_new and e >= self.first_fresh):
                 self._special(e, row, special, v, depth)
                 continue
             if type(v) is not kind or not check(v):
@@ -328,6 +328,16 @@ class Writing(Before, Prepared):
                 self._own_rare().unsaid.add(e)
             self.tempids[tempid] = e
         return e
+
+    def are_new_tempids(self, terms: Sequence[Any]) -> bool:
+        """Return whether terms are different tempids in the form of text that are not mentioned yet."""
+        named = set(terms) if set(map(type, terms)) <= {str} else ()
+        return (
+            len(named) == len(terms)
+            and not any(term[:1] == ":" or term.startswith(_RESERVED) for term in named)
+            and self.tempids.keys().isdisjoint(named)
+            and self._bound.keys().isdisjoint(named)
+        )
 
     def _existing(self, term: Any) -> int:
         """Return the existing entity of an id, an ident or a lookup ref."""
