@@ -8,7 +8,7 @@ result is recorded; facts that a handler returns are committed only together wit
 from __future__ import annotations
 
 from overseer import cron, events, retention, status
-from overseer.errors import ConfigError, GraphError, HandlerError, LeaseLost, OverseerError, Verdict
+from overseer.errors import ConfigError, EffectRepeated, GraphError, HandlerError, LeaseLost, OverseerError, Verdict
 from overseer.handler import abort, abort_silent, fault, harness, snooze
 from overseer.jobs.graph import Graph, after, job_graph, simple_graph, validate_graph_handlers
 from overseer.jobs.job import Job, Result
@@ -23,6 +23,7 @@ from overseer.worker import Config, Running, Worker, start
 __all__ = [
     "Config",
     "ConfigError",
+    "EffectRepeated",
     "Graph",
     "GraphError",
     "HandlerError",

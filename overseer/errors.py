@@ -5,7 +5,8 @@ FactStoreError
     ├── GraphError       a graph that cannot run: a missing dependency, a cycle, or only some of its jobs exist
     ├── HandlerError     invalid handlers: a type without a handler, or a handler that cannot be called
     ├── ConfigError      a setting that does not exist, or that has an invalid value
-    └── LeaseLost        the attempt no longer holds its job; its write was rejected
+    ├── LeaseLost        the attempt no longer holds its job; its write was rejected
+    └── EffectRepeated   an effect outside of the store was declared before, and may have happened
 Exception
 └── Verdict              raised by a handler: the status of its job, and whether an error tracker is notified
 """
@@ -38,6 +39,10 @@ class ConfigError(OverseerError):
 
 class LeaseLost(OverseerError):
     """The attempt no longer holds its job: the lease expired and another worker took the job, or it was aborted."""
+
+
+class EffectRepeated(OverseerError):
+    """An effect outside of the store was declared before, by this or by another attempt, so it may have happened."""
 
 
 class Verdict(Exception):

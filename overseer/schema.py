@@ -105,6 +105,9 @@ _ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
         {"noHistory": True},
         "When that job was inserted, by the clock; only if instants were ahead of it.",
     ),
+    ("effect/key", "string", {"unique": ":db.unique/identity"}, "An effect outside of the store, declared once."),
+    ("effect/job", "ref", {}, "The job whose attempt declared the effect."),
+    ("effect/attempt", "long", {}, "The number of that attempt."),
     ("overseer/by", "string", {}, "On a transaction: the process that made it, if that is not the job's own worker."),
 )
 

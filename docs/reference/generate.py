@@ -179,7 +179,11 @@ TASKS: dict[str, tuple[str, str, str]] = {
     ),
     "workers": ("Run workers", "overseer", "Worker Config start Running events"),
     "operate": ("Inspect and correct jobs", "overseer", "status plan Plan revert retention JobStore"),
-    "job-errors": ("Errors of jobs", "overseer", "OverseerError GraphError HandlerError ConfigError LeaseLost"),
+    "job-errors": (
+        "Errors of jobs",
+        "overseer",
+        "OverseerError GraphError HandlerError ConfigError LeaseLost EffectRepeated",
+    ),
 }
 
 

@@ -14,8 +14,8 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import factstore
-from factstore import CasFailed, Keyword
-from overseer.errors import LeaseLost, OverseerError
+from factstore import CasFailed, Keyword, TransactError
+from overseer.errors import EffectRepeated, LeaseLost, OverseerError
 from overseer.jobs import lookup, txns
 from overseer.jobs.states import STARTED, Forms, Lease, as_keyword
 
@@ -134,6 +134,32 @@ class Job(Mapping[str, Any]):
             if holds(db, self.lease):
                 raise
             raise lost(self.lease, db) from None
+
+    def effect(self, key: str) -> None:
+        """Declare, before it happens, an effect outside of the store that must happen at most once: a charge, a letter.
+
+        The declaration is committed at once, under the lease, as the facts `:effect/key`, `:effect/job` and
+        `:effect/attempt`. It can be made once, by one attempt of one job. So an attempt that lost its job, or that runs
+        again after a crash, raises before it repeats the effect; an attempt that finds the effect declared asks the
+        outside system whether it happened. An effect that the outside system recognizes by an idempotency key, such as
+        `job.key`, needs no declaration.
+
+        Args:
+            key: names the effect in the whole store, and is the same in each attempt: `f"charge/{order}"`.
+        Raises: EffectRepeated if the effect was declared before; LeaseLost if the attempt no longer holds the job.
+        """
+        try:
+            self.conn.transact(txns.effect(self.lease, key))
+        except TransactError as error:
+            repeated = error.code == txns.REPEATED
+            if not (repeated or isinstance(error, CasFailed)):
+                raise
+            db = self.conn.db()
+            if not holds(db, self.lease):
+                raise lost(self.lease, db) from None
+            if not repeated:
+                raise
+            raise EffectRepeated(error.code, error.message, **error.data) from None
 
     @property
     def results(self) -> dict[str, Any]:

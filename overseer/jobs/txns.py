@@ -253,6 +253,30 @@ def hold(lease: Lease) -> Forms:
     return [[CAS, lease.job, ":job/status", STARTED, STARTED], *fence(lease)]
 
 
+REPEATED: Final = ":job.error/effect-repeated"
+_EFFECT: Final = "overseer/effect"
+
+
+def effect(lease: Lease, key: str) -> Forms:
+    """Declare an effect outside of the store, which no attempt may have declared before."""
+    return [*hold(lease), [_EFFECT, key, lease.job, lease.attempt]]
+
+
+@factstore.register(_EFFECT)  # type: ignore[untyped-decorator]
+def _effect(db: Database, key: str, job: int, attempt: int) -> Forms:
+    """Transaction function: record who declares an effect, unless it is declared already."""
+    declared = db.entid([":effect/key", key])
+    if declared is None:
+        return [{":effect/key": key, ":effect/job": job, ":effect/attempt": attempt}]
+    before = lookup.value(db, declared, ":effect/attempt")
+    by = lookup.name(db, lookup.value(db, declared, ":effect/job"))
+    at = db.instant_of(next(iter(db.datoms("eavt", declared, ":effect/key"))).tx)
+    why = (
+        f"attempt {before} of {by} declared the effect {quoted(key)} at {at:%Y-%m-%d %H:%M:%S}, so it may have happened"
+    )
+    raise TransactError(REPEATED, f"{why}; find out before you repeat it", key=key, job=by, attempt=before, at=at)
+
+
 def beat(leases: Sequence[Lease], *, lasts: timedelta) -> Forms:
     """Renew the leases of started jobs."""
     return [_lease_until(_RENEW, leases, lasts), *(form for lease in leases for form in hold(lease))]
