@@ -1,8 +1,8 @@
 """The outcome of a commit that raised an exception: was the transaction committed or not?
 
-An append that was interrupted is looked up in the log by its txid. `UnknownOutcome` states that the transaction was
-committed although the caller got no report, or that the log cannot be read. Law: any other exception means that nothing
-was committed.
+The storage decides for an append that was interrupted, by its txid: a look at the log would not be enough, because a
+request to a server can still be on its way. `UnknownOutcome` states that the transaction was committed although the
+caller got no report, or that the storage cannot decide now. Law: any other exception means that nothing was committed.
 """
 
 from __future__ import annotations
@@ -19,14 +19,8 @@ Sent: TypeAlias = list[
 
 
 def applied_t(storage: Storage, sent: Sequence[tuple[bytes, int]]) -> int | None:
-    """Return the t under which an append was applied; None if it was not."""
-    for txid, after_t in sent:
-        while records := storage.read_log(after_t):
-            for record in records:
-                if record.txid == txid:
-                    return record.t
-            after_t = records[-1].t
-    return None
+    """Return the t under which an append was applied; None if it was not, and will not be."""
+    return next((t for txid, _ in sent if (t := storage.resolve(txid)) is not None), None)
 
 
 def raise_if_committed(storage: Storage, error: BaseException, sent: Sequence[tuple[bytes, int]]) -> None:

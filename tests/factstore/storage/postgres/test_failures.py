@@ -15,6 +15,7 @@ from contextlib import closing
 from time import monotonic, sleep
 from typing import Any
 
+import psycopg
 import pytest
 
 import factstore
@@ -95,6 +96,27 @@ def test_an_append_that_was_applied_is_found_after_the_connection_is_lost(server
         server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'factstore'")
         assert conn.transact([{":n": 1}]).t == 2
         assert conn.db().basis_t == 2
+
+
+def test_a_transaction_whose_request_outlives_its_connection_is_committed_once(server: Server, uri: str) -> None:
+    """The request waits for a lock of the row; a look at the log alone, and a second attempt, would commit it twice."""
+    with factstore.connect(uri) as conn, ThreadPoolExecutor(1) as pool:
+        conn.transact(DECLARE)
+        assert isinstance(conn._storage, PostgresStorage)
+        writer = conn._storage._connections._writer
+        assert writer is not None
+        waiting = f"SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = {writer.info.backend_pid}"
+        with psycopg.connect(host="127.0.0.1", port=server.port, user="postgres", dbname="postgres") as blocker:
+            blocker.execute("SELECT 1 FROM factstore.store WHERE id = %(store)s FOR UPDATE", conn._storage._names)
+            sent = pool.submit(conn.transact, [{":n": 1}])
+            until(lambda: server.sql(waiting).strip() == "1")
+            with socket.socket(fileno=os.dup(writer.fileno())) as wire:
+                wire.shutdown(socket.SHUT_RDWR)
+            until(lambda: conn._storage._connections._writer not in (None, writer))  # type: ignore[attr-defined]
+            blocker.rollback()
+        assert sent.result(LONG).t == 2
+        assert conn.db().basis_t == 2
+        assert factstore.q("[:find (count ?e) . :where [?e :n]]", conn.db()) == 1
 
 
 @pytest.mark.slow
