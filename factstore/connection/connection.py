@@ -14,9 +14,9 @@ from weakref import finalize
 from factstore import log
 from factstore.commit.clock import in_micros, machine_clock
 from factstore.commit.commit import Committer
+from factstore.commit.conditions import Conditional
 from factstore.concurrency.forks import FORKED, watch
 from factstore.connection.annotate import annotating, annotations_of, in_force, named
-from factstore.connection.conditions import Conditional
 from factstore.connection.infer import inferred
 from factstore.connection.progress import chosen, index_line
 from factstore.connection.reports import Listener, TxReports

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from factstore import log
 from factstore.columns.kind import OBJECTS
 from factstore.commit.commit import Committer
-from factstore.connection.repeats import is_same, may_differ_by_now
+from factstore.commit.repeats import is_same, may_differ_by_now
 from factstore.datom import t_of, tx_of
 from factstore.db.database import Database, Point
 from factstore.errors import FactStoreError, TransactError
