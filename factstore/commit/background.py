@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from threading import Event, Thread, current_thread
 from time import monotonic
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, Protocol, TypeAlias, TypeVar, cast
 
 from factstore.concurrency.locks import CallLock
 from factstore.transact import Preparation, TxReport
@@ -63,14 +63,30 @@ class Report(Future[TxReport]):
             self.background.look_after()
 
 
+class Ending(Protocol):
+    """What a request needs of the future that gets its outcome."""
+
+    def set_running_or_notify_cancel(self) -> bool: ...
+    def cancelled(self) -> bool: ...
+    def cancel(self) -> bool: ...
+    def set_result(self, result: TxReport, /) -> None: ...
+    def set_exception(self, exception: BaseException | None, /) -> None: ...
+
+
 class Request:
     """A transaction in the queue: its preparation, its outcome, and the future that gets the outcome."""
 
-    __slots__ = ("begun", "future", "outcome", "preparation", "report", "sent")
+    __slots__ = ("begun", "future", "outcome", "preparation", "report", "sent", "txid")
 
-    def __init__(self, preparation: Preparation, future: Future[TxReport]) -> None:
+    def __init__(self, preparation: Preparation, future: Ending, txid: bytes | None = None) -> None:
+        """Make a request without an outcome.
+
+        Args:
+            txid: of its record in the log; None: the committer chooses one.
+        """
         self.preparation = preparation
         self.future = future
+        self.txid = txid
         self.sent: Sequence[
             tuple[bytes, int]
         ] = ()  # the txid of an append that may have been applied, and the t after which
@@ -115,7 +131,7 @@ class Background:
         self._wake = Event()
         self._closing = False
 
-    def add(self, request: Request) -> Future[TxReport]:
+    def add(self, request: Request) -> None:
         """Add a request to the queue; requests that arrive during a commit are part of the next one."""
         self.waiting.append(request)
         try:
@@ -128,7 +144,6 @@ class Background:
         except BaseException:
             request.future.cancel()
             raise
-        return request.future
 
     def check_outside(self) -> None:
         """Check that this thread does not hold the turn; it would wait for itself. Raises: the turn's `reentered`."""
@@ -194,7 +209,8 @@ class Background:
 
     def after_fork(self, error: Exception) -> None:
         """End, in a forked child, the futures that only a thread of the parent would end."""
-        for future in [request.future for request in (*self.waiting, *self._answered)]:
+        for request in (*self.waiting, *self._answered):
+            future = cast("Future[TxReport]", request.future)
             if future._state != _FINISHED:  # not `done()`, which would wait for a thread that is not here
                 future.__init__()  # type: ignore[misc]  # with a new lock, and without the parent's callbacks
                 future.set_exception(error)

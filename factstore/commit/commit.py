@@ -108,7 +108,7 @@ class Committer(Newest):
             if exclusive:
                 report = self._commit_alone(preparation, sent)
             elif self._waiting or not self._turn.enter_at_once():
-                return self._answer(Request(preparation, self.future()), sent)
+                return self._answer(preparation, sent)
             else:
                 try:
                     if self._unsettled:
@@ -132,10 +132,12 @@ class Committer(Newest):
             self._settle()
             return self._commit_one(preparation, sent)
 
-    def _answer(self, request: Request, sent: Sent) -> TxReport:
+    def _answer(self, preparation: Preparation, sent: Sent) -> TxReport:
         """Add a request to the background's queue, and wait for its outcome."""
         self.check_outside()
-        future = self._background.add(request)
+        future = self.future()
+        request = Request(preparation, future)
+        self._background.add(request)
         try:
             return future.result()
         except BaseException as error:
@@ -153,14 +155,25 @@ class Committer(Newest):
 
     def apply_async(self, preparation: Preparation) -> Future[TxReport]:
         """Commit a change in the background; the future gives its report."""
-        request = Request(preparation, self.future())
+        future = self.future()
+        request = Request(preparation, future)
         try:
-            return self._background.add(request)
+            self._background.add(request)
         except BaseException as error:
-            if request.future.cancel():
+            if future.cancel():
                 raise
             text = f"the transaction is in the queue and may be committed, but adding it raised {error!r}"
             raise UnknownOutcome(":db.error/storage-unknown-outcome", text, txids=request.sent) from error
+        return future
+
+    def submit(self, request: Request) -> None:
+        """Add a request to the queue; its future gets the outcome, in the background thread."""
+        self._background.add(request)
+
+    @property
+    def waiting(self) -> int:
+        """The number of requests that have no outcome yet."""
+        return len(self._waiting)
 
     def future(self) -> Report:
         """Return a future for the report of a commit."""
@@ -353,7 +366,7 @@ class Committer(Newest):
         for request in group:
             try:
                 prepared = request.preparation(newest, self._time(newest))
-                after, report, record = self._result_of(newest, prepared)
+                after, report, record = self._result_of(newest, prepared, request.txid)
             except Exception as error:
                 rejected[request] = error
                 continue
@@ -376,7 +389,9 @@ class Committer(Newest):
         for request, rejection in rejected.items():
             request.outcome = rejection
 
-    def _result_of(self, before: Snapshot, prepared: Prepared) -> tuple[Snapshot, TxReport, tuple[bytes, bytes]]:
+    def _result_of(
+        self, before: Snapshot, prepared: Prepared, txid: bytes | None
+    ) -> tuple[Snapshot, TxReport, tuple[bytes, bytes]]:
         """Return the database after a transaction, its report, and its record with a txid.
 
         `_commit_one` does the same without this call, which would cost two percent of a small transaction.
@@ -388,7 +403,7 @@ class Committer(Newest):
         return (
             after,
             TxReport(before, after, all_facts, prepared.tempids),
-            (self._ids + self._id.to_bytes(6, "big"), record),
+            (txid or self._ids + self._id.to_bytes(6, "big"), record),
         )
 
     def _append_group(

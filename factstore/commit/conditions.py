@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 _TRANSACTION = "datomic.tx"
 
 
-class _Repeated(Exception):
-    """A transaction with this key was committed before, at t."""
+class Repeated(Exception):
+    """This transaction was committed before, at t."""
 
     def __init__(self, t: int) -> None:
         super().__init__(t)
@@ -63,7 +63,7 @@ def _key(key: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Conditional:
-    """A transaction with conditions."""
+    """A transaction with conditions, as data; called with a database, it is the preparation of the transaction."""
 
     tx_data: Any
     none: Nones
@@ -82,9 +82,9 @@ class Conditional:
     def commit(self, committer: Committer) -> TxReport:
         """Commit the transaction, or return the report of the one that has its key."""
         try:
-            return committer.apply(self._change)
-        except _Repeated as repeated:
-            return self._first_report(committer, repeated.t)
+            return committer.apply(self)
+        except Repeated as repeated:
+            return self.first_report(committer, repeated.t)
 
     def commit_async(self, committer: Committer) -> Future[TxReport]:
         """Commit the transaction in the background; the future gives the report."""
@@ -93,8 +93,8 @@ class Conditional:
         def copy_outcome(commit: Future[TxReport]) -> None:
             error = commit.exception()
             try:
-                if isinstance(error, _Repeated):
-                    future.set_result(self._first_report(committer, error.t))
+                if isinstance(error, Repeated):
+                    future.set_result(self.first_report(committer, error.t))
                 elif error is not None:
                     future.set_exception(error)
                 else:
@@ -103,14 +103,15 @@ class Conditional:
                 future.set_exception(unreadable)
 
         future.set_running_or_notify_cancel()
-        committer.apply_async(self._change).add_done_callback(copy_outcome)
+        committer.apply_async(self).add_done_callback(copy_outcome)
         return future
 
-    def _change(self, before: Snapshot, now: int) -> Prepared:
+    def __call__(self, before: Snapshot, now: int) -> Prepared:
+        """Prepare the transaction on top of a database. Raises: Repeated, if one with its key was committed before."""
         if self.key is not None:
             transaction = Newest(before).holder_of(TX_KEY, self.key, OBJECTS)
             if transaction is not None:
-                raise _Repeated(t_of(transaction))
+                raise Repeated(t_of(transaction))
         return self._prepared(before, now, self.since)
 
     def _prepared(self, before: Snapshot | Database, now: int, since: Point | None) -> Prepared:
@@ -121,7 +122,7 @@ class Conditional:
             forms.append({":db/id": _TRANSACTION, ":db.tx/key": self.key})
         return prepare(before, forms, now=now, none=self.none, if_unchanged_since=since)
 
-    def _first_report(self, committer: Committer, t: int) -> TxReport:
+    def first_report(self, committer: Committer, t: int) -> TxReport:
         """Return the report of the transaction with the key; its databases are `as_of` views.
 
         Raises: TransactError(:db.error/key-reused) if that one was committed with other forms.

@@ -15,10 +15,23 @@ from importlib import import_module
 from typing import Any, Final
 
 from factstore.errors import StorageError
-from factstore.storage.protocol import Hold, Record, Root, Storage, Sync
+from factstore.storage.protocol import Hold, Leader, Leadership, Led, Record, Root, Storage, Sync
 from factstore.values.quoting import described, quoted
 
-__all__ = ["Hold", "Record", "Root", "Storage", "Sync", "check_option", "new_store", "open_storage", "shown"]
+__all__ = [
+    "Hold",
+    "Leader",
+    "Leadership",
+    "Led",
+    "Record",
+    "Root",
+    "Storage",
+    "Sync",
+    "check_option",
+    "new_store",
+    "open_storage",
+    "shown",
+]
 
 
 def _open_lmdb(path: str, **options: Any) -> Storage:

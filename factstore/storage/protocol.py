@@ -175,3 +175,46 @@ class Storage(Protocol):
 
     def close(self) -> None:
         """Close the store; a second call does nothing."""
+
+
+class Leader(NamedTuple):
+    """The process that commits for all others, as the store describes it."""
+
+    term: int  # the number of leaders that the store has had; it grows with each
+    is_alive: bool  # whether its lease has not expired, by the clock of the server
+    address: str  # host:port
+    secret: bytes  # proves to the leader that a client may read the store, and to a client that this is the leader
+    fingerprint: bytes  # of the leader's certificate
+
+
+class Leadership(Protocol):
+    """Which process leads a store, and the lease of this handle if it does.
+
+    Law: from the moment that another handle leads, nothing that this one appends while it believes that it leads is
+    applied; it raises `Fenced`.
+    """
+
+    lease_seconds: float
+    term: int  # of the newest leader that this handle knows; 0: there has never been one
+
+    def leader(self) -> Leader | None:
+        """Return the newest leader; None if there has never been one."""
+
+    def lead(self, address: str, secret: bytes, fingerprint: bytes) -> bool:
+        """Become the leader, and return True; return False while another handle leads."""
+
+    def renew(self) -> bool:
+        """Renew the lease; return False if another handle leads."""
+
+    def resign(self) -> None:
+        """Give up the lease, so that another handle can lead at once."""
+
+    def retire(self) -> None:
+        """End the leadership of any process; as if there had never been a leader."""
+
+
+@runtime_checkable
+class Led(Protocol):
+    """A storage that one process can lead."""
+
+    leadership: Leadership

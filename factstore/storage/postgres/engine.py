@@ -29,6 +29,7 @@ from factstore.storage.postgres import statements as sql
 from factstore.storage.postgres.address import Address
 from factstore.storage.postgres.connections import Connections
 from factstore.storage.postgres.host_cache import HostCache, host_cache
+from factstore.storage.postgres.leading import PostgresLeadership
 from factstore.storage.postgres.leases import Held, Leases, Turn
 from factstore.storage.postgres.notices import notices
 from factstore.storage.protocol import Record, Root, Sync
@@ -79,6 +80,7 @@ class PostgresStorage:
             raise
         me = uuid4()
         self._names: dict[str, Any] = {"store": store, "me": me}
+        self.leadership = PostgresLeadership(self._connections, self._names)
         self._epoch = -1
         self._excisions = -1  # their number, which the first read of the root tells
         self._host_cache: HostCache | None = None
@@ -134,7 +136,7 @@ class PostgresStorage:
             if known is not None and (newest is None or known >= newest[0]):
                 return known
         began = monotonic()
-        t, txid = self._rows(sql.HEAD)[0]
+        t, txid, self.leadership.term = self._rows(sql.HEAD)[0]
         if newest is not None and (t < newest[0] or (t == newest[0] and txid != newest[1])):
             raise self._forked(newest[0])
         self._notices.heard(t, began)
@@ -180,7 +182,10 @@ class PostgresStorage:
             if isinstance(error.__cause__, postgres.UniqueViolation):
                 raise self._sent_twice(txids) from error
             raise
-        return None if row is None else int(row[0])
+        if row is None:
+            return None
+        self.leadership.term = row[1]
+        return int(row[0])
 
     def _seen_at(self, t: int) -> bytes | None:
         """Return the txid of the record that this handle has seen as the newest one, if that was at t."""
@@ -188,14 +193,16 @@ class PostgresStorage:
         return newest[1] if newest is not None and newest[0] == t else None
 
     def _held(self) -> dict[str, bool]:
-        return {"held": self._turn.is_mine, "passing": self._turn.is_passing}
+        return {"held": self._turn.is_mine, "passing": self._turn.is_passing, "leads": self.leadership.leads}
 
     def _may_retry(self, expected_t: int) -> bool:
         """Return whether a rejected append can be tried again at once; False: another handle has the writer lock.
 
-        Raises: Conflict(head=…); Fenced, if this handle had the writer lock and lost it.
+        Raises: Conflict(head=…); Fenced, if this handle had the writer lock or led, and lost that.
         """
-        t, txid, epoch, _, is_elsewhere, is_owner = self._rows(sql.STATE)[0]
+        t, txid, epoch, _, is_elsewhere, is_owner, is_leader = self._rows(sql.STATE)[0]
+        if self.leadership.leads and not is_leader:
+            raise self._deposed()
         check_head(t, expected_t)
         if self._seen_at(t) not in (None, txid):
             # Reading the log shows the same, so a caller that catches up starts over.
@@ -211,6 +218,10 @@ class PostgresStorage:
             f"this process did not renew the writer lock of {self.description} in time, and another one took"
             " it over; nothing was written"
         )
+        return Fenced(":db.error/storage-fenced", message, uri=self.description)
+
+    def _deposed(self) -> Fenced:
+        message = f"this process led {self.description}, and another one took over; nothing was written"
         return Fenced(":db.error/storage-fenced", message, uri=self.description)
 
     def _sent_twice(self, txids: list[bytes]) -> Conflict:

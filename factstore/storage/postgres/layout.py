@@ -1,6 +1,6 @@
 """The tables of the PostgreSQL engine, and what is checked when a store is opened.
 
-    store    one row for each store: its head, epoch, writer lock and the version of its root
+    store    one row for each store: its head, epoch, writer lock, leader and the version of its root
     record   the log; each record has the txid of the record before it
     block    the blocks
     root     the newest version of the root, and older ones that are held
@@ -42,7 +42,13 @@ CREATE TABLE IF NOT EXISTS factstore.store (
     owner_until timestamptz,
     owner_since timestamptz,
     owner_is_block boolean NOT NULL DEFAULT false,
-    owner_about text NOT NULL DEFAULT ''
+    owner_about text NOT NULL DEFAULT '',
+    leader uuid,
+    leader_until timestamptz,
+    leader_term bigint NOT NULL DEFAULT 0,
+    leader_address text NOT NULL DEFAULT '',
+    leader_secret bytea NOT NULL DEFAULT '',
+    leader_fingerprint bytea NOT NULL DEFAULT ''
 ) WITH (fillfactor = 20);
 CREATE TABLE IF NOT EXISTS factstore.record (
     store uuid NOT NULL,

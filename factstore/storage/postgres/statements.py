@@ -1,22 +1,25 @@
 """The statements of the PostgreSQL engine. Each is one transaction, so it is applied as a whole or not at all.
 
 Parameters: `store` and `me` are the ids of the store and of the handle, `held` is whether the handle has the
-writer lock.
+writer lock, `leads` whether it is the leader.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# What a write needs of the row of its store: no other handle has the writer lock. A stopped process that continues
-# after its lease finds another owner here, or another epoch; if there is none, it continues.
+# What a write needs of the row of its store: no other handle has the writer lock, and a leader still leads. A stopped
+# process that continues after its lease finds another owner or leader here, or another epoch; if there is none, it
+# continues.
 _MINE: Final = """(CASE WHEN %(held)s THEN owner = %(me)s
-                       ELSE owner IS NULL OR owner_until <= now() OR (%(passing)s AND owner_is_block) END)"""
+                       ELSE owner IS NULL OR owner_until <= now() OR (%(passing)s AND owner_is_block) END)
+        AND (NOT %(leads)s OR leader = %(me)s)"""
 
-HEAD: Final = "SELECT t, txid FROM factstore.store WHERE id = %(store)s"
+HEAD: Final = "SELECT t, txid, leader_term FROM factstore.store WHERE id = %(store)s"
 
 STATE: Final = """
-SELECT t, txid, epoch, root_version, owner IS NOT NULL AND owner_until > now() AND owner <> %(me)s, owner = %(me)s
+SELECT t, txid, epoch, root_version, owner IS NOT NULL AND owner_until > now() AND owner <> %(me)s, owner = %(me)s,
+       coalesce(leader = %(me)s, false)
 FROM factstore.store WHERE id = %(store)s
 """
 
@@ -26,14 +29,14 @@ WITH head AS (
     UPDATE factstore.store
     SET t = t + cardinality(%(txids)s::bytea[]), previous = txid, txid = %(last)s
     WHERE id = %(store)s AND t = %(expected)s AND txid = coalesce(%(seen)s, txid) AND epoch = %(epoch)s AND {_MINE}
-    RETURNING t, epoch, previous
+    RETURNING t, epoch, previous, leader_term
 ), added AS (
     INSERT INTO factstore.record (store, t, epoch, txid, previous, body)
     SELECT %(store)s, %(expected)s + new.n, head.epoch, new.txid, coalesce(new.previous, head.previous), new.body
     FROM head, unnest(%(txids)s::bytea[], %(previous)s::bytea[], %(bodies)s::bytea[])
          WITH ORDINALITY AS new (txid, previous, body, n)
 )
-SELECT t, pg_notify(%(channel)s, t::text) FROM head
+SELECT t, leader_term, pg_notify(%(channel)s, t::text) FROM head
 """
 
 # Without sync: the commit of this transaction does not wait for the disk.
@@ -187,3 +190,29 @@ WHERE id = %(store)s AND root_version > 0
 """
 
 BARRIER: Final = "UPDATE factstore.store SET created = created WHERE id = %(store)s"
+
+# The leader. Each new one raises the epoch, so that a write of the one before it, still on its way, is rejected.
+LEADER: Final = """
+SELECT leader_term, coalesce(leader_until > now(), false), leader_address, leader_secret, leader_fingerprint
+FROM factstore.store WHERE id = %(store)s
+"""
+LEAD: Final = """
+UPDATE factstore.store
+SET leader = %(me)s, leader_until = now() + %(lease)s * interval '1 second', leader_term = leader_term + 1,
+    leader_address = %(address)s, leader_secret = %(secret)s, leader_fingerprint = %(fingerprint)s, epoch = epoch + 1
+WHERE id = %(store)s AND (leader IS NULL OR leader_until <= now())
+RETURNING leader_term
+"""
+RENEW_LEAD: Final = """
+UPDATE factstore.store SET leader_until = now() + %(lease)s * interval '1 second'
+WHERE id = %(store)s AND leader = %(me)s RETURNING leader_term
+"""
+RESIGN: Final = """
+UPDATE factstore.store SET leader = NULL, leader_until = NULL WHERE id = %(store)s AND leader = %(me)s
+"""
+RETIRE: Final = """
+UPDATE factstore.store
+SET leader = NULL, leader_until = NULL, leader_term = 0, leader_address = '', leader_secret = '',
+    leader_fingerprint = '', epoch = epoch + 1
+WHERE id = %(store)s
+"""
