@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -308,6 +309,45 @@ def replay(path: str, store: str, start: int | None, upto: int | None) -> None:
         replayed = dumps.replay(conn, path, start=start, upto=upto)
     left_out = f", {replayed.left_out:,} left out: they refer to unknown entities" if replayed.left_out else ""
     click.echo(f"{replayed.transactions:,} transactions, {replayed.datoms:,} datoms{left_out}")
+
+
+@main.command()
+@click.argument("uri")
+@click.option(
+    "--require",
+    "modules",
+    multiple=True,
+    metavar="MODULE",
+    help="A module to import first, which registers functions that transactions call.",
+)
+@click.option("--listen", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT", help="Port 0: a free one.")
+@click.option("--address", metavar="HOST:PORT", help="How clients reach it, if not by the address of --listen.")
+@click.option("--retire", is_flag=True, help="Run none: from now on, each process commits its own transactions again.")
+def transactor(uri: str, modules: tuple[str, ...], listen: str, address: str | None, retire: bool) -> None:
+    """Commit the transactions of all processes to the store URI in PostgreSQL, or wait to take over."""
+    from factstore.transactor import service
+
+    if retire:
+        service.retire(uri)
+        click.echo("no transactor any more: each process commits its own transactions")
+        return
+    _import_all(modules)
+    host, port = _host_and_port(listen)
+    if address is not None:
+        _host_and_port(address)
+    service.run(uri, service.Options(host=host, port=port, address=address), _told)
+
+
+def _told(sentence: str) -> None:
+    click.echo(f"transactor {os.getpid()} {sentence}")
+    sys.stdout.flush()
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdecimal() and int(port) < 1 << 16) or not host:
+        raise click.UsageError(f"expected HOST:PORT, got {text!r}")
+    return host.strip("[]"), int(port)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ BIGINT: Final = 6
 _ext: Final = tuple.__new__  # an ExtType without the checks of its arguments, for the most frequent extension
 
 
-def _extend(value: Any) -> Any:
+def extend(value: Any) -> Any:
     """Return a value of a type that msgpack lacks as an extension."""
     kind = type(value)
     if kind is Keyword:
@@ -48,10 +48,10 @@ def _extend(value: Any) -> Any:
 
 
 def _recall(code: int, data: bytes) -> Any:
-    return _READERS[code](data)
+    return READERS[code](data)
 
 
-_READERS: Final[dict[int, Any]] = {
+READERS: Final[dict[int, Any]] = {
     KEYWORD: lambda data: Keyword(data.decode()),
     SYMBOL: lambda data: Symbol(data.decode()),
     URI: lambda data: Uri(data.decode()),
@@ -64,7 +64,7 @@ _READERS: Final[dict[int, Any]] = {
 def packer() -> Any:
     """Return a new packer; it is faster than `pack`, and only one thread at a time may use it."""
     # strict_types: a Keyword is a str, and must not be packed as one.
-    return msgpack.Packer(default=_extend, strict_types=True)
+    return msgpack.Packer(default=extend, strict_types=True)
 
 
 def pack(value: Any) -> bytes:

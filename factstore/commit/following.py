@@ -99,17 +99,21 @@ class Newest:
         Args:
             near: commits of other processes of which this one was notified are enough; see `Storage.head`.
         """
+        return self.caught_up_snapshot().database
+
+    def caught_up_snapshot(self) -> Snapshot:
+        """Do the same as `caught_up`, and return the database as a snapshot."""
         try:
             is_behind = self.storage.head(near=near) > self._now.t
         except Forked:
             with self._turn:
                 self._reopen()
-            return self._now.database
+            return self._now
         if is_behind and not self._turn.is_mine:
             with self._turn:
                 self._settle()
             self._consider_indexing()
-        return self._now.database
+        return self._now
 
     def _settle(self) -> None:
         """Bring memory in line with the log, also after an interrupted step. Requires the turn."""

@@ -1,6 +1,6 @@
 """The outcome of a commit that raised an exception: was the transaction committed or not?
 
-The storage decides for an append that was interrupted, by its txid: a look at the log would not be enough, because a
+The storage decides for an append that was interrupted, by its txid: reading the log would not be enough, because a
 request to a server can still be on its way. `UnknownOutcome` states that the transaction was committed although the
 caller got no report, or that the storage cannot decide now. Law: any other exception means that nothing was committed.
 """

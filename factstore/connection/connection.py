@@ -24,9 +24,10 @@ from factstore.connection.steps import Transaction, TransactionBlock
 from factstore.connection.tx_range import Log, first_t
 from factstore.db.database import Database, Point
 from factstore.errors import Closed, DatabaseError, TransactError
-from factstore.storage import Storage, Sync, check_option, open_storage
+from factstore.storage import Led, Storage, Sync, check_option, open_storage
 from factstore.transact import Nones, TxReport
 from factstore.transact.forms import read_forms
+from factstore.transactor.routing import RoutingCommitter
 from factstore.values.quoting import described
 from factstore.values.types import instant_to_micros, micros_to_instant
 
@@ -94,7 +95,8 @@ class Connection:
         self.clock = clock  # as it was given; None: the clock of the machine
         self._storage = storage
         micros = machine_clock if clock is None else in_micros(clock)
-        self._committer = Committer(storage, cache_bytes=cache_bytes, clock=micros, busy_timeout=busy_timeout)
+        kind = RoutingCommitter if isinstance(storage, Led) and not storage.read_only else Committer
+        self._committer = kind(storage, cache_bytes=cache_bytes, clock=micros, busy_timeout=busy_timeout)
         self._closed = False
         self._forked = False
         self._listeners: dict[object, Listener] = {}

@@ -207,7 +207,11 @@ class Leadership(Protocol):
         """Renew the lease; return False if another handle leads."""
 
     def resign(self) -> None:
-        """Give up the lease, so that another handle can lead at once."""
+        """End the lease, so that another handle can lead at once; do nothing if this handle does not lead."""
+
+    def committed(self, txid: bytes) -> int | None:
+        """Return the t of the record with this txid. While this handle leads, None means that no earlier leader will
+        append it either."""
 
     def retire(self) -> None:
         """End the leadership of any process; as if there had never been a leader."""

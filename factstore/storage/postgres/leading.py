@@ -44,9 +44,15 @@ class PostgresLeadership:
         return self._written(sql.RENEW_LEAD) is not None
 
     def resign(self) -> None:
-        """Give up the lease, so that another handle can lead at once."""
+        """End the lease, so that another handle can lead at once; do nothing if this handle does not lead."""
         self._connections.write(lambda connection: connection.execute(sql.RESIGN, self._names))
         self.leads = False
+
+    def committed(self, txid: bytes) -> int | None:
+        """Return the t of the record with this txid."""
+        values = {**self._names, "txid": txid}
+        row = self._connections.read(lambda connection: connection.execute(sql.T_OF, values).fetchone())
+        return None if row is None else int(row[0])
 
     def retire(self) -> None:
         """End the leadership of any process; as if there had never been a leader."""

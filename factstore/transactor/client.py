@@ -1,0 +1,331 @@
+"""The client: it sends the transactions of this process to the leader, in order, and waits for the answers.
+
+    any thread      transaction ──► outbox
+    loop thread     outbox ──► unanswered ──► connection to the leader; answers end the futures
+
+All wait in `unanswered` until there is an answer. If the connection is lost, the client looks for the leader again, and
+sends all of them again, with the same txid: the next leader finds those that were committed.
+Law: each future ends with the outcome of its transaction, or with `UnknownOutcome` if no leader told it in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
+from threading import Event, Thread
+from time import monotonic
+from typing import Final, cast
+
+from factstore.commit.background import Report
+from factstore.errors import Closed, FactStoreError, StorageError, Unavailable, UnknownOutcome
+from factstore.storage import Leader, Leadership
+from factstore.transact import TxReport
+from factstore.transactor import handshake, messages, tls
+from factstore.transactor.frames import MOST_BYTES, Frames, framed
+from factstore.transactor.handshake import Handshake
+from factstore.transactor.messages import Committed
+
+logger = logging.getLogger("factstore")
+
+CONNECT_SECONDS: Final = 3.0
+RETRY_SECONDS: Final = 0.1  # between two attempts to reach a leader
+LOOK_SECONDS: Final = 0.5  # how often deadlines and a silent leader are checked
+SILENT_SECONDS: Final = 1.0  # without an answer, after which the row of the store is read again
+GRACE_SECONDS: Final = 10.0  # after the patience of a transaction, for the answer that it has waited for too long
+
+
+class Sent:
+    """A transaction without an answer."""
+
+    __slots__ = ("deadline", "future", "is_sent", "patience", "payload", "txid")
+
+    def __init__(self, payload: bytes, future: Report, patience: float) -> None:
+        self.txid = os.urandom(16)
+        self.payload = payload
+        self.future = future
+        self.patience = patience
+        self.deadline = monotonic() + patience + GRACE_SECONDS
+        self.is_sent = False  # whether a leader may have got it
+
+    def frame(self) -> bytes:
+        """Return the frame to send now; from now on a leader may have the transaction."""
+        body = messages.request(self.txid, self.patience, self.payload, is_again=self.is_sent)
+        self.is_sent = True
+        return framed(body)
+
+    def end(self, outcome: TxReport | BaseException) -> None:
+        """End the future, unless it has ended."""
+        with suppress(InvalidStateError):
+            if isinstance(outcome, TxReport):
+                self.future.set_result(outcome)
+            else:
+                self.future.set_exception(outcome)
+
+
+class Client:
+    """The transactions of one connection on their way to the leader."""
+
+    def __init__(self, leadership: Leadership, where: str, report: Callable[[Committed], TxReport]) -> None:
+        """Make a client; its thread starts with the first transaction.
+
+        Args:
+            where: the description of the store.
+            report: makes the report of an answer.
+        """
+        self._leadership = leadership
+        self._where = where
+        self._report = report
+        self._outbox: deque[Sent] = deque()
+        self._unanswered: dict[bytes, Sent] = {}  # only the loop thread uses it
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: Thread | None = None
+        self._started = Event()
+        self._will_flush = False
+        self._link: Link | None = None
+        self._wanted = asyncio.Event()  # set while there is a transaction without an answer
+        self._closing = False
+        self._why = "there is none"  # why no leader was reached
+
+    # -- any thread
+
+    def add(self, sent: Sent) -> None:
+        """Send a transaction, after all that were added before."""
+        if self._thread is None:
+            self._start()
+        self._outbox.append(sent)
+        if not self._will_flush:
+            self._will_flush = True
+            self._call(self._flush)
+
+    def _start(self) -> None:
+        thread = Thread(target=self._run_loop, name="factstore-client", daemon=True)
+        thread.start()
+        self._started.wait()
+        self._thread = thread
+
+    def _call(self, call: Callable[[], None]) -> None:
+        try:
+            cast(asyncio.AbstractEventLoop, self._loop).call_soon_threadsafe(call)
+        except RuntimeError as error:  # the loop has ended
+            raise Closed(":db.error/storage-closed", f"{self._where} was closed") from error
+
+    def retire(self) -> None:
+        """End the thread when all transactions have their outcome."""
+        self._closing = True
+
+    def close(self) -> None:
+        """Wait for the outcome of all transactions, and end the thread."""
+        self._closing = True
+        if self._thread is not None:
+            with suppress(Closed):
+                self._call(self._wanted.set)
+            self._thread.join()
+
+    def after_fork(self, error: Exception) -> None:
+        """End, in a forked child, the futures that only a thread of the parent would end."""
+        for sent in (*self._outbox, *self._unanswered.values()):
+            if sent.future._state != "FINISHED":  # not `done()`, which would wait for a thread that is not here
+                sent.future.__init__()  # type: ignore[misc]  # with a new lock, and without the parent's callbacks
+                sent.future.set_exception(error)
+
+    # -- the loop thread
+
+    def _run_loop(self) -> None:
+        with asyncio.Runner() as runner:
+            self._loop = runner.get_loop()
+            self._started.set()
+            runner.run(self._run())
+        for sent in (*self._unanswered.values(), *self._outbox):
+            sent.end(Closed(":db.error/storage-closed", f"{self._where} was closed"))
+
+    async def _run(self) -> None:
+        watching = asyncio.create_task(self._watch())
+        connecting = asyncio.create_task(self._stay_connected())
+        try:
+            while not (self._closing and not self._outbox and not self._unanswered):
+                await asyncio.sleep(LOOK_SECONDS if not self._closing else LOOK_SECONDS / 50)
+        finally:
+            for task in (watching, connecting):
+                task.cancel()
+            await asyncio.gather(watching, connecting, return_exceptions=True)
+
+    def _flush(self) -> None:
+        self._will_flush = False
+        added = []
+        while self._outbox:
+            sent = self._outbox.popleft()
+            self._unanswered[sent.txid] = sent
+            added.append(sent)
+        self._wanted.set()
+        if added and self._link is not None:
+            self._link.send(added)
+
+    async def _stay_connected(self) -> None:
+        while True:
+            await self._wanted.wait()
+            try:
+                await self._session()
+            except (OSError, TimeoutError, StorageError, ssl.SSLError) as error:
+                self._why = f"{type(error).__name__}: {error}" if not isinstance(error, StorageError) else str(error)
+                logger.debug("no transactor of %s was reached: %s", self._where, self._why)
+            if self._unanswered:
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _session(self) -> None:
+        """Connect to the leader, send all that has no answer, and return when the connection is lost."""
+        leader = await asyncio.to_thread(self._leadership.leader)
+        if leader is None or not leader.is_alive:
+            self._why = "the last one has ended, and no other has taken over yet"
+            return
+        link = await self._connected(leader)
+        self._link = link
+        try:
+            link.send(list(self._unanswered.values()))
+            await link.lost.wait()
+        finally:
+            self._link = None
+            link.close()
+            await link.lost.wait()
+
+    async def _connected(self, leader: Leader) -> Link:
+        host, _, port = leader.address.rpartition(":")
+        link = Link(leader, self._answer)
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(CONNECT_SECONDS):
+            try:
+                await loop.create_connection(
+                    lambda: link, host.strip("[]"), int(port), ssl=tls.client_context(), ssl_shutdown_timeout=1.0
+                )
+                await link.ready
+            except BaseException:
+                link.close()
+                raise
+        return link
+
+    def _answer(self, bodies: list[bytes]) -> None:
+        for body in bodies:
+            txid, answer = messages.read_answer(body)
+            sent = self._unanswered.pop(txid, None)
+            if sent is not None:
+                sent.end(answer if isinstance(answer, FactStoreError) else self._report(answer))
+            elif isinstance(answer, FactStoreError):
+                raise answer  # about the connection itself
+        if not self._unanswered:
+            self._wanted.clear()
+
+    async def _watch(self) -> None:
+        """End what has waited for too long, and leave a leader that is silent when another one leads."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            now = monotonic()
+            for sent in [sent for sent in self._unanswered.values() if sent.deadline <= now]:
+                del self._unanswered[sent.txid]
+                sent.end(self._late(sent))
+            link = self._link
+            if link is not None and self._unanswered and link.silent_for(now) > SILENT_SECONDS:
+                await self._check(link)
+
+    async def _check(self, link: Link) -> None:
+        try:
+            leader = await asyncio.to_thread(self._leadership.leader)
+        except StorageError:
+            return  # the leader cannot write either
+        if leader is None or not leader.is_alive or leader.term != link.leader.term:
+            link.close()
+
+    def _late(self, sent: Sent) -> StorageError:
+        if sent.is_sent:
+            text = (
+                f"the transactor of {self._where} has not answered in time; the transaction may have been committed,"
+                " or may be committed later"
+            )
+            return UnknownOutcome(":db.error/storage-unknown-outcome", text, txids=[sent.txid])
+        text = (
+            f"no transactor of {self._where} was reached in time: {self._why}; nothing was committed. Start one with"
+            " `factstore transactor`, or end their time with `factstore transactor --retire`"
+        )
+        return Unavailable(":db.error/no-transactor", text)
+
+
+class Link(asyncio.Protocol):
+    """A connection to the leader."""
+
+    def __init__(self, leader: Leader, answer: Callable[[list[bytes]], None]) -> None:
+        self.leader = leader
+        self.lost = asyncio.Event()
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._answer = answer
+        self._known = Handshake(leader.secret, leader.fingerprint)
+        self._frames = Frames(handshake.MOST_BYTES)
+        self._challenge = handshake.challenge()
+        self._server: bytes | None = None  # the challenge of the server
+        self._transport: asyncio.Transport | None = None
+        self._heard = monotonic()  # when bytes came last
+
+    def silent_for(self, now: float) -> float:
+        """Return the seconds since bytes came."""
+        return now - self._heard
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Check the certificate."""
+        self._transport = cast(asyncio.Transport, transport)
+        try:
+            tunnel = cast(ssl.SSLObject, transport.get_extra_info("ssl_object"))
+            tls.check_certificate(tunnel.getpeercert(binary_form=True), self.leader.fingerprint)
+        except StorageError as error:
+            self._fail(error)
+
+    def data_received(self, data: bytes) -> None:
+        """Read the frames that are complete."""
+        self._heard = monotonic()
+        try:
+            bodies = self._frames.feed(data)
+            while bodies and not self.ready.done():
+                self._shake_hands(bodies.pop(0))
+            if bodies:
+                self._answer(bodies)
+        except FactStoreError as error:
+            self._fail(error)
+
+    def _shake_hands(self, message: bytes) -> None:
+        if self._server is None:
+            self._server = handshake.read_hello(message)
+            self._write(framed(handshake.response(self._known, self._server, self._challenge)))
+            return
+        handshake.check_confirmation(self._known, self._server, self._challenge, message)
+        self._frames.most_bytes = MOST_BYTES
+        self.ready.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(error)
+        else:
+            logger.warning("the connection to the transactor at %s is closed: %s", self.leader.address, error)
+        self.close()
+
+    def send(self, waiting: list[Sent]) -> None:
+        """Send transactions."""
+        self._heard = max(self._heard, monotonic() - SILENT_SECONDS / 2)
+        self._write(b"".join([sent.frame() for sent in waiting]))
+
+    def _write(self, data: bytes) -> None:
+        if data and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the session."""
+        if not self.ready.done():
+            self.ready.set_exception(exc or ConnectionResetError("the process at its address does not lead"))
+            self.ready.exception()  # it may have no reader
+        self.lost.set()

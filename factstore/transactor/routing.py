@@ -1,0 +1,182 @@
+"""A committer that sends its transactions to the transactor, if the store has one, and commits them itself otherwise.
+
+Only transactions are sent. Blocks of `conn.transaction()`, loads and excisions hold the writer lock of the store, and
+are committed here; the transactor waits meanwhile.
+Law: the two ways differ in who prepares a transaction, not in its outcome or its errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
+from typing import TYPE_CHECKING, Any, Final
+
+from factstore import log
+from factstore.commit.clock import machine_clock
+from factstore.commit.commit import Committer
+from factstore.commit.conditions import Conditional
+from factstore.db.snapshot import Snapshot
+from factstore.errors import Closed, Interrupted, TransactError, UnknownOutcome
+from factstore.schema.attribute import FIRST_FREE_ID
+from factstore.storage import Led, Storage
+from factstore.transact import Preparation, TxReport
+from factstore.transactor import messages
+from factstore.transactor.client import Client, Sent
+from factstore.transactor.frames import MOST_BYTES
+from factstore.transactor.messages import Committed
+
+if TYPE_CHECKING:
+    from factstore.index.build import Watch
+
+_SETTLE_SECONDS: Final = 10.0  # how long an interrupted call waits for the answer
+_FOR_EVER: Final = float("inf")
+
+
+class RoutingCommitter(Committer):
+    """The committer of a store that can have a transactor."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        cache_bytes: int,
+        clock: Callable[[], int] = machine_clock,
+        busy_timeout: float | None = None,
+    ) -> None:
+        super().__init__(storage, cache_bytes=cache_bytes, clock=clock, busy_timeout=busy_timeout)
+        assert isinstance(storage, Led)
+        self._leadership = storage.leadership
+        self._client = Client(storage.leadership, storage.description, self._report)
+        self._patience = _FOR_EVER if busy_timeout is None else busy_timeout
+
+    def transact(self, tx_data: Any) -> TxReport:
+        """Commit tx-data and return the report; raises what `prepare` and the storage raise."""
+        return self.apply(_plain(tx_data)) if self._leadership.term else super().transact(tx_data)
+
+    def transact_async(self, tx_data: Any) -> Future[TxReport]:
+        """Commit tx-data in the background; the future gives its report."""
+        return self.apply_async(_plain(tx_data)) if self._leadership.term else super().transact_async(tx_data)
+
+    def apply(self, preparation: Preparation, *, exclusive: bool = False) -> TxReport:
+        """Commit a change and return its report; raises what the preparation and the storage raise."""
+        if exclusive or not self._leadership.term or not isinstance(preparation, Conditional):
+            return super().apply(preparation, exclusive=exclusive)
+        self.check_outside()
+        sent = self._sent(preparation)
+        try:
+            self._client.add(sent)
+            return sent.future.result()
+        except BaseException as error:
+            self._interrupted(error, sent)
+            raise
+
+    def apply_async(self, preparation: Preparation) -> Future[TxReport]:
+        """Commit a change in the background; the future gives its report."""
+        if not self._leadership.term or not isinstance(preparation, Conditional):
+            return super().apply_async(preparation)
+        sent = self._sent(preparation)
+        self._client.add(sent)
+        return sent.future
+
+    def _sent(self, transaction: Conditional) -> Sent:
+        """Return a transaction as it is sent. Raises: TransactError, if it contains anything but data."""
+        try:
+            payload = messages.packed(transaction)
+        except TypeError as error:
+            # What cannot be sent is mostly wrong, too: then the preparation raises the same error as everywhere.
+            transaction(self.caught_up_snapshot(), self.clock())
+            text = f"a transaction that a transactor commits consists of data: {error}; register functions by name"
+            raise TransactError(":db.error/not-data", text) from error
+        if len(payload) > MOST_BYTES - 1024:
+            text = (
+                f"a transaction of {len(payload):,} bytes is too large for the transactor, which accepts"
+                f" {MOST_BYTES:,}: make several of it, or use conn.load"
+            )
+            raise TransactError(":db.error/frame-too-large", text, bytes=len(payload), limit=MOST_BYTES)
+        future = self.future()
+        future.set_running_or_notify_cancel()  # it cannot be cancelled, because it is on its way
+        return Sent(payload, future, self._patience)
+
+    def _interrupted(self, error: BaseException, sent: Sent) -> None:
+        """Raise `UnknownOutcome` if a call was interrupted whose transaction was, or may be, committed."""
+        future = sent.future
+        if future.done() and future.exception() is error:
+            return
+        wait([future], _SETTLE_SECONDS)
+        if not future.done():
+            text = f"{error!r} interrupted the call, and the transactor has not answered; it may be committed"
+            kind = Interrupted if isinstance(error, KeyboardInterrupt) else UnknownOutcome
+            raise kind(":db.error/storage-unknown-outcome", text, txids=[sent.txid]) from error
+        if future.exception() is None:
+            self.ended(error, [(sent.txid, future.result().t - 1)])
+
+    # -- reports
+
+    def _report(self, answer: Committed) -> TxReport:
+        return LateReport(self, answer)
+
+    # -- the end
+
+    def retire(self) -> None:
+        """End the threads of a dropped connection when all waiting transactions are committed."""
+        self._client.retire()
+        super().retire()
+
+    def close(self, *, wait: bool = True, progress: Watch | None = None) -> None:
+        """Wait for the outcome of all transactions, and for indexing, or abandon it."""
+        self._client.close()
+        super().close(wait=wait, progress=progress)
+
+    def after_fork(self) -> None:
+        """End, in a forked child, the futures that only a thread of the parent would end."""
+        super().after_fork()
+        self._client.after_fork(Closed(":db.error/storage-closed", "was opened before this process was forked"))
+
+
+def _plain(tx_data: Any) -> Conditional:
+    return Conditional(tx_data, "reject", None, None, {})
+
+
+class LateReport(TxReport):
+    """The report of a transaction that the transactor committed; its databases are read when they are requested."""
+
+    __slots__ = ("_answer", "_committer")
+
+    def __init__(self, committer: Committer, answer: Committed) -> None:
+        self._committer = committer
+        self._answer = answer
+        self._tempids: Mapping[str | int, int] = answer.tempids
+        self._datoms = None
+
+    @property
+    def t(self) -> int:
+        """The t of the transaction."""
+        return self._answer.t
+
+    def __getattr__(self, name: str) -> Any:
+        """Read the databases and the facts, for an attribute that is not there yet."""
+        if name not in ("_after", "_before", "_facts"):
+            raise AttributeError(name)
+        self._before, self._after, self._facts = _read(self._committer, self._answer)
+        return getattr(self, name)
+
+
+def _read(committer: Committer, answer: Committed) -> tuple[Any, Any, Any]:
+    """Return the databases before and after a transaction, and its facts."""
+    t = answer.t
+    newest = committer.caught_up_snapshot()
+    records = list(log.read(committer.storage, max(t - 2, 0), t))
+    next_n, instant = (records[0].next_n, records[0].instant) if t > 1 else (FIRST_FREE_ID, 0)
+    after = records[-1]
+    if answer.is_repeat or newest.index.basis_t >= t:
+        return newest.database.as_of(t - 1), newest.database.as_of(t), after.all_facts()
+    return (
+        _at(newest, t - 1, next_n, instant),
+        _at(newest, t, after.next_n, after.instant),
+        after.all_facts(),
+    )
+
+
+def _at(newest: Snapshot, t: int, next_n: int, instant: int) -> Snapshot:
+    """Return an earlier database whose facts are all in the novelty of a newer one; its schema is the newer one."""
+    return Snapshot(newest.index, newest.novelty, newest.schema, newest.cache, t, next_n, instant, newest.store)

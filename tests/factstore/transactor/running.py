@@ -1,0 +1,82 @@
+"""A real transactor for tests: a process that is started, stopped and killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+from typing import Final
+
+LONG: Final = 60.0
+
+
+class Transactor:
+    """A process of `factstore transactor`."""
+
+    def __init__(self, uri: str, *arguments: str) -> None:
+        command = [sys.executable, "-m", "factstore", "transactor", uri, *arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.lines: list[str] = []
+        self.errors = ""
+        self._leads = Event()
+        self._waits = Event()
+        self._readers = [Thread(target=self._read, daemon=True), Thread(target=self._read_errors, daemon=True)]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.strip())
+            if " leads " in line and "no longer" not in line:
+                self._leads.set()
+            elif " waits" in line:
+                self._waits.set()
+        for told in (self._leads, self._waits):  # it has ended
+            told.set()
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr is not None
+        self.errors = self.process.stderr.read()
+
+    def wait_until_it_leads(self) -> None:
+        assert self._leads.wait(LONG) and self.process.poll() is None, (self.lines, self.errors)
+
+    def wait_until_it_waits(self) -> None:
+        assert self._waits.wait(LONG) and self.process.poll() is None, (self.lines, self.errors)
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        """End it at once, as a crash does."""
+        self.process.kill()
+        self.process.wait(LONG)
+
+    def end(self) -> int:
+        """End it properly, and return its exit code."""
+        if self.process.poll() is None:
+            self.send(signal.SIGCONT)
+            self.process.terminate()
+        code = self.process.wait(LONG)
+        for reader in self._readers:
+            reader.join(LONG)
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+        return code
+
+
+@contextmanager
+def transactor(uri: str, *arguments: str) -> Iterator[Transactor]:
+    """Run a transactor that leads."""
+    started = Transactor(uri, *arguments)
+    try:
+        started.wait_until_it_leads()
+        yield started
+    finally:
+        started.end()
