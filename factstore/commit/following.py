@@ -99,9 +99,9 @@ class Newest:
         Args:
             near: commits of other processes of which this one was notified are enough; see `Storage.head`.
         """
-        return self.caught_up_snapshot().database
+        return self.newest_snapshot(near=near).database
 
-    def caught_up_snapshot(self) -> Snapshot:
+    def newest_snapshot(self, *, near: bool = False) -> Snapshot:
         """Do the same as `caught_up`, and return the database as a snapshot."""
         try:
             is_behind = self.storage.head(near=near) > self._now.t

@@ -213,6 +213,9 @@ class Leadership(Protocol):
         """Return the t of the record with this txid. While this handle leads, None means that no earlier leader will
         append it either."""
 
+    def acknowledged(self, t: int, /) -> None:
+        """Note that the leader has committed t for this process: from now on, `head(near=True)` is at least t."""
+
     def retire(self) -> None:
         """End the leadership of any process; as if there had never been a leader."""
 

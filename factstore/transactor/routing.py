@@ -84,7 +84,7 @@ class RoutingCommitter(Committer):
             payload = messages.packed(transaction)
         except TypeError as error:
             # What cannot be sent is mostly wrong, too: then the preparation raises the same error as everywhere.
-            transaction(self.caught_up_snapshot(), self.clock())
+            transaction(self.newest_snapshot(), self.clock())
             text = f"a transaction that a transactor commits consists of data: {error}; register functions by name"
             raise TransactError(":db.error/not-data", text) from error
         if len(payload) > MOST_BYTES - 1024:
@@ -113,6 +113,7 @@ class RoutingCommitter(Committer):
     # -- reports
 
     def _report(self, answer: Committed) -> TxReport:
+        self._leadership.acknowledged(answer.t)
         return LateReport(self, answer)
 
     # -- the end
@@ -164,7 +165,7 @@ class LateReport(TxReport):
 def _read(committer: Committer, answer: Committed) -> tuple[Any, Any, Any]:
     """Return the databases before and after a transaction, and its facts."""
     t = answer.t
-    newest = committer.caught_up_snapshot()
+    newest = committer.newest_snapshot(near=True)  # the answer has told that it is at least t
     records = list(log.read(committer.storage, max(t - 2, 0), t))
     next_n, instant = (records[0].next_n, records[0].instant) if t > 1 else (FIRST_FREE_ID, 0)
     after = records[-1]

@@ -80,7 +80,6 @@ class PostgresStorage:
             raise
         me = uuid4()
         self._names: dict[str, Any] = {"store": store, "me": me}
-        self.leadership = PostgresLeadership(self._connections, self._names)
         self._epoch = -1
         self._excisions = -1  # their number, which the first read of the root tells
         self._host_cache: HostCache | None = None
@@ -88,6 +87,7 @@ class PostgresStorage:
         self._newest: tuple[int, bytes] | None = None  # t and txid of the newest record that this handle has seen
         self._leases = Leases(self._connections, store, me, read_only=read_only)
         self._notices = notices(self._connections, store, can_listen=not address.is_pooled)
+        self.leadership = PostgresLeadership(self._connections, self._names, self._notices.heard)
         self._turn = Turn(self._leases, self._wait_for_notice, self._set_epoch)
         watch(self)
 

@@ -6,7 +6,7 @@ believes that it leads; each of its writes requires that the row agrees, so none
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from factstore.storage.postgres import statements as sql
@@ -19,7 +19,13 @@ LEASE_SECONDS: Final = 3.0
 class PostgresLeadership:
     """The leadership of one store, as one handle sees it; see `Leadership`."""
 
-    def __init__(self, connections: Connections, names: Mapping[str, Any]) -> None:
+    def __init__(self, connections: Connections, names: Mapping[str, Any], acknowledged: Callable[[int], None]) -> None:
+        """Make the leadership of a handle.
+
+        Args:
+            acknowledged: notes the t of a commit of the leader.
+        """
+        self.acknowledged = acknowledged
         self._connections = connections
         self._names = {**names, "lease": LEASE_SECONDS}
         self.lease_seconds = LEASE_SECONDS

@@ -40,7 +40,7 @@ SELECT t, leader_term, pg_notify(%(channel)s, t::text) FROM head
 """
 
 # Without sync: the commit of this transaction does not wait for the disk.
-RELAXED_APPEND: Final = APPEND.replace("SELECT t,", "SELECT t, set_config('synchronous_commit', 'off', true),")
+RELAXED_APPEND: Final = APPEND.replace("pg_notify(", "set_config('synchronous_commit', 'off', true), pg_notify(")
 
 RAISE_EPOCH: Final = "UPDATE factstore.store SET epoch = epoch + 1 WHERE id = %(store)s RETURNING epoch"
 
