@@ -20,6 +20,7 @@ import socket
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -127,10 +128,13 @@ class Worker:
             max_crashes=config.max_crashes,
             random=Random(random.random()),
             listeners=self._listeners,
-            rests=standby.others_work,
+            rests=partial(standby.others_work, within=min(config.lease.total_seconds() / 8, 1.0)),
         )
         self._scheduler = Scheduler(
-            self._conn, clock=self._conn.now, random=Random(random.random()), rests=standby.others_work
+            self._conn,
+            clock=self._conn.now,
+            random=Random(random.random()),
+            rests=partial(standby.others_work, within=1.0),
         )
         self._loop = MainLoop(
             store,

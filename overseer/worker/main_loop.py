@@ -275,8 +275,8 @@ class MainLoop:
     def _report_standstill(self) -> None:
         """Log what keeps the remaining jobs from running, once the jobs and the reasons stay the same for a while."""
         now = time.monotonic()
-        if (
-            now - self._standstill.since < _STANDSTILL or self._standby.others_work()
+        if now - self._standstill.since < _STANDSTILL or self._standby.others_work(
+            within=_STANDSTILL
         ):  # reading the store between every two jobs would be too slow
             return
         db = self._conn.db()

@@ -4,17 +4,21 @@ Every commit can wake every worker. If each of them took in all transactions and
 would grow with the square of their number. So a worker that had no use for the last commits peeks at the next ones: it
 sleeps for a moment, and counts what was committed meanwhile, without taking it in (`Connection.peek`).
 
-    nothing is unstarted                                         it continues to sleep
-    no job of its types came, and it has none                    it continues to sleep
-    the handlers take less time than the claims, and another
-      worker starts the jobs about as fast as this one could     it continues to sleep: it would only be in the way
-    otherwise                                                    it takes everything in, and claims
+    nothing is unstarted                                    it continues to sleep
+    no job of its types came, and it has none               it continues to sleep
+    the others start the jobs fast enough                   it continues to sleep: it would only be in the way
+    otherwise                                               it takes everything in, and claims
+
+The others have an account of patience, in seconds, as long as jobs wait. Each new job pays in the time that taking it
+in takes, each started job several times the time that this worker needs for one, and the time that passes is taken out.
+The worker takes part when nothing is left. So while jobs are short one worker runs all of them and the others sleep;
+jobs that take long are spread over all workers at once.
 
 Of several workers that are in the way of each other, the one whose name is the first continues to work. Another one
-stands back: it claims nothing until no job has started for `QUIET` seconds, or until the others turn out to be slow.
-The time after which it decides the latter doubles each time that it stands back again. A worker that has not run any
-job yet does the same while the others start a job in a millisecond, and then tries. All times have a random part, so
-that one worker returns, and the others see that it starts jobs.
+stands back: it claims nothing until its patience is used up. Each time that this happens again, a started job pays in
+twice as much as before. A worker that has not run any job assumes that it would need `_UNKNOWN` seconds for one. If
+others are faster, it tries after a time that grows with their speed. Limits have a random part, so that one worker
+returns, and the others see that it starts jobs.
 
 Laws: a job that no other worker starts is taken in within `QUIET * SPREAD + 2 * LONGEST` seconds. Peeking takes at most
 `SHARE` of the time, unless transactions come faster than `LONGEST` allows.
@@ -37,19 +41,20 @@ SHORTEST: Final = 0.005
 SHARE: Final = 1 / 400  # of the time of a thread, for peeks
 QUIET: Final = 0.3  # seconds without a started job after which the first worker that stands back claims again
 SPREAD: Final = 4  # times that, after which the last one does
-AT_WORK: Final = 1.0  # seconds for which another worker that has started a job is expected to be alive
 
-_FIRST_DOUBT: Final = 0.3  # seconds after which a worker that stands back decides whether the others are too slow
-_LAST_DOUBT: Final = 3.0
-_SLOW: Final = 10  # times the time of this worker for a job, from which on others are too slow to be left alone
+_GRACE: Final = 0.005  # seconds in which another worker is expected to claim the first of new jobs
+_TAKEN_IN: Final = 0.0002  # seconds in which it is expected to take in one new job
+_PAYS: Final = 10  # times the time of this worker for a job, that a started job pays in
+_PAYS_MOST: Final = 80
 _UNKNOWN: Final = 0.0001  # seconds for a job, as long as this worker has not run any
+_FIRST_TRY: Final = (0.3, 10.0)  # seconds of work by others after which a worker that has not run any job tries
 _WORTHWHILE: Final = 0.5  # of the time spent in handlers, from which on another worker is of use
 
 _STATUS: Final = ":job/status"
-_MOVES: Final[list[tuple[Any, Any, bool]]] = [
-    (_STATUS, UNSTARTED, True),
-    (_STATUS, UNSTARTED, False),
-    (_STATUS, STARTED, True),
+_CAME: Final = (_STATUS, UNSTARTED, True)
+_STARTED: Final = (_STATUS, STARTED, True)
+# Why a job is unstarted that is not new.
+_AGAIN: Final[list[tuple[Any, Any, bool]]] = [
     (":job/reason", Reason.INTERRUPTED, True),
     *((_STATUS, ended, False) for ended in (FINISHED, FAILED, ABORTED)),
 ]
@@ -63,6 +68,23 @@ class Known(NamedTuple):
     others: int  # the number of unstarted jobs that this worker does not handle
     has_jobs: bool  # whether there are live jobs that it handles
     is_last: bool  # whether it must also take in the end of the last job
+
+
+class Counts(NamedTuple):
+    """What was committed in a part of the log."""
+
+    came: int  # jobs that are unstarted now
+    started: int
+    new: int  # jobs of the handled types
+    released: int  # jobs that a worker gave back
+    reopened: int  # jobs that had ended
+
+    def plus(self, more: Counts) -> Counts:
+        """Return the counts of this part and the next one."""
+        return Counts(*(n + m for n, m in zip(self, more, strict=True)))
+
+
+_NONE: Final = Counts(0, 0, 0, 0, 0)
 
 
 class Standby:
@@ -89,7 +111,7 @@ class Standby:
     ) -> None:
         self._conn = conn
         self._worker = worker
-        self._facts = [*_MOVES, *((":job/type", type, True) for type in types)]
+        self._facts = [_CAME, _STARTED, *((":job/type", type, True) for type in types)]
         self._random = random
         self._clock = clock
         self._sleep = sleep
@@ -97,27 +119,29 @@ class Standby:
         self.is_eager = True  # whether the last commits led to a claim, so that the next one is taken in at once
         self.stands_back = False  # whether it claims nothing although jobs are ready
         self._base = self._t = -1  # the t that the worker has taken in, and the t up to which it has peeked
-        self._counts = [0] * len(self._facts)  # between the two
+        self._counts = _NONE  # between the two
         self._pause = SHORTEST
+        self._peeked = 0.0  # the time of the last peek, or the end of a time in which nothing was committed
+        self._is_left = False  # whether, at the last peek, jobs were left to others
+        self._patience = 0.0  # seconds for which they still are if no job is started
+        self._limit = self._new_limit()  # of the same
+        self._tries_after = random.uniform(*_FIRST_TRY)  # seconds of leaving jobs to others, if it has not run any
         self._others_started = float("-inf")  # when another worker was last seen to start jobs
-        self._doubt = _FIRST_DOUBT
-        self._quiet = QUIET
-        self._stood_back = float("-inf")  # when it stood back, or decided to continue
-        self._started = 0  # jobs that others have started since then
         self._round: tuple[float, int, float] | None = (
             None  # when this worker claimed, how many, and its handlers' time
         )
         # Seconds for a job while this worker was of no use beside others; 0 if it was of use; None if it has run none.
         self._per_job: float | None = None
+        self._stood_back = 0  # how often since it was last of use
 
     @property
     def leaves_jobs(self) -> bool:
         """Whether this worker claims nothing: it stands back, or has not taken in what it has seen of the log."""
         return self.stands_back or self._t > self._base
 
-    def others_work(self) -> bool:
-        """Whether this worker leaves its jobs, and all other duties, to a worker that starts jobs right now."""
-        return not self.is_eager and self._clock() - self._others_started < AT_WORK
+    def others_work(self, *, within: float) -> bool:
+        """Whether another worker has started jobs in the last seconds, so that this one leaves its duties to it."""
+        return not self.is_eager and self._clock() - self._others_started < within
 
     def claimed(self, count: int, busy: float, slots: int, other: str | None) -> None:
         """Note a claim, and stand back if this worker is in the way of another one.
@@ -136,16 +160,18 @@ class Standby:
         is_useful = busy - last[2] >= _WORTHWHILE * seconds * slots
         self._per_job = 0.0 if is_useful else seconds / last[1]
         if other is None or is_useful:
-            self._doubt = _FIRST_DOUBT
+            self._stood_back = 0
         elif other < self._worker:
             self._stand_back(now)
 
     def _stand_back(self, now: float) -> None:
         self.stands_back, self.is_eager = True, False
-        self._stood_back = self._others_started = now
-        self._started = 0
-        self._doubt = min(2 * self._doubt, _LAST_DOUBT)
-        self._quiet = QUIET * (1 + (SPREAD - 1) * self._random.random())
+        self._others_started = self._peeked = now
+        self._limit = self._patience = self._new_limit()
+        self._stood_back += 1
+
+    def _new_limit(self) -> float:
+        return QUIET * self._random.uniform(1, SPREAD)
 
     def took_in(self) -> None:
         """Note that a commit was taken in at once; if it does not lead to a claim, the next one is not."""
@@ -160,55 +186,68 @@ class Standby:
         self._round = None
         if known.t != self._base:
             self._base = self._t = known.t
-            self._counts = [0] * len(self._facts)
+            self._counts = _NONE
+            self._is_left = self.stands_back
         is_wanted = self._sleep_and_peek(timeout, known) or (is_due and self.leaves_jobs)
         if is_wanted:
             self._base, self.stands_back = self._t, False
         return is_wanted
 
     def _sleep_and_peek(self, timeout: float, known: Known) -> bool:
-        began, deadline = self._clock(), self._clock() + timeout
+        deadline = self._clock() + timeout
         while (left := deadline - self._clock()) > 0:
             effort = self._effort()
-            if not self.stands_back and self._conn.peek(after=self._t, timeout=left)[0] <= self._t:
-                return False
-            self._sleep(self._pause * (0.5 + self._random.random()))
-            is_wanted = self._peek(self._clock() - began, known)
+            if not self._is_left:
+                if self._conn.peek(after=self._t, timeout=left)[0] <= self._t:
+                    return False
+                self._peeked = self._clock()
+            self._sleep(self._pause * self._random.uniform(0.5, 1.5))
+            is_wanted = self._peek(known)
             self._pause = min(max((self._effort() - effort) / SHARE, SHORTEST), LONGEST)
             if is_wanted:
                 return True
-            began = self._clock()
         return False
 
-    def _peek(self, seconds: float, known: Known) -> bool:
+    def _peek(self, known: Known) -> bool:
         """Count what was committed since the last peek, and decide whether to take it in."""
-        self._t, counts = self._conn.peek(*self._facts, after=self._t)
-        self._counts = [n + more for n, more in zip(self._counts, counts, strict=True)]
-        started = counts[2]
-        if started:
-            self._others_started = self._clock()
-        came, went, _, released, *reopened_and_new = self._counts
-        reopened, new = sum(reopened_and_new[:3]), sum(reopened_and_new[3:])
-        if known.unstarted + came - went <= 0:
-            return known.is_last and not started
-        if not (known.has_jobs or new or reopened):
+        last, self._peeked = self._peeked, self._clock()
+        counts = self._count()
+        self._counts = all_ = self._counts.plus(counts)
+        if counts.started:
+            self._others_started = self._peeked
+        was_left, self._is_left = self._is_left, False
+        if known.unstarted + all_.came - all_.started <= 0:
+            return known.is_last and not counts.started
+        if not (known.has_jobs or all_.new or all_.reopened):
             return False
-        are_all_mine = not known.others and came == new + released
-        return not (are_all_mine and self._are_fast(seconds, started))
+        are_all_mine = not known.others and all_.came == all_.new + all_.released
+        self._is_left = are_all_mine and self._is_patient(counts, self._peeked - last, is_first=not was_left)
+        return not self._is_left
 
-    def _are_fast(self, seconds: float, started: int) -> bool:
-        """Return whether the others start jobs fast enough to be left alone."""
-        per_job, now = self._per_job, self._clock()
-        if not self.stands_back:
-            is_fast = seconds <= _SLOW * (_UNKNOWN if per_job is None else per_job) * started
-            if is_fast and per_job is None:
-                self._stand_back(now)
-            return is_fast
-        self._started += started
-        if now - self._others_started >= self._quiet:
-            return False
-        if now - self._stood_back < self._doubt:
-            return True
-        seconds, started = now - self._stood_back, self._started
-        self._stood_back, self._started = now, 0
-        return per_job is not None and seconds <= _SLOW * per_job * started
+    def _count(self) -> Counts:
+        after = self._t
+        self._t, (came, started, *new) = self._conn.peek(*self._facts, after=after)
+        released = reopened = 0
+        if came != sum(new):  # rarely
+            _, (released, *again) = self._conn.peek(*_AGAIN, after=after)
+            reopened = sum(again)
+        return Counts(came, started, sum(new), released, reopened)
+
+    def _is_patient(self, counts: Counts, seconds: float, *, is_first: bool) -> bool:
+        """Return whether jobs are left to the others for some more time.
+
+        Args:
+            seconds: the time since the last peek.
+            is_first: no job was left to them then.
+        """
+        if is_first:
+            self._patience, self._limit = _GRACE, self._new_limit()
+        per_job = _UNKNOWN if self._per_job is None else self._per_job
+        pays = min(_PAYS * 2 ** max(self._stood_back - 1, 0), _PAYS_MOST)
+        paid = _TAKEN_IN * counts.new + pays * per_job * counts.started
+        self._patience = min(self._patience + paid, self._limit) - seconds
+        if self._per_job is None:  # the faster the others are, the less useful is a try
+            self._tries_after -= seconds * min(1.0, seconds / max(paid, 1e-6))
+            if self._tries_after <= 0:
+                return False
+        return self._patience > 0
