@@ -1,0 +1,48 @@
+"""A test harness for applications on factstore: fixtures of pytest, strategies and state machines of hypothesis.
+
+    strategies/          values, transactions, histories, databases and queries, made from a schema
+    machine.py           StoreMachine: random transactions, with invariants on every database value (invariants.py)
+    naive/               the models that the store is compared with
+    plugin.py, hook.py   what pytest and hypothesis load by themselves; they import nothing heavy
+    storage_contract.py  the contract of a storage as tests, for other engines
+
+The extra `testing` installs pytest and hypothesis. Names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from factstore.testing import strategies as strategies
+    from factstore.testing.clock import FakeClock as FakeClock
+    from factstore.testing.invariants import InvariantBroken as InvariantBroken
+    from factstore.testing.invariants import invariant as invariant
+    from factstore.testing.machine import ModelDisagrees as ModelDisagrees
+    from factstore.testing.machine import StoreMachine as StoreMachine
+    from factstore.testing.machine import transaction as transaction
+
+_HOMES: Final = {
+    "FakeClock": "clock",
+    "InvariantBroken": "invariants",
+    "ModelDisagrees": "machine",
+    "StoreMachine": "machine",
+    "invariant": "invariants",
+    "transaction": "machine",
+}
+
+__all__ = ["FakeClock", "InvariantBroken", "ModelDisagrees", "StoreMachine", "invariant", "strategies", "transaction"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "strategies":
+        return import_module("factstore.testing.strategies")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'factstore.testing' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"factstore.testing.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,31 @@
+"""A clock for tests, which moves only when a test moves it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class FakeClock:
+    """A clock that moves only when it is moved; pass it to `factstore.connect(…, clock=…)`.
+
+    >>> clock = FakeClock()
+    >>> clock.advance(90)
+    >>> clock().isoformat()
+    '2026-01-01T00:01:30+00:00'
+    """
+
+    def __init__(self, now: datetime = START) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def __repr__(self) -> str:
+        return f"<FakeClock {self.now.isoformat()}>"
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward, or back by a negative number of seconds."""
+        self.now += timedelta(seconds=seconds)
