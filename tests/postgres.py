@@ -9,9 +9,10 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Final
 from uuid import uuid4
 
@@ -154,3 +155,29 @@ def running(*settings: str) -> Iterator[Server]:
         if (server.data / "postmaster.pid").exists():
             server.stop()
         shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def cluster(*settings: str, synchronous: bool) -> Iterator[tuple[Server, Server]]:
+    """Run a primary and a standby that follows it."""
+    names = "standby" if synchronous else ""
+    with running("synchronous_commit=on", "wal_retrieve_retry_interval=200ms", *settings) as primary:
+        standby = primary.standby()
+        try:
+            standby.start("hot_standby=on", "synchronous_standby_names=", *settings)
+            primary.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+            primary.sql("SELECT pg_reload_conf()")
+            until(lambda: primary.sql("SELECT count(*) FROM pg_stat_replication").strip() == "1")
+            yield primary, standby
+        finally:
+            if (standby.data / "postmaster.pid").exists():
+                standby.stop()
+            shutil.rmtree(standby.folder, ignore_errors=True)
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait until a condition of another process holds; it has no event to wait for."""
+    deadline = monotonic() + _SECONDS
+    while not condition():
+        assert monotonic() < deadline
+        sleep(0.01)

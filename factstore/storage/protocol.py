@@ -81,6 +81,8 @@ class Storage(Protocol):
     def read_log(self, after_t: int, upto_t: int | None = None, *, max_bytes: int = 8 << 20) -> list[Record]:
         """Return the records from after_t + 1 to `upto_t`, in order and without a gap.
 
+        Without `upto_t`, the newest returned one is at least the newest that this handle knows, from `head`, a
+        conflict or the writer lock.
         After `max_bytes` it stops early, but returns at least one record if there is one.
         Raises: Corrupt for a gap.
         """

@@ -7,12 +7,10 @@ test can see a loss.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from threading import Event, Thread
-from time import monotonic, sleep
+from time import sleep
 from uuid import uuid4
 
 import pytest
@@ -20,36 +18,11 @@ import pytest
 import factstore
 from factstore.errors import Conflict, Forked, StorageError, Unavailable, UnknownOutcome
 from factstore.storage import Storage, open_storage
-from tests.postgres import Server, running
+from tests.postgres import Server, cluster, until
 
 CLIENTS = 4
 SECONDS = 1.5  # of writing before and after the failover
 LIMIT = 60.0
-
-
-@contextmanager
-def cluster(*, synchronous: bool) -> Iterator[tuple[Server, Server]]:
-    """Run a primary and a standby that follows it."""
-    names = "standby" if synchronous else ""
-    with running("synchronous_commit=on", "wal_retrieve_retry_interval=200ms") as primary:
-        standby = primary.standby()
-        try:
-            standby.start("hot_standby=on", "synchronous_standby_names=")
-            primary.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
-            primary.sql("SELECT pg_reload_conf()")
-            until(lambda: primary.sql("SELECT count(*) FROM pg_stat_replication").strip() == "1")
-            yield primary, standby
-        finally:
-            if (standby.data / "postmaster.pid").exists():
-                standby.stop()
-            shutil.rmtree(standby.folder, ignore_errors=True)
-
-
-def until(condition: object) -> None:
-    deadline = monotonic() + LIMIT
-    while not condition():  # type: ignore[operator]
-        assert monotonic() < deadline
-        sleep(0.05)
 
 
 def uri_of(primary: Server, standby: Server, durability: str) -> str:

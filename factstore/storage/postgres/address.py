@@ -8,7 +8,8 @@
     host_cache   megabytes of blocks that the processes of a host keep on its disk; 1024 by default, 0 for none
     pooled       "yes" behind a pooler that gives each transaction another session, such as PgBouncer
 
-All other parameters are libpq's. Law: neither the description nor an error contains the password.
+All other parameters are libpq's; `target_session_attrs` selects the servers for reading, and writes go to the primary.
+Law: neither the description nor an error contains the password.
 """
 
 from __future__ import annotations

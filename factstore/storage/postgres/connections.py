@@ -1,4 +1,8 @@
-"""Connections to one server: several for reading, and one for writing, which only its own thread uses.
+"""Connections of a handle: several for reading, and one for writing, which only its own thread uses.
+
+    read           from the primary
+    read_near      from a replica, if the address selects one and it can be reached
+    write, start   to the primary, one after the other
 
 A write is never cancelled: PostgreSQL commits a transaction whose wait for the standby is cancelled, and reports
 success. So a write runs in a thread that no signal interrupts, and a caller that is interrupted leaves it running.
@@ -7,19 +11,23 @@ Law: an error other than `UnknownOutcome` means that nothing was written.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any, Final, TypeVar
+from time import monotonic
+from typing import Final, TypeVar
 
 import psycopg
 from psycopg import errors as postgres
 
-from factstore.errors import ReadOnly, StorageError, StoreFull, Unavailable, UnknownOutcome
+from factstore.errors import StorageError, UnknownOutcome
 from factstore.storage.postgres.address import Address
+from factstore.storage.postgres.servers import Connection, Servers
+
+logger = logging.getLogger("factstore")
 
 T = TypeVar("T")
-Connection = psycopg.Connection[Any]
 
 _MOST_IDLE: Final = 8  # connections that are kept for reading
 # The server ended the session or the statement, perhaps after its commit.
@@ -27,57 +35,37 @@ _UNKNOWN: Final = ("08", "57P01", "57P02", "57P04", "40003", "XX")
 _CONCURRENT: Final = (postgres.SerializationFailure, postgres.DeadlockDetected)
 _COMMITTED_HERE_ONLY: Final = "01000"  # the warning for a commit that the standby has not confirmed
 _MOST_TRIES: Final = 10
+_AVOIDED_SECONDS: Final = 5.0  # how long a replica that failed is not asked
 
 
-class Connections:
-    """The connections of one handle."""
+class Pool:
+    """Connections for reading, all to servers of one kind."""
 
-    def __init__(self, address: Address, *, read_only: bool) -> None:
-        self._address = address
-        self._parameters = dict(address.parameters)
-        if not read_only:
-            self._parameters.setdefault("target_session_attrs", "read-write")
+    def __init__(self, connect: Callable[[], Connection], translated: Callable[[psycopg.Error], StorageError]) -> None:
+        self._connect = connect
+        self._translated = translated
         self._idle: list[Connection] = []
-        self._writer: Connection | None = None
-        self._warnings: list[str] = []  # SQLSTATEs of warnings of the running write
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="factstore-postgres")
-
-    @property
-    def target(self) -> frozenset[tuple[str, Any]]:
-        """The servers and the user: handles with the same target can share a connection."""
-        return frozenset(self._parameters.items())
-
-    def connect(self) -> Connection:
-        """Return a new connection. Raises: Unavailable, with the reason and without the password."""
-        try:
-            connection: Connection = psycopg.connect(**self._parameters, autocommit=True)
-        except psycopg.Error as error:
-            raise self._unreachable(error) from error
-        if self._address.is_pooled:
-            connection.prepare_threshold = None  # the next transaction may have another session
-        return connection
-
-    # -- reading
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Return the result of reads on one connection; a connection that was lost meanwhile is replaced once."""
         while True:
             is_new = not self._idle
-            with self._borrowed() as connection:
+            with self.borrowed() as connection:
                 try:
                     return work(connection)
                 except psycopg.Error as error:
                     if connection.closed and not is_new:
-                        self._close_idle()  # one restart of the server ends all of them
+                        self.close()  # one restart of the server ends all of them
                         continue
-                    raise self.translated(error) from error
+                    raise self._translated(error) from error
 
     @contextmanager
-    def _borrowed(self) -> Iterator[Connection]:
+    def borrowed(self) -> Iterator[Connection]:
+        """Lend a connection for a `with` block."""
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = self.connect()
+            connection = self._connect()
         try:
             yield connection
         finally:
@@ -86,10 +74,42 @@ class Connections:
             else:
                 self._idle.append(connection)
 
-    def _close_idle(self) -> None:
+    def close(self) -> None:
+        """Close the connections that are not lent."""
         while self._idle:
             with suppress(IndexError):
                 self._idle.pop().close()
+
+
+class Connections:
+    """The connections of one handle."""
+
+    def __init__(self, address: Address, *, read_only: bool) -> None:
+        self._address = address
+        self.servers = Servers(address, read_only=read_only)
+        self._primary = Pool(self.servers.primary, self.servers.translated)
+        self._replica = Pool(self.servers.replica, self.servers.translated) if self.servers.has_replicas else None
+        self._avoided_until = 0.0  # no replica is asked before this time
+        self._writer: Connection | None = None
+        self._warnings: list[str] = []  # SQLSTATEs of warnings of the running write
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="factstore-postgres")
+
+    # -- reading
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Return the result of reads on the primary. Raises: Unavailable."""
+        return self._primary.read(work)
+
+    def read_near(self, work: Callable[[Connection], T]) -> T | None:
+        """Return the result of reads on a replica, which can lack the newest writes; None if there is no replica."""
+        if self._replica is None or monotonic() < self._avoided_until:
+            return None
+        try:
+            return self._replica.read(work)
+        except StorageError as error:
+            self._avoided_until = monotonic() + _AVOIDED_SECONDS
+            logger.warning("the primary is read instead of a replica for some seconds: %s", error.message)
+            return None
 
     # -- writing
 
@@ -115,7 +135,7 @@ class Connections:
     def _attempt(self, work: Callable[[Connection], T]) -> T:
         connection = self._writer
         if connection is None or connection.closed:
-            connection = self._writer = self.connect()
+            connection = self._writer = self.servers.primary()
             connection.add_notice_handler(lambda notice: self._warnings.append(notice.sqlstate or ""))
         self._warnings.clear()
         try:
@@ -126,7 +146,7 @@ class Connections:
             if connection.closed or _is_unknown(error):
                 connection.close()
                 raise self._unknown(str(error)) from error
-            raise self.translated(error) from error
+            raise self.servers.translated(error) from error
         if _COMMITTED_HERE_ONLY in self._warnings:
             raise self._unknown("the server committed without the confirmation of its standby")
         return result
@@ -147,38 +167,9 @@ class Connections:
         with suppress(RuntimeError):
             self._thread.submit(lambda: last(self._writer)).result()
         self._thread.shutdown()
-        self._close_idle()
-
-    # -- errors
-
-    def translated(self, error: psycopg.Error) -> StorageError:
-        """Return the error of this package for one of the server; the statement was not applied."""
-        where, text = self._address.description, " ".join(str(error).split())
-        state = error.sqlstate or ""
-        if state == "53100":
-            return StoreFull(":db.error/storage-full", f"the disk of {where} is full: {text}", uri=where)
-        if isinstance(error, postgres.InsufficientPrivilege):
-            return ReadOnly(":db.error/read-only", f"this user may not write to {where}: {text}", uri=where)
-        if isinstance(error, postgres.ReadOnlySqlTransaction):
-            text = f"{text}; this server is a standby, so give the address of the primary"
-        return Unavailable(":db.error/storage-unavailable", f"{where} rejected a request: {text}", uri=where)
-
-    def _unreachable(self, error: psycopg.Error) -> Unavailable:
-        text = " ".join(str(error).split())
-        hint = (
-            "; check user and password"
-            if "authentication" in text or "no password" in text
-            else "; create the database first"
-            if "database" in text and "does not exist" in text
-            else "; is the server running, and are host and port right?"
-        )
-        message = f"{self._address.description} cannot be reached: {text}{hint}"
-        return Unavailable(":db.error/storage-unavailable", message, uri=self._address.description)
-
-
-def is_standby(connection: Connection) -> bool:
-    """Return whether the server of a connection follows another one."""
-    return connection.info.parameter_status("in_hot_standby") == "on"
+        for pool in (self._primary, self._replica):
+            if pool is not None:
+                pool.close()
 
 
 def _is_idle(connection: Connection) -> bool:

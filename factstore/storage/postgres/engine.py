@@ -27,11 +27,12 @@ from factstore.errors import Conflict, Corrupt, Fenced, Forked, Unavailable, Unk
 from factstore.storage.postgres import layout
 from factstore.storage.postgres import statements as sql
 from factstore.storage.postgres.address import Address
+from factstore.storage.postgres.blocks import Blocks
 from factstore.storage.postgres.connections import Connections
-from factstore.storage.postgres.host_cache import HostCache, host_cache
 from factstore.storage.postgres.leading import PostgresLeadership
 from factstore.storage.postgres.leases import Held, Leases, Turn
-from factstore.storage.postgres.notices import notices
+from factstore.storage.postgres.notices import UNKNOWN, Head, notices
+from factstore.storage.postgres.servers import is_standby
 from factstore.storage.protocol import Record, Root, Sync
 from factstore.storage.refusals import (
     check_found,
@@ -43,10 +44,9 @@ from factstore.storage.refusals import (
     read_only,
 )
 
-_BATCH_BYTES: Final = 4 << 20  # blocks that are sent in one statement
-_BATCH_KEYS: Final = 10_000  # ids that are read or deleted in one statement
 _BATCH_DELETED: Final = 500
 _MOST_RECORDS: Final = 20_000  # records that are read in one statement
+_NEWEST_RECORDS: Final = 100  # the primary is read for these, because a replica rarely has them yet
 _ALL: Final = 1 << 62
 _RESOLVE_SECONDS: Final = 60.0  # a failover ends within this time
 _RETRY_SECONDS: Final = 0.2
@@ -82,24 +82,24 @@ class PostgresStorage:
         self._names: dict[str, Any] = {"store": store, "me": me}
         self._epoch = -1
         self._excisions = -1  # their number, which the first read of the root tells
-        self._host_cache: HostCache | None = None
-        self._host_bytes = address.host_cache
-        self._newest: tuple[int, bytes] | None = None  # t and txid of the newest record that this handle has seen
+        self._blocks = Blocks(self._connections, self._names, host_bytes=address.host_cache)
+        self._newest: Head | None = None  # that this handle has seen
         self._leases = Leases(self._connections, store, me, read_only=read_only)
         self._notices = notices(self._connections, store, can_listen=not address.is_pooled)
-        self.leadership = PostgresLeadership(self._connections, self._names, self._notices.heard)
-        self._turn = Turn(self._leases, self._wait_for_notice, self._set_epoch)
+        self.leadership = PostgresLeadership(self._connections, self._names, self._acknowledged)
+        self._turn = Turn(self._leases, self._wait_for_notice, self._took_turn)
         watch(self)
 
     def _opened(self, connection: psycopg.Connection, address: Address, create: bool, sync: Sync) -> UUID:
         layout.check_server(connection, address, "none" if self.read_only else sync)
         return layout.store_id(connection, address, create=create and not self.read_only)
 
-    def _new_host_cache(self) -> HostCache | None:
-        return host_cache(self._names["store"].hex, self._excisions, max_bytes=self._host_bytes)
+    def _acknowledged(self, t: int) -> None:
+        self._notices.heard(Head(t, UNKNOWN))
 
-    def _set_epoch(self, epoch: int) -> None:
+    def _took_turn(self, epoch: int, t: int, txid: bytes) -> None:
         self._epoch = epoch
+        self._notices.heard(Head(t, txid))
 
     def _wait_for_notice(self, seconds: float) -> None:
         self._notices.wait(self._notices.seen(), seconds)
@@ -117,9 +117,15 @@ class PostgresStorage:
         self._check_open()
 
     def _rows(self, statement: str, **parameters: Any) -> list[Any]:
+        return self._answer(statement, **parameters)[0]
+
+    def _answer(self, statement: str, **parameters: Any) -> tuple[list[Any], bool]:
+        """Return the rows of the primary, or of a standby if a reader reaches no primary, and whether it was one."""
         self._check_open()
         values = {**self._names, **parameters}
-        return self._connections.read(lambda connection: connection.execute(statement, values).fetchall())
+        return self._connections.read(
+            lambda connection: (connection.execute(statement, values).fetchall(), is_standby(connection))
+        )
 
     def _written(self, statement: str, **parameters: Any) -> Any:
         """Return the first row of a write, or None."""
@@ -133,14 +139,17 @@ class PostgresStorage:
         if near:
             self._check_open()
             known = self._notices.known()
-            if known is not None and (newest is None or known >= newest[0]):
-                return known
+            if known is not None and (newest is None or known.is_at_least(newest)):
+                return known.t
         began = monotonic()
-        t, txid, self.leadership.term = self._rows(sql.HEAD)[0]
-        if newest is not None and (t < newest[0] or (t == newest[0] and txid != newest[1])):
-            raise self._forked(newest[0])
-        self._notices.heard(t, began)
-        return int(t)
+        (row,), of_standby = self._answer(sql.HEAD)
+        head, self.leadership.term = Head(*row[:2]), row[2]
+        if newest is not None and head.t < newest.t and of_standby:
+            return newest.t  # this standby is behind one that was asked before
+        if newest is not None and (head.t < newest.t or (head.t == newest.t and head != newest)):
+            raise self._forked(newest.t)
+        self._notices.heard(head, began)
+        return head.t
 
     def append(self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int) -> int:
         self._check_writable()
@@ -154,8 +163,8 @@ class PostgresStorage:
                 began = monotonic()
                 t = self._appended(txids, records, expected_t)
                 if t is not None:
-                    self._newest = (t, txids[-1])
-                    self._notices.heard(t, began)
+                    self._newest = Head(t, txids[-1])
+                    self._notices.heard(self._newest, began)
                     return t
                 if self._may_retry(expected_t):
                     continue
@@ -190,7 +199,7 @@ class PostgresStorage:
     def _seen_at(self, t: int) -> bytes | None:
         """Return the txid of the record that this handle has seen as the newest one, if that was at t."""
         newest = self._newest
-        return newest[1] if newest is not None and newest[0] == t else None
+        return newest.txid if newest is not None and newest.t == t else None
 
     def _held(self) -> dict[str, bool]:
         return {"held": self._turn.is_mine, "passing": self._turn.is_passing, "leads": self.leadership.leads}
@@ -201,6 +210,7 @@ class PostgresStorage:
         Raises: Conflict(head=…); Fenced, if this handle had the writer lock or led, and lost that.
         """
         t, txid, epoch, _, is_elsewhere, is_owner, is_leader = self._rows(sql.STATE)[0]
+        self._notices.heard(Head(t, txid))
         if self.leadership.leads and not is_leader:
             raise self._deposed()
         check_head(t, expected_t)
@@ -249,6 +259,8 @@ class PostgresStorage:
                     raise
                 sleep(_RETRY_SECONDS)  # there is no event for a server that becomes reachable
                 continue
+            if t is not None:
+                self._notices.heard(Head(t, txid))
             return t
 
     def _t_of(self, txid: bytes) -> int | None:
@@ -258,11 +270,30 @@ class PostgresStorage:
     def read_log(self, after_t: int, upto_t: int | None = None, *, max_bytes: int = 8 << 20) -> list[Record]:
         upto = _ALL if upto_t is None else upto_t
         seen = self._seen_at(after_t) if after_t <= upto else None  # before the read, as in `head`
-        rows = self._rows(sql.READ_LOG, after=after_t, upto=upto, rows=_MOST_RECORDS, bytes=max_bytes)
-        if seen is not None and not (rows and rows[0][:2] == (after_t, seen)):
-            raise self._forked(after_t)
+        wanted = {"after": after_t, "upto": upto, "rows": _MOST_RECORDS, "bytes": max_bytes}
+        rows = self._log_of_replica(wanted, seen)
+        if not rows:
+            rows, of_standby = self._answer(sql.READ_LOG, **wanted)
+            if not rows and of_standby:
+                return []  # it is behind one that was asked before
+            if seen is not None and not (rows and rows[0][:2] == (after_t, seen)):
+                raise self._forked(after_t)
         self._check_chain(rows)
         return [Record(t, txid, body) for t, txid, _, body in rows if t > after_t]
+
+    def _log_of_replica(self, wanted: dict[str, int], seen: bytes | None) -> list[Any]:
+        """Return rows of the log, up to the known head at least; none if the replica lacks some of them."""
+        after, head = wanted["after"], self._notices.head.t
+        if head - after <= _NEWEST_RECORDS:
+            return []
+        values = {**self._names, **wanted, "excisions": self._excisions}
+        rows = self._connections.read_near(
+            lambda connection: connection.execute(sql.READ_LOG_OF_REPLICA, values).fetchall()
+        )
+        if not rows or (seen is not None and rows[0][:2] != (after, seen)):
+            return []
+        is_full = len(rows) >= wanted["rows"] or sum([len(row[3]) for row in rows]) >= wanted["bytes"]
+        return rows if is_full or rows[-1][0] >= min(wanted["upto"], head) else []
 
     def _check_chain(self, rows: Sequence[tuple[int, bytes, bytes, bytes]]) -> None:
         """Check that each record follows the one before it. Raises: Corrupt."""
@@ -271,9 +302,9 @@ class PostgresStorage:
                 text = f"the log of {self.description} has no record of t={t + 1} that follows t={t}"
                 raise Corrupt(":db.error/storage-corrupt", text, t=t + 1)
         newest = self._newest
-        if rows and (newest is None or rows[-1][0] > newest[0]):
-            self._newest = (rows[-1][0], rows[-1][1])
-            self._notices.heard(rows[-1][0])
+        if rows and (newest is None or rows[-1][0] > newest.t):
+            self._newest = Head(*rows[-1][:2])
+            self._notices.heard(self._newest)
 
     def _forked(self, t: int) -> Forked:
         self._newest = None
@@ -345,32 +376,11 @@ class PostgresStorage:
 
     def put_blocks(self, blocks: Iterable[tuple[bytes, bytes]]) -> None:
         self._check_writable()
-        batch: list[tuple[bytes, bytes]] = []
-        size = 0
-        for item in blocks:
-            batch.append(item)
-            size += len(item[1])
-            if size >= _BATCH_BYTES:
-                self._put(batch)
-                batch, size = [], 0
-        if batch:
-            self._put(batch)
-
-    def _put(self, batch: Sequence[tuple[bytes, bytes]]) -> None:
-        ids, bodies = [name for name, _ in batch], [body for _, body in batch]
-        values = {**self._names, "ids": ids, "bodies": bodies}
-        # Not on the writing connection: appends continue, and a block that was written twice is one block.
-        self._connections.read(lambda connection: connection.execute(sql.PUT_BLOCKS, values))
+        self._blocks.put(blocks)
 
     def get_blocks(self, ids: Sequence[bytes], *, near: bool = False) -> dict[bytes, bytes]:
-        host = self._host_cache if near else None
-        blocks = {} if host is None else host.get(ids)
-        missing = [name for name in ids if name not in blocks]
-        if missing:
-            fetched = dict(self._rows(sql.GET_BLOCKS, ids=missing))
-            if host is not None:
-                host.put(fetched)
-            blocks |= fetched
+        self._check_open()
+        blocks = self._blocks.get(ids, near=near)
         if len(blocks) < len(set(ids)) and self._leases.versions - self.held():
             message = (
                 f"this process did not renew its hold on an older state of {self.description} in time, and the blocks"
@@ -391,10 +401,8 @@ class PostgresStorage:
         return deleted
 
     def block_ids(self) -> Iterator[bytes]:
-        last = b""
-        while rows := self._rows(sql.BLOCK_IDS, last=last, rows=_BATCH_KEYS):
-            yield from (row[0] for row in rows)
-            last = rows[-1][0]
+        self._check_open()
+        return self._blocks.ids()
 
     # the root
 
@@ -402,10 +410,9 @@ class PostgresStorage:
         rows = self._rows(sql.READ_ROOT, version=version)
         if not rows:
             return None
-        found_version, body, excisions = rows[0]
-        if excisions != self._excisions:
-            self._excisions = excisions
-            self._host_cache = self._new_host_cache()
+        found_version, body, self._excisions, *head = rows[0]
+        self._notices.heard(Head(*head))
+        self._blocks.excised(self._excisions)
         return Root(found_version, body)
 
     def swap_root(self, body: bytes, *, expected_version: int) -> Root:

@@ -118,15 +118,15 @@ class Leases:
             self._renewing = Thread(target=_renew, args=(ref(self), self._ended), daemon=True, name="factstore-leases")
             self._renewing.start()
 
-    def take_turn(self, *, is_block: bool, about: str) -> int | None:
-        """Take the writer lock if it is free; return the new epoch, or None."""
+    def take_turn(self, *, is_block: bool, about: str) -> tuple[int, int, bytes] | None:
+        """Take the writer lock if it is free; return the new epoch, and t and txid of the head, or None."""
         values = {**self.names, "is_block": is_block, "about": about}
         row = self.connections.write(lambda connection: connection.execute(sql.TAKE_TURN, values).fetchone())
         if row is None:
             return None
         self.has_turn = True
         self._renew_from_now_on()
-        return int(row[0])
+        return row[0], row[1], row[2]
 
     def give_turn(self) -> Future[Any]:
         """Release the writer lock, soon."""
@@ -187,16 +187,16 @@ class Held:
 class Turn:
     """The writer lock of a store; reentrant for the thread that holds it."""
 
-    def __init__(self, leases: Leases, wait: Callable[[float], None], set_epoch: Callable[[int], None]) -> None:
+    def __init__(self, leases: Leases, wait: Callable[[float], None], took: Callable[[int, int, bytes], None]) -> None:
         """Make the lock of one handle.
 
         Args:
             wait: waits for a notice of the store, up to some seconds.
-            set_epoch: tells the handle the epoch of its writer lock.
+            took: notes the epoch of the lock, and the head when it was taken.
         """
         self._leases = leases
         self._wait = wait
-        self._set_epoch = set_epoch
+        self._took = took
         self._lock = CallLock()
         self._is_passing = False  # whether the holder continues beside a block of another process
         self._about = f"{os.getpid()}\n{gethostname()}\n"
@@ -236,7 +236,7 @@ class Turn:
         self, is_call: bool, may_pass: bool, doing: str, deadline: float | None, timeout: float | None
     ) -> None:
         about = self._about + doing
-        while (epoch := self._leases.take_turn(is_block=not is_call, about=about)) is None:
+        while (taken := self._leases.take_turn(is_block=not is_call, about=about)) is None:
             left = _LOOK_SECONDS if deadline is None else deadline - monotonic()
             if left <= 0:
                 if may_pass and self._holder()[2]:
@@ -244,7 +244,7 @@ class Turn:
                     return
                 raise self._busy(timeout)
             self._wait(min(left, _LOOK_SECONDS))
-        self._set_epoch(epoch)
+        self._took(*taken)
 
     def give(self, owner: Owner) -> None:
         """Release the lock if this owner still holds it."""

@@ -15,7 +15,7 @@ import os
 from contextlib import suppress
 from threading import Event, Lock, Thread
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 from weakref import WeakValueDictionary, ref
 
@@ -25,13 +25,16 @@ from psycopg import sql
 from factstore.concurrency.locks import Bells, CallLock
 from factstore.errors import StorageError
 from factstore.storage.postgres import statements
-from factstore.storage.postgres.connections import Connections, is_standby
+from factstore.storage.postgres.connections import Connections
+from factstore.storage.postgres.servers import is_standby
 
 FRESH_SECONDS: Final = 1.0  # how long a head counts after the last notice or reply
 LONGEST_SECONDS: Final = 0.25  # without a listener, a waiting thread asks at least this often
 _SHORTEST_SECONDS: Final = 0.005  # without a listener the first question is asked after this time
 _LISTEN_SECONDS: Final = 1.0  # how often a listening thread checks whether its store is still open
 _RETRY_SECONDS: Final = 1.0
+UNKNOWN: Final = b""  # the txid of a head of which only t is known
+_STANDBY_SECONDS: Final = 5.0  # how often a reader that reaches only a standby tries to find a primary
 
 _open: WeakValueDictionary[Any, Notices] = WeakValueDictionary()
 _opening = Lock()
@@ -39,7 +42,7 @@ _opening = Lock()
 
 def notices(connections: Connections, store: UUID, *, can_listen: bool) -> Notices:
     """Return the notices of a store for one more handle of this process, which must call `leave` when it is closed."""
-    key = (store, connections.target, can_listen)
+    key = (store, connections.servers.target, can_listen)
     with _opening:
         shared = _open.get(key)
         if shared is None or not shared.join():
@@ -57,6 +60,17 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
+class Head(NamedTuple):
+    """The newest record: its txid tells it from another one that has its t after a failover."""
+
+    t: int
+    txid: bytes
+
+    def is_at_least(self, other: Head) -> bool:
+        """Return whether the log of this head has the record of another one, as far as the two show."""
+        return self.t > other.t or (self.t == other.t and self.txid in (UNKNOWN, other.txid))
+
+
 class Notices:
     """The notices of one store; it begins to listen when a thread first asks for the head or waits."""
 
@@ -68,7 +82,7 @@ class Notices:
         self._bells = Bells()
         self._lock = CallLock()
         self._handles = 1
-        self._head = 0
+        self.head = Head(0, b"")  # the newest known one, however old
         self._head_at = 0.0  # a moment at which no newer head existed
         self._count = 0  # of notices
         self._is_listening = False
@@ -94,27 +108,27 @@ class Notices:
 
     # -- the head
 
-    def known(self) -> int | None:
+    def known(self) -> Head | None:
         """Return the newest known head; None if the last reply is too old, or no thread listens."""
         self._listen_from_now_on()
         is_fresh = self._is_listening and monotonic() - self._head_at <= FRESH_SECONDS
-        return self._head if is_fresh else None
+        return self.head if is_fresh else None
 
-    def heard(self, head: int, at: float | None = None) -> None:
+    def heard(self, head: Head, at: float | None = None) -> None:
         """Note a head.
 
         Args:
             at: a moment at which no newer head existed, for a reply. None, for a notice, which can be late.
         """
         with self._lock:
-            if head >= self._head:
-                self._head = head
+            if head.t >= self.head.t:
+                self.head = self.head if head == (self.head.t, UNKNOWN) else head
                 self._head_at = self._head_at if at is None else max(self._head_at, at)
 
     def forget(self) -> None:
         """Forget the head, because the server lost it in a failover."""
         with self._lock:
-            self._head, self._head_at = 0, 0.0
+            self.head, self._head_at = Head(0, b""), 0.0
 
     # -- waiting
 
@@ -148,8 +162,8 @@ class Notices:
                 self._thread = thread
 
     def connect(self) -> psycopg.Connection | None:
-        """Return a connection that listens; None on a standby. Raises: psycopg.Error, Unavailable."""
-        connection = self._connections.connect()
+        """Return a connection that listens; None if only a standby is reached. Raises: psycopg.Error, Unavailable."""
+        connection = self._connections.servers.primary()
         try:
             if is_standby(connection):
                 connection.close()
@@ -161,7 +175,7 @@ class Notices:
             connection.close()
             raise
         self.forget()  # after a failover the head can be an older one
-        self.heard(row[0] if row else 0, began)
+        self.heard(Head(*row[:2]) if row else self.head, began)
         self._is_listening = True
         self.ring()  # what was committed before is noticed too
         return connection
@@ -169,17 +183,21 @@ class Notices:
     def listen(self, connection: psycopg.Connection) -> None:
         """Listen for some time. Raises: psycopg.Error when the connection is lost."""
         for notice in connection.notifies(timeout=_LISTEN_SECONDS, stop_after=1):
-            if notice.payload.isdecimal():
-                self.heard(int(notice.payload))
-            else:
-                self.forget()  # of another program
+            self._notified(notice.payload)
             self.ring()
 
-    def pause(self) -> None:
+    def _notified(self, text: str) -> None:
+        t, _, txid = text.partition(" ")
+        try:
+            self.heard(Head(int(t), bytes.fromhex(txid)))
+        except ValueError:
+            self.forget()  # another program has sent it
+
+    def pause(self, seconds: float) -> None:
         """Wait before the next connection is tried; meanwhile the threads that wait ask for the head."""
         self._is_listening = False
         self.ring()
-        self._ended.wait(_RETRY_SECONDS)
+        self._ended.wait(seconds)
 
 
 def _listen(notices: ref[Notices], ended: Event) -> None:
@@ -188,14 +206,15 @@ def _listen(notices: ref[Notices], ended: Event) -> None:
         try:
             if connection is None:
                 connection = these.connect()
-                if connection is None:
-                    return
-            these.listen(connection)
+            if connection is None:
+                these.pause(_STANDBY_SECONDS)  # a standby has no notices
+            else:
+                these.listen(connection)
         except (psycopg.Error, StorageError):
             if connection is not None:
                 connection.close()
                 connection = None
-            these.pause()
+            these.pause(_RETRY_SECONDS)
         del these
     if connection is not None:
         with suppress(psycopg.Error):

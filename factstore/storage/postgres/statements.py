@@ -36,7 +36,7 @@ WITH head AS (
     FROM head, unnest(%(txids)s::bytea[], %(previous)s::bytea[], %(bodies)s::bytea[])
          WITH ORDINALITY AS new (txid, previous, body, n)
 )
-SELECT t, leader_term, pg_notify(%(channel)s, t::text) FROM head
+SELECT t, leader_term, pg_notify(%(channel)s, t::text || ' ' || encode(%(last)s, 'hex')) FROM head
 """
 
 # Without sync: the commit of this transaction does not wait for the disk.
@@ -55,6 +55,13 @@ FROM (SELECT t, txid, previous, body, sum(octet_length(body)) OVER (ORDER BY t) 
 WHERE size_before < %(bytes)s
 ORDER BY t
 """
+
+# A replica that lacks an excision has records with excised facts.
+READ_LOG_OF_REPLICA: Final = READ_LOG.replace(
+    "WHERE size_before < %(bytes)s",
+    """WHERE size_before < %(bytes)s
+  AND (SELECT excisions FROM factstore.store WHERE id = %(store)s) >= %(excisions)s""",
+)
 
 REWRITE_HEAD: Final = f"""
 UPDATE factstore.store
@@ -78,7 +85,9 @@ FROM unnest(%(txids)s::bytea[], %(previous)s::bytea[], %(bodies)s::bytea[])
      WITH ORDINALITY AS new (txid, previous, body, n)
 """
 
-NOTIFY: Final = "SELECT pg_notify(%(channel)s, t::text) FROM factstore.store WHERE id = %(store)s"
+NOTIFY: Final = """
+SELECT pg_notify(%(channel)s, t::text || ' ' || encode(txid, 'hex')) FROM factstore.store WHERE id = %(store)s
+"""
 
 PUT_BLOCKS: Final = """
 WITH relaxed AS (SELECT set_config('synchronous_commit', 'off', true))
@@ -104,7 +113,7 @@ SELECT id FROM factstore.block WHERE store = %(store)s AND id > %(last)s ORDER B
 """
 
 READ_ROOT: Final = """
-SELECT root.version, root.body, store.excisions FROM factstore.store
+SELECT root.version, root.body, store.excisions, store.t, store.txid FROM factstore.store
 JOIN factstore.root ON root.store = store.id AND root.version = coalesce(%(version)s, store.root_version)
 WHERE store.id = %(store)s
 """
@@ -135,7 +144,7 @@ UPDATE factstore.store
 SET owner = %(me)s, owner_until = now() + %(lease)s * interval '1 second', owner_since = now(),
     owner_is_block = %(is_block)s, owner_about = %(about)s, epoch = epoch + 1
 WHERE id = %(store)s AND (owner IS NULL OR owner = %(me)s OR owner_until <= now())
-RETURNING epoch
+RETURNING epoch, t, txid
 """
 GIVE_TURN: Final = "UPDATE factstore.store SET owner = NULL WHERE id = %(store)s AND owner = %(me)s"
 ABOUT_TURN: Final = """

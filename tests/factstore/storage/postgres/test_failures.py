@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
 
 import psycopg
@@ -23,7 +23,7 @@ from factstore.errors import Closed, Conflict, Fenced, Forked, Unavailable, Unkn
 from factstore.storage import Storage, open_storage
 from factstore.storage.postgres.engine import PostgresStorage
 from factstore.testing.storage_model import LONG, records, txid
-from tests.postgres import Server, running
+from tests.postgres import Server, running, until
 
 DECLARE = [{":db/ident": ":n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}]
 
@@ -49,14 +49,6 @@ def opened(uri: str, **options: Any) -> PostgresStorage:
     storage: Storage = open_storage(uri, **options)
     assert isinstance(storage, PostgresStorage)
     return storage
-
-
-def until(condition: Any) -> None:
-    """Wait until a condition of another process holds; it has no event to wait for."""
-    deadline = monotonic() + LONG
-    while not condition():
-        assert monotonic() < deadline
-        sleep(0.01)
 
 
 def row_of(server: Server, store: PostgresStorage, change: str) -> None:

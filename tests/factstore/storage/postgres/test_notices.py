@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import closing
-from time import monotonic, sleep
 from uuid import uuid4
 
 import pytest
@@ -18,9 +17,9 @@ from factstore.storage import open_storage
 from factstore.storage.postgres import notices as module
 from factstore.storage.postgres.connections import Connections
 from factstore.storage.postgres.engine import PostgresStorage
-from factstore.storage.postgres.notices import Notices
-from factstore.testing.storage_model import LONG, records
-from tests.postgres import Server
+from factstore.storage.postgres.notices import Head, Notices
+from factstore.testing.storage_model import LONG, records, txid
+from tests.postgres import Server, until
 
 DECLARE = [{":db/ident": ":n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}]
 FOREVER = 1e9
@@ -43,14 +42,6 @@ def storage_of(conn: factstore.Connection) -> PostgresStorage:
     storage = conn._storage
     assert isinstance(storage, PostgresStorage)
     return storage
-
-
-def until(condition: object) -> None:
-    """Wait until a condition of another process holds; it has no event to wait for."""
-    deadline = monotonic() + LONG
-    while not condition():  # type: ignore[operator]
-        assert monotonic() < deadline
-        sleep(0.005)
 
 
 def reads_of(storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch) -> list[object]:
@@ -87,7 +78,7 @@ def test_without_notices_a_commit_is_seen_after_a_second_and_at_once_by_sync(ser
         statement = "SELECT pid FROM pg_stat_activity WHERE application_name = 'factstore'"
         sessions = [int(pid) for pid in server.sql(statement).split()]
         connection = storage_of(conn)._connections
-        with connection._borrowed() as borrowed:
+        with connection._primary.borrowed() as borrowed:
             needed = {borrowed.info.backend_pid, connection._writer.info.backend_pid}  # type: ignore[union-attr]
         silent = [pid for pid in sessions if pid not in needed]
         for pid in silent:
@@ -173,6 +164,10 @@ STEPS = st.lists(
 )
 
 
+def head_of(t: int) -> Head:
+    return Head(t, txid(t))
+
+
 @given(steps=STEPS)
 def test_a_known_head_is_at_least_that_of_a_second_ago(steps: list[tuple[str, int]]) -> None:
     now = 1000.0
@@ -188,11 +183,11 @@ def test_a_known_head_is_at_least_that_of_a_second_ago(steps: list[tuple[str, in
             elif step == "time":
                 now += n / 10
             elif step == "notice":
-                notices.heard(max(head - n, 0))
+                notices.heard(head_of(max(head - n, 0)))
             else:
                 asked_at, answer = heads[max(len(heads) - 1 - n, 0)]
-                notices.heard(answer, asked_at)
+                notices.heard(head_of(answer), asked_at)
             heads.append((now, head))
             known = notices.known()
             then = max(then_head for moment, then_head in heads if moment < now - module.FRESH_SECONDS or then_head == 0)
-            assert known is None or then <= known <= head
+            assert known is None or then <= known.t <= head
