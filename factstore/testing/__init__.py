@@ -2,6 +2,7 @@
 
     strategies/          values, transactions, histories, databases and queries, made from a schema
     machine.py           StoreMachine: random transactions, with invariants on every database value (invariants.py)
+    rules.py             rules to mix into a machine: any transactions, and maintenance
     naive/               the models that the store is compared with
     plugin.py, hook.py   what pytest and hypothesis load by themselves; they import nothing heavy
     storage_contract.py  the contract of a storage as tests, for other engines
@@ -22,17 +23,21 @@ if TYPE_CHECKING:
     from factstore.testing.machine import ModelDisagrees as ModelDisagrees
     from factstore.testing.machine import StoreMachine as StoreMachine
     from factstore.testing.machine import transaction as transaction
+    from factstore.testing.rules import AnyTransactions as AnyTransactions
+    from factstore.testing.rules import Maintenance as Maintenance
 
 _HOMES: Final = {
+    "AnyTransactions": "rules",
     "FakeClock": "clock",
     "InvariantBroken": "invariants",
+    "Maintenance": "rules",
     "ModelDisagrees": "machine",
     "StoreMachine": "machine",
     "invariant": "invariants",
     "transaction": "machine",
 }
 
-__all__ = ["FakeClock", "InvariantBroken", "ModelDisagrees", "StoreMachine", "invariant", "strategies", "transaction"]
+__all__ = sorted([*_HOMES, "strategies"])
 
 
 def __getattr__(name: str) -> Any:

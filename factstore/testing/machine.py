@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import getmembers
-from typing import Any, ClassVar, NamedTuple
+from itertools import count
+from typing import Any, ClassVar, Final, NamedTuple
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, multiple, rule
@@ -24,6 +25,8 @@ from factstore.testing.invariants import Invariant, InvariantBroken
 from factstore.testing.naive.transactions import Facts, NotModelled, Rejected, after, alike, facts_of, renamed
 from factstore.transact.forms import read_forms
 from factstore.transact.report import TxReport
+
+_NUMBERS: Final = count(1)
 
 
 class ModelDisagrees(AssertionError):
@@ -88,6 +91,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self._uri = f"memory:machine {next(_NUMBERS)}"
         self.clock = FakeClock()
         self.conn = self.connect()
         self._waiting: list[Prepared] = []
@@ -98,8 +102,8 @@ class StoreMachine(RuleBasedStateMachine):
             self.conn.transact(self.schema)
 
     def connect(self) -> Connection:
-        """Return a connection to the store of the machine; override it for another store."""
-        return factstore.connect("memory:", clock=self.clock)
+        """Return a connection to the store of the machine; override it for a store that is not in memory."""
+        return factstore.connect(self._uri, clock=self.clock)
 
     def teardown(self) -> None:
         """Close the connection."""
@@ -107,10 +111,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     # -- commits
 
-    def transact(self, tx_data: Any, **options: Any) -> TxReport:
+    def transact(self, tx_data: Any, *, through: Connection | None = None, **options: Any) -> TxReport:
         """Commit a transaction and compare the result with the naive model.
 
         Args:
+            through: another connection to the store of the machine.
             options: those of `Connection.transact`.
         Returns, raises: as `Connection.transact`; ModelDisagrees.
         """
@@ -118,7 +123,7 @@ class StoreMachine(RuleBasedStateMachine):
         before = self.conn.db()
         expected = _expected(facts_of(before), forms, before) if not options else NotModelled()
         try:
-            report = self.conn.transact(forms, **options)
+            report = (through or self.conn).transact(forms, **options)
         except TransactError as error:
             if not isinstance(expected, Exception):
                 raise ModelDisagrees(f"the store rejects {forms!r}, which the model accepts: {error}") from error
@@ -165,6 +170,11 @@ class StoreMachine(RuleBasedStateMachine):
             raise
 
     # -- checks
+
+    def forget_databases(self) -> None:
+        """Replace the databases of a connection that was closed by those of the present one."""
+        newest = self.conn.db()
+        self._past = [(newest.as_of(t), facts) for t, (_, facts) in enumerate(self._past)]
 
     def check_invariants(self, *args: Any, **options: Any) -> None:
         """Check the databases after each rule, and the invariants of the machine itself. Called by hypothesis."""

@@ -16,8 +16,18 @@ and smaller forms, earlier attributes and plainer values.
 """
 
 from factstore.testing.strategies.entities import entities
+from factstore.testing.strategies.mistakes import Invalid, invalid_transactions
 from factstore.testing.strategies.schemas import Schema
 from factstore.testing.strategies.transactions import databases, histories, transactions
 from factstore.testing.strategies.values import values
 
-__all__ = ["Schema", "databases", "entities", "histories", "transactions", "values"]
+__all__ = [
+    "Invalid",
+    "Schema",
+    "databases",
+    "entities",
+    "histories",
+    "invalid_transactions",
+    "transactions",
+    "values",
+]

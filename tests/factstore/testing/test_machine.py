@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, initialize, rule, run_state_machine_as_test
 
 import factstore
-from factstore.errors import FactStoreError
-from factstore.testing import InvariantBroken, ModelDisagrees, StoreMachine, invariant, transaction
+from factstore.errors import Corrupt, FactStoreError
+from factstore.storage.memory import MemoryStorage
+from factstore.testing import AnyTransactions, InvariantBroken, Maintenance, ModelDisagrees, StoreMachine, invariant, transaction
 from factstore.transact.forms import read_forms
 
 ACCOUNTS = """
@@ -33,13 +34,18 @@ class Bank(StoreMachine):
 
 
 def found_in(machine: type[StoreMachine]) -> tuple[AssertionError, list[str]]:
-    """Return the error of a machine, and the steps to it without those at the beginning and end."""
+    """Return the error of a machine, and the steps to it."""
     with pytest.raises(AssertionError) as raised:
         run_state_machine_as_test(machine)
-    story = "\n".join(raised.value.__notes__).splitlines()
+    return raised.value, steps_of(raised.value)
+
+
+def steps_of(error: BaseException) -> list[str]:
+    """Return the steps of a story without those at the beginning and end."""
+    story = "\n".join(error.__notes__).splitlines()
     steps = [line.removeprefix("state.") for line in story if line.startswith("state.")]
     assert "teardown()" == steps.pop()
-    return raised.value, [step for step in steps if not step.startswith("open(")]
+    return [step for step in steps if not step.startswith("open(")]
 
 
 def test_an_update_that_is_lost_between_read_and_commit_is_found():
@@ -153,3 +159,29 @@ def test_a_condition_that_can_hold_for_everything_is_rejected(wrong):
     with pytest.raises(FactStoreError) as raised:
         wrong()
     assert ":db.error/invalid-invariant" == raised.value.code
+
+
+def test_an_index_publication_that_loses_a_block_is_found(monkeypatch):
+    class Machine(Maintenance, AnyTransactions, StoreMachine):
+        schema = ACCOUNTS
+
+    swap_root = MemoryStorage.swap_root
+
+    def swap_and_lose_a_block(storage, body, *, expected_version):
+        root = swap_root(storage, body, expected_version=expected_version)
+        storage._writable.blocks.popitem()
+        return root
+
+    monkeypatch.setattr(MemoryStorage, "swap_root", swap_and_lose_a_block)
+    with pytest.raises((Corrupt, AssertionError, ExceptionGroup)) as raised:  # several reads notice it, each with its error
+        run_state_machine_as_test(Machine)
+    errors = raised.value.exceptions if isinstance(raised.value, ExceptionGroup) else [raised.value]
+    assert all(len(steps_of(error)) <= 5 for error in errors)
+    assert any("index()" in steps_of(error) for error in errors)
+
+
+def test_maintenance_changes_nothing():
+    class Machine(Maintenance, AnyTransactions, StoreMachine):
+        schema = ACCOUNTS
+
+    run_state_machine_as_test(Machine)

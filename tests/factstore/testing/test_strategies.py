@@ -49,3 +49,13 @@ def test_the_store_accepts_each_transaction_of_a_history(schema, data):
         conn.transact(schema)
         for tx_data in history:
             conn.transact(tx_data)
+
+
+@pytest.mark.parametrize("schema", [PEOPLE, EVERY_TYPE], ids=["people", "every type"])
+@given(data=st.data())
+def test_the_store_rejects_each_invalid_transaction_with_its_code(schema, data):
+    db = data.draw(fs.databases(schema))
+    invalid = data.draw(fs.invalid_transactions(db))
+    with pytest.raises(factstore.TransactError) as raised:
+        factstore.with_(db, invalid.tx_data)
+    assert invalid.code == raised.value.code
