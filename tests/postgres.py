@@ -65,7 +65,7 @@ class Server:
         """Return a standby that follows this server; it is not started, and has no standby of its own."""
         copy = Server(self._programs, self.folder.with_name(f"{self.folder.name}-standby"))
         copy.folder.mkdir()
-        _give_to_user(copy.folder)
+        give_to_user(copy.folder)
         place = f"host=127.0.0.1 port={self.port} user=postgres application_name=standby"
         copy.run("pg_basebackup", "-D", copy.data, "-d", place, "-R", "-X", "stream", "--checkpoint=fast", "--no-sync")
         return copy
@@ -90,6 +90,10 @@ class Server:
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server; "immediate" ends it like a crash."""
         self.run("pg_ctl", "-D", self.data, "-m", mode, "-w", "-t", _SECONDS, "stop")
+
+    def is_running(self) -> bool:
+        """Return whether the server runs or has left the file of one that runs."""
+        return (self.data / "postmaster.pid").exists()
 
     def sql(self, text: str) -> str:
         """Return what psql prints for a statement."""
@@ -123,7 +127,8 @@ def _user() -> str:
     return "postgres" if "postgres" in names else "nobody"
 
 
-def _give_to_user(folder: Path) -> None:
+def give_to_user(folder: Path) -> None:
+    """Make the user that runs servers the owner of a folder."""
     if os.geteuid() == 0:
         shutil.chown(folder, _user())
 
@@ -144,7 +149,7 @@ def running(*settings: str) -> Iterator[Server]:
             pytest.fail("no PostgreSQL server is installed; .ci/run installs one")
         pytest.skip("no PostgreSQL server is installed")
     place = Path(tempfile.mkdtemp(prefix="factstore-postgres-"))
-    _give_to_user(place)
+    give_to_user(place)
     server = Server(folder, place)
     try:
         server.create()
@@ -152,7 +157,7 @@ def running(*settings: str) -> Iterator[Server]:
         server.sql(f"CREATE ROLE asks_for_a_password LOGIN PASSWORD '{PASSWORD}'")
         yield server
     finally:
-        if (server.data / "postmaster.pid").exists():
+        if server.is_running():
             server.stop()
         shutil.rmtree(place, ignore_errors=True)
 
@@ -170,7 +175,7 @@ def cluster(*settings: str, synchronous: bool) -> Iterator[tuple[Server, Server]
             until(lambda: primary.sql("SELECT count(*) FROM pg_stat_replication").strip() == "1")
             yield primary, standby
         finally:
-            if (standby.data / "postmaster.pid").exists():
+            if standby.is_running():
                 standby.stop()
             shutil.rmtree(standby.folder, ignore_errors=True)
 

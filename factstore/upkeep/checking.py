@@ -9,8 +9,9 @@ Law: the result does not depend on the size of the portions; memory depends only
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -71,9 +72,10 @@ def _checked(storage: Storage, index: Index) -> Check:
         result.problems.append(str(error))
         return result
     result.transactions, result.datoms = contents.transactions, contents.datoms
-    for name in names:
+    for name, body in bodies(storage, names):
         try:
-            body = storage.get_blocks([name])[name]
+            if isinstance(body, FactStoreError):
+                raise body
             if block.block_id(body) != name:
                 result.problems.append(f"block {name.hex()} is damaged: its content does not match its id")
             block.decode(body, name)
@@ -83,6 +85,24 @@ def _checked(storage: Storage, index: Index) -> Check:
     if result.ok:
         result.problems += _differences(storage, index, contents)
     return result
+
+
+def bodies(storage: Storage, names: Iterable[bytes]) -> Iterator[tuple[bytes, bytes | FactStoreError]]:
+    """Yield these blocks, or the error of each that cannot be read; many are read at once."""
+    remaining = iter(names)
+    while batch := list(islice(remaining, _BLOCKS_AT_ONCE)):
+        try:
+            yield from storage.get_blocks(batch).items()
+        except FactStoreError:
+            for name in batch:
+                yield name, _body(storage, name)
+
+
+def _body(storage: Storage, name: bytes) -> bytes | FactStoreError:
+    try:
+        return storage.get_blocks([name])[name]
+    except FactStoreError as error:
+        return error
 
 
 # -- the log

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from factstore import log
 from factstore.columns.block import block_id
 from factstore.commit import indexing
 from factstore.connection.connection import Connection
-from factstore.errors import Corrupt, StorageError
+from factstore.errors import Corrupt, FactStoreError, StorageError
 from factstore.index.build import Built, build
 from factstore.index.cache import Cache
 from factstore.index.directory import UNKNOWN, Blocks, Entry, Index
@@ -20,6 +20,7 @@ from factstore.schema import bootstrap
 from factstore.schema.attribute import Schema
 from factstore.storage import Record, Storage
 from factstore.upkeep.checking import Check as Check
+from factstore.upkeep.checking import bodies
 from factstore.upkeep.checking import check as check
 
 logger = logging.getLogger("factstore")
@@ -83,16 +84,21 @@ def _built_from_log(storage: Storage, excised_t: int) -> tuple[Built, Schema]:
 
 def _delete_damaged(storage: Storage) -> None:
     """Delete the blocks whose content does not match their ids, because an existing block is not written again."""
-    damaged = [name for name in storage.block_ids() if not _is_whole(storage, name)]
+    damaged = _damaged(storage, storage.block_ids())
     with storage.turn():
-        storage.delete_blocks([name for name in damaged if not _is_whole(storage, name)])
+        storage.delete_blocks(_damaged(storage, damaged))
 
 
-def _is_whole(storage: Storage, name: bytes) -> bool:
-    try:
-        return block_id(storage.get_blocks([name])[name]) == name
-    except Corrupt:
-        return True  # deleted in the meantime
+def _damaged(storage: Storage, names: Iterable[bytes]) -> list[bytes]:
+    damaged = []
+    for name, body in bodies(storage, names):
+        if isinstance(body, Corrupt):
+            continue  # deleted in the meantime
+        if isinstance(body, FactStoreError):
+            raise body
+        if block_id(body) != name:
+            damaged.append(name)
+    return damaged
 
 
 def _collect_old(storage: Storage) -> None:
