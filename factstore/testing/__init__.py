@@ -4,6 +4,7 @@
     machine.py           StoreMachine: random transactions, with invariants on every database value (invariants.py)
     rules.py             rules to mix into a machine: any transactions, and maintenance
     naive/               the models that the store is compared with
+    faults.py            storages that fail on request
     plugin.py, hook.py   what pytest and hypothesis load by themselves; they import nothing heavy
     storage_contract.py  the contract of a storage as tests, for other engines
 
@@ -18,6 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from factstore.testing import strategies as strategies
     from factstore.testing.clock import FakeClock as FakeClock
+    from factstore.testing.faults import Died as Died
+    from factstore.testing.faults import Fault as Fault
+    from factstore.testing.faults import FaultyStorage as FaultyStorage
     from factstore.testing.invariants import InvariantBroken as InvariantBroken
     from factstore.testing.invariants import invariant as invariant
     from factstore.testing.machine import ModelDisagrees as ModelDisagrees
@@ -28,7 +32,10 @@ if TYPE_CHECKING:
 
 _HOMES: Final = {
     "AnyTransactions": "rules",
+    "Died": "faults",
     "FakeClock": "clock",
+    "Fault": "faults",
+    "FaultyStorage": "faults",
     "InvariantBroken": "invariants",
     "Maintenance": "rules",
     "ModelDisagrees": "machine",

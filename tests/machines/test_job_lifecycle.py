@@ -20,9 +20,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import factstore
 from factstore import Keyword, TransactError
-from factstore.connection.connection import Connection
 from factstore.errors import StorageError
-from factstore.storage.memory import MemoryStorage
+from factstore.testing import FaultyStorage
+from factstore.testing import strategies as fs
 from overseer import JobStore, install, job_txn, once, queue, status, unique
 from overseer.errors import LeaseLost
 from overseer.jobs.leases import expired
@@ -30,7 +30,6 @@ from overseer.jobs.queues import allowance
 from overseer.jobs.states import ABORTED, FAILED, FINISHED, LIVE, MOVES, STARTED, UNSTARTED, Outcome, Reason
 from overseer.testing import FakeClock
 from overseer.worker.ready import ReadySet
-from tests.machines.faults import FAULTS, Faulty
 from tests.machines.reference_queue import LEASE, MAX_CRASHES, ModelJob, Reference
 
 LASTS = timedelta(seconds=LEASE)
@@ -38,8 +37,9 @@ ENDS = (FINISHED, FAILED, ABORTED, UNSTARTED)
 QUEUES = ("q0", "q1")
 WORKERS = st.integers(0, 2)
 WHICH = st.integers(0, 63)
-# Mostly nothing; otherwise a fault, and the write of the move that it befalls.
-FAULT = st.one_of(st.none(), st.none(), st.tuples(st.sampled_from(FAULTS), st.sampled_from([0, 0, 0, 1, 2])))
+# A fault at a write of the move. The last two kinds must go unnoticed.
+KINDS = ("dies before", "dies after", "dies unanswered", "refused", "unsent", "unanswered")
+FAULT = st.none() | st.none() | fs.faults(verbs=["append"], kinds=KINDS, max_after=2)
 _NAMES = count()
 
 
@@ -52,15 +52,16 @@ class Process:
 
     def _begin(self):
         self._lives += 1
-        self.storage = Faulty(MemoryStorage(self._name))
-        self.conn = Connection(self.storage, clock=self._clock)
+        self.storage = FaultyStorage(f"memory:{self._name}")
+        self.conn = self.storage.connect(clock=self._clock)
         self.store = JobStore(self.conn, worker=f"{id(self)}.{self._lives}")
 
     def run(self, move, fault, before=None):
         """Make a move, and return what it gives, and whether it was cut short."""
         if before is not None:
             self.conn._committer._contended = 0  # with the writer's turn taken first, nobody could come in between
-        self.storage.arm(fault[0] if fault else None, after_writes=fault[1] if fault else 0, before=before)
+        self.storage.arm(fault)
+        self.storage.before("append", before)
         try:
             return move(self.store), False
         except StorageError:
@@ -68,6 +69,7 @@ class Process:
             return None, True
         finally:
             self.storage.arm(None)
+            self.storage.before("append", None)
             if self.storage.dead:
                 self.close()
                 self._begin()

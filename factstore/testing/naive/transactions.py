@@ -221,7 +221,7 @@ def _resolved(facts: Facts, forms: Sequence[Form], reader: _Reader) -> dict[Any,
         who = {name: united if e in same else e for name, e in who.items()}
     made = {who.get(form.e) for form in forms if form.op in _ADDING}
     _require(all(e in made for e in who.values() if isinstance(e, frozenset)), "nothing is asserted of a tempid")
-    return who
+    return {TRANSACTION: frozenset({TRANSACTION}), **who}
 
 
 def _united(facts: Facts, claims: Sequence[Form], who: Mapping[Any, Entity], reader: _Reader) -> set[Entity] | None:
@@ -277,10 +277,9 @@ def renamed(facts: Facts, report: TxReport) -> Facts:
     def eid(x: Any) -> Any:
         if isinstance(x, frozenset):
             return next((ids[name] for name in x if name in ids), x)
-        return tuple(map(eid, x)) if isinstance(x, tuple) else ids[x] if x == TRANSACTION else x
+        return tuple(map(eid, x)) if isinstance(x, tuple) else x
 
-    refs = {str(a.ident) for a in report.db_after.schema.attributes if a.is_ref or a.is_tuple}
-    return frozenset((eid(e), a, eid(v) if a in refs else v) for e, a, v in facts)
+    return frozenset((eid(e), a, eid(v)) for e, a, v in facts)
 
 
 def alike(expected: Facts, found: Facts) -> bool:

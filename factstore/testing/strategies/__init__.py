@@ -9,13 +9,14 @@
     entities.py        entity maps
     transactions.py    valid transactions and histories
     mistakes.py        invalid transactions, with the error that each must raise
-    queries.py         queries over the attributes of a schema
+    faults.py          faults of a storage
 
 A *schema* is tx-data that declares attributes (EDN text or Python data), or a database. All strategies shrink, to fewer
 and smaller forms, earlier attributes and plainer values.
 """
 
 from factstore.testing.strategies.entities import entities
+from factstore.testing.strategies.faults import faults
 from factstore.testing.strategies.mistakes import Invalid, invalid_transactions
 from factstore.testing.strategies.schemas import Schema
 from factstore.testing.strategies.transactions import databases, histories, transactions
@@ -26,6 +27,7 @@ __all__ = [
     "Schema",
     "databases",
     "entities",
+    "faults",
     "histories",
     "invalid_transactions",
     "transactions",
