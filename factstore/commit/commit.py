@@ -81,8 +81,7 @@ class Committer(Newest):
     ) -> None:
         super().__init__(storage, cache_bytes=cache_bytes, clock=clock, busy_timeout=busy_timeout)
         self._encode = log.Encoder().encode
-        self._ids = os.urandom(10)
-        self._id = 0
+        self._txid = int.from_bytes(os.urandom(10)) << 48  # the newest: random, and then a number of its own
         self._turn_of_block: AbstractContextManager[None] = nullcontext()
         self._is_of_parent = False  # True in a forked child
         self._contended = 0  # how many commits must acquire the writer lock first, because another process commits too
@@ -257,20 +256,15 @@ class Committer(Newest):
         except TransactError:
             self._require_newest(before)
             raise
-        facts, columns = prepared.facts, prepared.columns
-        after = _after(before, prepared)
-        report = TxReport(before, after, facts if columns is None else log.AllFacts(facts, columns), prepared.tempids)
-        record = self._encode(after.t, after.instant, after.next_n, facts, columns)
-        self._id += 1
-        txid = self._ids + self._id.to_bytes(6, "big")
-        sent.append((txid, before.t))
+        after, report, record = self._result_of(before, prepared, None)
+        sent.append((record[0], before.t))
         try:
-            self.storage.append(((txid, record),), expected_t=before.t)
+            self.storage.append((record,), expected_t=before.t)
         except StorageError as error:
             self._refused(error, sent)
         # Before the next line, memory is at most behind the log, which the next read of the head shows.
         self._unsettled = True
-        before.novelty.append(after.t, facts, columns)
+        before.novelty.append(after.t, prepared.facts, prepared.columns)
         self._now = after
         if self.listeners:
             self._notify(report)
@@ -392,18 +386,19 @@ class Committer(Newest):
     def _result_of(
         self, before: Snapshot, prepared: Prepared, txid: bytes | None
     ) -> tuple[Snapshot, TxReport, tuple[bytes, bytes]]:
-        """Return the database after a transaction, its report, and its record with a txid.
-
-        `_commit_one` does the same without this call, which would cost two percent of a small transaction.
-        """
-        facts, columns, after = prepared.facts, prepared.columns, _after(before, prepared)
+        """Return the database after a transaction, its report, and its record with the txid, or a new one."""
+        t, facts, columns = before.t + 1, prepared.facts, prepared.columns
+        next_n, instant, index, novelty = prepared.next_n, prepared.instant, before.index, before.novelty
+        schema = before.schema if prepared.keeps_schema else before.schema.plus(facts)
+        after = Snapshot(index, novelty, schema, before.cache, t, next_n, instant, before.store)
         all_facts = facts if columns is None else log.AllFacts(facts, columns)
-        self._id += 1
-        record = self._encode(after.t, after.instant, after.next_n, facts, columns)
+        if txid is None:
+            self._txid += 1
+            txid = self._txid.to_bytes(16)
         return (
             after,
             TxReport(before, after, all_facts, prepared.tempids),
-            (txid or self._ids + self._id.to_bytes(6, "big"), record),
+            (txid, self._encode(t, instant, next_n, facts, columns)),
         )
 
     def _append_group(
@@ -441,21 +436,6 @@ class Committer(Newest):
         # In a forked child the parent, not the child, gets the outcome.
         if sent and not isinstance(error, UnknownOutcome) and not self._is_of_parent:
             outcome.raise_if_committed(self.storage, error, sent)
-
-
-def _after(before: Snapshot, prepared: Prepared) -> Snapshot:
-    """Return the database after a transaction."""
-    schema = before.schema if prepared.keeps_schema else before.schema.plus(prepared.facts)
-    return Snapshot(
-        before.index,
-        before.novelty,
-        schema,
-        before.cache,
-        before.t + 1,
-        prepared.next_n,
-        prepared.instant,
-        before.store,
-    )
 
 
 def _first(waiting: deque[Request]) -> list[Request]:

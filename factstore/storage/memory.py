@@ -73,7 +73,6 @@ class _Shelf:
         self.changed = Bells()
         # The records (t, txid, body), and the version of the root; one tuple, because readers take no lock.
         self.newest: tuple[list[tuple[int, bytes, bytes]], int] = ([], 0)
-        self.t_of: dict[bytes, int] = {}
         self.blocks: dict[bytes, bytes] = {}
         self.roots: dict[int, Root] = {}
         self.holds: Counter[int] = Counter()
@@ -180,8 +179,7 @@ class MemoryStorage:
             entries = []
             for txid, body in records:
                 head += 1
-                entries.append((head, txid, bytes(body)))
-                shelf.t_of[txid] = head
+                entries.append((head, txid, body))
             log += entries  # the commit
         finally:
             if is_taken:  # otherwise a block of this thread holds the lock, and continues to hold it
@@ -192,8 +190,7 @@ class MemoryStorage:
 
     def resolve(self, txid: bytes) -> int | None:
         shelf = self._shelf
-        t, log = shelf.t_of.get(txid), shelf.newest[0]
-        return t if t is not None and t <= len(log) and log[t - 1][1] == txid else None
+        return next((t for t, known, _ in reversed(shelf.newest[0]) if known == txid), None)
 
     def read_log(self, after_t: int, upto_t: int | None = None, *, max_bytes: int = 8 << 20) -> list[Record]:
         records: list[Record] = []
@@ -225,8 +222,7 @@ class MemoryStorage:
                 check_same(record, log[record.t - 1][1] if 0 < record.t <= len(log) else None)
                 log[record.t - 1] = (record.t, record.txid, record.body)
             for t, (txid, body) in enumerate(appended, len(log) + 1):
-                log.append((t, txid, bytes(body)))
-                shelf.t_of[txid] = t
+                log.append((t, txid, body))
             swapped = self._swap(shelf, log, root, version)
         shelf.changed.ring()
         return swapped

@@ -47,14 +47,15 @@ def prepare_directly(
     Raises: DatabaseError for an invalid point.
     """
     may_repeat = len(forms) > 1 or if_unchanged_since is not None
+    read = Writing.read if len(forms) < alike.FEWEST else alike.read
     try:
         writing = Writing(source, now, functions, _NOTHING, {} if may_repeat else None)
-        alike.read(writing, forms)
+        read(writing, forms)
         rare = writing.rare
         if rare is not NOT_RARE:
             if rare.late:
                 writing = Writing(source, now, functions, rare.late, {} if may_repeat else None)
-                alike.read(writing, forms)
+                read(writing, forms)
                 rare = writing.rare
             if rare.unsaid or rare.late:
                 return None

@@ -11,7 +11,7 @@ Law: a row exists only for attributes that the direct way can assert; there is n
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -79,7 +79,13 @@ class Special:
         self.order = KINDS[attribute.value_type.ident]
 
 
-Row: TypeAlias = "tuple[int, type, Callable[[Any], bool], Callable[[Any], Stored], Special | None]"
+Row: TypeAlias = "tuple[int, Any, Callable[[Any], bool], Callable[[Any], Stored], Special | None]"
+
+
+# The values of a map: plain ones, which need nothing else if the entity is new; others; maps or collections.
+PLAIN: Final = "plain"
+FLAT: Final = "flat"
+NESTED: Final = "nested"
 
 
 class Shape(NamedTuple):
@@ -89,7 +95,7 @@ class Shape(NamedTuple):
     has_id: bool
     identities: tuple[tuple[str, Row], ...]  # the keys of unique identities
     has_unique: bool
-    is_flat: bool  # no value can be a nested map or a collection
+    values: str  # PLAIN, FLAT or NESTED
 
 
 def _row(schema: Schema, key: str) -> Row | None:
@@ -109,14 +115,35 @@ def _row(schema: Schema, key: str) -> Row | None:
     return attribute.id, kind, check, attribute.value_type.store, Special(attribute) if is_special else None
 
 
-class Compiled(dict[Any, "Row | None"]):
-    """The rows of a schema by present ident, created on first use, and the shapes of maps."""
+class Retractable(dict[int, "Attribute | None"]):
+    """By id, what retracting all values of an attribute needs: None if it has at most one, which is no component."""
 
-    __slots__ = ("_schema", "shape_of", "shapes")
+    __slots__ = ("_schema",)
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()
         self._schema = schema
+
+    def __missing__(self, a: int) -> Attribute | None:
+        """Create the entry of an attribute. Raises: Leave, if the direct way cannot retract it."""
+        attribute = self._schema.attribute(a)
+        if a < FIRST_FREE_ID or attribute.tuple_attrs or self._schema.composites_of(a):
+            raise Leave
+        self[a] = entry = attribute if attribute.many or attribute.is_component else None
+        return entry
+
+
+class Compiled(dict[Any, "Row | None"]):
+    """The rows of a schema by present ident, created on first use, and the shapes of maps."""
+
+    __slots__ = ("_schema", "references", "retractable", "shape_of", "shapes")
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__()
+        self._schema = schema
+        self.retractable = Retractable(schema)
+        # An entity without facts of the schema is no value of the references of the system.
+        self.references = tuple(a for a in schema.references if a >= FIRST_FREE_ID)
         self.shapes: BoundedCache[tuple[Any, ...], Shape] = BoundedCache(max_bytes=SHAPE_BYTES)
         self.shape_of = self.shapes.get
 
@@ -130,21 +157,30 @@ class Compiled(dict[Any, "Row | None"]):
         return row
 
     def new_shape(self, keys: tuple[Any, ...]) -> Shape:
-        """Compile the keys of a map. Raises: Leave, if the direct way cannot assert one of them."""
+        """Compile the keys of a map. Raises: Leave, if there are none, or the direct way cannot assert one of them."""
         rows = tuple(None if key == ID else self[key] for key in keys)
-        if rows.count(None) != keys.count(ID):
+        if not keys or rows.count(None) != keys.count(ID):
             raise Leave
         unique = [(key, row) for key, row in zip(keys, rows, strict=True) if row and row[4] and row[4].is_unique]
         identities = tuple((key, row) for key, row in unique if row[4] and row[4].is_identity)
-        is_flat = not any(row and row[4] and (row[4].many or row[4].is_ref) for row in rows)
-        shape = Shape(rows, ID in keys, identities, bool(unique), is_flat)
+        shape = Shape(rows, ID in keys, identities, bool(unique), _values(rows))
         return self.shapes.put(keys, shape, 200 + 32 * len(keys) + sum(map(len, keys)))
 
 
 _of_schemas: BoundedCache[Schema, Compiled] = BoundedCache(max_entries=_SCHEMAS)
 
 
+found: Final = _of_schemas.get  # returns the compiled attributes of a schema that had some already; otherwise None
+
+
 def compiled(schema: Schema) -> Compiled:
     """Return the compiled attributes of a schema."""
-    found = _of_schemas.get(schema)
-    return _of_schemas.put(schema, Compiled(schema)) if found is None else found
+    known = found(schema)
+    return _of_schemas.put(schema, Compiled(schema)) if known is None else known
+
+
+def _values(rows: Sequence[Row | None]) -> str:
+    specials = [row[4] for row in rows if row is not None and row[4] is not None]
+    if any(special.many or special.is_ref for special in specials):
+        return NESTED
+    return PLAIN if None not in rows and all(special.is_identity for special in specials) else FLAT

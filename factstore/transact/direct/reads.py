@@ -6,6 +6,7 @@ tell is read from the view. Law: the results are those of the view.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
 from factstore.columns.kind import Kind
@@ -73,6 +74,14 @@ class Before:
         self._note_read()
         values = self.view.values_of(e, a)
         return values[0] if values else None
+
+    def attributes_of(self, e: int) -> list[int]:
+        """Return the ids of the attributes that an entity has or had, in order."""
+        found: Collection[int] = self.index.attributes_of(e)
+        for novelty, _ in self.layers:
+            more = novelty.attributes_of(e)
+            found = {*found, *more} if found else more
+        return sorted(found)
 
     def may_hold(self, a: int) -> bool:
         """Return whether there can be facts of an attribute."""

@@ -7,7 +7,6 @@ from typing import Any
 
 from factstore.columns.kind import INTEGERS
 from factstore.datom import Fact
-from factstore.schema.attribute import FIRST_FREE_ID
 from factstore.transact.direct.compiled import Leave, Row
 from factstore.transact.direct.writing import Writing
 from factstore.transact.stages import ALL, Key
@@ -16,31 +15,30 @@ from factstore.values.types import Stored
 
 def with_retractions(writing: Writing) -> list[Fact]:
     """Return the facts of a transaction with retractions, which come before its assertions. Raises: Leave."""
-    t, rare = writing.t, writing.rare
-    gone: dict[Key, None] = {}
+    rare = writing.rare
+    gone: dict[Key, Fact] = {}
     named = [_remove(writing, claim, gone) for claim in rare.retracted]
     for e in rare.doomed:
         _remove_entity(writing, e, gone)
-    retractions = [(e, a, v, t, False) for e, a, v in gone]
     instant, *others = writing.facts
     if not (writing.said or others):
-        return [instant, *retractions]
+        return [instant, *gone.values()]
     _check_unsaid(writing.said or {}, [*named, *gone])
-    return [instant, *retractions, *(fact for fact in others if fact[4] or fact[:3] not in gone)]
+    return [instant, *gone.values(), *(fact for fact in others if fact[4] or fact[:3] not in gone)]
 
 
-def _remove(writing: Writing, claim: tuple[int, Row, Stored], gone: dict[Key, None]) -> Key:
+def _remove(writing: Writing, claim: tuple[int, Row, Stored], gone: dict[Key, Fact]) -> Key:
     """Remove one fact, or all of an attribute, and return what the form names."""
-    e, row, v = claim
+    (e, row, v), t = claim, writing.t
     a, special = row[0], row[4]
     if v is ALL:
         for value in _values(writing, e, a, many=special is not None and special.many):
-            gone[e, a, value] = None
+            gone[e, a, value] = (e, a, value, t, False)
     elif special is not None and special.many:
         if writing.has(e, a, v, special.order):
-            gone[e, a, v] = None
+            gone[e, a, v] = (e, a, v, t, False)
     elif writing.value_of(e, a) == v:
-        gone[e, a, v] = None
+        gone[e, a, v] = (e, a, v, t, False)
     return e, a, v
 
 
@@ -59,46 +57,38 @@ def _values(writing: Writing, e: int, a: int, *, many: bool) -> tuple[Stored, ..
     return () if value is None else (value,)
 
 
-def _remove_entity(writing: Writing, e: int, gone: dict[Key, None]) -> None:
+def _remove_entity(writing: Writing, e: int, gone: dict[Key, Fact]) -> None:
     """Remove the facts of an entity and its components, and the facts that refer to any of them."""
-    schema, index = writing.schema, writing.index
-    find, composites_of = schema.attribute, schema.composites_of if schema.has_composites else None
+    retractable, value_of, t = writing.compiled.retractable, writing.value_of, writing.t
     seen, waiting = {e}, [e]
     while waiting:
         one = waiting.pop()
-        attributes = set(index.attributes_of(one))
-        for novelty, _ in writing.layers:
-            attributes.update(novelty.attributes_of(one))
-        for a in sorted(attributes):
-            attribute = find(a)
-            if a < FIRST_FREE_ID or attribute.tuple_attrs or (composites_of is not None and composites_of(a)):
-                raise Leave
-            if not (attribute.many or attribute.is_component):
-                v = writing.value_of(one, a)
+        for a in writing.attributes_of(one):
+            attribute = retractable[a]
+            if attribute is None:
+                v = value_of(one, a)
                 if v is not None:
-                    gone[one, a, v] = None
+                    gone[one, a, v] = (one, a, v, t, False)
                 continue
             for v in _values(writing, one, a, many=attribute.many):
-                gone[one, a, v] = None
+                gone[one, a, v] = (one, a, v, t, False)
                 if attribute.is_component and v not in seen:
                     seen.add(v)
                     waiting.append(v)
         _remove_references(writing, one, gone)
 
 
-def _remove_references(writing: Writing, e: int, gone: dict[Key, None]) -> None:
+def _remove_references(writing: Writing, e: int, gone: dict[Key, Fact]) -> None:
     """Remove the facts that refer to an entity."""
-    schema, index, entries = writing.schema, writing.index, writing.index.entries
-    for a in schema.references:
-        if a < FIRST_FREE_ID:
-            continue  # an entity without facts of the schema is no value of these
+    index, entries = writing.index, writing.index.entries
+    for a in writing.compiled.references:
         may_refer = a in entries and bool(index.holders_of(a, e, INTEGERS))
         for novelty, _ in writing.layers:
             strand = novelty.strands.get(a)
             if strand is not None and (strand.loaded or strand.newest_with(e) is not None):
                 may_refer = True
         if may_refer:
-            if schema.composites_of(a):
+            if writing.schema.composites_of(a):
                 raise Leave
             for holder in writing.view.holders_of(a, e):
-                gone[holder, a, e] = None
+                gone[holder, a, e] = (holder, a, e, writing.t, False)

@@ -17,11 +17,11 @@ from factstore.db.database import Database
 from factstore.db.snapshot import Snapshot
 from factstore.errors import TransactError
 from factstore.schema.attribute import TX_INSTANT
-from factstore.transact.direct.compiled import ID, Leave, Row, Shape, Special, compiled
+from factstore.transact.direct.compiled import ID, NESTED, PLAIN, Leave, Row, Shape, Special, compiled, found
 from factstore.transact.direct.reads import Before, check_whole
 from factstore.transact.registered_functions import Functions, called_at, forms_of
 from factstore.transact.stages import ALL, Prepared
-from factstore.values.types import Keyword, Stored
+from factstore.values.types import LONG_MAX, LONG_MIN, Keyword, Stored
 
 DEEPEST: Final = 50  # maps within maps, and calls within calls
 _COLLECTIONS: Final = frozenset((list, tuple, set, frozenset))
@@ -50,9 +50,9 @@ class Writing(Before, Prepared):
 
     __slots__ = (
         "_bound",
-        "_compiled",
         "_functions",
         "_now",
+        "compiled",
         "first_fresh",
         "index",
         "layers",
@@ -88,7 +88,7 @@ class Writing(Before, Prepared):
             self.layers = view.layers[::-1]
         self.columns = None
         self.reads = 0
-        self._compiled = compiled(source.schema)
+        self.compiled = found(source.schema) or compiled(source.schema)
         self._functions = functions
         self._now = now  # by the clock
         self.instant = instant = instant if instant > now else now
@@ -144,14 +144,28 @@ class Writing(Before, Prepared):
 
     def shape_of(self, keys: tuple[Any, ...]) -> Shape:
         """Return the compiled shape of maps with these keys. Raises: Leave."""
-        return self._compiled.shape_of(keys) or self._compiled.new_shape(keys)
+        return self.compiled.shape_of(keys) or self.compiled.new_shape(keys)
 
     def _map(self, form: dict[Any, Any]) -> None:
-        shape = self.shape_of(tuple(form))
-        if self.said is None and not shape[4]:  # not flat
+        keys = tuple(form)
+        shape = self.compiled.shape_of(keys) or self.compiled.new_shape(keys)
+        rows, has_id, identities, _, kinds = shape
+        e = self._named(form, shape) if has_id else self._holder(form, identities) if identities else None
+        is_alone = e is None
+        if e is None:
+            e = USER_BASE | self.next_n
+            self.next_n += 1
+            if kinds is PLAIN:
+                add, t = self.facts.append, self.t
+                for (a, kind, check, store, _), v in zip(rows, form.values()):  # type: ignore[misc]
+                    # Comparing a number takes less time than calling its check.
+                    if type(v) is not kind or not (LONG_MIN <= v <= LONG_MAX if kind is int else check(v)):
+                        v = store(v)
+                    add((e, a, v, t, True))
+                return
+        if self.said is None and kinds is NESTED:
             self.said = {}
-        e, is_alone = self._subject(form, shape)
-        self._attributes(e, form, shape[0], is_alone, 0)
+        self._attributes(e, form, rows, is_alone, 0)
         if self.rare is not NOT_RARE:
             while self.rare.pending:
                 self._attributes(*self.rare.pending.pop())
@@ -163,7 +177,7 @@ class Writing(Before, Prepared):
             is_alone: the entity is new, and no other form can mention it.
         """
         add, t = self.facts.append, self.t
-        for row, v in zip(rows, form.values(), strict=False):  # they have the same length
+        for row, v in zip(rows, form.values()):
             if row is None:  # of :db/id
                 if self.rare is not NOT_RARE and len(form) > 1:
                     self.rare.unsaid.discard(e)
@@ -192,7 +206,7 @@ class Writing(Before, Prepared):
         if len(form) != 4:
             raise Leave
         _, term, key, v = form
-        row = self._compiled[key] if type(key) is str or type(key) is Keyword else None
+        row = self.compiled[key] if type(key) is str or type(key) is Keyword else None
         if row is None:
             raise Leave
         e = term if type(term) is int and USER_BASE <= term < self.first_fresh else self._entity(term)
@@ -200,7 +214,9 @@ class Writing(Before, Prepared):
         if special is not None:
             self._add_special(e, term, row, special, v)
         else:
-            self._set(e, a, v if type(v) is kind and check(v) else store(v))
+            if type(v) is not kind or not (LONG_MIN <= v <= LONG_MAX if kind is int else check(v)):
+                v = store(v)
+            self._set(e, a, v)
         if self.rare is not NOT_RARE:
             self.rare.unsaid.discard(e)
 
@@ -216,7 +232,7 @@ class Writing(Before, Prepared):
         if len(form) != 5:
             raise Leave
         _, term, key, old, new = form
-        row = self._compiled[key] if type(key) is str or type(key) is Keyword else None
+        row = self.compiled[key] if type(key) is str or type(key) is Keyword else None
         if row is None:
             raise Leave
         e, (a, _, _, _, special) = self._existing(term), row
@@ -235,7 +251,7 @@ class Writing(Before, Prepared):
     def _retract(self, form: Sequence[Any]) -> None:
         if not 3 <= len(form) <= 4:
             raise Leave
-        row = self._compiled[form[2]] if type(form[2]) is str or type(form[2]) is Keyword else None
+        row = self.compiled[form[2]] if type(form[2]) is str or type(form[2]) is Keyword else None
         if row is None or (row[4] is not None and row[4].cas_only):
             raise Leave
         value = self._known(row, form[3]) if len(form) == 4 else ALL
@@ -248,27 +264,14 @@ class Writing(Before, Prepared):
 
     # -- entities
 
-    def _subject(self, form: dict[Any, Any], shape: Shape) -> tuple[int, bool]:
-        """Return the entity of a map, and whether it is new and no other form can mention it."""
-        _, has_id, identities, _, _ = shape
-        if has_id:
-            return self._named(form[ID], form, shape), False
-        unheld: Sequence[tuple[int, Stored]] = ()
-        if identities:
-            found, unheld = self._holder(form, identities)
-            if found is not None:
-                return found, False
-        elif not form:
-            raise Leave
-        e = USER_BASE | self.next_n
-        self.next_n += 1
-        for unique in unheld:
-            if self.owners.setdefault(unique, e) != e:
-                raise Leave
-        return e, True
+    def _new(self) -> int:
+        """Return the id of a new entity."""
+        self.next_n = n = self.next_n + 1
+        return USER_BASE | (n - 1)
 
-    def _named(self, term: Any, form: dict[Any, Any], shape: Shape) -> int:
+    def _named(self, form: dict[Any, Any], shape: Shape) -> int:
         """Return the entity of a map with :db/id."""
+        term = form[ID]
         if type(term) is int and USER_BASE <= term < self.first_fresh:
             return term
         e = self._entity(term)
@@ -277,14 +280,11 @@ class Writing(Before, Prepared):
                 self._identify(e, term, row, self._known(row, form[key]))
         return e
 
-    def _holder(
-        self, form: dict[Any, Any], identities: Sequence[tuple[str, Row]]
-    ) -> tuple[int | None, Sequence[tuple[int, Stored]]]:
-        """Return the entity that has the identities of a map, and the identities that no entity has."""
+    def _holder(self, form: dict[Any, Any], identities: Sequence[tuple[str, Row]]) -> int | None:
+        """Return the entity that has the identities of a map; None if the next new entity gets them."""
         found: int | None = None
         unheld: list[tuple[int, Stored]] = []
-        for key, row in identities:
-            a, kind, check, store, special = row
+        for key, (a, kind, check, store, special) in identities:
             v = form[key]
             if type(v) is not kind or not check(v):
                 v = store(v)
@@ -295,7 +295,12 @@ class Writing(Before, Prepared):
                 raise Leave
             else:
                 found = holder
-        return found, unheld
+        if found is None:
+            e = USER_BASE | self.next_n
+            for unique in unheld:
+                if self.owners.setdefault(unique, e) != e:
+                    raise Leave
+        return found
 
     def _identify(self, e: int, tempid: str | int, row: Row, v: Stored) -> None:
         """Check whether the identity of a tempid belongs to an entity that exists, or to another new one."""
@@ -323,8 +328,7 @@ class Writing(Before, Prepared):
         if e is None:
             e = self._bound.get(tempid)
             if e is None:
-                e = USER_BASE | self.next_n
-                self.next_n += 1
+                e = self._new()
                 self._own_rare().unsaid.add(e)
             self.tempids[tempid] = e
         return e
@@ -347,7 +351,7 @@ class Writing(Before, Prepared):
         if kind is Keyword or (kind is str and term[:1] == ":"):
             eid = self.schema.entid(term)
         elif (kind is list or kind is tuple) and self._is_lookup(term):
-            row = self._compiled[term[0]]
+            row = self.compiled[term[0]]
             if row is None or row[4] is None:
                 raise Leave
             eid = self.holder_of(row[0], self._known(row, term[1]), row[4].order)
@@ -384,7 +388,10 @@ class Writing(Before, Prepared):
         shape = self.shape_of(tuple(value))
         if not value or depth >= DEEPEST or not (special.is_component or shape.has_id or shape.has_unique):
             raise Leave
-        e, is_alone = self._subject(value, shape)
+        e = self._named(value, shape) if shape.has_id else self._holder(value, shape.identities)
+        is_alone = e is None
+        if e is None:
+            e = self._new()
         self._own_rare().pending.append((e, value, shape.rows, is_alone, depth + 1))
         return e
 
