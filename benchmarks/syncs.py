@@ -1,10 +1,10 @@
 """How long one durable commit takes in the ways that a log could be written: `python -m benchmarks.syncs [FOLDER]`.
 
-    LMDB            two syncs: of the pages, and of the header that makes them current (what the store does)
+    LMDB            two syncs: of the pages, and of the header that makes them current
     file            one sync: a record at the end of a file that was allocated before, and fdatasync
     file, O_DSYNC   the same in one system call
     SQLite          WAL with synchronous=full, one row
-    the store       a transaction that changes one value of an entity, from forms to report
+    the store       a transaction that changes one value of an entity, from forms to report: a file with `fdatasync`
 
 The ways take turns, so a busy disk slows all of them. docs/decisions/012-a-log-file-with-one-sync.md uses the figures.
 """

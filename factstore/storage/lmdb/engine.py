@@ -1,62 +1,49 @@
 """The LMDB engine: one file for many processes of one machine.
 
-    main database   "blocks", "roots", "stamp"            their names sort before every key of the log
-                    2^63 | t, 8 bytes big-endian          -> txid, body: the last key is the head; a commit is one put
-    "blocks"        id                                    -> bytes
-    "roots"         version, 8 bytes big-endian           -> body: the newest, the one before, and held ones
+    layout.py   names, format    log.py + journal.py   the log, and the file beside the store with its newest records
+    "blocks"    id               -> bytes
+    "roots"     version, 8 bytes -> body: the newest, the one before, and held ones
 
-It defines this layout and its format number; handles.py, environment.py and peers.py share the file.
+It carries out the operations of a storage; handles.py, environment.py and peers.py share the file.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from datetime import UTC, datetime
-from functools import partial
+from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from weakref import finalize
 
 import lmdb
 
 from factstore.concurrency.locks import Owner
-from factstore.errors import Corrupt, NotAStore, ReadOnly, UnknownOutcome
+from factstore.errors import Conflict, Corrupt, ReadOnly, StorageError, UnknownOutcome
+from factstore.storage.lmdb import log
 from factstore.storage.lmdb.environment import Environment, Txn
 from factstore.storage.lmdb.gone import Gone
 from factstore.storage.lmdb.handles import drop_handle, shared
+from factstore.storage.lmdb.journal import Outdated
+from factstore.storage.lmdb.layout import key, lay_out
 from factstore.storage.lmdb.names import resolved
 from factstore.storage.lmdb.opening import check_file, expanded, refuse_network, refused, sync_directory
 from factstore.storage.lmdb.peers import Held
 from factstore.storage.lmdb.translation import translated
-from factstore.storage.protocol import TXID_BYTES, Record, Root, Sync
+from factstore.storage.protocol import Record, Root, Sync
 from factstore.storage.refusals import (
     check_found,
-    check_head,
-    check_same,
     check_txids,
     check_version,
-    damaged,
     read_only,
 )
 
-FORMAT: Final = 1
+T = TypeVar("T")
 
-_STAMP: Final = b"stamp"
-_LOG: Final = 1 << 63
-_BESIDE_THE_LOG: Final = 3  # keys of the main database: blocks, roots, stamp
-_key = struct.Struct(">Q").pack
-_record: Callable[[tuple[int, bytes, bytes]], Record] = partial(
-    tuple.__new__, Record
-)  # without the checks of named tuples
 _BATCH_BYTES: Final = 8 << 20  # of blocks in one write transaction, for which a commit can have to wait
 _BATCH_KEYS: Final = 10_000
-_MOST_AT_ONCE: Final = 32  # records of the log in one search, because each can have megabytes
 
 
 class LmdbStorage:
@@ -107,7 +94,7 @@ class LmdbStorage:
             refuse_network(path)
         self._file: Any = shared(
             real,
-            lambda env: _lay_out(env, path, may_create),
+            lambda env: lay_out(env, path, may_create),
             mode=self._mode,
             map_size=map_size,
             max_map_size=max_map_size,
@@ -118,6 +105,8 @@ class LmdbStorage:
             sync_directory(real.parent)
         try:
             self._file.check_trees("free", "roots")
+            if not self._file.read_only and self._file.journal.needs_settling:
+                _settle(self._file)
         except BaseException:
             self.close()
             raise
@@ -131,32 +120,42 @@ class LmdbStorage:
     # the log
 
     def head(self, *, near: bool = False) -> int:
-        return self._file.read(_head)  # type: ignore[no-any-return]
+        file = self._file
+        newest: int | None = file.journal.shared.newest()
+        return _read(file, log.head) if newest is None else newest
 
     def append(self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int) -> int:
         file = self._writable
         check_txids(records)
         file.check_name()
         try:
-            head = file.write(_append, file, records, expected_t)
-            if head < 0:
+            appended = file.write(log.append, file, records, expected_t)
+            if appended.head < 0:
                 with file.turn.held(may_pass=True, doing="a transaction", timeout=self._busy_timeout):
-                    head = file.write(_append, file, records, expected_t)
-        except UnknownOutcome as error:
-            raise _naming(error, records) from error
+                    appended = file.write(log.append, file, records, expected_t)
+        except StorageError as error:
+            if isinstance(error, UnknownOutcome) or (file.journal.shared.suspect and not isinstance(error, Conflict)):
+                raise _unknown(error, records) from error
+            raise
+        if not appended.is_settled:
+            _settle(file, records)
         file.wakeup.tell()
-        return head
+        return appended.head
 
     def resolve(self, txid: bytes) -> int | None:
-        below = self.head() + 1
-        while below > 1:
-            found, below = self._file.read(_seek_txid, txid, below)
-            if found:
-                return found  # type: ignore[no-any-return]
-        return None
+        file = self._file
+        if not self.read_only and file.journal.needs_settling:
+            _settle(file)
+        t: int | None = _read(file, log.seek_in_journal, txid)
+        below: int | None = None
+        while t is None and below != 1:
+            t, below = file.read(log.seek, txid, below)
+        return t
 
     def read_log(self, after_t: int, upto_t: int | None = None, *, max_bytes: int = 8 << 20) -> list[Record]:
-        return self._file.read(_read_log, after_t, upto_t, max_bytes)  # type: ignore[no-any-return]
+        file = self._file
+        records: list[Record] = _read(file, log.read, after_t, upto_t, max_bytes)
+        return records
 
     def rewrite(
         self,
@@ -173,7 +172,8 @@ class LmdbStorage:
             with file.turn.held(doing="an excision", timeout=self._busy_timeout):
                 swapped = file.write(_rewrite, file, records, appended, expected_t, root, expected_version)
         except UnknownOutcome as error:
-            raise _naming(error, appended) from error
+            raise _unknown(error, appended) from error
+        _settle(file, appended)
         file.wakeup.tell()
         return swapped
 
@@ -245,7 +245,9 @@ class LmdbStorage:
 
     def swap_root(self, body: bytes, *, expected_version: int) -> Root:
         file = self._writable
-        root = file.write(_swap_root, file, body, expected_version)
+        root, has_moved = file.write(_swap_and_move, file, body, expected_version)
+        if has_moved:
+            _settle(file)
         with file.gate:
             file.env.reader_check()  # free the slots of dead readers; roots are seldom swapped
         return root
@@ -268,20 +270,26 @@ class LmdbStorage:
 
     def usage(self) -> dict[str, Any]:
         file = self._file
-        records, blocks = file.read(_count, file)
+        blocks = file.read(_count, file)
         with file.gate:
             info = file.env.info()
-        size = file.path.stat().st_blocks * 512
+        size = file.path.stat().st_blocks * 512 + file.journal.bytes_on_disk()
         return {
             "bytes": size,
             "map_size": info["map_size"],
-            "records": records,
+            "records": self.head(),
             "blocks": blocks,
             "readers": info["num_readers"],
         }
 
     def problems(self) -> list[str]:
-        return self._file.problems()  # type: ignore[no-any-return]
+        file = self._file
+        problems: list[str] = file.problems()
+        try:
+            _read(file, log.check)
+        except Corrupt as error:
+            problems.append(error.message)
+        return problems
 
     def sync(self) -> None:
         file = self._file
@@ -293,37 +301,56 @@ class LmdbStorage:
         if not isinstance(file, Gone):
             self._finalizer.detach()
             if not isinstance(file.env, Gone):
-                file.detach(self._mode)
-                file.wakeup.tell()
+                try:
+                    if not self.read_only and file.journal.is_open and not file.is_shared():
+                        _put_away_journal(file)
+                finally:
+                    file.detach(self._mode)
+                    file.wakeup.tell()
 
 
 # Work inside one transaction. Plain functions, because a retry on a larger map runs them again.
 
 
-def _append(txn: Txn, file: Environment, records: Sequence[tuple[bytes, bytes]], t: int) -> int:
-    """Return the new head, or -1 if another process or thread holds the writer lock."""
-    if file.turn.flag[0] and file.turn.elsewhere():
-        return -1
-    cursor = txn.cursor()
-    # An empty log has no key, so t = 0 takes the slower way to the same result.
-    if not cursor.last() or cursor.key() != _key(_LOG + t):
-        check_head(_head(txn), t)
-    first, head = _LOG + t + 1, t + len(records)
-    if len(records) == 1:
-        (txid, body) = records[0]
-        added = cursor.put(_key(first), txid + body, True, True, True)  # append=True; lmdb takes 80 ns to read the name
-    else:
-        # One call for all: each call releases the interpreter lock, which other threads then hold for a while.
-        items = [(_key(first + i), txid + body) for i, (txid, body) in enumerate(records)]
-        added = cursor.putmulti(items, append=True)[1] == len(items)
-    if not added:
-        raise Corrupt(":db.error/storage-corrupt", f"the log has keys beyond its head {t}", t=t + 1)
-    return head
+def _read(file: Environment, work: Callable[..., T], *args: object) -> T:
+    """Read the log up to the head that readers may see; again, if records moved into LMDB meanwhile."""
+    seen = None
+    while True:
+        newest = file.journal.shared.newest()
+        try:
+            result = file.read(work, file, newest, *args)
+        except Outdated as outdated:
+            if outdated.marker == seen:
+                raise outdated.error from None
+            seen = outdated.marker
+            continue
+        # Without a head, all frames were read; one of a journal that was started meanwhile may not be synced yet.
+        if newest is not None or file.journal.shared.newest() is None:
+            return result
 
 
-def _naming(error: UnknownOutcome, records: Sequence[tuple[bytes, bytes]]) -> UnknownOutcome:
+def _settle(file: Environment, records: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    """Show the head to all readers, after the records were committed."""
+    try:
+        while not file.write(log.settle, file):
+            pass
+    except StorageError as error:
+        if records:
+            raise _unknown(error, records) from error
+        raise
+
+
+def _unknown(error: StorageError, records: Sequence[tuple[bytes, bytes]]) -> UnknownOutcome:
     """Return the error with the txids of the records whose outcome is unknown."""
-    return UnknownOutcome(error.code, error.message, **error.data, txids=[txid for txid, _ in records])
+    code = error.code if isinstance(error, UnknownOutcome) else ":db.error/storage-unknown-outcome"
+    return UnknownOutcome(code, error.message, **{**error.data, "txids": [txid for txid, _ in records]})
+
+
+def _put_away_journal(file: Environment) -> None:
+    """Move the log out of the journal, so that the file of the store is all of it. A full disk leaves it as it is."""
+    with suppress(StorageError):
+        file.write(log.give_up_journal, file)
+        _settle(file)
 
 
 def _rewrite(
@@ -336,56 +363,8 @@ def _rewrite(
     version: int,
 ) -> Root:
     swapped = _swap_root(txn, file, root, version)
-    for record in records:
-        old = txn.get(_key(_LOG + record.t))
-        check_same(record, None if old is None else old[:TXID_BYTES])
-        txn.put(_key(_LOG + record.t), record.txid + record.body)
-    _append(txn, file, appended, t)
+    log.rewrite(txn, file, records, appended, t)
     return swapped
-
-
-def _head(txn: Txn) -> int:
-    cursor = txn.cursor()
-    return max(0, int.from_bytes(cursor.key()) - _LOG) if cursor.last() else 0
-
-
-def _read_log(txn: Txn, after_t: int, upto_t: int | None, max_bytes: int) -> list[Record]:
-    records: list[Record] = []
-    cursor = txn.cursor()
-    last = min(_head(txn), upto_t if upto_t is not None else 1 << 62)
-    t, size, count = after_t, 0, 1
-    while t < last and size < max_bytes:
-        for _, value in _entries(cursor, range(t + 1, min(t + count, last) + 1)):
-            t += 1
-            records.append(_record((t, value[:TXID_BYTES], value[TXID_BYTES:])))
-            size += len(value)
-            if size >= max_bytes:
-                break
-        count = min(_MOST_AT_ONCE, (max_bytes - size) * len(records) // size + 1)
-    return records
-
-
-def _entries(cursor: lmdb.Cursor[bytes], ts: range) -> list[tuple[bytes, bytes]]:
-    """Return the entries of the log at these t. Each is searched, as a step to a damaged page would end the process."""
-    entries = cursor.getmulti(map(_key, range(_LOG + ts.start, _LOG + ts.stop)))
-    if len(entries) != len(ts):
-        there = {key for key, _ in entries}
-        missing = next(t for t in ts if _key(_LOG + t) not in there)
-        raise Corrupt(
-            ":db.error/storage-corrupt",
-            f"the log has no record of t={missing}, although it has later ones",
-            t=missing,
-        )
-    return entries
-
-
-def _seek_txid(txn: Txn, txid: bytes, below: int) -> tuple[int | None, int]:
-    """Return the t of a txid if it is among the records just below t, and the lowest t that was searched."""
-    ts = range(max(1, below - _MOST_AT_ONCE), below)
-    for t, (_, value) in zip(reversed(ts), reversed(_entries(txn.cursor(), ts)), strict=True):
-        if value.startswith(txid):
-            return t, t
-    return None, ts[0]
 
 
 def _put_blocks(txn: Txn, file: Environment, blocks: Sequence[tuple[bytes, bytes]]) -> None:
@@ -413,66 +392,28 @@ def _ids_after(txn: Txn, file: Environment, last: bytes) -> list[bytes]:
 
 def _read_root(txn: Txn, file: Environment, version: int | None) -> Root | None:
     cursor = txn.cursor(file.dbs["roots"])
-    exists = cursor.last() if version is None else cursor.set_key(_key(version))
+    exists = cursor.last() if version is None else cursor.set_key(key(version))
     return Root(int.from_bytes(cursor.key()), cursor.value()) if exists else None
+
+
+def _swap_and_move(txn: Txn, file: Environment, body: bytes, expected: int) -> tuple[Root, bool]:
+    """Swap the root, and move the records of the journal into LMDB with the same syncs."""
+    return _swap_root(txn, file, body, expected), log.move(txn, file)
 
 
 def _swap_root(txn: Txn, file: Environment, body: bytes, expected: int) -> Root:
     roots = file.dbs["roots"]
     cursor = txn.cursor(roots)
     check_version(int.from_bytes(cursor.key()) if cursor.last() else 0, expected)
-    txn.put(_key(expected + 1), body, db=roots)
+    txn.put(key(expected + 1), body, db=roots)
     # The root before this one stays: a reader may have read it and not held it yet.
     spared = file.holds.all() | {expected, expected + 1}
-    for key in list(cursor.iternext(keys=True, values=False)) if cursor.first() else []:
-        if int.from_bytes(key) not in spared:
-            txn.delete(key, db=roots)
+    for number in list(cursor.iternext(keys=True, values=False)) if cursor.first() else []:
+        if int.from_bytes(number) not in spared:
+            txn.delete(number, db=roots)
     return Root(expected + 1, body)
 
 
-def _count(txn: Txn, file: Environment) -> tuple[int, int]:
-    return _head(txn), txn.stat(file.dbs["blocks"])["entries"]
-
-
-def _lay_out(env: lmdb.Environment, path: Path, create: bool) -> dict[str, Any]:
-    """Return the databases of a store; they are created in an empty file."""
-    with env.begin() as txn:
-        stamp = txn.get(_STAMP)
-        entries = txn.stat()["entries"]
-    if stamp is None and not entries and create:
-        new_stamp = {"format": FORMAT, "created": datetime.now(UTC).isoformat()}
-        with env.begin(write=True) as txn:
-            if txn.get(_STAMP) is None:  # another process can have been first
-                txn.put(_STAMP, json.dumps(new_stamp).encode())
-                for name in (b"blocks", b"roots"):
-                    env.open_db(name, txn=txn, create=True)
-            stamp = txn.get(_STAMP)
-    if stamp is None:
-        raise NotAStore(":db.error/not-a-store", f"{path} is an LMDB file, but not a fact store", path=str(path))
-    version = _format(stamp, path)
-    if version > FORMAT:
-        raise NotAStore(
-            ":db.error/not-a-store",
-            f"{path} has format {version}, this version of factstore reads up to format {FORMAT}",
-            path=str(path),
-            found=version,
-            supported=FORMAT,
-        )
-    with env.begin() as txn:
-        _check_count(txn, path)
-    # A database that is opened inside a read transaction is closed with it.
-    return {name: env.open_db(name.encode(), create=False) for name in ("blocks", "roots")}
-
-
-def _format(stamp: bytes, path: Path) -> int:
-    try:
-        return int(json.loads(stamp)["format"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise damaged(f"lmdb:{path}", f"its stamp {stamp!r} is none") from error
-
-
-def _check_count(txn: Txn, path: Path) -> None:
-    """Raise `Corrupt` unless the number of records is the last t: a damaged header can lead to an older state."""
-    records, head = txn.stat()["entries"] - _BESIDE_THE_LOG, _head(txn)
-    if records != head:
-        raise damaged(f"lmdb:{path}", f"the log has {records} records, and its last one is t={head}", t=head)
+def _count(txn: Txn, file: Environment) -> int:
+    entries: int = txn.stat(file.dbs["blocks"])["entries"]
+    return entries

@@ -28,7 +28,8 @@ from factstore.errors import FactStoreError, StoreFull, Unavailable, UnknownOutc
 from factstore.storage.lmdb import names, pages
 from factstore.storage.lmdb.gate import Gate
 from factstore.storage.lmdb.gone import Gone
-from factstore.storage.lmdb.peers import Holds, Turn
+from factstore.storage.lmdb.journal import Journal
+from factstore.storage.lmdb.peers import Holds, Turn, memory_of
 from factstore.storage.lmdb.translation import translated
 from factstore.storage.lmdb.wakeup import wakeup
 from factstore.storage.protocol import Sync
@@ -63,6 +64,7 @@ class Environment:
         self.turn: Any = None
         self._fd: int | None = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if read_only else os.O_CREAT), 0o644)
         self.holds: Any = Holds(self._fd)
+        self.journal: Any = Journal(path)
         stat = os.fstat(self._fd)
         self.key = (stat.st_dev, stat.st_ino)
         self._looked, self._length = 0.0, stat.st_size
@@ -75,15 +77,18 @@ class Environment:
 
     def _begin(self, map_size: int) -> None:
         assert self._fd is not None
+        turn_path = f"{self.path}-turn"
         names.claim(self._fd, self.path)
         self._open(map_size)
         if not self.read_only:
             try:
-                self.turn = Turn(self._fd, f"{self.path}-turn", lambda: self.write(_nothing))
+                self.turn = Turn(self._fd, turn_path, lambda: self.write(_nothing))
             except BaseException:
                 self.env.close()
                 raise
         self.wakeup = wakeup(None if self.turn is None else self.turn.flag)
+        may_write = self.turn is not None
+        self.journal.share(self.turn.flag if may_write else memory_of(turn_path), may_write=may_write)
 
     def check_name(self) -> None:
         """Raise `Unavailable` if the path leads to another file, `Corrupt` if the file became shorter; every 50 ms."""
@@ -102,6 +107,16 @@ class Environment:
                     )
                 self._length = length
             self._looked = now
+
+    @property
+    def syncs(self) -> bool:
+        """Whether a commit is durable when it returns."""
+        return self._sync == "full"
+
+    def is_shared(self) -> bool:
+        """Return whether another process has the file open."""
+        assert self._fd is not None
+        return names.is_shared(self._fd)
 
     def _renew_locks(self) -> None:
         self._writing = CallLock()
@@ -348,6 +363,7 @@ class Environment:
             if last != self._flushed:
                 self.env.sync(True)
                 self._flushed = last
+            self.journal.sync()
 
     def _close(self) -> None:
         with self._writing, self.gate.shut():
@@ -360,6 +376,7 @@ class Environment:
 
     def _release(self, why: str) -> None:
         self.holds.abandon()
+        self.journal.close()
         if self.turn is not None:
             self.turn.abandon(why)
         if self._fd is not None:
@@ -375,7 +392,7 @@ class Environment:
         self.env = Gone(self.uri, FORKED)
         self._renew_locks()
         self._release(FORKED)
-        self.turn = self.holds = self.env
+        self.turn = self.holds = self.journal = self.env
 
 
 def _none() -> None:

@@ -52,6 +52,14 @@ def claim(fd: int, path: Path) -> None:
         raise Unavailable(":db.error/storage-unavailable", message, path=str(path), lock=str(lock))
 
 
+def is_shared(fd: int) -> bool:
+    """Return whether another process has the file open; True on a filesystem without such locks."""
+    try:
+        return any(ranges.of_others(fd, _FIRST, _LAST))
+    except OSError:
+        return True
+
+
 def length_of(path: Path, key: tuple[int, int]) -> int | None:
     """Return the length in bytes of the file of a path; -1 if it is not the file with this device and inode.
 

@@ -23,7 +23,7 @@ _KINDS: Final = {
     stat.S_IFBLK: "a device",
 }
 
-_ENDS: Final = ("-lock", "-turn")  # suffixes of the files beside a store
+_ENDS: Final = ("-lock", "-turn", "-journal")  # suffixes of the files beside a store
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
@@ -59,7 +59,7 @@ def kind_of(path: Path) -> str:
 
 
 def belongs_to_store(path: Path) -> bool:
-    """Return whether a path leads to the file of a store, or to the lock or turn file beside it."""
+    """Return whether a path leads to the file of a store, or to the lock, turn or journal file beside it."""
     for end in _ENDS:
         # Recognized by its name: opening and closing the file would end the locks of this process on it.
         if path.name.endswith(end) and path.name != end and _is_store(path.with_name(path.name.removesuffix(end))):

@@ -149,6 +149,18 @@ class Turn:
         self._fd, self._gone, self.flag = None, why, mmap.mmap(-1, MEMORY)
 
 
+def memory_of(path: str) -> mmap.mmap | None:
+    """Return the shared memory of a store for a process that may only read it; None if there is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return mmap.mmap(fd, MEMORY, prot=mmap.PROT_READ) if os.fstat(fd).st_size >= MEMORY else None
+    finally:
+        os.close(fd)
+
+
 class HeldTurn:
     """The writer lock in a `with` block; the holder is the call that enters, or a given owner."""
 
