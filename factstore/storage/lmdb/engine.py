@@ -4,7 +4,8 @@
     "blocks"    id               -> bytes
     "roots"     version, 8 bytes -> body: the newest, the one before, and held ones
 
-It carries out the operations of a storage; handles.py, environment.py and peers.py share the file.
+It carries out the operations of a storage. handles.py and environment.py keep the file open; processes/ is what the
+processes share.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from factstore.storage.lmdb.gone import Gone
 from factstore.storage.lmdb.handles import drop_handle, shared
 from factstore.storage.lmdb.journal import Outdated
 from factstore.storage.lmdb.layout import key, lay_out
-from factstore.storage.lmdb.names import resolved
 from factstore.storage.lmdb.opening import check_file, expanded, refuse_network, refused, sync_directory
-from factstore.storage.lmdb.peers import Held
+from factstore.storage.lmdb.processes.names import resolved
+from factstore.storage.lmdb.processes.peers import Held
 from factstore.storage.lmdb.translation import translated
 from factstore.storage.protocol import Record, Root, Sync
 from factstore.storage.refusals import (
@@ -349,7 +350,7 @@ def _unknown(error: StorageError, records: Sequence[tuple[bytes, bytes]]) -> Unk
 def _put_away_journal(file: Environment) -> None:
     """Move the log out of the journal, so that the file of the store is all of it. A full disk leaves it as it is."""
     with suppress(StorageError):
-        file.write(log.give_up_journal, file)
+        file.write(log.end_journal, file)
         _settle(file)
 
 

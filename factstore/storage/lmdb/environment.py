@@ -25,13 +25,14 @@ import lmdb
 from factstore.concurrency.forks import FORKED, keep_for_ever, watch
 from factstore.concurrency.locks import CallLock
 from factstore.errors import FactStoreError, StoreFull, Unavailable, UnknownOutcome
-from factstore.storage.lmdb import names, pages
+from factstore.storage.lmdb import pages
 from factstore.storage.lmdb.gate import Gate
 from factstore.storage.lmdb.gone import Gone
 from factstore.storage.lmdb.journal import Journal
-from factstore.storage.lmdb.peers import Holds, Turn, memory_of
+from factstore.storage.lmdb.processes import names
+from factstore.storage.lmdb.processes.peers import Holds, Turn, memory_of
+from factstore.storage.lmdb.processes.wakeup import wakeup
 from factstore.storage.lmdb.translation import translated
-from factstore.storage.lmdb.wakeup import wakeup
 from factstore.storage.protocol import Sync
 from factstore.storage.refusals import closed, damaged
 

@@ -42,7 +42,7 @@ _FRAME_BYTES: Final = _DIGEST_BYTES + _FRAME.size
 _ENTRY: Final = Struct(f"<{TXID_BYTES}sI")  # txid, bytes of the body
 _BITE: Final = 1 << 14  # bytes that a reader reads at once
 
-# Offsets in the shared memory; wakeup.py and peers.py define the others.
+# Offsets in the shared memory; processes/ defines the others.
 _HEAD: Final = Struct("@Q")  # native: one load or store, so that no reader sees one half of it
 _VOID: Final = (1 << 64) - 1
 _HEAD_AT: Final = 24
@@ -109,7 +109,7 @@ class SharedHead:
 
     pending = Flag(_PENDING_AT)  # whether an append has begun that the head does not show yet
     unsynced = Flag(_UNSYNCED_AT)  # 1: LMDB has records that were not synced; 2: among them records of a journal
-    suspect = Flag(_SUSPECT_AT)  # whether a sync of the journal has failed, so that nobody knows what is on the disk
+    suspect = Flag(_SUSPECT_AT)  # whether a sync of the journal has failed, so that it is unknown what is on the disk
 
     def __init__(self, memory: mmap.mmap | None) -> None:
         self.memory = memory
@@ -188,7 +188,7 @@ class Journal:
 
     @property
     def needs_settling(self) -> bool:
-        """Whether the head that readers see can be behind the log, or the file is one that nobody uses any more."""
+        """Whether the head that readers see can be behind the log, or the file is one that no process uses any more."""
         shared = self.shared
         return bool(not shared.is_of_this_boot or shared.pending or shared.suspect)
 

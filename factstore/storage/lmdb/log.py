@@ -155,9 +155,9 @@ def append(txn: Txn, file: Environment, records: Sequence[tuple[bytes, bytes]], 
 def rewrite(
     txn: Txn, file: Environment, records: Sequence[Record], appended: Sequence[tuple[bytes, bytes]], t: int
 ) -> None:
-    """Replace records and append others, all in LMDB; the journal, which can have the old ones, is given up."""
+    """Replace records and append others, all in LMDB. The journal ends, because it can have the old ones."""
     tail = settled(txn, file)
-    _move(txn, file, tail, (), gives_up=True)
+    _move(txn, file, tail, (), ends_journal=True)
     for record in records:
         old = txn.get(key(LOG + record.t))
         check_same(record, None if old is None else old[:TXID_BYTES])
@@ -174,11 +174,11 @@ def move(txn: Txn, file: Environment) -> bool:
     return tail.length > 0
 
 
-def give_up_journal(txn: Txn, file: Environment) -> None:
+def end_journal(txn: Txn, file: Environment) -> None:
     """Move the records of the journal into LMDB, and use it no longer; `settle` must follow and deletes it."""
     tail = settled(txn, file)
     if tail.marker:
-        _move(txn, file, tail, (), gives_up=True)
+        _move(txn, file, tail, (), ends_journal=True)
 
 
 def settle(txn: Txn, file: Environment) -> bool:
@@ -188,9 +188,9 @@ def settle(txn: Txn, file: Environment) -> bool:
     if not tail.marker:
         if not shared.is_of_this_boot:
             shared.clear_flags()
-        _end_journal(file)
+        _clear_journal(file)
     elif shared.suspect or not shared.tells_boots:
-        _move(txn, file, tail, (), gives_up=True)
+        _move(txn, file, tail, (), ends_journal=True)
         return False
     return True
 
@@ -210,7 +210,7 @@ def settled(txn: Txn, file: Environment) -> Tail:
         return tail
     if not tail.marker:
         if newest is not None or shared.pending:
-            _end_journal(file)
+            _clear_journal(file)
         return tail
     newest = shared.newest()
     if not shared.is_of_this_boot:
@@ -229,7 +229,7 @@ def settled(txn: Txn, file: Environment) -> Tail:
     return tail
 
 
-def _end_journal(file: Environment) -> None:
+def _clear_journal(file: Environment) -> None:
     """Let the readers find the head in LMDB, and delete the file that no marker names."""
     file.journal.shared.set(None)
     file.journal.shared.suspect = 0
@@ -245,7 +245,7 @@ def _starts_journal(file: Environment, records: Sequence[tuple[bytes, bytes]]) -
 
 
 def _move(
-    txn: Txn, file: Environment, tail: Tail, records: Sequence[tuple[bytes, bytes]], *, gives_up: bool = False
+    txn: Txn, file: Environment, tail: Tail, records: Sequence[tuple[bytes, bytes]], *, ends_journal: bool = False
 ) -> None:
     """Put the records of the journal and new ones into LMDB, and change the marker."""
     shared = file.journal.shared
@@ -253,11 +253,11 @@ def _move(
     if not file.syncs:
         shared.unsynced = max(shared.unsynced, 2 if tail.length else 1)
     _put(txn, tail.base + 1, [*((r.txid, r.body) for r in tail.records[: tail.length]), *records])
-    if tail.marker and (gives_up or shared.suspect):
+    if tail.marker and (ends_journal or shared.suspect):
         txn.put(JOURNAL, NO_MARKER)  # the key stays: the number of keys never decreases
     elif tail.marker:
         txn.put(JOURNAL, renewed(tail.marker))
-    elif not gives_up:
+    elif not ends_journal:
         _start_journal(txn, file)
 
 

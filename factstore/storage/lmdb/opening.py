@@ -12,7 +12,7 @@ from typing import Final
 
 from factstore.errors import NotAStore, StorageError, Unavailable
 from factstore.storage.lmdb import pages
-from factstore.storage.lmdb.names import resolved
+from factstore.storage.lmdb.processes.names import resolved
 from factstore.storage.refusals import damaged
 
 _KINDS: Final = {

@@ -21,7 +21,7 @@ from factstore.storage import Hold, Storage, open_storage
 from factstore.storage.lmdb import environment
 from factstore.storage.lmdb.engine import LmdbStorage
 from factstore.storage.lmdb.opening import filesystem_of
-from factstore.storage.lmdb.wakeup import MEMORY, Futex, Polling, Wakeup
+from factstore.storage.lmdb.processes.wakeup import MEMORY, Futex, Polling, Wakeup
 from factstore.testing.storage_model import append_somehow, records, together, txid
 
 ROOT = Path(__file__).parents[3]
@@ -310,8 +310,8 @@ class Told:
 @pytest.mark.parametrize("make", [lambda: Polling(), lambda: Futex(mmap.mmap(-1, MEMORY))], ids=["polling", "futex"])
 def test_who_waits_is_woken_by_what_is_told_after_it_looked(make: Callable[[], Wakeup], monkeypatch: pytest.MonkeyPatch) -> None:
     """With every look minutes away, only being told can end a wait; and what was told before it began is not slept through."""
-    monkeypatch.setattr("factstore.storage.lmdb.wakeup._POLL", 600)
-    monkeypatch.setattr("factstore.storage.lmdb.wakeup._LONGEST", 600)
+    monkeypatch.setattr("factstore.storage.lmdb.processes.wakeup._POLL", 600)
+    monkeypatch.setattr("factstore.storage.lmdb.processes.wakeup._LONGEST", 600)
     wakeup = make()
     for told_first in [True, False] * 20:
         seen = wakeup.seen()

@@ -23,8 +23,8 @@ from typing import Final, Self
 
 from factstore.concurrency.locks import CallLock, NestingLock, Owner
 from factstore.errors import StoreBusy
-from factstore.storage.lmdb import ranges
-from factstore.storage.lmdb.wakeup import MEMORY, TURN_WORDS, wakeup
+from factstore.storage.lmdb.processes import ranges
+from factstore.storage.lmdb.processes.wakeup import MEMORY, TURN_WORDS, wakeup
 from factstore.storage.refusals import closed
 
 _LAST: Final = (1 << 62) - 1

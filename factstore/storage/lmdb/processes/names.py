@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from factstore.errors import Unavailable
-from factstore.storage.lmdb import ranges
+from factstore.storage.lmdb.processes import ranges
 
 # Greater than the versions of the root, which are locked in the same file.
 _FIRST: Final = 1 << 62
