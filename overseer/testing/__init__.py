@@ -1,0 +1,12 @@
+"""Tools for tests of handlers.
+
+FakeClock     a clock that moves only when a test moves it
+drain         runs all jobs in this thread
+simulate      runs jobs under many schedules of workers that crash, stall and overtake each other
+"""
+
+from overseer.testing.clock import FakeClock
+from overseer.testing.draining import drain
+from overseer.testing.simulating import Simulated, Violation, schedules, simulate
+
+__all__ = ["FakeClock", "Simulated", "Violation", "drain", "schedules", "simulate"]
