@@ -135,8 +135,17 @@ def _is_derived(declared: Attr) -> bool:
     return bool(declared.members) or declared.stamp == "updated"
 
 
+@dataclasses.dataclass(eq=False, slots=True)
+class Described:
+    """An instance of a class that this process does not have, as its map form."""
+
+    form: dict[str, Any]
+
+
 def map_of(instance: Any) -> dict[str, Any]:
     """Return the map form of an instance, without an entity id of None; other Nones are kept."""
+    if type(instance) is Described:
+        return dict(instance.form)
     form = {
         slot.attribute: getattr(instance, slot.name)
         for slot in slots_of(instance.__class__)

@@ -23,6 +23,7 @@ from time import monotonic
 from typing import Final, cast
 
 from factstore.commit.background import Report
+from factstore.concurrency.locks import CallLock
 from factstore.errors import Closed, FactStoreError, StorageError, Unavailable, UnknownOutcome
 from factstore.storage import Leader, Leadership
 from factstore.transact import TxReport
@@ -85,11 +86,13 @@ class Client:
         self._unanswered: dict[bytes, Sent] = {}  # only the loop thread uses it
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None
+        self._starting = CallLock()
         self._started = Event()
         self._will_flush = False
         self._link: Link | None = None
         self._wanted = asyncio.Event()  # set while there is a transaction without an answer
         self._closing = False
+        self._ended = asyncio.Event()
         self._why = "there is none"  # why no leader was reached
 
     # -- any thread
@@ -104,10 +107,12 @@ class Client:
             self._call(self._flush)
 
     def _start(self) -> None:
-        thread = Thread(target=self._run_loop, name="factstore-client", daemon=True)
-        thread.start()
-        self._started.wait()
-        self._thread = thread
+        with self._starting:
+            if self._thread is None:
+                thread = Thread(target=self._run_loop, name="factstore-client", daemon=True)
+                thread.start()
+                self._started.wait()
+                self._thread = thread
 
     def _call(self, call: Callable[[], None]) -> None:
         try:
@@ -124,7 +129,7 @@ class Client:
         self._closing = True
         if self._thread is not None:
             with suppress(Closed):
-                self._call(self._wanted.set)
+                self._call(self._end_if_done)
             self._thread.join()
 
     def after_fork(self, error: Exception) -> None:
@@ -148,12 +153,16 @@ class Client:
         watching = asyncio.create_task(self._watch())
         connecting = asyncio.create_task(self._stay_connected())
         try:
-            while not (self._closing and not self._outbox and not self._unanswered):
-                await asyncio.sleep(LOOK_SECONDS if not self._closing else LOOK_SECONDS / 50)
+            await self._ended.wait()
         finally:
             for task in (watching, connecting):
                 task.cancel()
             await asyncio.gather(watching, connecting, return_exceptions=True)
+
+    def _end_if_done(self) -> None:
+        """End the loop if the connection closes, and all transactions have their outcome."""
+        if self._closing and not self._outbox and not self._unanswered:
+            self._ended.set()
 
     def _flush(self) -> None:
         self._will_flush = False
@@ -218,6 +227,7 @@ class Client:
                 raise answer  # about the connection itself
         if not self._unanswered:
             self._wanted.clear()
+            self._end_if_done()
 
     async def _watch(self) -> None:
         """End what has waited for too long, and leave a leader that is silent when another one leads."""
@@ -227,6 +237,7 @@ class Client:
             for sent in [sent for sent in self._unanswered.values() if sent.deadline <= now]:
                 del self._unanswered[sent.txid]
                 sent.end(self._late(sent))
+            self._end_if_done()
             link = self._link
             if link is not None and self._unanswered and link.silent_for(now) > SILENT_SECONDS:
                 await self._check(link)

@@ -14,9 +14,11 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgpack  # type: ignore[import-untyped]
+from pyrsistent import pmap
 
 from factstore.columns import packing
 from factstore.errors import StorageError
+from factstore.schema.class_fields import Described, is_instance, map_of
 from factstore.values.quoting import quoted
 from factstore.values.types import INSTANT, micros_to_instant, plain
 
@@ -25,16 +27,20 @@ _TUPLE: Final = 32
 _SET: Final = 33
 _FROZENSET: Final = 34
 _INSTANT: Final = 35
+_PMAP: Final = 36  # a map that can be in a set
+_INSTANCE: Final = 37  # of a dataclass: [number in the message] or [number, map form]
 
-_ENCODABLE: Final = (OverflowError, RecursionError, TypeError, ValueError)
+_PMAP_TYPE: Final[type] = type(pmap())
+_UNENCODABLE: Final = (OverflowError, RecursionError, TypeError, ValueError)
 
 
 class _Packers(threading.local):
-    """A packer for each thread; making one costs more than a small message."""
+    """The packers of a thread; making one costs more than a small message."""
 
     def __init__(self) -> None:
         self.data = _packer(_extend)
         self.shown = _packer(_extend_or_show)
+        self.instances: dict[int, tuple[int, Any]] = {}  # of the message: id → number, and the instance itself
 
 
 def _packer(extend: Callable[[Any], Any]) -> Any:
@@ -47,9 +53,11 @@ def pack(value: Any) -> bytes:
     packer = _packers.data
     try:
         packed: bytes = packer.pack(value)
-    except _ENCODABLE as error:
+    except _UNENCODABLE as error:
         packer.reset()
         raise TypeError(str(error)) from error
+    finally:
+        _packers.instances.clear()
     return packed
 
 
@@ -58,23 +66,21 @@ def pack_or_show(value: Any) -> bytes:
     packer = _packers.shown
     try:
         packed: bytes = packer.pack(value)
-    except _ENCODABLE:  # too deep, or with itself inside
+    except _UNENCODABLE:  # too deep, or with itself inside
         packer.reset()
         packed = packer.pack(quoted(value))
+    finally:
+        _packers.instances.clear()
     return packed
 
 
 def unpack(body: bytes | memoryview) -> Any:
     """Return the packed data. Raises: StorageError(:db.error/invalid-frame)."""
     try:
-        return _unpack(body)
-    except Exception as error:  # whatever the bytes are, reading them is no fault of this process
+        return _Reader().read(body)
+    except Exception as error:  # reading bytes is no fault of this process, however wrong they are
         text = f"a message cannot be read: {type(error).__name__}: {error}"
         raise StorageError(":db.error/invalid-frame", text) from error
-
-
-def _unpack(body: bytes | memoryview) -> Any:
-    return msgpack.unpackb(body, use_list=True, ext_hook=_recall, strict_map_key=False)
 
 
 def _extend(value: Any) -> Any:
@@ -89,6 +95,10 @@ def _extend(value: Any) -> Any:
     simple = plain(value)
     if simple is not value:
         return simple
+    if is_instance(value):
+        return msgpack.ExtType(_INSTANCE, _instance(value))
+    if kind is _PMAP_TYPE:
+        return msgpack.ExtType(_PMAP, _packer(_extend).pack(dict(value)))
     if isinstance(value, Mapping) and not hasattr(value, "eid"):  # an entity is no map
         return dict(value)
     if isinstance(value, list):
@@ -110,24 +120,59 @@ def _extend_or_show(value: Any) -> Any:
         return quoted(value)
 
 
-def _recall(code: int, data: bytes) -> Any:
-    return _READERS[code](data)
+def _instance(instance: Any) -> bytes:
+    """Return the number of an instance in its message, with its map form where it occurs first."""
+    instances = _packers.instances
+    known = instances.get(id(instance))
+    if known is not None:
+        return _packer(_extend).pack([known[0]])  # type: ignore[no-any-return]
+    instances[id(instance)] = number, _ = len(instances), instance
+    return _packer(_extend).pack([number, map_of(instance)])  # type: ignore[no-any-return]
 
 
-_READERS: Final[Mapping[int, Callable[[bytes], Any]]] = {
-    **packing.READERS,
-    _TUPLE: lambda data: tuple(_list(data)),
-    _SET: lambda data: set(_list(data)),
-    _FROZENSET: lambda data: frozenset(_list(data)),
-    _INSTANT: lambda data: datetime.fromisoformat(data.decode()),
+class _Reader:
+    """Reads one message."""
+
+    __slots__ = ("_instances",)
+
+    def __init__(self) -> None:
+        self._instances: dict[int, Described] = {}
+
+    def read(self, body: bytes | memoryview) -> Any:
+        return msgpack.unpackb(body, use_list=True, ext_hook=self._recall, strict_map_key=False)
+
+    def _recall(self, code: int, data: bytes) -> Any:
+        stored = packing.READERS.get(code)
+        if stored is not None:
+            return stored(data)
+        if code == _INSTANT:
+            return datetime.fromisoformat(data.decode())
+        if code == _INSTANCE:
+            return self._instance(data)
+        return _COLLECTIONS[code](self.read(data))
+
+    def _instance(self, data: bytes) -> Described:
+        # The number first: the map can contain the instance itself.
+        number = msgpack.Unpacker()
+        number.feed(data)
+        number.read_array_header()
+        instance = self._instances.setdefault(number.unpack(), Described({}))
+        fields = self.read(data)
+        if len(fields) > 1:
+            instance.form = _checked(fields[1], dict)
+        return instance
+
+
+def _checked(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise ValueError(f"expected a {kind.__name__}")
+    return value
+
+
+_COLLECTIONS: Final[Mapping[int, Callable[[Any], Any]]] = {
+    _TUPLE: lambda items: tuple(_checked(items, list)),
+    _SET: lambda items: set(_checked(items, list)),
+    _FROZENSET: lambda items: frozenset(_checked(items, list)),
+    _PMAP: lambda items: pmap(_checked(items, dict)),
 }
-
-
-def _list(data: bytes) -> list[Any]:
-    items = _unpack(data)
-    if type(items) is not list:
-        raise ValueError("expected an array")
-    return items
-
-
 _packers: Final = _Packers()

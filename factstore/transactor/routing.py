@@ -169,7 +169,7 @@ def _read(committer: Committer, answer: Committed) -> tuple[Any, Any, Any]:
     records = list(log.read(committer.storage, max(t - 2, 0), t))
     next_n, instant = (records[0].next_n, records[0].instant) if t > 1 else (FIRST_FREE_ID, 0)
     after = records[-1]
-    if answer.is_repeat or newest.index.basis_t >= t:
+    if answer.is_repeat:
         return newest.database.as_of(t - 1), newest.database.as_of(t), after.all_facts()
     return (
         _at(newest, t - 1, next_n, instant),
@@ -179,5 +179,5 @@ def _read(committer: Committer, answer: Committed) -> tuple[Any, Any, Any]:
 
 
 def _at(newest: Snapshot, t: int, next_n: int, instant: int) -> Snapshot:
-    """Return an earlier database whose facts are all in the novelty of a newer one; its schema is the newer one."""
+    """Return the database as it was after t; like any earlier database, it has the newest schema."""
     return Snapshot(newest.index, newest.novelty, newest.schema, newest.cache, t, next_n, instant, newest.store)

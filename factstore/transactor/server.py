@@ -40,6 +40,7 @@ logger = logging.getLogger("factstore")
 MOST_WAITING: Final = 10_000  # transactions in the queue, after which the server reads no more
 MOST_WAITING_BYTES: Final = 128 << 20
 HANDSHAKE_SECONDS: Final = 10.0
+_NOT_IMPORTED: Final = "; the transactor has the functions of the modules that it imports (--require MODULE)"
 _LOOK_SECONDS: Final = 0.01  # how often the end of a term looks whether the commit thread is done
 
 
@@ -253,7 +254,7 @@ class Reply:
         elif isinstance(exception, CancelledError):
             self._answer(lambda: messages.rejected(self.txid, self._waited()))
         elif exception is not None:
-            rejection = exception
+            rejection = _hinted(exception)
             self._answer(lambda: messages.rejected(self.txid, rejection))
 
     def _answer(self, body: Any) -> None:
@@ -288,6 +289,15 @@ class Reply:
         return StoreBusy(
             ":db.error/store-busy", text, pid=os.getpid(), host=gethostname(), since=None, doing="other transactions"
         )
+
+
+def _hinted(error: BaseException) -> BaseException:
+    """Return an error, with the remedy if it is about a function that this process has not imported."""
+    if isinstance(error, TransactError) and (
+        error.code == ":db.error/unknown-tx-function" or "is not registered" in error.message
+    ):
+        return type(error)(error.code, error.message + _NOT_IMPORTED, **error.data)
+    return error
 
 
 class Resent:

@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Final, NamedTuple
 
 from factstore.commit.commit import Committer
@@ -49,44 +49,64 @@ def run(uri: str, options: Options, tell: Callable[[str], object]) -> None:
         tell: called with a sentence when this process begins to wait, to lead, and ends.
     Raises: StorageError, when the store cannot be opened or cannot have a transactor.
     """
-    storage = open_storage(uri, create=False, busy_timeout=options.busy_timeout)
+    asyncio.run(_run_until_signal(uri, options, tell))
+
+
+async def _run_until_signal(uri: str, options: Options, tell: Callable[[str], object]) -> None:
+    ends = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ends.set)
+    await serve(uri, options, tell, ends)
+
+
+async def serve(uri: str, options: Options, tell: Callable[[str], object], ends: asyncio.Event) -> None:
+    """Do what `run` does, until an event is set."""
+    storage = _opened(uri, busy_timeout=options.busy_timeout)
     try:
-        if not isinstance(storage, Led):
-            text = f"{shown(uri)} belongs to one machine and needs no transactor; expected a store in PostgreSQL"
-            raise StorageError(":db.error/unsupported", text, uri=shown(uri))
         committer = Committer(storage, cache_bytes=options.cache_bytes, busy_timeout=options.busy_timeout)
-        asyncio.run(Transactor(storage, committer, options, tell).run())
+        await Transactor(storage, committer, options, tell, ends).run()
     finally:
         storage.close()
+
+
+def _opened(uri: str, *, busy_timeout: float | None) -> Storage:
+    """Open a store that can have a transactor. Raises: StorageError."""
+    storage = open_storage(uri, create=False, busy_timeout=busy_timeout)
+    if not isinstance(storage, Led):
+        storage.close()
+        text = f"{shown(uri)} belongs to one machine and needs no transactor; expected a store in PostgreSQL"
+        raise StorageError(":db.error/unsupported", text, uri=shown(uri))
+    return storage
 
 
 def retire(uri: str) -> None:
     """End the time of transactors of a store: from now on, each process commits its own transactions again."""
-    storage = open_storage(uri, create=False)
-    try:
-        if isinstance(storage, Led):
-            storage.leadership.retire()
-    finally:
-        storage.close()
+    with closing(_opened(uri, busy_timeout=None)) as storage:
+        assert isinstance(storage, Led)
+        storage.leadership.retire()
 
 
 class Transactor:
     """A process that leads a store, or waits to lead it."""
 
-    def __init__(self, storage: Storage, committer: Committer, options: Options, tell: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        committer: Committer,
+        options: Options,
+        tell: Callable[[str], object],
+        ends: asyncio.Event,
+    ) -> None:
         assert isinstance(storage, Led)
         self._where = storage.description
         self._leadership = storage.leadership
         self._committer = committer
         self._options = options
         self._tell = tell
-        self._ends = asyncio.Event()
+        self._ends = ends
 
     async def run(self) -> None:
-        """Wait and lead until a signal comes."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._ends.set)
+        """Wait and lead until the event is set."""
         identity, secret = new_identity(), os.urandom(SECRET_BYTES)
         server = Server(self._committer, identity, secret, self._options.limits)
         port = await server.listen(self._options.host, self._options.port)
@@ -116,7 +136,7 @@ class Transactor:
         return f"[{host}]" if ":" in host else host
 
     async def _lead(self, server: Server, address: str) -> None:
-        """Accept transactions until another process leads, or a signal comes."""
+        """Accept transactions until another process leads, or the event is set."""
         await self._safely(self._committer.caught_up)
         server.open()
         self._tell(f"leads {self._where} at {address}, term {self._leadership.term}")

@@ -1,7 +1,8 @@
-"""A real transactor for tests: a process that is started, stopped and killed."""
+"""A real transactor for tests: a process that is started, stopped and killed, or threads of this process."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Final
+
+from factstore.transactor.service import Options, serve
 
 LONG: Final = 60.0
 
@@ -80,3 +83,28 @@ def transactor(uri: str, *arguments: str) -> Iterator[Transactor]:
         yield started
     finally:
         started.end()
+
+
+@contextmanager
+def transactor_here(uri: str, options: Options = Options()) -> Iterator[None]:  # noqa: B008 -- immutable
+    """Run a transactor in threads of this process, so that it has the functions that the tests register."""
+    leads, loops = Event(), []
+
+    async def run() -> None:
+        ends = asyncio.Event()
+        loops.append((asyncio.get_running_loop(), ends))
+        try:
+            await serve(uri, options, lambda sentence: leads.set() if "leads" in sentence else None, ends)
+        finally:
+            leads.set()
+
+    thread = Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    try:
+        assert leads.wait(LONG) and thread.is_alive()
+        yield
+    finally:
+        loop, ends = loops[0]
+        loop.call_soon_threadsafe(ends.set)
+        thread.join(LONG)
+        assert not thread.is_alive()

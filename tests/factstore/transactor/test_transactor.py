@@ -2,22 +2,57 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
 
+import numpy as np
 import pytest
 
 import factstore
-from tests.factstore.transactor.running import Transactor, transactor
+from factstore import FactStoreError, Keyword, TransactError
+from factstore.errors import Closed
+from factstore.transactor.server import _NOT_IMPORTED
+from factstore.transactor.service import Options
+from tests.factstore.transactor.running import LONG, Transactor, transactor, transactor_here
 from tests.postgres import Server
 
 ONE = ":db.cardinality/one"
 SCHEMA = [
     {":db/ident": ":n", ":db/valueType": ":db.type/long", ":db/cardinality": ONE},
     {":db/ident": ":name", ":db/valueType": ":db.type/string", ":db/cardinality": ONE, ":db/unique": ":db.unique/identity"},
+    {":db/ident": ":friend", ":db/valueType": ":db.type/ref", ":db/cardinality": ":db.cardinality/many"},
+    {":db/ident": ":at", ":db/valueType": ":db.type/instant", ":db/cardinality": ONE},
+    {":db/ident": ":id", ":db/valueType": ":db.type/uuid", ":db/cardinality": ONE},
+    {":db/ident": ":price", ":db/valueType": ":db.type/bigdec", ":db/cardinality": ONE},
+    {":db/ident": ":kind", ":db/valueType": ":db.type/keyword", ":db/cardinality": ONE},
+    {":db/ident": ":tag", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/many"},
 ]
 
 
-@pytest.fixture
+@dataclass
+class Person:
+    name: Annotated[str, ":name"]
+    n: Annotated[int | None, ":n"] = None
+
+
+@factstore.register("transactor-test/count")
+def count(db: factstore.Database, name: str) -> list[Any]:
+    return [{":name": name, ":n": len(list(db.datoms("aevt", ":name")))}]
+
+
+@factstore.register("transactor-test/reject")
+def reject(_db: factstore.Database, reason: str) -> list[Any]:
+    factstore.cancel("no", category="conflict", reason=reason, at=datetime(2026, 1, 1, tzinfo=UTC))
+    return []
+
+
+@pytest.fixture(scope="module")
 def uri(server: Server) -> str:
     made = server.uri()
     with factstore.connect(made) as conn:
@@ -25,26 +60,231 @@ def uri(server: Server) -> str:
     return made
 
 
-@pytest.fixture
-def leader(uri: str) -> Iterator[Transactor]:
-    with transactor(uri) as running:
-        yield running
+@pytest.fixture(scope="module")
+def leader(uri: str) -> Iterator[None]:
+    with transactor_here(uri):
+        yield
 
 
 @pytest.fixture
-def conn(uri: str, leader: Transactor) -> Iterator[factstore.Connection]:
+def conn(uri: str, leader: None) -> Iterator[factstore.Connection]:
     with factstore.connect(uri) as opened:
         yield opened
 
 
+@pytest.fixture
+def here() -> Iterator[factstore.Connection]:
+    """A connection that commits itself."""
+    with factstore.connect("memory:") as opened:
+        opened.transact(SCHEMA)
+        yield opened
+
+
 def test_a_report_has_databases_datoms_and_tempids(conn: factstore.Connection) -> None:
+    first = conn.db().basis_t
     report = conn.transact([{":db/id": "a", ":name": "ann", ":n": 1}])
     later = conn.transact([[":db/add", report.tempids["a"], ":n", 2]])
-    assert (report.t, later.t) == (2, 3)
-    assert report.db_before.basis_t == 1
-    assert report.db_after.basis_t == 2
-    assert factstore.pull(report.db_after, [":n"], [":name", "ann"]) == {":n": 1}
-    assert factstore.pull(later.db_after, [":n"], [":name", "ann"]) == {":n": 2}
+    assert (report.t, later.t) == (first + 1, first + 2)
+    assert (report.db_before.basis_t, report.db_after.basis_t, later.db_after.basis_t) == (first, first + 1, first + 2)
+    assert report.db_before.entid([":name", "ann"]) is None
+    assert factstore.pull(report.db_after, "[:n]", [":name", "ann"]) == {":n": 1}
+    assert factstore.pull(later.db_after, "[:n]", [":name", "ann"]) == {":n": 2}
     assert later.db_before.entid([":name", "ann"]) == report.tempids["a"]
-    assert [(datom.v, datom.added) for datom in later.tx_data[1:]] == [(1, False), (2, True)] or later.size == 3
-    assert conn.db().basis_t == 3
+    assert sorted((datom.v, datom.added) for datom in later.tx_data[1:]) == [(1, False), (2, True)]
+    assert later.tx_data[0].a == later.db_after.attribute(":db/txInstant").id
+    assert conn.db().basis_t == later.t
+
+
+def test_all_types_of_values_arrive(conn: factstore.Connection) -> None:
+    values = {
+        ":n": np.int64(-5),
+        ":at": datetime(2026, 5, 1, 12, 30, 0, 7, tzinfo=UTC),
+        ":id": UUID(int=77),
+        ":price": Decimal("3.50"),
+        ":kind": Keyword(":a/b"),
+        ":tag": {"x", "y"},
+    }
+    report = conn.transact([{":db/id": "v", ":name": "values", **values}])
+    pulled = factstore.pull(report.db_after, "[:n :at :id :price :kind :tag]", [":name", "values"])
+    assert {**pulled, ":tag": set(pulled[":tag"])} == {**values, ":n": -5}
+
+
+def test_text_classes_and_functions_are_accepted(conn: factstore.Connection) -> None:
+    ann = Person("class ann", 3)
+    assert conn.transact('[{:name "text" :n 4}]').db_after.entid([":name", "text"])
+    assert conn.transact([ann, Person("class ben")]).db_after.entid([":name", "class ben"])
+    assert factstore.pull(conn.db(), "[:n]", [":name", "class ann"]) == {":n": 3}
+    report = conn.transact([["transactor-test/count", "counted"]])
+    assert factstore.pull(report.db_after, "[:n]", [":name", "counted"])[":n"] > 0
+
+
+def test_an_instance_that_occurs_twice_is_one_entity(conn: factstore.Connection) -> None:
+    ann = Person("shared", 1)
+    report = conn.transact([ann, {":name": "its friend", ":friend": [ann]}, {":name": "another friend", ":friend": [ann]}])
+    shared = report.db_after.entid([":name", "shared"])
+    assert {datom.v for datom in report.datoms_of(":friend")} == {shared}
+    assert report.tempids == {}
+
+
+OPTIONS: dict[str, Any] = {
+    "unknown attribute": ([{":nothing": 1}], {}),
+    "wrong type": ([{":n": "text"}], {}),
+    "several problems": ([{":n": "text"}, {":nothing": (1, 2)}], {}),
+    "wrong object": ([{":n": object()}], {}),
+    "no forms": (7, {}),
+    "text that is not EDN": ("[{:n", {}),
+    "None": ([{":n": None}], {}),
+    "lone surrogate": ([{":name": "\ud800"}], {}),
+    "unknown function": ([["transactor-test/cuont", 1]], {}),
+    "cancelled": ([["transactor-test/reject", "because"]], {}),
+    "cas": ([[":db/cas", ":db/ident", ":n", 3, 4]], {}),
+    "cas failed": ([[":db/cas", [":db/ident", ":n"], ":n", 3, 4]], {}),
+    "unique": ([{":db/id": "a", ":name": "x"}, {":db/id": "b", ":name": "x"}, [":db/add", "a", ":n", 1], [":db/add", "b", ":n", 2]], {}),
+    "bad option": ([], {"none": "perhaps"}),
+    "bad key": ([], {"key": ""}),
+    "bad point": ([], {"if_unchanged_since": "yesterday"}),
+    "changed since": ([[":db/add", [":db/ident", ":n"], ":db/doc", "x"]], {"if_unchanged_since": 0}),
+    "naive instant": ([{":at": datetime(2026, 1, 1)}], {}),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_errors_are_the_same(conn: factstore.Connection, here: factstore.Connection, name: str) -> None:
+    tx_data, options = OPTIONS[name]
+    t = conn.db().basis_t
+    with pytest.raises(FactStoreError) as local:
+        here.transact(tx_data, **options)
+    with pytest.raises(FactStoreError) as remote:
+        conn.transact(tx_data, **options)
+    for error in (local.value, remote.value):
+        error.data = {key: value for key, value in error.data.items() if key != "got" or type(value) is not object}
+    assert type(remote.value) is type(local.value)
+    assert remote.value.code == local.value.code
+    if name not in ("changed since", "wrong object", "unique"):  # they name a t, an address, the number of an entity
+        assert remote.value.message.removesuffix(_NOT_IMPORTED) == local.value.message
+        assert remote.value.data == local.value.data
+    assert remote.value.category == local.value.category
+    assert conn.db().basis_t == t
+
+
+def test_a_function_object_is_rejected_because_only_data_is_sent(conn: factstore.Connection) -> None:
+    with pytest.raises(TransactError) as raised:
+        conn.transact([{":name": "required"}, [":db/require", lambda db: True]])
+    assert raised.value.code == ":db.error/not-data"
+    assert conn.db().entid([":name", "required"]) is None
+
+
+def test_a_key_commits_once_and_gives_the_first_report(conn: factstore.Connection) -> None:
+    first = conn.transact([{":db/id": "a", ":name": "keyed"}], key="k1")
+    again = conn.transact([{":db/id": "a", ":name": "keyed"}], key="k1")
+    assert (again.t, again.tempids) == (first.t, first.tempids)
+    assert [datom.v for datom in again.datoms_of(":name")] == ["keyed"]
+    assert again.db_after.basis_t == conn.db().basis_t and again.db_before.entid([":name", "keyed"]) is None
+    with pytest.raises(TransactError) as raised:
+        conn.transact([{":name": "other"}], key="k1")
+    assert raised.value.code == ":db.error/key-reused"
+
+
+def test_conditions_and_annotations_hold(conn: factstore.Connection) -> None:
+    t = conn.transact([{":db/id": "a", ":name": "watched"}]).t
+    conn.transact([{":name": "watched", ":n": 1}], if_unchanged_since=t)
+    with pytest.raises(TransactError) as raised:
+        conn.transact([{":name": "watched", ":n": 2}], if_unchanged_since=t)
+    assert raised.value.code == ":db.error/changed-since"
+    conn.transact([{":name": "watched", ":n": None}], none="retract")
+    assert factstore.pull(conn.db(), "[:n]", [":name", "watched"]) in (None, {})
+    with conn.annotate({":db/doc": "a reason"}):
+        assert [datom.v for datom in conn.transact([]).datoms_of(":db/doc")] == ["a reason"]
+
+
+def test_transactions_of_one_thread_are_committed_in_order(conn: factstore.Connection) -> None:
+    futures = [conn.transact_async([{":name": "ordered", ":n": n}]) for n in range(300)]
+    ts = [future.result(LONG).t for future in futures]
+    assert ts == list(range(ts[0], ts[0] + 300))
+    assert conn.transact([]).t == ts[-1] + 1
+
+
+def test_many_threads_share_the_connection(conn: factstore.Connection) -> None:
+    ts: list[int] = []
+    threads = [threading.Thread(target=lambda: ts.extend(conn.transact([{":n": n}]).t for n in range(20))) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LONG)
+    assert len(set(ts)) == 400
+
+
+def test_blocks_loads_and_excisions_are_committed_beside_the_transactor(conn: factstore.Connection) -> None:
+    with conn.transaction() as tx:
+        tx.transact([{":name": "stepwise"}])
+        with pytest.raises(TransactError) as raised:
+            conn.transact([])
+        assert raised.value.code == ":db.error/transaction-open"
+    assert tx.report is not None
+    conn.load([{"name": f"row {n}"} for n in range(10)], {"name": ":name"})
+    assert conn.transact([{":name": "row 3", ":n": 3}]).t == tx.report.t + 2
+    conn.excise([":name", "row 3"])
+    assert conn.transact([{":name": "row 3"}]).db_before.entid([":name", "row 3"]) is None
+
+
+def test_another_connection_reads_what_was_committed(conn: factstore.Connection, uri: str) -> None:
+    with factstore.connect(uri) as other:
+        with other.tx_reports() as reports:
+            t = conn.transact([{":name": "seen"}]).t
+            assert other.sync(t, timeout=LONG).entid([":name", "seen"]) is not None
+            seen = reports.get(LONG)
+        assert seen is not None and seen.t == t
+
+
+def test_a_connection_with_inferred_schema_declares_attributes(uri: str, leader: None) -> None:
+    with factstore.connect(uri, infer_schema=True) as conn:
+        conn.transact([{":name": "inferred", ":inferred/size": 3}])
+        assert factstore.pull(conn.db(), "[:inferred/size]", [":name", "inferred"]) == {":inferred/size": 3}
+
+
+def test_a_transaction_that_is_too_large_is_rejected_before_it_is_sent(conn: factstore.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("factstore.transactor.routing.MOST_BYTES", 5000)
+    t = conn.db().basis_t
+    with pytest.raises(TransactError) as raised:
+        conn.transact([{":name": "x" * 10_000}])
+    assert raised.value.code == ":db.error/frame-too-large" and raised.value.limit == 5000
+    assert conn.db().basis_t == t
+
+
+def test_a_child_process_gets_an_error_and_the_parent_continues(conn: factstore.Connection) -> None:
+    conn.transact([])
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            conn.transact([])
+        except Closed:
+            code = 7
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert conn.transact([]).t
+
+
+def test_a_process_imports_the_functions_that_it_is_told_to(server: Server) -> None:
+    uri = server.uri()
+    with factstore.connect(uri) as conn:
+        conn.transact(SCHEMA)
+    with transactor(uri, "--require", "tests.factstore.transactor.required"), factstore.connect(uri) as conn:
+        assert conn.transact([["transactor-required/add", "by name"]]).db_after.entid([":name", "by name"])
+        with pytest.raises(TransactError) as raised:
+            conn.transact([["transactor-test/count", "only here"]])
+        assert "transactor-test/count" in raised.value.message
+        assert "--require" in raised.value.message
+
+
+def test_a_store_of_one_machine_needs_no_transactor(tmp_path: Any) -> None:
+    factstore.connect(str(tmp_path / "s.facts")).close()
+    process = Transactor(str(tmp_path / "s.facts"))
+    assert process.process.wait(LONG) == 3
+    process.end()
+    assert "needs no transactor" in process.errors and "Traceback" not in process.errors
+
+
+def test_options_have_defaults() -> None:
+    assert Options() == Options(host="127.0.0.1", port=0)
