@@ -13,11 +13,12 @@ from socket import gethostname
 from sys import _getframe
 from threading import Lock
 from time import monotonic
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from factstore.concurrency.forks import FORKED, watch
 from factstore.concurrency.locks import Bells, CallLock, Owner
 from factstore.errors import NotAStore, StoreBusy
+from factstore.storage.held import Held
 from factstore.storage.protocol import Record, Root
 from factstore.storage.refusals import (
     check_found,
@@ -78,6 +79,11 @@ class _Shelf:
         self.holds: Counter[int] = Counter()
         watch(self)
 
+    def drop(self, version: int) -> None:
+        """End one hold on a version of the root."""
+        with _HeldTurn(self.turn, None, None):
+            self.holds[version] -= 1
+
     def _after_fork(self) -> None:
         """Mark the store as the parent's, and replace the locks that threads of the parent may hold."""
         self.is_of_parent = True
@@ -97,26 +103,6 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-class MemoryHold:
-    """A hold on a version of the root of a memory store."""
-
-    def __init__(self, shelf: _Shelf, version: int) -> None:
-        self.version = version
-        self._shelf: _Shelf | None = shelf
-
-    def release(self) -> None:
-        shelf, self._shelf = self._shelf, None
-        if shelf is not None:
-            with _HeldTurn(shelf.turn, None, None):
-                shelf.holds[self.version] -= 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
 
 
 class MemoryStorage:
@@ -286,13 +272,13 @@ class MemoryStorage:
             del shelf.roots[version]
         return root
 
-    def hold(self, version: int) -> MemoryHold:
+    def hold(self, version: int) -> Held:
         shelf = self._shelf
         with self._hold(shelf):
             if version and not shelf.holds[version]:
                 check_version(shelf.newest[1], version)
             shelf.holds[version] += 1
-        return MemoryHold(shelf, version)
+        return Held(version, shelf.drop)
 
     def held(self) -> set[int]:
         return {version for version, count in self._shelf.holds.copy().items() if count > 0}

@@ -23,6 +23,7 @@ import lmdb
 
 from factstore.concurrency.locks import Owner
 from factstore.errors import Conflict, Corrupt, ReadOnly, StorageError, UnknownOutcome
+from factstore.storage.held import Held
 from factstore.storage.lmdb import log
 from factstore.storage.lmdb.environment import Environment, Txn
 from factstore.storage.lmdb.gone import Gone
@@ -31,7 +32,6 @@ from factstore.storage.lmdb.journal import Outdated
 from factstore.storage.lmdb.layout import key, lay_out
 from factstore.storage.lmdb.opening import check_file, expanded, refuse_network, refused, sync_directory
 from factstore.storage.lmdb.processes.names import resolved
-from factstore.storage.lmdb.processes.peers import Held
 from factstore.storage.lmdb.translation import translated
 from factstore.storage.protocol import Record, Root, Sync
 from factstore.storage.refusals import (
@@ -256,7 +256,7 @@ class LmdbStorage:
     def hold(self, version: int) -> Held:
         file = self._file
         file.holds.take(version, lambda: self._expect_newest(version))
-        return Held(file.holds, version)
+        return Held(version, file.holds.drop)
 
     def _expect_newest(self, version: int) -> None:
         if version == 0:

@@ -24,13 +24,14 @@ from psycopg import errors as postgres
 from factstore.concurrency.forks import FORKED, watch
 from factstore.concurrency.locks import Owner
 from factstore.errors import Conflict, Corrupt, Fenced, Forked, Unavailable, UnknownOutcome
+from factstore.storage.held import Held
 from factstore.storage.postgres import layout
 from factstore.storage.postgres import statements as sql
 from factstore.storage.postgres.address import Address
 from factstore.storage.postgres.blocks import Blocks
 from factstore.storage.postgres.connections import Connections
 from factstore.storage.postgres.leading import PostgresLeadership
-from factstore.storage.postgres.leases import Held, Leases, Turn
+from factstore.storage.postgres.leases import Leases, Turn
 from factstore.storage.postgres.notices import UNKNOWN, Head, notices
 from factstore.storage.postgres.servers import is_standby
 from factstore.storage.protocol import Record, Root, Sync

@@ -15,16 +15,16 @@ from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
 from socket import gethostname
-from sys import _getframe
 from threading import Event, Thread
 from time import monotonic
 from types import FrameType
-from typing import Any, Final, Self
+from typing import Any, Final
 from uuid import UUID
 from weakref import ref
 
 from factstore.concurrency.locks import CallLock, Owner
 from factstore.errors import StorageError, StoreBusy
+from factstore.storage.held import Held, HeldTurn
 from factstore.storage.postgres import statements as sql
 from factstore.storage.postgres.connections import Connections
 from factstore.storage.refusals import check_version
@@ -63,7 +63,7 @@ class Leases:
             self._versions[version] += 1
             is_first = self._versions[version] == 1
             row = self._start(sql.HOLD, version=version) if is_first else None
-        held = Held(self, version)
+        held = HeldRow(self, version)
         try:
             if row is not None:
                 self._ended_well(row)
@@ -160,28 +160,17 @@ def _renew(leases: ref[Leases], ended: Event) -> None:
         del these
 
 
-class Held:
-    """A hold on a version of the root."""
+class HeldRow(Held):
+    """A hold whose row is deleted at the end of its `with` block; after `release` alone, with the next renewal."""
 
     def __init__(self, leases: Leases, version: int) -> None:
-        self.version = version
-        self._leases: Leases | None = leases
-
-    def release(self) -> None:
-        """End the hold; the others see it soon. A second call does nothing."""
-        leases, self._leases = self._leases, None
-        if leases is not None:
-            leases.release(self.version)
-
-    def __enter__(self) -> Self:
-        return self
+        super().__init__(version, leases.release)
+        self._leases = leases
 
     def __exit__(self, *_: object) -> None:
-        leases = self._leases
         self.release()
-        if leases is not None:
-            with suppress(StorageError, RuntimeError):  # the row expires
-                leases.end_released()
+        with suppress(StorageError, RuntimeError):  # the row expires
+            self._leases.end_released()
 
 
 class Turn:
@@ -284,23 +273,3 @@ class Turn:
             since=since,
             doing=doing or "a write",
         )
-
-
-class HeldTurn:
-    """The writer lock in a `with` block; the holder is the call that enters, or a given owner."""
-
-    __slots__ = ("_doing", "_may_pass", "_owner", "_timeout", "_turn")
-
-    def __init__(self, turn: Turn, owner: Owner | None, may_pass: bool, doing: str, timeout: float | None) -> None:
-        self._turn = turn
-        self._owner = owner
-        self._may_pass = may_pass
-        self._doing = doing
-        self._timeout = timeout
-
-    def __enter__(self) -> None:
-        owner = self._owner or _getframe(1)
-        self._turn.take(owner, may_pass=self._may_pass, doing=self._doing, timeout=self._timeout)
-
-    def __exit__(self, *_: object) -> None:
-        self._turn.give(self._owner or _getframe(1))

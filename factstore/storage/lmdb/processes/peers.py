@@ -16,13 +16,13 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from socket import gethostname
-from sys import _getframe
 from time import monotonic, time
 from types import FrameType
-from typing import Final, Self
+from typing import Final
 
 from factstore.concurrency.locks import CallLock, NestingLock, Owner
 from factstore.errors import StoreBusy
+from factstore.storage.held import HeldTurn
 from factstore.storage.lmdb.processes import ranges
 from factstore.storage.lmdb.processes.wakeup import MEMORY, TURN_WORDS, wakeup
 from factstore.storage.refusals import closed
@@ -161,25 +161,6 @@ def memory_of(path: str) -> mmap.mmap | None:
         os.close(fd)
 
 
-class HeldTurn:
-    """The writer lock in a `with` block; the holder is the call that enters, or a given owner."""
-
-    __slots__ = ("_doing", "_may_pass", "_owner", "_timeout", "_turn")
-
-    def __init__(self, turn: Turn, owner: Owner | None, may_pass: bool, doing: str, timeout: float | None) -> None:
-        self._turn = turn
-        self._owner = owner
-        self._may_pass = may_pass
-        self._doing = doing
-        self._timeout = timeout
-
-    def __enter__(self) -> None:
-        self._turn.take(self._owner or _getframe(1), may_pass=self._may_pass, doing=self._doing, timeout=self._timeout)
-
-    def __exit__(self, *_: object) -> None:
-        self._turn.give(self._owner or _getframe(1))
-
-
 class Holds:
     """The versions of the root that this process holds, and a read of those of all processes."""
 
@@ -222,22 +203,3 @@ class Holds:
         """Drop the file; in a forked child, the holds belong to the parent."""
         self._fd = None
         self._lock = NestingLock()  # a thread of the parent may hold the old one
-
-
-class Held:
-    """A hold on a version of the root."""
-
-    def __init__(self, holds: Holds, version: int) -> None:
-        self.version = version
-        self._holds: Holds | None = holds
-
-    def release(self) -> None:
-        holds, self._holds = self._holds, None
-        if holds is not None:
-            holds.drop(self.version)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
