@@ -258,6 +258,7 @@ class MainLoop:
         self._own.difference_update(started)
         if foreign:
             self._other = lookup.value(db, foreign[-1], ":job/worker")
+            self._standby.notice_others()
 
     def _finish(self, reports: TxReports) -> None:
         """Let the attempts under way end. Their leases are still renewed, and aborted jobs are still stopped."""

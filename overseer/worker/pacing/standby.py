@@ -48,6 +48,8 @@ _PAYS: Final = 10  # times the time of this worker for a job, that a started job
 _PAYS_MOST: Final = 80
 _UNKNOWN: Final = 0.0001  # seconds for a job, as long as this worker has not run any
 _FIRST_TRY: Final = (0.3, 10.0)  # seconds of work by others after which a worker that has not run any job tries
+_ALIVE: Final = 60.0  # seconds for which another worker that has started a job is expected to start the next one
+_MANY: Final = 100  # jobs
 _WORTHWHILE: Final = 0.5  # of the time spent in handlers, from which on another worker is of use
 
 _STATUS: Final = ":job/status"
@@ -123,6 +125,7 @@ class Standby:
         self._pause = SHORTEST
         self._peeked = 0.0  # the time of the last peek, or the end of a time in which nothing was committed
         self._is_left = False  # whether, at the last peek, jobs were left to others
+        self._is_helped = False  # whether there are others: they have started jobs lately, or since these jobs came
         self._patience = 0.0  # seconds for which they still are if no job is started
         self._limit = self._new_limit()  # of the same
         self._tries_after = random.uniform(*_FIRST_TRY)  # seconds of leaving jobs to others, if it has not run any
@@ -140,8 +143,13 @@ class Standby:
         return self.stands_back or self._t > self._base
 
     def others_work(self, *, within: float) -> bool:
-        """Whether another worker has started jobs in the last seconds, so that this one leaves its duties to it."""
-        return not self.is_eager and self._clock() - self._others_started < within
+        """Whether another worker has started many jobs until now, so that this one leaves its duties to it.
+
+        Args:
+            within: seconds since the last start.
+        """
+        is_behind = self._counts.came + self._counts.started >= _MANY  # otherwise it costs little to look
+        return is_behind and not self.is_eager and self._clock() - self._others_started < within
 
     def claimed(self, count: int, busy: float, slots: int, other: str | None) -> None:
         """Note a claim, and stand back if this worker is in the way of another one.
@@ -173,6 +181,10 @@ class Standby:
     def _new_limit(self) -> float:
         return QUIET * self._random.uniform(1, SPREAD)
 
+    def notice_others(self) -> None:
+        """Note that another worker starts jobs."""
+        self._others_started = self._clock()
+
     def took_in(self) -> None:
         """Note that a commit was taken in at once; if it does not lead to a claim, the next one is not."""
         self.is_eager, self._round = False, None
@@ -198,9 +210,12 @@ class Standby:
         while (left := deadline - self._clock()) > 0:
             effort = self._effort()
             if not self._is_left:
-                if self._conn.peek(after=self._t, timeout=left)[0] <= self._t:
-                    return False
+                began = self._clock()
+                head, _ = self._conn.peek(after=self._t, timeout=left)
                 self._peeked = self._clock()
+                self._pause = max(self._pause - (self._peeked - began), SHORTEST)
+                if head <= self._t:
+                    return False
             self._sleep(self._pause * self._random.uniform(0.5, 1.5))
             is_wanted = self._peek(known)
             self._pause = min(max((self._effort() - effort) / SHARE, SHORTEST), LONGEST)
@@ -242,6 +257,10 @@ class Standby:
         """
         if is_first:
             self._patience, self._limit = _GRACE, self._new_limit()
+            self._is_helped = self._peeked - self._others_started < _ALIVE
+        self._is_helped = self._is_helped or counts.started > 0
+        if not self._is_helped:
+            return False
         per_job = _UNKNOWN if self._per_job is None else self._per_job
         pays = min(_PAYS * 2 ** max(self._stood_back - 1, 0), _PAYS_MOST)
         paid = _TAKEN_IN * counts.new + pays * per_job * counts.started
@@ -250,4 +269,6 @@ class Standby:
             self._tries_after -= seconds * min(1.0, seconds / max(paid, 1e-6))
             if self._tries_after <= 0:
                 return False
+        if self._patience <= 0 and not self._counts.started:
+            self._others_started = float("-inf")
         return self._patience > 0

@@ -15,7 +15,7 @@ import factstore
 from factstore import Keyword
 from overseer import Config, Worker, install, job_txn, status
 from overseer.jobs.states import FINISHED, STARTED, UNSTARTED
-from overseer.worker.pacing.standby import LONGEST, QUIET, SPREAD, Known, Standby
+from overseer.worker.pacing.standby import LONGEST, QUIET, SHORTEST, SPREAD, Known, Standby
 
 A, B = Keyword(":a"), Keyword(":b")
 STATUS = ":job/status"
@@ -166,6 +166,7 @@ def test_long_jobs_are_taken_by_every_worker_at_once(count, most):
     """Another worker claims the first of them, and does not end it."""
     world = World()
     world.lose()
+    world.standby.notice_others()
     world.at(1.0, *(ENQUEUED * count))
     world.at(1.002, *CLAIMED)
     while not world.wait(0.25, known(1)):
@@ -177,11 +178,47 @@ def test_many_short_jobs_that_come_together_are_left_to_the_worker_that_takes_th
     """It starts the first of them only after it has taken all of them in."""
     world = World()
     world.lose()
+    world.standby.notice_others()
     world.at(1.0, *(ENQUEUED * 2000))
     for n in range(2000):
         world.at(1.1 + n / 5000, *CLAIMED)
     while world.now < 3.0:
         assert not world.wait(0.25, known(1))
+
+
+def test_a_worker_that_is_alone_waits_for_nobody():
+    """Commits that are of no use to it do not change that."""
+    world = World()
+    world.lose()
+    world.at(1.0, *(ENQUEUED * 2000))
+    while not world.wait(0.25, known(1)):
+        pass
+    assert world.now <= 1.0 + 2 * LIMIT
+
+
+def test_a_worker_waits_once_for_others_that_have_gone():
+    world = World()
+    world.lose()
+    world.standby.notice_others()
+    for limit in (QUIET * SPREAD + LIMIT, LIMIT):
+        t = world.head()
+        world.at(world.now + 1, *(ENQUEUED * 2000))
+        came = world.now + 1
+        while not world.wait(0.25, known(t)):
+            pass
+        assert world.now <= came + limit
+
+
+def test_a_worker_that_peeked_at_nothing_for_a_while_looks_at_once():
+    world = World()
+    world.lose()
+    for n in range(20):
+        world.at(n / 100)
+    assert not world.wait(3.0, known(1))
+    world.at(world.now + 0.01, *ENQUEUED)
+    came = world.now + 0.01
+    assert world.wait(1.0, known(1))
+    assert world.now <= came + 2 * SHORTEST
 
 
 def test_a_worker_that_waits_with_jobs_that_cannot_start_yet_sleeps():
