@@ -41,7 +41,7 @@ class Server:
     def __init__(self, programs: Path, folder: Path) -> None:
         self.folder = folder
         self.data = folder / "data"
-        self.port = _free_port()
+        self.port = free_port()
         self._programs = programs
 
     def uri(self, name: str | None = None, *, user: str = "postgres", durability: str = "managed", more: str = "") -> str:
@@ -133,7 +133,8 @@ def give_to_user(folder: Path) -> None:
         shutil.chown(folder, _user())
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

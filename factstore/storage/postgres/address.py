@@ -6,6 +6,7 @@
     durability   what makes an append durable: "replicated" (a synchronous standby, the default), "managed" (the storage
                  below the server replicates) or "local" (the disk of one server)
     host_cache   megabytes of blocks that the processes of a host keep on its disk; 1024 by default, 0 for none
+    blocks       a folder for new blocks, "s3://bucket/prefix"; by default they are in the database
     pooled       "yes" behind a pooler that gives each transaction another session, such as PgBouncer
 
 All other parameters are libpq's; `target_session_attrs` selects the servers for reading, and writes go to the primary.
@@ -22,6 +23,7 @@ from psycopg import Error as PostgresError
 from psycopg.conninfo import conninfo_to_dict
 
 from factstore.errors import StorageError
+from factstore.storage.postgres.objects import is_folder
 from factstore.values.quoting import quoted
 
 DURABILITIES: Final = ("replicated", "managed", "local")
@@ -47,6 +49,7 @@ class Address(NamedTuple):
     durability: str
     is_pooled: bool
     host_cache: int  # bytes
+    blocks: str  # the folder for new blocks; empty: in the database
     description: str
 
     @classmethod
@@ -66,6 +69,7 @@ class Address(NamedTuple):
         durability = _parameter(given, "durability", "replicated", f"one of {', '.join(DURABILITIES)}", _is_durability)
         pooled = _parameter(given, "pooled", "no", "yes or no", ("yes", "no").__contains__)
         megabytes = _parameter(given, "host_cache", "1024", "a number of megabytes", _is_number)
+        blocks = _parameter(given, "blocks", "", "a folder such as s3://bucket/prefix", _is_folder_or_empty)
         try:
             parameters = conninfo_to_dict(f"postgresql:{base}{'?' if given else ''}{urlencode(given)}")
         except PostgresError:  # its text quotes the uri
@@ -76,6 +80,7 @@ class Address(NamedTuple):
             durability,
             pooled == "yes",
             int(megabytes) << 20,
+            blocks,
             _described(parameters, name),
         )
 
@@ -94,6 +99,10 @@ def _is_name(value: str) -> bool:
 
 def _is_durability(value: str) -> bool:
     return value in DURABILITIES
+
+
+def _is_folder_or_empty(value: str) -> bool:
+    return not value or is_folder(value)
 
 
 def _is_number(value: str) -> bool:

@@ -74,16 +74,18 @@ class PostgresStorage:
         self._busy_timeout = busy_timeout
         self._gone: str | None = None  # why the handle cannot be used
         self._connections = Connections(address, read_only=read_only)
+        me = uuid4()
         try:
             store = self._connections.read(lambda connection: self._opened(connection, address, create, sync))
+            self._names: dict[str, Any] = {"store": store, "me": me}
+            self._blocks = Blocks(self._connections, self._names, host_bytes=address.host_cache, folder=address.blocks)
+            if not read_only:
+                self._blocks.check_folder()
         except BaseException:
             self._connections.close()
             raise
-        me = uuid4()
-        self._names: dict[str, Any] = {"store": store, "me": me}
         self._epoch = -1
         self._excisions = -1  # their number, which the first read of the root tells
-        self._blocks = Blocks(self._connections, self._names, host_bytes=address.host_cache)
         self._newest: Head | None = None  # that this handle has seen
         self._leases = Leases(self._connections, store, me, read_only=read_only)
         self._notices = notices(self._connections, store, can_listen=not address.is_pooled)
@@ -399,6 +401,7 @@ class PostgresStorage:
             if not is_allowed:
                 raise self._fenced()
             deleted += count
+        self._blocks.delete_loose()
         return deleted
 
     def block_ids(self) -> Iterator[bytes]:
@@ -462,6 +465,7 @@ class PostgresStorage:
             self._notices.leave()
             self._leases.end()
             self._connections.close()
+            self._blocks.close()
 
 
 def _rewrite(connection: psycopg.Connection, values: dict[str, Any], records: Sequence[Record]) -> bool:

@@ -2,7 +2,8 @@
 
     store    one row for each store: its head, epoch, writer lock, leader and the version of its root
     record   the log; each record has the txid of the record before it
-    block    the blocks
+    block    the blocks: their bytes, or the place and the size of the object with the bytes
+    loose    places of objects that no row of `block` refers to
     root     the newest version of the root, and older ones that are held
     hold     the versions that processes hold; each row expires unless its holder renews it
 
@@ -64,7 +65,16 @@ CREATE TABLE IF NOT EXISTS factstore.block (
     store uuid NOT NULL,
     id bytea NOT NULL,
     body bytea NOT NULL,
+    place text,
+    size bigint,
     PRIMARY KEY (store, id)
+);
+ALTER TABLE factstore.block ADD COLUMN IF NOT EXISTS place text, ADD COLUMN IF NOT EXISTS size bigint;
+CREATE TABLE IF NOT EXISTS factstore.loose (
+    store uuid NOT NULL,
+    place text PRIMARY KEY,
+    since timestamptz NOT NULL DEFAULT now(),
+    doomed boolean NOT NULL DEFAULT false
 );
 ALTER TABLE factstore.record ALTER COLUMN body SET STORAGE EXTERNAL;
 ALTER TABLE factstore.block ALTER COLUMN body SET STORAGE EXTERNAL;

@@ -20,7 +20,9 @@ _RENAME: Final = "UPDATE factstore.store SET name = %(name)s WHERE name = %(unfi
 _DELETE: Final = """
 WITH gone AS (DELETE FROM factstore.store WHERE name = %(unfinished)s RETURNING id),
      records AS (DELETE FROM factstore.record USING gone WHERE record.store = gone.id),
-     blocks AS (DELETE FROM factstore.block USING gone WHERE block.store = gone.id),
+     blocks AS (DELETE FROM factstore.block USING gone WHERE block.store = gone.id RETURNING block.store, place),
+     loosened AS (INSERT INTO factstore.loose (store, place, doomed)
+                  SELECT store, place, true FROM blocks WHERE place IS NOT NULL),
      roots AS (DELETE FROM factstore.root USING gone WHERE root.store = gone.id)
 DELETE FROM factstore.hold USING gone WHERE hold.store = gone.id
 """

@@ -96,14 +96,51 @@ SELECT %(store)s, new.id, new.body FROM relaxed, unnest(%(ids)s::bytea[], %(bodi
 ON CONFLICT DO NOTHING
 """
 
-GET_BLOCKS: Final = "SELECT id, body FROM factstore.block WHERE store = %(store)s AND id = ANY(%(ids)s::bytea[])"
+GET_BLOCKS: Final = "SELECT id, body, place FROM factstore.block WHERE store = %(store)s AND id = ANY(%(ids)s::bytea[])"
+
+# Blocks in objects. A place is announced before its object is written, and is loose until a block refers to it:
+#
+#     announced ──► referred to by a block ──► doomed ──► gone          announced ──► doomed, after an hour
+#
+# Only the objects of doomed places are deleted, and no block can refer to those, nor is a place used twice. So neither
+# a late request nor the death of a process at any point deletes the bytes of a block, or loses track of an object.
+MISSING_BLOCKS: Final = """
+SELECT wanted.id FROM unnest(%(ids)s::bytea[]) AS wanted (id)
+WHERE NOT EXISTS (SELECT FROM factstore.block WHERE block.store = %(store)s AND block.id = wanted.id)
+"""
+ANNOUNCE: Final = "INSERT INTO factstore.loose (store, place) SELECT %(store)s, unnest(%(places)s::text[])"
+REFER: Final = """
+WITH relaxed AS (SELECT set_config('synchronous_commit', 'off', true)),
+announced AS (
+    SELECT place FROM factstore.loose WHERE place = ANY(%(places)s::text[]) AND NOT doomed FOR UPDATE
+), added AS (
+    INSERT INTO factstore.block (store, id, body, place, size)
+    SELECT %(store)s, new.id, '', new.place, new.size
+    FROM relaxed, unnest(%(ids)s::bytea[], %(places)s::text[], %(sizes)s::bigint[]) AS new (id, place, size)
+         JOIN announced USING (place)
+    ON CONFLICT DO NOTHING RETURNING place
+)
+DELETE FROM factstore.loose USING added WHERE loose.place = added.place
+"""
+# Also those of stores that do not exist any more.
+DOOM: Final = """
+UPDATE factstore.loose SET doomed = true
+WHERE (doomed OR since < now() - interval '1 hour')
+  AND (store = %(store)s OR NOT EXISTS (SELECT FROM factstore.store WHERE id = loose.store))
+RETURNING place
+"""
+FORGET: Final = "DELETE FROM factstore.loose WHERE doomed AND place = ANY(%(places)s::text[])"
 
 # The row of the store is locked, so the writer lock does not pass to another handle before the blocks are gone.
 DELETE_BLOCKS: Final = f"""
 WITH mine AS (
     SELECT id FROM factstore.store WHERE id = %(store)s AND (NOT %(held)s OR {_MINE}) FOR NO KEY UPDATE
 ), deleted AS (
-    DELETE FROM factstore.block USING mine WHERE block.store = mine.id AND block.id = ANY(%(ids)s::bytea[]) RETURNING 1
+    DELETE FROM factstore.block USING mine WHERE block.store = mine.id AND block.id = ANY(%(ids)s::bytea[])
+    RETURNING place
+), loosened AS (
+    INSERT INTO factstore.loose (store, place, doomed)
+    SELECT %(store)s, place, true FROM deleted WHERE place IS NOT NULL
 )
 SELECT (SELECT count(*) FROM mine), (SELECT count(*) FROM deleted)
 """
@@ -176,7 +213,7 @@ USAGE: Final = """
 SELECT (SELECT count(*) FROM factstore.record WHERE store = %(store)s),
        (SELECT count(*) FROM factstore.block WHERE store = %(store)s),
        (SELECT coalesce(sum(pg_column_size(body)), 0) FROM factstore.record WHERE store = %(store)s)
-       + (SELECT coalesce(sum(pg_column_size(body)), 0) FROM factstore.block WHERE store = %(store)s),
+       + (SELECT coalesce(sum(coalesce(size, pg_column_size(body))), 0) FROM factstore.block WHERE store = %(store)s),
        (SELECT count(DISTINCT holder) FROM factstore.hold WHERE store = %(store)s AND until > now())
 """
 
