@@ -5,6 +5,7 @@
     rules.py             rules to mix into a machine: any transactions, and maintenance
     naive/               the models that the store is compared with
     faults.py            storages that fail on request
+    simulation/          processes in every schedule, one verb of the storage at a time
     plugin.py, hook.py   what pytest and hypothesis load by themselves; they import nothing heavy
     storage_contract.py  the contract of a storage as tests, for other engines
 
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from factstore.testing.machine import transaction as transaction
     from factstore.testing.rules import AnyTransactions as AnyTransactions
     from factstore.testing.rules import Maintenance as Maintenance
+    from factstore.testing.simulation.schedules import Schedule as Schedule
+    from factstore.testing.simulation.simulation import check_interleavings as check_interleavings
+    from factstore.testing.simulation.simulation import check_kills as check_kills
+    from factstore.testing.simulation.simulation import publish_index as publish_index
+    from factstore.testing.simulation.simulation import simulate as simulate
 
 _HOMES: Final = {
     "AnyTransactions": "rules",
@@ -39,8 +45,13 @@ _HOMES: Final = {
     "InvariantBroken": "invariants",
     "Maintenance": "rules",
     "ModelDisagrees": "machine",
+    "Schedule": "simulation.schedules",
     "StoreMachine": "machine",
+    "check_interleavings": "simulation.simulation",
+    "check_kills": "simulation.simulation",
     "invariant": "invariants",
+    "publish_index": "simulation.simulation",
+    "simulate": "simulation.simulation",
     "transaction": "machine",
 }
 

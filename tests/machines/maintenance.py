@@ -26,7 +26,7 @@ from factstore.index.directory import Blocks, Index
 from factstore.schema.attribute import EXCISE, FIRST_FREE_ID
 from factstore.storage import Storage
 from factstore.storage.memory import MemoryStorage
-from tests.machines.interleaving import Handle, Process, Step, World
+from factstore.testing.simulation.scheduler import Chooser, Process, Scheduler, SimulatedStorage, Step
 
 SECRET = "a secret"
 SCHEMA = """
@@ -116,8 +116,8 @@ class Run:
         number = next(_NAMES)
         # Where others may rewrite the log, it is read a record at a time, so that they come in between any two.
         self.bite = 1 if {"excise", "excise_ben"} & set(actions) else log.READ_BYTES
-        self.world = World()
-        self.world.watchers.append(check_written)
+        self.scheduler = Scheduler()
+        self.scheduler.watchers.append(check_written)
         self.source = copied(shelf, f"source {number}")
         self.backup = copied(backup, f"backup {number}")
         self.backed_up = backup.newest
@@ -132,7 +132,7 @@ class Run:
 
     def open(self, process: Process, storage: MemoryStorage) -> Any:
         """Return a handle of a process on a store."""
-        return Handle(self.world, process, MemoryStorage(storage.description.removeprefix("memory:")))
+        return SimulatedStorage(self.scheduler, process, MemoryStorage(storage.description.removeprefix("memory:")))
 
     def connect(self, process: Process, storage: MemoryStorage | None = None) -> Connection:
         """Open a connection of a process, which caches nothing, and keep a database of it."""
@@ -143,13 +143,13 @@ class Run:
 
     def see(self, process: Process, db: factstore.Database) -> None:
         """Note what a database answers."""
-        with self.world.unobserved(process):
+        with self.scheduler.unobserved(process):
             process.notes.seen.append((db, *answer_of(db)))
 
-    def go(self, choose: Callable[[int | None, tuple[int, ...]], int]) -> list[Step]:
+    def go(self, choose: Chooser) -> list[Step]:
         """Let the processes act, and check the laws."""
         with patch.object(log, "READ_BYTES", self.bite):
-            steps = self.world.run(self.processes, choose)
+            steps = self.scheduler.run(self.processes, choose)
         try:
             self.check()
         finally:
@@ -209,7 +209,7 @@ class Run:
 
     def excisions_before_last_look(self, process: Process) -> int:
         """Return how many excisions there were when a process read the source's root for the last time."""
-        verbs = [(event.process, event.verb) for event in self.world.events if event.store == self.source.description]
+        verbs = [(event.process, event.verb) for event in self.scheduler.events if event.store == self.source.description]
         last = max(i for i, event in enumerate(verbs) if event == (process, "read_root"))
         return len([verb for _, verb in verbs[:last] if verb == "rewrite"])
 
@@ -226,7 +226,7 @@ def beginnings_of(logs: Sequence[Facts], t: int) -> list[set[Any]]:
     return [{fact for fact in facts if fact[3] <= t} for facts in logs]
 
 
-def check_written(handle: Handle, verb: str) -> None:
+def check_written(handle: SimulatedStorage, verb: str) -> None:
     """After each write: a root that is published is that of the log, and no block of a root that is the newest or held is gone."""
     storage = handle.inner
     root = storage.read_root()
@@ -280,7 +280,7 @@ def load(process: Process) -> None:
 
 def _acknowledge(process: Process, db: factstore.Database) -> None:
     """Note what this process made, as the log has it now."""
-    with process.run.world.unobserved(process):  # type: ignore[attr-defined]
+    with process.run.scheduler.unobserved(process):  # type: ignore[attr-defined]
         facts = facts_of(process.run.source)  # type: ignore[attr-defined]
         for t in {f[3] for f in facts if str(f[2]).startswith(process.name)}:
             process.notes.acknowledged.append((t, {fact for fact in facts if fact[3] == t}))

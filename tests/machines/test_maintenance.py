@@ -6,21 +6,20 @@ PREEMPTIONS=2 pytest tests/machines/test_maintenance.py      # about an hour
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from itertools import combinations_with_replacement
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.machines.interleaving import Step, explore, stay, switching
+from factstore.testing import strategies as fs
+from factstore.testing.simulation.schedules import explore, stay
 from tests.machines.maintenance import ACTIONS, Run, beginnings_schema
 
 PREEMPTIONS = int(os.environ.get("PREEMPTIONS", "1"))
 PAIRS = [pair for pair in combinations_with_replacement(ACTIONS, 2) if "excise_ben" not in pair or "excise" in pair]
 TRIPLES = [("excise", "excise_ben", "backup"), ("commit", "index", "reindex")]
 ANY = st.sampled_from(TRIPLES) | st.lists(st.sampled_from(sorted(ACTIONS)), min_size=2, max_size=3)
-SWITCHES = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), max_size=6)
 
 
 @pytest.fixture(autouse=True)
@@ -32,16 +31,13 @@ def one_schema(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("actions", [*PAIRS, *(TRIPLES if PREEMPTIONS > 1 else ())], ids=" and ".join)
 def test_two_or_three_processes_keep_the_laws_in_every_interleaving(actions):
-    def run(choose: Callable[[int | None, tuple[int, ...]], int]) -> list[Step]:
-        return Run(actions).go(choose)
-
-    assert explore(run, preemptions=PREEMPTIONS) > 1
+    assert explore(lambda choose: Run(actions).go(choose), preemptions=PREEMPTIONS) > 1
 
 
-@given(ANY, SWITCHES)
+@given(ANY, fs.schedules())
 @settings(max_examples=100 * PREEMPTIONS)
-def test_up_to_three_processes_keep_the_laws_with_any_number_of_switches(actions, switches):
-    Run(actions).go(switching(switches))
+def test_up_to_three_processes_keep_the_laws_with_any_number_of_switches(actions, schedule):
+    Run(actions).go(schedule.chooser())
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -57,7 +53,7 @@ def test_a_process_killed_at_any_verb_leaves_a_store_that_keeps_the_laws(action)
         assert run.processes[0].is_dead
 
 
-@given(ANY, st.integers(1, 40), SWITCHES)
+@given(ANY, st.integers(1, 40), fs.schedules())
 @settings(max_examples=100 * PREEMPTIONS)
-def test_a_process_killed_beside_others_leaves_a_store_that_keeps_the_laws(actions, killed_at, switches):
-    Run(actions, killed_at=[killed_at, *[None] * (len(actions) - 1)]).go(switching(switches))
+def test_a_process_killed_beside_others_leaves_a_store_that_keeps_the_laws(actions, killed_at, schedule):
+    Run(actions, killed_at=[killed_at, *[None] * (len(actions) - 1)]).go(schedule.chooser())

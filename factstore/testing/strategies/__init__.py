@@ -10,6 +10,7 @@
     transactions.py    valid transactions and histories
     mistakes.py        invalid transactions, with the error that each must raise
     faults.py          faults of a storage
+    schedules.py       schedules of simulated processes
 
 A *schema* is tx-data that declares attributes (EDN text or Python data), or a database. All strategies shrink, to fewer
 and smaller forms, earlier attributes and plainer values.
@@ -18,6 +19,7 @@ and smaller forms, earlier attributes and plainer values.
 from factstore.testing.strategies.entities import entities
 from factstore.testing.strategies.faults import faults
 from factstore.testing.strategies.mistakes import Invalid, invalid_transactions
+from factstore.testing.strategies.schedules import schedules
 from factstore.testing.strategies.schemas import Schema
 from factstore.testing.strategies.transactions import databases, histories, transactions
 from factstore.testing.strategies.values import values
@@ -30,6 +32,7 @@ __all__ = [
     "faults",
     "histories",
     "invalid_transactions",
+    "schedules",
     "transactions",
     "values",
 ]
