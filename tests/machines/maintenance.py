@@ -93,7 +93,7 @@ def copied(shelf: Any, name: str) -> MemoryStorage:
     storage = MemoryStorage(name)
     mine = storage._shelf
     mine.newest = (shelf.newest[0].copy(), shelf.newest[1])
-    mine.t_of, mine.blocks, mine.roots = shelf.t_of.copy(), shelf.blocks.copy(), shelf.roots.copy()
+    mine.blocks, mine.roots = shelf.blocks.copy(), shelf.roots.copy()
     return storage
 
 
