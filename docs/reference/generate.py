@@ -167,6 +167,17 @@ TASKS: dict[str, tuple[str, str, str]] = {
         "FactStoreError TransactError CasFailed UniqueConflict SchemaError QueryError QueryStopped PullError ReadError DatabaseError "
         "StorageError StoreBusy UnknownOutcome Interrupted errors",
     ),
+    "testing": (
+        "Test an application",
+        "factstore.testing",
+        "StoreMachine transaction invariant AnyTransactions Maintenance InvariantBroken ModelDisagrees FakeClock FaultyStorage Fault "
+        "Died simulate check_interleavings check_kills publish_index Schedule strategies",
+    ),
+    "strategies": (
+        "Strategies of hypothesis",
+        "factstore.testing.strategies",
+        "values entities transactions histories databases invalid_transactions Invalid faults schedules",
+    ),
     "jobs": (
         "Create jobs, queues and schedules",
         "overseer",
@@ -190,7 +201,7 @@ TASKS: dict[str, tuple[str, str, str]] = {
 def api() -> str:
     """Return the index of the pages by task, with a line for each public name."""
     text = [f"# API\n\n{MADE}\nThe public names of both packages, by task.\n"]
-    for package in PACKAGES:
+    for package in dict.fromkeys(owner for _, owner, _ in TASKS.values()):
         text.append(f"\n## {package}\n")
         of_package = {task: names.split() for task, (_, owner, names) in TASKS.items() if owner == package}
         listed = sorted(name for names in of_package.values() for name in names)

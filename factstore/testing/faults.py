@@ -20,27 +20,29 @@ WRITES: Final = ("append", "rewrite", "put_blocks", "delete_blocks", "swap_root"
 VERBS: Final = (*READS, *WRITES)
 TORN: Final = ("append", "put_blocks", "swap_root")
 
-# What happens at a verb. Until "slow" the process stays alive; the last four end it.
-KINDS: Final = (
-    "refused",  # not applied; raises Unavailable
-    "unanswered",  # applied; raises UnknownOutcome
-    "unsent",  # not applied; raises UnknownOutcome
-    "slow",  # applied after some seconds
-    "dies before",
-    "dies after",
-    "dies unanswered",  # applied; raises UnknownOutcome, and every later verb raises Died
-    "torn",  # the first bytes of what is written are stored, then the process dies; only the verbs in TORN
-)
+# In the first four the process stays alive; the last four end it.
+KINDS: Final = ("refused", "unanswered", "unsent", "slow", "dies before", "dies after", "dies unanswered", "torn")
 
 
 class Fault(NamedTuple):
-    """A fault at a call of a verb of the storage protocol."""
+    """A fault at a call of a verb of the storage protocol.
+
+    Attributes:
+        kind: "refused": not applied, raises Unavailable; "unanswered": applied, raises UnknownOutcome; "unsent": not
+            applied, raises UnknownOutcome; "slow"; "dies before" and "dies after": the process ends; "dies unanswered":
+            applied, raises UnknownOutcome, and the process ends; "torn": only the first bytes of the last record, block
+            or root are stored, and the process ends.
+        verb: such as "append", "rewrite", "put_blocks", "swap_root".
+        after: the number of calls of the verb that pass before the fault.
+        at: for "torn": the number of bytes that are stored.
+        seconds: for "slow".
+    """
 
     kind: str
     verb: str = "append"
-    after: int = 0  # calls of the verb that pass before it
-    at: int = 0  # "torn": the bytes of the last record, block or root that are stored
-    seconds: float = 1.0  # "slow"
+    after: int = 0
+    at: int = 0
+    seconds: float = 1.0
 
 
 class Died(StorageError):

@@ -20,13 +20,11 @@ from factstore.testing.strategies.entities import entities
 from factstore.testing.strategies.faults import faults
 from factstore.testing.strategies.mistakes import Invalid, invalid_transactions
 from factstore.testing.strategies.schedules import schedules
-from factstore.testing.strategies.schemas import Schema
 from factstore.testing.strategies.transactions import databases, histories, transactions
 from factstore.testing.strategies.values import values
 
 __all__ = [
     "Invalid",
-    "Schema",
     "databases",
     "entities",
     "faults",
