@@ -151,7 +151,7 @@ class Index:
 
     def attributes_of(self, e: int) -> tuple[int, ...]:
         """Return the ids of the attributes that an entity ever had."""
-        if not self.may_hold(e, ATTRIBUTES_OF):
+        if ATTRIBUTES_OF not in self.entries or not self.may_hold(e, ATTRIBUTES_OF):
             return ()
         numbers = self.values_of(ATTRIBUTES_OF, e)
         return self.sets[numbers[0][0]] if numbers else ()

@@ -178,7 +178,9 @@ class EntityRows:
         """
         if self._basis < basis and not self._follow(novelty, basis):
             return NOT_KEPT
-        row: KeptRow | None = self._find(e)
+        row: KeptRow | None = self._young.get(e)  # type: ignore[assignment]  # most reads end here
+        if row is None:
+            row = self._find(e)
         if row is None:
             if not self._is_seen(e):
                 return NOT_KEPT

@@ -4,9 +4,11 @@
     Strand     the events of one attribute, in order of t
     Chain      the events of one entity, or with one value, as a linked list; newest first
 
-Facts are plain tuples, which the garbage collector does not track. Dicts of chains, for point reads, and sorted runs,
-for scans, are built at the first read and extended later. Nothing is ever changed, only added, so any number of
-database values read novelty at the same time, each up to its own t.
+Facts are plain tuples. The garbage collector stops tracking a fact whose value is a plain str, int, float or bool. An
+instance of a Python class as its value, a keyword for example, keeps a fact tracked.
+
+Dicts of chains, for point reads, and sorted runs, for scans, are built at the first read and extended later. Nothing is
+ever changed, only added, so any number of database values read novelty at the same time, each up to its own t.
 
 Law: in one transaction, a retraction comes before the assertion that replaces it.
 """
@@ -344,7 +346,7 @@ class Novelty:
         self.count = 0
         self.truncations = 0  # how often facts were removed: before and after, the same t has different facts
         self._light = 0  # the facts that `weight` does not count
-        # Plain tuples of plain tuples, which the garbage collector stops tracking.
+        # Plain tuples: the garbage collector stops tracking those in which all facts are untracked.
         self._log: list[tuple[int, tuple[Fact, ...], Mapping[int, FactArrays] | None]] = []
         self._attributes_of: dict[int, tuple[int, ...]] = {}
         self._in_attributes_of = 0
@@ -420,7 +422,10 @@ class Novelty:
             with _catch_up:
                 end, attributes_of = len(self._log), self._attributes_of
                 for _, facts, _ in self._log[self._in_attributes_of : end]:
-                    self._note_attributes(facts)
+                    for fact in facts:
+                        noted = attributes_of.get(fact[0], ())
+                        if fact[1] not in noted:
+                            attributes_of[fact[0]] = (*noted, fact[1])
                 self._in_attributes_of = end
         attributes = attributes_of.get(e, ())
         return (*attributes, *self._loaded_attributes_of(e)) if self._loaded else attributes
@@ -430,13 +435,6 @@ class Novelty:
         # A strand can appear or disappear meanwhile: a load is running, or has lost its race.
         strands = ((a, self.strands.get(a, EMPTY_STRAND)) for a in self._loaded)
         return [a for a, strand in strands if any(run.events(region).size for run in strand.loaded_runs())]
-
-    def _note_attributes(self, facts: Sequence[Fact]) -> None:
-        attributes_of = self._attributes_of
-        for fact in facts:
-            attributes = attributes_of.get(fact[0], ())
-            if fact[1] not in attributes:
-                attributes_of[fact[0]] = (*attributes, fact[1])
 
     def after(self, t: int) -> Novelty:
         """Return the novelty that remains when the index contains all transactions up to t."""

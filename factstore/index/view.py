@@ -149,7 +149,8 @@ class View(Selection):
             return lookup.values_of(e)
         if a not in self.index.entries:
             return self.values_of(e, a)
-        row = self.row_of(e)
+        rows = self._of_entities
+        row = self.row_of(e) if rows is None else rows.row(e, *self.layers[0], self.upto)
         values = row.get(a)
         return row.read(self, e, a) if values is None else values
 

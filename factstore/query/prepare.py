@@ -101,7 +101,7 @@ def prepared(
         )
     context = Context({}, _NO_RULES, subquery, RuleTables(), guard=guard, steps=steps)
     relation = UNIT
-    for part, value in zip(query.inputs, inputs, strict=True):
+    for part, value in zip(query.inputs, inputs):
         if isinstance(part, SourceInput):
             context.sources[part.name] = source_of(value)
         elif isinstance(part, RulesInput):

@@ -111,7 +111,7 @@ def _take(
     reader: Reader, frame: Frame, selection: Selection, frames: list[Frame], unfinished: list[Unfinished]
 ) -> None:
     if selection.is_id:
-        for e, out in zip(frame.eids, frame.outs, strict=True):
+        for e, out in zip(frame.eids, frame.outs):
             _put_id(out, selection, None if e == NO_ENTITY else e)
     elif selection.attribute is None:
         _place(reader, frame, selection, [()] * len(frame.eids), frames, unfinished)

@@ -28,7 +28,7 @@ class Singles:
     def fill(self, leaves: Sequence[Leaf], outs: list[dict[Any, Any]]) -> None:
         """Put the values of bare selections into the map of each entity."""
         view = self._view
-        for (e, row), out in zip(self._entities, outs, strict=True):
+        for (e, row), out in zip(self._entities, outs):
             fill_leaves(view, e, row, leaves, out)
 
     def gather(self, selection: Selection) -> list[Sequence[Stored]]:

@@ -15,14 +15,15 @@ from factstore.values.types import Stored
 
 def with_retractions(writing: Writing) -> list[Fact]:
     """Return the facts of a transaction with retractions, which come before its assertions. Raises: Leave."""
-    rare = writing.rare
+    rare, facts = writing.rare, writing.facts
     gone: dict[Key, Fact] = {}
-    named = [_remove(writing, claim, gone) for claim in rare.retracted]
+    named = [_remove(writing, claim, gone) for claim in rare.retracted] if rare.retracted else []
     for e in rare.doomed:
         _remove_entity(writing, e, gone)
-    instant, *others = writing.facts
-    if not (writing.said or others):
-        return [instant, *gone.values()]
+    if not writing.said and len(facts) == 1:
+        facts += gone.values()
+        return facts
+    instant, *others = facts
     _check_unsaid(writing.said or {}, [*named, *gone])
     return [instant, *gone.values(), *(fact for fact in others if fact[4] or fact[:3] not in gone)]
 
@@ -75,7 +76,8 @@ def _remove_entity(writing: Writing, e: int, gone: dict[Key, Fact]) -> None:
                 if attribute.is_component and v not in seen:
                     seen.add(v)
                     waiting.append(v)
-        _remove_references(writing, one, gone)
+        if writing.compiled.references:
+            _remove_references(writing, one, gone)
 
 
 def _remove_references(writing: Writing, e: int, gone: dict[Key, Fact]) -> None:
