@@ -8,7 +8,17 @@ result is recorded; facts that a handler returns are committed only together wit
 from __future__ import annotations
 
 from overseer import cron, events, retention, status
-from overseer.errors import ConfigError, EffectRepeated, GraphError, HandlerError, LeaseLost, OverseerError, Verdict
+from overseer.errors import (
+    ConfigError,
+    EffectRepeated,
+    GraphError,
+    HandlerError,
+    JobFailed,
+    LeaseLost,
+    NotEnded,
+    OverseerError,
+    Verdict,
+)
 from overseer.handler import abort, abort_silent, fault, harness, snooze
 from overseer.jobs.graph import Graph, after, job_graph, simple_graph, validate_graph_handlers
 from overseer.jobs.job import Job, Result
@@ -18,23 +28,35 @@ from overseer.jobs.txns import graph_txns, job_txn, once, unique
 from overseer.planning.plan import Plan, plan
 from overseer.retry import Retry, constant, exponential
 from overseer.reverting import revert
+from overseer.typed.app import App
+from overseer.typed.graphs import JobGraph
+from overseer.typed.ref import JobRef
+from overseer.typed.returns import Facts
+from overseer.typed.typed_job import TypedJob
 from overseer.worker import Config, Running, Worker, start
 
 __all__ = [
+    "App",
     "Config",
     "ConfigError",
     "EffectRepeated",
+    "Facts",
     "Graph",
     "GraphError",
     "HandlerError",
     "Job",
+    "JobFailed",
+    "JobGraph",
+    "JobRef",
     "JobStore",
     "LeaseLost",
+    "NotEnded",
     "OverseerError",
     "Plan",
     "Result",
     "Retry",
     "Running",
+    "TypedJob",
     "Verdict",
     "Worker",
     "abort",

@@ -6,7 +6,9 @@ FactStoreError
     ├── HandlerError     invalid handlers: a type without a handler, or a handler that cannot be called
     ├── ConfigError      a setting that does not exist, or that has an invalid value
     ├── LeaseLost        the attempt no longer holds its job; its write was rejected
-    └── EffectRepeated   an effect outside of the store was declared before, and may have happened
+    ├── EffectRepeated   an effect outside of the store was declared before, and may have happened
+    ├── JobFailed        the result of a job was requested, and the job failed or was aborted
+    └── NotEnded         the result of a job was requested, and the job has not ended in time; also a TimeoutError
 Exception
 └── Verdict              raised by a handler: the status of its job, and whether an error tracker is notified
 """
@@ -43,6 +45,14 @@ class LeaseLost(OverseerError):
 
 class EffectRepeated(OverseerError):
     """An effect outside of the store was declared before, by this or by another attempt, so it may have happened."""
+
+
+class JobFailed(OverseerError):
+    """The result of a job was requested, and the job failed or was aborted; `status` and `failure` are attributes."""
+
+
+class NotEnded(OverseerError, TimeoutError):
+    """The result of a job was requested, and the job has not ended in time."""
 
 
 class Verdict(Exception):

@@ -183,6 +183,7 @@ TASKS: dict[str, tuple[str, str, str]] = {
         "overseer",
         "install job_txn graph_txns transact_graph Graph job_graph simple_graph after once unique queue cron",
     ),
+    "typed-jobs": ("Declare typed jobs", "overseer", "App TypedJob Facts JobGraph JobRef"),
     "handlers": (
         "Write handlers",
         "overseer",
@@ -193,7 +194,7 @@ TASKS: dict[str, tuple[str, str, str]] = {
     "job-errors": (
         "Errors of jobs",
         "overseer",
-        "OverseerError GraphError HandlerError ConfigError LeaseLost EffectRepeated",
+        "OverseerError GraphError HandlerError ConfigError LeaseLost EffectRepeated JobFailed NotEnded",
     ),
 }
 
@@ -221,8 +222,9 @@ def api_page(task: str) -> str:
 
 
 def _entry(package: str, name: str, thing: Any) -> str:
-    doc = f"```text\n{inspect.getdoc(thing) or ''}\n```\n"
-    if inspect.ismodule(thing):
+    is_alias = hasattr(thing, "__metadata__")  # Annotated[type, text]
+    doc = f"```text\n{(thing.__metadata__[0] if is_alias else inspect.getdoc(thing)) or ''}\n```\n"
+    if inspect.ismodule(thing) or is_alias:
         return f"\n## `{package}.{name}`\n\n{doc}"
     node = _node(thing)
     if isinstance(node, ast.ClassDef):

@@ -10,6 +10,8 @@ import click
 import factstore
 from factstore import quoted
 from overseer import cron, retention, reverting
+from overseer.durations import duration
+from overseer.errors import OverseerError
 from overseer.jobs import queues
 from overseer.jobs.store import install
 from overseer.planning.plan import plan as planned
@@ -88,14 +90,10 @@ def _settings_of(queue: queues.Queue) -> str:
 
 
 def _duration(ctx: click.Context, param: click.Parameter, text: str) -> timedelta:
-    """Return the duration in a text such as 30d, 12h, 15m or 90s."""
-    unit = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}.get(text[-1:])
-    if unit is None or not (text[:-1].isdecimal() and text.isascii()):
-        raise click.BadParameter(f"{quoted(text)} is no time such as 30d, 12h, 15m or 90s")
     try:
-        return timedelta(**{unit: int(text[:-1])})
-    except (OverflowError, ValueError):
-        raise click.BadParameter(f"{quoted(text)} is longer than any time") from None
+        return duration(text)
+    except OverseerError as error:
+        raise click.BadParameter(error.message) from None
 
 
 @click.command()

@@ -69,11 +69,18 @@ class Worker:
     Args:
         handlers: by job type: a function of the job, or a mapping of stages. Other workers run the jobs of other types.
         config: settings, as a Config or as a mapping.
+        settings: single settings, which override those of `config`: `Worker(conn, handlers, concurrency=8)`.
     """
 
-    def __init__(self, conn: Connection, handlers: Handlers, config: Config | Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        conn: Connection,
+        handlers: Handlers,
+        config: Config | Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
         check_connection(Worker, conn)
-        self.config = Config.of(config)
+        self.config = Config.of(config).with_settings(settings)
         self.name = worker_name()
         self._conn = conn
         self._handlers = check_handlers(handlers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from multiprocessing import get_all_start_methods
 from os import PathLike
@@ -153,6 +153,10 @@ class Config:
         """
         given = {} if settings is None else settings
         return given if isinstance(given, Config) else cls(**checked_settings(given, cls))
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Config:
+        """Return these settings with others, named as in `of`."""
+        return replace(self, **checked_settings(settings, Config)) if settings else self
 
     @classmethod
     def read(cls, path: str | Path) -> Config:

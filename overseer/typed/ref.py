@@ -1,0 +1,92 @@
+"""A job in a store, with the type of its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import factstore
+from factstore import Keyword
+from overseer import status as questions
+from overseer.durations import Duration, duration
+from overseer.errors import JobFailed, NotEnded
+from overseer.jobs import lookup
+from overseer.jobs.states import ENDED, FAILED, FINISHED, Status
+from overseer.jobs.store import JobStore
+
+if TYPE_CHECKING:
+    from factstore import Connection, Database
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class JobRef(Generic[R]):
+    """A job in a store. It keeps no state: each question reads the store.
+
+    Args:
+        conn: the connection by which the store is read.
+        id: the job's `:job/id`.
+        decode: returns the result for the text of `:job/result`.
+    """
+
+    conn: Connection
+    id: str
+    decode: Callable[[str | None], R]
+
+    @property
+    def status(self) -> Status:
+        """The job's status now."""
+        return self._now()[2]
+
+    def result(self, timeout: Duration | float | None = None) -> R:
+        """Wait until the job has ended, and return its result.
+
+        Args:
+            timeout: how long to wait, as a timedelta, a text or seconds; None waits without a limit.
+        Raises: JobFailed if it failed or was aborted; NotEnded if it has not ended in time.
+        """
+        deadline = None if timeout is None else monotonic() + _seconds(timeout)
+        while True:
+            db, job, status = self._now()
+            if status in ENDED:
+                return self._ended(db, job, status)
+            left = None if deadline is None else deadline - monotonic()
+            if left is not None and left <= 0:
+                why = f"the job {self.id} is {status.name} after {_seconds(timeout or 0):g} s"
+                raise NotEnded(":job.error/not-ended", why, job=self.id, status=status)
+            self.conn.wait(db.basis_t, left)
+
+    def explain(self) -> questions.Explanation:
+        """Return why the job is not running, since when it runs, or how it ended."""
+        return questions.explain(self.conn.db(), self.id)
+
+    def cancel(self, message: str = "cancelled") -> bool:
+        """Abort the job and the jobs that depend on it; False if it had ended already."""
+        return JobStore(self.conn, worker="cancel").abort(self.id, message)
+
+    def _now(self) -> tuple[Database, int, Status]:
+        db = self.conn.db()
+        job = lookup.named(db, self.id)
+        return db, job, lookup.status(db, job) or Keyword(":job.status/unknown")
+
+    def _ended(self, db: Database, job: int, status: Status) -> R:
+        if status == FINISHED:
+            return self.decode(lookup.value(db, job, ":job/result"))
+        failure = _failure(lookup.value(db, job, ":job/failure"))
+        ended = "failed" if status == FAILED else "was aborted"
+        why = f"the job {self.id} {ended}: {questions.explain(db, job).why}"
+        raise JobFailed(":job.error/job-failed", why, job=self.id, status=status, failure=failure)
+
+
+def _seconds(timeout: Duration | float) -> float:
+    if isinstance(timeout, timedelta | str):
+        return duration(timeout, what="a timeout").total_seconds()
+    return timeout
+
+
+def _failure(text: str | None) -> Any:
+    return None if text is None else factstore.edn.read(text)
