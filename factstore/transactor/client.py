@@ -158,6 +158,7 @@ class Client:
             for task in (watching, connecting):
                 task.cancel()
             await asyncio.gather(watching, connecting, return_exceptions=True)
+            await asyncio.sleep(0)  # a connection that was not complete is closed in the next round of the loop
 
     def _end_if_done(self) -> None:
         """End the loop if the connection closes, and all transactions have their outcome."""

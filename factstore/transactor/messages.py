@@ -20,6 +20,7 @@ from factstore.transact import Cancelled
 from factstore.transactor.codec import pack, pack_or_show, unpack
 from factstore.values.quoting import text_of
 
+NO_TXID: Final = b"\0" * TXID_BYTES  # of an answer that is about the connection
 _HEADER: Final = Struct(f">B{TXID_BYTES}sd")
 _AGAIN: Final = 1  # the flag of a transaction that was sent before
 _COMMITTED: Final = 0
@@ -54,8 +55,8 @@ def request(txid: bytes, patience: float, payload: bytes, *, is_again: bool) -> 
 
 
 def txid_of(body: bytes) -> bytes:
-    """Return the txid of a request or an empty text, even if the rest cannot be read."""
-    return body[1 : 1 + TXID_BYTES] if len(body) >= _HEADER.size else b""
+    """Return the txid of a request, even if the rest cannot be read; zeros if it is too short for one."""
+    return body[1 : 1 + TXID_BYTES] if len(body) >= _HEADER.size else NO_TXID
 
 
 def read_request(body: bytes) -> Request:

@@ -349,7 +349,7 @@ class Peer(asyncio.Protocol):
             self._read(self._frames.feed(data))
         except StorageError as error:
             logger.warning("a client of the transactor is disconnected: %s", error)
-            self.send(messages.rejected(b"\0" * 16, error))
+            self.send(messages.rejected(messages.NO_TXID, error))
             self.close()
 
     def _read(self, bodies: Iterable[bytes]) -> None:

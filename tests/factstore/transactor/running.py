@@ -35,10 +35,10 @@ class Transactor:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line.strip())
-            if " leads " in line and "no longer" not in line:
-                self._leads.set()
-            elif " waits" in line:
+            if " waits: " in line:
                 self._waits.set()
+            elif " leads " in line and " term " in line:
+                self._leads.set()
         for told in (self._leads, self._waits):  # it has ended
             told.set()
 
@@ -80,6 +80,17 @@ def transactor(uri: str, *arguments: str) -> Iterator[Transactor]:
     started = Transactor(uri, *arguments)
     try:
         started.wait_until_it_leads()
+        yield started
+    finally:
+        started.end()
+
+
+@contextmanager
+def transactor_that_waits(uri: str, *arguments: str) -> Iterator[Transactor]:
+    """Run a transactor beside one that leads."""
+    started = Transactor(uri, *arguments)
+    try:
+        started.wait_until_it_waits()
         yield started
     finally:
         started.end()
