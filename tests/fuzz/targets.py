@@ -22,7 +22,10 @@ import factstore
 import overseer
 from factstore import FactStoreError, edn, maintain
 from factstore.cli import main as factstore_main
+from factstore.commit.conditions import Conditional
 from factstore.storage import open_storage
+from factstore.transactor import handshake, messages
+from factstore.transactor.frames import Frames, framed
 from factstore.upkeep.dumps import dump, replay, undump
 from overseer import Config, cron
 from overseer.cli import main as overseer_main
@@ -418,6 +421,44 @@ def overseer_command(rng: Random) -> None:
     _invoke(overseer_main, words)
 
 
+REQUESTS: Final = (
+    Conditional([{":p/name": "dee", ":p/age": 5}, [":db/add", "x", ":p/to", (":p/name", "ann")]], "reject", None, None, {}),
+    Conditional("[[:db/retractEntity 7]]", "retract", 7, "a key", {":db/doc": "why"}),
+    Conditional([{":p/at": datetime(2026, 1, 1, tzinfo=UTC), ":p/big": 1 << 90, ":p/to": {1, 2}}], "reject", None, None, {}),
+)
+
+
+def transactor(rng: Random) -> None:
+    """Messages of a client, of a transactor and of a stranger, with some bytes replaced, added or left out."""
+    known = handshake.Handshake(b"s" * 32, b"f" * 32)
+    error = factstore.TransactError(":db.error/x", "no", got=inputs.value(rng), path=("a", 1))
+    sent = (
+        messages.request(b"t" * 16, 5.0, messages.packed(rng.choice(REQUESTS)), is_again=rng.random() < 0.5),
+        messages.committed(b"t" * 16, 7, {"a": 8, -1: 9}),
+        messages.rejected(b"t" * 16, error),
+        handshake.hello(b"c" * 32),
+        handshake.response(known, b"c" * 32, b"d" * 32),
+    )
+    body = bytearray(rng.choice(sent))
+    for _ in range(rng.choice((0, 1, 1, 2, 5))):
+        at = rng.randrange(len(body) + 1)
+        body[at : at + rng.choice((0, 1, 1, 4))] = rng.randbytes(rng.choice((0, 1, 1, 4, 30)))
+    stream, frames = framed(bytes(body)), Frames(1 << 16)
+    cut = rng.randrange(len(stream))
+    (whole,) = frames.feed(stream[:cut]) + frames.feed(stream[cut:])
+    assert whole == bytes(body)
+    read: Callable[[bytes], Any] = rng.choice(
+        (
+            lambda body: messages.read_request(body).transaction,
+            messages.read_answer,
+            handshake.read_hello,
+            lambda body: handshake.read_response(known, b"c" * 32, body),
+            lambda body: Frames(1 << 10).feed(body),
+        )
+    )
+    read(whole)
+
+
 TARGETS: Final[dict[str, Callable[[Random], None]]] = {
     "edn-read": read_edn,
     "edn-write": write_edn,
@@ -429,6 +470,7 @@ TARGETS: Final[dict[str, Callable[[Random], None]]] = {
     "cron": schedule,
     "settings": settings,
     "dump": dumps,
+    "transactor": transactor,
     "factstore": factstore_command,
     "overseer": overseer_command,
 }
