@@ -176,7 +176,7 @@ TASKS: dict[str, tuple[str, str, str]] = {
     "strategies": (
         "Strategies of hypothesis",
         "factstore.testing.strategies",
-        "values entities transactions histories databases invalid_transactions Invalid faults schedules",
+        "values entities transactions histories databases invalid_transactions Invalid queries faults schedules",
     ),
     "jobs": (
         "Create jobs, queues and schedules",

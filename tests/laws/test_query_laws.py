@@ -15,13 +15,12 @@ from factstore.errors import QueryError
 from factstore.query import calls, run
 from factstore.query.analysis.program import compile_rules
 from factstore.query.answer import assemble
-from factstore.query.language.clauses import parse_rules
 from factstore.query.language.query import parse_query
 from factstore.query.relations import algebra
 from factstore.query.relations.relation import strict
 from factstore.query.sources import access, database, functions
+from factstore.testing.naive.queries import Naive, naive_rows
 from factstore.values.types import Keyword, Symbol
-from tests.laws.naive import Naive
 
 IVAN, COLOR = Keyword(":red"), Keyword(":blue")
 TYPES = {
@@ -164,15 +163,6 @@ def queries(draw: st.DrawFn, extra: st.SearchStrategy[Any] | None = None) -> lis
     return [Keyword(":find"), *found, Keyword(":in"), Symbol("$"), Symbol("%"), Keyword(":where"), *draw(st.permutations(clauses))]
 
 
-def facts_of(db: factstore.Database) -> list[tuple[Any, ...]]:
-    return [tuple(datom) for datom in db.datoms("eavt")]
-
-
-def expected_of(query: list[Any], db: factstore.Database, rules: Any) -> set[Any]:
-    idents = {str(attribute.ident): attribute.id for attribute in db.schema.attributes}
-    return Naive({"$": facts_of(db)}, idents, parse_rules(rules)).answer(parse_query(query), {})
-
-
 def agrees(query: list[Any], db: factstore.Database, rules: Any = ()) -> None:
     try:
         parsed = parse_query(query)
@@ -180,7 +170,7 @@ def agrees(query: list[Any], db: factstore.Database, rules: Any = ()) -> None:
     except QueryError:
         return  # a query that means nothing; that these are refused is tested elsewhere
     got = factstore.q(query, db, rules)
-    expected = expected_of(query, db, rules)
+    expected = naive_rows(query, db, rules)
     # A Python set takes 1, 1.0 and true for one, so it may hold fewer rows than there are, but never others.
     assert {strict(row) for row in got} <= expected
     assert {row for _, row in map(loose, expected)} == {row for _, row in map(loose, map(strict, got))}

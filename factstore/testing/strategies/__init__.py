@@ -9,6 +9,7 @@
     entities.py        entity maps
     transactions.py    valid transactions and histories
     mistakes.py        invalid transactions, with the error that each must raise
+    queries.py         queries over the attributes of a schema
     faults.py          faults of a storage
     schedules.py       schedules of simulated processes
 
@@ -19,6 +20,7 @@ and smaller forms, earlier attributes and plainer values.
 from factstore.testing.strategies.entities import entities
 from factstore.testing.strategies.faults import faults
 from factstore.testing.strategies.mistakes import Invalid, invalid_transactions
+from factstore.testing.strategies.queries import queries
 from factstore.testing.strategies.schedules import schedules
 from factstore.testing.strategies.transactions import databases, histories, transactions
 from factstore.testing.strategies.values import values
@@ -30,6 +32,7 @@ __all__ = [
     "faults",
     "histories",
     "invalid_transactions",
+    "queries",
     "schedules",
     "transactions",
     "values",
