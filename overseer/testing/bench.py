@@ -18,11 +18,11 @@ from overseer.worker.executor import Executor, Shutdown
 from overseer.worker.heartbeat import HeldLeases
 from overseer.worker.judge import Judge
 from overseer.worker.pools.pools import Pool, pool
+from overseer.worker.ready import TAILED, ReadySet
 from overseer.worker.settler import InlineSettler, Reporter
 
 if TYPE_CHECKING:
     from factstore import Connection, Keyword, TxReport
-    from overseer.worker.ready import ReadySet
 
 
 class Reports(Protocol):
@@ -113,4 +113,4 @@ class Bench:
     def _absorb(self) -> None:
         self._conn.db()  # so that commits of other processes are reported, too
         while (report := self._reports.get(0.0)) is not None:
-            self.ready.absorb(report.db_after, report.tx_data)
+            self.ready.absorb(report.db_after, report.datoms_of(*TAILED))

@@ -38,15 +38,11 @@ class Branch:
 
 
 class BranchReports:
-    """The reports of a branch, in order, each once.
+    """The reports of a branch from now on, in order, each once."""
 
-    Args:
-        since: the number of reports to leave out; None: those until now.
-    """
-
-    def __init__(self, branch: Branch, since: int | None = None) -> None:
+    def __init__(self, branch: Branch) -> None:
         self._branch = branch
-        self._next = len(branch.reports) if since is None else since
+        self._next = len(branch.reports)
 
     def get(self, timeout: float | None = None) -> TxReport | None:
         """Return the next report, or None if there is none yet."""

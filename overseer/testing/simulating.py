@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overseer.handler import Handlers, check_handlers
+from overseer.jobs.queues import queues
 from overseer.jobs.store import install
 from overseer.sources import of_connection
-from overseer.testing.simulation.explore import Explorer, Found, quiet
+from overseer.testing.simulation.explore import Explorer, Found, few_collections, quiet
 from overseer.testing.simulation.invariants import Invariant, invariants_of
-from overseer.testing.simulation.scenario import Run, Scenario
+from overseer.testing.simulation.scenario import Run, Scenario, live_jobs
 from overseer.testing.simulation.schedule import Schedule, read_schedule, write_schedule
 from overseer.testing.simulation.story import text_of
 from overseer.testing.simulation.strands import Carriers
 from overseer.worker import Config
-from overseer.worker.ready import ReadySet
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -113,15 +113,13 @@ def _scenario(
 ) -> Scenario:
     install(conn)
     db = conn.db()
-    ready = ReadySet(by_type)
-    ready.load(db)
-    return Scenario(db, by_type, config, invariants, live=sorted(ready.live), limited=ready.limited)
+    return Scenario(db, by_type, config, invariants, live=live_jobs(db), limited=bool(queues(db)))
 
 
 def _explored(scenario: Scenario, most: int, schedule: str | Schedule | None) -> Found:
     """Search the schedules of a scenario, or run only under one."""
     chosen = read_schedule(schedule) if isinstance(schedule, str) else schedule
-    with Carriers() as carriers, quiet():
+    with Carriers() as carriers, quiet(), few_collections():
         explorer = Explorer(scenario, carriers)
         if chosen is None:
             explorer.search(most)

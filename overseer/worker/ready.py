@@ -185,8 +185,8 @@ class ReadySet:
             self._rule[job] = attributes[":job/rule"]
         if ":job/run-at" in attributes:
             self._not_before[job] = attributes[":job/run-at"]
-        if ":job/pause" in attributes:
-            self._pause.update(factstore.q(_PAUSES, db, [job]))
+        if ":job/pause" in attributes and _tx(db, job, ":job/run-at") == _tx(db, job, ":job/status"):
+            self._pause[job] = attributes[":job/pause"]  # see _PAUSES
         if queue is not None or ":job/priority" in attributes:
             lane = NO_LANE if queue is None else (queue, attributes.get(":job/partition") or None)
             self._rank[job] = attributes.get(":job/priority", 0), lane
@@ -326,3 +326,8 @@ class ReadySet:
         self._rank.pop(job, None)
         self._ready.discard(job)
         self.doomed.discard(job)
+
+
+def _tx(db: Database, job: int, attribute: str) -> int | None:
+    """Return the transaction of the value of an attribute; None if there is none."""
+    return next((datom.tx for datom in db.datoms("eavt", job, attribute)), None)

@@ -146,10 +146,10 @@ class Process:
             world = self._world
             self.bench = Bench(
                 _Connection(self, world),
-                BranchReports(world.branch, since=0),
+                BranchReports(world.branch),
                 world.scenario.by_type,
                 world.scenario.config,
-                ready=world.scenario.ready(world.clock.elapsed),
+                ready=world.scenario.ready(world.branch.db, world.clock.elapsed),
                 random=Random(world.scenario.seed),
                 worker=self.name,
                 runs=_Stage(self),

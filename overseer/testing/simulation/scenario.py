@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from overseer.handler import Handler
+from overseer.jobs.states import STARTED, UNSTARTED
 from overseer.testing.clock import START
 from overseer.testing.simulation.invariants import Invariant
 from overseer.testing.simulation.schedule import Schedule
@@ -32,16 +33,25 @@ class Scenario:
     seed: int = 0
     all_end: bool = True
     before_each: Callable[[], object] | None = None
-    live: Sequence[int] = ()  # the jobs of these types that have not ended
+    live: Sequence[int] = ()  # the jobs that have not ended
     limited: bool = False  # whether any queue has settings
 
-    def ready(self, elapsed: Callable[[], float]) -> ReadySet:
-        """Return the ready set of a process at the beginning."""
+    def ready(self, db: Database, elapsed: Callable[[], float]) -> ReadySet:
+        """Return the ready set of a process that begins when the store contains `db`."""
         ready = ReadySet(self.by_type, elapsed=elapsed)
-        for job in self.live:
-            ready.look(self.db, job)
-        ready.limited = self.limited
+        if db is self.db:
+            live, ready.limited = self.live, self.limited
+        else:
+            live = live_jobs(db)
+            ready.limited = any(True for _ in db.datoms("aevt", ":queue/name"))
+        for job in live:  # not `load`, whose queries take longer than to read a few jobs
+            ready.look(db, job)
         return ready
+
+
+def live_jobs(db: Database) -> list[int]:
+    """Return the jobs that have not ended."""
+    return [datom.e for status in (UNSTARTED, STARTED) for datom in db.datoms("avet", ":job/status", status)]
 
 
 class Told(NamedTuple):

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from overseer.jobs import lookup
 from overseer.jobs.leases import Watch, standing
-from overseer.jobs.states import STARTED, UNSTARTED
 from overseer.testing.branch import Branch
 from overseer.testing.clock import START
 from overseer.testing.simulation.processes import IDLE, READY, STALLED, WAITING, Crashed, Process
-from overseer.testing.simulation.scenario import Run, Scenario, Told, VirtualClock
+from overseer.testing.simulation.scenario import Run, Scenario, Told, VirtualClock, live_jobs
 from overseer.testing.simulation.schedule import (
     BACK,
     BEAT,
@@ -162,8 +161,7 @@ class World:
             )
         elif self.scenario.all_end:
             db = self.branch.db
-            live = [datom.e for status in (UNSTARTED, STARTED) for datom in db.datoms("avet", ":job/status", status)]
-            stuck = [job for job in live if lookup.value(db, job, ":job/type") in self.scenario.by_type]
+            stuck = [job for job in live_jobs(db) if lookup.value(db, job, ":job/type") in self.scenario.by_type]
             if stuck:
                 statuses = [(lookup.name(db, job), lookup.value(db, job, ":job/status")) for job in stuck]
                 names = ", ".join(f"{name} is {status.name}" for name, status in statuses)
