@@ -191,6 +191,11 @@ TASKS: dict[str, tuple[str, str, str]] = {
     ),
     "workers": ("Run workers", "overseer", "Worker Config start Running events"),
     "operate": ("Inspect and correct jobs", "overseer", "status plan Plan revert retention JobStore"),
+    "job-tests": (
+        "Test handlers",
+        "overseer.testing",
+        "simulate Violation Simulated schedules replay Replayed Difference drain FakeClock",
+    ),
     "job-errors": (
         "Errors of jobs",
         "overseer",

@@ -51,11 +51,11 @@ class Violation(AssertionError):
     def __init__(self, run: Run) -> None:
         self.run = run
         self.schedule = write_schedule(run.schedule)
-        super().__init__(f"{run.violation}\n\n{self.story}\n\nRepeat it with schedule={self.schedule!r}")
+        super().__init__(f"{self.story}\n\nRepeat it with schedule={self.schedule!r}")
 
     @property
     def story(self) -> str:
-        """What happened, line by line."""
+        """What is wrong, and what happened, line by line."""
         return text_of(self.run)
 
     @property

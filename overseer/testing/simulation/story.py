@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from factstore import FactStoreError, quoted
+import factstore
+from factstore import FactStoreError, Keyword, quoted
 from overseer.handler import message_of
 from overseer.jobs import lookup
-from overseer.jobs.states import ABORTED, FAILED, FINISHED, STARTED, UNSTARTED
+from overseer.jobs.states import ABORTED, FAILED, FINISHED, STARTED, UNSTARTED, Reason
 from overseer.testing.simulation.schedule import (
     BACK,
     BEAT,
@@ -21,7 +22,6 @@ from overseer.testing.simulation.schedule import (
     SETTLE,
     START,
     TRANSACT,
-    write_schedule,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from overseer.testing.simulation.scenario import Run, Told
 
 # The namespaces of the job layer's own facts, which the story states in words.
-_OWN: Final = frozenset({"job", "queue", "unique", "schedule", "overseer", "effect", "db"})
+OWN: Final = frozenset({"job", "queue", "unique", "schedule", "overseer", "effect", "db"})
 _MOST_FACTS: Final = 4
 
 
@@ -48,13 +48,9 @@ def lines_of(run: Run) -> list[Line]:
 
 
 def text_of(run: Run) -> str:
-    """Return the story of a run as text."""
+    """Return the story of a run as text, after what is wrong with it."""
     lines = [f"{at:10.3f} s  {who:<3} {text}" for at, who, text, _ in lines_of(run)]
-    schedule = write_schedule(run.schedule)
-    ending = [] if run.violation is None else [f"\n{run.violation}"]
-    count = len(run.schedule)
-    what = f"{count} intervention{'' if count == 1 else 's'}: {schedule}" if count else "no intervention"
-    return "\n".join([*lines, *ending, f"\nSchedule with {what}"])
+    return "\n".join(lines if run.violation is None else [run.violation, "", *lines])
 
 
 def _text(told: Told) -> str | None:
@@ -126,12 +122,21 @@ def _moves(kind: str, report: TxReport) -> Iterator[str]:
         elif datom.v == UNSTARTED and lookup.status(before, datom.e) is None:
             yield f"inserts {job}"
         elif datom.v == UNSTARTED:
-            reason = lookup.value(after, datom.e, ":job/reason")
-            yield f"makes {job} unstarted again ({reason.name if reason is not None else 'no reason'})"
+            yield f"makes {job} unstarted again ({_why(after, datom.e)})"
         else:
             yield f"{_ENDS[datom.v]} {job}"
 
 
+def _why(db: Database, job: int) -> str:
+    """Return why a job runs again: the reason, and the message of its failure if it failed."""
+    reason, failure = (lookup.value(db, job, f":job/{name}") for name in ("reason", "failure"))
+    named = "no reason" if reason is None else reason.name
+    if failure is None or reason not in (Reason.RETRY, Reason.FAULT):
+        return named
+    return f"{named}: {_short(str(factstore.edn.read(failure).get(_MESSAGE)))}"
+
+
+_MESSAGE: Final = Keyword(":message")
 _ENDS: Final = {FINISHED: "finishes", FAILED: "fails", ABORTED: "aborts"}
 
 
@@ -144,7 +149,7 @@ def _effects(report: TxReport) -> Iterator[str]:
 def _facts(report: TxReport) -> list[str]:
     """Return the facts that are not of the job layer; a replaced value with the one before."""
     db = report.db_after
-    own = [datom for datom in report.tx_data if _namespace(db, datom) not in _OWN]
+    own = [datom for datom in report.tx_data if namespace_of(db.schema.attribute(datom.a).ident) not in OWN]
     before = {(datom.e, datom.a): datom.v for datom in own if not datom.added}
     texts = [
         f"{_about(db, datom)} {_old(before.pop((datom.e, datom.a), None))}{_value(db, datom)}"
@@ -156,9 +161,9 @@ def _facts(report: TxReport) -> list[str]:
     return [*facts[:_MOST_FACTS], *([f"{len(facts) - _MOST_FACTS} more facts"] if len(facts) > _MOST_FACTS else [])]
 
 
-def _namespace(db: Database, datom: Datom) -> str:
-    ident = db.schema.attribute(datom.a).ident
-    return (ident.namespace or "").split(".")[0]
+def namespace_of(ident: Keyword) -> str:
+    """Return the first part of the namespace of an attribute."""
+    return (ident.namespace or "").partition(".")[0]
 
 
 def _about(db: Database, datom: Datom) -> str:
