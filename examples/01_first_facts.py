@@ -22,14 +22,14 @@ with factstore.connect("memory:") as conn:
     conn.transact([{":item/sku": "A-1", ":item/price": 750}])  # the same item, since its sku is an identity
     now = conn.db()
 
-    print("now:   ", sorted(factstore.q(PRICES, now)))
-    print("before:", sorted(factstore.q(PRICES, before)))
+    print("now:   ", sorted(now.q(PRICES)))
+    print("before:", sorted(before.q(PRICES)))
 
-    item = factstore.pull(now, [":item/sku", ":item/price", ":item/tag"], [":item/sku", "A-1"])
+    item = now.pull([":item/sku", ":item/price", ":item/tag"], [":item/sku", "A-1"])
     print(item[":item/sku"], "costs", item[":item/price"], "and is", " and ".join(sorted(item[":item/tag"])))
 
     changes = '[:find ?tx ?added ?price :where [?item :item/sku "A-1"] [?item :item/price ?price ?tx ?added]]'
-    for _, added, price in sorted(factstore.q(changes, now.history())):
+    for _, added, price in sorted(now.history().q(changes)):
         print("+" if added else "-", price)
 
 # prints:

@@ -30,6 +30,7 @@ _NAMES: Final = {
         ReadError SchemaError StorageError StoreBusy TransactError UniqueConflict UnknownOutcome""",
     "factstore.ids": "part resolve_tempid squuid t_to_tx tempid tx_to_t",
     "factstore.query": "AnswerCache Explanation RowSeq Rows explain q qseq rows",
+    "factstore.query.objects": "find get",
     "factstore.reads.diff": "Difference diff",
     "factstore.reads.entity": "Entity entity",
     "factstore.reads.entity_history": "EntityEvent EntityHistory entity_history",

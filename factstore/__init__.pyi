@@ -45,6 +45,8 @@ from factstore.query import explain as explain
 from factstore.query import q as q
 from factstore.query import qseq as qseq
 from factstore.query import rows as rows
+from factstore.query.objects import find as find
+from factstore.query.objects import get as get
 from factstore.reads.diff import Difference as Difference
 from factstore.reads.diff import diff as diff
 from factstore.reads.entity import Entity as Entity
@@ -127,6 +129,8 @@ __all__ = [
     "entity_history",
     "errors",
     "explain",
+    "find",
+    "get",
     "index_pull",
     "maintain",
     "migrate",

@@ -157,7 +157,7 @@ TASKS: dict[str, tuple[str, str, str]] = {
     "read": (
         "Read entities, datoms and the past",
         "factstore",
-        "Database pull pull_many index_pull entity Entity Datom Datoms entity_history EntityHistory EntityEvent diff Difference",
+        "Database pull pull_many index_pull get find entity Entity Datom Datoms entity_history EntityHistory EntityEvent diff Difference",
     ),
     "upkeep": ("Check, back up and dump a store", "factstore", "maintain dumps"),
     "values": ("Values, ids and EDN", "factstore", "Keyword Symbol Uri edn part t_to_tx tx_to_t squuid quoted"),
@@ -245,7 +245,8 @@ def _node(thing: Any) -> Any:
 
 
 def _public(node: ast.ClassDef) -> list[ast.FunctionDef]:
-    return [x for x in node.body if isinstance(x, ast.FunctionDef) and not x.name.startswith("_")]
+    methods = [x for x in node.body if isinstance(x, ast.FunctionDef) and not x.name.startswith("_")]
+    return [x for x in methods if "overload" not in map(ast.unparse, x.decorator_list)]
 
 
 def _inherited(package: str, thing: type) -> list[ast.FunctionDef]:

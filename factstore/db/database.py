@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from factstore.datom import ORDERS, TX_PARTITION, Datom, Fact, partition_of, t_of, tx_of
 from factstore.db.datoms import Datoms, datom_of
+from factstore.db.methods import Methods
 from factstore.db.names import Names, wrong_type
 from factstore.errors import DatabaseError
 from factstore.rendering import html_table, text_table
@@ -43,7 +44,7 @@ def check_database(user: str, db: object) -> None:
     Raises: DatabaseError(:db.error/not-a-database).
     """
     if not isinstance(db, Database):
-        hint = "; give conn.db()" if callable(getattr(db, "db", None)) else ""
+        hint = "; give conn.db()" if callable(getattr(db, "db", None)) else "; the database is the first argument"
         raise DatabaseError(
             ":db.error/not-a-database",
             f"{user} reads a database, got {described(db)}{hint}",
@@ -64,7 +65,7 @@ def _is_kept(answer: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
-class Database(Names):
+class Database(Names, Methods):
     """An immutable database value; get one from `conn.db()` or a transaction's report."""
 
     view: View = field(repr=False)

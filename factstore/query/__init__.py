@@ -139,21 +139,45 @@ def _within_stack(function: Callable[P, R]) -> Callable[P, R]:
     return guarded
 
 
+@overload
+def rows(
+    query: Any,
+    /,
+    *inputs: Any,
+    into: type[R],
+    timeout: float | None = None,
+    max_rows: int | None = None,
+    cancel: CancelFlag | None = None,
+    stats: bool = False,
+) -> list[R]: ...
+@overload
+def rows(
+    query: Any,
+    /,
+    *inputs: Any,
+    into: None = None,
+    timeout: float | None = None,
+    max_rows: int | None = None,
+    cancel: CancelFlag | None = None,
+    stats: bool = False,
+) -> Rows: ...
 @_within_stack
 def rows(
     query: Any,
     /,
     *inputs: Any,
+    into: Any = None,
     timeout: float | None = None,
     max_rows: int | None = None,
     cancel: CancelFlag | None = None,
     stats: bool = False,
-) -> Rows:
+) -> Any:
     """Return the answer of a query as columns: a sequence of tuples that is also a table for data frames and notebooks.
 
     Arrow, pandas and polars can read the table. The other arguments are those of `q`.
 
     Args:
+        into: a class; return a list of objects of it instead, as `Rows.into` does.
         stats: also store the steps of the query in `explanation`, as `explain` shows them.
     Returns: one row for each row of the answer, for any shape of `:find`; columns are named by `:keys`, `:strs` or
         `:syms`, by `(as element ?name)`, or by their variables.
@@ -170,7 +194,7 @@ def rows(
     result = _table(typed, solve(context, typed.clauses, relation, kept(typed, relation)), context)
     if context.steps is not None:
         result.explanation = explained(context.steps, len(result), time.perf_counter() - started)
-    return result
+    return result if into is None else result.into(into)
 
 
 def _single(query: Query) -> Query:

@@ -1,13 +1,15 @@
-"""The attributes of the fields of dataclasses, for transactions, declarations and pulls.
+"""The attributes of the fields of classes, for transactions, declarations and pulls.
 
     @dataclass(frozen=True)
     class Person:
         email: Annotated[str, Attr(unique="identity")]    # :person/email
         name: Annotated[str, ":contact/name"]             # with an explicit name
-        friends: list[Person] = field(default_factory=list)
+        mood: Mood = Mood.GOOD                            # an enum: the entity of an ident
+        friends: frozenset[Person] = frozenset()
         eid: Annotated[int | None, ":db/id"] = None
 
-A field is the attribute with its name in the namespace of the class name, or the attribute named by its annotation.
+The class is a dataclass, or one of attrs or pydantic (class_kinds.py). A field is the attribute with its name in the
+namespace of the class name, or the attribute named by its annotation.
 Law: this module uses no store; an instance means the same as the map form of its fields.
 """
 
@@ -20,14 +22,18 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from factstore.errors import SchemaError
+from factstore.errors import SchemaError, TransactError
+from factstore.schema.class_kinds import Field, fields_of, is_instance, is_shape
+from factstore.schema.class_values import Convention, convention_of
+
+__all__ = ["Attr", "Slot", "is_instance", "is_shape", "map_of", "name_of", "slots_of"]
 
 _COLLECTIONS: Final[Mapping[Any, Callable[[Any], Any]]] = {list: list, tuple: tuple, set: set, frozenset: frozenset}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attr:
-    """The properties of an attribute besides its Python type, in the `Annotated` of a field of a dataclass.
+    """The properties of an attribute besides its Python type, in the `Annotated` of a field of a class.
 
     Args:
         ident: its name; by default that of the field in the namespace of the class: `Person.year_born` is
@@ -39,6 +45,8 @@ class Attr:
         stamp: maintained by the store: the instant at which an entity was "created", or last "updated".
         preds: names of registered functions that must return True for a value.
         members: fields of the same class that form a composite tuple, which is derived from them.
+        unordered: the order of a list has no meaning, and no value is in it twice. The store keeps neither, so
+            `schema_of` rejects other lists.
 
     >>> Attr(unique="identity", doc="Where letters go.").unique
     'identity'
@@ -55,13 +63,16 @@ class Attr:
     stamp: Literal["created", "updated"] | None = None
     preds: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
+    unordered: bool = False
     doc: str | None = None
 
 
 class Slot(NamedTuple):
     """One field of a class."""
 
+    shape_name: str
     name: str
+    parameter: str  # the keyword of the constructor
     attribute: str
     collection: Callable[[Any], Any] | None  # the type that collects many values
     shape: type | None  # the class of the referenced entities
@@ -69,16 +80,31 @@ class Slot(NamedTuple):
     has_default: bool
     hint: Any  # the type of one value
     declared: Attr
+    convention: Convention | None  # of the type of one value
 
+    def stored(self, value: Any) -> Any:
+        """Return the value of the field as a value of a transaction.
 
-def is_shape(thing: object) -> bool:
-    """Return whether a thing is a dataclass, not an instance of one."""
-    return isinstance(thing, type) and dataclasses.is_dataclass(thing)
+        Raises: TransactError(:db.error/wrong-type-for-attribute).
+        """
+        if self.convention is None or value is None:
+            return value
+        if self.collection is not None and isinstance(value, list | tuple | set | frozenset):
+            return [self.one_stored(each) for each in value]
+        return self.one_stored(value)
 
+    def one_stored(self, value: Any) -> Any:
+        """Return one of the values of the field as a value of a transaction. Raises: as `stored`."""
+        try:
+            return value if self.convention is None else self.convention.stored(value)
+        except ValueError as error:
+            text = f"{self.shape_name}.{self.name}: {error}"
+            code = ":db.error/wrong-type-for-attribute"
+            raise TransactError(code, text, attribute=self.attribute, field=self.name, value=value) from None
 
-def is_instance(thing: object) -> bool:
-    """Return whether a thing is an instance of a dataclass."""
-    return dataclasses.is_dataclass(thing) and not isinstance(thing, type)
+    def read(self, value: Any) -> Any:
+        """Return one pulled value as a value of the field. Raises: ValueError, if the field cannot have it."""
+        return value if self.convention is None else self.convention.read(value)
 
 
 def name_of(words: str) -> str:
@@ -99,10 +125,10 @@ def slots_of(shape: type) -> tuple[Slot, ...]:
         why = f"the annotations of {shape.__name__} cannot be evaluated where the class is defined"
         reason = f"{why}: {type(error).__name__}: {error}"
         raise SchemaError(":db.error/invalid-install-attribute", reason, got=shape) from error
-    return tuple(_slot(shape, field, hints[field.name]) for field in dataclasses.fields(shape) if field.init)
+    return tuple(_slot(shape, field, hints.get(field.name, Any)) for field in fields_of(shape))
 
 
-def _slot(shape: type, field: dataclasses.Field[Any], hint: Any) -> Slot:
+def _slot(shape: type, field: Field, hint: Any) -> Slot:
     declared, ident = Attr(), None
     if get_origin(hint) is Annotated:
         hint, *annotations = get_args(hint)
@@ -111,14 +137,29 @@ def _slot(shape: type, field: dataclasses.Field[Any], hint: Any) -> Slot:
     hint, optional = _without_none(hint)
     collection = None if _is_pair(hint) else _COLLECTIONS.get(get_origin(hint))
     inner = get_args(hint)[0] if collection is not None else hint
-    has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-    attribute = ident or f":{name_of(shape.__name__)}/{name_of(field.name)}"
+    try:
+        convention = convention_of(inner, declared.type, name_of)
+    except ValueError as error:
+        text = f"{shape.__name__}.{field.name}: {error}"
+        raise SchemaError(":db.error/invalid-install-attribute", text, got=inner) from None
     return Slot(
-        field.name, attribute, collection, inner if is_shape(inner) else None, optional, has_default, inner, declared
+        shape_name=shape.__name__,
+        name=field.name,
+        parameter=field.parameter,
+        attribute=ident or f":{name_of(shape.__name__)}/{name_of(field.name)}",
+        collection=collection,
+        shape=inner if is_shape(inner) else None,
+        optional=optional,
+        has_default=field.has_default,
+        hint=inner,
+        declared=declared,
+        convention=convention,
     )
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
+    if get_origin(hint) is Literal:
+        return hint, None in get_args(hint)
     if get_origin(hint) not in (Union, types.UnionType):
         return hint, False
     chosen = [arg for arg in get_args(hint) if arg is not types.NoneType]
@@ -147,7 +188,7 @@ def map_of(instance: Any) -> dict[str, Any]:
     if type(instance) is Described:
         return dict(instance.form)
     form = {
-        slot.attribute: getattr(instance, slot.name)
+        slot.attribute: slot.stored(getattr(instance, slot.name))
         for slot in slots_of(instance.__class__)
         if not _is_derived(slot.declared)
     }

@@ -1,6 +1,7 @@
-"""The tx-data that declares the attributes of dataclasses.
+"""The tx-data that declares the attributes of classes.
 
-Law: only the fields of the given classes are declared, each attribute once; two declarations of it are equal.
+Law: only the fields of the given classes, and the idents of their enums, are declared, each once; two declarations of
+an attribute are equal.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from uuid import UUID
 
 from factstore.errors import SchemaError
 from factstore.schema.class_fields import Slot, is_shape, slots_of
+from factstore.schema.class_kinds import KINDS
 from factstore.values.quoting import quoted
 from factstore.values.types import LONG_MAX, LONG_MIN, VALUE_TYPES, Keyword, Symbol, Uri
 
@@ -32,12 +34,14 @@ _TYPES: Final[Mapping[Any, str]] = {
 
 
 def schema_of(*classes: type) -> list[dict[str, Any]]:
-    """Return the tx-data that declares the attributes of dataclasses.
+    """Return the tx-data that declares the attributes of dataclasses, and of classes of attrs and pydantic.
 
-    The Python type of a field determines the value type; a collection means cardinality many, another dataclass means a
-    reference. `Attr` in the annotation has the other properties. Fields of reverse references and `:db/id` are not
-    declared, nor are the fields of classes that are only referenced.
-    Raises: SchemaError(:db.error/invalid-install-attribute).
+    The Python type of a field determines the value type; a set means cardinality many, another class means a
+    reference. An enum is a reference to the entity of an ident, which is declared too; a `date` is the instant at which
+    the day begins in UTC; a `Literal` has the type of its values. `Attr` in the annotation has the other properties.
+    Fields of reverse references and `:db/id` are not declared, nor are the fields of classes that are only referenced.
+    Raises: SchemaError(:db.error/invalid-install-attribute), also for a list without `Attr(unordered=True)`, because an
+        attribute keeps neither order nor repetition.
 
     >>> from dataclasses import dataclass
     >>> @dataclass
@@ -51,11 +55,11 @@ def schema_of(*classes: type) -> list[dict[str, Any]]:
         if not is_shape(shape):
             raise SchemaError(
                 ":db.error/invalid-install-attribute",
-                f"expected a dataclass to declare, got {quoted(shape)}",
+                f"expected {KINDS}, got {quoted(shape)}",
                 got=shape,
             )
         for slot in slots_of(shape):
-            if slot.attribute == ":db/id" or slot.attribute.rpartition("/")[2].startswith("_"):
+            if not is_declared(slot):
                 continue
             form = _declaration(shape, slot)
             earlier = forms.setdefault(slot.attribute, form)
@@ -67,7 +71,19 @@ def schema_of(*classes: type) -> list[dict[str, Any]]:
                     expected=earlier,
                     got=form,
                 )
+        forms |= {ident: {":db/ident": ident} for ident in _idents(shape)}
     return list(forms.values())
+
+
+def _idents(shape: type) -> list[str]:
+    """Return the idents of the enums of the declared fields of a class."""
+    conventions = [slot.convention for slot in slots_of(shape) if is_declared(slot)]
+    return [ident for convention in conventions if convention is not None for ident in convention.idents]
+
+
+def is_declared(slot: Slot) -> bool:
+    """Return whether a field has an attribute of its own: not an entity id, and not a reverse reference."""
+    return slot.attribute != ":db/id" and not slot.attribute.rpartition("/")[2].startswith("_")
 
 
 def type_of_value(value: Any) -> str | None:
@@ -85,6 +101,10 @@ def type_of_value(value: Any) -> str | None:
 
 def _declaration(shape: type, slot: Slot) -> dict[str, Any]:
     declared = slot.declared
+    if slot.collection in (list, tuple) and not declared.unordered:
+        hint = f"{slot.collection.__name__}[…]"
+        expected = "set[…] or frozenset[…], or Attr(unordered=True) if order and repetition have no meaning,"
+        raise _no_type(shape, slot, expected, f"{hint}, whose order and repetition would be lost")
     form: dict[str, Any] = {
         ":db/ident": slot.attribute,
         ":db/valueType": f":db.type/{_type_name(shape, slot)}",
@@ -134,11 +154,13 @@ def _type_name(shape: type, slot: Slot) -> str:
 
 
 def _type_of(shape: type, slot: Slot, hint: Any) -> str:
-    name = "ref" if is_shape(hint) else _TYPES.get(hint)
+    if slot.convention is not None and hint is slot.hint:
+        hint = slot.convention.value_type
+    name = hint if isinstance(hint, str) else "ref" if is_shape(hint) else _TYPES.get(hint)
     if name is None:
-        raise _no_type(
-            shape, slot, f"a dataclass, one of {', '.join(kind.__name__ for kind in _TYPES)}, or an Attr(type=…)", hint
-        )
+        types = ", ".join(kind.__name__ for kind in _TYPES)
+        expected = f"{KINDS}, an Enum, a date, a Literal, one of {types}, or an Attr(type=…)"
+        raise _no_type(shape, slot, expected, hint)
     return name
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
+from factstore.errors import QueryError
+from factstore.query.answer.row_objects import builder_of
 from factstore.query.language.ast import Query
 from factstore.query.relations import frames
 from factstore.query.relations.relation import Array, Column
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from factstore.query.answer.explain import Explanation
 
+T = TypeVar("T")
 _SHOWN: Final = 20  # rows
 _AT_ONCE: Final = 4096  # rows turned into tuples
 
@@ -78,6 +81,51 @@ class Rows:
     def dicts(self) -> list[dict[str, Any]]:
         """Return the rows as dicts by the names of the columns."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.tuples()]
+
+    @overload
+    def one(self, *, into: type[T]) -> T: ...
+    @overload
+    def one(self, *, into: None = None) -> tuple[Any, ...]: ...
+    def one(self, *, into: Any = None) -> Any:
+        """Return the only row. Raises: QueryError(:db.error/not-one-row), if there is none or more than one."""
+        if len(self) != 1:
+            text = f"expected one row, got {self._count()}"
+            raise QueryError(":db.error/not-one-row", text, rows=len(self), columns=self.columns)
+        return self.first(into=into)
+
+    @overload
+    def first(self, *, into: type[T]) -> T | None: ...
+    @overload
+    def first(self, *, into: None = None) -> tuple[Any, ...] | None: ...
+    def first(self, *, into: Any = None) -> Any:
+        """Return the first row; None if there is none. The rows have an order only with `:order-by`."""
+        found = self[:1].tuples() if into is None else self[:1].into(into)
+        return found[0] if found else None
+
+    def scalar(self) -> Any:
+        """Return the value in the first column of the first row; None if there is no row."""
+        return self._data[0].take(slice(0, 1)).values()[0] if len(self) else None
+
+    def into(self, shape: type[T]) -> list[T]:
+        """Return the rows as objects of a class, whose fields get the values of the columns of the same names.
+
+        Args:
+            shape: a dataclass, a class of attrs or pydantic, or another callable that takes the columns as keywords. A
+                column `year-born` is the field `year_born`.
+        Raises: QueryError(:db.error/unknown-field) for a column without a field, or a required field without a column;
+            QueryError(:db.error/unexpected-value).
+
+        >>> from dataclasses import dataclass
+        >>> from factstore import rows
+        >>> @dataclass
+        ... class Line:
+        ...     name: str
+        ...     count: int
+        >>> rows("[:find ?name ?count :in [[?name ?count]]]", [["tea", 2]]).one(into=Line)
+        Line(name='tea', count=2)
+        """
+        build = builder_of(shape, self.columns)
+        return [build(row) for row in self]
 
     def numpy(self) -> dict[str, Array]:
         """Return the columns as numpy arrays: instants as datetime64[us] in UTC, all but numbers as objects."""

@@ -183,6 +183,7 @@ class ClauseWriter:
 
     def _compared(self, condition: Comparison) -> None:
         operator, left, right = condition.operator, condition.left, condition.right
+        left, right = _constant(operator, left, right), _constant(operator, right, left)
         if operator != "=":
             self.clauses.append([(Symbol(operator), self.term(left), self.term(right))])
         elif isinstance(left, Path) or isinstance(right, Path):
@@ -291,6 +292,15 @@ class HavingWriter(ClauseWriter):
         writer = HavingWriter(self.additions, self.outer)
         writer.conditions(conditions)
         return writer.clauses
+
+
+def _constant(operator: str, term: Any, other: Any) -> Any:
+    """Return a term; a value that is compared with a field is returned as it is stored."""
+    if isinstance(term, Term) or not isinstance(other, Path) or other._slot.convention is None:
+        return term
+    if operator != "=" and other._slot.convention.idents:
+        raise wrong(f"a field of an enum is compared with == only, and not_(…) of it, got {operator} {quoted(term)}")
+    return other._slot.one_stored(term)
 
 
 def _flattened(conditions: Iterable[Any]) -> Iterable[Any]:

@@ -82,7 +82,9 @@ def _sections(form: Any, dialect: Dialect) -> dict[str, Any]:
     elif is_sequence(form):
         sections = _cut(form, dialect)
     else:
-        raise invalid("a query is a vector, a map or the text of one", form)
+        is_swapped = hasattr(form, "basis_t") or callable(getattr(form, "db", None))
+        order = "; the query is the first argument, and the database the second" if is_swapped else ""
+        raise invalid(f"a query is a vector, a map or the text of one{order}", form)
     for key in sections:
         if key not in _SECTIONS:
             raise invalid(f"a query has no section {key}{hint(nearest(key, _SECTIONS))}", form)

@@ -1,4 +1,4 @@
-"""Shapes: dataclasses as pull patterns, and pulled maps as instances of the dataclasses.
+"""Shapes: classes as pull patterns, and pulled maps as instances of the classes.
 
     @dataclass(frozen=True)
     class Person:
@@ -21,6 +21,7 @@ from pyrsistent import PSet, pset
 
 from factstore.errors import PullError
 from factstore.schema.class_fields import Slot, is_shape, slots_of
+from factstore.schema.class_kinds import KINDS
 from factstore.values.quoting import quoted
 
 DB_ID: Final = ":db/id"
@@ -33,9 +34,7 @@ def form_of(shape: type, outer: tuple[type, ...] = ()) -> list[Any]:
     Raises: PullError(:db.error/invalid-pull) for a shape that refers to itself through another shape.
     """
     if not is_shape(shape):
-        raise PullError(
-            ":db.error/invalid-pull", f"expected a dataclass as a pattern; got {quoted(shape)}", fragment=shape
-        )
+        raise PullError(":db.error/invalid-pull", f"expected {KINDS} as a pattern; got {quoted(shape)}", fragment=shape)
     if shape in outer:
         names = " → ".join(one.__name__ for one in (*outer, shape))
         raise PullError(
@@ -71,6 +70,7 @@ def build(shape: type, entity: dict[Any, Any]) -> Any:
     """Return the instance of a shape for a map; None if the map has a value for no field.
 
     Raises: PullError(:db.error/missing-value) for a required field without a value;
+        PullError(:db.error/unexpected-value) for a value that is none of the values of an enum, or no date;
         PullError(:db.error/circular-value) for an entity that refers back to itself.
     """
     if not _has_values(shape, entity):
@@ -79,7 +79,7 @@ def build(shape: type, entity: dict[Any, Any]) -> Any:
     built: dict[int, Any] = {}
     for kind, part in reversed(parts):  # referenced maps before the maps that refer to them
         fields = {
-            slot.name: value
+            slot.parameter: value
             for slot in slots_of(kind)
             if (value := _value(kind, slot, part, built)) is not dataclasses.MISSING
         }
@@ -144,6 +144,21 @@ def _value(shape: type, slot: Slot, part: dict[Any, Any], built: dict[int, Any])
             value = built[id(value)]
         else:  # an entity with no selected fact
             return _value(shape, slot, {**part, slot.attribute: None}, built)
+    if slot.convention is not None:
+        value = _read(slot, value)
     if slot.collection is None:
         return value
     return slot.collection(value if isinstance(value, list) else [value])
+
+
+def _read(slot: Slot, value: Any) -> Any:
+    try:
+        return [slot.read(each) for each in value] if isinstance(value, list) else slot.read(value)
+    except ValueError as error:
+        raise PullError(
+            ":db.error/unexpected-value",
+            f"{slot.shape_name}.{slot.name} cannot have this {slot.attribute}: {error}",
+            shape=slot.shape_name,
+            field=slot.name,
+            attribute=slot.attribute,
+        ) from None

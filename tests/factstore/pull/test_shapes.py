@@ -115,7 +115,7 @@ class Knot:
 
     eid: Annotated[int | None, ":db/id"] = None
     name: Annotated[str | None, Attr(":knot/name", unique="identity")] = None
-    to: Annotated[list[Knot], ":knot/to"] = field(default_factory=list)
+    to: Annotated[list[Knot], Attr(":knot/to", unordered=True)] = field(default_factory=list)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])

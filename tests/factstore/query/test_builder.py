@@ -68,7 +68,7 @@ class Person:
     city: City
     vip: bool = False
     score: float | None = None
-    friends: list[Person] = field(default_factory=list)
+    friends: Annotated[list[Person], Attr(unordered=True)] = field(default_factory=list)
     tags: frozenset[str] = frozenset()
 
 

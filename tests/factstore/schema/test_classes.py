@@ -32,8 +32,8 @@ class Person:
     email: Annotated[str, Attr(unique="identity", doc="Where letters go.")]
     full_name: Annotated[str | None, Attr(":contact/name", index=True)] = None
     city: City | None = None
-    friends: list[Person] = field(default_factory=list)
-    lines: Annotated[list[Line], Attr(component=True)] = field(default_factory=list)
+    friends: Annotated[list[Person], Attr(unordered=True)] = field(default_factory=list)
+    lines: Annotated[list[Line], Attr(component=True, unordered=True)] = field(default_factory=list)
     tags: frozenset[Keyword] = frozenset()
     followers: Annotated[list[Person], ":person/_friends"] = field(default_factory=list)
     eid: Annotated[int | None, ":db/id"] = None
@@ -47,7 +47,7 @@ class Everything:
     raw: bytes
     sum: Decimal
     yes: bool
-    texts: tuple[str, ...]
+    texts: Annotated[tuple[str, ...], Attr(unordered=True)]
     pair: tuple[str, int]
 
 
