@@ -123,11 +123,13 @@ class Observed(Connection):
 
 
 def contents(db: Database) -> Facts:
-    """Return the datoms of users' attributes in a database, read from its index and novelty once more."""
+    """Return the datoms of users' attributes with a history, read from index and novelty of a database once more."""
     fresh = db.as_of(db.basis_t)
-    return frozenset(
-        _plain(d) for a in db.schema.attributes if a.id >= FIRST_FREE_ID for d in fresh.datoms("aevt", a.id)
-    )
+    return frozenset(_plain(datom) for a in _lasting(db) for datom in fresh.datoms("aevt", a))
+
+
+def _lasting(db: Database) -> set[int]:
+    return {a.id for a in db.schema.attributes if a.id >= FIRST_FREE_ID and not a.no_history}
 
 
 def _plain(datom: Datom) -> tuple[Any, ...]:
@@ -169,12 +171,13 @@ class _Run:
     def _check_laws(self, conn: Connection) -> None:
         log = [_plain(datom) for logged in conn.log().tx_range() for datom in logged.data]
         erased = {fact[2] for fact in log if fact[1] == EXCISE}
-        log = [fact for fact in log if fact[1] >= FIRST_FREE_ID]
+        lasting = _lasting(conn.db())
+        log = [fact for fact in log if fact[1] in lasting]
         assert maintain.check(conn).problems == [], maintain.check(conn).problems
         assert contents(conn.db()) == _live(log), "the newest database does not agree with the log"
         for process, each in zip(self._processes, self._connections):
             for report in each.acknowledged:
-                made = [fact for fact in map(_plain, report.tx_data) if fact[1] >= FIRST_FREE_ID]
+                made = [fact for fact in map(_plain, report.tx_data) if fact[1] in lasting]
                 missing = set(made) - set(log)
                 lost = [fact for fact in missing if not erased & {*fact[:3]}]
                 assert not lost, f"{process.name}: acknowledged with t={report.t}, and missing from the log: {lost}"

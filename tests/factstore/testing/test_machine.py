@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated
+
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, initialize, rule, run_state_machine_as_test
 
@@ -180,8 +184,64 @@ def test_an_index_publication_that_loses_a_block_is_found(monkeypatch):
     assert any("index()" in steps_of(error) for error in errors)
 
 
-def test_maintenance_changes_nothing():
-    class Machine(Maintenance, AnyTransactions, StoreMachine):
-        schema = ACCOUNTS
+FEATURES = """
+[{:db/ident :f/id    :db/valueType :db.type/uuid    :db/cardinality :db.cardinality/one  :db/unique :db.unique/identity}
+ {:db/ident :f/owner :db/valueType :db.type/ref     :db/cardinality :db.cardinality/one  :db/unique :db.unique/identity}
+ {:db/ident :f/tags  :db/valueType :db.type/keyword :db/cardinality :db.cardinality/many :db/unique :db.unique/value}
+ {:db/ident :f/n     :db/valueType :db.type/long    :db/cardinality :db.cardinality/one  :db/noHistory true}
+ {:db/ident :f/text  :db/valueType :db.type/string  :db/cardinality :db.cardinality/one  :db/fulltext true}
+ {:db/ident :f/made  :db/valueType :db.type/instant :db/cardinality :db.cardinality/one  :db/stamp :db.stamp/created}
+ {:db/ident :f/parts :db/valueType :db.type/ref     :db/cardinality :db.cardinality/many :db/isComponent true}
+ {:db/ident :f/pair  :db/valueType :db.type/tuple   :db/cardinality :db.cardinality/one  :db/unique :db.unique/identity
+  :db/tupleAttrs [:f/n :f/owner]}]
+"""
 
-    run_state_machine_as_test(Machine)
+
+@pytest.mark.parametrize("schema", [ACCOUNTS, FEATURES], ids=["accounts", "features"])
+def test_the_store_agrees_with_the_model_whatever_is_committed_and_maintained(schema):
+    class Machine(Maintenance, AnyTransactions, StoreMachine):
+        pass
+
+    Machine.schema = schema
+    run_state_machine_as_test(Machine, settings=settings(max_examples=15, stateful_step_count=30))
+
+
+class Any(AnyTransactions, StoreMachine):
+    schema = ACCOUNTS
+
+
+@dataclass
+class Account:
+    id: Annotated[int, ":account/id"]
+    balance: Annotated[int, ":account/balance"] = 0
+
+
+@pytest.mark.parametrize(
+    ("tx_data", "options"),
+    [
+        ("[{:account/id 1 :account/balance 5} [:db/add #db/id[:db.part/user -1] :account/id 2]]", {}),
+        ([Account(3, 4)], {}),
+        ([{":account/id": 1, ":account/balance": None}], {"none": "retract"}),
+        ([{":account/id": 7}], {"key": "once"}),
+        ([[":db/add", "datomic.tx", ":account/balance", 1]], {}),
+        ([{":db/ident": ":account/first", ":account/id": 1}], {}),
+        ([[":db/setExactly", "x", ":account/balance", [3]]], {}),
+        (iter([{":account/id": 9}]), {}),
+        ([], {}),
+    ],
+    ids=["text", "dataclass", "none", "key", "transaction", "ident", "exactly", "iterator", "nothing"],
+)
+def test_a_machine_takes_all_that_a_connection_takes(tx_data, options):
+    machine = Any()
+    report = machine.transact(tx_data, **options)
+    machine.check_databases()
+    assert report.t == machine.conn.db().basis_t
+    machine.teardown()
+
+
+def test_a_rejected_transaction_raises_the_error_of_the_store():
+    machine = Any()
+    with pytest.raises(factstore.TransactError) as raised:
+        machine.transact([{":account/id": "one"}])
+    assert ":db.error/wrong-type-for-attribute" == raised.value.code
+    machine.teardown()
