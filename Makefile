@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?=
+CLUSTER_TESTS := $(wildcard tests/crash/test_postgres_*.py tests/crash/test_transactor_*.py) tests/factstore/storage/postgres
 
-.PHONY: demo test lint types contracts format docs bench guard hooks release-check clean
+.PHONY: demo test cluster-test lint types contracts format docs bench guard hooks release-check clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -16,6 +17,9 @@ demo: $(VENV)/.has-demo ## run the main job on real input, with options such as 
 
 test: $(VENV)/.has-test ## run all tests, with options of pytest such as ARGS="-k upsert"
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+cluster-test: $(VENV)/.has-test ## run the long tests of many machines: ten failovers, partitions (as root), full disks, replicas, S3
+	@FAILOVER_ROUNDS=10 $(BIN)/python -m pytest $(CLUSTER_TESTS) $(ARGS)
 
 lint: $(VENV)/.has-dev ## check style and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

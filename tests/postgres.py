@@ -24,6 +24,8 @@ local all all trust
 host all asks_for_a_password 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust
 host replication all 127.0.0.1/32 trust
+host all all 198.51.100.0/24 trust
+host replication all 198.51.100.0/24 trust
 """
 _SECONDS: Final = 60
 
@@ -38,7 +40,15 @@ def programs() -> Path | None:
 class Server:
     """One PostgreSQL server."""
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    def __init__(self, programs: Path, folder: Path, *, host: str = "127.0.0.1", inside: Sequence[str] = ()) -> None:
+        """Describe a server that does not run yet.
+
+        Args:
+            host: the address on which it listens.
+            inside: a command that runs a program within the network of that address.
+        """
+        self.host = host
+        self._inside = inside
         self.folder = folder
         self.data = folder / "data"
         self.port = free_port()
@@ -46,33 +56,45 @@ class Server:
 
     def uri(self, name: str | None = None, *, user: str = "postgres", durability: str = "managed", more: str = "") -> str:
         """Return the uri of a store, a new one by default; this server syncs nothing, so it counts as managed."""
-        place = f"{user}@127.0.0.1:{self.port}/postgres"
+        place = f"{user}@{self.host}:{self.port}/postgres"
         return f"postgresql://{place}?name={name or uuid4().hex}&durability={durability}{more}"
 
     def create(self) -> None:
         """Make the cluster."""
-        self.run("initdb", "-D", self.data, "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
+        self.run("initdb", "-D", self.data, "-U", "postgres", "--auth=trust", "--no-sync", "--data-checksums", "-E", "UTF8", "--locale=C")
         (self.data / "pg_hba.conf").write_text(_HBA)
+        with (self.data / "postgresql.conf").open("a") as settings:
+            settings.write("wal_keep_size = 1GB\n")  # for `follow`
 
     def start(self, *settings: str) -> None:
         """Start the server with settings such as "fsync=off", and return when it accepts connections."""
-        given = [f"port={self.port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={self.folder}", *settings]
+        given = [f"port={self.port}", f"listen_addresses={self.host}", f"unix_socket_directories={self.folder}", *settings]
         options = " ".join(f"-c '{setting}'" for setting in given)
         log = self.folder / "server.log"
-        self.run("pg_ctl", "-D", self.data, "-l", log, "-o", options, "-w", "-t", _SECONDS, "start")
+        try:
+            self.run("pg_ctl", "-D", self.data, "-l", log, "-o", options, "-w", "-t", _SECONDS, "start")
+        except RuntimeError as error:
+            error.add_note(log.read_text()[-2_000:])
+            raise
 
-    def standby(self) -> Server:
+    def standby(self, *, host: str = "127.0.0.1", inside: Sequence[str] = ()) -> Server:
         """Return a standby that follows this server; it is not started, and has no standby of its own."""
-        copy = Server(self._programs, self.folder.with_name(f"{self.folder.name}-standby"))
+        copy = Server(self._programs, self.folder.with_name(f"{self.folder.name}-standby"), host=host, inside=inside)
         copy.folder.mkdir()
         give_to_user(copy.folder)
-        place = f"host=127.0.0.1 port={self.port} user=postgres application_name=standby"
+        place = f"host={self.host} port={self.port} user=postgres application_name=standby"
         copy.run("pg_basebackup", "-D", copy.data, "-d", place, "-R", "-X", "stream", "--checkpoint=fast", "--no-sync")
         return copy
 
     def promote(self) -> None:
         """Make a standby the primary, and return when it accepts writes."""
         self.run("pg_ctl", "-D", self.data, "-w", "-t", _SECONDS, "promote")
+
+    def follow(self, primary: Server) -> None:
+        """Make a server that was killed a standby of another one that has taken over; it is not started."""
+        place = f"host={primary.host} port={primary.port} user=postgres dbname=postgres application_name=standby"
+        primary.sql("CHECKPOINT")  # before it, the primary does not state its new timeline
+        self.run("pg_rewind", "--target-pgdata", self.data, "--source-server", place, "--write-recovery-conf", "--no-sync")
 
     def processes(self) -> list[int]:
         """Return the server process and all that it started."""
@@ -82,10 +104,13 @@ class Server:
 
     def kill(self) -> None:
         """End the server and all its processes as a power cut does, except that the disk keeps what was written."""
-        for process in self.processes():
+        processes = self.processes()
+        for process in processes:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        (self.data / "postmaster.pid").unlink(missing_ok=True)  # a restart would take it for a running server
+        until(lambda: not any(map(_is_alive, processes)))  # their shared memory would keep a new server from starting
+        for left in (self.data / "postmaster.pid", *self.folder.glob(".s.PGSQL.*")):
+            left.unlink(missing_ok=True)  # a restart would take it for a sign of a running server
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server; "immediate" ends it like a crash."""
@@ -97,7 +122,7 @@ class Server:
 
     def sql(self, text: str) -> str:
         """Return what psql prints for a statement."""
-        place = ("-h", "127.0.0.1", "-p", self.port, "-U", "postgres", "-d", "postgres")
+        place = ("-h", self.host, "-p", self.port, "-U", "postgres", "-d", "postgres")
         return self.run("psql", *place, "-v", "ON_ERROR_STOP=1", "-Atc", text)
 
     def run(self, program: str, *arguments: object) -> str:
@@ -105,6 +130,7 @@ class Server:
         command = [str(self._programs / program), *map(str, arguments)]
         if os.geteuid() == 0:
             command = ["runuser", "-u", _user(), "--", *command]
+        command = [*self._inside, *command]
         return _run(command, self.folder)
 
 
@@ -119,6 +145,13 @@ def _run(command: Sequence[str], folder: Path) -> str:
     if status:
         raise RuntimeError(f"{' '.join(command)} ended with {status}: {text}")
     return text
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _user() -> str:
@@ -142,7 +175,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(*settings: str) -> Iterator[Server]:
+def running(*settings: str, host: str = "127.0.0.1", inside: Sequence[str] = ()) -> Iterator[Server]:
     """Run a new server with settings; skip the test if none is installed, except in CI, where one must be."""
     folder = programs()
     if folder is None:
@@ -151,7 +184,7 @@ def running(*settings: str) -> Iterator[Server]:
         pytest.skip("no PostgreSQL server is installed")
     place = Path(tempfile.mkdtemp(prefix="factstore-postgres-"))
     give_to_user(place)
-    server = Server(folder, place)
+    server = Server(folder, place, host=host, inside=inside)
     try:
         server.create()
         server.start(*settings)
