@@ -91,6 +91,7 @@ class Bench:
             self._absorb()
         now = self._conn.now()
         while True:
+            self.ready.wake(now)
             limited = self.ready.limited and len(self.ready)
             allowed = self.store.allowance(self._conn.db(), now) if limited else None
             picked = self.ready.pick(1, now=now, random=self._random, allowed=allowed)

@@ -199,6 +199,7 @@ class MainLoop:
         if self._ready.settings_changed:
             self._ready.settings_changed = False
             self._report_bad_settings()
+        self._ready.wake(now)
         if not (self._ready.limited and len(self._ready)):
             return self._ready.pick(limit, now=now, random=self._random)
         db = self._conn.db()

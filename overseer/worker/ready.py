@@ -225,6 +225,11 @@ class ReadySet:
         Args:
             allowed: the jobs that the queues let start; None is all jobs.
         """
+        self.wake(now)
+        return self._ready.draw(most, random, allowed)
+
+    def wake(self, now: datetime) -> None:
+        """Make jobs ready whose time has come; before that, `len` does not count them."""
         while self._due and self._due[0][0] <= now:
             at, job = heapq.heappop(self._due)
             if self._timed.get(job) == at:
@@ -235,7 +240,6 @@ class ReadySet:
             if self._timed.get(job) == at:
                 del self._timed[job]
                 self._ready.add(job, self._rank.get(job, _DEFAULT_RANK))
-        return self._ready.draw(most, random, allowed)
 
     def next_pause(self) -> float:
         """Return the seconds until the next pause ends, by elapsed time."""
