@@ -121,6 +121,16 @@ def test_a_worker_that_stalls_comes_back_and_cannot_write():
     assert [2] == wrote
 
 
+def test_a_failure_that_needs_several_events_is_shrunk():
+    """Pairs are too many to try them all, so hypothesis finds it, and leaves out what does not matter."""
+    conn = shop(*graph_txns({f":t{n}": [f":t{n - 1}"] if n else [] for n in range(5)}))
+    handlers = {f":t{n}": nothing for n in range(5)}
+    crashes = "[:find ?n :where [?j :job/type :t4] [?j :job/crashes ?n] [(< 1 ?n)]]"
+    with pytest.raises(Violation) as caught:
+        simulate(conn, handlers, invariants=[crashes], schedules=300, workers=1)
+    assert 2 <= len(caught.value.run.schedule) <= 5
+
+
 def test_a_clock_that_jumps_takes_no_job_from_a_worker():
     attempts = []
     handlers = {":a": lambda job: attempts.append(job.attempt)}
