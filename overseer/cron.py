@@ -357,5 +357,77 @@ def tick_portion(conn: Connection, eid: int, now: datetime) -> list[str]:
     return list(map(schedule.occurrence, times))
 
 
+@of_connection
+def run_now(conn: Connection, id: str, *, by: str | None = None) -> str:
+    """Insert a job of a schedule now, also if the schedule is paused, and return the id of the job.
+
+    Its nominal time is the current second. The times of the schedule stay as they are.
+
+    Args:
+        id: the schedule's name.
+        by: who does it, for `:overseer/by` of the transaction.
+    Raises: OverseerError(:job.error/no-such-schedule).
+    """
+    nominal = conn.now().astimezone(UTC).replace(microsecond=0)
+    return _insert(conn, _named(conn.db(), id), [nominal], by)[0]
+
+
+@of_connection
+def backfill(
+    conn: Connection, id: str, *, start: datetime, end: datetime, by: str | None = None, dry_run: bool = False
+) -> list[str]:
+    """Insert the jobs of a schedule for its nominal times in a period that have no job, and return their ids.
+
+    The id of such a job consists of the schedule and the time, so a time becomes a job at most once, however often this
+    is called and whatever the schedulers do. The jobs may start at once, and the schedule continues as before.
+
+    Args:
+        id: the schedule's name.
+        start: the first time that may be included.
+        end: the time before which the period ends.
+        by: who does it, for `:overseer/by` of the transactions.
+        dry_run: only return the ids.
+    Raises: OverseerError(:job.error/no-such-schedule); OverseerError(:job.error/bad-schedule) for times without a zone,
+        and for a period with more than 10,000 times.
+    """
+    db = conn.db()
+    schedule = _named(db, id)
+    if not all(isinstance(time, datetime) and time.tzinfo is not None for time in (start, end)):
+        raise _bad(f"start and end are times with a zone, got {quoted(start)} and {quoted(end)}", schedule=id)
+    from_start = nominal_times(schedule.cron, schedule.timezone, after=start - timedelta.resolution)
+    nominals = list(islice(takewhile(lambda nominal: nominal < end, from_start), _MOST_BACKFILLED + 1))
+    if len(nominals) > _MOST_BACKFILLED:
+        why = (
+            f"the schedule {id} has more than {_MOST_BACKFILLED:,} times from {start.isoformat()} to {end.isoformat()}"
+        )
+        raise _bad(f"{why}: fill a shorter period first", schedule=id, start=start, end=end)
+    missing = [time for time in nominals if db.entid([":job/id", schedule.occurrence(time)]) is None]
+    if dry_run:
+        return list(map(schedule.occurrence, missing))
+    portions = (missing[n : n + _PORTION] for n in range(0, len(missing), _PORTION))
+    return [job for portion in portions for job in _insert(conn, schedule, portion, by)]
+
+
+_MOST_BACKFILLED: Final = 10_000
+
+
+def _insert(conn: Connection, schedule: Schedule, nominals: Iterable[datetime], by: str | None) -> list[str]:
+    """Insert the jobs for these times that do not exist yet, in one transaction, and return the ids of all."""
+    ids = {schedule.occurrence(nominal): nominal for nominal in nominals}
+    forms = [txns.once(_job(schedule, nominal, id=id)) for id, nominal in ids.items()]
+    conn.transact([*forms, *([] if by is None else [txns.signed(by)])])
+    return list(ids)
+
+
+def _named(db: Database, id: str) -> Schedule:
+    """Return a schedule. Raises: OverseerError if there is none, or if its facts are invalid."""
+    eid = schedule_entities(db).get(id) if isinstance(id, str) else None
+    schedule = None if eid is None else read_schedule(db, eid)
+    if schedule is None:
+        why = f"there is no schedule {quoted(id)}"
+        raise OverseerError(":job.error/no-such-schedule", why, schedule=id)
+    return schedule
+
+
 def any_schedules(db: Database) -> bool:
     return db.entid(":schedule/id") is not None and next(iter(db.datoms("aevt", ":schedule/id")), None) is not None

@@ -16,7 +16,6 @@ from typing import Any
 import click
 
 import factstore
-from factstore import quoted
 from overseer import cron
 from overseer import status as ask
 from overseer.cli import operators
@@ -148,18 +147,13 @@ def _drain_on_signals(running: Worker) -> AbstractContextManager[None]:
     return handle_here(handle, signal.SIGTERM, signal.SIGINT)
 
 
-def _point(ctx: click.Context, param: click.Parameter, text: str | None) -> int | datetime | None:
-    """Return the point in time in a text: t, or a time."""
-    try:
-        return text if text is None else int(text) if text.isdigit() else datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(f"{quoted(text)} is neither a t nor a time such as 2026-01-31T12:00+01:00") from None
-
-
 @main.command()
 @STORE
 @click.option(
-    "--as-of", "point", callback=_point, help="A time (ISO 8601 with zone) or a t: show the jobs as they were then."
+    "--as-of",
+    "point",
+    callback=operators.point,
+    help="A time (ISO 8601 with zone) or a t: show the jobs as they were then.",
 )
 def status(uri: str, point: int | datetime | None) -> None:
     """Show the number of jobs of each type and status, and the backlog of each queue."""
@@ -217,7 +211,10 @@ def history(uri: str, job: str) -> None:
 @STORE
 @click.argument("job")
 @click.option(
-    "--as-of", "point", callback=_point, help="A time (ISO 8601 with zone) or a t: explain the job as it was then."
+    "--as-of",
+    "point",
+    callback=operators.point,
+    help="A time (ISO 8601 with zone) or a t: explain the job as it was then.",
 )
 def explain(uri: str, job: str, point: int | datetime | None) -> None:
     """Show why JOB is not running, or ran more than once, and the jobs that it waits for."""

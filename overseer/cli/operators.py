@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,8 +11,8 @@ import click
 import factstore
 from factstore import quoted
 from overseer import cron, retention, reverting
-from overseer.durations import duration
-from overseer.errors import OverseerError
+from overseer import status as ask
+from overseer.durations import read_duration
 from overseer.jobs import queues
 from overseer.jobs.store import install
 from overseer.planning.plan import plan as planned
@@ -22,8 +23,99 @@ STORE = click.option("--store", "uri", required=True, envvar="OVERSEER_STORE", h
 
 def add_to(group: click.Group) -> None:
     """Add the commands of this module to a group."""
-    for command in (schedules, queue, prune, revert, plan):
+    for command in (jobs, schedules, run_now, backfill, queue, prune, revert, plan):
         group.add_command(command)
+
+
+def point(ctx: click.Context, param: click.Parameter, text: str | None) -> int | datetime | None:
+    """Return the point in time in a text: t, or a time."""
+    try:
+        return text if text is None else int(text) if text.isdigit() else datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{quoted(text)} is neither a t nor a time such as 2026-01-31T12:00+01:00") from None
+
+
+def _wanted(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
+    """Return the values in texts such as :mail/to=ann@x; a value that is not EDN is a string."""
+    wanted: dict[str, Any] = {}
+    for text in texts:
+        attribute, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{quoted(text)} is not an attribute with a value, such as :mail/to=ann@x")
+        wanted[attribute if attribute.startswith(":") else f":{attribute}"] = _value(value)
+    return wanted
+
+
+def _value(text: str) -> Any:
+    try:
+        value = factstore.edn.read(text)
+    except factstore.FactStoreError:
+        return text
+    return text if isinstance(value, factstore.Symbol) else value
+
+
+@click.command()
+@STORE
+@click.option("--status", help="unstarted, started, finished, failed or aborted.")
+@click.option("--type", help="Only jobs of this type.")
+@click.option("--queue", help="Only jobs of this queue.")
+@click.option("--worker", help="Only jobs that this worker claimed last.")
+@click.option("--text", help="Only jobs whose id or failure contains this text.")
+@click.option(
+    "--where", multiple=True, callback=_wanted, help="Only jobs with this value: :mail/to=ann@x; can be repeated."
+)
+@click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, help="Maximum number of jobs.")
+@click.option("--as-of", callback=point, help="A time (ISO 8601 with zone) or a t: list the jobs as they were then.")
+@click.option("--json", "as_json", is_flag=True, help="Write each job as a line of JSON.")
+def jobs(uri: str, as_of: int | datetime | None, as_json: bool, **filters: Any) -> None:
+    """List the jobs for which all filters hold; the job whose status changed last is the first."""
+    with factstore.connect(uri, create=False) as conn:
+        listed = ask.jobs(conn.db() if as_of is None else conn.db().as_of(as_of), **filters)
+    if as_json:
+        for job in listed:
+            click.echo(json.dumps(job._asdict(), default=_plain, ensure_ascii=False))
+        return
+    width = max((len(job.id) for job in listed), default=0)
+    for job in listed:
+        why = f"  {job.why.partition(chr(10))[0][:100]}" if job.why else ""
+        since = job.since.isoformat(timespec="seconds") if job.since else "-"
+        click.echo(f"{since}  {job.status.name:9}  {job.id:{width}}  {job.type}  attempt {job.attempt}{why}")
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _time(ctx: click.Context, param: click.Parameter, text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{quoted(text)} is no time such as 2026-01-31T12:00+01:00") from None
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
+@click.command(name="run-now")
+@STORE
+@click.argument("schedule")
+def run_now(uri: str, schedule: str) -> None:
+    """Insert a job of SCHEDULE now, also if the schedule is paused."""
+    with factstore.connect(uri, create=False) as conn:
+        click.echo(f"{cron.run_now(conn, schedule, by=f'cli {worker_name()}')} will run")
+
+
+@click.command()
+@STORE
+@click.argument("schedule")
+@click.option("--from", "start", required=True, callback=_time, help="The first time (ISO 8601; UTC without a zone).")
+@click.option("--to", "end", required=True, callback=_time, help="The time before which the period ends.")
+@click.option("--dry-run", is_flag=True, help="Only list the jobs.")
+def backfill(uri: str, schedule: str, start: datetime, end: datetime, dry_run: bool) -> None:
+    """Insert the jobs of SCHEDULE for its times in a period that have no job."""
+    with factstore.connect(uri, create=False) as conn:
+        done = cron.backfill(conn, schedule, start=start, end=end, by=f"cli {worker_name()}", dry_run=dry_run)
+    for job in done if dry_run else ():
+        click.echo(job)
+    click.echo(f"{len(done):,} jobs {'would run' if dry_run else 'will run'}")
 
 
 @click.command()
@@ -90,10 +182,10 @@ def _settings_of(queue: queues.Queue) -> str:
 
 
 def _duration(ctx: click.Context, param: click.Parameter, text: str) -> timedelta:
-    try:
-        return duration(text)
-    except OverseerError as error:
-        raise click.BadParameter(error.message) from None
+    found = read_duration(text)
+    if found is None:
+        raise click.BadParameter(f"{quoted(text)} is no time such as 30d, 12h, 15m or 90s")
+    return found
 
 
 @click.command()

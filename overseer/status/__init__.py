@@ -3,6 +3,10 @@
 Each function is one Datalog query and a line of Python. Combine `RULES` with your own clauses to query jobs and other
 facts together. Rules: `(live ?status)`, `(ended ?job)`, `(blocked ?job)`, `(depends ?job ?ancestor)`, which is
 transitive.
+
+    jobs       lists jobs by any filter          history, attempts   what happened to one job
+    counts     number of jobs                    explain, blockers   why a job has its status
+    backlog    live jobs of each queue           jobs_ready, …       ids of jobs
 """
 
 from __future__ import annotations
@@ -12,16 +16,39 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import factstore
-from factstore import FactStoreError, Keyword
+from factstore import Keyword
 from overseer.jobs import dependency_rules, lookup
 from overseer.jobs.dependency_rules import DOOMED, WAITING, DependencyRule
 from overseer.jobs.queues import allowance, queues
 from overseer.jobs.states import ABORTED, ENDED, FAILED, FINISHED, STARTED, STATUSES, UNSTARTED, Status, as_keyword
 from overseer.planning.obstacles import obstacle
 from overseer.sources import of_database
+from overseer.status.listing import Listed, jobs, message
 
 if TYPE_CHECKING:
     from factstore import Database
+
+__all__ = [
+    "RULES",
+    "Attempt",
+    "Backlog",
+    "Explanation",
+    "Listed",
+    "Transition",
+    "attempts",
+    "backlog",
+    "blockers",
+    "counts",
+    "counts_by_type",
+    "dependents",
+    "explain",
+    "history",
+    "jobs",
+    "jobs_dead",
+    "jobs_ready",
+    "jobs_unstarted",
+    "jobs_with_status",
+]
 
 
 def _has_status(statuses: frozenset[Status]) -> str:
@@ -356,17 +383,8 @@ def _explain_ended(db: Database, job: int, now: datetime) -> Explanation:
     if cause is not None:
         return Explanation(status, "it was aborted because of a job it depends on", _ids(db, [cause]))
     failure = lookup.value(db, job, ":job/failure")
-    message = _message(failure) if failure else None
-    return Explanation(status, f"{reason.name if reason else status.name}: {message}" if message else status.name)
-
-
-def _message(failure: str) -> Any:
-    """Return the message of a failure; the whole text if it has no message, or is not EDN."""
-    try:
-        data = factstore.edn.read(failure)
-    except FactStoreError:
-        return failure
-    return data.get(Keyword(":message"), failure) if isinstance(data, Mapping) else failure
+    why = message(failure) if failure else None
+    return Explanation(status, f"{reason.name if reason else status.name}: {why}" if why else status.name)
 
 
 _EXPLAIN: Final = {
@@ -378,5 +396,5 @@ _EXPLAIN: Final = {
 }
 
 
-def _ids(db: Database, jobs: list[int]) -> tuple[str, ...]:
-    return tuple(lookup.name(db, job) for job in jobs)
+def _ids(db: Database, entities: list[int]) -> tuple[str, ...]:
+    return tuple(lookup.name(db, job) for job in entities)
