@@ -17,6 +17,8 @@ _MODULES: Final = {
     "maintain": "factstore.upkeep.maintain",
 }
 _NAMES: Final = {
+    "factstore.commit.background": "PendingReport",
+    "factstore.connection.asynchronous": "AsyncConnection aconnect",
     "factstore.connection.connection": "Connection connect",
     "factstore.connection.excise": "Excision",
     "factstore.connection.load": "Into LoadReport",

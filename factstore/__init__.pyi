@@ -5,6 +5,9 @@ from factstore.upkeep import dumps as dumps
 from factstore import edn as edn
 from factstore import errors as errors
 from factstore.upkeep import maintain as maintain
+from factstore.commit.background import PendingReport as PendingReport
+from factstore.connection.asynchronous import AsyncConnection as AsyncConnection
+from factstore.connection.asynchronous import aconnect as aconnect
 from factstore.connection.connection import Connection as Connection
 from factstore.connection.connection import connect as connect
 from factstore.connection.excise import Excision as Excision
@@ -79,6 +82,7 @@ from factstore.values.types import Uri as Uri
 
 __all__ = [
     "AnswerCache",
+    "AsyncConnection",
     "Attr",
     "CasFailed",
     "Committed",
@@ -103,6 +107,7 @@ __all__ = [
     "Migrated",
     "Migration",
     "MigrationReport",
+    "PendingReport",
     "PullError",
     "QueryError",
     "QueryStopped",
@@ -120,6 +125,7 @@ __all__ = [
     "UniqueConflict",
     "UnknownOutcome",
     "Uri",
+    "aconnect",
     "builder",
     "connect",
     "diff",

@@ -141,12 +141,12 @@ TASKS: dict[str, tuple[str, str, str]] = {
     "store": (
         "Open a store and read its log",
         "factstore",
-        "connect Connection Log LoggedTransaction TxReports LoadReport Into Excision",
+        "connect Connection aconnect AsyncConnection Log LoggedTransaction TxReports LoadReport Into Excision",
     ),
     "transact": (
         "Transact",
         "factstore",
-        "TxReport Transaction with_ register set_exactly transact_file Committed tempid resolve_tempid tx_instant tx_clock",
+        "TxReport PendingReport Transaction with_ register set_exactly transact_file Committed tempid resolve_tempid tx_instant tx_clock",
     ),
     "schema": (
         "Declare a schema and migrate",
@@ -245,7 +245,9 @@ def _node(thing: Any) -> Any:
 
 
 def _public(node: ast.ClassDef) -> list[ast.FunctionDef]:
-    methods = [x for x in node.body if isinstance(x, ast.FunctionDef) and not x.name.startswith("_")]
+    methods = [
+        x for x in node.body if isinstance(x, ast.FunctionDef | ast.AsyncFunctionDef) and not x.name.startswith("_")
+    ]
     return [x for x in methods if "overload" not in map(ast.unparse, x.decorator_list)]
 
 

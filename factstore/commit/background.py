@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from threading import Event, Thread, current_thread
 from time import monotonic
-from typing import Final, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 from factstore.concurrency.locks import CallLock
 from factstore.transact import Preparation, TxReport
@@ -29,7 +29,20 @@ T = TypeVar("T")
 _FINISHED: Final = "FINISHED"  # the state of a future that has ended
 
 
-class Report(Future[TxReport]):
+class PendingReport(Future[TxReport]):
+    """The future of the report of a transaction, for threads (`concurrent.futures`) and for coroutines (`await`)."""
+
+    def __await__(self) -> Generator[Any, None, TxReport]:
+        """Wait for the report in a coroutine, without blocking its event loop.
+
+        If the task is cancelled, a transaction that has not begun is not committed.
+        """
+        from asyncio import wrap_future
+
+        return wrap_future(self).__await__()
+
+
+class Report(PendingReport):
     """The future of a report. A thread that holds the turn must not wait for it, because it would wait forever."""
 
     background: Background

@@ -19,14 +19,14 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import CancelledError, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from factstore import log
 from factstore.commit import outcome
-from factstore.commit.background import Background, Report, Request
+from factstore.commit.background import Background, PendingReport, Report, Request
 from factstore.commit.clock import machine_clock
 from factstore.commit.following import Newest, transaction_open
 from factstore.commit.indexing import LEAST_ROWS
@@ -148,11 +148,11 @@ class Committer(Newest):
             sent += request.sent
             raise
 
-    def transact_async(self, tx_data: Any) -> Future[TxReport]:
+    def transact_async(self, tx_data: Any) -> PendingReport:
         """Commit tx-data in the background; the future gives its report."""
         return self.apply_async(_Once(tx_data))
 
-    def apply_async(self, preparation: Preparation) -> Future[TxReport]:
+    def apply_async(self, preparation: Preparation) -> PendingReport:
         """Commit a change in the background; the future gives its report."""
         future = self.future()
         request = Request(preparation, future)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from factstore import log
 from factstore.columns.kind import OBJECTS
+from factstore.commit.background import PendingReport
 from factstore.commit.commit import Committer
 from factstore.commit.repeats import is_same, may_differ_by_now
 from factstore.datom import t_of, tx_of
@@ -86,7 +87,7 @@ class Conditional:
         except Repeated as repeated:
             return self.first_report(committer, repeated.t)
 
-    def commit_async(self, committer: Committer) -> Future[TxReport]:
+    def commit_async(self, committer: Committer) -> PendingReport:
         """Commit the transaction in the background; the future gives the report."""
         future = committer.future()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from datetime import datetime
 from time import monotonic
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import finalize
 
 from factstore import log
+from factstore.commit.background import PendingReport
 from factstore.commit.clock import in_micros, machine_clock
 from factstore.commit.commit import Committer
 from factstore.commit.conditions import Conditional
@@ -163,8 +163,11 @@ class Connection:
 
     def transact_async(
         self, tx_data: Any, *, none: Nones = "reject", if_unchanged_since: Point | None = None, key: str | None = None
-    ) -> Future[TxReport]:
-        """Commit a transaction in the background, several in one write; the future gives the report or the error."""
+    ) -> PendingReport:
+        """Commit a transaction in the background, several in one write; the future gives the report or the error.
+
+        The future is one of `concurrent.futures`, and a coroutine can await it: `await conn.transact_async(…)`.
+        """
         if self._closed:
             self._check_open()
         if key is None and if_unchanged_since is None and none == "reject" and not in_force(None):

@@ -10,7 +10,8 @@ Law: from its start, a queue delivers each report once, in order of t.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock, RLock, Thread, current_thread, main_thread
 from time import monotonic
@@ -19,6 +20,7 @@ from typing import Any, Final, Self, TypeAlias
 
 from factstore import log
 from factstore.commit.following import Newest
+from factstore.connection.follower import follower_of
 from factstore.db.database import Database, Point
 from factstore.errors import Closed
 from factstore.transact import TxReport, report
@@ -42,6 +44,7 @@ class TxReports:
         self._committer = committer
         self._wait = wait  # keeps the connection alive as long as the queue
         self._waiting: SimpleQueue[TxReport] = SimpleQueue()
+        self._wakes: list[Callable[[], None]] = []  # each wakes an event loop that waits for a report
         self._newest = 0  # the t of the newest report that was put into the queue
         self._given = self._since = committer.listen(
             self._put
@@ -53,6 +56,8 @@ class TxReports:
     def _put(self, report: TxReport) -> None:
         self._waiting.put(report)
         self._newest = report.t
+        for wake in tuple(self._wakes):
+            wake()
 
     def _from_log(self, first_t: int) -> Iterator[TxReport]:
         db = self._committer.newest.database
@@ -99,6 +104,45 @@ class TxReports:
     def __iter__(self) -> Iterator[TxReport]:
         while (report := self.get()) is not None:
             yield report
+
+    async def __aiter__(self) -> AsyncIterator[TxReport]:
+        """Yield each report, without blocking the event loop, until the connection is closed.
+
+        Raises: StorageError, if the store cannot be read.
+        """
+        import asyncio
+
+        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop was closed
+                loop.call_soon_threadsafe(arrived.set)
+
+        follower = follower_of(self._committer)
+        self._wakes.append(wake)
+        follower.add(wake, lambda: self._committer.newest.t, self._wait)
+        try:
+            while True:
+                arrived.clear()
+                is_open = follower.runs
+                while (report := await self._next_of_loop()) is not None:
+                    yield report
+                if not is_open:
+                    if follower.error is not None and not isinstance(follower.error, Closed):
+                        raise follower.error
+                    return
+                await arrived.wait()
+        finally:
+            self._wakes.remove(wake)
+            follower.remove(wake)
+
+    async def _next_of_loop(self) -> TxReport | None:
+        """Return the next report, or None; reports of the past are read from the log in another thread."""
+        if self._earlier is None:
+            return self.get_nowait()
+        import asyncio
+
+        return await asyncio.to_thread(self.get_nowait)
 
     def close(self) -> None:
         """End the queue."""

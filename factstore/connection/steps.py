@@ -18,15 +18,19 @@ from weakref import ref
 from factstore.commit.commit import Committer
 from factstore.commit.outcome import Sent
 from factstore.concurrency.locks import is_running
+from factstore.connection.saving import Saving, check_object, form_of
 from factstore.datom import Fact
 from factstore.db.database import Database
 from factstore.errors import TransactError
+from factstore.reads.objects import identified
 from factstore.schema.attribute import TX_INSTANT
 from factstore.transact import Nones, Prepared, TxReport, prepare, report
+from factstore.values.quoting import quoted
 from factstore.values.types import Stored
 
 Key: TypeAlias = tuple[int, int, Stored]
 
+_OBJECT: Final = "object"  # a tempid
 _OVER: Final = "this transaction is over; it accepts no more steps"
 
 
@@ -92,6 +96,45 @@ class Transaction:
         # In one assignment: after an exception of a signal handler, this call has had its whole effect, or none.
         self._state = _State(db, net, chosen, {**self.tempids, **prepared.tempids})
         return step_report
+
+    def add(self, instance: Any) -> int:
+        """Add a step that asserts the facts of an object, and return its entity id.
+
+        Args:
+            instance: an object of a class with fields, as for `transact`. Fields of None assert nothing.
+        Raises: TransactError as `transact` does, also for a value that is no such object.
+        """
+        form = form_of(self.db, instance, _OBJECT)
+        tempids = self.transact([form]).tempids
+        return tempids[_OBJECT] if form[":db/id"] == _OBJECT else form[":db/id"]
+
+    def save(self, instance: Any) -> int:
+        """Add a step after which the stored entity is exactly this object, and return its entity id.
+
+        Values that the object does not have are retracted. A part (a reference with `Attr(component=True)`) is saved
+        with the object, and a part that the object no longer has is retracted. Other objects to which it refers are
+        added, and nothing about them is retracted.
+
+        Args:
+            instance: an object of a class with fields. Its entity is found by its `:db/id` or a unique identity; an
+                object without an entity becomes a new one.
+        Raises: TransactError as `transact` does; DatabaseError for an attribute that is not declared.
+        """
+        saving = Saving(self.db, instance)
+        tempids = self.transact(saving.forms).tempids
+        return saving.entity if isinstance(saving.entity, int) else tempids[saving.entity]
+
+    def retract(self, instance: Any) -> None:
+        """Add a step that retracts all facts of the entity of an object, and of its parts.
+
+        Raises: TransactError(:db.error/not-an-entity), if no entity has the identity of the object.
+        """
+        check_object(instance)
+        eid = identified(self.db, instance)
+        if eid is None:
+            text = f"no entity has the identity of {quoted(instance)}"
+            raise TransactError(":db.error/not-an-entity", text, what="object", got=instance)
+        self.transact([[":db/retractEntity", eid]])
 
     def rollback(self) -> None:
         """Discard all steps; the block may continue to read, and commits nothing."""

@@ -8,10 +8,11 @@ Law: the two ways differ in who prepares a transaction, not in its outcome or it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any, Final
 
 from factstore import log
+from factstore.commit.background import PendingReport
 from factstore.commit.clock import machine_clock
 from factstore.commit.commit import Committer
 from factstore.commit.conditions import Conditional
@@ -53,7 +54,7 @@ class RoutingCommitter(Committer):
         """Commit tx-data and return the report; raises what `prepare` and the storage raise."""
         return self.apply(_plain(tx_data)) if self._leadership.term else super().transact(tx_data)
 
-    def transact_async(self, tx_data: Any) -> Future[TxReport]:
+    def transact_async(self, tx_data: Any) -> PendingReport:
         """Commit tx-data in the background; the future gives its report."""
         return self.apply_async(_plain(tx_data)) if self._leadership.term else super().transact_async(tx_data)
 
@@ -70,7 +71,7 @@ class RoutingCommitter(Committer):
             self._interrupted(error, sent)
             raise
 
-    def apply_async(self, preparation: Preparation) -> Future[TxReport]:
+    def apply_async(self, preparation: Preparation) -> PendingReport:
         """Commit a change in the background; the future gives its report."""
         if not self._leadership.term or not isinstance(preparation, Conditional):
             return super().apply_async(preparation)

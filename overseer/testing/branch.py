@@ -7,7 +7,6 @@ any number of branches can begin at one database.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -120,9 +119,9 @@ class BranchConnection(factstore.Connection):
 
     def transact_async(
         self, tx_data: Any, *, none: Any = "reject", if_unchanged_since: Any = None, key: str | None = None
-    ) -> Future[TxReport]:
+    ) -> factstore.PendingReport:
         """Commit a transaction at once, and return a future that is done."""
-        future: Future[TxReport] = Future()
+        future = factstore.PendingReport()
         try:
             future.set_result(self.transact(tx_data, none=none, if_unchanged_since=if_unchanged_since, key=key))
         except Exception as error:
