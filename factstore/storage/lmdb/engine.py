@@ -130,18 +130,18 @@ class LmdbStorage:
         check_txids(records)
         file.check_name()
         try:
-            appended = file.write(log.append, file, records, expected_t)
-            if appended.head < 0:
+            head = file.write(log.append, file, records, expected_t)
+            if head < 0:
                 with file.turn.held(may_pass=True, doing="a transaction", timeout=self._busy_timeout):
-                    appended = file.write(log.append, file, records, expected_t)
+                    head = file.write(log.append, file, records, expected_t)
         except StorageError as error:
             if isinstance(error, UnknownOutcome) or (file.journal.shared.suspect and not isinstance(error, Conflict)):
                 raise _unknown(error, records) from error
             raise
-        if not appended.is_settled:
+        if file.journal.has_moved:
             _settle(file, records)
         file.wakeup.tell()
-        return appended.head
+        return head
 
     def resolve(self, txid: bytes) -> int | None:
         file = self._file
@@ -246,8 +246,8 @@ class LmdbStorage:
 
     def swap_root(self, body: bytes, *, expected_version: int) -> Root:
         file = self._writable
-        root, has_moved = file.write(_swap_and_move, file, body, expected_version)
-        if has_moved:
+        root = file.write(_swap_and_move, file, body, expected_version)
+        if file.journal.has_moved:
             _settle(file)
         with file.gate:
             file.env.reader_check()  # free the slots of dead readers; roots are seldom swapped
@@ -397,9 +397,11 @@ def _read_root(txn: Txn, file: Environment, version: int | None) -> Root | None:
     return Root(int.from_bytes(cursor.key()), cursor.value()) if exists else None
 
 
-def _swap_and_move(txn: Txn, file: Environment, body: bytes, expected: int) -> tuple[Root, bool]:
+def _swap_and_move(txn: Txn, file: Environment, body: bytes, expected: int) -> Root:
     """Swap the root, and move the records of the journal into LMDB with the same syncs."""
-    return _swap_root(txn, file, body, expected), log.move(txn, file)
+    root = _swap_root(txn, file, body, expected)
+    log.move(txn, file)
+    return root
 
 
 def _swap_root(txn: Txn, file: Environment, body: bytes, expected: int) -> Root:

@@ -17,6 +17,7 @@ import mmap
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from struct import Struct
@@ -51,6 +52,11 @@ _PENDING_AT: Final = 48
 _UNSYNCED_AT: Final = 49
 _SUSPECT_AT: Final = 50
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+_record: Callable[[tuple[int, bytes, bytes]], Record] = partial(
+    tuple.__new__, Record
+)  # without the checks of named tuples
 
 
 class Tail(NamedTuple):
@@ -130,6 +136,12 @@ class SharedHead:
             self._is_of_this_boot = self.memory[_BOOT_AT : _BOOT_AT + 16] == self._boot
         return self._is_of_this_boot
 
+    def shows(self, t: int | None) -> bool:
+        """Return whether no append is pending and the head is t; None: void. Requires the write transaction of LMDB."""
+        memory = self.memory
+        head: int = _HEAD.unpack_from(memory, _HEAD_AT)[0]  # type: ignore[arg-type]
+        return head == (_VOID if t is None else t) and not memory[_PENDING_AT]  # type: ignore[index]
+
     def set(self, t: int | None) -> None:
         """Set the head, or make it void; the append that was pending has ended. Requires LMDB's write transaction."""
         assert self.memory is not None
@@ -169,6 +181,7 @@ class Journal:
         self.uri = f"lmdb:{path}"
         self.shared = SharedHead(None)
         self.small_appends = 0  # of this process, since it had no journal
+        self.has_moved = False  # whether records went into LMDB, and the readers do not see them yet
         self._mode = os.O_RDONLY
         self._fd: int | None = None
         self._identity = b""
@@ -218,7 +231,7 @@ class Journal:
     def known(self, marker: bytes) -> Tail | None:
         """Return the tail of a marker as this process knows it, if it knows it."""
         tail = self._tail
-        return tail if tail.marker == marker else None
+        return tail if marker and tail.marker == marker else None
 
     def check(self, marker: bytes, base: int, upto: int | None) -> None:
         """Read the file from its start. Raises: Outdated, if it is missing or another one, or ends before `upto`."""
@@ -293,9 +306,9 @@ class Journal:
                 os.pwrite(self._fd, bytes(_FRAME_BYTES), tail.end)
             raise
         head = tail.head + len(records)
-        news = [Record(first + i, txid, body) for i, (txid, body) in enumerate(records)]
-        with self._lock:
-            self._tail = _longer(tail, news, tail.end + len(frame))
+        news = [_record((first + i, txid, body)) for i, (txid, body) in enumerate(records)]
+        # Without the lock: a thread that reads at the same time puts the same records at the same places.
+        self._tail = _longer(tail, news, tail.end + len(frame))
         shared.set(head)
         return head
 
@@ -375,7 +388,7 @@ def is_small(records: Sequence[tuple[bytes, bytes]]) -> bool:
 
 def _size(records: Sequence[tuple[bytes, bytes]]) -> int:
     """Return the bytes of a frame, a multiple of 8."""
-    return (_FRAME_BYTES + _ENTRY.size * len(records) + sum(len(body) for _, body in records) + 7) & -8
+    return (_FRAME_BYTES + _ENTRY.size * len(records) + sum([len(body) for _, body in records]) + 7) & -8
 
 
 def _longer(tail: Tail, news: list[Record], end: int) -> Tail:
@@ -411,7 +424,7 @@ def _frame(read: Callable[[int, int], bytes], at: int, salt: bytes, t: int) -> F
     start = _FRAME_BYTES + _ENTRY.size * count
     for i in range(count):
         txid, length = _ENTRY.unpack_from(content, _FRAME_BYTES + _ENTRY.size * i)
-        records.append(Record(t + i, txid, content[start : start + length]))
+        records.append(_record((t + i, txid, content[start : start + length])))
         start += length
     return Frame(records, at + (whole + 7 & -8))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 import lmdb
 
@@ -121,35 +121,36 @@ def _entries(cursor: lmdb.Cursor[bytes], ts: range) -> list[tuple[bytes, bytes]]
 # writing
 
 
-class Appended(NamedTuple):
-    """The result of an append: the new head, or -1 if another process or thread holds the writer lock."""
+def append(txn: Txn, file: Environment, records: Sequence[tuple[bytes, bytes]], t: int) -> int:
+    """Append records if the head is t; return the new head, or -1 if another process or thread holds the writer lock.
 
-    head: int
-    is_settled: bool  # whether the readers see it; otherwise `settle` must follow
-
-
-def append(txn: Txn, file: Environment, records: Sequence[tuple[bytes, bytes]], t: int) -> Appended:
-    """Append records if the head is t. Raises: Conflict."""
+    Raises: Conflict. If `file.journal.has_moved` afterwards, `settle` must follow.
+    """
     if file.turn.flag[0] and file.turn.elsewhere():
-        return Appended(-1, True)
-    tail = settled(txn, file)
+        return -1
+    journal = file.journal
+    marker = txn.get(JOURNAL, NO_MARKER)
+    if not marker and journal.shared.shows(None):
+        cursor = txn.cursor()
+        if not cursor.last() or cursor.key() != key(LOG + t):  # an empty log has no key
+            check_head(base_of(txn), t)
+        if not (file.syncs and _starts_journal(file, records)):
+            _put(cursor, t + 1, records)
+            return t + len(records)
+    tail = journal.known(marker)
+    if tail is None or not journal.shared.shows(tail.head):
+        tail = settled(txn, file)
     check_head(tail.head, t)
-    if not records:
-        return Appended(t, True)
-    journal, head = file.journal, t + len(records)
-    if tail.marker and journal.takes(tail, records):
+    if tail.marker and records and journal.takes(tail, records):
         try:
             if file.syncs and journal.shared.unsynced:
                 file.env.sync(True)  # the marker of this frame must not be lost before the frame
                 journal.shared.unsynced = 0
-            return Appended(journal.append(tail, records, sync=file.syncs), True)
+            return journal.append(tail, records, sync=file.syncs)  # type: ignore[no-any-return]
         except OSError:
             pass  # the journal is suspect now: LMDB gets all its records, and this append
-    if not tail.marker and not _starts_journal(file, records):
-        _put(txn, t + 1, records)
-        return Appended(head, True)
     _move(txn, file, tail, records)
-    return Appended(head, False)
+    return t + len(records)
 
 
 def rewrite(
@@ -163,19 +164,18 @@ def rewrite(
         check_same(record, None if old is None else old[:TXID_BYTES])
         txn.put(key(LOG + record.t), record.txid + record.body)
     check_head(tail.head, t)
-    _put(txn, t + 1, appended)
+    _put(txn.cursor(), t + 1, appended)
 
 
-def move(txn: Txn, file: Environment) -> bool:
-    """Move the records of the journal into LMDB; return whether there were any, so that `settle` must follow."""
+def move(txn: Txn, file: Environment) -> None:
+    """Move the records of the journal into LMDB, if there are any; `settle` must follow then, as after an append."""
     tail = settled(txn, file)
     if tail.length:
         _move(txn, file, tail, ())
-    return tail.length > 0
 
 
 def end_journal(txn: Txn, file: Environment) -> None:
-    """Move the records of the journal into LMDB, and use it no longer; `settle` must follow and deletes it."""
+    """Move the records of the journal into LMDB, and use it no longer; `settle` must follow, and deletes it."""
     tail = settled(txn, file)
     if tail.marker:
         _move(txn, file, tail, (), ends_journal=True)
@@ -185,6 +185,7 @@ def settle(txn: Txn, file: Environment) -> bool:
     """Show the head to the readers. Return False if it had to move the journal into LMDB: run it again then."""
     tail = settled(txn, file)
     shared = file.journal.shared
+    file.journal.has_moved = False
     if not tail.marker:
         if not shared.is_of_this_boot:
             shared.clear_flags()
@@ -237,9 +238,9 @@ def _clear_journal(file: Environment) -> None:
 
 
 def _starts_journal(file: Environment, records: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Return whether to start a journal: this process waits for syncs, and appends often enough."""
+    """Return whether to start a journal, because this process has waited for the syncs of enough small appends."""
     journal = file.journal
-    if file.syncs and is_small(records):
+    if is_small(records):
         journal.small_appends += 1
     return bool(journal.small_appends > _BEFORE_A_JOURNAL and journal.shared.tells_boots)
 
@@ -250,14 +251,15 @@ def _move(
     """Put the records of the journal and new ones into LMDB, and change the marker."""
     shared = file.journal.shared
     shared.pending = 1
+    file.journal.has_moved = True
     if not file.syncs:
         shared.unsynced = max(shared.unsynced, 2 if tail.length else 1)
-    _put(txn, tail.base + 1, [*((r.txid, r.body) for r in tail.records[: tail.length]), *records])
+    _put(txn.cursor(), tail.base + 1, [*((r.txid, r.body) for r in tail.records[: tail.length]), *records])
     if tail.marker and (ends_journal or shared.suspect):
         txn.put(JOURNAL, NO_MARKER)  # the key stays: the number of keys never decreases
     elif tail.marker:
         txn.put(JOURNAL, renewed(tail.marker))
-    elif not ends_journal:
+    elif not ends_journal and file.journal.small_appends > _BEFORE_A_JOURNAL:
         _start_journal(txn, file)
 
 
@@ -271,14 +273,14 @@ def _start_journal(txn: Txn, file: Environment) -> None:
     raise_format(txn)
 
 
-def _put(txn: Txn, first: int, records: Sequence[tuple[bytes, bytes]]) -> None:
+def _put(cursor: lmdb.Cursor[bytes], first: int, records: Sequence[tuple[bytes, bytes]]) -> None:
     if len(records) == 1:
         (txid, body) = records[0]
         # append=True; lmdb takes 80 ns to read the name
-        added = txn.cursor().put(key(LOG + first), txid + body, True, True, True)
+        added = cursor.put(key(LOG + first), txid + body, True, True, True)
     else:
         # One call for all: each call releases the interpreter lock, which other threads then hold for a while.
         items = [(key(LOG + first + i), txid + body) for i, (txid, body) in enumerate(records)]
-        added = txn.cursor().putmulti(items, append=True)[1] == len(items)
+        added = cursor.putmulti(items, append=True)[1] == len(items)
     if not added:
         raise Corrupt(":db.error/storage-corrupt", f"the log has keys beyond its head {first - 1}", t=first)
