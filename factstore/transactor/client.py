@@ -1,7 +1,8 @@
 """The client: it sends the transactions of this process to the leader, in order, and waits for the answers.
 
-    any thread      transaction ──► outbox
-    loop thread     outbox ──► unanswered ──► connection to the leader; answers end the futures
+    any thread         transaction ──► outbox
+    loop thread        outbox ──► unanswered ──► connection to the leader ──► outcomes
+    delivering thread  outcomes ──► futures, whose callbacks may transact
 
 All wait in `unanswered` until there is an answer. If the connection is lost, the client looks for the leader again, and
 sends all of them again, with the same txid: the next leader finds those that were committed.
@@ -18,7 +19,8 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
-from threading import Event, Thread
+from queue import SimpleQueue
+from threading import Event, Thread, current_thread
 from time import monotonic
 from typing import Final, cast
 
@@ -89,6 +91,8 @@ class Client:
         self._starting = CallLock()
         self._started = Event()
         self._will_flush = False
+        self._outcomes: SimpleQueue[list[tuple[Sent, TxReport | BaseException]]] = SimpleQueue()  # an empty list ends
+        self._delivering: Thread | None = None
         self._link: Link | None = None
         self._wanted = asyncio.Event()  # set while there is a transaction without an answer
         self._closing = False
@@ -112,6 +116,8 @@ class Client:
                 thread = Thread(target=self._run_loop, name="factstore-client", daemon=True)
                 thread.start()
                 self._started.wait()
+                self._delivering = Thread(target=self._deliver, name="factstore-answers", daemon=True)
+                self._delivering.start()
                 self._thread = thread
 
     def _call(self, call: Callable[[], None]) -> None:
@@ -119,6 +125,24 @@ class Client:
             cast(asyncio.AbstractEventLoop, self._loop).call_soon_threadsafe(call)
         except RuntimeError as error:  # the loop has ended
             raise Closed(":db.error/storage-closed", f"{self._where} was closed") from error
+
+    def wait(self, sent: Sent) -> TxReport:
+        """Return the report of a transaction, or raise its error."""
+        if current_thread() is self._delivering:  # in a callback of a future
+            while not sent.future.done() and self._deliver_next():
+                continue
+        return sent.future.result()
+
+    def _deliver(self) -> None:
+        while self._deliver_next():
+            continue
+
+    def _deliver_next(self) -> bool:
+        """End the futures of the next outcomes; return False after the last ones."""
+        outcomes = self._outcomes.get()
+        for sent, outcome in outcomes:
+            sent.end(outcome)
+        return bool(outcomes)
 
     def retire(self) -> None:
         """End the thread when all transactions have their outcome."""
@@ -131,6 +155,8 @@ class Client:
             with suppress(Closed):
                 self._call(self._end_if_done)
             self._thread.join()
+            if self._delivering is not None and self._delivering is not current_thread():
+                self._delivering.join()
 
     def after_fork(self, error: Exception) -> None:
         """End, in a forked child, the futures that only a thread of the parent would end."""
@@ -146,8 +172,13 @@ class Client:
             self._loop = runner.get_loop()
             self._started.set()
             runner.run(self._run())
-        for sent in (*self._unanswered.values(), *self._outbox):
-            sent.end(Closed(":db.error/storage-closed", f"{self._where} was closed"))
+        closed = Closed(":db.error/storage-closed", f"{self._where} was closed")
+        self._conclude([(sent, closed) for sent in (*self._unanswered.values(), *self._outbox)])
+        self._outcomes.put([])
+
+    def _conclude(self, outcomes: list[tuple[Sent, TxReport | BaseException]]) -> None:
+        if outcomes:
+            self._outcomes.put(outcomes)
 
     async def _run(self) -> None:
         watching = asyncio.create_task(self._watch())
@@ -219,13 +250,17 @@ class Client:
         return link
 
     def _answer(self, bodies: list[bytes]) -> None:
-        for body in bodies:
-            txid, answer = messages.read_answer(body)
-            sent = self._unanswered.pop(txid, None)
-            if sent is not None:
-                sent.end(answer if isinstance(answer, FactStoreError) else self._report(answer))
-            elif isinstance(answer, FactStoreError):
-                raise answer  # about the connection itself
+        outcomes: list[tuple[Sent, TxReport | BaseException]] = []
+        try:
+            for body in bodies:
+                txid, answer = messages.read_answer(body)
+                sent = self._unanswered.pop(txid, None)
+                if sent is not None:
+                    outcomes.append((sent, answer if isinstance(answer, FactStoreError) else self._report(answer)))
+                elif txid == messages.NO_TXID and isinstance(answer, FactStoreError):
+                    raise answer  # about the connection itself
+        finally:
+            self._conclude(outcomes)
         if not self._unanswered:
             self._wanted.clear()
             self._end_if_done()
@@ -237,7 +272,7 @@ class Client:
             now = monotonic()
             for sent in [sent for sent in self._unanswered.values() if sent.deadline <= now]:
                 del self._unanswered[sent.txid]
-                sent.end(self._late(sent))
+                self._conclude([(sent, self._late(sent))])
             self._end_if_done()
             link = self._link
             if link is not None and self._unanswered and link.silent_for(now) > SILENT_SECONDS:

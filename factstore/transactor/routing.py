@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from factstore.index.build import Watch
 
 _SETTLE_SECONDS: Final = 10.0  # how long an interrupted call waits for the answer
+_LEAST_PATIENCE: Final = 0.5  # seconds in the queue of the transactor, where other transactions always are
 _FOR_EVER: Final = float("inf")
 
 
@@ -48,7 +49,7 @@ class RoutingCommitter(Committer):
         assert isinstance(storage, Led)
         self._leadership = storage.leadership
         self._client = Client(storage.leadership, storage.description, self._report)
-        self._patience = _FOR_EVER if busy_timeout is None else busy_timeout
+        self._patience = _FOR_EVER if busy_timeout is None else max(busy_timeout, _LEAST_PATIENCE)
 
     def transact(self, tx_data: Any) -> TxReport:
         """Commit tx-data and return the report; raises what `prepare` and the storage raise."""
@@ -66,7 +67,7 @@ class RoutingCommitter(Committer):
         sent = self._sent(preparation)
         try:
             self._client.add(sent)
-            return sent.future.result()
+            return self._client.wait(sent)
         except BaseException as error:
             self._interrupted(error, sent)
             raise

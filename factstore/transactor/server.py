@@ -15,7 +15,7 @@ import asyncio
 import logging
 import os
 from asyncio import AbstractEventLoop
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from concurrent.futures import CancelledError
 from functools import partial
@@ -40,6 +40,7 @@ logger = logging.getLogger("factstore")
 MOST_WAITING: Final = 10_000  # transactions in the queue, after which the server reads no more
 MOST_WAITING_BYTES: Final = 128 << 20
 HANDSHAKE_SECONDS: Final = 10.0
+_MOST_ANSWERED: Final = 20_000  # txids that are remembered
 _NOT_IMPORTED: Final = "; the transactor has the functions of the modules that it imports (--require MODULE)"
 _LOOK_SECONDS: Final = 0.01  # how often the end of a term looks whether the commit thread is done
 
@@ -71,6 +72,7 @@ class Server:
         self._is_full = False
         self._waiting: dict[bytes, Reply] = {}  # by txid; only the loop thread uses it
         self._bytes = 0  # of the requests in it
+        self._answered: OrderedDict[bytes, None] = OrderedDict()  # the newest txids that were
         self._answers: deque[tuple[Reply, bytes]] = deque()
         self._will_send = False
 
@@ -145,6 +147,8 @@ class Server:
             return
         try:
             request = messages.read_request(body)
+            if txid in self._answered:  # sent on a connection that was lost, and read after it was sent again
+                request = request._replace(is_again=True)
             reply = Reply(self, peer, request, len(body))
             preparation = reply.preparation()
         except FactStoreError as error:
@@ -198,7 +202,10 @@ class Server:
             reply, body = self._answers.popleft()
             if self._waiting.pop(reply.txid, None) is not None:
                 self._bytes -= reply.size
+            self._answered[reply.txid] = None
             frames.setdefault(reply.peer, []).append(framed(body))
+        while len(self._answered) > _MOST_ANSWERED:
+            self._answered.popitem(last=False)
         for peer, parts in frames.items():
             peer.write(b"".join(parts))
         self._pause_or_resume()

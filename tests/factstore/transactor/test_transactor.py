@@ -288,3 +288,18 @@ def test_a_store_of_one_machine_needs_no_transactor(tmp_path: Any) -> None:
 
 def test_options_have_defaults() -> None:
     assert Options() == Options(host="127.0.0.1", port=0)
+
+
+def test_a_callback_of_a_future_may_transact(conn: factstore.Connection) -> None:
+    ts: list[int] = []
+    ended = threading.Event()
+
+    def again(_future: Any) -> None:
+        ts.append(conn.transact([{":name": "in a callback"}]).t)
+        ended.set()
+
+    futures = [conn.transact_async([{":n": n}]) for n in range(50)]
+    futures[0].add_done_callback(again)
+    assert ended.wait(LONG)
+    assert ts[0] > futures[0].result(LONG).t
+    assert all(future.result(LONG).t for future in futures)

@@ -270,7 +270,7 @@ def test_a_transaction_that_waited_for_too_long_is_rejected(uri: str) -> None:
             tx.transact([{":n": 1}])
             first = conn.transact_async([{":n": 2}])
             futures = [conn.transact_async([{":n": n}]) for n in range(3, 2003)]
-            threading.Event().wait(1.0)  # longer than the transactions may wait
+            threading.Event().wait(1.5)  # longer than the transactions may wait
         late = [future.exception(LONG) for future in futures]
         assert first.exception(LONG) is None or isinstance(first.exception(), StoreBusy)
         rejected = [error for error in late if error is not None]
@@ -431,3 +431,13 @@ def test_an_error_of_a_transaction_leaves_the_connection_open(uri: str) -> None:
             with pytest.raises(TransactError):
                 conn.transact([{":unknown": n}])
         assert conn.transact([]).t == 2
+
+
+def test_a_transaction_that_arrives_late_on_a_lost_connection_changes_nothing(uri: str) -> None:
+    """Its txid is in the log already; a second record with it would fail, with all others of the same append."""
+    with transactor_here(uri), factstore.connect(uri) as conn:
+        conn.transact([])
+        body = messages.request(b"t" * 16, 10.0, b"\x91\x90", is_again=False)
+        first, second = (messages.read_answer(answer)[1] for answer in talk(uri, body, body))
+        assert isinstance(first, messages.Committed) and isinstance(second, messages.Committed)
+        assert first.t == second.t == conn.db().basis_t
