@@ -21,6 +21,7 @@ from factstore.datom import Fact, tx_of
 from factstore.errors import Corrupt
 from factstore.schema.attribute import EXCISE, TX_INSTANT
 from factstore.storage import Record, Storage
+from factstore.storage.protocol import MOST_RECORDS
 
 FORMAT: Final = 1
 READ_BYTES: Final = 8 << 20  # bytes of the log that are read in one call
@@ -130,8 +131,8 @@ def batch(storage: Storage, after_t: int) -> tuple[list[TxRecord], bool]:
     records = storage.read_log(after_t, max_bytes=READ_BYTES)
     if records and records[0].t != after_t + 1:
         raise _damaged(after_t + 1, f"it is missing; the next is {records[0].t}")
-    # A storage stops when it has reached `max_bytes`, and may count more than the bodies.
-    is_all = 2 * sum([len(record.body) for record in records]) < READ_BYTES
+    # A storage stops when it has reached `max_bytes`, and may count more than the bodies; or after so many records.
+    is_all = len(records) < MOST_RECORDS and 2 * sum([len(record.body) for record in records]) < READ_BYTES
     return [decode(record) for record in records], is_all
 
 

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from factstore.concurrency.locks import Owner
 
 Sync: TypeAlias = Literal["full", "none"]
 
 TXID_BYTES = 16
+MOST_RECORDS: Final = 20_000  # after which a read of the log may stop early, too
 
 
 class Record(NamedTuple):
@@ -83,7 +84,7 @@ class Storage(Protocol):
 
         Without `upto_t`, the newest returned one is at least the newest that this handle knows, from `head`, a
         conflict or the writer lock.
-        After `max_bytes` it stops early, but returns at least one record if there is one.
+        After `max_bytes` or `MOST_RECORDS` it may stop early, but returns at least one record if there is one.
         Raises: Corrupt for a gap.
         """
 

@@ -34,7 +34,7 @@ from factstore.storage.postgres.leading import PostgresLeadership
 from factstore.storage.postgres.leases import Leases, Turn
 from factstore.storage.postgres.notices import UNKNOWN, Head, notices
 from factstore.storage.postgres.servers import is_standby
-from factstore.storage.protocol import Record, Root, Sync
+from factstore.storage.protocol import MOST_RECORDS, Record, Root, Sync
 from factstore.storage.refusals import (
     check_found,
     check_head,
@@ -46,7 +46,6 @@ from factstore.storage.refusals import (
 )
 
 _BATCH_DELETED: Final = 500
-_MOST_RECORDS: Final = 20_000  # records that are read in one statement
 _NEWEST_RECORDS: Final = 100  # the primary is read for these, because a replica rarely has them yet
 _ALL: Final = 1 << 62
 _RESOLVE_SECONDS: Final = 60.0  # a failover ends within this time
@@ -273,7 +272,7 @@ class PostgresStorage:
     def read_log(self, after_t: int, upto_t: int | None = None, *, max_bytes: int = 8 << 20) -> list[Record]:
         upto = _ALL if upto_t is None else upto_t
         seen = self._seen_at(after_t) if after_t <= upto else None  # before the read, as in `head`
-        wanted = {"after": after_t, "upto": upto, "rows": _MOST_RECORDS, "bytes": max_bytes}
+        wanted = {"after": after_t, "upto": upto, "rows": MOST_RECORDS + 1, "bytes": max_bytes}
         rows = self._log_of_replica(wanted, seen)
         if not rows:
             rows, of_standby = self._answer(sql.READ_LOG, **wanted)

@@ -22,6 +22,7 @@ import factstore
 from factstore.errors import Closed, Conflict, Fenced, Forked, Unavailable, UnknownOutcome
 from factstore.storage import Storage, open_storage
 from factstore.storage.postgres.engine import PostgresStorage
+from factstore.storage.protocol import MOST_RECORDS
 from factstore.testing.storage_model import LONG, records, txid
 from tests.postgres import Server, running, until
 
@@ -341,3 +342,14 @@ def test_problems_names_what_is_missing(server: Server, store: PostgresStorage) 
         "the record of t=4 does not follow the record before it",
         "the root of version 1 is missing",
     ]
+
+
+@pytest.mark.slow
+def test_a_connection_that_is_far_behind_reads_all_transactions(uri: str) -> None:
+    """One read of the log returns a limited number of records, although they have few bytes."""
+    with factstore.connect(uri, sync="none") as conn, factstore.connect(uri) as other:
+        conn.transact(DECLARE)
+        assert other.db().basis_t == 1
+        futures = [conn.transact_async([{":n": n}]) for n in range(MOST_RECORDS + 10)]
+        assert futures[-1].result(LONG).t == MOST_RECORDS + 11
+        assert other.sync().basis_t == MOST_RECORDS + 11
