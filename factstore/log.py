@@ -131,7 +131,7 @@ def batch(storage: Storage, after_t: int) -> tuple[list[TxRecord], bool]:
     records = storage.read_log(after_t, max_bytes=READ_BYTES)
     if records and records[0].t != after_t + 1:
         raise _damaged(after_t + 1, f"it is missing; the next is {records[0].t}")
-    # A storage stops after `MOST_RECORDS`, or when it has reached `max_bytes`, for which it may count more than the bodies.
+    # A storage stops after `MOST_RECORDS`, or after `max_bytes`, for which it may count more than the bodies.
     is_all = len(records) < MOST_RECORDS and 2 * sum([len(record.body) for record in records]) < READ_BYTES
     return [decode(record) for record in records], is_all
 
