@@ -338,6 +338,38 @@ def transactor(uri: str, modules: tuple[str, ...], listen: str, address: str | N
     service.run(uri, service.Options(host=host, port=port, address=address), _told)
 
 
+@main.command()
+@click.argument("store", metavar="URI", envvar="FACTSTORE")
+@click.option("--read-only", is_flag=True, help="Open the store for reading; no page can write.")
+@click.option("--hide", multiple=True, metavar="ATTRIBUTE", help="Do not show the facts of this attribute.")
+@click.option("--listen", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT", help="Port 0: a free one.")
+@click.option("--host-name", "hosts", multiple=True, metavar="NAME", help="Another name under which browsers reach it.")
+@click.option("--token-file", metavar="PATH", help="A token that programs send; needed for other hosts than loopback.")
+@click.option("--name", help="Your name, which its transactions state; by default that of your account.")
+def console(
+    store: str,
+    read_only: bool,
+    hide: tuple[str, ...],
+    listen: str,
+    hosts: tuple[str, ...],
+    token_file: str | None,
+    name: str | None,
+) -> None:
+    """Open the console of the store URI: print a link that works once, and serve it until Ctrl-C."""
+    try:
+        from factstore.console import server
+    except ImportError as error:
+        _end(f"the console needs {error.name}: install factstore[console]", EXIT_USAGE)
+    host, port = _host_and_port(listen)
+    options = server.Options(host, port, token_file, name, read_only, hide, hosts)
+    server.run(store, options, _link)
+
+
+def _link(link: str) -> None:
+    click.echo(link)
+    sys.stdout.flush()
+
+
 def _told(sentence: str) -> None:
     click.echo(f"transactor {os.getpid()} {sentence}")
     sys.stdout.flush()

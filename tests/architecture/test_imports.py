@@ -11,7 +11,7 @@ import pytest
 from tests.architecture.source import ROOT
 
 LINT = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
-HEAVY = ("numpy", "click", "rich", "pandas", "lmdb", "msgpack", "asyncio")
+HEAVY = ("numpy", "click", "rich", "pandas", "lmdb", "msgpack", "asyncio", "starlette", "jinja2", "uvicorn")
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:

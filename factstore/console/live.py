@@ -1,0 +1,81 @@
+"""Live pages: one thread follows the log, and every open page is notified of each new transaction.
+
+    log ──► one reader thread ──► the event loop ──► a queue of length 1 per page ──► server-sent events
+
+The thread runs only while a page is open. A page that is slow skips transactions: only the newest t matters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Final
+
+from factstore.errors import FactStoreError
+
+if TYPE_CHECKING:
+    from factstore.connection.connection import Connection
+
+_LOOK_SECONDS: Final = 1.0  # how often the reader checks whether a page is still open
+_KEEP_ALIVE_SECONDS: Final = 20.0  # proxies close connections that are silent for longer
+
+
+class LiveReader:
+    """The reader of the log for all open pages of one console; used from one event loop."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._pages: set[asyncio.Queue[int]] = set()
+        self._thread: Thread | None = None
+        self._lock = Lock()  # the thread ends only while it holds this and no page is open
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """Yield server-sent events: the newest t at once, and then after every commit."""
+        page: asyncio.Queue[int] = asyncio.Queue(1)
+        self._pages.add(page)
+        self._start()
+        try:
+            yield _event(self._conn.db().basis_t)
+            while True:
+                try:
+                    yield _event(await asyncio.wait_for(page.get(), _KEEP_ALIVE_SECONDS))
+                except TimeoutError:
+                    yield b": still here\n\n"
+        finally:
+            self._pages.discard(page)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                loop = asyncio.get_running_loop()
+                self._thread = Thread(target=self._follow, args=(loop,), name="factstore-console-live", daemon=True)
+                self._thread.start()
+
+    def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            t = self._conn.db().basis_t
+            while self._is_wanted():
+                newest = self._conn.wait(t, _LOOK_SECONDS).basis_t
+                if newest > t:
+                    t = newest
+                    loop.call_soon_threadsafe(self._publish, t)
+        except (FactStoreError, RuntimeError):  # the connection or the loop was closed
+            with self._lock:
+                self._thread = None
+
+    def _is_wanted(self) -> bool:
+        with self._lock:
+            if not self._pages:
+                self._thread = None
+            return bool(self._pages)
+
+    def _publish(self, t: int) -> None:
+        for page in self._pages:
+            if page.full():
+                page.get_nowait()
+            page.put_nowait(t)
+
+
+def _event(t: int) -> bytes:
+    return f"id: {t}\nevent: commit\ndata: {t}\n\n".encode()

@@ -1,0 +1,98 @@
+"""The time of a page: the two handles of the slider, and the density of transactions between them.
+
+    ?t=42       the page shows the database as of transaction 42; without it, the page is live
+    ?from=17    the left handle: changes are those after transaction 17
+
+Law: a link that carries `t` shows the same facts for as long as the store exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from factstore.errors import DatabaseError
+from factstore.values.quoting import quoted
+
+if TYPE_CHECKING:
+    from factstore.db.database import Database, Point
+
+BUCKETS: Final = 96  # of the time line
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The time that a page shows."""
+
+    newest: int  # the t of the newest transaction of the store
+    t: int | None = None  # None: live
+    start: int | None = None  # changes after this t; None: from the beginning
+
+    @property
+    def upto(self) -> int:
+        """The t of the newest transaction that the page shows."""
+        return self.newest if self.t is None else self.t
+
+    @property
+    def after(self) -> int:
+        """The t after which changes are shown."""
+        return 0 if self.start is None else min(self.start, self.upto)
+
+    def parameters(self) -> dict[str, str]:
+        """Return the query parameters of a link to the same time."""
+        both = {"t": self.t, "from": self.start}
+        return {name: str(t) for name, t in both.items() if t is not None}
+
+
+def moment_of(db: Database, parameters: Mapping[str, str]) -> Moment:
+    """Return the moment that the parameters of a request name.
+
+    Args:
+        parameters: `t` and `from`: a t, or an instant in ISO 8601; one without an offset is in UTC.
+    Raises: DatabaseError(:db.error/invalid-point).
+    """
+    t, start = (_t_of(db, parameters.get(name, "")) for name in ("t", "from"))
+    return Moment(db.basis_t, t, start)
+
+
+def _t_of(db: Database, text: str) -> int | None:
+    return None if not text else min(db.t_at(_point(text)), db.basis_t)
+
+
+def _point(text: str) -> Point:
+    if text.isascii() and text.isdecimal() and len(text) < 20:
+        return int(text)
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        message = f"expected a t, or an instant such as 2026-11-24T03:12:00+00:00, got {quoted(text)}"
+        raise DatabaseError(":db.error/invalid-point", message, point=text) from None
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The whole time of a store in equal steps: `edges[i]` is the t at the end of step i; `edges[0]` is 0."""
+
+    first: datetime
+    last: datetime
+    edges: tuple[int, ...]
+
+    def outline(self, height: int) -> str:
+        """Return the density of transactions as the path of an SVG, one unit wide per step; roots, to show few."""
+        counts = [after - before for before, after in zip(self.edges, self.edges[1:])]
+        most = max([1, *counts])
+        tops = [round(height * (1 - (count / most) ** 0.5), 1) for count in counts]
+        return f"M0 {height}" + "".join(f"V{top}h1" for top in tops) + f"V{height}z"
+
+
+def timeline(db: Database) -> Timeline:
+    """Return the time line of a database; that of an empty store is one moment."""
+    first, last = db.instant_of(min(1, db.basis_t)), db.instant_of(db.basis_t)
+    if first is None or last is None:
+        first = last = datetime.fromtimestamp(0, UTC)
+    step = (last - first) / BUCKETS
+    inner = [db.t_at(first + step * i) for i in range(1, BUCKETS)] if step else [0] * (BUCKETS - 1)
+    return Timeline(first, last, (0, *inner, db.basis_t))
