@@ -108,7 +108,8 @@ class PageRequest:
         from factstore.query import rows
 
         limits: dict[str, Any] = {"timeout": TIMEOUT, "max_rows": MAX_ROWS, "cancel": self.cancel}
-        return rows(query, *inputs, stats=stats, **limits)
+        found: Rows = rows(query, *inputs, stats=stats, **limits)
+        return found
 
     def transactions(self, start: int, end: int) -> Iterator[tuple[int, list[Datom]]]:
         """Yield transactions from `start` to before `end`, up to the moment, without hidden attributes."""
