@@ -18,8 +18,8 @@ demo: $(VENV)/.has-demo ## run the main job on real input, with options such as 
 test: $(VENV)/.has-test ## run all tests, with options of pytest such as ARGS="-k upsert"
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
-cluster-test: $(VENV)/.has-test ## run the long tests of many machines: ten failovers, partitions (as root), full disks, replicas, S3
-	@FAILOVER_ROUNDS=10 $(BIN)/python -m pytest $(CLUSTER_TESTS) $(ARGS)
+cluster-test: $(VENV)/.has-test ## run the long tests of many machines: ten failovers, partitions and 40 workers (as root), full disks, replicas, S3
+	@FAILOVER_ROUNDS=10 CLUSTER_WORKERS=$${CLUSTER_WORKERS:-40} CLUSTER_JOBS=$${CLUSTER_JOBS:-10000} $(BIN)/python -m pytest $(CLUSTER_TESTS) $(ARGS)
 
 lint: $(VENV)/.has-dev ## check style and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

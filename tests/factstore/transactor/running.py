@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Final
@@ -20,8 +20,13 @@ LONG: Final = 60.0
 class Transactor:
     """A process of `factstore transactor`."""
 
-    def __init__(self, uri: str, *arguments: str) -> None:
-        command = [sys.executable, "-m", "factstore", "transactor", uri, *arguments]
+    def __init__(self, uri: str, *arguments: str, inside: Sequence[str] = ()) -> None:
+        """Start it.
+
+        Args:
+            inside: a command that runs a program within another network.
+        """
+        command = [*inside, sys.executable, "-m", "factstore", "transactor", uri, *arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.lines: list[str] = []
         self.errors = ""
