@@ -1,8 +1,9 @@
-"""A transactor on a real PostgreSQL, beside bare appends to the same server: `python -m benchmarks.cluster`.
+"""A transactor on a real PostgreSQL, beside a bare group committer: `python -m benchmarks.cluster`.
 
     speed [--standby]   transactions per second and latency of 1, 10 and 200 clients, which are threads of two processes
-                        that call `conn.transact`; beside it one connection that inserts the same records, as many in
-                        each durable commit as there are clients
+                        that call `conn.transact`; beside it as many clients that send a finished record of the same
+                        bytes to a bare group committer (`groupcommit.py`), and, as a limit of the server alone, one
+                        connection that inserts as many records in each commit as there are clients
     kills [--minutes 2] two transactors under load, the leading one killed every 5 seconds; checks that no acknowledged
                         transaction is lost and none is in the log twice, and tells how long no write was acknowledged
 
@@ -18,16 +19,18 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from itertools import pairwise
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
-from typing import Any
-
-import psycopg
+from statistics import median
+from typing import Any, NamedTuple, TypeAlias
 
 import factstore
+from benchmarks.groupcommit import group_committer, inserted, submitting
+from benchmarks.harness import Row, save, show
 from factstore.datom import t_of
 from factstore.storage import open_storage
 from tests.factstore.transactor.running import Transactor, transactor
@@ -40,7 +43,22 @@ SCHEMA = [
 ]
 PROCESSES = 2
 SAMPLES = 3
-BARE = "INSERT INTO bare SELECT nextval('bare_t'), body FROM unnest(%s::bytea[]) AS body"
+AIMS = {  # by clients, and whether there is a standby
+    (1, True): "p50 < 4 ms",
+    (200, False): ">= 10,000",
+    (200, True): ">= 6,900, ratio >= 0.6, p50 < 25 ms",
+}
+
+Commit: TypeAlias = Callable[[int], object]
+Side: TypeAlias = Callable[[], AbstractContextManager[Callable[[int], Commit]]]
+
+
+class Figures(NamedTuple):
+    """Transactions per second, and the median and 99th percentile of their milliseconds."""
+
+    rate: float
+    p50: float
+    p99: float
 
 
 @contextmanager
@@ -63,80 +81,102 @@ def cluster(*, standby: bool) -> Iterator[tuple[Server, str]]:
             shutil.rmtree(other.folder, ignore_errors=True)
 
 
-def work(uri: str, clients: int, seconds: float, start: Barrier, results: Queue[list[float]]) -> None:
+@contextmanager
+def transacting(uri: str) -> Iterator[Callable[[int], Commit]]:
+    """Give a function that makes clients of one connection to the store."""
+    with factstore.connect(uri) as conn:
+        conn.transact([{":n": 0}])
+        yield lambda number: lambda n: conn.transact([{":n": n, ":name": f"client {number}"}])
+        conn.close(wait=False)
+
+
+def work(side: Side, clients: int, seconds: float, start: Barrier, results: Queue[list[float]]) -> None:
     """Commit in some threads for some time, and put the seconds that each transaction took into the queue."""
     took: list[float] = []
 
-    def client(number: int) -> None:
+    def run(commit: Commit) -> None:
         n = 0
         while (began := time.perf_counter()) < ends:
-            conn.transact([{":n": n, ":name": f"client {number}"}])
+            commit(n)
             took.append(time.perf_counter() - began)
             n += 1
 
-    with factstore.connect(uri) as conn:
-        conn.transact([{":n": 0}])
+    with side() as client:
+        threads = [threading.Thread(target=run, args=(client(number),)) for number in range(clients)]
         start.wait()
         ends = time.perf_counter() + seconds
-        threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        conn.close(wait=False)
     results.put(took)
 
 
-def ours(uri: str, clients: int, seconds: float) -> tuple[float, float, float]:
-    """Return the transactions per second of some clients, and the median and 99th percentile of their milliseconds."""
+def measured(side: Side, clients: int, seconds: float) -> Figures:
+    """Return the rate and the latency of clients that are threads of a few processes."""
     spawned = multiprocessing.get_context("spawn")
     shares = [clients // PROCESSES] * PROCESSES if clients >= PROCESSES else [clients]
     start, results = spawned.Barrier(len(shares)), spawned.Queue()
-    processes = [spawned.Process(target=work, args=(uri, share, seconds, start, results)) for share in shares]
+    processes = [spawned.Process(target=work, args=(side, share, seconds, start, results)) for share in shares]
     for process in processes:
         process.start()
     took = sorted(each for _ in processes for each in results.get())
     for process in processes:
         process.join()
-    return len(took) / seconds, took[len(took) // 2] * 1e3, took[len(took) * 99 // 100] * 1e3
+    return Figures(len(took) / seconds, took[len(took) // 2] * 1e3, took[len(took) * 99 // 100] * 1e3)
 
 
-def bare(server: Server, bodies: list[bytes], seconds: float) -> float:
-    """Return the records per second that one connection inserts, all bodies in each commit."""
-    with psycopg.connect(
-        host="127.0.0.1", port=server.port, user="postgres", dbname="postgres", autocommit=True
-    ) as conn:
-        conn.execute("CREATE TABLE IF NOT EXISTS bare (t bigint PRIMARY KEY, body bytea NOT NULL)")
-        conn.execute("CREATE SEQUENCE IF NOT EXISTS bare_t")
-        count, ends = 0, time.perf_counter() + seconds
-        while time.perf_counter() < ends:
-            conn.execute(BARE, (bodies,))
-            count += len(bodies)
-        return count / seconds
+def first_body(uri: str) -> bytes:
+    """Define the schema, and return the record of a transaction as the clients commit it."""
+    with factstore.connect(uri) as conn:
+        conn.transact(SCHEMA)
+        t = conn.transact([{":n": 1, ":name": "client 1"}]).t
+    with closing(open_storage(uri)) as storage:
+        return storage.read_log(t - 1)[0].body
 
 
-def speed(*, standby: bool, seconds: float) -> None:
-    """Print a line of JSON for each number of clients: medians of samples that alternate with bare appends."""
+def speed(*, standby: bool, seconds: float, samples: int) -> None:
+    """Measure each number of clients on both sides by turns, and save the medians."""
+    rows = []
     with cluster(standby=standby) as (server, uri):
-        with factstore.connect(uri) as conn:
-            conn.transact(SCHEMA)
-            conn.transact([{":n": 1, ":name": "client 1"}])
-        storage = open_storage(uri)
-        body = storage.read_log(1)[0].body
-        storage.close()
-        with transactor(uri):
+        body = first_body(uri)
+        where = f"host=127.0.0.1 port={server.port} user=postgres dbname=postgres"
+        with transactor(uri), group_committer(where) as port:
             for clients in (1, 10, 200):
-                samples = [
-                    (*ours(uri, clients, seconds), bare(server, [body] * clients, seconds)) for _ in range(SAMPLES)
+                taken = [
+                    (
+                        measured(partial(transacting, uri), clients, seconds),
+                        measured(partial(submitting, port, body), clients, seconds),
+                        inserted(where, [body] * clients, seconds),
+                    )
+                    for _ in range(samples)
                 ]
-                rate, p50, p99, beside = (sorted(column)[SAMPLES // 2] for column in zip(*samples, strict=True))
-                row = {"clients": clients, "standby": standby, "tx/s": round(rate), "p50 ms": round(p50, 2)}
-                print(
-                    json.dumps(
-                        {**row, "p99 ms": round(p99, 2), "bare/s": round(beside), "share": round(rate / beside, 2)}
-                    ),
-                    flush=True,
-                )
+                rows.append(compared(taken, clients, standby=standby))
+    save("cluster", rows)
+
+
+def compared(taken: list[tuple[Figures, Figures, float]], clients: int, *, standby: bool) -> Row:
+    """Return the medians of the samples as a row, and print it."""
+    ours, bare = (Figures(*map(median, zip(*side, strict=True))) for side in list(zip(*taken, strict=True))[:2])
+    row = Row(
+        name=f"clients: {clients}, {'synchronous standby' if standby else 'no standby'}",
+        ours=ours.rate,
+        baseline=bare.rate,
+        baseline_name="bare group committer",
+        unit="tx/s",
+        aim=AIMS.get((clients, standby), ""),
+        samples=[round(each[0].rate) for each in taken],
+        peers={
+            "ours, p50 ms": round(ours.p50, 2),
+            "ours, p99 ms": round(ours.p99, 2),
+            "bare, p50 ms": round(bare.p50, 2),
+            "records/s inserted without clients": round(median(each[2] for each in taken)),
+        },
+        part="standby" if standby else "alone",
+    )
+    show(row)
+    print(f"    {row.peers}", flush=True)
+    return row
 
 
 def kills(minutes: float) -> None:
@@ -206,12 +246,13 @@ def main() -> None:
     parser.add_argument("part", nargs="?", choices=("speed", "kills"), default="speed")
     parser.add_argument("--standby", action="store_true")
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--samples", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=2.0)
     given = parser.parse_args()
     if given.part == "kills":
         kills(given.minutes)
     else:
-        speed(standby=given.standby, seconds=given.seconds)
+        speed(standby=given.standby, seconds=given.seconds, samples=given.samples)
 
 
 if __name__ == "__main__":
