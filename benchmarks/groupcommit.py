@@ -23,7 +23,7 @@ LENGTH = struct.Struct(">I")
 ANSWER = b"+"
 TABLE = "CREATE TABLE IF NOT EXISTS bare (t bigint PRIMARY KEY, body bytea NOT NULL)"
 SEQUENCE = "CREATE SEQUENCE IF NOT EXISTS bare_t"
-APPEND = "INSERT INTO bare SELECT nextval('bare_t'), body FROM unnest(%s::bytea[]) AS body"
+APPEND = "INSERT INTO bare SELECT nextval('bare_t'), body FROM unnest(%b::bytea[]) AS body"
 
 
 class Committer:

@@ -1,7 +1,8 @@
 """The statements of the PostgreSQL engine. Each is one transaction, so it is applied as a whole or not at all.
 
 Parameters: `store` and `me` are the ids of the store and of the handle, `held` is whether the handle has the
-writer lock, `leads` whether it is the leader.
+writer lock, `leads` whether it is the leader. Arrays of bytes are sent in binary (`%(ids)b`): psycopg would escape each
+element of a text.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ FROM factstore.store WHERE id = %(store)s
 APPEND: Final = f"""
 WITH head AS (
     UPDATE factstore.store
-    SET t = t + cardinality(%(txids)s::bytea[]), previous = txid, txid = %(last)s
+    SET t = t + cardinality(%(txids)b::bytea[]), previous = txid, txid = %(last)s
     WHERE id = %(store)s AND t = %(expected)s AND txid = coalesce(%(seen)s, txid) AND epoch = %(epoch)s AND {_MINE}
     RETURNING t, epoch, previous, leader_term
 ), added AS (
     INSERT INTO factstore.record (store, t, epoch, txid, previous, body)
     SELECT %(store)s, %(expected)s + new.n, head.epoch, new.txid, coalesce(new.previous, head.previous), new.body
-    FROM head, unnest(%(txids)s::bytea[], %(previous)s::bytea[], %(bodies)s::bytea[])
+    FROM head, unnest(%(txids)b::bytea[], %(previous)b::bytea[], %(bodies)b::bytea[])
          WITH ORDINALITY AS new (txid, previous, body, n)
 )
 SELECT t, leader_term, pg_notify(%(channel)s, t::text || ' ' || encode(%(last)s, 'hex')) FROM head
@@ -65,7 +66,7 @@ READ_LOG_OF_REPLICA: Final = READ_LOG.replace(
 
 REWRITE_HEAD: Final = f"""
 UPDATE factstore.store
-SET t = t + cardinality(%(txids)s::bytea[]), previous = CASE WHEN %(last)s::bytea IS NULL THEN previous ELSE txid END,
+SET t = t + cardinality(%(txids)b::bytea[]), previous = CASE WHEN %(last)s::bytea IS NULL THEN previous ELSE txid END,
     txid = coalesce(%(last)s, txid), root_version = root_version + 1, excisions = excisions + 1
 WHERE id = %(store)s AND t = %(expected)s AND epoch = %(epoch)s AND root_version = %(version)s AND {_MINE}
 RETURNING previous
@@ -73,7 +74,7 @@ RETURNING previous
 
 REWRITE_RECORDS: Final = """
 UPDATE factstore.record SET body = new.body
-FROM unnest(%(ts)s::bigint[], %(txids)s::bytea[], %(bodies)s::bytea[]) AS new (t, txid, body)
+FROM unnest(%(ts)s::bigint[], %(txids)b::bytea[], %(bodies)b::bytea[]) AS new (t, txid, body)
 WHERE record.store = %(store)s AND record.t = new.t AND record.txid = new.txid
 RETURNING record.t
 """
@@ -81,7 +82,7 @@ RETURNING record.t
 ADD_RECORDS: Final = """
 INSERT INTO factstore.record (store, t, epoch, txid, previous, body)
 SELECT %(store)s, %(expected)s + new.n, %(epoch)s, new.txid, coalesce(new.previous, %(before)s), new.body
-FROM unnest(%(txids)s::bytea[], %(previous)s::bytea[], %(bodies)s::bytea[])
+FROM unnest(%(txids)b::bytea[], %(previous)b::bytea[], %(bodies)b::bytea[])
      WITH ORDINALITY AS new (txid, previous, body, n)
 """
 
@@ -92,11 +93,11 @@ SELECT pg_notify(%(channel)s, t::text || ' ' || encode(txid, 'hex')) FROM factst
 PUT_BLOCKS: Final = """
 WITH relaxed AS (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO factstore.block (store, id, body)
-SELECT %(store)s, new.id, new.body FROM relaxed, unnest(%(ids)s::bytea[], %(bodies)s::bytea[]) AS new (id, body)
+SELECT %(store)s, new.id, new.body FROM relaxed, unnest(%(ids)b::bytea[], %(bodies)b::bytea[]) AS new (id, body)
 ON CONFLICT DO NOTHING
 """
 
-GET_BLOCKS: Final = "SELECT id, body, place FROM factstore.block WHERE store = %(store)s AND id = ANY(%(ids)s::bytea[])"
+GET_BLOCKS: Final = "SELECT id, body, place FROM factstore.block WHERE store = %(store)s AND id = ANY(%(ids)b::bytea[])"
 
 # Blocks in objects. A place is announced before its object is written, and is loose until a block refers to it:
 #
@@ -105,7 +106,7 @@ GET_BLOCKS: Final = "SELECT id, body, place FROM factstore.block WHERE store = %
 # Only the objects of doomed places are deleted, and no block can refer to those, nor is a place used twice. So neither
 # a late request nor the death of a process at any point deletes the bytes of a block, or loses track of an object.
 MISSING_BLOCKS: Final = """
-SELECT wanted.id FROM unnest(%(ids)s::bytea[]) AS wanted (id)
+SELECT wanted.id FROM unnest(%(ids)b::bytea[]) AS wanted (id)
 WHERE NOT EXISTS (SELECT FROM factstore.block WHERE block.store = %(store)s AND block.id = wanted.id)
 """
 ANNOUNCE: Final = "INSERT INTO factstore.loose (store, place) SELECT %(store)s, unnest(%(places)s::text[])"
@@ -116,7 +117,7 @@ announced AS (
 ), added AS (
     INSERT INTO factstore.block (store, id, body, place, size)
     SELECT %(store)s, new.id, '', new.place, new.size
-    FROM relaxed, unnest(%(ids)s::bytea[], %(places)s::text[], %(sizes)s::bigint[]) AS new (id, place, size)
+    FROM relaxed, unnest(%(ids)b::bytea[], %(places)s::text[], %(sizes)s::bigint[]) AS new (id, place, size)
          JOIN announced USING (place)
     ON CONFLICT DO NOTHING RETURNING place
 )
@@ -136,7 +137,7 @@ DELETE_BLOCKS: Final = f"""
 WITH mine AS (
     SELECT id FROM factstore.store WHERE id = %(store)s AND (NOT %(held)s OR {_MINE}) FOR NO KEY UPDATE
 ), deleted AS (
-    DELETE FROM factstore.block USING mine WHERE block.store = mine.id AND block.id = ANY(%(ids)s::bytea[])
+    DELETE FROM factstore.block USING mine WHERE block.store = mine.id AND block.id = ANY(%(ids)b::bytea[])
     RETURNING place
 ), loosened AS (
     INSERT INTO factstore.loose (store, place, doomed)
