@@ -118,7 +118,7 @@ class Blocks:
     def _fetched(self, ids: Sequence[bytes], *, near: bool) -> dict[bytes, bytes]:
         def work(connection: Any) -> list[tuple[bytes, bytes, str | None]]:
             rows: list[tuple[bytes, bytes, str | None]]
-            rows = connection.execute(sql.GET_BLOCKS, {**self._names, "ids": missing}).fetchall()
+            rows = connection.execute(sql.GET_BLOCKS, {**self._names, "ids": missing}, binary=True).fetchall()
             return rows
 
         missing = ids

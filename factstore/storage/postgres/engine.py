@@ -126,7 +126,7 @@ class PostgresStorage:
         self._check_open()
         values = {**self._names, **parameters}
         return self._connections.read(
-            lambda connection: (connection.execute(statement, values).fetchall(), is_standby(connection))
+            lambda connection: (connection.execute(statement, values, binary=True).fetchall(), is_standby(connection))
         )
 
     def _written(self, statement: str, **parameters: Any) -> Any:
@@ -290,7 +290,7 @@ class PostgresStorage:
             return []
         values = {**self._names, **wanted, "excisions": self._excisions}
         rows = self._connections.read_near(
-            lambda connection: connection.execute(sql.READ_LOG_OF_REPLICA, values).fetchall()
+            lambda connection: connection.execute(sql.READ_LOG_OF_REPLICA, values, binary=True).fetchall()
         )
         if not rows or (seen is not None and rows[0][:2] != (after, seen)):
             return []
