@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 import factstore
 from factstore.errors import Conflict, Corrupt, StoreFull, UnknownOutcome
 from factstore.storage import Storage, open_storage
-from factstore.storage.lmdb import journal, layout, log
+from factstore.storage.lmdb import environment, journal, layout, log
 from factstore.testing.storage_model import records, txid
 
 FRAME = 4096  # offset of the first frame
@@ -378,6 +378,62 @@ def test_the_journal_of_another_store_is_rejected(crashed: Path, tmp_path: Path)
         shutil.copy(journal_of(tmp_path / "other.facts"), journal_of(crashed))
     with pytest.raises(Corrupt, match="belongs to another store"), closing(opened(crashed)) as storage:
         numbers_of(storage)
+
+
+@pytest.mark.parametrize("count", [0, 2, 30])
+def test_another_file_in_place_of_a_killed_store_is_read_as_it_is(crashed: Path, tmp_path: Path, count: int) -> None:
+    with closing(opened(tmp_path / "other.facts")) as other:
+        for n in range(100, 100 + count):
+            append(other, n)
+    if count == 2:  # in the same file, with the same inode
+        crashed.write_bytes((tmp_path / "other.facts").read_bytes())
+    else:
+        (tmp_path / "other.facts").replace(crashed)
+    with closing(opened(crashed, read_only=True)) as storage:
+        assert numbers_of(storage) == list(range(100, 100 + count))
+    with closing(opened(crashed)) as storage:
+        assert numbers_of(storage) == list(range(100, 100 + count))
+        assert append(storage, 7) == count + 1
+
+
+def test_a_journal_that_is_deleted_while_it_is_open_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_NAME_SECONDS", 0)
+    with closing(opened(path)) as storage:
+        started(storage)
+        journal_of(path).unlink()
+        append(storage, 4)
+        copy = after_power_failure(path, path.parent / "after", journal_of(path).read_bytes() if journal_of(path).exists() else b"")
+        with closing(opened(copy)) as other:
+            assert numbers_of(other) == [1, 2, 3, 4]
+
+
+def test_a_store_with_the_name_of_a_journal_stays(path: Path) -> None:
+    with closing(opened(journal_of(path))) as other:
+        append(other, 1)
+    content = journal_of(path).read_bytes()
+    with closing(opened(path)) as storage:
+        for n in range(1, 20):
+            append(storage, n)
+        assert numbers_of(storage) == list(range(1, 20))
+    assert journal_of(path).read_bytes() == content
+
+
+def test_a_journal_has_the_permissions_of_its_store(path: Path) -> None:
+    with closing(opened(path)) as storage:
+        path.chmod(0o666)
+        started(storage)
+        assert journal_of(path).stat().st_mode & 0o777 == 0o666
+
+
+def test_the_holder_of_the_turn_sees_what_a_killed_process_appended(path: Path) -> None:
+    with closing(opened(path)) as storage:
+        started(storage)
+        line, was_killed = 0, True
+        while was_killed:
+            line += 1
+            was_killed = killed_at(line, path, lambda _: None, lambda other, n=line: append(other, 100 + n))
+            with storage.turn():
+                append(storage, line)
 
 
 @pytest.mark.parametrize("has_restarted", [False, True])

@@ -106,8 +106,9 @@ class LmdbStorage:
             sync_directory(real.parent)
         try:
             self._file.check_trees("free", "roots")
-            if not self._file.read_only and self._file.journal.needs_settling:
-                _settle(self._file)
+            self._file.at_turn = log.settle_pending
+            if not self._file.read_only:
+                _settle_at_opening(self._file)
         except BaseException:
             self.close()
             raise
@@ -328,6 +329,17 @@ def _read(file: Environment, work: Callable[..., T], *args: object) -> T:
         # Without a head, all frames were read; one of a journal that was started meanwhile may not be synced yet.
         if newest is not None or file.journal.shared.newest() is None:
             return result
+
+
+def _settle_at_opening(file: Environment) -> None:
+    """Show the head of this file to all readers; the shared memory can be of a file that had its name before."""
+    journal, shared = file.journal, file.journal.shared
+    if not (journal.is_open or shared.suspect or file.is_shared()):
+        if shared.unsynced:
+            file.env.sync(True)
+        shared.forget()
+    if journal.needs_settling:
+        _settle(file)
 
 
 def _settle(file: Environment, records: Sequence[tuple[bytes, bytes]] = ()) -> None:

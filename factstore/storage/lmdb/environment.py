@@ -57,6 +57,7 @@ class Environment:
         self.read_only = read_only
         self.max_map_size = max_map_size
         self.dbs: dict[str, Any] = {}
+        self.at_turn: Callable[[Txn, Environment], None] = _nothing  # runs when the appends before a turn are over
         self._layout = layout
         self._sync: Sync = sync
         self._sound: set[str] = set()  # trees whose pages were checked
@@ -83,13 +84,13 @@ class Environment:
         self._open(map_size)
         if not self.read_only:
             try:
-                self.turn = Turn(self._fd, turn_path, lambda: self.write(_nothing))
+                self.turn = Turn(self._fd, turn_path, lambda: self.write(self.at_turn, self))
             except BaseException:
                 self.env.close()
                 raise
         self.wakeup = wakeup(None if self.turn is None else self.turn.flag)
         may_write = self.turn is not None
-        self.journal.share(self.turn.flag if may_write else memory_of(turn_path), may_write=may_write)
+        self.journal.share(self.turn.flag if may_write else memory_of(turn_path), self.key, may_write=may_write)
 
     def check_name(self) -> None:
         """Raise `Unavailable` if the path leads to another file, `Corrupt` if the file became shorter; every 50 ms."""
@@ -108,6 +109,7 @@ class Environment:
                     )
                 self._length = length
             self._looked = now
+            self.journal.check_name()
 
     @property
     def syncs(self) -> bool:
@@ -400,5 +402,5 @@ def _none() -> None:
     return None
 
 
-def _nothing(txn: Txn) -> None:
+def _nothing(txn: Txn, file: Environment) -> None:
     """Write nothing; when it has run, all earlier transactions are over."""

@@ -13,8 +13,10 @@ Law: the head in shared memory is raised only after the sync. So what a reader h
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
+import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -24,7 +26,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from factstore.concurrency.locks import NestingLock
-from factstore.errors import Corrupt
+from factstore.errors import Corrupt, StorageError, Unavailable
 from factstore.storage.lmdb.opening import sync_directory
 from factstore.storage.protocol import TXID_BYTES, Record
 from factstore.storage.refusals import damaged
@@ -87,7 +89,7 @@ class Outdated(Exception):
     If the marker is the same then, or in a write transaction, `error` is what is wrong with the journal.
     """
 
-    def __init__(self, marker: bytes, error: Corrupt) -> None:
+    def __init__(self, marker: bytes, error: StorageError) -> None:
         super().__init__(error.message)
         self.marker = marker
         self.error = error
@@ -117,9 +119,11 @@ class SharedHead:
     unsynced = Flag(_UNSYNCED_AT)  # 1: LMDB has records that were not synced; 2: among them records of a journal
     suspect = Flag(_SUSPECT_AT)  # whether a sync of the journal has failed, so that it is unknown what is on the disk
 
-    def __init__(self, memory: mmap.mmap | None) -> None:
+    def __init__(self, memory: mmap.mmap | None, file: tuple[int, int] = (0, 0)) -> None:
+        """Make a head; `file` is the device and the inode of the store, another of which may have had its name."""
         self.memory = memory
-        self._boot = _boot()
+        boot = _boot()
+        self._boot = boot and blake2b(b"%s %d %d" % (boot, *file), digest_size=16).digest()
         self._is_of_this_boot = False
 
     def newest(self) -> int | None:
@@ -131,7 +135,7 @@ class SharedHead:
 
     @property
     def is_of_this_boot(self) -> bool:
-        """Whether a process of this boot of the machine has set the head."""
+        """Whether a process of this boot of the machine has set the head of this file."""
         if not self._is_of_this_boot and self.memory is not None and self._boot:
             self._is_of_this_boot = self.memory[_BOOT_AT : _BOOT_AT + 16] == self._boot
         return self._is_of_this_boot
@@ -149,6 +153,12 @@ class SharedHead:
         self.memory[_PENDING_AT] = 0
         if not self._is_of_this_boot:
             self.memory[_BOOT_AT : _BOOT_AT + 16] = self._boot or bytes(16)
+
+    def forget(self) -> None:
+        """Trust nothing that is there: no process has the store open, so the file may have been replaced."""
+        assert self.memory is not None
+        self._is_of_this_boot = False
+        self.memory[_BOOT_AT : _BOOT_AT + 16] = bytes(16)
 
     def clear_flags(self) -> None:
         """Forget what processes of an earlier boot of the machine have noted."""
@@ -189,9 +199,9 @@ class Journal:
         self._lock = NestingLock()
         self._is_synced = True
 
-    def share(self, memory: mmap.mmap | None, *, may_write: bool) -> None:
+    def share(self, memory: mmap.mmap | None, file: tuple[int, int], *, may_write: bool) -> None:
         """Use the head in memory that all processes of the store share; None: read it from the files."""
-        self.shared = SharedHead(memory)
+        self.shared = SharedHead(memory, file)
         self._mode = os.O_RDWR if may_write else os.O_RDONLY
 
     @property
@@ -204,6 +214,16 @@ class Journal:
         """Whether the head that readers see can be behind the log, or the file is one that no process uses any more."""
         shared = self.shared
         return bool(not shared.is_of_this_boot or shared.pending or shared.suspect)
+
+    def check_name(self) -> None:
+        """Use the file no longer if its path leads to another one, or to none: its records move into LMDB."""
+        if self._fd is not None and self._mode == os.O_RDWR:
+            try:
+                is_there = os.path.samestat(self.path.stat(), os.fstat(self._fd))
+            except OSError:
+                is_there = False
+            if not is_there and self._tail.marker:
+                self.shared.suspect = 1
 
     def bytes_on_disk(self) -> int:
         """Return the bytes that the file takes on the disk."""
@@ -323,13 +343,23 @@ class Journal:
         if self._fd is not None:
             os.fdatasync(self._fd)
 
-    def start(self) -> bytes:
-        """Make the file, and return the marker that puts it in use once LMDB has it."""
+    def start(self, mode: int) -> bytes:
+        """Make the file, and return the marker that puts it in use once LMDB has it.
+
+        Args:
+            mode: the permissions of the store, which its journal needs, too.
+        Raises: OSError, if the file cannot be made, or a file of something else has its name.
+        """
         self._close()
         identity = os.urandom(_IDENTITY_BYTES)
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode & 0o666)
         with self._lock:
             self._fd, self._identity = fd, identity
+        if not _is_journal(fd):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self.path))
+        with suppress(OSError):
+            os.fchmod(fd, mode & 0o666)
+        os.ftruncate(fd, 0)
         # Written, not only allocated: a sync would otherwise also write which blocks are no longer unwritten.
         _write(fd, (_MAGIC + identity).ljust(CAPACITY, b"\0"), 0)
         os.fsync(fd)
@@ -337,10 +367,20 @@ class Journal:
         return identity + os.urandom(_SALT_BYTES)
 
     def remove(self) -> None:
-        """Delete the file, which no marker names."""
+        """Delete the file, which no marker names, or at least what is in it."""
         self._close()
-        with suppress(FileNotFoundError):
-            self.path.unlink()
+        try:
+            fd = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return  # there is none, or it is not of this store
+        try:
+            if _is_journal(fd):
+                os.ftruncate(fd, 0)
+                self.path.unlink()
+        except OSError:
+            return  # a folder that this user may not change; the file is empty
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
         """Close the file."""
@@ -356,6 +396,10 @@ class Journal:
             fd = os.open(self.path, self._mode | os.O_CLOEXEC)
         except FileNotFoundError:
             raise Outdated(marker, self._missing("is missing")) from None
+        except OSError as error:
+            text = f"{self.path}, which has the newest transactions of this store, cannot be opened: {error.strerror}"
+            refused = Unavailable(":db.error/storage-unavailable", text, uri=self.uri, journal=str(self.path))
+            raise Outdated(marker, refused) from error
         if os.pread(fd, len(_MAGIC) + _IDENTITY_BYTES, 0) not in (_MAGIC + identity, b""):
             os.close(fd)
             raise Outdated(marker, self._missing("belongs to another store, or to another time of it"))
@@ -374,6 +418,11 @@ class Journal:
             fd, self._fd, self._identity = self._fd, None, b""
             if fd is not None:
                 os.close(fd)
+
+
+def _is_journal(fd: int) -> bool:
+    """Return whether a file is a journal, or an empty file."""
+    return stat.S_ISREG(os.fstat(fd).st_mode) and os.pread(fd, len(_MAGIC), 0) in (b"", _MAGIC)
 
 
 def renewed(marker: bytes) -> bytes:

@@ -196,6 +196,12 @@ def settle(txn: Txn, file: Environment) -> bool:
     return True
 
 
+def settle_pending(txn: Txn, file: Environment) -> None:
+    """Show the head to the readers if an append that has ended did not; the holder of the turn asks for the head."""
+    if file.journal.shared.pending:
+        settled(txn, file)
+
+
 def settled(txn: Txn, file: Environment) -> Tail:
     """Return the tail of the whole log, which the readers see from now on. Requires a write transaction.
 
@@ -266,7 +272,7 @@ def _move(
 def _start_journal(txn: Txn, file: Environment) -> None:
     file.journal.small_appends = 0
     try:
-        marker = file.journal.start()
+        marker = file.journal.start(file.path.stat().st_mode)
     except OSError:
         return  # no room for the file, or no permission; LMDB takes the records as before
     txn.put(JOURNAL, marker)
