@@ -7,7 +7,7 @@ result is recorded; facts that a handler returns are committed only together wit
 
 from __future__ import annotations
 
-from overseer import cron, events, retention, status
+from overseer import cron, events, questions, retention, status
 from overseer.errors import (
     ConfigError,
     EffectRepeated,
@@ -18,6 +18,7 @@ from overseer.errors import (
     NotEnded,
     OverseerError,
     Verdict,
+    WaitExpired,
 )
 from overseer.handler import abort, abort_silent, fault, harness, snooze
 from overseer.jobs.graph import Graph, after, job_graph, simple_graph, validate_graph_handlers
@@ -25,6 +26,7 @@ from overseer.jobs.job import Job, Result
 from overseer.jobs.queues import queue
 from overseer.jobs.store import JobStore, install, transact_graph
 from overseer.jobs.txns import graph_txns, job_txn, once, unique
+from overseer.jobs.waits import When, when
 from overseer.planning.plan import Plan, plan
 from overseer.retry import Retry, constant, exponential
 from overseer.reverting import revert
@@ -58,6 +60,8 @@ __all__ = [
     "Running",
     "TypedJob",
     "Verdict",
+    "WaitExpired",
+    "When",
     "Worker",
     "abort",
     "abort_silent",
@@ -74,6 +78,7 @@ __all__ = [
     "job_txn",
     "once",
     "plan",
+    "questions",
     "queue",
     "retention",
     "revert",
@@ -84,4 +89,5 @@ __all__ = [
     "transact_graph",
     "unique",
     "validate_graph_handlers",
+    "when",
 ]

@@ -24,19 +24,22 @@ def duration(value: Duration, *, what: str = "a duration") -> timedelta:
     >>> duration("90s"), duration(timedelta(minutes=5))
     (datetime.timedelta(seconds=90), datetime.timedelta(seconds=300))
     """
-    found = value if isinstance(value, timedelta) else read_duration(value) if isinstance(value, str) else None
+    try:
+        found = value if isinstance(value, timedelta) else read_duration(value)
+    except ValueError:
+        found = None
     if found is None or found <= timedelta(0):
         why = f"{what} is a timedelta above 0, or a text such as 30d, 12h, 15m or 90s, got {quoted(value)}"
         raise OverseerError(":job.error/bad-argument", why, got=value)
     return found
 
 
-def read_duration(text: str) -> timedelta | None:
-    """Return the duration in a text such as "0s" or "30d"; None if it is none."""
-    unit = _UNITS.get(text[-1:])
+def read_duration(text: str) -> timedelta:
+    """Return the duration in a text such as "30d", "12h", "15m" or "90s". Raises: ValueError with the reason."""
+    unit = _UNITS.get(text[-1:]) if isinstance(text, str) else None
     if unit is None or not (text[:-1].isdecimal() and text.isascii()):
-        return None
+        raise ValueError(f"{quoted(text)} is no time such as 30d, 12h, 15m or 90s")
     try:
         return timedelta(**{unit: int(text[:-1])})
     except (OverflowError, ValueError):  # longer than any timedelta, or than the digits that Python reads
-        return None
+        raise ValueError(f"{quoted(text)} is longer than any time") from None

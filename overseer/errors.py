@@ -7,6 +7,7 @@ FactStoreError
     ├── ConfigError      a setting that does not exist, or that has an invalid value
     ├── LeaseLost        the attempt no longer holds its job; its write was rejected
     ├── EffectRepeated   an effect outside of the store was declared before, and may have happened
+    ├── WaitExpired      the query that a job waits for did not hold until the deadline
     ├── JobFailed        the result of a job was requested, and the job failed or was aborted
     └── NotEnded         the result of a job was requested, and the job has not ended in time; also a TimeoutError
 Exception
@@ -45,6 +46,10 @@ class LeaseLost(OverseerError):
 
 class EffectRepeated(OverseerError):
     """An effect outside of the store was declared before, by this or by another attempt, so it may have happened."""
+
+
+class WaitExpired(OverseerError):
+    """The query that a job waits for did not hold until the deadline."""
 
 
 class JobFailed(OverseerError):

@@ -187,10 +187,10 @@ TASKS: dict[str, tuple[str, str, str]] = {
     "handlers": (
         "Write handlers",
         "overseer",
-        "Job Result abort abort_silent fault snooze Verdict Retry constant exponential harness validate_graph_handlers",
+        "Job Result when When abort abort_silent fault snooze Verdict Retry constant exponential harness validate_graph_handlers",
     ),
     "workers": ("Run workers", "overseer", "Worker Config start Running events"),
-    "operate": ("Inspect and correct jobs", "overseer", "status plan Plan revert retention JobStore"),
+    "operate": ("Inspect and correct jobs", "overseer", "status questions plan Plan revert retention JobStore"),
     "job-tests": (
         "Test handlers",
         "overseer.testing",
@@ -199,7 +199,7 @@ TASKS: dict[str, tuple[str, str, str]] = {
     "job-errors": (
         "Errors of jobs",
         "overseer",
-        "OverseerError GraphError HandlerError ConfigError LeaseLost EffectRepeated JobFailed NotEnded",
+        "OverseerError GraphError HandlerError ConfigError LeaseLost EffectRepeated WaitExpired JobFailed NotEnded",
     ),
 }
 

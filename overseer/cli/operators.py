@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from getpass import getuser
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ import click
 import factstore
 from factstore import quoted
 from overseer import cron, retention, reverting
+from overseer import questions as asked
 from overseer import status as ask
 from overseer.durations import read_duration
 from overseer.jobs import queues
@@ -23,7 +25,7 @@ STORE = click.option("--store", "uri", required=True, envvar="OVERSEER_STORE", h
 
 def add_to(group: click.Group) -> None:
     """Add the commands of this module to a group."""
-    for command in (jobs, schedules, run_now, backfill, queue, prune, revert, plan):
+    for command in (jobs, schedules, run_now, backfill, queue, prune, revert, plan, questions, answer):
         group.add_command(command)
 
 
@@ -182,10 +184,10 @@ def _settings_of(queue: queues.Queue) -> str:
 
 
 def _duration(ctx: click.Context, param: click.Parameter, text: str) -> timedelta:
-    found = read_duration(text)
-    if found is None:
-        raise click.BadParameter(f"{quoted(text)} is no time such as 30d, 12h, 15m or 90s")
-    return found
+    try:
+        return read_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command()
@@ -257,3 +259,26 @@ def plan(uri: str, workers: int, most: int) -> None:
     click.echo(f"not before {schedule.soonest.isoformat(timespec='seconds')}: {chain or 'nothing to do'}")
     if schedule.never:
         click.echo(f"{len(schedule.never):,} would never run: {', '.join(schedule.never[:most])}")
+
+
+@click.command()
+@STORE
+def questions(uri: str) -> None:
+    """Show the questions of jobs that wait for an answer."""
+    with factstore.connect(uri, create=False) as conn:
+        for question in asked.unanswered(conn.db()):
+            until = question.until.isoformat(timespec="seconds") if question.until else "its deadline"
+            choice = f" [{' | '.join(question.options)}]" if question.options else ""
+            click.echo(f"{question.job}  {question.type}  {quoted(question.text)}{choice}  until {until}")
+
+
+@click.command()
+@STORE
+@click.argument("job")
+@click.argument("value", metavar="ANSWER")
+@click.option("--by", default=getuser, help="Your name, which is stored with the answer; by default, your user name.")
+def answer(uri: str, job: str, value: str, by: str) -> None:
+    """Answer the open question of JOB."""
+    with factstore.connect(uri, create=False) as conn:
+        conn.transact(asked.answer(job, value, by=by))
+        click.echo(f"{job} has the answer {quoted(value)} by {by}")

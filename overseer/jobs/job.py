@@ -6,21 +6,27 @@ the store itself, and reads the database as of the same transaction.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import factstore
-from factstore import CasFailed, Keyword, TransactError
-from overseer.errors import EffectRepeated, LeaseLost, OverseerError
-from overseer.jobs import lookup, txns
+from factstore import CasFailed, Keyword, TransactError, quoted
+from overseer.durations import Duration
+from overseer.errors import EffectRepeated, LeaseLost, OverseerError, WaitExpired
+from overseer.jobs import lookup, steps, txns, waits
 from overseer.jobs.states import STARTED, Forms, Lease, as_keyword
+from overseer.jobs.waits import Waiting, When
 
 if TYPE_CHECKING:
     from factstore import Connection, Database, TxReport
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +166,90 @@ class Job(Mapping[str, Any]):
             if not repeated:
                 raise
             raise EffectRepeated(error.code, error.message, **error.data) from None
+
+    def wait(self, what: When) -> Any:
+        """Return the answer of a query as soon as it has a row; until then, the job is unstarted and takes no slot.
+
+        If the query does not hold yet, the attempt ends here, and the next one begins when it holds, or at the
+        deadline. That one runs the handler from its beginning. An answer that came before the job waited is seen, too,
+        and each attempt gets the answer of the same database.
+
+        Args:
+            what: as made by `overseer.when`.
+        Raises: WaitExpired if the query did not hold until the deadline; QueryError; LeaseLost.
+        """
+        return self._wait(what, {})
+
+    def ask(self, question: str, options: Sequence[str] = (), *, within: Duration, name: str | None = None) -> str:
+        """Return a person's answer to a question; until there is one, the job waits as by `wait`.
+
+        It is answered by `overseer answer`, or by the transaction `overseer.questions.answer`.
+
+        Args:
+            question: the question, for people.
+            options: the possible answers; empty: any text.
+            within: how long the job waits at most, as a timedelta or a text such as "7d".
+            name: the same in each attempt of the job; None is the question.
+        Raises: WaitExpired if there was no answer until the deadline; LeaseLost.
+        """
+        name = waits.name_of(question if name is None else name)
+        what, about = waits.question(f"{self.id}/{name}", question, options, within=within, name=name)
+        answer: str = self._wait(what, about)
+        return answer
+
+    def _wait(self, what: When, about: Mapping[str, Any]) -> Any:
+        key = f"{self.id}/{what.name}"
+        db = self.conn.db()
+        known = waits.find(db, key)
+        if known is not None and known.t is not None:
+            return what.answer(db.as_of(known.t))
+        now = self.conn.now()
+        until = known.until if known is not None and known.until is not None else now + what.within
+        answer = what.answer(db)
+        if waits.holds(answer):
+            self.transact(waits.held(self.eid, key, what.text, until, db.basis_t, about))
+            return answer
+        # A job is started in its open wait only at the deadline, as measured by the worker.
+        if now >= until or (known is not None and self.attributes.get(":job/wait") == known.eid):
+            why = f"{self.type} {self.id} waited until {until.isoformat()}, and this did not hold: {quoted(what.text)}"
+            raise WaitExpired(":job.error/wait-expired", why, job=self.id, name=what.name, until=until)
+        raise Waiting(f"waits until {until.isoformat()}", until, waits.begun(self.eid, key, what.text, until, about))
+
+    def once(self, name: str, step: Callable[[], T]) -> T:
+        """Return the result of a step, which runs only if no earlier attempt has stored its result.
+
+        The result is committed at once, under the lease. If the process dies after the step and before that, the step
+        runs again; if it must not, declare it by `effect`, too.
+
+        Args:
+            name: distinguishes the steps of one job.
+            step: is called without arguments; its result must be a value that EDN can represent, and is returned as EDN
+                reads it: a set as a frozenset.
+        Raises: LeaseLost if the attempt no longer holds the job; OverseerError(:job.error/bad-result).
+        """
+        key, stored = self._step(name)
+        result: T = steps.value_of(self._store_step(key, step()) if stored is None else stored)
+        return result
+
+    async def aonce(self, name: str, step: Callable[[], Awaitable[T]]) -> T:
+        """Do the same as `once` for a coroutine function, without blocking the event loop."""
+        key, stored = self._step(name)
+        if stored is None:
+            stored = await asyncio.to_thread(self._store_step, key, await step())
+        result: T = steps.value_of(stored)
+        return result
+
+    def _step(self, name: str) -> tuple[str, str | None]:
+        """Return the key of a step, and its stored result. Raises: LeaseLost."""
+        if not self.lease_ok():
+            raise lost(self.lease, self.conn.db())
+        key = f"{self.id}/{waits.name_of(name)}"
+        return key, steps.stored(self.conn.db(), key)
+
+    def _store_step(self, key: str, result: Any) -> str:
+        text = steps.text_of(result, key)
+        self.transact(steps.kept(self.lease, key, text))
+        return text
 
     @property
     def results(self) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class Reason:
     TIMEOUT: Final = Keyword(":job.reason/timeout")  # its handler took too long, and no retry was left
     FAULT: Final = Keyword(":job.reason/fault")  # its handler requested another run
     SNOOZE: Final = Keyword(":job.reason/snooze")  # its handler requested a later run, which no counter counts
+    WAIT: Final = Keyword(":job.reason/wait")  # its handler waits for a query to hold, or for the deadline
     ABORT: Final = Keyword(":job.reason/abort")  # its handler or an operator aborted it
     PARENT: Final = Keyword(":job.reason/parent")  # a job it depends on ended in a way its rule does not accept
     LEASE_EXPIRED: Final = Keyword(":job.reason/lease-expired")  # its worker did not renew the lease; it will run again

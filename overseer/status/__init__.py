@@ -17,10 +17,21 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import factstore
 from factstore import Keyword
-from overseer.jobs import dependency_rules, lookup
+from overseer.jobs import dependency_rules, lookup, waits
 from overseer.jobs.dependency_rules import DOOMED, WAITING, DependencyRule
 from overseer.jobs.queues import allowance, queues
-from overseer.jobs.states import ABORTED, ENDED, FAILED, FINISHED, STARTED, STATUSES, UNSTARTED, Status, as_keyword
+from overseer.jobs.states import (
+    ABORTED,
+    ENDED,
+    FAILED,
+    FINISHED,
+    STARTED,
+    STATUSES,
+    UNSTARTED,
+    Reason,
+    Status,
+    as_keyword,
+)
 from overseer.planning.obstacles import obstacle
 from overseer.sources import of_database
 from overseer.status.listing import Listed, jobs, message
@@ -347,6 +358,9 @@ def _explain_unstarted(db: Database, job: int, now: datetime) -> Explanation:
     due = lookup.value(db, job, ":job/run-at")
     if due is not None and due > now:
         last = lookup.value(db, job, ":job/reason")
+        wait = lookup.value(db, job, ":job/wait")
+        if last == Reason.WAIT and wait is not None:
+            return Explanation(UNSTARTED, f"it waits for {waits.describe(db, wait)}, until {due.isoformat()}")
         after = f", after {last.name}" if last else ""
         return Explanation(UNSTARTED, f"it is not due before {due.isoformat()}{after}")
     reason = allowance(db, now).block_reason(

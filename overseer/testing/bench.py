@@ -89,6 +89,8 @@ class Bench:
         while self.ready.doomed:
             self.store.give_up(self.ready.take_doomed())
             self._absorb()
+        if self.store.wake():
+            self._absorb()
         now = self._conn.now()
         while True:
             self.ready.wake(now)

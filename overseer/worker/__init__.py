@@ -6,6 +6,7 @@
                                  held leases ──► heartbeat      a thread of its own
                               others' leases ──► monitor        a thread of its own
                                    schedules ──► scheduler      a thread of its own
+                                       waits ──► waker          a thread of its own
 
 Workers share nothing but the store, and coordinate through it. Outside of handlers a worker is crash-only: an
 unexpected exception ends it, and other workers claim its jobs when the leases expire.
@@ -47,6 +48,7 @@ from overseer.worker.pools.signals import interruptible
 from overseer.worker.ready import ReadySet
 from overseer.worker.scheduler import Scheduler
 from overseer.worker.settler import InlineSettler, Reporter, Settler, ThreadSettler
+from overseer.worker.waker import Waker
 
 if TYPE_CHECKING:
     from factstore import Connection, Keyword
@@ -143,6 +145,7 @@ class Worker:
             random=Random(random.random()),
             rests=partial(standby.others_work, within=1.0),
         )
+        waker = Waker(store, random=Random(random.random()), rests=partial(standby.others_work, within=1.0))
         self._loop = MainLoop(
             store,
             self._ready,
@@ -153,7 +156,7 @@ class Worker:
             isolates=self._pool.isolates,
             random=random,
             standby=standby,
-            parts=(self._heartbeat, self._monitor, self._scheduler, self._settler),
+            parts=(self._heartbeat, self._monitor, self._scheduler, waker, self._settler),
             shutdown=self._shutdown,
         )
 

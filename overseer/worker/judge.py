@@ -30,6 +30,7 @@ from overseer.jobs.states import (
     Reason,
     as_keyword,
 )
+from overseer.jobs.waits import Waiting
 from overseer.retry import FAULT_BACKOFF, NEVER, Retry
 from overseer.worker.pools.perform import Performed
 
@@ -138,7 +139,9 @@ class Judge:
         return self._retries.get(job.type, NEVER) if own is NEVER else own
 
     def _postponed(self, job: Job, error: BaseException, failure: Failure) -> Outcome:
-        """Return the outcome of a fault or a snooze."""
+        """Return the outcome of a wait, a fault or a snooze."""
+        if isinstance(error, Waiting):
+            return Outcome(UNSTARTED, facts=error.forms, reason=Reason.WAIT, run_at=error.until)
         pause = error.pause if isinstance(error, Verdict) else None
         if isinstance(error, Verdict) and not error.counts:
             return Outcome(UNSTARTED, reason=Reason.SNOOZE, run_at=self._after(pause or 0))

@@ -5,7 +5,7 @@ that lost its lease gets an error, `LeaseLost`.
 
     claims.py        start jobs                         settlements.py   end attempts, with the facts of their handlers
     rescue.py        take jobs from silent workers      by_hand.py       abort and retry, by an operator
-    commit.py        lost races and unknown outcomes
+    waking.py        make jobs ready whose wait is over   commit.py        lost races and unknown outcomes
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from overseer.jobs.graph import Graph
 from overseer.jobs.job import Job
 from overseer.jobs.leases import Standing
 from overseer.jobs.states import ABORTED, FAILED, STARTED, UNSTARTED, Forms, Lease, Outcome, Reason, Status
-from overseer.jobs.store import by_hand, rescue, settlements
+from overseer.jobs.store import by_hand, rescue, settlements, waking
 from overseer.jobs.store.claims import Claims
 from overseer.jobs.store.commit import committed, raise_if_committed
 from overseer.jobs.store.settlements import Rejected, Settling
@@ -75,6 +75,7 @@ class JobStore:
         self.conn = conn
         self.worker = worker
         self._claims = Claims(conn, worker)
+        self._logged_waits = set[int]()
 
     def claim(
         self,
@@ -210,6 +211,10 @@ class JobStore:
             if committed(self.conn, txns.give_up([job, *lookup.doomed_dependents(db, {job: ABORTED})], cause=cause)):
                 return True
         return False
+
+    def wake(self) -> list[int] | None:
+        """Make the waiting jobs ready whose query holds, and return them; None if no job waits."""
+        return waking.wake(self.conn, self.worker, self._logged_waits)
 
     def abort(self, job: int | str, message: str) -> bool:
         """Abort a job that has not ended, and the jobs that depend on it; False when it had ended already."""
