@@ -16,6 +16,7 @@ from overseer.errors import JobFailed, NotEnded
 from overseer.jobs import lookup
 from overseer.jobs.states import ENDED, FAILED, FINISHED, Status
 from overseer.jobs.store import JobStore
+from overseer.sources import check_connection
 
 if TYPE_CHECKING:
     from factstore import Connection, Database
@@ -36,6 +37,9 @@ class JobRef(Generic[R]):
     conn: Connection
     id: str
     decode: Callable[[str | None], R]
+
+    def __post_init__(self) -> None:
+        check_connection(JobRef, self.conn)
 
     @property
     def status(self) -> Status:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import overseer
-from overseer import JobStore, Worker, cron, install, plan, retention, revert, simple_graph, status, transact_graph
+from overseer import JobRef, JobStore, Worker, cron, install, plan, questions, retention, revert, simple_graph, status, transact_graph
 from overseer.errors import OverseerError
 from overseer.testing import drain
 
@@ -33,12 +33,15 @@ READERS = {
     "attempts": lambda db: status.attempts(db, "j"),
     "blockers": lambda db: status.blockers(db, "j"),
     "backlog": status.backlog,
+    "unanswered": questions.unanswered,
+    "answers": lambda db: questions.answers(db, "j"),
     "explain": lambda db: status.explain(db, "j"),
 }
 WITHIN = {"unreferred", "any_schedules", "read_schedule", "schedule_entities", "tick_portion"}  # for other modules of the package
 WRITERS = {
     "install": install,
     "transact_graph": lambda conn: transact_graph(conn, simple_graph()),
+    "JobRef": lambda conn: JobRef(conn, "j", str),
     "JobStore": lambda conn: JobStore(conn, worker="w"),
     "Worker": lambda conn: Worker(conn, {"a": lambda job: None}),
     "tick": lambda conn: cron.tick(conn, NOW),
@@ -72,7 +75,7 @@ def test_a_writer_asks_for_the_connection_of_a_database(conn, name):
 
 
 def test_every_public_function_of_a_database_or_a_connection_is_asked_here():
-    of_modules = {name: value for module in (status, cron, retention) for name, value in vars(module).items() if is_own(module, value)}
+    of_modules = {name: value for module in (status, cron, questions, retention) for name, value in vars(module).items() if is_own(module, value)}
     public = {**of_modules, **{name: getattr(overseer, name) for name in overseer.__all__}}
     first = {name: next(iter(inspect.signature(value).parameters), "") for name, value in public.items() if callable(value)}
     assert {name for name, parameter in first.items() if parameter == "db"} - WITHIN == set(READERS)
