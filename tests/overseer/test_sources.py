@@ -75,7 +75,9 @@ def test_a_writer_asks_for_the_connection_of_a_database(conn, name):
 
 
 def test_every_public_function_of_a_database_or_a_connection_is_asked_here():
-    of_modules = {name: value for module in (status, cron, questions, retention) for name, value in vars(module).items() if is_own(module, value)}
+    of_modules = {
+        name: value for module in (status, cron, questions, retention) for name, value in vars(module).items() if is_own(module, value)
+    }
     public = {**of_modules, **{name: getattr(overseer, name) for name in overseer.__all__}}
     first = {name: next(iter(inspect.signature(value).parameters), "") for name, value in public.items() if callable(value)}
     assert {name for name, parameter in first.items() if parameter == "db"} - WITHIN == set(READERS)
