@@ -45,6 +45,8 @@ WRITERS = {
     "JobStore": lambda conn: JobStore(conn, worker="w"),
     "Worker": lambda conn: Worker(conn, {"a": lambda job: None}),
     "tick": lambda conn: cron.tick(conn, NOW),
+    "run_now": lambda conn: cron.run_now(conn, "s"),
+    "backfill": lambda conn: cron.backfill(conn, "s", NOW, NOW),
     "prune": lambda conn: retention.prune(conn, RULE, now=NOW),
     "drain": lambda conn: drain(conn, {"a": lambda job: None}),
 }
