@@ -2,9 +2,8 @@
 
 A handler is a function of the job, or a mapping of stages: `pre_process(job)`, `process(job)`, `post_process(job,
 result)`. They are plain functions or coroutine functions. A list or tuple that a handler returns is tx-data, and
-commits with the status. A `Result` leaves a value to the jobs that depend on this one. A single value, such as a number
-or a text, is not kept, as in Overseer. Any other collection, such as a dict or a generator, fails the job, because it
-cannot be kept.
+commits with the status. A `Result` leaves a value to the jobs that depend on this one, and so does a single value, such
+as a number or a text. Any other collection, such as a dict or a generator, fails the job. Law: no value is dropped.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import logging
 import os
 import sys
 import traceback
@@ -28,8 +26,6 @@ from overseer.errors import HandlerError, Verdict
 from overseer.jobs.job import Job, Result
 from overseer.jobs.states import ABORTED, FAILED, MAX_MESSAGE, UNSTARTED, as_keyword, repeated_names
 from overseer.retry import NEVER, Retry
-
-log = logging.getLogger("overseer")
 
 Handler: TypeAlias = Callable[[Job], Any] | Mapping[str, Any]
 Handlers: TypeAlias = Mapping[str, Handler]
@@ -257,7 +253,8 @@ _NOT_KEPT: Final = (Mapping, Set, Generator, AsyncGenerator, Coroutine, map, fil
 def facts_of(returned: Any, job: Job) -> list[Any]:
     """Return the tx-data of a run: what the handler asserted, and what it returned if that is a list or a tuple.
 
-    Raises: HandlerError(:job.error/bad-return) for another collection, and for a generator, whose body has not run.
+    Raises: HandlerError(:job.error/bad-return) for another collection, for a generator, whose body has not run, and for
+        transaction data as text.
     """
     if isinstance(returned, list | tuple):
         return [*job.asserted, *returned]
@@ -265,25 +262,29 @@ def facts_of(returned: Any, job: Job) -> list[Any]:
         return [*job.asserted, *returned.facts]
     if returned is None or isinstance(returned, Job):
         return list(job.asserted)
-    if isinstance(returned, _NOT_KEPT):
+    is_text = isinstance(returned, str) and returned.lstrip().startswith(("[", "{"))
+    if isinstance(returned, _NOT_KEPT) or is_text:
+        what = "text that looks like transaction data" if is_text else f"a {type(returned).__name__}"
         why = (
-            f"the handler of {job.type} {job.id} returned a {type(returned).__name__}, which would not be kept: "
+            f"the handler of {job.type} {job.id} returned {what}, which would not be kept: "
             "return a list of tx-data, or a Result to leave a value to other jobs"
         )
         raise HandlerError(":job.error/bad-return", why, job=job.id, returned=type(returned).__name__)
-    log.debug("the handler of %s returned %s, which is not tx-data and is not kept", job.type, type(returned).__name__)
     return list(job.asserted)
 
 
 def result_of(returned: Any, job: Job) -> str | None:
     """Return the EDN of the value that a handler leaves to other jobs; None if there is none.
 
+    The value is that of a Result, or a single value that the handler returned, such as a number or a text.
+
     Raises: HandlerError(:job.error/bad-result) for a value that EDN cannot represent, or that is too large.
     """
-    if not isinstance(returned, Result):
+    if returned is None or isinstance(returned, Job | list | tuple):
         return None
+    value = returned.value if isinstance(returned, Result) else returned
     try:
-        return factstore.edn.write(returned.value, longest=MAX_RESULT)
+        return factstore.edn.write(value, longest=MAX_RESULT)
     except Exception as error:  # the value's own methods may raise anything
         why = f"the result of {job.type} {job.id} cannot be kept as EDN: {message_of(error)}"
         raise HandlerError(":job.error/bad-result", why, job=job.id) from error

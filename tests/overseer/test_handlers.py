@@ -7,7 +7,7 @@ import pytest
 import factstore
 from factstore import Keyword
 from overseer import HandlerError, Retry, Verdict, Worker, abort, abort_silent, fault, harness
-from overseer.handler import check_handlers, facts_of, failure_info, invoke, retry_of, serializable, status_of
+from overseer.handler import check_handlers, facts_of, failure_info, invoke, result_of, retry_of, serializable, status_of
 from overseer.jobs.job import Job
 from overseer.jobs.states import ABORTED, FAILED, UNSTARTED, Lease
 from overseer.testing import drain
@@ -185,8 +185,23 @@ def test_a_list_that_is_returned_is_tx_data_after_what_was_asserted_on_the_way()
 
 
 @pytest.mark.parametrize("result", [None, 5, "text", True, 2.5, b"bytes", a_job()])
-def test_a_single_value_that_is_returned_is_not_kept(result):
+def test_a_single_value_that_is_returned_is_a_result_and_no_fact(result):
     assert [] == facts_of(result, a_job())
+    kept = result_of(result, a_job())
+    assert (None if result is None or isinstance(result, Job) else result) == (None if kept is None else factstore.edn.read(kept))
+
+
+@pytest.mark.parametrize("text", ["[]", " [[:db/add 1 :a 2]]", "{:a 1}"])
+def test_transaction_data_as_text_that_is_returned_fails_the_job(text):
+    with pytest.raises(HandlerError, match="returned text that looks like transaction data, which would not be kept") as caught:
+        facts_of(text, a_job())
+    assert ":job.error/bad-return" == caught.value.code
+
+
+def test_a_single_value_that_edn_cannot_represent_fails_the_job():
+    with pytest.raises(HandlerError, match="cannot be kept as EDN") as caught:
+        result_of(object(), a_job())
+    assert ":job.error/bad-result" == caught.value.code
 
 
 @pytest.mark.parametrize(

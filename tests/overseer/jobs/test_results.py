@@ -68,11 +68,11 @@ def test_a_result_that_cannot_be_kept_fails_its_job_with_its_name(conn, value, s
     assert ":a j" in failure
 
 
-def test_a_number_that_a_handler_returns_is_not_kept_and_a_dict_fails_its_job(conn):
+def test_a_number_that_a_handler_returns_is_its_result_and_a_dict_fails_its_job(conn):
     conn.transact([job_txn(":a"), job_txn(":b")])
     drain(conn, {":a": lambda job: 42, ":b": lambda job: {"rows": 1}})
     assert {":a": FINISHED, ":b": FAILED} == statuses(conn)
-    assert [] == told(conn, ":job/result")
+    assert ["42"] == told(conn, ":job/result")
 
 
 def test_a_job_that_runs_after_a_failure_sees_the_results_there_are(conn):
