@@ -75,6 +75,8 @@ from factstore.upkeep.migrate import migrate as migrate
 from factstore.upkeep.migrate import migrations_in as migrations_in
 from factstore.upkeep.transaction_files import Committed as Committed
 from factstore.upkeep.transaction_files import transact_file as transact_file
+from factstore.values.moments import duration as duration
+from factstore.values.moments import moment as moment
 from factstore.values.quoting import quoted as quoted
 from factstore.values.types import Keyword as Keyword
 from factstore.values.types import Symbol as Symbol
@@ -130,6 +132,7 @@ __all__ = [
     "connect",
     "diff",
     "dumps",
+    "duration",
     "edn",
     "entity",
     "entity_history",
@@ -141,6 +144,7 @@ __all__ = [
     "maintain",
     "migrate",
     "migrations_in",
+    "moment",
     "part",
     "pull",
     "pull_many",

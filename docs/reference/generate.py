@@ -160,7 +160,11 @@ TASKS: dict[str, tuple[str, str, str]] = {
         "Database pull pull_many index_pull get find entity Entity Datom Datoms entity_history EntityHistory EntityEvent diff Difference",
     ),
     "upkeep": ("Check, back up and dump a store", "factstore", "maintain dumps"),
-    "values": ("Values, ids and EDN", "factstore", "Keyword Symbol Uri edn part t_to_tx tx_to_t squuid quoted"),
+    "values": (
+        "Values, ids and EDN",
+        "factstore",
+        "Keyword Symbol Uri edn moment duration part t_to_tx tx_to_t squuid quoted",
+    ),
     "errors": (
         "Errors of the store",
         "factstore",

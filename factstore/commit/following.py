@@ -81,7 +81,7 @@ class Newest:
         self._turn = CommitTurn(timeout=busy_timeout)
         self._unsettled = False  # a change of memory has begun and not ended: memory may differ from the log
         self._notified_t = 0  # the newest transaction of which all listeners were notified
-        self._now = newest(storage, Cache(cache_bytes))
+        self._now = newest(storage, Cache(cache_bytes), clock)
         self._indexing = Indexing(storage, lambda: self._now, self.adopt)
 
     # -- reading
@@ -165,7 +165,7 @@ class Newest:
         Facts were excised, or a failover of a server lost transactions that were not acknowledged.
         """
         assert self._turn.holders
-        self._now = newest(self.storage, Cache(self._now.cache.max_bytes))
+        self._now = newest(self.storage, Cache(self._now.cache.max_bytes), self.clock)
         if self.listeners:
             self._notify_from_log()
 

@@ -20,6 +20,7 @@ from threading import Thread
 from typing import Final
 
 from factstore import log
+from factstore.commit.clock import machine_clock
 from factstore.commit.indexed_schema import schema_of
 from factstore.concurrency.locks import CallLock
 from factstore.db.snapshot import Snapshot
@@ -51,23 +52,26 @@ UNDER_WAY: Final = (
 
 
 class Epoch:
-    """An identity that the databases of one connection share, between two excisions."""
+    """An identity that the databases of one connection share, between two excisions, with the connection's clock."""
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("__weakref__", "clock")
+
+    def __init__(self, clock: Callable[[], int] = machine_clock) -> None:
+        self.clock = clock  # microseconds since 1970
 
 
 # -- reading
 
 
-def newest(storage: Storage, cache: Cache) -> Snapshot:
+def newest(storage: Storage, cache: Cache, clock: Callable[[], int] = machine_clock) -> Snapshot:
     """Return the newest database, read from the index and the log, with no excision between the two reads."""
     while True:
-        snapshot = _read(storage, cache)
+        snapshot = _read(storage, cache, clock)
         if is_same_log(storage, snapshot.index):
             return snapshot
 
 
-def _read(storage: Storage, cache: Cache) -> Snapshot:
+def _read(storage: Storage, cache: Cache, clock: Callable[[], int]) -> Snapshot:
     index = newest_index(storage, Index(Blocks(storage, cache)))
     if index.basis_t < 0:
         novelty, schema, t, next_n, instant = Novelty(bootstrap.FACTS), bootstrap.SCHEMA, 0, FIRST_FREE_ID, 0
@@ -77,7 +81,7 @@ def _read(storage: Storage, cache: Cache) -> Snapshot:
         t, instant, next_n = transaction.t, transaction.instant, transaction.next_n
         novelty.append(t, transaction.facts, transaction.columns)
         schema = schema.plus(transaction.facts)
-    return Snapshot(index, novelty, schema, cache, t, next_n, instant, Epoch())
+    return Snapshot(index, novelty, schema, cache, t, next_n, instant, Epoch(clock))
 
 
 def newest_index(storage: Storage, index: Index) -> Index:

@@ -18,6 +18,7 @@ from factstore.connection.connection import Connection, Inferring, connect
 from factstore.db.database import Database, Point
 from factstore.storage import Sync
 from factstore.transact import Nones, TxReport
+from factstore.values.moments import Duration
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -30,7 +31,7 @@ class Options(TypedDict, total=False):
     read_only: bool
     sync: Sync
     cache_bytes: int
-    busy_timeout: float | None
+    busy_timeout: Duration | None
     infer_schema: bool
     clock: Callable[[], datetime] | None
 

@@ -28,6 +28,7 @@ from factstore.storage import Led, Storage, Sync, check_option, open_storage
 from factstore.transact import Nones, TxReport
 from factstore.transact.forms import read_forms
 from factstore.transactor.routing import RoutingCommitter
+from factstore.values.moments import Duration, seconds
 from factstore.values.quoting import described
 from factstore.values.types import instant_to_micros, micros_to_instant
 
@@ -46,7 +47,7 @@ def connect(
     read_only: bool = False,
     sync: Sync = "full",
     cache_bytes: int = DEFAULT_CACHE_BYTES,
-    busy_timeout: float | None = DEFAULT_BUSY_TIMEOUT,
+    busy_timeout: Duration | None = DEFAULT_BUSY_TIMEOUT,
     infer_schema: bool = False,
     clock: Callable[[], datetime] | None = None,
 ) -> Connection:
@@ -58,9 +59,8 @@ def connect(
         read_only: reject transactions.
         sync: "full": a returned transaction is durable; "none": it survives a crash of the process, not of the machine.
         cache_bytes: the maximum size of blocks and columns in memory; rows of entities take an eighth more at most.
-        busy_timeout: seconds that a write waits for the writer lock before it raises `StoreBusy`; None: no limit. If a
-            block of `conn.transaction()` holds the lock, the write passes it after that time, and the block commits
-            nothing if others have committed.
+        busy_timeout: how long a write waits for the writer lock before it raises `StoreBusy`: seconds, a timedelta or a
+            text; None: no limit. Then it passes a block of `conn.transaction()`, which commits nothing if others did.
         infer_schema: let `transact` declare undeclared attributes by the types of their values.
         clock: a function that returns the time of transactions as an aware datetime; None: the clock of the machine.
     Raises: NotAStore; StorageError, also for an invalid option; DatabaseError(:db.error/invalid-clock) for a clock that
@@ -72,10 +72,11 @@ def connect(
     """
     check_option("cache_bytes", cache_bytes, "a number of bytes from 0", type(cache_bytes) is int and cache_bytes >= 0)
     check_option("infer_schema", infer_schema, "True or False", isinstance(infer_schema, bool))
-    storage = open_storage(uri, create=create, read_only=read_only, sync=sync, busy_timeout=busy_timeout)
+    limit = seconds(busy_timeout)
+    storage = open_storage(uri, create=create, read_only=read_only, sync=sync, busy_timeout=limit)
     try:
         kind = Inferring if infer_schema else Connection
-        return kind(storage, cache_bytes=cache_bytes, busy_timeout=busy_timeout, clock=clock)
+        return kind(storage, cache_bytes=cache_bytes, busy_timeout=limit, clock=clock)
     except BaseException:
         storage.close()
         raise
@@ -263,14 +264,14 @@ class Connection:
         self._check_open()
         return excise(self._committer, target, None if before is None else first_t(self.db(), before))
 
-    def sync(self, t: int | None = None, *, timeout: float | None = None) -> Database:
+    def sync(self, t: int | None = None, *, timeout: Duration | None = None) -> Database:
         """Return a database that contains transaction t, waiting for it; without t, all commits before the call."""
         self._check_open()
         db = self._committer.caught_up()
         wanted = 0 if t is None else db.t_at(t)
         return db if wanted <= db.basis_t else self.wait(wanted - 1, timeout)
 
-    def wait(self, point: Point, timeout: float | None = None) -> Database:
+    def wait(self, point: Point, timeout: Duration | None = None) -> Database:
         """Wait for a commit after a point, or for `timeout` seconds, and return the newest database.
 
         Args:
@@ -278,8 +279,9 @@ class Connection:
         """
         self._check_open()
         self._committer.check_outside()
-        deadline = None if timeout is None else monotonic() + timeout
+        deadline = None if timeout is None else monotonic() + seconds(timeout)
         db = self._committer.caught_up(near=True)
+        point = db.exactly(point)
         while (reached := _reached(db, point)) is not None:
             left = 3600.0 if deadline is None else deadline - monotonic()
             if left <= 0:
@@ -291,7 +293,7 @@ class Connection:
         return db
 
     def peek(
-        self, *facts: tuple[Any, Any, bool], after: int | None = None, timeout: float = 0.0
+        self, *facts: tuple[Any, Any, bool], after: int | None = None, timeout: Duration = 0.0
     ) -> tuple[int, list[int]]:
         """Count facts in the transactions that this connection does not know yet, without bringing it up to date.
 
@@ -316,7 +318,7 @@ class Connection:
         of = [(db.attribute(a), v, added) for a, v, added in facts]
         wanted = [(a.id, db.stored(a, v), added) for a, v, added in of]
         first = db.basis_t if after is None else after
-        head = self._storage.wait(first, timeout)
+        head = self._storage.wait(first, seconds(timeout))
         return log.count(self._storage, first, wanted) if wanted and head > first else (head, [0] * len(facts))
 
     def log(self) -> Log:

@@ -24,6 +24,7 @@ from factstore.connection.follower import follower_of
 from factstore.db.database import Database, Point
 from factstore.errors import Closed
 from factstore.transact import TxReport, report
+from factstore.values.moments import Duration, seconds
 
 logger = logging.getLogger("factstore")
 
@@ -64,9 +65,9 @@ class TxReports:
         for record in log.read(self._committer.storage, max(first_t - 1, 0), self._since):
             yield report(db.as_of(record.t - 1), db.as_of(record.t), record.all_facts(), {})
 
-    def get(self, timeout: float | None = None) -> TxReport | None:
+    def get(self, timeout: Duration | None = None) -> TxReport | None:
         """Return the next report, or None after `timeout` seconds without one; timeout=None waits without a limit."""
-        deadline = None if timeout is None else monotonic() + timeout
+        deadline = None if timeout is None else monotonic() + seconds(timeout)
         while True:
             report = self.get_nowait()
             if report is not None:

@@ -50,6 +50,7 @@ class Log:
 
 def first_t(db: Database, point: Point) -> int:
     """Return the first t at or after a point. Raises: DatabaseError(:db.error/invalid-range)."""
+    point = db.exactly(point)
     if isinstance(point, datetime):
         before = db.t_at(point)
         return before if before and db.instant_of(before) == point else before + 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -19,6 +19,7 @@ from factstore.db.names import Names, wrong_type
 from factstore.errors import DatabaseError
 from factstore.rendering import html_table, text_table
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
+from factstore.values.moments import moment
 from factstore.values.quoting import as_name, described, quoted
 from factstore.values.types import (
     Stored,
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from factstore.index.view import View
 
 Predicate: TypeAlias = Callable[["Database", Datom], Any]  # of an unfiltered database and a datom in it
-Point: TypeAlias = int | datetime  # t, a transaction's entity id, or an aware datetime
+# t, a transaction's entity id, an aware datetime, or a moment in words (values/moments.py)
+Point: TypeAlias = int | datetime | timedelta | str
 _COUNTED: Final = 100_000  # datoms of an attribute up to which a summary counts exactly
 _SUMMARY: Final = ("attribute", "type", "datoms")
 
@@ -152,9 +154,11 @@ class Database(Names, Methods):
         """Return the database as it was after a point in time, the point included.
 
         Args:
-            point: t, a transaction's entity id, or an aware datetime: the last transaction at or before it.
+            point: t, a transaction's entity id, an aware datetime, or a moment in words, such as "2026-11-24T03:12Z"
+                or "-5m", five minutes ago by the clock of the connection: the last transaction at or before it.
         Source: Datomic API, as-of.
         """
+        point = self.exactly(point)
         t, at = self.t_at(point), point if isinstance(point, datetime) else None
         if self.as_of_t is not None and self.as_of_t < t:
             t, at = self.as_of_t, self.as_of_at
@@ -262,9 +266,19 @@ class Database(Names, Methods):
         view = self.view.plus(facts, t, schema)
         return Database(view, schema, t, next_n, instant, *limits, self.store)  # twice as fast as `replace`
 
+    def exactly(self, point: Point) -> int | datetime:
+        """Return a point in time without words: those of `as_of` mean an instant.
+
+        Raises: DatabaseError(:db.error/invalid-point).
+        """
+        if not isinstance(point, str | timedelta):
+            return point
+        clock: Callable[[], int] | None = getattr(self.store, "clock", None)
+        return moment(point, now=None if clock is None else micros_to_instant(clock()))
+
     def t_at(self, point: Point) -> int:
         """Return the t of a point in time; for an instant, that of the last transaction at or before it, else 0."""
-        point = point if type(point) is int else plain(point)
+        point = point if type(point) is int else plain(self.exactly(point))
         if isinstance(point, datetime):
             if is_naive(point):
                 raise DatabaseError(

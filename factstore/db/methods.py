@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 import factstore
+from factstore.values.moments import Duration
 
 if TYPE_CHECKING:
     from factstore import AnswerCache, Database, Difference, Entity, Rows, TxReport
@@ -30,7 +31,7 @@ class Methods:
         query: factstore.builder.Built[T],
         /,
         *inputs: Any,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         max_rows: int | None = None,
         cancel: Any = None,
         cache: AnswerCache | None = None,
@@ -41,7 +42,7 @@ class Methods:
         query: str | Sequence[Any] | Mapping[Any, Any],
         /,
         *inputs: Any,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         max_rows: int | None = None,
         cancel: Any = None,
         cache: AnswerCache | None = None,
@@ -57,7 +58,7 @@ class Methods:
         /,
         *inputs: Any,
         into: type[T],
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         max_rows: int | None = None,
         cancel: Any = None,
         stats: bool = False,
@@ -69,7 +70,7 @@ class Methods:
         /,
         *inputs: Any,
         into: None = None,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         max_rows: int | None = None,
         cancel: Any = None,
         stats: bool = False,

@@ -28,6 +28,7 @@ from factstore.query.prepare import inputs_of, kept, parsed, prepared, rules_amo
 from factstore.query.relations.relation import Relation
 from factstore.query.run import solve
 from factstore.query.stream import streamed
+from factstore.values.moments import Duration
 from factstore.values.quoting import described
 
 __all__ = ["AnswerCache", "Explanation", "RowSeq", "Rows", "explain", "q", "qseq", "rows"]
@@ -42,7 +43,7 @@ def q(
     query: Built[R],
     /,
     *inputs: Any,
-    timeout: float | None = None,
+    timeout: Duration | None = None,
     max_rows: int | None = None,
     cancel: CancelFlag | None = None,
     cache: AnswerCache | None = None,
@@ -52,7 +53,7 @@ def q(
     query: Written,
     /,
     *inputs: Any,
-    timeout: float | None = None,
+    timeout: Duration | None = None,
     max_rows: int | None = None,
     cancel: CancelFlag | None = None,
     cache: AnswerCache | None = None,
@@ -61,7 +62,7 @@ def q(
     query: Any,
     /,
     *inputs: Any,
-    timeout: float | None = None,
+    timeout: Duration | None = None,
     max_rows: int | None = None,
     cancel: CancelFlag | None = None,
     cache: AnswerCache | None = None,
@@ -71,7 +72,7 @@ def q(
     Args:
         query: EDN text, a vector or a map: `"[:find ?e :where [?e :person/age 7]]"`; or a query of `factstore.builder`.
         inputs: one for each part of `:in`, which is `$` by default: a database or tuples, rules for `%`, or values.
-        timeout: seconds after which the query is stopped; `:timeout` in the query is the same in milliseconds.
+        timeout: seconds, or a text such as "30s", until the query is stopped; `:timeout` in the query: milliseconds.
         max_rows: the query is stopped if a step, or the answer, has more rows.
         cancel: a `threading.Event` or a similar object; when any thread sets it, the query is stopped.
         cache: stores answers and returns them again.
@@ -145,7 +146,7 @@ def rows(
     /,
     *inputs: Any,
     into: type[R],
-    timeout: float | None = None,
+    timeout: Duration | None = None,
     max_rows: int | None = None,
     cancel: CancelFlag | None = None,
     stats: bool = False,
@@ -156,7 +157,7 @@ def rows(
     /,
     *inputs: Any,
     into: None = None,
-    timeout: float | None = None,
+    timeout: Duration | None = None,
     max_rows: int | None = None,
     cancel: CancelFlag | None = None,
     stats: bool = False,
@@ -167,7 +168,7 @@ def rows(
     /,
     *inputs: Any,
     into: Any = None,
-    timeout: float | None = None,
+    timeout: Duration | None = None,
     max_rows: int | None = None,
     cancel: CancelFlag | None = None,
     stats: bool = False,
@@ -218,7 +219,7 @@ def qseq(
     /,
     *inputs: Any,
     block: int = 1 << 16,
-    timeout: float | None = None,
+    timeout: Duration | None = None,
     max_rows: int | None = None,
     cancel: CancelFlag | None = None,
 ) -> RowSeq:

@@ -12,6 +12,7 @@ from math import inf
 from typing import Any, Final, Protocol
 
 from factstore.errors import QueryError, QueryStopped
+from factstore.values.moments import Duration, seconds
 from factstore.values.quoting import quoted
 
 _MAX_SECONDS: Final = 1e15  # Python's clocks are exact up to this number
@@ -73,7 +74,7 @@ class Guard:
 
 def guard_of(
     milliseconds: int | None,
-    timeout: float | None,
+    timeout: Duration | None,
     max_rows: int | None,
     cancel: CancelFlag | None,
     outer: Guard | None = None,
@@ -86,11 +87,12 @@ def guard_of(
     """
     if milliseconds is None and timeout is None and max_rows is None and cancel is None:
         return outer
-    _check_limits(timeout, max_rows, cancel)
+    limit = seconds(timeout)
+    _check_limits(limit, max_rows, cancel)
     if milliseconds is not None:
-        seconds = min(milliseconds, _MAX_SECONDS) / 1e3
-        timeout = seconds if timeout is None else min(timeout, seconds)
-    return Guard(timeout, max_rows, cancel, outer)
+        own = min(milliseconds, _MAX_SECONDS) / 1e3
+        limit = own if limit is None else min(limit, own)
+    return Guard(limit, max_rows, cancel, outer)
 
 
 def _check_limits(timeout: float | None, max_rows: int | None, cancel: CancelFlag | None) -> None:

@@ -153,7 +153,7 @@ def _drain_on_signals(running: Worker) -> AbstractContextManager[None]:
     "--as-of",
     "point",
     callback=operators.point,
-    help="A time (ISO 8601 with zone) or a t: show the jobs as they were then.",
+    help="A time (ISO 8601 with zone), -5m, or a t: show the jobs as they were then.",
 )
 def status(uri: str, point: int | datetime | None) -> None:
     """Show the number of jobs of each type and status, and the backlog of each queue."""
@@ -214,7 +214,7 @@ def history(uri: str, job: str) -> None:
     "--as-of",
     "point",
     callback=operators.point,
-    help="A time (ISO 8601 with zone) or a t: explain the job as it was then.",
+    help="A time (ISO 8601 with zone), -5m, or a t: explain the job as it was then.",
 )
 def explain(uri: str, job: str, point: int | datetime | None) -> None:
     """Show why JOB is not running, or ran more than once, and the jobs that it waits for."""

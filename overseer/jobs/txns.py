@@ -55,7 +55,7 @@ def job_txn(
     priority: int | None = None,
     partition: str | None = None,
     run_at: datetime | None = None,
-    timeout: timedelta | None = None,
+    timeout: timedelta | str | None = None,
 ) -> dict[str, Any]:
     """Return the assertion of a new job; transact it together with the facts that it belongs to.
 
@@ -70,7 +70,7 @@ def job_txn(
         priority: jobs with a higher priority start first; the default is 0.
         partition: the value by which the queue's limit per partition counts.
         run_at: the earliest start, an aware datetime.
-        timeout: the maximum duration of an attempt.
+        timeout: the maximum duration of an attempt, as a timedelta or a text such as "30s".
     Raises: GraphError(:job.error/bad-argument): arguments that are no mapping, a timeout that is no duration.
 
     >>> job_txn("mail", id="m1")
@@ -89,13 +89,27 @@ def job_txn(
 
 
 def _milliseconds(timeout: object) -> int:
-    if not (isinstance(timeout, timedelta) and timedelta(0) < timeout):
-        why = f"a timeout is a timedelta above 0, got {quoted(timeout)}"
-        raise GraphError(":job.error/bad-argument", why, timeout=timeout)
-    return max(1, round(timeout / _MILLISECOND))
+    lasts = _duration("timeout", timeout)
+    if not lasts:
+        raise _no_duration("timeout", timeout)
+    return max(1, round(lasts / _MILLISECOND))
 
 
-def unique(key: str, job: Mapping[str, Any], *, period: timedelta | None = None, refuse: bool = False) -> list[Any]:
+def _duration(name: str, value: object) -> timedelta:
+    try:
+        return factstore.duration(value)
+    except factstore.DatabaseError:
+        raise _no_duration(name, value) from None
+
+
+def _no_duration(name: str, value: object) -> GraphError:
+    why = f'a {name} is a timedelta above 0 or a text such as "30s", got {quoted(value)}'
+    return GraphError(":job.error/bad-argument", why, **{name: value})
+
+
+def unique(
+    key: str, job: Mapping[str, Any], *, period: timedelta | str | None = None, refuse: bool = False
+) -> list[Any]:
     """Return the form that inserts a job unless a live job has the same key.
 
     Args:
@@ -106,9 +120,7 @@ def unique(key: str, job: Mapping[str, Any], *, period: timedelta | None = None,
     Raises: GraphError(:job.error/invalid-job) for a value that is not the assertion of a job with an id.
     """
     _check_job(job)
-    if period is not None and not isinstance(period, timedelta):
-        raise GraphError(":job.error/bad-argument", f"a period is a timedelta, got {quoted(period)}", period=period)
-    within = None if period is None else period.total_seconds()
+    within = None if period is None else _duration("period", period).total_seconds()
     return [_INSERT_UNIQUE, key, dict(job), within, refuse]
 
 

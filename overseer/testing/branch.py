@@ -139,11 +139,11 @@ class BranchConnection(factstore.Connection):
             del self.branch.reports[count:]
             raise
 
-    def sync(self, t: int | None = None, *, timeout: float | None = None) -> Database:
+    def sync(self, t: int | None = None, *, timeout: Any = None) -> Database:
         """Return the newest database."""
         return self.branch.db
 
-    def wait(self, point: Any, timeout: float | None = None) -> Database:
+    def wait(self, point: Any, timeout: Any = None) -> Database:
         """Return the newest database, if it contains a commit after a point; else there never will be one."""
         if self.branch.db.basis_t <= self.branch.db.t_at(point):
             _unsupported("waiting for a commit of another process")

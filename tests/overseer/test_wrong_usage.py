@@ -169,14 +169,20 @@ def test_a_graph_of_another_shape_is_named(make: Any, graph: Any, part: str) -> 
     assert (part in caught.value.message) is True
 
 
-@pytest.mark.parametrize("timeout", [5, 1.5, "1m", timedelta(0), timedelta(-1), True])
+@pytest.mark.parametrize("timeout", [5, 1.5, "soon", "0s", timedelta(0), timedelta(-1), True])
 def test_a_timeout_is_a_positive_timedelta(timeout: Any) -> None:
     with pytest.raises(GraphError, match="a timeout is a timedelta above 0"):
         job_txn("mail", timeout=timeout)
 
 
+def test_a_timeout_in_words_is_the_timedelta() -> None:
+    assert job_txn("mail", id="m", timeout=timedelta(seconds=90)) == job_txn("mail", id="m", timeout="1m30s")
+    job = job_txn("mail", id="m")
+    assert unique("k", job, period=timedelta(hours=1)) == unique("k", job, period="1h")
+
+
 def test_a_period_of_a_key_is_a_timedelta() -> None:
-    with pytest.raises(GraphError, match="a period is a timedelta, got 5"):
+    with pytest.raises(GraphError, match=r"a period is a timedelta above 0 or a text such as .30s., got 5"):
         unique("k", job_txn("mail"), period=5)  # type: ignore[arg-type]
 
 

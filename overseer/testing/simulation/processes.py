@@ -241,13 +241,13 @@ class _Connection(BranchConnection):
     def commit(self, tx_data: Any, none: Any = "reject") -> TxReport:
         return self._process.commit(tx_data, none)
 
-    def wait(self, point: Any, timeout: float | None = None) -> Database:
+    def wait(self, point: Any, timeout: Any = None) -> Database:
         t = self.branch.db.t_at(point)
         if self.branch.db.basis_t <= t:
             self._process.wait(t, timeout)
         return self.branch.db
 
-    def sync(self, t: int | None = None, *, timeout: float | None = None) -> Database:
+    def sync(self, t: int | None = None, *, timeout: Any = None) -> Database:
         return self.branch.db if t is None else self.wait(t - 1, timeout)
 
 
