@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, cast
 
 from factstore.connection.connection import Connection
-from factstore.errors import StorageError, Unavailable, UnknownOutcome
+from factstore.errors import FactStoreError, StorageError, Unavailable, UnknownOutcome
 from factstore.storage import Storage, open_storage
+from factstore.values.quoting import quoted
 
 READS: Final = ("head", "resolve", "read_log", "get_blocks", "block_ids", "read_root", "hold", "held", "wait")
 WRITES: Final = ("append", "rewrite", "put_blocks", "delete_blocks", "swap_root", "turn", "sync")
@@ -71,7 +72,13 @@ class FaultyStorage:
         return Connection(cast(Storage, self), **options)
 
     def arm(self, fault: Fault | None) -> None:
-        """Choose the next fault, which happens once; None: no fault."""
+        """Choose the next fault, which happens once; None: no fault.
+
+        Raises: FactStoreError(:db.error/invalid-fault) for a kind or a verb that does not exist.
+        """
+        if fault is not None and (fault.kind not in KINDS or fault.verb not in VERBS):
+            text = f"a fault is one of {', '.join(KINDS)} at one of {', '.join(VERBS)}; got {quoted(tuple(fault))}"
+            raise FactStoreError(":db.error/invalid-fault", text, got=tuple(fault))
         self._fault = fault
 
     def before(self, verb: str, act: Callable[[], Any] | None) -> None:

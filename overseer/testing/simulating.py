@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from overseer.errors import OverseerError
 from overseer.handler import Handlers, check_handlers
 from overseer.jobs.queues import queues
 from overseer.jobs.store import install
@@ -95,8 +96,11 @@ def simulate(
         before_each: is called before each run, to reset what handlers use outside of the store.
         all_end: whether it is wrong if a job of these types has not ended when nothing is left to do.
         picture: a file to which the picture of a failure is written, as SVG.
-    Raises: Violation, with the shortest schedule that was found.
+    Raises: Violation, with the shortest schedule that was found; OverseerError(:job.error/bad-argument).
     """
+    if schedules < 1 or workers < 1:
+        why = f"a simulation has at least one worker and one schedule, got {workers} and {schedules}"
+        raise OverseerError(":job.error/bad-argument", why, workers=workers, schedules=schedules)
     scenario = _scenario(conn, check_handlers(handlers), Config.of(config), invariants_of(invariants))
     scenario = replace(scenario, workers=workers, all_end=all_end, before_each=before_each)
     found = _explored(scenario, schedules, schedule)

@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from itertools import combinations
 from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
@@ -90,6 +91,9 @@ def _scalar(kind: type) -> Codec:
 
 
 def _of_union(hint: Any) -> Codec:
+    kinds = [arm for arm in get_args(hint) if dataclasses.is_dataclass(arm) and isinstance(arm, type)]
+    for earlier, later in combinations(kinds, 2):
+        _check_distinct(hint, earlier, later)
     arms = [codec(arm) for arm in get_args(hint)]
     name = " | ".join(arm.name for arm in arms)
 
@@ -103,6 +107,22 @@ def _of_union(hint: Any) -> Codec:
 
     encoders, decoders = [arm.encode for arm in arms], [arm.decode for arm in arms]
     return Codec(name, lambda value: first(value, encoders), lambda value: first(value, decoders))
+
+
+def _check_distinct(hint: Any, earlier: type, later: type) -> None:
+    """Reject a union in which a value of the later class would be read as one of the earlier, because of its fields."""
+    fields = {field.name for field in dataclasses.fields(earlier) if field.init}
+    required = {
+        field.name
+        for field in dataclasses.fields(earlier)
+        if field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
+    if required <= {field.name for field in dataclasses.fields(later) if field.init} <= fields:
+        why = (
+            f"a {later.__name__} cannot be told from a {earlier.__name__} in {hint}, because it has no field that"
+            f" {earlier.__name__} lacks; give one of them another field, such as kind: Literal[…]"
+        )
+        raise HandlerError(":job.error/bad-annotation", why, annotation=hint)
 
 
 def _of_literal(hint: Any) -> Codec:
@@ -164,7 +184,11 @@ def _of_mapping(hint: Any) -> Codec:
 
 def _of_dataclass(kind: type) -> Codec:
     hints = get_type_hints(kind)
-    of = {field.name: codec(hints[field.name]) for field in dataclasses.fields(kind) if field.init}
+    try:
+        of = {field.name: codec(hints[field.name]) for field in dataclasses.fields(kind) if field.init}
+    except RecursionError:
+        why = f"{kind.__name__} contains itself; a job keeps values of a known depth"
+        raise HandlerError(":job.error/bad-annotation", why, annotation=kind) from None
 
     def encode(value: Any) -> dict[Keyword, Any]:
         if type(value) is not kind:

@@ -145,3 +145,11 @@ def test_an_unanswered_rewrite_has_an_unknown_outcome(pair):
     with suppress(UnknownOutcome):
         conn.excise(e)
     assert [] == numbers(other)
+
+
+@pytest.mark.parametrize("fault", [Fault("refuse"), Fault("refused", "apend")])
+def test_a_fault_that_does_not_exist_is_rejected(fault: Fault) -> None:
+    faulty = FaultyStorage("memory:")
+    with pytest.raises(FactStoreError) as caught:
+        faulty.arm(fault)
+    assert ":db.error/invalid-fault" == caught.value.code

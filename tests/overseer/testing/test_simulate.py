@@ -177,3 +177,9 @@ def test_a_short_lease_is_rescued_sooner():
         simulate(conn, {":a": lambda job, started=started: started.append(job.conn.now())}, config=config, schedule="2 crash")
         times.append(round((started[1] - started[0]).total_seconds()))
     assert [3, 300] == times
+
+
+@pytest.mark.parametrize("numbers", [{"schedules": 0}, {"schedules": -1}, {"workers": 0}])
+def test_a_simulation_without_schedules_or_workers_is_rejected(numbers):
+    with pytest.raises(OverseerError, match="at least one worker"):
+        simulate(shop(), {}, **numbers)

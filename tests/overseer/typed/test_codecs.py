@@ -112,3 +112,42 @@ def test_a_type_that_no_job_can_keep_is_rejected(hint):
     with pytest.raises(HandlerError, match="not a type that a job can keep") as caught:
         codec(hint)
     assert ":job.error/bad-annotation" == caught.value.code
+
+
+@dataclass(frozen=True)
+class Card:
+    number: int
+
+
+@dataclass(frozen=True)
+class Iban:
+    number: int
+
+
+@dataclass(frozen=True)
+class Paper:
+    number: int
+    currency: str = "eur"
+
+
+@dataclass(frozen=True)
+class Chain:
+    rest: Chain | None
+
+
+@pytest.mark.parametrize("hint", [Card | Iban, Iban | Card | None, Paper | Card, list[Card | Iban]])
+def test_a_union_of_classes_that_cannot_be_told_apart_is_rejected(hint: Any) -> None:
+    with pytest.raises(HandlerError, match="cannot be told from") as caught:
+        codec(hint)
+    assert ":job.error/bad-annotation" == caught.value.code
+
+
+@pytest.mark.parametrize("value", [Card(1), Paper(1), Paper(2, "usd")])
+def test_the_value_of_a_union_keeps_its_class(value: Card | Paper) -> None:
+    of = codec(Card | Paper)
+    assert of.decode(of.encode(value)) == value
+
+
+def test_a_class_that_contains_itself_is_rejected() -> None:
+    with pytest.raises(HandlerError, match="Chain contains itself"):
+        codec(Chain)
