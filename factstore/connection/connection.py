@@ -28,7 +28,7 @@ from factstore.storage import Led, Storage, Sync, check_option, open_storage
 from factstore.transact import Nones, TxReport
 from factstore.transact.forms import read_forms
 from factstore.transactor.routing import RoutingCommitter
-from factstore.values.moments import Duration, seconds
+from factstore.values.moments import Duration, seconds, seconds_of
 from factstore.values.quoting import described
 from factstore.values.types import instant_to_micros, micros_to_instant
 
@@ -72,7 +72,7 @@ def connect(
     """
     check_option("cache_bytes", cache_bytes, "a number of bytes from 0", type(cache_bytes) is int and cache_bytes >= 0)
     check_option("infer_schema", infer_schema, "True or False", isinstance(infer_schema, bool))
-    limit = seconds(busy_timeout)
+    limit: float | None = seconds_of(busy_timeout)
     storage = open_storage(uri, create=create, read_only=read_only, sync=sync, busy_timeout=limit)
     try:
         kind = Inferring if infer_schema else Connection

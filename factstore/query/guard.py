@@ -12,7 +12,7 @@ from math import inf
 from typing import Any, Final, Protocol
 
 from factstore.errors import QueryError, QueryStopped
-from factstore.values.moments import Duration, seconds
+from factstore.values.moments import Duration, seconds_of
 from factstore.values.quoting import quoted
 
 _MAX_SECONDS: Final = 1e15  # Python's clocks are exact up to this number
@@ -87,7 +87,7 @@ def guard_of(
     """
     if milliseconds is None and timeout is None and max_rows is None and cancel is None:
         return outer
-    limit = seconds(timeout)
+    limit: float | None = seconds_of(timeout)
     _check_limits(limit, max_rows, cancel)
     if milliseconds is not None:
         own = min(milliseconds, _MAX_SECONDS) / 1e3
@@ -102,7 +102,9 @@ def _check_limits(timeout: float | None, max_rows: int | None, cancel: CancelFla
         or not (0 <= timeout <= _MAX_SECONDS or timeout == inf)
     ):
         raise QueryError(
-            ":db.error/invalid-inputs", f"timeout is a number of seconds from 0, got {quoted(timeout)}", timeout=timeout
+            ":db.error/invalid-inputs",
+            f'timeout is a number of seconds from 0, or a duration such as "30s", got {quoted(timeout)}',
+            timeout=timeout,
         )
     if max_rows is not None and (type(max_rows) is not int or max_rows < 0):
         raise QueryError(

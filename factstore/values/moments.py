@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from factstore.errors import DatabaseError
 from factstore.values.quoting import quoted
@@ -58,6 +58,14 @@ def _of_text(text: str) -> timedelta | None:
 def seconds(value: T | timedelta | str) -> T | float:
     """Return a duration in seconds; what is neither a text nor a timedelta is returned unchanged."""
     return duration(value).total_seconds() if isinstance(value, str | timedelta) else value
+
+
+def seconds_of(value: object) -> Any:
+    """Return a duration in seconds; anything else is returned unchanged, to a caller that rejects it itself."""
+    try:
+        return seconds(value)
+    except DatabaseError:
+        return value
 
 
 def moment(value: object, *, now: datetime | None = None) -> datetime:

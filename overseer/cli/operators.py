@@ -30,11 +30,12 @@ def add_to(group: click.Group) -> None:
 
 
 def point(ctx: click.Context, param: click.Parameter, text: str | None) -> int | datetime | None:
-    """Return the point in time in a text: t, or a time."""
+    """Return the point in time in a text: t, or a moment in words."""
     try:
-        return text if text is None else int(text) if text.isdigit() else datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(f"{quoted(text)} is neither a t nor a time such as 2026-01-31T12:00+01:00") from None
+        return text if text is None else int(text) if text.isdigit() else factstore.moment(text)
+    except factstore.DatabaseError:
+        why = "is neither a t nor a time such as 2026-01-31T12:00+01:00 or -5m"
+        raise click.BadParameter(f"{quoted(text)} {why}") from None
 
 
 def _wanted(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:

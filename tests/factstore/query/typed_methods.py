@@ -42,7 +42,7 @@ def check(db: Database) -> None:
 
     db.q(3)  # error: call-overload
     db.q("[:find ?e :where [?e]]", limit=3)  # error: call-overload
-    db.q("[:find ?e :where [?e]]", timeout="soon")  # error: call-overload
+    db.q("[:find ?e :where [?e]]", timeout=[1])  # error: call-overload
     db.pull(1, ["*"])  # error: call-overload
     db.pull(["*"])  # error: call-overload
     db.pull_many(["*"], 1)  # error: call-overload
