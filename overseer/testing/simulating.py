@@ -98,9 +98,7 @@ def simulate(
         picture: a file to which the picture of a failure is written, as SVG.
     Raises: Violation, with the shortest schedule that was found; OverseerError(:job.error/bad-argument).
     """
-    if schedules < 1 or workers < 1:
-        why = f"a simulation has at least one worker and one schedule, got {workers} and {schedules}"
-        raise OverseerError(":job.error/bad-argument", why, workers=workers, schedules=schedules)
+    _check_numbers(workers, schedules)
     scenario = _scenario(conn, check_handlers(handlers), Config.of(config), invariants_of(invariants))
     scenario = replace(scenario, workers=workers, all_end=all_end, before_each=before_each)
     found = _explored(scenario, schedules, schedule)
@@ -110,6 +108,12 @@ def simulate(
     if picture is not None:
         Path(picture).write_text(violation.picture, encoding="utf-8")
     raise violation
+
+
+def _check_numbers(workers: int, schedules: int) -> None:
+    if schedules < 1 or workers < 1:
+        why = f"a simulation has at least one worker and one schedule, got {workers} and {schedules}"
+        raise OverseerError(":job.error/bad-argument", why, workers=workers, schedules=schedules)
 
 
 def _scenario(

@@ -136,8 +136,8 @@ class Chain:
 
 
 @pytest.mark.parametrize("hint", [Card | Iban, Iban | Card | None, Paper | Card, list[Card | Iban]])
-def test_a_union_of_classes_that_cannot_be_told_apart_is_rejected(hint: Any) -> None:
-    with pytest.raises(HandlerError, match="cannot be told from") as caught:
+def test_a_union_of_classes_that_cannot_be_distinguished_is_rejected(hint: Any) -> None:
+    with pytest.raises(HandlerError, match="cannot be distinguished from") as caught:
         codec(hint)
     assert ":job.error/bad-annotation" == caught.value.code
 
