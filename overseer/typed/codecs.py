@@ -119,8 +119,8 @@ def _check_distinct(hint: Any, earlier: type, later: type) -> None:
     }
     if required <= {field.name for field in dataclasses.fields(later) if field.init} <= fields:
         why = (
-            f"a {later.__name__} cannot be distinguished from a {earlier.__name__} in {hint}, because it has no field that"
-            f" {earlier.__name__} lacks; give one of them another field, such as kind: Literal[…]"
+            f"a {later.__name__} cannot be distinguished from a {earlier.__name__} in {hint}, because it has no field"
+            f" that {earlier.__name__} lacks; give one of them another field, such as kind: Literal[…]"
         )
         raise HandlerError(":job.error/bad-annotation", why, annotation=hint)
 
