@@ -512,7 +512,7 @@ def test_on_a_dask_cluster_an_attempt_runs_once_whatever_becomes_of_its_processe
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
     ):
-        config = Config(executor=client.get_executor(retries=0), concurrency=2, max_crashes=2)
+        config = Config(executor=client.get_executor(retries=0), concurrency=2, max_crashes=2, batch=1)
         Worker(stored, handlers, config).run(until_idle=True)
     runs = (tmp_path / "runs").read_text().splitlines()
     assert sorted(set(runs)) == sorted(runs)
