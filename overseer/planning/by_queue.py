@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Set
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from factstore import Keyword
+from overseer.planning.backlog import Backlog
 from overseer.planning.columns import Ints, LiveJobs, Mask
 
 if TYPE_CHECKING:
@@ -17,20 +18,8 @@ if TYPE_CHECKING:
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class QueueCount(NamedTuple):
-    """The live jobs of one queue."""
-
-    ready: int = 0
-    blocked: int = 0  # wait for other jobs
-    later: int = 0  # wait for their time
-    running: int = 0
-    silent: int = 0  # running jobs whose lease has expired
-    oldest: str | None = None  # the job that has been ready longest
-    since: datetime | None = None  # since when it is ready
-
-
-def count_by_queue(db: Database, now: datetime, silent: Set[str]) -> dict[Keyword | None, QueueCount]:
-    """Return the counts of each queue that has live jobs; the key None is for the jobs without a queue.
+def count_by_queue(db: Database, now: datetime, silent: Set[str]) -> dict[Keyword | None, Backlog]:
+    """Return the backlog of each queue with live jobs, as if none was paused; None is for the jobs without a queue.
 
     Args:
         silent: the ids of the started jobs whose lease has expired.
@@ -46,7 +35,7 @@ def count_by_queue(db: Database, now: datetime, silent: Set[str]) -> dict[Keywor
     counts = [np.bincount(queue[mask], minlength=len(names)).tolist() for mask in masks]
     oldest = _oldest(jobs, queue, ready, due)
     return {
-        name: QueueCount(*of_queue, *oldest.get(n, (None, None)))
+        name: Backlog(*of_queue, *oldest.get(n, (None, None)))
         for n, (name, *of_queue) in enumerate(zip(names, *counts, strict=True))
         if of_queue != [0] * len(masks)
     }

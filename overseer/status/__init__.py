@@ -32,6 +32,7 @@ from overseer.jobs.states import (
     Status,
     as_keyword,
 )
+from overseer.planning.backlog import Backlog
 from overseer.planning.obstacles import obstacle
 from overseer.sources import of_database
 from overseer.status.listing import Listed, jobs, message
@@ -274,19 +275,6 @@ def blockers(db: Database, job: int | str) -> set[str]:
     return set(factstore.q(_BLOCKERS, db, RULES, lookup.named(db, job)))
 
 
-class Backlog(NamedTuple):
-    """The live jobs of one queue."""
-
-    ready: int = 0
-    blocked: int = 0  # wait for other jobs
-    later: int = 0  # wait for their time
-    running: int = 0
-    silent: int = 0  # running jobs whose lease has expired
-    oldest: str | None = None  # the job that has been ready longest
-    since: datetime | None = None  # since when it is ready
-    paused: bool = False
-
-
 @of_database
 def backlog(db: Database, *, at: datetime | None = None) -> dict[Keyword | None, Backlog]:
     """Return the backlog of each queue; the key None is for the jobs without a queue.
@@ -294,13 +282,13 @@ def backlog(db: Database, *, at: datetime | None = None) -> dict[Keyword | None,
     Args:
         at: the time; None is the time that the database is as of, or now.
     """
-    from overseer.planning.by_queue import QueueCount, count_by_queue  # it loads numpy
+    from overseer.planning.by_queue import count_by_queue  # it loads numpy
 
     now = _time(db, at)
     settings, counted = queues(db), count_by_queue(db, now, jobs_dead(db, at=now))
     names = sorted(settings.keys() | counted.keys(), key=lambda name: (name is None, name or ""))
-    paused = {name: queue.paused for name, queue in settings.items()}
-    return {name: Backlog(*counted.get(name, QueueCount()), paused=name in paused and paused[name]) for name in names}
+    paused: dict[Keyword | None, bool] = {name: queue.paused for name, queue in settings.items()}
+    return {name: counted.get(name, Backlog())._replace(paused=paused.get(name, False)) for name in names}
 
 
 class Explanation(NamedTuple):
