@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final
+from typing import Final, Protocol
 from uuid import uuid4
 
 import pytest
@@ -196,17 +196,33 @@ def running(*settings: str, host: str = "127.0.0.1", inside: Sequence[str] = ())
         shutil.rmtree(place, ignore_errors=True)
 
 
+CLUSTER = ("synchronous_commit=on", "wal_retrieve_retry_interval=200ms")  # settings of the servers of a cluster
+
+
+class Place(Protocol):
+    """A host on which a server runs."""
+
+    address: str
+    inside: Sequence[str]
+
+
 @contextmanager
-def cluster(*settings: str, synchronous: bool) -> Iterator[tuple[Server, Server]]:
-    """Run a primary and a standby that follows it."""
-    names = "standby" if synchronous else ""
-    with running("synchronous_commit=on", "wal_retrieve_retry_interval=200ms", *settings) as primary:
-        standby = primary.standby()
+def cluster(*settings: str, synchronous: bool, on: Sequence[Place] = (), promoted: str = "") -> Iterator[tuple[Server, Server]]:
+    """Run a primary and a standby that follows it.
+
+    Args:
+        on: the hosts of both; none: this machine.
+        promoted: the `synchronous_standby_names` of the standby, for the time when it is the primary.
+    """
+    one, two = [{"host": place.address, "inside": place.inside} for place in on] or [{}, {}]
+    with running(*CLUSTER, *settings, **one) as primary:
+        standby = primary.standby(**two)
         try:
-            standby.start("hot_standby=on", "synchronous_standby_names=", *settings)
-            primary.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+            standby.start(*CLUSTER, "hot_standby=on", f"synchronous_standby_names={promoted}", *settings)
+            primary.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{'standby' if synchronous else ''}'")
             primary.sql("SELECT pg_reload_conf()")
-            until(lambda: primary.sql("SELECT count(*) FROM pg_stat_replication").strip() == "1")
+            state = "sync" if synchronous else "async"
+            until(lambda: primary.sql("SELECT sync_state FROM pg_stat_replication").strip() == state)
             yield primary, standby
         finally:
             if standby.is_running():

@@ -5,10 +5,8 @@ The servers run on hosts of their own (network namespaces), and the clients reac
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from time import sleep
 
 import pytest
@@ -16,27 +14,8 @@ import pytest
 from factstore.errors import UnknownOutcome
 from factstore.storage import open_storage
 from factstore.testing.storage_model import LONG, records, txid
-from tests.networks import Host, hosts
-from tests.postgres import Server, running, until
-
-SETTINGS = ("synchronous_commit=on", "wal_retrieve_retry_interval=200ms")
-
-
-@contextmanager
-def cluster_of(one: Host, two: Host) -> Iterator[tuple[Server, Server]]:
-    """Run a primary and its synchronous standby on two hosts."""
-    with running(*SETTINGS, host=one.address, inside=one.inside) as primary:
-        standby = primary.standby(host=two.address, inside=two.inside)
-        try:
-            standby.start(*SETTINGS)
-            primary.sql("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
-            primary.sql("SELECT pg_reload_conf()")
-            until(lambda: primary.sql("SELECT sync_state FROM pg_stat_replication").strip() == "sync")
-            yield primary, standby
-        finally:
-            if standby.is_running():
-                standby.stop()
-            shutil.rmtree(standby.folder, ignore_errors=True)
+from tests.networks import hosts
+from tests.postgres import Server, cluster, until
 
 
 def uri_of(*servers: Server, durability: str = "managed") -> str:
@@ -46,7 +25,7 @@ def uri_of(*servers: Server, durability: str = "managed") -> str:
 
 @pytest.mark.slow
 def test_the_side_without_the_standby_acknowledges_nothing() -> None:
-    with hosts(2) as (one, two), cluster_of(one, two) as (primary, standby):
+    with hosts(2) as (one, two), cluster(synchronous=True, on=(one, two)) as (primary, standby):
         everybody = uri_of(primary, standby, durability="replicated")
         with closing(open_storage(everybody)) as storage, ThreadPoolExecutor(1) as pool:
             assert storage.append(records(1, 2), expected_t=0) == 2
@@ -71,7 +50,7 @@ def test_the_side_without_the_standby_acknowledges_nothing() -> None:
 
 @pytest.mark.slow
 def test_an_append_that_waited_for_the_network_is_acknowledged_when_it_is_back() -> None:
-    with hosts(2) as (one, two), cluster_of(one, two) as (primary, standby):
+    with hosts(2) as (one, two), cluster(synchronous=True, on=(one, two)) as (primary, standby):
         with closing(open_storage(uri_of(primary, standby, durability="replicated"))) as storage, ThreadPoolExecutor(1) as pool:
             storage.append(records(1), expected_t=0)
             one.cut_off(two)

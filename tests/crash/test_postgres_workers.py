@@ -9,12 +9,11 @@ it committed with `job.transact`. The log has no gaps, and contains each transac
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -32,7 +31,7 @@ from overseer import install, job_txn, status
 from overseer.jobs.states import FINISHED
 from tests.factstore.transactor.running import Transactor
 from tests.networks import Host, hosts
-from tests.postgres import Server, running, until
+from tests.postgres import CLUSTER, Server, cluster, until
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = int(os.environ.get("CLUSTER_WORKERS", "6"))
@@ -41,8 +40,7 @@ LEASE = 4.0  # seconds
 STOPS = (0.4, 2.0, 6.0)  # seconds for which a worker is stopped: shorter and longer than the lease
 EVERY = 1.5  # seconds between two torments of workers, on average
 LIMIT = 900.0  # seconds, of a run that makes no progress
-SERVER = ("synchronous_commit=on", "wal_retrieve_retry_interval=200ms", f"max_connections={100 + 12 * WORKERS}")
-CONFIRMED = "synchronous_standby_names=standby"  # no server acknowledges alone
+CONNECTIONS = f"max_connections={100 + 12 * WORKERS}"
 
 # `:published/of` and `:returned/of` have no identity and no uniqueness: an effect that was committed twice is there twice.
 HANDLERS = """
@@ -96,23 +94,6 @@ class Report:
 
 
 # -- servers and transactors
-
-
-@contextmanager
-def servers(one: Host, two: Host) -> Iterator[tuple[Server, Server]]:
-    """Run a primary and its synchronous standby on two hosts; either can replace the other."""
-    with running(*SERVER, host=one.address, inside=one.inside) as primary:
-        standby = primary.standby(host=two.address, inside=two.inside)
-        try:
-            standby.start(*SERVER, CONFIRMED)
-            primary.sql("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
-            primary.sql("SELECT pg_reload_conf()")
-            until(lambda: primary.sql("SELECT sync_state FROM pg_stat_replication").strip() == "sync")
-            yield primary, standby
-        finally:
-            if standby.is_running():
-                standby.stop()
-            shutil.rmtree(standby.folder, ignore_errors=True)
 
 
 class Transactors:
@@ -215,10 +196,6 @@ class Workers:
         assert self._thread.is_alive() or self._ends.is_set()
         return all(worker.poll() == 0 for worker in self._running)
 
-    def errors_of_the_store(self) -> int:
-        """Return the number of workers that ended with an error that names the servers; others end with a traceback."""
-        return sum(line.startswith("Error: ") and self._places[0].address in line for line in self.logs().splitlines())
-
     def logs(self) -> str:
         """Return what the workers logged."""
         return "".join(path.read_text() for path in sorted(self._folder.glob("log*")))
@@ -278,7 +255,6 @@ def run(uri: str, folder: Path, places: Sequence[Host], pair: tuple[Server, Serv
         workers.calm_down()
         wait(workers.are_idle, conn, workers)
         report.seconds = monotonic() - began
-        assert report.ended <= workers.errors_of_the_store(), workers.logs()[-20_000:]
 
 
 def fail_over(primary: Server, standby: Server) -> None:
@@ -286,7 +262,7 @@ def fail_over(primary: Server, standby: Server) -> None:
     primary.kill()
     standby.promote()
     primary.follow(standby)
-    primary.start(*SERVER, CONFIRMED)
+    primary.start(*CLUSTER, CONNECTIONS, "synchronous_standby_names=standby")
 
 
 def finished(conn: Connection) -> int:
@@ -342,7 +318,7 @@ def check_log(uri: str) -> None:
 @pytest.mark.slow
 def test_each_job_has_its_effects_once_whatever_is_killed(tmp_path: Path) -> None:
     report = Report()
-    with hosts(3) as places, servers(*places[:2]) as pair:
+    with hosts(3) as places, cluster(CONNECTIONS, synchronous=True, on=places[:2], promoted="standby") as pair:
         addresses = ",".join(f"{server.host}:{server.port}" for server in pair)
         uri = f"postgresql://postgres@{addresses}/postgres?name=shop&durability=replicated&connect_timeout=2"
         run(uri, tmp_path, places, pair, report)
