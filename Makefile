@@ -4,9 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?=
-CLUSTER_TESTS := $(wildcard tests/crash/test_postgres_*.py tests/crash/test_transactor_*.py) tests/factstore/storage/postgres
+CLUSTER_TESTS := $(wildcard tests/crash/test_postgres_*.py) tests/factstore/storage/postgres tests/factstore/transactor
 
-.PHONY: demo test cluster-test lint types contracts format docs bench guard hooks release-check clean
+.PHONY: demo console-demo test cluster-test fuzz datomic-test lint types contracts format docs site links bench guard hooks release-check clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -15,11 +15,20 @@ help: ## show this list
 demo: $(VENV)/.has-demo ## run the main job on real input, with options such as DEMO="--months 12"
 	@$(BIN)/overseer demo $(DEMO)
 
+console-demo: $(VENV)/.has-console $(VENV)/.has-cron ## open the console of a shop with a worker running and jobs of all kinds
+	@$(BIN)/python -m examples.shop
+
 test: $(VENV)/.has-test ## run all tests, with options of pytest such as ARGS="-k upsert"
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 cluster-test: $(VENV)/.has-test ## run the long tests of many machines: ten failovers, partitions and 40 workers (as root), full disks, replicas, S3
 	@FAILOVER_ROUNDS=10 CLUSTER_WORKERS=$${CLUSTER_WORKERS:-40} CLUSTER_JOBS=$${CLUSTER_JOBS:-10000} $(BIN)/python -m pytest $(CLUSTER_TESTS) $(ARGS)
+
+fuzz: $(VENV)/.has-fuzz ## run random inputs for parsers, writers and servers: SECONDS=600 for all, or NAMES="edn-read csv"
+	@$(BIN)/python -m tests.fuzz $(NAMES) --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
+
+datomic-test: $(VENV)/.has-test ## compare with Datomic on N=1000 random cases from SEED=1; needs Java, and Maven the first time
+	@$(BIN)/python -m tests.datomic --seed $(or $(SEED),1) --cases $(or $(N),1000)
 
 lint: $(VENV)/.has-dev ## check style and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -28,13 +37,19 @@ format: $(VENV)/.has-dev ## fix style and format
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 types: $(VENV)/.has-dev ## check types
-	@$(BIN)/mypy --strict
+	@$(BIN)/mypy --strict && $(BIN)/mypy --strict examples
 
 contracts: $(VENV)/.has-test ## check that lower layers import nothing above them
 	@$(BIN)/lint-imports
 
 docs: $(VENV)/.has-test ## write the generated pages of docs/reference
 	@$(BIN)/python docs/reference/generate.py
+
+site: $(VENV)/.has-docs ## build the site of the documentation in build/site; open build/site/index.html
+	@$(BIN)/python -m sphinx -b html -q -W --keep-going -E -d build/doctrees -c docs/site . build/site && echo build/site/index.html
+
+links: $(VENV)/.has-docs ## check the links to other sites; needs the network
+	@$(BIN)/python -m sphinx -b linkcheck -q -d build/doctrees -c docs/site . build/links
 
 bench: $(VENV)/.has-test ## run the benchmarks
 	@$(BIN)/python -m benchmarks.engine

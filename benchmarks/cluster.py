@@ -1,26 +1,35 @@
 """A transactor on a real PostgreSQL, beside a bare group committer: `python -m benchmarks.cluster`.
 
-    speed [--standby]   transactions per second and latency of 1, 10 and 200 clients, which are threads of two processes
-                        that call `conn.transact`; beside it as many clients that send a finished record of the same
-                        bytes to a bare group committer (`groupcommit.py`), and, as a limit of the server alone, one
-                        connection that inserts as many records in each commit as there are clients
+    speed [--standby] [--tasks]
+                        transactions per second and latency of 1, 10 and 200 clients; beside it as many clients that send
+                        a finished record of the same bytes to a bare group committer (`groupcommit.py`), and, as a limit
+                        of the server alone, one connection that inserts as many records in each commit as there are
+                        clients
     kills [--minutes 2] two transactors under load, the leading one killed every 5 seconds; checks that no acknowledged
                         transaction is lost and none is in the log twice, and tells how long no write was acknowledged
 
 All servers and processes run on this machine, so they share its cores.
+
+A client waits for the answer to its transaction before it sends the next one. The clients of both sides are of the same
+kind, in two processes: threads that call `conn.transact`, or with --tasks, coroutines that await `conn.transact_async`.
+Both sides commit whatever arrived during the last append, on the same server, with the same promise of durability. Ours
+share one connection per process, which is encrypted; each client of the bare side has a connection of its own, which is
+the cheapest way there, because no thread comes between the socket and the client. Bare threads use a blocking socket,
+and bare coroutines the streams of asyncio. The bare side encodes its arrays of bytes in the same way as the store.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import multiprocessing
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, closing, contextmanager
 from functools import partial
 from itertools import pairwise
 from multiprocessing.queues import Queue
@@ -29,7 +38,7 @@ from statistics import median
 from typing import Any, NamedTuple, TypeAlias
 
 import factstore
-from benchmarks.groupcommit import group_committer, inserted, submitting
+from benchmarks.groupcommit import group_committer, inserted, submitting, submitting_tasks
 from benchmarks.harness import Row, save, show
 from factstore.datom import t_of
 from factstore.storage import open_storage
@@ -51,6 +60,10 @@ AIMS = {  # by clients, and whether there is a standby
 
 Commit: TypeAlias = Callable[[int], object]
 Side: TypeAlias = Callable[[], AbstractContextManager[Callable[[int], Commit]]]
+TaskSide: TypeAlias = Callable[
+    [], AbstractAsyncContextManager[Callable[[int], Awaitable[Callable[[int], Awaitable[object]]]]]
+]
+Run: TypeAlias = Callable[[int, float, Barrier], list[float]]
 
 
 class Figures(NamedTuple):
@@ -82,16 +95,34 @@ def cluster(*, standby: bool) -> Iterator[tuple[Server, str]]:
 
 
 @contextmanager
-def transacting(uri: str) -> Iterator[Callable[[int], Commit]]:
-    """Give a function that makes clients of one connection to the store."""
+def transacting_connection(uri: str) -> Iterator[factstore.Connection]:
+    """Give a connection that has reached the transactor."""
     with factstore.connect(uri) as conn:
         conn.transact([{":n": 0}])
-        yield lambda number: lambda n: conn.transact([{":n": n, ":name": f"client {number}"}])
+        yield conn
         conn.close(wait=False)
 
 
-def work(side: Side, clients: int, seconds: float, start: Barrier, results: Queue[list[float]]) -> None:
-    """Commit in some threads for some time, and put the seconds that each transaction took into the queue."""
+@contextmanager
+def transacting(uri: str) -> Iterator[Callable[[int], Commit]]:
+    """Give a function that makes clients of one connection to the store."""
+    with transacting_connection(uri) as conn:
+        yield lambda number: lambda n: conn.transact([{":n": n, ":name": f"client {number}"}])
+
+
+@asynccontextmanager
+async def awaiting(uri: str) -> AsyncIterator[Callable[[int], Awaitable[Callable[[int], Awaitable[object]]]]]:
+    """Do the same for coroutines."""
+    with transacting_connection(uri) as conn:
+
+        async def client(number: int) -> Callable[[int], Awaitable[object]]:
+            return lambda n: conn.transact_async([{":n": n, ":name": f"client {number}"}])
+
+        yield client
+
+
+def threads(side: Side, clients: int, seconds: float, start: Barrier) -> list[float]:
+    """Commit in some threads for some time, and return the seconds that each transaction took."""
     took: list[float] = []
 
     def run(commit: Commit) -> None:
@@ -102,22 +133,49 @@ def work(side: Side, clients: int, seconds: float, start: Barrier, results: Queu
             n += 1
 
     with side() as client:
-        threads = [threading.Thread(target=run, args=(client(number),)) for number in range(clients)]
+        all_threads = [threading.Thread(target=run, args=(client(number),)) for number in range(clients)]
         start.wait()
         ends = time.perf_counter() + seconds
-        for thread in threads:
+        for thread in all_threads:
             thread.start()
-        for thread in threads:
+        for thread in all_threads:
             thread.join()
-    results.put(took)
+    return took
 
 
-def measured(side: Side, clients: int, seconds: float) -> Figures:
-    """Return the rate and the latency of clients that are threads of a few processes."""
+def tasks(side: TaskSide, clients: int, seconds: float, start: Barrier) -> list[float]:
+    """Do the same in coroutines of one thread."""
+    took: list[float] = []
+
+    async def run(commit: Callable[[int], Awaitable[object]], ends: float) -> None:
+        n = 0
+        while (began := time.perf_counter()) < ends:
+            await commit(n)
+            took.append(time.perf_counter() - began)
+            n += 1
+
+    async def run_all() -> None:
+        async with side() as client:
+            commits = [await client(number) for number in range(clients)]
+            start.wait()
+            ends = time.perf_counter() + seconds
+            await asyncio.gather(*(run(commit, ends) for commit in commits))
+
+    asyncio.run(run_all())
+    return took
+
+
+def work(run: Run, clients: int, seconds: float, start: Barrier, results: Queue[list[float]]) -> None:
+    """Put what a run returns into the queue."""
+    results.put(run(clients, seconds, start))
+
+
+def measured(run: Run, clients: int, seconds: float) -> Figures:
+    """Return the rate and the latency of clients in a few processes."""
     spawned = multiprocessing.get_context("spawn")
     shares = [clients // PROCESSES] * PROCESSES if clients >= PROCESSES else [clients]
     start, results = spawned.Barrier(len(shares)), spawned.Queue()
-    processes = [spawned.Process(target=work, args=(side, share, seconds, start, results)) for share in shares]
+    processes = [spawned.Process(target=work, args=(run, share, seconds, start, results)) for share in shares]
     for process in processes:
         process.start()
     took = sorted(each for _ in processes for each in results.get())
@@ -135,31 +193,42 @@ def first_body(uri: str) -> bytes:
         return storage.read_log(t - 1)[0].body
 
 
-def speed(*, standby: bool, seconds: float, samples: int) -> None:
+def speed(*, standby: bool, are_tasks: bool, seconds: float, samples: int) -> None:
     """Measure each number of clients on both sides by turns, and save the medians."""
     rows = []
     with cluster(standby=standby) as (server, uri):
         body = first_body(uri)
         where = f"host=127.0.0.1 port={server.port} user=postgres dbname=postgres"
         with transactor(uri), group_committer(where) as port:
+            if are_tasks:
+                ours, bare = (
+                    partial(tasks, partial(awaiting, uri)),
+                    partial(tasks, partial(submitting_tasks, port, body)),
+                )
+            else:
+                ours, bare = (
+                    partial(threads, partial(transacting, uri)),
+                    partial(threads, partial(submitting, port, body)),
+                )
             for clients in (1, 10, 200):
                 taken = [
                     (
-                        measured(partial(transacting, uri), clients, seconds),
-                        measured(partial(submitting, port, body), clients, seconds),
-                        inserted(where, [body] * clients, seconds),
+                        measured(ours, clients, seconds),
+                        measured(bare, clients, seconds),
+                        inserted(where, [body] * clients, seconds / 2),
                     )
                     for _ in range(samples)
                 ]
-                rows.append(compared(taken, clients, standby=standby))
+                rows.append(compared(taken, clients, standby=standby, are_tasks=are_tasks))
     save("cluster", rows)
 
 
-def compared(taken: list[tuple[Figures, Figures, float]], clients: int, *, standby: bool) -> Row:
+def compared(taken: list[tuple[Figures, Figures, float]], clients: int, *, standby: bool, are_tasks: bool) -> Row:
     """Return the medians of the samples as a row, and print it."""
     ours, bare = (Figures(*map(median, zip(*side, strict=True))) for side in list(zip(*taken, strict=True))[:2])
+    kind, where = "coroutines" if are_tasks else "threads", "synchronous standby" if standby else "no standby"
     row = Row(
-        name=f"clients: {clients}, {'synchronous standby' if standby else 'no standby'}",
+        name=f"clients: {clients} {kind}, {where}",
         ours=ours.rate,
         baseline=bare.rate,
         baseline_name="bare group committer",
@@ -172,7 +241,7 @@ def compared(taken: list[tuple[Figures, Figures, float]], clients: int, *, stand
             "bare, p50 ms": round(bare.p50, 2),
             "records/s inserted without clients": round(median(each[2] for each in taken)),
         },
-        part="standby" if standby else "alone",
+        part=f"{where}, {kind}",
     )
     show(row)
     print(f"    {row.peers}", flush=True)
@@ -245,6 +314,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__)
     parser.add_argument("part", nargs="?", choices=("speed", "kills"), default="speed")
     parser.add_argument("--standby", action="store_true")
+    parser.add_argument("--tasks", action="store_true")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--samples", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=2.0)
@@ -252,7 +322,7 @@ def main() -> None:
     if given.part == "kills":
         kills(given.minutes)
     else:
-        speed(standby=given.standby, seconds=given.seconds, samples=given.samples)
+        speed(standby=given.standby, are_tasks=given.tasks, seconds=given.seconds, samples=given.samples)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,14 @@ import asyncio
 import multiprocessing
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from multiprocessing.connection import Connection
 from time import perf_counter
 
 import psycopg
+
+from factstore.storage.postgres.servers import ByteArrays
 
 LENGTH = struct.Struct(">I")
 ANSWER = b"+"
@@ -60,6 +62,7 @@ def serve(where: str, ready: Connection) -> None:
 
     async def run() -> None:
         async with await psycopg.AsyncConnection.connect(where, autocommit=True) as conn:
+            ByteArrays.register(conn)  # as the store does
             committer = Committer(conn)
             sockets = await asyncio.start_server(committer.receive, "127.0.0.1", 0, backlog=1000)
             ready.send(sockets.sockets[0].getsockname()[1])
@@ -106,9 +109,34 @@ def submitting(port: int, body: bytes) -> Iterator[Callable[[int], Callable[[int
         yield client
 
 
+@asynccontextmanager
+async def submitting_tasks(
+    port: int, body: bytes
+) -> AsyncIterator[Callable[[int], Awaitable[Callable[[int], Awaitable[object]]]]]:
+    """Do the same for coroutines: the client is a coroutine function."""
+    frame = LENGTH.pack(len(body)) + body
+    writers = []
+
+    async def client(_: int) -> Callable[[int], Awaitable[object]]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writers.append(writer)
+
+        async def submit(_: int) -> None:
+            writer.write(frame)
+            if await reader.readexactly(1) != ANSWER:
+                raise ConnectionError("the group committer has ended")
+
+        return submit
+
+    yield client
+    for writer in writers:
+        writer.close()
+
+
 def inserted(where: str, bodies: list[bytes], seconds: float) -> float:
     """Return the records per second that one connection inserts without clients, all bodies in each commit."""
     with psycopg.connect(where, autocommit=True) as conn:
+        ByteArrays.register(conn)
         count, ends = 0, perf_counter() + seconds
         while perf_counter() < ends:
             conn.execute(APPEND, (bodies,))

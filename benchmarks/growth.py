@@ -1,15 +1,19 @@
-"""Whether costs grow with a store: `python -m benchmarks.growth [store] [paths]`.
+"""Whether costs grow with a store: `python -m benchmarks.growth [store] [paths] [large]`.
 
 store    the same store at 10^5, 10^6 and 10^7 datoms; draws docs/pictures/growth.svg
 paths    operations at two sizes: the exponent of their growth, which is 1 if the time is proportional to the size
+large    a load of 50 million datoms in a process of its own: seconds and memory
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import shutil
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -348,6 +352,79 @@ def paths() -> list[Row]:
     return rows
 
 
+LARGE, LARGE_BATCH, GROUPS = 10_000_000, 1_000_000, 1_000  # entities of five attributes
+
+
+def load_large(path: str) -> None:
+    """Load a store and ask it; print the figures as JSON. The memory is that of this process."""
+    peak = PeakMemory()
+    began = time.perf_counter()
+    conn = factstore.connect(path)
+    conn.transact(SCHEMA)
+    rng = np.random.default_rng(1)
+    values = {a: rng.integers(0, GROUPS if a == ":n/b" else 1 << 20, LARGE_BATCH) for a in ATTRIBUTES[1:]}
+    made = peak.bytes()
+    for i in range(LARGE // LARGE_BATCH):
+        table = {ATTRIBUTES[0]: np.arange(LARGE_BATCH) + i * LARGE_BATCH, **values}
+        conn.load(table, {a: a for a in table}, batch_rows=LARGE_BATCH, progress=False)
+    loaded = time.perf_counter() - began
+    conn.close()
+    indexed = time.perf_counter() - began
+    memory = peak.end() - made
+    with factstore.connect(path, read_only=True) as reader:
+        began = time.perf_counter()
+        sums = factstore.q("[:find ?b (sum ?c) :with ?e :where [?e :n/b ?b] [?e :n/c ?c]]", reader.db())
+        grouped = time.perf_counter() - began
+    assert len(sums) == GROUPS
+    assert sum(total for _, total in sums) == LARGE // LARGE_BATCH * int(values[":n/c"].sum())
+    print(json.dumps({"loaded": loaded, "indexed": indexed, "memory": memory, "grouped": grouped}))
+
+
+class PeakMemory:
+    """The most memory that this process had, without mapped files, looked at 20 times a second."""
+
+    def __init__(self) -> None:
+        self._peak = 0
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def bytes(self) -> int:
+        """Return how much it has now."""
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon:"))
+
+    def _look(self) -> None:
+        while not self._ends.wait(0.05):
+            self._peak = max(self._peak, self.bytes())
+
+    def end(self) -> int:
+        """Return the most that it had."""
+        self._ends.set()
+        self._thread.join()
+        return self._peak
+
+
+def large() -> list[Row]:
+    """Measure the load of 50 million datoms, three times."""
+    with tempfile.TemporaryDirectory(prefix="growth-") as folder:
+        command = "import sys, benchmarks.growth as growth; growth.load_large(sys.argv[1])"
+        outputs = [subprocess.check_output([sys.executable, "-c", command, f"{folder}/{i}.facts"]) for i in range(3)]
+    of_runs = [json.loads(output) for output in outputs]
+    rows = [
+        Row(name, float(np.median([run[key] for run in of_runs])) / unit, None, "", label, aim, part="large")
+        for name, key, unit, label, aim in (
+            ("load 50 million datoms, durable", "loaded", 1, "s", "<= 40"),
+            ("the same, indexed and closed", "indexed", 1, "s", "<= 60"),
+            ("most memory meanwhile, without mapped files", "memory", 1 << 30, "GiB", "<= 1.5"),
+            ("sum 10 million rows in 1,000 groups, cold", "grouped", 1, "s", "<= 4"),
+        )
+    ]
+    for row in rows:
+        show(row)
+    return rows
+
+
 def stores() -> list[Row]:
     """Measure the same store at all sizes, and draw the picture."""
     folder = tempfile.mkdtemp(prefix="growth-")
@@ -369,7 +446,7 @@ def stores() -> list[Row]:
 
 
 def main() -> None:
-    parts = {"store": stores, "paths": paths}
+    parts = {"store": stores, "paths": paths, "large": large}
     save("growth", [row for name in sys.argv[1:] or parts for row in parts[name]()])
 
 

@@ -34,14 +34,22 @@ def command(program: Path, library: str, *options: str) -> list[str]:
     return [java, *options, "-cp", _classpath(library), "clojure.main", str(program)]
 
 
+def is_fetched(library: str) -> bool:
+    """Return whether the jars of a library are on this machine."""
+    kept = _kept(library)
+    known = kept.read_text() if kept.exists() else ""
+    return bool(known) and all(Path(jar).exists() for jar in known.split(os.pathsep))
+
+
+def _kept(library: str) -> Path:
+    return CACHE / f"{library.replace(':', '-')}.classpath"
+
+
 def _classpath(library: str) -> str:
     """Return the classpath of a library, which Maven makes the first time."""
-    kept = CACHE / f"{library.replace(':', '-')}.classpath"
-    known = kept.read_text() if kept.exists() else ""
-    if not known or not all(Path(jar).exists() for jar in known.split(os.pathsep)):
-        _fetch(library, kept)
-        known = kept.read_text()
-    return known
+    if not is_fetched(library):
+        _fetch(library, _kept(library))
+    return _kept(library).read_text()
 
 
 def _fetch(library: str, kept: Path) -> None:

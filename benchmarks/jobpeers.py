@@ -12,11 +12,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from tests.postgres import programs, running
 
 POSTGRES, REDIS = 54329, 63790  # the ports that the programs expect
 LIMIT = 400  # seconds for one program
@@ -60,58 +61,41 @@ MEASURES = (
 @contextmanager
 def servers() -> Iterator[dict[str, int]]:
     """Start the servers that are installed, and return their process ids."""
-    folder = Path(tempfile.mkdtemp(prefix="servers-"))
-    running: dict[str, subprocess.Popen[bytes]] = {}
-    try:
+    with ExitStack() as stack:
+        pids = {}
         if shutil.which("redis-server"):
-            redis = [
-                "redis-server",
-                "--port",
-                str(REDIS),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--dir",
-                str(folder),
-            ]
-            running["redis"] = subprocess.Popen(redis, stdout=subprocess.DEVNULL)
-        binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-        if binaries:
-            running["postgres"] = postgres(binaries[-1], folder / "data")
-        time.sleep(3)  # they tell nobody when they are ready
-        yield {name: process.pid for name, process in running.items() if process.poll() is None}
-    finally:
-        for process in running.values():
-            process.terminate()
-            process.wait(30)
-        shutil.rmtree(folder)
+            pids["redis"] = stack.enter_context(redis())
+        if programs() is not None:
+            server = stack.enter_context(running(port=POSTGRES))
+            pids["postgres"] = int((server.data / "postmaster.pid").read_text().split()[0])
+        yield pids
 
 
-def postgres(binaries: Path, data: Path) -> subprocess.Popen[bytes]:
-    """Make a cluster and start its server; not as root, which it refuses."""
-    user = "postgres" if os.geteuid() == 0 else None
-    data.mkdir()
-    if user:
-        data.parent.chmod(0o755)
-        shutil.chown(data, user)
-    made = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"]
-    subprocess.run(made, check=True, stdout=subprocess.DEVNULL, user=user, cwd="/")
-    server = [binaries / "postgres", "-D", data, "-p", str(POSTGRES), "-c", "listen_addresses=127.0.0.1", "-k", data]
-    return subprocess.Popen(server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=user, cwd="/")
+@contextmanager
+def redis() -> Iterator[int]:
+    """Run a server that stores nothing on disk, and return its process id."""
+    command = ["redis-server", "--port", str(REDIS), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen([*command, "--dir", folder], stdout=subprocess.PIPE, text=True) as server,
+    ):
+        try:
+            assert server.stdout is not None
+            assert any("Ready to accept connections" in line for line in server.stdout), "redis-server ended"
+            yield server.pid
+        finally:
+            server.terminate()
 
 
 def measured(folder: Path, python: str) -> Cells:
     """Run every peer's programs and return what they measured, or why not."""
     cells: Cells = {measure: {} for measure in MEASURES}
     with servers() as pids, tempfile.TemporaryDirectory() as scratch:
-        programs = Path(shutil.copytree(folder, Path(scratch) / "programs"))  # they write beside themselves
+        copied = Path(shutil.copytree(folder, Path(scratch) / "programs"))  # they write beside themselves
         for name, peer in PEERS.items():
             reason, found = absent(peer, pids, python), {}
             if not reason:
-                found, reason = run(name, peer, programs, python, pids)
+                found, reason = run(name, peer, copied, python, pids)
             for measure in MEASURES:
                 value = found.get(measure)
                 if reason or value is not None:

@@ -75,8 +75,8 @@ def fastest(path: Path) -> dict[str, tuple[float, str]]:
     found: dict[str, tuple[float, str]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         told = json.loads(line)
-        if told["metric"].startswith("_") or "cached" in told["peer"]:
-            continue
+        if "metric" not in told or told["metric"].startswith("_") or "cached" in told["peer"]:
+            continue  # how a program ended, or a figure of no row
         seconds = told["min"] / told.get("ops", 1) if told["metric"] not in ("init", "add-all") else told["min"]
         found[told["metric"]] = min(found.get(told["metric"], (float("inf"), "")), (seconds, told["peer"]))
     return found

@@ -26,6 +26,7 @@ with factstore.connect("memory:") as conn:
     print("before:", sorted(before.q(PRICES)))
 
     item = now.pull([":item/sku", ":item/price", ":item/tag"], [":item/sku", "A-1"])
+    assert item is not None  # `pull` returns None if no entity has this identity
     print(item[":item/sku"], "costs", item[":item/price"], "and is", " and ".join(sorted(item[":item/tag"])))
 
     changes = '[:find ?tx ?added ?price :where [?item :item/sku "A-1"] [?item :item/price ?price ?tx ?added]]'

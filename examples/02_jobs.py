@@ -31,7 +31,9 @@ with factstore.connect("memory:") as conn:
     overseer.Worker(conn, HANDLERS).run(until_idle=True)
 
     db = conn.db()
-    print("order 17:", ", ".join(sorted(factstore.pull(db, [":order/steps"], [":order/number", 17])[":order/steps"])))
+    order = factstore.pull(db, [":order/steps"], [":order/number", 17])
+    assert order is not None  # `pull` returns None if no entity has this identity
+    print("order 17:", ", ".join(sorted(order[":order/steps"])))
 
     statuses = "[:find ?type ?status :where [?job :job/type ?type] [?job :job/status ?status]]"
     for type_, status in sorted(factstore.q(statuses, db)):

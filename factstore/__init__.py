@@ -8,14 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Final
 
-# The public modules by name, and the public names by module. `make docs` writes __init__.pyi from the two tables.
-_MODULES: Final = {
-    "builder": "factstore.builder",
-    "dumps": "factstore.upkeep.dumps",
-    "edn": "factstore.edn",
-    "errors": "factstore.errors",
-    "maintain": "factstore.upkeep.maintain",
-}
+# The public modules, and the public names by module. `make docs` writes __init__.pyi from the two tables.
+_MODULES: Final = ("builder", "drawing", "dumps", "edn", "errors", "maintain", "notebook", "rendering")
 _NAMES: Final = {
     "factstore.commit.background": "PendingReport",
     "factstore.connection.asynchronous": "AsyncConnection aconnect",
@@ -31,6 +25,7 @@ _NAMES: Final = {
     "factstore.errors": """CasFailed DatabaseError FactStoreError Interrupted PullError QueryError QueryStopped
         ReadError SchemaError StorageError StoreBusy TransactError UniqueConflict UnknownOutcome""",
     "factstore.ids": "part resolve_tempid squuid t_to_tx tempid tx_to_t",
+    "factstore.notebook": "load_ipython_extension",
     "factstore.query": "AnswerCache Explanation RowSeq Rows explain q qseq rows",
     "factstore.query.objects": "find get",
     "factstore.reads.diff": "Difference diff",
@@ -38,10 +33,11 @@ _NAMES: Final = {
     "factstore.reads.entity_history": "EntityEvent EntityHistory entity_history",
     "factstore.reads.pull": "pull pull_many",
     "factstore.reads.pull.along": "index_pull",
+    "factstore.reads.revert": "revert",
     "factstore.registry": "register",
     "factstore.schema.class_fields": "Attr",
     "factstore.schema.declare_classes": "schema_of",
-    "factstore.transact": "TxReport set_exactly tx_clock tx_instant with_",
+    "factstore.transact": "Cancelled TxReport cancel set_exactly tx_clock tx_instant with_",
     "factstore.upkeep.migrate": "Migrated Migration MigrationReport migrate migrations_in",
     "factstore.upkeep.transaction_files": "Committed transact_file",
     "factstore.values.moments": "duration moment",
@@ -55,7 +51,7 @@ __all__ = sorted([*_MODULES, *_HOMES])
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        value = import_module(_MODULES[name])
+        value = import_module(f"factstore.{name}")
     elif name in _HOMES:
         value = getattr(import_module(_HOMES[name]), name)
     else:

@@ -1,10 +1,13 @@
 # Made by `make docs` from the tables in __init__.py; do not edit.
 
 from factstore import builder as builder
-from factstore.upkeep import dumps as dumps
+from factstore import drawing as drawing
+from factstore import dumps as dumps
 from factstore import edn as edn
 from factstore import errors as errors
-from factstore.upkeep import maintain as maintain
+from factstore import maintain as maintain
+from factstore import notebook as notebook
+from factstore import rendering as rendering
 from factstore.commit.background import PendingReport as PendingReport
 from factstore.connection.asynchronous import AsyncConnection as AsyncConnection
 from factstore.connection.asynchronous import aconnect as aconnect
@@ -40,6 +43,7 @@ from factstore.ids import squuid as squuid
 from factstore.ids import t_to_tx as t_to_tx
 from factstore.ids import tempid as tempid
 from factstore.ids import tx_to_t as tx_to_t
+from factstore.notebook import load_ipython_extension as load_ipython_extension
 from factstore.query import AnswerCache as AnswerCache
 from factstore.query import Explanation as Explanation
 from factstore.query import RowSeq as RowSeq
@@ -60,10 +64,13 @@ from factstore.reads.entity_history import entity_history as entity_history
 from factstore.reads.pull import pull as pull
 from factstore.reads.pull import pull_many as pull_many
 from factstore.reads.pull.along import index_pull as index_pull
+from factstore.reads.revert import revert as revert
 from factstore.registry import register as register
 from factstore.schema.class_fields import Attr as Attr
 from factstore.schema.declare_classes import schema_of as schema_of
+from factstore.transact import Cancelled as Cancelled
 from factstore.transact import TxReport as TxReport
+from factstore.transact import cancel as cancel
 from factstore.transact import set_exactly as set_exactly
 from factstore.transact import tx_clock as tx_clock
 from factstore.transact import tx_instant as tx_instant
@@ -86,6 +93,7 @@ __all__ = [
     "AnswerCache",
     "AsyncConnection",
     "Attr",
+    "Cancelled",
     "CasFailed",
     "Committed",
     "Connection",
@@ -129,8 +137,10 @@ __all__ = [
     "Uri",
     "aconnect",
     "builder",
+    "cancel",
     "connect",
     "diff",
+    "drawing",
     "dumps",
     "duration",
     "edn",
@@ -141,10 +151,12 @@ __all__ = [
     "find",
     "get",
     "index_pull",
+    "load_ipython_extension",
     "maintain",
     "migrate",
     "migrations_in",
     "moment",
+    "notebook",
     "part",
     "pull",
     "pull_many",
@@ -152,7 +164,9 @@ __all__ = [
     "qseq",
     "quoted",
     "register",
+    "rendering",
     "resolve_tempid",
+    "revert",
     "rows",
     "schema_of",
     "set_exactly",

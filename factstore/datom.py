@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from factstore.rendering import shown_as_record
+
 PARTITION_BITS: Final = 42
 SCHEMA_PARTITION: Final = 0
 TX_PARTITION: Final = 1
@@ -27,6 +29,7 @@ ORDERS: Final[dict[str, tuple[int, int, int]]] = {
 Fact: TypeAlias = tuple[int, int, Any, int, bool]  # e, attribute id, stored value, t, added
 
 
+@shown_as_record
 class Datom(NamedTuple):
     """A fact as users get it: entity, attribute id, value, entity id of the transaction, and whether it was added."""
 

@@ -52,6 +52,7 @@ CATEGORIES: Final[Mapping[str, str]] = {
     ":db.error/not-durable": "unavailable",
     ":db.error/file-unavailable": "unavailable",
     ":db.error/storage-unavailable": "unavailable",
+    ":db.error/no-transactor": "unavailable",
     ":db.error/store-busy": "busy",
     ":db.error/storage-unknown-outcome": "interrupted",
     ":db.error/storage-corrupt": "fault",
@@ -105,6 +106,12 @@ class FactStoreError(Exception):
     def to_dict(self) -> dict[str, Any]:
         """Return code, category, message and data as one plain dict."""
         return {"code": self.code, "category": self.category, "message": self.message, **self.data}
+
+
+def is_unregistered(error: FactStoreError) -> bool:
+    """Tell whether an error is about a function that is neither built in nor registered by an imported module."""
+    is_unknown = error.code in (":db.error/unknown-function", ":db.error/unknown-tx-function")
+    return is_unknown or "is not registered" in error.message
 
 
 def _rebuild(kind: type[FactStoreError], code: str, message: str, data: dict[str, Any]) -> FactStoreError:
@@ -164,7 +171,10 @@ class Forked(StorageError):
 
 
 class Unavailable(StorageError):
-    """Certainly not applied: the request was not sent, or was rejected."""
+    """Certainly not applied: the request was not sent, or was rejected.
+
+    `temporary`, of a store on servers: no server can be reached now, but one may be soon, as in a failover.
+    """
 
 
 class StoreBusy(Unavailable):

@@ -13,6 +13,7 @@ from typing import Final
 
 from factstore.datom import SCHEMA_PARTITION, TX_PARTITION, USER_PARTITION, partition_of, t_of, tx_of
 from factstore.errors import DatabaseError
+from factstore.values.moments import moment
 from factstore.values.quoting import described, quoted
 from factstore.values.types import Keyword
 
@@ -99,9 +100,10 @@ def squuid(*, at: datetime | None = None) -> uuid.UUID:
 
     Args:
         at: the aware datetime that it begins with; now by default.
+    Raises: DatabaseError(:db.error/invalid-point).
     Source: Datomic API, squuid.
     """
-    seconds = int((datetime.now(UTC) if at is None else at).timestamp()) & 0xFFFFFFFF
+    seconds = int((datetime.now(UTC) if at is None else moment(at)).timestamp()) & 0xFFFFFFFF
     return uuid.UUID(int=(seconds << 96) | (uuid.uuid4().int & ((1 << 96) - 1)))
 
 

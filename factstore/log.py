@@ -17,11 +17,13 @@ from zlib import crc32
 from factstore.columns import block, column
 from factstore.columns.column import FactArrays
 from factstore.columns.packing import packer, unpack
+from factstore.columns.topics import topic
 from factstore.datom import Fact, tx_of
 from factstore.errors import Corrupt
 from factstore.schema.attribute import EXCISE, TX_INSTANT
 from factstore.storage import Record, Storage
 from factstore.storage.protocol import MOST_RECORDS
+from factstore.values.types import Keyword
 
 FORMAT: Final = 1
 READ_BYTES: Final = 8 << 20  # bytes of the log that are read in one call
@@ -128,26 +130,41 @@ def batch(storage: Storage, after_t: int) -> tuple[list[TxRecord], bool]:
 
     Raises: Corrupt, as `read` does.
     """
-    records = storage.read_log(after_t, max_bytes=READ_BYTES)
+    records, is_all = _next_records(storage, after_t)
     if records and records[0].t != after_t + 1:
         raise _damaged(after_t + 1, f"it is missing; the next is {records[0].t}")
-    # A storage stops after `MOST_RECORDS`, or after `max_bytes`, for which it may count more than the bodies.
-    is_all = len(records) < MOST_RECORDS and 2 * sum([len(record.body) for record in records]) < READ_BYTES
     return [decode(record) for record in records], is_all
 
 
-def count(storage: Storage, after_t: int, facts: Sequence[tuple[int, Any, bool]]) -> tuple[int, list[int]]:
+def _next_records(storage: Storage, after_t: int) -> tuple[list[Record], bool]:
+    """Return the records after a t, and whether these are all."""
+    records = storage.read_log(after_t, max_bytes=READ_BYTES)
+    # A storage stops after `MOST_RECORDS`, or after `max_bytes`, for which it may count more than the bodies.
+    is_all = len(records) < MOST_RECORDS and 2 * sum([len(record.body) for record in records]) < READ_BYTES
+    return records, is_all
+
+
+def count(
+    storage: Storage, after_t: int, facts: Sequence[tuple[int, Any, bool]], *, rough: bool = False
+) -> tuple[int, list[int]]:
     """Return the head of the log, and how often facts occur after a t, by searching the bytes of the records.
 
-    That takes a fiftieth of the time of decoding them. A value that contains the bytes of a fact is counted, too.
+    That takes a fiftieth of the time of decoding them. A value that contains the bytes of a fact is counted, too. The
+    log is not read if the storage has noted that it contains none of the facts.
 
     Args:
         facts: attribute, stored value, and whether it was added; of any entity.
+        rough: 1 is a sufficient count of a fact that the log may contain.
     """
+    known = _noted(storage, after_t, facts)
+    if known is not None and (rough or not any(known[1])):
+        return known[0], [int(each) for each in known[1]]
     pack = packer().pack
     patterns = [b"".join(map(pack, fact)) for fact in facts]
     counts = [0] * len(facts)
-    while records := storage.read_log(after_t, max_bytes=READ_BYTES):
+    is_all = False
+    while not is_all:
+        records, is_all = _next_records(storage, after_t)
         for record in records:
             body = record.body
             if _has_columns(body):
@@ -155,8 +172,16 @@ def count(storage: Storage, after_t: int, facts: Sequence[tuple[int, Any, bool]]
                 counts = [n + loaded.count(fact) for n, fact in zip(counts, facts, strict=True)]
             else:
                 counts = [n + body.count(pattern) for n, pattern in zip(counts, patterns, strict=True)]
-        after_t = records[-1].t
+            after_t = record.t
     return after_t, counts
+
+
+def _noted(storage: Storage, after_t: int, facts: Sequence[tuple[int, Any, bool]]) -> tuple[int, list[bool]] | None:
+    """Return what the storage has noted of facts after a t; None if it does not note all of them."""
+    ask = getattr(storage, "noted", None)  # `isinstance` takes 30 µs
+    if ask is None or any(v.__class__ is not Keyword for _, v, _ in facts):
+        return None
+    return ask([topic(*fact) for fact in facts], after_t)  # type: ignore[no-any-return]
 
 
 # The bytes of a number or the beginning of an array, by its first byte; those that are not here have one.

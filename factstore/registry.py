@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from factstore.errors import FactStoreError
 from factstore.values.quoting import quoted
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 _callables: dict[str, Callable[..., Any]] = {}
 
 
-def register(name: str, function: Callable[..., Any] | None = None, /) -> Any:
+@overload
+def register(name: str, /) -> Callable[[F], F]: ...
+@overload
+def register(name: str, function: F, /) -> F: ...
+def register(name: str, function: Callable[..., Any] | None = None, /) -> Callable[..., Any]:
     """Register a callable under a name for queries, predicates of the schema, tx-data and :xform of pull.
 
     Args:

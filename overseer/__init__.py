@@ -31,7 +31,7 @@ from overseer.planning.plan import Plan, plan
 from overseer.retry import Retry, constant, exponential
 from overseer.reverting import revert
 from overseer.typed.app import App
-from overseer.typed.graphs import JobGraph
+from overseer.typed.graphs import JobGraph, Node
 from overseer.typed.ref import JobRef
 from overseer.typed.returns import Facts
 from overseer.typed.typed_job import TypedJob
@@ -52,6 +52,7 @@ __all__ = [
     "JobRef",
     "JobStore",
     "LeaseLost",
+    "Node",
     "NotEnded",
     "OverseerError",
     "Plan",

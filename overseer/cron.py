@@ -22,9 +22,24 @@ from overseer.jobs import arguments, lookup, txns
 from overseer.jobs.graph import new_id
 from overseer.jobs.states import Forms, as_keyword
 from overseer.sources import of_connection, of_database
+from overseer.times import aware
 
 if TYPE_CHECKING:
     from factstore import Connection, Database
+
+__all__ = [
+    "Schedule",
+    "Ticked",
+    "backfill",
+    "due",
+    "next_time",
+    "nominal_times",
+    "problems",
+    "run_now",
+    "schedule",
+    "schedules",
+    "tick",
+]
 
 SKIP: Final = Keyword(":schedule.missed/skip")  # missed times are skipped
 LAST: Final = Keyword(":schedule.missed/last")  # the last missed time becomes a job
@@ -43,6 +58,7 @@ _TIMING: Final = (":schedule/cron", ":schedule/timezone", ":schedule/paused")
 FACTS: Final = (":schedule/id", ":schedule/type", ":schedule/args", ":schedule/missed", ":schedule/grace", *_TIMING)
 
 
+@factstore.rendering.shown_as_record
 class Schedule(NamedTuple):
     """The facts of a schedule."""
 
@@ -143,6 +159,7 @@ def nominal_times(cron: str, timezone: str, *, after: datetime) -> Iterator[date
     Raises: OverseerError(:job.error/bad-schedule) for an invalid expression or zone.
     """
     # In UTC, because times of one zone compare by local time, which goes back once a year.
+    aware(after, "after")
     try:
         previous = after.astimezone(UTC)
         for local in _walk(cron, timezone, after):
@@ -182,7 +199,7 @@ def _next(cron: str, timezone: str, after: datetime) -> datetime | None:
 @of_database
 def schedules(db: Database) -> list[Schedule]:
     """Return the valid schedules of a database, in order of id; `problems` returns the others."""
-    valid: list[Schedule] = []
+    valid: list[Schedule] = factstore.rendering.Records()
     for eid in schedule_entities(db).values():
         with suppress(OverseerError):
             valid.extend(filter(None, [read_schedule(db, eid)]))
@@ -289,6 +306,7 @@ def _latest(schedule: Schedule, now: datetime) -> datetime | None:
 @of_database
 def due(db: Database, now: datetime) -> Forms:
     """Return the transaction that inserts the due jobs; it is rejected if another scheduler inserted one of them."""
+    aware(now, "now")
     return [form for schedule in schedules(db) for form in _enqueue(db, schedule, to_enqueue(schedule, now))]
 
 
@@ -310,6 +328,7 @@ def _job(schedule: Schedule, nominal: datetime, *, id: str) -> dict[str, Any]:
     return txns.job_txn(schedule.type, about, id=id)
 
 
+@factstore.rendering.shown_as_record
 class Ticked(NamedTuple):
     """The result of one step of a scheduler."""
 
@@ -320,6 +339,7 @@ class Ticked(NamedTuple):
 @of_connection
 def tick(conn: Connection, now: datetime) -> Ticked:
     """Insert the due jobs in one transaction per schedule, so that an invalid schedule does not delay others."""
+    aware(now, "now")
     done = Ticked([], {})
     for id, eid in schedule_entities(conn.db()).items():
         try:
@@ -394,6 +414,8 @@ def backfill(
     schedule = _named(db, id)
     if not all(isinstance(time, datetime) and time.tzinfo is not None for time in (start, end)):
         raise _bad(f"start and end are times with a zone, got {quoted(start)} and {quoted(end)}", schedule=id)
+    if start.year < _FIRST_YEAR or end.year > _LAST_YEAR:
+        raise _bad(f"a period lies in the years {_FIRST_YEAR} to {_LAST_YEAR}", schedule=id, start=start, end=end)
     from_start = nominal_times(schedule.cron, schedule.timezone, after=start - timedelta.resolution)
     nominals = list(islice(takewhile(lambda nominal: nominal < end, from_start), _MOST_BACKFILLED + 1))
     if len(nominals) > _MOST_BACKFILLED:
@@ -409,6 +431,7 @@ def backfill(
 
 
 _MOST_BACKFILLED: Final = 10_000
+_FIRST_YEAR, _LAST_YEAR = 1970, 9998  # whose times exist in every time zone
 
 
 def _insert(conn: Connection, schedule: Schedule, nominals: Iterable[datetime], by: str | None) -> list[str]:

@@ -17,15 +17,30 @@ Exception
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Final
 
 from factstore import FactStoreError, Keyword
 
 log = logging.getLogger("overseer")
 
+# The categories of codes, as in `factstore.errors`: what a caller can do about an error. All others are "incorrect".
+CATEGORIES: Final[Mapping[str, str]] = {
+    ":job.error/executor-failed": "fault",
+    ":job.error/lease-lost": "conflict",
+    ":job.error/no-such-job": "not-found",
+    ":job.error/no-such-schedule": "not-found",
+    ":job.error/not-ended": "busy",
+}
+
 
 class OverseerError(FactStoreError):
     """The base class of the errors of the job layer: a code, a sentence and the data."""
+
+    @property
+    def category(self) -> str:
+        """The anomaly category of Cognitect, as of each error of a store."""
+        return CATEGORIES.get(self.code, super().category)
 
 
 class GraphError(OverseerError):

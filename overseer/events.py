@@ -16,8 +16,30 @@ from threading import current_thread, main_thread
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+import factstore
 from factstore import Keyword
 from overseer.jobs.states import Lease, Status
+
+__all__ = [
+    "Attempt",
+    "Claimed",
+    "Closing",
+    "Event",
+    "Failed",
+    "Fatal",
+    "Finished",
+    "JobEvent",
+    "Listener",
+    "Lost",
+    "Released",
+    "Rescued",
+    "Retried",
+    "Sending",
+    "Started",
+    "Surrounding",
+    "carried",
+    "current_lease",
+]
 
 log = logging.getLogger("overseer")
 
@@ -25,6 +47,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+@factstore.rendering.shown_as_record
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened.
@@ -148,6 +171,8 @@ class Fatal(Event):
 
 class Attempt(Protocol):
     """An attempt, as the contexts around its handler see it: the job that the handler receives."""
+
+    logs: str | None  # the lines that its handler logged, set by a listener that keeps them
 
     @property
     def lease(self) -> Lease:

@@ -26,6 +26,7 @@ from overseer.errors import HandlerError, Verdict
 from overseer.jobs.job import Job, Result
 from overseer.jobs.states import ABORTED, FAILED, MAX_MESSAGE, UNSTARTED, as_keyword, repeated_names
 from overseer.retry import NEVER, Retry
+from overseer.tracebacks import MAX_TRACEBACK, traceback_text
 
 Handler: TypeAlias = Callable[[Job], Any] | Mapping[str, Any]
 Handlers: TypeAlias = Mapping[str, Handler]
@@ -300,12 +301,14 @@ class RemoteTraceback(Exception):
     Args:
         text: the traceback.
         at: the position where the error was raised, as in `:job/failure`.
+        kept: the traceback as it is kept with the job.
     """
 
-    def __init__(self, text: str, at: str | None = None) -> None:
+    def __init__(self, text: str, at: str | None = None, kept: str | None = None) -> None:
         super().__init__(text)
         self.text = text
         self.at = at
+        self.kept = kept
 
     def __str__(self) -> str:
         return f'\n"""\n{self.text}"""'
@@ -336,7 +339,10 @@ class RemoteError(Exception):
 
 
 def failure_info(error: BaseException) -> dict[Keyword, Any]:
-    """Return the value of `:job/failure` for an error: its class, message, position, and data if it has any."""
+    """Return the value of `:job/failure` for an error: its class, message, position, data and traceback.
+
+    A Verdict has no traceback, because the handler raised it on purpose.
+    """
     info: dict[Keyword, Any] = {
         Keyword(":reason"): Keyword(":system/exception"),
         Keyword(":exception"): error.kind if isinstance(error, RemoteError) else class_of(error),
@@ -347,7 +353,17 @@ def failure_info(error: BaseException) -> dict[Keyword, Any]:
         info[Keyword(":at")] = position
     if data := data_of(error):
         info[Keyword(":data")] = data
+    if place_of(error) is not None and not isinstance(error, Verdict):
+        info[Keyword(":traceback")] = kept_traceback(error)
     return info
+
+
+def kept_traceback(error: BaseException) -> str:
+    """Return the traceback of an error as it is kept with a job, also if it was raised in another process."""
+    remote = error.__cause__
+    return (
+        (remote.kept or remote.text[-MAX_TRACEBACK:]) if isinstance(remote, RemoteTraceback) else traceback_text(error)
+    )
 
 
 def data_of(error: BaseException) -> dict[Any, Any]:

@@ -18,6 +18,8 @@ from overseer.sources import of_database
 if TYPE_CHECKING:
     from factstore import Database
 
+__all__ = ["Answer", "Question", "answer", "answers", "unanswered"]
+
 _OPEN: Final = """[:find ?id ?type ?wait ?tx
   :where [?job :job/wait ?wait] [?wait :wait/question ?question ?tx] (not [?wait :wait/answer _])
          [?job :job/status :job.status/unstarted] [?job :job/id ?id] [?job :job/type ?type]]"""
@@ -25,6 +27,7 @@ _ANSWERED: Final = """[:find ?question ?answer ?tx
   :in $ ?job :where [?job :job/waits ?wait] [?wait :wait/question ?question] [?wait :wait/answer ?answer ?tx]]"""
 
 
+@factstore.rendering.shown_as_record
 class Question(NamedTuple):
     """A question that waits for its answer."""
 
@@ -36,6 +39,7 @@ class Question(NamedTuple):
     until: datetime | None
 
 
+@factstore.rendering.shown_as_record
 class Answer(NamedTuple):
     """The answer of a person."""
 
@@ -49,9 +53,9 @@ class Answer(NamedTuple):
 def unanswered(db: Database) -> list[Question]:
     """Return the open questions of all jobs, in order of time."""
     if db.entid(":wait/question") is None:
-        return []
+        return factstore.rendering.Records()
     rows = sorted(factstore.q(_OPEN, db), key=lambda row: row[3])
-    return [
+    return factstore.rendering.Records(
         Question(
             id,
             type,
@@ -61,7 +65,7 @@ def unanswered(db: Database) -> list[Question]:
             lookup.value(db, wait, ":wait/until"),
         )
         for id, type, wait, tx in rows
-    ]
+    )
 
 
 def _options(text: str | None) -> tuple[str, ...]:
@@ -76,10 +80,10 @@ def _options(text: str | None) -> tuple[str, ...]:
 def answers(db: Database, job: int | str) -> list[Answer]:
     """Return the answered questions of a job, in order of time."""
     rows = sorted(factstore.q(_ANSWERED, db, lookup.named(db, job)), key=lambda row: row[2])
-    return [
+    return factstore.rendering.Records(
         Answer(question, answer, lookup.value(db, tx, ":overseer/by"), db.instant_of(db.t_at(tx)))
         for question, answer, tx in rows
-    ]
+    )
 
 
 def answer(job: str, value: str, *, by: str) -> Forms:
@@ -105,7 +109,7 @@ NO_QUESTION: Final = ":job.error/no-question"
 BAD_ANSWER: Final = ":job.error/bad-answer"
 
 
-@factstore.register(_ANSWER)  # type: ignore[untyped-decorator]
+@factstore.register(_ANSWER)
 def _answer(db: Database, job: str, value: str) -> Forms:
     """Transaction function: answer the open question of a job."""
     eid = db.entid([":job/id", job])

@@ -22,6 +22,8 @@ from overseer.sources import of_connection, of_database
 if TYPE_CHECKING:
     from factstore import Connection, Database
 
+__all__ = ["Pruned", "Rule", "prunable", "prune"]
+
 ENDED: Final = tuple(status for status in STATUSES if status not in LIVE)
 
 _ENDED_AS: Final = "[:find ?j ?type ?tx :in $ ?status :where [?j :job/status ?status ?tx] [?j :job/type ?type]]"
@@ -29,6 +31,7 @@ _ENDED_AS: Final = "[:find ?j ?type ?tx :in $ ?status :where [?j :job/status ?st
 _WEAK_REFS: Final = (":unique/job",)
 
 
+@factstore.rendering.shown_as_record
 class Rule(NamedTuple):
     """Which jobs may be retracted.
 
@@ -140,6 +143,7 @@ def _dependents_first(referrers: dict[int, set[int]]) -> list[int]:
     return order + [job for job, count in left.items() if count > 0]
 
 
+@factstore.rendering.shown_as_record
 class Pruned(NamedTuple):
     """The result of pruning."""
 
@@ -183,7 +187,7 @@ def prune(
 _PRUNE: Final = "overseer/prune"
 
 
-@factstore.register(_PRUNE)  # type: ignore[untyped-decorator]
+@factstore.register(_PRUNE)
 def _prune(db: Database, statuses: Any, *jobs: int) -> Forms:
     """Transaction function: retract the jobs that still have the statuses, and that no other entity refers to."""
     ended = [job for job in jobs if lookup.status(db, job) in statuses]

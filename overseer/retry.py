@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final, TypeAlias
 
+import factstore
+
 Backoff: TypeAlias = Callable[[int], float]  # the number of failed attempts → seconds
 
 
@@ -32,6 +34,7 @@ def exponential(first: float = 1.0, *, factor: float = 2.0, longest: float = 360
     return pause
 
 
+@factstore.rendering.shown_as_record
 @dataclass(frozen=True, slots=True)
 class Retry:
     """How often, when, and after which errors a job runs again.

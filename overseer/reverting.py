@@ -70,6 +70,13 @@ def revert_now(conn: Connection, t: int, *, by: str | None = None) -> Reverted:
 
 
 @of_database
+def changed(db: Database, t: int) -> set[str]:
+    """Return the ids of the jobs that transaction t changed."""
+    t = db.t_at(t)
+    return {id for job in _changes(db, t) if (id := _id(db, t, job))}
+
+
+@of_database
 def moved_on(db: Database, t: int) -> set[str]:
     """Return the ids of the jobs of transaction t that have changed since, so that `revert` does not change them."""
     t = db.t_at(t)
@@ -151,7 +158,7 @@ def _name(db: Database, datom: Datom) -> str:
 _UNTOUCHED: Final = "overseer/untouched"
 
 
-@factstore.register(_UNTOUCHED)  # type: ignore[untyped-decorator]
+@factstore.register(_UNTOUCHED)
 def _untouched(db: Database, t: int, *jobs: int) -> list[Any]:
     """Transaction function: reject the transaction if one of these jobs has changed since t."""
     touched = [job for job in jobs if _touched(db, t, job)]

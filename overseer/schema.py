@@ -138,6 +138,28 @@ _MORE_ROWS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ("step/key", "string", {"unique": ":db.unique/identity"}, "The id of the job, and the name of the step."),
     ("step/result", "string", {}, "The result of the step, as EDN."),
     ("step/attempt", "long", {}, "The number of the attempt that ran the step."),
+    (
+        "job/progress",
+        "string",
+        {"noHistory": True},
+        "The newest report of job.progress, as EDN: attempt, done, of, text.",
+    ),
+    ("job/logs", "string", {}, "The last lines that the handler of the last attempt logged, if a worker keeps them."),
+    (
+        "job/refused",
+        "long",
+        {"many": True},
+        "Numbers of attempts that lost the job and came back later; their outcomes were rejected.",
+    ),
+    ("worker/name", "string", {"unique": ":db.unique/identity"}, "One run of a worker; asserted when it starts."),
+    ("worker/host", "string", {}, "The machine of the worker."),
+    ("worker/pid", "long", {}, "The process of the worker on that machine."),
+    ("worker/version", "string", {}, "The version of factstore that the worker runs."),
+    ("worker/queue", "keyword", {"many": True}, "A queue from which the worker takes jobs; all queues when absent."),
+    ("worker/handler", "keyword", {"many": True}, "A type of jobs for which the worker has a handler."),
+    ("worker/slots", "long", {}, "The number of handlers that may run at a time."),
+    ("worker/running", "boolean", {}, "Whether the worker runs; a worker that was killed cannot set it to false."),
+    ("worker/beat", "instant", {"noHistory": True}, "When the worker last renewed its leases; an idle one has none."),
     ("overseer/reverts", "ref", {}, "On a transaction: the transaction that it reverts."),
 )
 

@@ -1,10 +1,13 @@
-"""What all tests share: how hard hypothesis tries, a browser, and a PostgreSQL server."""
+"""What all tests share: how hard hypothesis tries, a browser, a PostgreSQL server, and the interpreter's settings."""
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +21,30 @@ settings.register_profile("dev", deadline=None, max_examples=50, suppress_health
 settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=_SLOW, derandomize=True, print_blob=True)
 settings.register_profile("nightly", deadline=None, max_examples=5_000, suppress_health_check=_SLOW, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+# The tests start hundreds of processes: each would compile the source again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect the tests without the garbage collector, and let it skip them afterwards: they are a million objects, and stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen() -> Iterator[None]:
+    """Freeze these objects again after a test that ended with `gc.unfreeze()`; no test leaves the collector off."""
+    if not gc.get_freeze_count():
+        gc.freeze()
+    yield
+    assert gc.isenabled()
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +64,20 @@ def browser() -> Iterator[Any]:
         chromium = driver.chromium.launch(executable_path=path, args=flags)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def memory_path(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory, if the system has one with room: syncs take no time there.
+
+    For stores whose processes are killed many times. A killed process has written to the memory of the system on any disk.
+    """
+    memory = Path("/dev/shm")
+    if memory.is_dir() and shutil.disk_usage(memory).free > 1 << 30:
+        with tempfile.TemporaryDirectory(dir=memory) as folder:
+            yield Path(folder)
+    else:
+        yield tmp_path
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,6 +18,9 @@ from uuid import uuid4
 
 import pytest
 
+from factstore.storage import Storage
+from factstore.storage.protocol import Record
+
 PASSWORD: Final = "correct horse"
 _HBA: Final = """
 local all all trust
@@ -40,18 +43,21 @@ def programs() -> Path | None:
 class Server:
     """One PostgreSQL server."""
 
-    def __init__(self, programs: Path, folder: Path, *, host: str = "127.0.0.1", inside: Sequence[str] = ()) -> None:
+    def __init__(
+        self, programs: Path, folder: Path, *, host: str = "127.0.0.1", port: int | None = None, inside: Sequence[str] = ()
+    ) -> None:
         """Describe a server that does not run yet.
 
         Args:
             host: the address on which it listens.
+            port: None: a free one.
             inside: a command that runs a program within the network of that address.
         """
         self.host = host
         self._inside = inside
         self.folder = folder
         self.data = folder / "data"
-        self.port = free_port()
+        self.port = port or free_port()
         self._programs = programs
 
     def uri(self, name: str | None = None, *, user: str = "postgres", durability: str = "managed", more: str = "") -> str:
@@ -175,7 +181,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(*settings: str, host: str = "127.0.0.1", inside: Sequence[str] = ()) -> Iterator[Server]:
+def running(*settings: str, host: str = "127.0.0.1", port: int | None = None, inside: Sequence[str] = ()) -> Iterator[Server]:
     """Run a new server with settings; skip the test if none is installed, except in CI, where one must be."""
     folder = programs()
     if folder is None:
@@ -184,7 +190,7 @@ def running(*settings: str, host: str = "127.0.0.1", inside: Sequence[str] = ())
         pytest.skip("no PostgreSQL server is installed")
     place = Path(tempfile.mkdtemp(prefix="factstore-postgres-"))
     give_to_user(place)
-    server = Server(folder, place, host=host, inside=inside)
+    server = Server(folder, place, host=host, port=port, inside=inside)
     try:
         server.create()
         server.start(*settings)
@@ -194,6 +200,14 @@ def running(*settings: str, host: str = "127.0.0.1", inside: Sequence[str] = ())
         if server.is_running():
             server.stop()
         shutil.rmtree(place, ignore_errors=True)
+
+
+def whole_log(storage: Storage) -> list[Record]:
+    """Return all records; one read of the log returns a limited number of them."""
+    records: list[Record] = []
+    while part := storage.read_log(records[-1].t if records else 0):
+        records += part
+    return records
 
 
 CLUSTER = ("synchronous_commit=on", "wal_retrieve_retry_interval=200ms")  # settings of the servers of a cluster

@@ -120,11 +120,17 @@ def _tell(db: factstore.Database, done: Sequence[Run], page: Path) -> None:
     _tell_history(db)
     print(f"\nThe page: {page.resolve()}")
     print(f"To count the jobs of the store: {status_command(done[-1].store)}")
+    print(f"To open its console, with the extra `console`: {console_command(done[-1].store)}")
 
 
 def status_command(store: str) -> str:
     """Return a command that works without an active virtual environment, because it names this Python."""
     return shlex.join([sys.executable, "-m", "overseer", "status", "--store", store])
+
+
+def console_command(store: str) -> str:
+    """Return the command that opens the console of a store; see `status_command`."""
+    return shlex.join([sys.executable, "-m", "factstore", "console", store])
 
 
 COUNTED = {

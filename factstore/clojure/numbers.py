@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from factstore.clojure.order import NUMBERS
-from factstore.values.quoting import described
+from factstore.values.quoting import described, quoted
 from factstore.values.types import LONG_MAX, LONG_MIN, Keyword, Symbol, Uri, instant_to_micros
 
 _LONG: Final = re.compile(r"[+-]?[0-9]+", re.ASCII)
@@ -21,6 +21,7 @@ _DOUBLE: Final = re.compile(
     r"\s*[+-]?(?:NaN|Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[dDfF]?)\s*", re.ASCII
 )
 _UUID: Final = re.compile(r"[0-9a-fA-F]{1,8}(?:-[0-9a-fA-F]{1,4}){3}-[0-9a-fA-F]{1,12}", re.ASCII)
+_MOST_DIGITS: Final = 10_000
 _INT_MAX: Final = (1 << 31) - 1
 
 
@@ -43,11 +44,18 @@ def _bits(value: Any) -> int:
     return value
 
 
+def _whole(value: Any) -> int:
+    """Return a number without its places. Raises: ValueError for a decimal whose digits would take seconds to make."""
+    if type(value) is Decimal and value.is_finite() and value.adjusted() > _MOST_DIGITS:
+        raise ValueError(f"expected a number of at most {_MOST_DIGITS:,} digits, got {described(value)}")
+    return int(number(value))
+
+
 def _within(low: int, high: int) -> Callable[[Any], int]:
     def convert(value: Any) -> int:
-        integer = int(number(value))  # rounds towards zero
+        integer = _whole(value)
         if not low <= integer <= high:
-            raise ValueError(f"expected a number from {low} to {high}, got {integer}")
+            raise ValueError(f"expected a number from {low} to {high}, got {quoted(integer)}")
         return integer
 
     return convert
@@ -61,8 +69,13 @@ def _bigdec(value: Any) -> Decimal:
 
 
 def _parse_long(text: str) -> int | None:
-    integer = int(text) if _LONG.fullmatch(_text(text)) else None
-    return integer if integer is not None and LONG_MIN <= integer <= LONG_MAX else None
+    if not _LONG.fullmatch(_text(text)):
+        return None
+    digits = text.lstrip("+-0") or "0"
+    if len(digits) > len(str(LONG_MAX)):
+        return None
+    integer = -int(digits) if text[0] == "-" else int(digits)
+    return integer if LONG_MIN <= integer <= LONG_MAX else None
 
 
 def _parse_double(text: str) -> float | None:
@@ -115,8 +128,8 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "num": number,
     "double": lambda x: float(number(x)),
     "float": lambda x: float(number(x)),
-    "bigint": lambda x: int(number(x)),
-    "biginteger": lambda x: int(number(x)),
+    "bigint": _whole,
+    "biginteger": _whole,
     "bigdec": _bigdec,
     "parse-long": _parse_long,
     "parse-double": _parse_double,

@@ -11,6 +11,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final
 
 from factstore import edn
+from factstore.values.numerals import to_digits
 from factstore.values.quoting import described
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -60,7 +61,7 @@ def _vectors(value: Any) -> Any:
 
 _SHOWN: Final[tuple[tuple[Any, Callable[[Any], str]], ...]] = (
     (bool, lambda value: "true" if value else "false"),
-    (int, str),
+    (int, to_digits),
     (float, _double),
     (Decimal, str),
     (datetime, _instant),
@@ -72,6 +73,7 @@ _SHOWN: Final[tuple[tuple[Any, Callable[[Any], str]], ...]] = (
 
 # -- format
 
+_COUNT_DIGITS: Final = 6
 _DIRECTIVE: Final = re.compile(r"%(?:(\d+)\$)?([-#+ 0,(]*)(\d+)?(?:\.(\d+))?([a-zA-Z%])")
 
 
@@ -88,17 +90,24 @@ def formatted(pattern: str, *args: Any) -> str:
     def directive(match: re.Match[str]) -> str:
         position, flags, width, precision, kind = match.groups()
         if kind in ("%", "n"):
-            return _padded("%" if kind == "%" else "\n", flags, int(width or 0))
+            return _padded("%" if kind == "%" else "\n", flags, _count(width, 0))
         try:
-            value = args[int(position) - 1] if position else next(next_args)
+            value = args[_count(position, 1) - 1] if position else next(next_args)
         except (StopIteration, IndexError):
             raise ValueError(f"{match[0]} has no argument") from None
-        return _padded(_converted(kind, value, flags, precision, match[0]), flags, int(width or 0))
+        return _padded(_converted(kind, value, flags, precision, match[0]), flags, _count(width, 0))
 
     rest = _DIRECTIVE.sub("", pattern)
     if "%" in rest:
         raise ValueError(f"{pattern!r} contains a % that does not begin a directive")
     return _DIRECTIVE.sub(directive, pattern)
+
+
+def _count(digits: str | None, default: int) -> int:
+    """Return a number in a directive. Raises: ValueError for one that would need much memory."""
+    if digits is not None and len(digits.lstrip("0")) > _COUNT_DIGITS:
+        raise ValueError(f"a width, precision or position has at most {_COUNT_DIGITS} digits")
+    return int(digits) if digits else default
 
 
 def _padded(text: str, flags: str, width: int) -> str:
@@ -114,7 +123,7 @@ def _converted(kind: str, value: Any, flags: str, precision: str | None, directi
     lower = kind.lower()
     if lower == "s":
         text = "null" if value is None else text_of(value)
-        text = text if precision is None else text[: int(precision)]
+        text = text if precision is None else text[: _count(precision, 0)]
     elif lower == "b":
         text = "true" if value is not None and value is not False else "false"
     elif lower == "c" and type(value) is str and len(value) == 1:
@@ -124,7 +133,7 @@ def _converted(kind: str, value: Any, flags: str, precision: str | None, directi
     elif lower in "dxo" and type(value) is int:
         text = _whole(lower, value, flags)
     elif lower in "fe" and type(value) in (float, Decimal):
-        text = _fraction(lower, value, flags, 6 if precision is None else int(precision))
+        text = _fraction(lower, value, flags, _count(precision, 6))
     else:
         raise TypeError(f"{directive} does not accept {described(value)}")
     return text.upper() if kind.isupper() else text
@@ -133,7 +142,11 @@ def _converted(kind: str, value: Any, flags: str, precision: str | None, directi
 def _whole(kind: str, value: int, flags: str) -> str:
     if kind != "d":  # a negative number is written as the bits of a long
         return format(value % (1 << 64) if value < 0 else value, f"{'#' if '#' in flags else ''}{kind}")
-    return _signed(f"{abs(value):,}" if "," in flags else str(abs(value)), value < 0, flags)
+    digits = to_digits(abs(value))
+    if "," in flags:
+        first = len(digits) % 3 or 3
+        digits = ",".join([digits[:first], *(digits[i : i + 3] for i in range(first, len(digits), 3))])
+    return _signed(digits, value < 0, flags)
 
 
 def _fraction(kind: str, value: float | Decimal, flags: str, digits: int) -> str:

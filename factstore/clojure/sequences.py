@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from factstore.clojure.order import IN_ORDER
 from factstore.values.exact import set_of, strict
-from factstore.values.quoting import described
+from factstore.values.quoting import described, quoted
 
 _ABSENT: Final = object()
 
@@ -54,7 +54,7 @@ def nth(collection: Any, index: int, default: Any = _ABSENT) -> Any:
     if type(index) is int and 0 <= index < len(items):
         return items[index]
     if default is _ABSENT:
-        raise IndexError(f"index {index!r} is out of range for a collection of {len(items)}")
+        raise IndexError(f"index {quoted(index)} is out of range for a collection of {len(items)}")
     return default
 
 
@@ -100,7 +100,7 @@ def _assoc(collection: Any, *pairs: Any) -> Any:
     items = list(_vector(collection))
     for index, value in entries:
         if type(index) is not int or not 0 <= index <= len(items):
-            raise IndexError(f"index {index!r} is out of range for a vector of {len(items)}")
+            raise IndexError(f"index {quoted(index)} is out of range for a vector of {len(items)}")
         items[index : index + 1] = [value]
     return tuple(items)
 

@@ -9,20 +9,21 @@ next caller finishes what an interrupted call left in either queue, and no futur
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, InvalidStateError
-from threading import Event, Thread, current_thread
+from threading import Thread, current_thread
 from time import monotonic
-from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar
 
-from factstore.concurrency.locks import CallLock
+from factstore.concurrency.locks import CallLock, ring, silent_bell
+from factstore.rendering import html_record
 from factstore.transact import Preparation, TxReport
 
 logger = logging.getLogger("factstore")
 
-# How often the thread checks that its connection exists, and a waiting caller checks that the thread runs.
-_LOOK_SECONDS: Final = 0.5
+_LOOK_SECONDS: Final = 0.5  # how often a waiting caller checks that the thread runs
 
 Outcome: TypeAlias = TxReport | BaseException
 T = TypeVar("T")
@@ -37,9 +38,14 @@ class PendingReport(Future[TxReport]):
 
         If the task is cancelled, a transaction that has not begun is not committed.
         """
-        from asyncio import wrap_future
+        from factstore.concurrency.awaiting import awaited  # not above: it imports asyncio, which takes long
 
-        return wrap_future(self).__await__()
+        return awaited(self)
+
+    def _repr_html_(self) -> str:
+        if self.done() and not self.cancelled() and self.exception() is None:
+            return self.result()._repr_html_()
+        return html_record("PendingReport", {"state": self._state.lower()})
 
 
 class Report(PendingReport):
@@ -76,41 +82,56 @@ class Report(PendingReport):
             self.background.look_after()
 
 
-class Ending(Protocol):
-    """What a request needs of the future that gets its outcome."""
+class Request(ABC):
+    """A transaction in the queue: its preparation and its outcome. A subclass does something with the outcome."""
 
-    def set_running_or_notify_cancel(self) -> bool: ...
-    def cancelled(self) -> bool: ...
-    def cancel(self) -> bool: ...
-    def set_result(self, result: TxReport, /) -> None: ...
-    def set_exception(self, exception: BaseException | None, /) -> None: ...
+    __slots__ = ("outcome", "preparation", "report", "sent", "txid")
 
-
-class Request:
-    """A transaction in the queue: its preparation, its outcome, and the future that gets the outcome."""
-
-    __slots__ = ("begun", "future", "outcome", "preparation", "report", "sent", "txid")
-
-    def __init__(self, preparation: Preparation, future: Ending, txid: bytes | None = None) -> None:
+    def __init__(self, preparation: Preparation, txid: bytes | None = None) -> None:
         """Make a request without an outcome.
 
         Args:
             txid: of its record in the log; None: the committer chooses one.
         """
         self.preparation = preparation
-        self.future = future
         self.txid = txid
         self.sent: Sequence[
             tuple[bytes, int]
         ] = ()  # the txid of an append that may have been applied, and the t after which
         self.report: TxReport | None = None  # what there will be to tell if that append was applied
         self.outcome: Outcome | None = None
-        self.begun = False
+
+    @abstractmethod
+    def begin(self) -> bool:
+        """Return whether the transaction must be committed; from now on it cannot be cancelled."""
+
+    @abstractmethod
+    def deliver(self) -> None:
+        """Do with the outcome what must be done, unless that has been done."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Give the request up, because it was not added to the queue."""
+
+    @abstractmethod
+    def end_after_fork(self, error: Exception) -> None:
+        """End, in a forked child, a future that only a thread of the parent would end."""
+
+
+class Awaited(Request):
+    """A request that a future waits for."""
+
+    __slots__ = ("_begun", "future")
+
+    def __init__(self, preparation: Preparation, future: Future[TxReport]) -> None:
+        super().__init__(preparation)
+        self.future = future
+        self._begun = False
 
     def begin(self) -> bool:
         """Return whether the transaction must be committed; from now on its future cannot be cancelled."""
-        if not self.begun:
-            self.begun = True
+        if not self._begun:
+            self._begun = True
             return self.future.set_running_or_notify_cancel()
         return not self.future.cancelled()
 
@@ -123,6 +144,16 @@ class Request:
                 self.future.set_exception(self.outcome)
         except InvalidStateError:
             return  # another thread was faster, or the future was cancelled
+
+    def cancel(self) -> None:
+        """Cancel the future."""
+        self.future.cancel()
+
+    def end_after_fork(self, error: Exception) -> None:
+        """End the future, unless it has ended."""
+        if self.future._state != _FINISHED:  # not `done()`, which would wait for a thread that is not here
+            self.future.__init__()  # type: ignore[misc]  # with a new lock, and without the parent's callbacks
+            self.future.set_exception(error)
 
 
 class Background:
@@ -141,21 +172,22 @@ class Background:
         self._thread: Thread | None = None
         self._runs = False  # whether the thread runs; faster to read than the state of the thread
         self._starting = CallLock()
-        self._wake = Event()
+        self._bell = silent_bell()  # wakes the thread
         self._closing = False
 
-    def add(self, request: Request) -> None:
-        """Add a request to the queue; requests that arrive during a commit are part of the next one."""
-        self.waiting.append(request)
+    def add(self, *requests: Request) -> None:
+        """Add requests to the queue; those that arrive during a commit are part of the next one."""
         try:
+            self.waiting.extend(requests)
             if not self._runs:
                 self._start()
-            if not self._wake.is_set():
-                self._wake.set()
+            if self._bell.locked():
+                ring(self._bell)
             if (self._closing or current_thread() is self._thread) and not self._turn.is_mine:
                 self.drain()  # the thread ends or has ended, or this is the thread, in a callback of a future
         except BaseException:
-            request.future.cancel()
+            for request in requests:
+                request.cancel()
             raise
 
     def check_outside(self) -> None:
@@ -164,10 +196,11 @@ class Background:
             raise self._turn.reentered()
 
     def look_after(self) -> None:
-        """Start the thread again if it has ended, so that a future that a caller waits for ends."""
-        if not (self._closing or self._is_alive):
-            self._start()  # an exception outside of every `try` ended the thread
-            self._wake.set()
+        """Start the thread again if it has ended, and wake it, so that a future that a caller waits for ends."""
+        if not self._closing:
+            if not self._is_alive:
+                self._start()  # an exception outside of every `try` ended the thread
+            ring(self._bell)  # an exception may have ended `add` before it did
 
     @property
     def _is_alive(self) -> bool:
@@ -185,23 +218,26 @@ class Background:
         try:
             while not self._closing:
                 try:
-                    self._wake.wait(_LOOK_SECONDS)
-                    self._wake.clear()
+                    self._bell.acquire()
                     self.drain()
                 except BaseException:
                     # Each request has an outcome or is still in the queue, so the thread continues after any exception.
                     logger.exception("committing in the background was interrupted")
-                    self._wake.set()
+                    ring(self._bell)
             self.drain()
         finally:
             self._runs = False
+            # An interrupted start can leave a second thread, which waits for the same bell.
+            if self._closing:
+                ring(self._bell)
 
     def retire(self) -> None:
         """End the thread when all waiting requests are committed.
 
-        A finalizer calls this at any step of any thread, so it acquires no lock.
+        A finalizer calls this at any step of any thread, so it waits for no lock.
         """
         self._closing = True
+        ring(self._bell)
 
     def drain(self) -> None:
         """Commit all waiting requests, and end their futures."""
@@ -223,10 +259,7 @@ class Background:
     def after_fork(self, error: Exception) -> None:
         """End, in a forked child, the futures that only a thread of the parent would end."""
         for request in (*self.waiting, *self._answered):
-            future = cast("Future[TxReport]", request.future)
-            if future._state != _FINISHED:  # not `done()`, which would wait for a thread that is not here
-                future.__init__()  # type: ignore[misc]  # with a new lock, and without the parent's callbacks
-                future.set_exception(error)
+            request.end_after_fork(error)
         self.waiting.clear()
         self._answered.clear()
 
@@ -234,6 +267,6 @@ class Background:
         """Commit all waiting requests, and end the thread."""
         self._closing = True
         if self._thread is not None:
-            self._wake.set()
+            ring(self._bell)
             self._thread.join()
         self.drain()

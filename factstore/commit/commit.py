@@ -22,11 +22,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
+from threading import Event
 from typing import Any, Final, TypeVar
 
 from factstore import log
+from factstore.columns.topics import topics_of
 from factstore.commit import outcome
-from factstore.commit.background import Background, PendingReport, Report, Request
+from factstore.commit.background import Awaited, Background, PendingReport, Report, Request
 from factstore.commit.clock import machine_clock
 from factstore.commit.following import Newest, transaction_open
 from factstore.commit.indexing import LEAST_ROWS
@@ -37,7 +39,8 @@ from factstore.db.database import Database
 from factstore.db.snapshot import Snapshot
 from factstore.errors import Closed, Conflict, FactStoreError, StorageError, TransactError, UnknownOutcome
 from factstore.index.build import Watch
-from factstore.storage import Storage
+from factstore.storage import Noting, Storage
+from factstore.storage.patience import FAILOVER_SECONDS, Patience
 from factstore.transact import Preparation, Prepared, TxReport, prepare, prepare_list
 
 T = TypeVar("T")
@@ -84,6 +87,7 @@ class Committer(Newest):
         self._txid = int.from_bytes(os.urandom(10)) << 48  # the newest: random, and then a number of its own
         self._turn_of_block: AbstractContextManager[None] = nullcontext()
         self._is_of_parent = False  # True in a forked child
+        self._notes = isinstance(storage, Noting) and storage.notes
         self._contended = 0  # how many commits must acquire the writer lock first, because another process commits too
         self._background = Background(self._turn, self._commit_waiting)
         self._waiting = self._background.waiting
@@ -135,7 +139,7 @@ class Committer(Newest):
         """Add a request to the background's queue, and wait for its outcome."""
         self.check_outside()
         future = self.future()
-        request = Request(preparation, future)
+        request = Awaited(preparation, future)
         self._background.add(request)
         try:
             return future.result()
@@ -155,7 +159,7 @@ class Committer(Newest):
     def apply_async(self, preparation: Preparation) -> PendingReport:
         """Commit a change in the background; the future gives its report."""
         future = self.future()
-        request = Request(preparation, future)
+        request = Awaited(preparation, future)
         try:
             self._background.add(request)
         except BaseException as error:
@@ -165,9 +169,9 @@ class Committer(Newest):
             raise UnknownOutcome(":db.error/storage-unknown-outcome", text, txids=request.sent) from error
         return future
 
-    def submit(self, request: Request) -> None:
-        """Add a request to the queue; its future gets the outcome, in the background thread."""
-        self._background.add(request)
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Add requests to the queue; their futures get the outcomes, in the background thread."""
+        self._background.add(*requests)
 
     @property
     def waiting(self) -> int:
@@ -259,9 +263,9 @@ class Committer(Newest):
         after, report, record = self._result_of(before, prepared, None)
         sent.append((record[0], before.t))
         try:
-            self.storage.append((record,), expected_t=before.t)
+            self.storage.append((record,), expected_t=before.t, topics=self._topics_of(prepared))
         except StorageError as error:
-            self._refused(error, sent)
+            self._retry(error, (record,), before.t, sent)
         # Before the next line, memory is at most behind the log, which the next read of the head shows.
         self._unsettled = True
         before.novelty.append(after.t, prepared.facts, prepared.columns)
@@ -278,14 +282,32 @@ class Committer(Newest):
             self._ahead.look(before.instant, now)
         return now
 
-    def _refused(self, error: StorageError, sent: Sent) -> None:
-        """Raise the error of an append, unless the append was applied; empty `sent` if it certainly was not."""
-        if not isinstance(error, UnknownOutcome):
-            sent.clear()
-            raise error
-        if outcome.applied_t(self.storage, sent) is None:
-            sent.clear()
-            raise Conflict(":db.error/storage-conflict", "the append turned out not to have been applied") from error
+    def _retry(self, error: StorageError, records: Sequence[tuple[bytes, bytes]], expected_t: int, sent: Sent) -> None:
+        """Append records again after a lost answer, unless they are in the log; otherwise raise the error.
+
+        Empties `sent` if it raises an error and certainly nothing was applied.
+
+        Raises: the error of the append if its outcome is known, such as Conflict; Unavailable, if the answer of each
+            attempt in the time of `busy_timeout` was lost, and none was applied; UnknownOutcome, if the storage cannot
+            be reached to find that out.
+        """
+        seconds = FAILOVER_SECONDS if self._turn.timeout is None else min(self._turn.timeout, FAILOVER_SECONDS)
+        patience, is_first, is_last = Patience(seconds, Event()), True, False
+        while isinstance(error, UnknownOutcome):
+            if outcome.is_applied(self.storage, error, sent):
+                return
+            if is_last:
+                error = outcome.not_applied(error)
+                break
+            is_first, is_last = False, not (is_first or patience.wait())
+            try:
+                self.storage.append(records, expected_t=expected_t)
+            except StorageError as again:
+                error = again
+            else:
+                return
+        sent.clear()
+        raise error
 
     def _require_newest(self, before: Snapshot) -> None:
         """Raise a Conflict if other processes have committed since, because then a rejection may no longer hold."""
@@ -326,7 +348,8 @@ class Committer(Newest):
             self._racing(lambda: self._commit_group(open_requests))
         except Exception as error:
             self._release()
-            self._settle()
+            if not outcome.is_outage(error):  # otherwise the next holder of the turn settles, when the storage is back
+                self._settle()
             for request in open_requests:
                 self._conclude(request, error)
 
@@ -337,6 +360,9 @@ class Committer(Newest):
             error: None leaves a request that was not applied in the queue, for another attempt.
         """
         if request.outcome is not None:
+            return
+        if isinstance(error, UnknownOutcome):  # the storage was asked in vain, and would be waited for again
+            request.outcome = error if request.sent else outcome.not_applied(error)
             return
         try:
             is_applied = outcome.applied_t(self.storage, request.sent) is not None
@@ -356,6 +382,7 @@ class Committer(Newest):
         rejected: dict[Request, Exception] = {}
         reports: list[tuple[Request, TxReport]] = []
         records: list[tuple[bytes, bytes]] = []  # txid, body
+        topics: list[Sequence[int] | None] = []
         self._unsettled = True
         for request in group:
             try:
@@ -367,9 +394,10 @@ class Committer(Newest):
             newest.novelty.append(after.t, prepared.facts, prepared.columns)  # the next preparation reads it
             reports.append((request, report))
             records.append(record)
+            topics.append(self._topics_of(prepared))
             newest = after
         try:
-            self._append_group(start, reports, records)
+            self._append_group(start, reports, records, _topics_of_group(topics))
         except StorageError:
             start.novelty.repair(start.t)
             self._unsettled = False
@@ -401,8 +429,16 @@ class Committer(Newest):
             (txid, self._encode(t, instant, next_n, facts, columns)),
         )
 
+    def _topics_of(self, prepared: Prepared) -> Sequence[int] | None:
+        """Return the topics of a transaction; None if the storage does not note them, or if they are not known."""
+        return topics_of(prepared.facts) if self._notes and prepared.columns is None else None
+
     def _append_group(
-        self, start: Snapshot, reports: Sequence[tuple[Request, TxReport]], records: Sequence[tuple[bytes, bytes]]
+        self,
+        start: Snapshot,
+        reports: Sequence[tuple[Request, TxReport]],
+        records: Sequence[tuple[bytes, bytes]],
+        topics: Sequence[int] | None,
     ) -> None:
         """Append the records of a group, all or none. Requires the turn."""
         if not records:
@@ -413,9 +449,9 @@ class Committer(Newest):
             request.report = report
             request.sent = sent
         try:
-            self.storage.append(records, expected_t=start.t)
+            self.storage.append(records, expected_t=start.t, topics=topics)
         except StorageError as error:
-            self._refused(error, sent)
+            self._retry(error, records, start.t, sent)
 
     # -- after an exception
 
@@ -436,6 +472,12 @@ class Committer(Newest):
         # In a forked child the parent, not the child, gets the outcome.
         if sent and not isinstance(error, UnknownOutcome) and not self._is_of_parent:
             outcome.raise_if_committed(self.storage, error, sent)
+
+
+def _topics_of_group(topics: Sequence[Sequence[int] | None]) -> Sequence[int] | None:
+    """Return the topics of a group of transactions; None if those of one are not known."""
+    known = [each for each in topics if each is not None]
+    return None if len(known) < len(topics) else list({topic for each in known for topic in each})
 
 
 def _first(waiting: deque[Request]) -> list[Request]:

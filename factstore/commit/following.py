@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from socket import gethostname
 from sys import _getframe
+from types import FrameType
 
 from factstore import log
 from factstore.commit.clock import Ahead, machine_clock
@@ -255,11 +256,19 @@ class Alone:
         call, newest = _getframe(1), self._newest
         if not newest._turn.take(call, timeout=newest._turn.timeout):
             raise transaction_open()
-        self._of_storage = newest.storage.turn(owner=call, doing=self._doing)
-        self._of_storage.__enter__()
-        newest._settle()
+        try:
+            self._of_storage = newest.storage.turn(owner=call, doing=self._doing)
+            self._of_storage.__enter__()
+            newest._settle()
+        except BaseException:
+            self._give(call)
+            raise
         return newest.newest.database
 
     def __exit__(self, *_: object) -> None:
+        self._give(_getframe(1))
+
+    def _give(self, call: FrameType) -> None:
+        """Release both locks, unless the call no longer holds them."""
         self._of_storage.__exit__(None, None, None)
-        self._newest._turn.give(_getframe(1))
+        self._newest._turn.give(call)

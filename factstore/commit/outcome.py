@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from factstore.errors import Conflict, Interrupted, StorageError, UnknownOutcome
+from factstore.errors import Conflict, Interrupted, StorageError, Unavailable, UnknownOutcome
 from factstore.storage import Storage
 
 Sent: TypeAlias = list[
@@ -21,6 +21,28 @@ Sent: TypeAlias = list[
 def applied_t(storage: Storage, sent: Sequence[tuple[bytes, int]]) -> int | None:
     """Return the t under which an append was applied; None if it was not, and will not be."""
     return next((t for txid, _ in sent if (t := storage.resolve(txid)) is not None), None)
+
+
+def is_applied(storage: Storage, error: UnknownOutcome, sent: Sequence[tuple[bytes, int]]) -> bool:
+    """Return whether an append whose answer was lost was applied; False: it was not, and will not be.
+
+    Raises: UnknownOutcome, if the storage cannot be reached either; its call has waited for it already.
+    """
+    try:
+        return applied_t(storage, sent) is not None
+    except StorageError as unreadable:
+        raise unknown(error, sent, unreadable) from error
+
+
+def not_applied(error: UnknownOutcome) -> Unavailable:
+    """Return the error for a write that certainly was not applied, and is not tried again."""
+    text = f"nothing was committed, because the storage could not be reached for long enough: {error.message}"
+    return Unavailable(":db.error/storage-unavailable", text, temporary=True)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return whether an error came after a wait for a storage that cannot be reached; another call waits again."""
+    return isinstance(error, UnknownOutcome) or (isinstance(error, Unavailable) and bool(error.data.get("temporary")))
 
 
 def raise_if_committed(storage: Storage, error: BaseException, sent: Sequence[tuple[bytes, int]]) -> None:

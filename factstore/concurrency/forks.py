@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Any, Protocol
-from weakref import WeakSet
+from typing import Any, Final, Protocol
+from weakref import ref
 
 FORKED = "was opened before this process was forked; open it again in this process"
 
@@ -25,12 +25,21 @@ class Forkable(Protocol):
         """Drop what belongs to the parent. Called in the child, which has one thread; must neither wait nor raise."""
 
 
-_watched: WeakSet[Any] = WeakSet()
+# By id. Not a WeakSet: it runs Python code when an object is freed, and an exception of a signal handler there, such as
+# the KeyboardInterrupt of Ctrl-C, would be ignored.
+_watched: dict[int, ref[Any]] = {}
+_FEW: Final = 64
+_most = _FEW  # references after which those of freed objects are dropped
 
 
 def watch(thing: Forkable) -> None:
     """Call `_after_fork` of an object in each child of this process, as long as the object exists."""
-    _watched.add(thing)
+    global _most
+    if len(_watched) >= _most:
+        for key in [key for key, known in tuple(_watched.items()) if known() is None]:
+            _watched.pop(key, None)
+        _most = max(_FEW, 2 * len(_watched))  # so each object costs the same, however many there are
+    _watched[id(thing)] = ref(thing)
 
 
 def keep_for_ever(thing: object) -> None:
@@ -39,8 +48,10 @@ def keep_for_ever(thing: object) -> None:
 
 
 def _in_child() -> None:
-    for thing in list(_watched):
-        thing._after_fork()
+    for known in tuple(_watched.values()):
+        thing = known()
+        if thing is not None:
+            thing._after_fork()
 
 
 os.register_at_fork(after_in_child=_in_child)

@@ -57,8 +57,7 @@ class CallLock:
         self.holders: dict[
             None, Owner
         ] = {}  # at most one: `setdefault` tests and sets in one step; true while the lock is taken
-        self._bell = Lock()  # the thread that releases the lock rings it to wake one waiting thread
-        self._bell.acquire()
+        self._bell = silent_bell()  # the thread that releases the lock rings it to wake one waiting thread
         self._waiting: set[int] = set()  # threads
         self._freeing: dict[None, FrameType] = {}  # the call that takes the lock from a holder; at most one
 
@@ -70,7 +69,7 @@ class CallLock:
     def __exit__(self, *_: object) -> None:
         self.holders.clear()
         if self._waiting:
-            _ring(self._bell)
+            ring(self._bell)
 
     def enter_at_once(self) -> bool:
         """Acquire the lock for the calling frame if it is free, and return whether it was; `leave` releases it."""
@@ -87,7 +86,7 @@ class CallLock:
         """Release the lock, which the calling frame holds."""
         self.holders.clear()
         if self._waiting:
-            _ring(self._bell)
+            ring(self._bell)
 
     def take(self, owner: Owner, *, timeout: float | None = None) -> bool:
         """Acquire the lock for an owner; return False if this thread holds it already.
@@ -106,10 +105,10 @@ class CallLock:
         if isinstance(owner, FrameType):
             self.holders.clear()
             if self._waiting:
-                _ring(self._bell)
+                ring(self._bell)
         else:
             self._free(owner)  # another thread may be passing the block at this moment
-            _ring(self._bell)
+            ring(self._bell)
 
     @property
     def is_taken(self) -> bool:
@@ -142,7 +141,7 @@ class CallLock:
         holder = self.holders.get(None)
         if holder is not None and not is_at_work(holder):
             self._free(holder)
-            _ring(self._bell)
+            ring(self._bell)
 
     def reentered(self) -> Exception:
         """Return the error for a call that enters while its own thread holds the lock."""
@@ -215,8 +214,7 @@ class Bells:
 
     def wait(self, has_happened: Callable[[], bool], timeout: float) -> None:
         """Wait for a ring, up to `timeout` seconds, unless the event has happened already."""
-        bell = Lock()
-        bell.acquire()
+        bell = silent_bell()
         self.waiting.append(bell)
         try:
             if not has_happened():
@@ -228,7 +226,7 @@ class Bells:
         """Wake all waiting threads."""
         for bell in tuple(self.waiting):
             if bell.locked():
-                _ring(bell)
+                ring(bell)
 
 
 def is_at_work(holder: Owner) -> bool:
@@ -255,7 +253,15 @@ def _is_on_stack(frame: FrameType, newest: FrameType) -> bool:
     return running is frame
 
 
-def _ring(bell: LockType) -> None:
+def silent_bell() -> LockType:
+    """Return a bell: a thread waits for it with `acquire`, until it is rung, or at once if it rings already."""
+    bell = Lock()
+    bell.acquire()
+    return bell
+
+
+def ring(bell: LockType) -> None:
+    """Wake the thread that waits for a bell, or the next one. This waits for nothing, so a finalizer can call it."""
     try:
         bell.release()
     except RuntimeError:

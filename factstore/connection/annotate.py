@@ -38,11 +38,12 @@ def annotating(owner: object, db: Database, annotations: Annotations) -> Iterato
     """Add annotations to those of the enclosing blocks, for a `with` block; see `Connection.annotate`."""
     if annotations:
         with_(db, [{":db/id": "datomic.tx", **annotations}])
-    token = _by_owner.set({**_by_owner.get(_NOTHING), id(owner): {**annotations_of(owner), **annotations}})
+    before = _by_owner.get(_NOTHING)
     try:
+        _by_owner.set({**before, id(owner): {**annotations_of(owner), **annotations}})
         yield
     finally:
-        _by_owner.reset(token)
+        _by_owner.set(before)
 
 
 def named(mapping: Annotations | None, words: Mapping[str, Any]) -> dict[str, Any]:

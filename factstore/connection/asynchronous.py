@@ -42,6 +42,9 @@ class AsyncConnection:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection  # the same store, for threads
 
+    def _repr_html_(self) -> str:
+        return self.connection._repr_html_()
+
     async def db(self) -> Database:
         """Return the newest database, as `Connection.db`."""
         return await asyncio.to_thread(self.connection.db)

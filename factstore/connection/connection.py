@@ -24,12 +24,13 @@ from factstore.connection.steps import Transaction, TransactionBlock
 from factstore.connection.tx_range import Log, first_t
 from factstore.db.database import Database, Point
 from factstore.errors import Closed, DatabaseError, TransactError
+from factstore.rendering import html_record
 from factstore.storage import Led, Storage, Sync, check_option, open_storage
 from factstore.transact import Nones, TxReport
 from factstore.transact.forms import read_forms
 from factstore.transactor.routing import RoutingCommitter
 from factstore.values.moments import Duration, seconds, seconds_of
-from factstore.values.quoting import described
+from factstore.values.quoting import described, quoted
 from factstore.values.types import instant_to_micros, micros_to_instant
 
 if TYPE_CHECKING:
@@ -61,10 +62,10 @@ def connect(
         cache_bytes: the maximum size of blocks and columns in memory; rows of entities take an eighth more at most.
         busy_timeout: how long a write waits for the writer lock before it raises `StoreBusy`: seconds, a timedelta or a
             text; None: no limit. Then it passes a block of `conn.transaction()`, which commits nothing if others did.
+            In PostgreSQL also how long any call waits for a server that cannot be reached; at most a minute.
         infer_schema: let `transact` declare undeclared attributes by the types of their values.
         clock: a function that returns the time of transactions as an aware datetime; None: the clock of the machine.
-    Raises: NotAStore; StorageError, also for an invalid option; DatabaseError(:db.error/invalid-clock) for a clock that
-        returns anything else.
+    Raises: NotAStore; StorageError, also for an invalid option; DatabaseError(:db.error/invalid-clock).
 
     >>> with connect("memory:") as conn:
     ...     conn.db().basis_t
@@ -112,6 +113,9 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection {self._storage.description}{' closed' if self._closed else ''}>"
+
+    def _repr_html_(self) -> str:
+        return html_record(repr(self), {}) if self._closed else html_record(repr(self), {}) + self.db()._repr_html_()
 
     @property
     def uri(self) -> str:
@@ -180,7 +184,7 @@ class Connection:
 
         `tx.transact(…)` adds a step, `tx.db` is the database with all steps, `tx.rollback()` discards them. At the end
         of the block the difference is committed as one transaction with the report `tx.report`. A block that raises, or
-        changes nothing, commits nothing.
+        has no steps, commits nothing.
 
         No other thread or process commits while a block is open, so keep it short. Other writers wait up to their
         `busy_timeout`. Then they pass the block, and it raises `Conflict` at its end if they have committed. Within a
@@ -244,13 +248,14 @@ class Connection:
         self._check_open()
         return load(self._committer, source, mapping, batch_rows=batch_rows, missing=missing, progress=progress)
 
-    def excise(self, target: Any, *, before: Point | None = None) -> Excision:
+    def excise(self, target: Any, *, before: Point | None = None, dry_run: bool = False) -> Excision:
         """Erase facts permanently from the log, the index, and all later results about any time.
 
         Args:
             target: an entity (id, ident, lookup ref): all facts about it and its components, at any time, and all
                 references to it; or an attribute: all its values, and the composite tuples that repeat them.
             before: erase only facts asserted before this point (t, a transaction's id, an aware datetime).
+            dry_run: erase nothing, and return what would be erased.
         Returns: the t of the transaction that records the excision, the number of erased datoms, and of their
             transactions.
         Raises: DatabaseError(:db.error/invalid-excision) for a target that belongs to the schema.
@@ -259,10 +264,11 @@ class Connection:
             update.
         Source: Datomic documentation, excision; here the erasure is complete when the call returns.
         """
-        from factstore.connection.excise import excise
+        from factstore.connection.excise import excise, would_excise
 
         self._check_open()
-        return excise(self._committer, target, None if before is None else first_t(self.db(), before))
+        before_t = None if before is None else first_t(self.db(), before)
+        return (would_excise if dry_run else excise)(self._committer, target, before_t)
 
     def sync(self, t: int | None = None, *, timeout: Duration | None = None) -> Database:
         """Return a database that contains transaction t, waiting for it; without t, all commits before the call."""
@@ -293,7 +299,11 @@ class Connection:
         return db
 
     def peek(
-        self, *facts: tuple[Any, Any, bool], after: int | None = None, timeout: Duration = 0.0
+        self,
+        *facts: tuple[Any, Any, bool],
+        after: int | None = None,
+        timeout: Duration = 0.0,
+        rough: bool = False,
     ) -> tuple[int, list[int]]:
         """Count facts in the transactions that this connection does not know yet, without bringing it up to date.
 
@@ -304,6 +314,8 @@ class Connection:
             facts: attribute, value, and whether it was added; of any entity.
             after: the t after which facts are counted; None is the newest t that this connection knows.
             timeout: seconds to wait for a commit after that.
+            rough: a count of a fact with a keyword may also be 1 if the fact was committed more often, and rarely if it
+                was not. A file answers that without reading the log.
         Returns: the t of the newest transaction, and the count of each fact. A count can be too high, because values
             that contain the bytes of the fact are counted, too; it is never too low.
 
@@ -315,11 +327,12 @@ class Connection:
         self._check_open()
         self._committer.check_outside()
         db = self._committer.newest.database
-        of = [(db.attribute(a), v, added) for a, v, added in facts]
-        wanted = [(a.id, db.stored(a, v), added) for a, v, added in of]
-        first = db.basis_t if after is None else after
+        wanted = [_stored_fact(db, fact) for fact in facts]
+        first = db.basis_t if after is None else first_t(db, after)
         head = self._storage.wait(first, seconds(timeout))
-        return log.count(self._storage, first, wanted) if wanted and head > first else (head, [0] * len(facts))
+        if not wanted or head <= first:
+            return head, [0] * len(facts)
+        return log.count(self._storage, first, wanted, rough=rough)
 
     def log(self) -> Log:
         """Return the log up to now."""
@@ -424,3 +437,13 @@ def _reached(db: Database, point: Point) -> int | None:
     if isinstance(point, datetime):
         return db.basis_t if db.last_instant <= instant_to_micros(point) else None
     return t if db.basis_t <= t else None
+
+
+def _stored_fact(db: Database, fact: Any) -> tuple[int, Any, bool]:
+    """Return the attribute's id, the stored value, and whether it was added, of a fact to look for."""
+    if not (isinstance(fact, tuple | list) and len(fact) == 3 and isinstance(fact[2], bool)):
+        why = f"a fact to look for is (attribute, value, whether it was added), got {quoted(fact)}"
+        raise DatabaseError(":db.error/invalid-argument", why, fact=fact)
+    a, v, added = fact
+    attribute = db.attribute(a)
+    return attribute.id, db.stored(attribute, v), added

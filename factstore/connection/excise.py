@@ -18,14 +18,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from factstore import log
-from factstore.commit import indexing
+from factstore.commit import indexing, outcome
 from factstore.datom import Fact, partition_of
-from factstore.errors import DatabaseError, UnknownOutcome
+from factstore.errors import DatabaseError, StorageError, UnknownOutcome
 from factstore.index.build import build
 from factstore.index.cache import Cache
 from factstore.index.directory import Blocks, Index
 from factstore.index.novelty import Novelty
 from factstore.index.prune import Doomed, prune
+from factstore.rendering import shown_as_record
 from factstore.schema import bootstrap
 from factstore.schema.attribute import EXCISE, EXCISE_BEFORE, FIRST_FREE_ID, NO_HISTORY, TX_INSTANT, Attribute, Schema
 from factstore.storage import Record, Storage
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _SCAN_PAYS = 8  # if at least one record in 8 is affected, reading all records costs no more than finding those
 
 
+@shown_as_record
 class Excision(NamedTuple):
     """The result of an excision."""
 
@@ -62,6 +64,14 @@ def excise(committer: Committer, target: Any, before_t: int | None) -> Excision:
         raise
 
 
+def would_excise(committer: Committer, target: Any, before_t: int | None) -> Excision:
+    """Return what an excision would erase; see `Connection.excise`."""
+    db = committer.caught_up()
+    doomed = _doomed(db, _target(db, target), db.basis_t + 1 if before_t is None else before_t)
+    rewritten, erased = _rest_of_log(committer.storage, db, doomed)
+    return Excision(db.next_t, erased, len(rewritten))
+
+
 def _excise(committer: Committer, target: Any, before_t: int | None, sent: Sent) -> Excision:
     storage = committer.storage
     with committer.alone("an excision") as db:
@@ -80,9 +90,13 @@ def _excise(committer: Committer, target: Any, before_t: int | None, sent: Sent)
                 root=pruned.encode(),
                 expected_version=index.version,
             )
-        except UnknownOutcome:
-            if storage.resolve(record[0]) is None:
-                raise
+        except UnknownOutcome as error:
+            if not outcome.is_applied(storage, error, sent):
+                sent.clear()
+                raise outcome.not_applied(error) from error
+        except StorageError:
+            sent.clear()  # certainly not applied
+            raise
         return Excision(db.next_t, erased, len(rewritten))
 
 
@@ -98,9 +112,10 @@ def _record(db: Database, eid: int, before_t: int | None, instant: int) -> tuple
 def _target(db: Database, target: Any) -> int:
     eid = db.entid(target)
     if eid is None or not db.was_minted(eid):
+        why = "no entity has this value" if isinstance(target, tuple | list) else "there is no such entity"
         raise DatabaseError(
             ":db.error/invalid-excision",
-            f"expected an entity or an attribute to excise, got {quoted(target)}",
+            f"expected an entity or an attribute to excise, got {quoted(target)}: {why}",
             target=target,
         )
     attribute = db.schema.find(eid)

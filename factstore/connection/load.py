@@ -31,6 +31,7 @@ from factstore.datom import USER_BASE, Fact
 from factstore.db.database import Database
 from factstore.db.snapshot import Snapshot
 from factstore.errors import TransactError
+from factstore.rendering import shown_as_record
 from factstore.schema.attribute import Attribute
 from factstore.tables.batch import Batch, invalid
 from factstore.tables.cells import Into, Typed, goals, is_missing_cell, typed_column
@@ -45,6 +46,7 @@ BATCH_ROWS: Final = 50_000
 MISSING: Final = ("", "NA")
 
 
+@shown_as_record
 class LoadReport(NamedTuple):
     """The result of a load."""
 

@@ -23,6 +23,7 @@ from factstore.commit.following import Newest
 from factstore.connection.follower import follower_of
 from factstore.db.database import Database, Point
 from factstore.errors import Closed
+from factstore.rendering import html_record
 from factstore.transact import TxReport, report
 from factstore.values.moments import Duration, seconds
 
@@ -53,6 +54,9 @@ class TxReports:
         self._looked = self._since  # the t that the queue had reached at the last attempt to read from it
         self._earlier = None if first_t is None else self._from_log(first_t)
         self._reading = Lock()
+
+    def _repr_html_(self) -> str:
+        return html_record("TxReports", {"read up to t": self._given, "waiting": self._waiting.qsize()})
 
     def _put(self, report: TxReport) -> None:
         self._waiting.put(report)

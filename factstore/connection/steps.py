@@ -23,6 +23,7 @@ from factstore.datom import Fact
 from factstore.db.database import Database
 from factstore.errors import TransactError
 from factstore.reads.objects import identified
+from factstore.rendering import html_record
 from factstore.schema.attribute import TX_INSTANT
 from factstore.transact import Nones, Prepared, TxReport, prepare, report
 from factstore.values.quoting import quoted
@@ -58,6 +59,10 @@ class Transaction:
         self._is_open = True
         self._state = _State(before, {}, self._instant, {})
         self.report: TxReport | None = None  # once it is committed
+
+    def _repr_html_(self) -> str:
+        state = "open" if self._is_open else "rolled back" if self.report is None else f"committed as t {self.report.t}"
+        return html_record("Transaction in steps", {"state": state, "changed facts": len(self._state.net)})
 
     @property
     def db(self) -> Database:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,6 +23,7 @@ from factstore.console.respond import Console, endpoint
 from factstore.console.security import LOOPBACK, Authorize, Protection
 from factstore.console.sign_in import OneTimeLink
 from factstore.console.templates import environment
+from factstore.drawing import CSS
 
 if TYPE_CHECKING:
     from factstore.connection.connection import Connection
@@ -38,6 +39,7 @@ def console(
     hosts: Collection[str] = LOOPBACK,
     hide: Iterable[str] = (),
     extensions: Iterable[Extension] = (),
+    backups: Mapping[str, Connection] | None = None,
 ) -> Starlette:
     """Return the console of a store as an ASGI application, to serve alone or to mount into another one.
 
@@ -51,6 +53,8 @@ def console(
         hosts: the names, or names with a port, that the Host of a request may have.
         hide: idents of attributes whose facts are not shown.
         extensions: pages of other packages.
+        backups: connections to other stores, such as backups, by the names that the page of the difference offers;
+            they are only read, and the caller closes them.
     Raises: DatabaseError(:db.error/not-an-attribute) for a hidden attribute that does not exist.
 
     >>> import factstore
@@ -60,26 +64,41 @@ def console(
     db = conn.db()
     hidden = Hidden(db.attribute(name).ident for name in hide)
     added = tuple(extensions)
-    shared = Console(conn, hidden, read_only, (STORE, *added), environment(added))
+    shared = Console(conn, hidden, read_only, (STORE, *added), environment(added), dict(backups or {}))
     admitted: Authorize = OneTimeLink() if authorize is None else authorize
     protection = Middleware(Protection, authorize=admitted, hosts=tuple(hosts), read_only=read_only)
-    app = Starlette(routes=list(_routes(shared)), middleware=[protection, Middleware(Suffixes)])
-    app.state.authorize = admitted
+    reader = LiveReader(conn)
+    app = Starlette(routes=list(_routes(shared, reader)), middleware=[protection, Middleware(Suffixes)])
+    app.state.authorize, app.state.live = admitted, reader
     return app
 
 
-def _routes(shared: Console) -> Iterable[BaseRoute]:
-    reader = LiveReader(shared.conn)
-
+def _routes(shared: Console, reader: LiveReader) -> Iterable[BaseRoute]:
     async def live(_request: Request) -> Response:
         return StreamingResponse(reader.events(), media_type="text/event-stream")
 
+    async def style(_request: Request) -> Response:
+        return Response(rules, media_type="text/css")
+
+    rules = "\n".join([CSS, *(extension.style for extension in shared.extensions)])
     yield Route("/live", live)
+    yield Route("/style.css", style)
     yield Mount("/static", StaticFiles(directory=_STATIC))
     for extension in shared.extensions:
         for page in extension.pages:
             methods = ["GET", "POST"] if page.writes and not shared.read_only else ["GET"]
-            yield Route(page.path, endpoint(shared, page), methods=methods)
+            yield PageRoute(page.path, endpoint(shared, extension, page), methods=methods)
+
+
+class PageRoute(Route):
+    """The route of a page. An address with a number that is too long for an int is the address of no page."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether the path of a request is that of the page, and its parts."""
+        try:
+            return super().matches(scope)
+        except ValueError:
+            return Match.NONE, {}
 
 
 class Suffixes:

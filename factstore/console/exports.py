@@ -10,14 +10,16 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any, Final, NamedTuple
 
 from factstore import edn
 from factstore.console.moment import Moment
 from factstore.console.page import Table, plain
 from factstore.errors import DatabaseError
+from factstore.values.numerals import is_short
 
-_JSON_TYPES: Final = (str, int, float, bool, type(None))
+_LONGS: Final = 1 << 63
 
 
 class Export(NamedTuple):
@@ -45,8 +47,12 @@ def _csv(table: Table) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(table.columns)
-    writer.writerows([_text(plain(cell)) for cell in row] for row in table.rows)
+    writer.writerows([_cell(plain(cell)) for cell in row] for row in table.rows)
     return text.getvalue().encode()
+
+
+def _cell(cell: Any) -> Any:
+    return edn.write(cell) if isinstance(cell, bool) else _text(cell)
 
 
 def _ndjson(table: Table) -> bytes:
@@ -73,14 +79,23 @@ def _parquet(table: Table) -> bytes:
 def _column(cells: list[Any]) -> list[Any]:
     """Return the cells of a column as one type: numbers and booleans as they are, mixed and other values as text."""
     kinds = {type(cell) for cell in cells} - {type(None)}
-    return cells if len(kinds) <= 1 and kinds <= {str, int, float, bool} else list(map(_text, cells))
+    if len(kinds) <= 1 and kinds <= {str, float, bool}:
+        return cells
+    if kinds == {int} and all(cell is None or -_LONGS <= cell < _LONGS for cell in cells):
+        return cells
+    return [cell if isinstance(cell, str) else edn.write(cell) for cell in map(_text, cells)]
 
 
 def _text(cell: Any) -> Any:
     """Return a cell as text: strings and keywords as they are, None as an empty cell, other values as EDN."""
     if cell is None or isinstance(cell, str):
         return "" if cell is None else str(cell)
-    return cell if isinstance(cell, bool | int | float) else edn.write(cell)
+    return cell if _is_number(cell) else edn.write(cell)
+
+
+def _is_number(cell: Any) -> bool:
+    """Return whether JSON and CSV can write a cell as a number or a boolean."""
+    return isfinite(cell) if isinstance(cell, float) else isinstance(cell, int) and is_short(cell)
 
 
 def _json(value: Any) -> str:
@@ -88,7 +103,7 @@ def _json(value: Any) -> str:
 
 
 def _json_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: cell if isinstance(cell, _JSON_TYPES) else _text(cell) for name, cell in row.items()}
+    return {name: None if cell is None else _text(cell) for name, cell in row.items()}
 
 
 _FORMATS: Final[Mapping[str, tuple[Callable[[Table], bytes], str]]] = {

@@ -20,12 +20,13 @@ _READ_FOR_NAME: Final = 40  # datoms of an entity
 
 
 class Transaction(NamedTuple):
-    """A transaction as a row: its own facts are who made it and why."""
+    """A transaction as a row: its own facts are who made it and why, and are not among its datoms."""
 
     t: int
     when: datetime | None
     why: tuple[tuple[str, Any], ...]
-    datoms: list[Datom]
+    size: int  # the number of its datoms
+    datoms: list[Datom]  # empty in a list that only shows the number
 
 
 def name_of(db: Database, eid: int) -> str:
@@ -63,12 +64,14 @@ def change(db: Database, datom: Datom) -> tuple[Any, ...]:
 
 def transaction(db: Database, t: int, data: Iterable[Datom]) -> Transaction:
     """Return the datoms of a transaction, and apart from them the facts about it that the database has."""
-    tx, why = tx_of(t), []
-    for datom in db.datoms("eavt", tx):
-        attribute = db.schema.attribute(datom.a)
-        if attribute.id != TX_INSTANT:
-            why.append((str(attribute.ident), cell(db, attribute, datom.v)))
-    return Transaction(t, db.instant_of(t), tuple(why), [datom for datom in data if datom.e != tx])
+    tx = tx_of(t)
+    datoms = [datom for datom in data if datom.e != tx]
+    return Transaction(t, db.instant_of(t), _why(db, tx), len(datoms), datoms)
+
+
+def _why(db: Database, tx: int) -> tuple[tuple[str, Any], ...]:
+    pairs = ((db.schema.attribute(datom.a), datom.v) for datom in db.datoms("eavt", tx))
+    return tuple((str(each.ident), cell(db, each, v)) for each, v in pairs if each.id != TX_INSTANT)
 
 
 def newest_first(request: PageRequest, upto: int, after: int, step: int = 64) -> Iterator[Transaction]:
@@ -78,6 +81,21 @@ def newest_first(request: PageRequest, upto: int, after: int, step: int = 64) ->
         first = max(after + 1, upto - step + 1)
         for t, data in reversed(list(request.transactions(first, upto + 1))):
             yield transaction(db, t, data)
+        upto = first - 1
+
+
+def newest_sizes(request: PageRequest, upto: int, after: int, step: int = 64) -> Iterator[Transaction]:
+    """Yield the transactions from `upto` back to `after` without their datoms: one may have loaded a whole table."""
+    if request.hidden:  # their facts do not count
+        yield from newest_first(request, upto, after, step)
+        return
+    db, log = request.db, request.conn.log()
+    while upto > after:
+        first = max(after + 1, upto - step + 1)
+        for t, size in reversed(list(log.sizes(first, upto + 1))):
+            tx = tx_of(t)
+            own = sum(1 for datom in db.datoms("eavt", tx) if datom.tx == tx)
+            yield Transaction(t, db.instant_of(t), _why(db, tx), size - own, [])
         upto = first - 1
 
 

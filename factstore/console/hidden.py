@@ -35,9 +35,14 @@ class Hidden:
         hidden = self.ids(db)
         return lambda a: a not in hidden
 
-    def removed_from(self, db: Database) -> Database:
-        """Return a database without the facts of the hidden attributes."""
-        hidden = self.ids(db)
+    def removed_from(self, db: Database, *others: Database) -> Database:
+        """Return a database without the facts of the hidden attributes.
+
+        Args:
+            others: databases with which it is compared. An attribute that is hidden in one of them is hidden, so that
+                an attribute of a backup stays hidden after it was renamed in the store.
+        """
+        hidden = self.ids(db).union(*map(self.ids, others))
 
         def keep(_db: Database, datom: Datom) -> bool:
             return datom.a not in hidden

@@ -26,24 +26,32 @@ class LiveReader:
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
-        self._pages: set[asyncio.Queue[int]] = set()
+        self._pages: set[asyncio.Queue[int | None]] = set()
         self._thread: Thread | None = None
         self._lock = Lock()  # the thread ends only while it holds this and no page is open
 
     async def events(self) -> AsyncIterator[bytes]:
         """Yield server-sent events: the newest t at once, and then after every commit."""
-        page: asyncio.Queue[int] = asyncio.Queue(1)
+        page: asyncio.Queue[int | None] = asyncio.Queue(1)
         self._pages.add(page)
         self._start()
         try:
             yield _event(self._conn.db().basis_t)
             while True:
                 try:
-                    yield _event(await asyncio.wait_for(page.get(), _KEEP_ALIVE_SECONDS))
+                    t = await asyncio.wait_for(page.get(), _KEEP_ALIVE_SECONDS)
                 except TimeoutError:
                     yield b": still here\n\n"
+                    continue
+                if t is None:
+                    return
+                yield _event(t)
         finally:
             self._pages.discard(page)
+
+    def end(self) -> None:
+        """End the events of all open pages, before the server waits for its requests to end."""
+        self._publish(None)
 
     def _start(self) -> None:
         with self._lock:
@@ -70,7 +78,7 @@ class LiveReader:
                 self._thread = None
             return bool(self._pages)
 
-    def _publish(self, t: int) -> None:
+    def _publish(self, t: int | None) -> None:
         for page in self._pages:
             if page.full():
                 page.get_nowait()

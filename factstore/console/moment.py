@@ -1,9 +1,10 @@
 """The time of a page: the two handles of the slider, and the density of transactions between them.
 
     ?t=42       the page shows the database as of transaction 42; without it, the page is live
+    ?t=-5m      the same for the newest transaction of five minutes ago; the links of the page have its t
     ?from=17    the left handle: changes are those after transaction 17
 
-Law: a link that carries `t` shows the same facts for as long as the store exists.
+Law: a link of a page that carries `t` shows the same facts for as long as the store exists.
 """
 
 from __future__ import annotations
@@ -13,11 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from factstore.errors import DatabaseError
-from factstore.values.quoting import quoted
-
 if TYPE_CHECKING:
-    from factstore.db.database import Database, Point
+    from factstore.db.database import Database
 
 BUCKETS: Final = 96  # of the time line
 
@@ -50,7 +48,7 @@ def moment_of(db: Database, parameters: Mapping[str, str]) -> Moment:
     """Return the moment that the parameters of a request name.
 
     Args:
-        parameters: `t` and `from`: a t, or an instant in ISO 8601; one without an offset is in UTC.
+        parameters: `t` and `from`: a t, or a moment in words (values/moments.py).
     Raises: DatabaseError(:db.error/invalid-point).
     """
     t, start = (_t_of(db, parameters.get(name, "")) for name in ("t", "from"))
@@ -58,18 +56,7 @@ def moment_of(db: Database, parameters: Mapping[str, str]) -> Moment:
 
 
 def _t_of(db: Database, text: str) -> int | None:
-    return None if not text else min(db.t_at(_point(text)), db.basis_t)
-
-
-def _point(text: str) -> Point:
-    if text.isascii() and text.isdecimal() and len(text) < 20:
-        return int(text)
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        message = f"expected a t, or an instant such as 2026-11-24T03:12:00+00:00, got {quoted(text)}"
-        raise DatabaseError(":db.error/invalid-point", message, point=text) from None
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return None if not text else min(db.t_at(text), db.basis_t)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,12 +57,17 @@ def plain(cell: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A page's content: a template with its values, and its tables by name; the first one is exported as rows."""
+    """A page's content: a template with its values, and its tables by name; the first one is exported as rows.
+
+    A live page is drawn again after each commit, and `again` seconds after it was drawn: the time until it is
+    out of date although nothing was committed.
+    """
 
     template: str
     values: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
     status: int = 200
+    again: float | None = None
 
 
 class Redirect(NamedTuple):
@@ -86,6 +91,7 @@ class PageRequest:
     who: str = ""  # the name of the person who has signed in
     root: str = ""  # the path under which the console is mounted
     read_only: bool = False
+    backups: Mapping[str, Connection] = field(default_factory=dict)  # other stores to compare with, by name
     cancel: Event = field(default_factory=Event)
 
     @cached_property
@@ -149,7 +155,8 @@ class Page(NamedTuple):
     """A page of the console.
 
     Fields: the path, with `{name}` for a part that the view finds in `parts`; the title in the list of
-    pages, "" for none; the view; whether the page also takes POST; whether it is drawn again at every commit.
+    pages, "" for none; the view; whether the page also takes POST; whether it is drawn again at every commit;
+    whether it is only a form, which a console that does not write leaves out of the list.
     """
 
     path: str
@@ -157,11 +164,22 @@ class Page(NamedTuple):
     view: View
     writes: bool = False
     live: bool = True
+    is_form: bool = False
 
 
 class Extension(NamedTuple):
-    """Pages that a package adds to the console, under a heading, and the folder of their templates."""
+    """Pages that a package adds to the console.
+
+    Fields: the heading; the pages; the folder of their templates; the ident of an attribute without which a
+    store has none of these pages, "" for any store; rules of CSS for the pages.
+    """
 
     heading: str
     pages: Sequence[Page]
     templates: Path
+    needs: str = ""
+    style: str = ""
+
+    def is_for(self, db: Database) -> bool:
+        """Tell whether a store has these pages."""
+        return not self.needs or db.schema.find(self.needs) is not None

@@ -20,7 +20,7 @@ from factstore.console.exports import exported
 from factstore.console.hidden import Hidden
 from factstore.console.moment import Timeline, moment_of, timeline
 from factstore.console.page import Answer, Extension, Page, PageRequest, Redirect
-from factstore.errors import FactStoreError
+from factstore.errors import DatabaseError, FactStoreError
 
 if TYPE_CHECKING:
     from factstore.connection.connection import Connection
@@ -38,6 +38,7 @@ class Console:
     read_only: bool
     extensions: tuple[Extension, ...]
     templates: Environment
+    backups: Mapping[str, Connection]
     _timeline: tuple[int, Timeline] | None = None
 
     def timeline(self) -> Timeline:
@@ -48,7 +49,7 @@ class Console:
         return kept[1]
 
 
-def endpoint(console: Console, page: Page) -> Callable[[Request], Awaitable[Response]]:
+def endpoint(console: Console, extension: Extension, page: Page) -> Callable[[Request], Awaitable[Response]]:
     """Return the function that answers requests for a page."""
 
     async def answered(request: Request) -> Response:
@@ -61,7 +62,8 @@ def endpoint(console: Console, page: Page) -> Callable[[Request], Awaitable[Resp
         asked = _page_request(console, request, form)
         gone = asyncio.create_task(_set_when_gone(request, asked))
         try:
-            return await to_thread.run_sync(_answer, console, page, asked, request.scope.get("console.suffix", ""))
+            suffix = request.scope.get("console.suffix", "")
+            return await to_thread.run_sync(_answer, console, extension, page, asked, suffix)
         finally:
             gone.cancel()
 
@@ -101,11 +103,13 @@ def _page_request(console: Console, request: Request, form: Mapping[str, str] | 
         who=request.scope["console.who"],
         root=root,
         read_only=console.read_only,
+        backups=console.backups,
     )
 
 
-def _answer(console: Console, page: Page, asked: PageRequest, suffix: str) -> Response:
+def _answer(console: Console, extension: Extension, page: Page, asked: PageRequest, suffix: str) -> Response:
     try:
+        _check_pages(extension, asked)
         moment_of(console.conn.db(), asked.parameters)
         answer = page.view(asked)
         if isinstance(answer, Redirect):
@@ -121,6 +125,12 @@ def _answer(console: Console, page: Page, asked: PageRequest, suffix: str) -> Re
     return HTMLResponse(_html(console, page, asked, answer), answer.status)
 
 
+def _check_pages(extension: Extension, asked: PageRequest) -> None:
+    if not extension.is_for(asked.conn.db()):
+        message = f"this store has no such page: it lacks the attribute {extension.needs}"
+        raise DatabaseError(":db.error/not-an-entity", message, attribute=extension.needs)
+
+
 def _html(console: Console, page: Page, asked: PageRequest, answer: Answer) -> str:
     values = {
         "page": page,
@@ -128,7 +138,8 @@ def _html(console: Console, page: Page, asked: PageRequest, answer: Answer) -> s
         "moment": asked.moment,
         "url": asked.address,
         "timeline": console.timeline(),
-        "extensions": console.extensions,
+        "extensions": [extension for extension in console.extensions if extension.is_for(asked.conn.db())],
+        "again": answer.again,
         "tables": answer.tables,
     }
     return console.templates.get_template(answer.template).render({**values, **answer.values})

@@ -62,6 +62,10 @@ def from_elsewhere(method: str, headers: Headers) -> str:
     return "a request that writes needs Sec-Fetch-Site or Origin of this console, or its bearer token"
 
 
+_UNKNOWN_LINK: Final = "Sign in first. A link of `factstore console` works once; start it again."
+_UNKNOWN_PERSON: Final = "Sign in to this application first; its console admits only people whom it knows."
+
+
 class Protection:
     """An ASGI application around another one: rejects unwanted requests, and adds headers to all responses."""
 
@@ -94,7 +98,7 @@ class Protection:
         name = self._authorize(request)
         who = await name if isawaitable(name) else name
         if who is None:
-            return PlainTextResponse("Sign in first. A link of `factstore console` works once; start it again.", 401)
+            return PlainTextResponse(_UNKNOWN_LINK if link is not None else _UNKNOWN_PERSON, 401)
         if self._read_only and request.method not in _SAFE:
             return PlainTextResponse("this console was opened for reading; it commits nothing", 403)
         request.scope["console.who"] = who

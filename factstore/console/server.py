@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import uvicorn
 
-from factstore.connection.connection import connect
+from factstore.connection.connection import Connection, connect
 from factstore.console.application import console
+from factstore.console.live import LiveReader
 from factstore.console.page import Extension
 from factstore.console.security import LOOPBACK
 from factstore.console.sign_in import OneTimeLink
 from factstore.errors import StorageError, Unavailable
+from factstore.storage import shown
 
 _SECONDS_TO_END: Final = 2  # for open pages, when the server is stopped
 _SHORTEST_TOKEN: Final = 16  # characters
@@ -35,6 +37,7 @@ class Options(NamedTuple):
     read_only: bool = False
     hide: Sequence[str] = ()
     hosts: Sequence[str] = ()
+    backups: Sequence[str] = ()  # addresses of stores to compare with
 
 
 def run(uri: str, options: Options, tell: Callable[[str], None]) -> None:
@@ -49,7 +52,11 @@ def run(uri: str, options: Options, tell: Callable[[str], None]) -> None:
         message = f"{options.host} can be reached from other machines; give --token-file, too"
         raise StorageError(":db.error/not-loopback", message, host=options.host)
     link = OneTimeLink(name=options.name, bearer=bearer)
-    with connect(uri, create=False, read_only=options.read_only) as conn, closing(_bound(options)) as bound:
+    with (
+        connect(uri, create=False, read_only=options.read_only) as conn,
+        _opened(options.backups) as backups,
+        closing(_bound(options)) as bound,
+    ):
         app = console(
             conn,
             authorize=link,
@@ -57,6 +64,7 @@ def run(uri: str, options: Options, tell: Callable[[str], None]) -> None:
             hosts=(*LOOPBACK, *options.hosts),
             hide=options.hide,
             extensions=tuple(installed()),
+            backups=backups,
         )
         host = f"[{options.host}]" if ":" in options.host else options.host
         tell(f"http://{host}:{bound.getsockname()[1]}/?token={link.token}")
@@ -64,13 +72,38 @@ def run(uri: str, options: Options, tell: Callable[[str], None]) -> None:
             app, log_level="warning", access_log=False, server_header=False, lifespan="off",
             timeout_graceful_shutdown=_SECONDS_TO_END,
         )  # fmt: skip
-        uvicorn.Server(config).run(sockets=[bound])
+        _Server(config, app.state.live).run(sockets=[bound])
+
+
+class _Server(uvicorn.Server):
+    """A server that ends the streams of live pages when it ends; otherwise, it would cancel them with an error."""
+
+    def __init__(self, config: uvicorn.Config, live: LiveReader) -> None:
+        super().__init__(config)
+        self._live = live
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more requests, and wait for those that run."""
+        self._live.end()
+        await super().shutdown(sockets)
 
 
 def installed() -> Iterator[Extension]:
     """Yield the extensions of the installed packages."""
     for entry in entry_points(group="factstore.console"):
         yield entry.load()
+
+
+@contextmanager
+def _opened(uris: Sequence[str]) -> Iterator[dict[str, Connection]]:
+    """Open stores for reading, by their file names; stores with the same file name, by their whole addresses."""
+    short = [shown(uri).rpartition("/")[2] for uri in uris]
+    names = [name if short.count(name) == 1 else shown(uri) for name, uri in zip(short, uris, strict=True)]
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(connect(uri, create=False, read_only=True))
+            for name, uri in zip(names, uris, strict=True)
+        }
 
 
 def _bound(options: Options) -> socket.socket:

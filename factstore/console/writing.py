@@ -5,10 +5,12 @@ The attributes that the console itself needs are declared by its first write.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 from factstore import edn
 from factstore.console.page import BY, PageRequest
+from factstore.editing import saved
 from factstore.errors import FactStoreError, TransactError
 from factstore.transact import with_
 
@@ -18,10 +20,7 @@ if TYPE_CHECKING:
 SCHEMA: Final = [
     {":db/ident": BY, ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one",
      ":db/doc": "The name of the person who made this transaction in the console."},
-    {":db/ident": ":console.query/name", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one",
-     ":db/unique": ":db.unique/identity", ":db/doc": "The name of a saved query."},
-    {":db/ident": ":console.query/text", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one",
-     ":db/doc": "The text of a saved query."},
+    *saved.SCHEMA,
 ]  # fmt: skip
 
 
@@ -35,6 +34,15 @@ def commit(request: PageRequest, tx_data: Any, *, key: str | None = None) -> TxR
     declare(request, tx_data)
     with request.conn.annotate({BY: request.who}):
         return request.conn.transact(tx_data, key=key)
+
+
+def signing(request: PageRequest) -> AbstractContextManager[None]:
+    """Return the block in which every transaction of the connection states the name of the person.
+
+    Raises: ReadOnly for a console that does not write.
+    """
+    declare(request)
+    return request.conn.annotate({BY: request.who})
 
 
 def declare(request: PageRequest, tx_data: Any = "[]") -> None:

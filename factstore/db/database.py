@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from factstore.datom import ORDERS, TX_PARTITION, Datom, Fact, partition_of, t_of, tx_of
+from factstore.datom import ORDERS, USER_BASE, Datom, Fact, t_of, tx_of
 from factstore.db.datoms import Datoms, datom_of
 from factstore.db.methods import Methods
 from factstore.db.names import Names, wrong_type
 from factstore.errors import DatabaseError
 from factstore.rendering import html_table, text_table
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
-from factstore.values.moments import moment
+from factstore.values.moments import point_in
 from factstore.values.quoting import as_name, described, quoted
 from factstore.values.types import (
     Stored,
@@ -34,10 +34,14 @@ if TYPE_CHECKING:
     from factstore.index.view import View
 
 Predicate: TypeAlias = Callable[["Database", Datom], Any]  # of an unfiltered database and a datom in it
-# t, a transaction's entity id, an aware datetime, or a moment in words (values/moments.py)
+# t, a transaction's entity id, an aware datetime, or t or a moment in words (values/moments.py)
 Point: TypeAlias = int | datetime | timedelta | str
 _COUNTED: Final = 100_000  # datoms of an attribute up to which a summary counts exactly
 _SUMMARY: Final = ("attribute", "type", "datoms")
+# By each way to write the name of an index: the name, the components in its order, and the position of the attribute.
+_INDEXES: Final = {
+    text: (name, (*order, 3), order.index(1)) for name, order in ORDERS.items() for text in (name, f":{name}")
+}
 
 
 def check_database(user: str, db: object) -> None:
@@ -72,14 +76,11 @@ class Database(Names, Methods):
 
     view: View = field(repr=False)
     schema: Schema = field(repr=False)
-    basis_t: int
+    basis_t: int  # the t of the newest transaction; a view by `as_of` keeps that of its database
     next_n: int = field(repr=False)  # the n of the next entity id; no id with this n or a higher one was assigned
     last_instant: int = field(repr=False)  # microseconds since 1970 of the newest transaction
-    as_of_t: int | None = None
+    as_of_t: int | None = None  # the t of the last transaction that a view by `as_of` contains; None: the present
     as_of_at: datetime | None = None  # the instant given to `as_of`, if it was one
-    since_t: int | None = None
-    is_history: bool = False
-    is_filtered: bool = False
     predicates: tuple[Predicate, ...] = field(default=(), repr=False)  # the predicates of its filters
     store: object = field(default=None, repr=False)  # the same object for all databases of one store
 
@@ -92,9 +93,6 @@ class Database(Names, Methods):
         last_instant: int,
         as_of_t: int | None = None,
         as_of_at: datetime | None = None,
-        since_t: int | None = None,
-        is_history: bool = False,
-        is_filtered: bool = False,
         predicates: tuple[Predicate, ...] = (),
         store: object = None,
     ) -> None:
@@ -106,9 +104,6 @@ class Database(Names, Methods):
         _put_last_instant(self, last_instant)
         _put_as_of_t(self, as_of_t)
         _put_as_of_at(self, as_of_at)
-        _put_since_t(self, since_t)
-        _put_is_history(self, is_history)
-        _put_is_filtered(self, is_filtered)
         _put_predicates(self, predicates)
         _put_store(self, store)
 
@@ -139,6 +134,22 @@ class Database(Names, Methods):
         return f"{self.view.by_entity(a).size:,}" if bound <= _COUNTED else f"≤ {bound:,}"
 
     @property
+    def since_t(self) -> int | None:
+        """The t given to `since`; None if the database contains facts of every age."""
+        after = self.view.after
+        return None if after < 0 else after
+
+    @property
+    def is_history(self) -> bool:
+        """Whether the database contains all assertions and retractions; see `history`."""
+        return self.view.is_history
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the database contains only datoms that a predicate accepts; see `filter`."""
+        return bool(self.predicates)
+
+    @property
     def next_t(self) -> int:
         """The t that the next transaction will have. Source: Datomic API, next-t."""
         return self.basis_t + 1
@@ -155,23 +166,22 @@ class Database(Names, Methods):
 
         Args:
             point: t, a transaction's entity id, an aware datetime, or a moment in words, such as "2026-11-24T03:12Z"
-                or "-5m", five minutes ago by the clock of the connection: the last transaction at or before it.
+                or "-5m", five minutes ago by the clock of the connection: the last transaction at or before it. A text
+                of digits is a t: "2026" is t 2026 and no year.
         Source: Datomic API, as-of.
         """
-        point = self.exactly(point)
+        if type(point) is not int:
+            point = self.exactly(point)
         t, at = self.t_at(point), point if isinstance(point, datetime) else None
         if self.as_of_t is not None and self.as_of_t < t:
             t, at = self.as_of_t, self.as_of_at
         elif self.as_of_t == t:  # the earlier instant; None means the instant of the transaction
             at = None if at is None or self.as_of_at is None else min(at, self.as_of_at)
         view = self.view
-        view = view.cut(upto=min(t, view.upto))
-        return self._through(view, t, at, self.since_t, is_history=self.is_history)
+        return self._through(view.cut(upto=min(t, view.upto)), t, at)
 
-    def _through(
-        self, view: View, as_of_t: int | None, as_of_at: datetime | None, since_t: int | None, *, is_history: bool
-    ) -> Database:
-        """Return the same facts through another view, with the limits of that view."""
+    def _through(self, view: View, as_of_t: int | None, as_of_at: datetime | None) -> Database:
+        """Return the same facts through another view, as of the t and the instant of that view."""
         return Database(
             view,
             self.schema,
@@ -180,9 +190,6 @@ class Database(Names, Methods):
             self.last_instant,
             as_of_t,
             as_of_at,
-            since_t,
-            is_history,
-            self.is_filtered,
             self.predicates,
             self.store,
         )
@@ -199,16 +206,14 @@ class Database(Names, Methods):
         Source: Datomic API, since.
         """
         t = self.t_at(point)
-        t = t if self.since_t is None else max(t, self.since_t)
-        return self._through(self.view.cut(after=t), self.as_of_t, self.as_of_at, t, is_history=self.is_history)
+        return self._through(self.view.cut(after=max(t, self.view.after)), self.as_of_t, self.as_of_at)
 
     def history(self) -> Database:
         """Return all assertions and retractions within the limits of `as_of` and `since`.
 
         Source: Datomic API, history.
         """
-        view = self.view.cut(is_history=True)
-        return self._through(view, self.as_of_t, self.as_of_at, self.since_t, is_history=True)
+        return self._through(self.view.cut(is_history=True), self.as_of_t, self.as_of_at)
 
     def branch(self, point: Point) -> Database:
         """Return the database after a point in time as the basis of `with_`, as if nothing had been committed since.
@@ -245,13 +250,13 @@ class Database(Names, Methods):
     def filtered_by(self, predicates: tuple[Predicate, ...]) -> Database:
         """Return the datoms for which all of these predicates are true; they replace those of earlier filters."""
         schema = self.schema
-        unfiltered = replace(self, is_filtered=False, predicates=(), view=self.view.cut(keep=None))
+        unfiltered = replace(self, predicates=(), view=self.view.cut(keep=None))
 
         def keep(fact: Fact) -> bool:
             datom = datom_of(schema, fact)
             return all(_is_kept(predicate(unfiltered, datom)) for predicate in predicates)
 
-        return replace(self, is_filtered=True, predicates=predicates, view=self.view.cut(keep=keep))
+        return replace(self, predicates=predicates, view=self.view.cut(keep=keep))
 
     def plus(self, facts: Sequence[Fact], *, instant: int, next_n: int) -> Database:
         """Return this database with one more transaction, which is not committed.
@@ -262,36 +267,36 @@ class Database(Names, Methods):
             next_n: the next free entity n after them.
         """
         t, schema = self.basis_t + 1, self.schema.plus(facts)
-        limits = self.as_of_t, self.as_of_at, self.since_t, self.is_history, self.is_filtered, self.predicates
-        view = self.view.plus(facts, t, schema)
+        view, limits = self.view.plus(facts, t, schema), (self.as_of_t, self.as_of_at, self.predicates)
         return Database(view, schema, t, next_n, instant, *limits, self.store)  # twice as fast as `replace`
 
     def exactly(self, point: Point) -> int | datetime:
-        """Return a point in time without words: those of `as_of` mean an instant.
+        """Return a point in time without words: those of `as_of` mean a t or an instant.
 
         Raises: DatabaseError(:db.error/invalid-point).
         """
         if not isinstance(point, str | timedelta):
             return point
         clock: Callable[[], int] | None = getattr(self.store, "clock", None)
-        return moment(point, now=None if clock is None else micros_to_instant(clock()))
+        return point_in(point, now=None if clock is None else micros_to_instant(clock()))
 
     def t_at(self, point: Point) -> int:
         """Return the t of a point in time; for an instant, that of the last transaction at or before it, else 0."""
-        point = point if type(point) is int else plain(self.exactly(point))
-        if isinstance(point, datetime):
-            if is_naive(point):
-                raise DatabaseError(
-                    ":db.error/invalid-point", f"expected an aware datetime, got the naive {point}", point=point
-                )
-            return self._t_at_instant(instant_to_micros(point))
-        if type(point) is not int or point < 0 or partition_of(point) not in (0, TX_PARTITION):
+        if type(point) is not int:
+            point = plain(self.exactly(point))
+        if type(point) is int and 0 <= point < USER_BASE:  # a t, or the id of a transaction
+            return t_of(point)
+        if not isinstance(point, datetime):
             raise DatabaseError(
                 ":db.error/invalid-point",
                 f"expected t, a transaction's id or an aware datetime, got {quoted(point)}",
                 point=point,
             )
-        return t_of(point)
+        if is_naive(point):
+            raise DatabaseError(
+                ":db.error/invalid-point", f"expected an aware datetime, got the naive {point}", point=point
+            )
+        return self._t_at_instant(instant_to_micros(point))
 
     def _t_at_instant(self, micros: int) -> int:
         """Return the t of the last transaction at or before an instant.
@@ -331,15 +336,21 @@ class Database(Names, Methods):
         Raises: DatabaseError(:db.error/unknown-index, :db.error/attribute-not-indexed, :db.error/not-an-attribute).
         Source: Datomic API, datoms.
         """
-        from factstore.index import scan
-
         name, parts = self._components(index, components)
         if None in parts:
             return Datoms(self.schema, lambda: iter(()))
-        view, whole = self.view, len(parts) == 1 and name in ("aevt", "avet")
-        size = partial(scan.size_of, view, name, parts[0]) if whole else None
-        made = partial(scan.datoms_of, view, *parts) if name == "eavt" and len(parts) == 2 else None
-        return Datoms(self.schema, partial(scan.prefix, view, name, parts), size, made)
+        read = partial(self._facts, name, parts)
+        if len(parts) == 1 and name in ("aevt", "avet"):
+            column = self.view.by_entity if name == "aevt" else self.view.by_value
+            return Datoms(self.schema, read, lambda: column(parts[0]).size)
+        made = partial(self.view.datoms_of, *parts) if len(parts) == 2 and name == "eavt" else None
+        return Datoms(self.schema, read, made=made)
+
+    def _facts(self, index: str, components: tuple[Any, ...]) -> Iterator[Fact]:
+        """Return the facts that begin with resolved components."""
+        from factstore.index import scan
+
+        return scan.prefix(self.view, index, components)
 
     def seek_datoms(self, index: str, *components: Any) -> Datoms:
         """Return the datoms from the first one at or after the components to the end of the index.
@@ -403,25 +414,21 @@ class Database(Names, Methods):
 
     def _components(self, index: str, components: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
         """Return the name of the index and its resolved components; None among them means that nothing can match."""
-        name = index if type(index) is str else as_name(index)
-        name = name.removeprefix(":")
-        if name not in ORDERS:
+        found = _INDEXES.get(index if type(index) is str else as_name(index))
+        if found is None:
             raise DatabaseError(
                 ":db.error/unknown-index", f"expected one of {', '.join(ORDERS)}, got {quoted(index)}", index=index
             )
+        name, order, at = found
         if len(components) > 4:
             raise DatabaseError(
                 ":db.error/invalid-components", f"{name} has 4 components, got {len(components)}", index=name
             )
-        attribute, order = None, ORDERS[name]
-        at = order.index(1)
-        if len(components) > at:
-            attribute = self.attribute(components[at])
+        attribute = self.attribute(components[at]) if len(components) > at else None
         if name == "avet" and attribute is not None:
             self._indexed(attribute)
         parts: list[Any] = []
-        for i, part in enumerate(components):
-            position = order[i] if i < 3 else 3
+        for position, part in zip(order, components):
             if position == 1:
                 parts.append(attribute and attribute.id)
             elif position == 3:
@@ -445,9 +452,6 @@ class Database(Names, Methods):
     _put_last_instant,
     _put_as_of_t,
     _put_as_of_at,
-    _put_since_t,
-    _put_is_history,
-    _put_is_filtered,
     _put_predicates,
     _put_store,
 ) = (getattr(Database, each.name).__set__ for each in fields(Database))

@@ -112,7 +112,7 @@ class Names:
 
     def attribute(self, key: object) -> Attribute:
         """Return the attribute of this id or ident. Raises: DatabaseError(:db.error/not-an-attribute)."""
-        if not isinstance(key, int | str):
+        if type(key) is not str and not isinstance(key, int | str):
             key = plain(key)
             if not isinstance(key, int | str):
                 raise DatabaseError(

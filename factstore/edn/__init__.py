@@ -8,8 +8,10 @@
 | `"a"`, `\\a` | str | | `#{ }` | frozenset |
 | `:a/b` | Keyword | | `#inst` `#uuid` | aware datetime, UUID |
 | `?a` | Symbol | | `#uri` `#base64` | Uri, bytes |
+| `#symbol "true"` | Symbol | | | |
 
 Inside a set or a map's key, a vector is read as a tuple and a map as a pmap, because Python must hash them.
+`#symbol` is for symbols whose name would be read as something else.
 
 Law: `read(write(x)) == x` with equal types; an invalid text raises a `ReadError` with the line and column of the error.
 """

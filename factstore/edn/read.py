@@ -411,6 +411,7 @@ _TAGS: Final[Tags] = {
     "uuid": _uuid,
     "uri": lambda form: Uri(_text(form)),
     "base64": lambda form: base64.b64decode(_text(form), validate=True),
+    "symbol": lambda form: Symbol(_text(form)),
 }
 
 

@@ -225,9 +225,8 @@ def _instant(value: datetime) -> str:
 
 
 def _symbol(value: Symbol) -> str:
-    if not is_symbol(value):
-        raise _unwritable(value, "a symbol that would be read as one")
-    return str(value)
+    """Return the name of a symbol, or a tagged text if that would be read as something else, such as `true` or `1`."""
+    return str(value) if is_symbol(value) else f"#symbol {_string(value)}"
 
 
 def _too_deep(value: Any, around: Mapping[int, Any]) -> FactStoreError:

@@ -33,6 +33,9 @@ class ColumnSource(Protocol):
     def is_history(self) -> bool:
         """Whether the columns contain all events."""
 
+    def has_one_each(self, a: int) -> bool:
+        """Tell whether it is known that no entity has two values of an attribute."""
+
     def count(self, a: int) -> int:
         """Return the number of rows of an attribute, or a close upper bound."""
 
@@ -100,4 +103,4 @@ class ColumnMemory:
     def _keep(self, view: ColumnSource, a: int, order: str, rows: FactArrays) -> None:
         self._columns[a, order] = rows
         if order == BY_ENTITY and not view.is_history:
-            self.lookups[a] = EntityLookup(rows)
+            self.lookups[a] = EntityLookup(rows, is_one_each=view.has_one_each(a))

@@ -59,6 +59,7 @@ class Directory(NamedTuple):
     sizes: Ints
     fences: tuple[list[int], list[Any]]  # first entities and first values again, for reads of a single one
     names: list[bytes]  # the ids again
+    last: list[Any]  # the greatest entity, and the order of the greatest value; None until the last block is read
 
     @property
     def length(self) -> int:
@@ -93,7 +94,9 @@ class Blocks:
                 e, v, ids, sizes = column.ints(()), np.empty(0, object), np.empty(0, object), column.ints(())
             else:
                 e, v, ids, sizes = self.read([name], keep=False)[0]
-            directory = Directory(FactArrays(e, v, sizes), ids, sizes, (e.tolist(), v.tolist()), ids.tolist())
+            directory = Directory(
+                FactArrays(e, v, sizes), ids, sizes, (e.tolist(), v.tolist()), ids.tolist(), [None, None]
+            )
             self.cache.put(key, directory, 200 * len(ids) + 200)
         return directory
 
@@ -196,6 +199,14 @@ class Index:
         directory = self.blocks.directory(entry.ve)
         return self._with_key(directory, 1, v, kind.order_key)
 
+    def ends_before(self, a: int, v: Any, kind: Kind) -> bool:
+        """Return whether every live value of an attribute is known to be less than a value."""
+        entry = self.entries.get(a)
+        if entry is None or not entry.rows:
+            return True
+        last = self.blocks.directory(entry.ve).last[1]
+        return last is not None and bool((v if kind.order_key is None else kind.order_key(v)) > last)
+
     def past_values_of(self, a: int, e: int, alive_at: int | None = None) -> list[tuple[Any, int, int]]:
         """Return the values that an entity had, each with the t of assertion and retraction; or those at `alive_at`."""
         entry = self.entries.get(a)
@@ -221,14 +232,19 @@ class Index:
             key_column: 0 if the key is an entity, 1 if it is a value.
             alive_at: only the past rows that were live at this t; there can be many others.
         """
-        fences = directory.fences[key_column]
+        fences, last = directory.fences[key_column], directory.last[key_column]
         wanted = key if order_key is None else order_key(key)
         rows: list[Any] = []
+        if last is not None and wanted > last:
+            return rows  # identities that grow with time are new
         # The block before the first one that begins with the key can end with it.
         first = max(bisect_left(fences, wanted, key=order_key) - 1, 0)
         for i in range(first, bisect_right(fences, wanted, key=order_key)):
             columns = self.blocks.block(directory.names[i])
             keys = columns[key_column]
+            if last is None and i + 1 == len(fences):
+                greatest = keys.item(-1)
+                directory.last[key_column] = greatest if order_key is None else order_key(greatest)
             if keys.dtype == object:
                 low, high = bisect_left(keys, wanted, key=order_key), bisect_right(keys, wanted, key=order_key)
             else:

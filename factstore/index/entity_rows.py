@@ -4,8 +4,9 @@
     Holder       the entity that has a value of a unique attribute
     EntityRows   the rows, in two generations: when the young one is full, it becomes the old one, which is dropped
 
-A row states from which t its values hold; they hold until a transaction changes the entity. So a commit costs nothing
-here: the next reader notes which entities it changed. A database of an earlier t has a row of its own.
+A row states from which t its values hold, and up to which t they are known to hold: until a transaction changes the
+entity. So a commit costs nothing here: the next reader notes which entities it changed. A database of an earlier t has
+a row of its own.
 
 Laws: a value in a row is the one that the view returns without it. The rows take at most `max_bytes`.
 """
@@ -84,10 +85,11 @@ NOT_KEPT: Final = Row()
 class KeptRow(Row):
     """A row of the databases from one t on, which keeps the values that are read unless they are too large."""
 
-    __slots__ = ("_datoms", "_everything", "_rows", "nbytes", "since")
+    __slots__ = ("_datoms", "_everything", "_rows", "nbytes", "since", "until")
 
     def __init__(self, rows: EntityRows, since: int) -> None:
         self.since = since
+        self.until = since  # the t up to which the values are known to hold
         self.nbytes = _ROW
         self._rows = rows
         self._everything: Row | None = None
@@ -168,30 +170,36 @@ class EntityRows:
         rows = (*self._young.values(), *self._old.values())
         return sum(row.nbytes for row in rows) + _CHANGED * len(self._changed) + _SEEN * len(self._seen)
 
-    def row(self, e: int, novelty: Changes, basis: int, upto: int) -> Row:
+    def row(self, e: int, committed: tuple[Changes, int], upto: int) -> Row:
         """Return the row of an entity for a database.
 
         Args:
-            novelty: the committed novelty of the database.
-            basis: the t of the newest transaction in the database, whether or not it is as of an earlier one.
+            committed: the committed novelty of the database, and the t of its newest transaction, whether or not the
+                database is as of an earlier one.
             upto: the t that the database is as of.
         """
+        row: KeptRow | None = self._young.get(e)  # type: ignore[assignment]
+        if row is not None:
+            if row.since <= upto <= row.until:
+                return row  # most reads end here
+            row = self._find((e, upto))
+            if row is not None:
+                return row
+        elif not self._is_seen(e):
+            return NOT_KEPT
+        return self._row_after_changes(e, *committed, upto)
+
+    def _row_after_changes(self, e: int, novelty: Changes, basis: int, upto: int) -> Row:
+        """Return the row of an entity when it is known whether the transactions up to a basis changed it."""
         if self._basis < basis and not self._follow(novelty, basis):
             return NOT_KEPT
-        row: KeptRow | None = self._young.get(e)  # type: ignore[assignment]  # most reads end here
-        if row is None:
-            row = self._find(e)
-        if row is None:
-            if not self._is_seen(e):
-                return NOT_KEPT
-            row = self._new_row(e, basis)
+        row: KeptRow | None = self._find(e)
         # First the changes, then `_since`: `_follow` replaces them in the other order.
-        elif self._changed.get(e, self._since) > row.since:
+        if row is None or self._changed.get(e, self._since) > row.since:
             row = self._new_row(e, basis)
-        if upto < row.since:
-            row = self._find((e, upto))
-            return self._new_row((e, upto), upto) if row is None else row
-        return row
+        else:
+            row.until = max(row.until, basis)
+        return row if row.since <= upto else self._new_row((e, upto), upto)
 
     def holder(self, a: int, v: Stored, novelty: Changes, basis: int) -> int | None:
         """Return the only entity that has a value of a unique attribute, if it is kept; not for an earlier t."""

@@ -23,12 +23,13 @@ _FEW: Final = 8  # rows up to which stepping over them is faster than a search
 class EntityLookup:
     """Reads a column sorted by entity, one entity at a time."""
 
-    __slots__ = ("_end", "_first", "_ids", "_span", "_values")
+    __slots__ = ("_end", "_first", "_ids", "_is_one_each", "_span", "_value_at", "_values")
 
-    def __init__(self, rows: FactArrays) -> None:
+    def __init__(self, rows: FactArrays, *, is_one_each: bool) -> None:
         # A memoryview returns an id in half the time that an array takes.
         self._ids = ids = rows.e.data
-        self._values = rows.v
+        self._values, self._value_at = rows.v, rows.v.item
+        self._is_one_each = is_one_each  # whether it is known that no entity has two rows
         self._end = len(ids)
         self._first = ids[0] if ids else 0
         self._span = ids[-1] - self._first + 1 if ids else 1
@@ -37,13 +38,13 @@ class EntityLookup:
         """Return the values of an entity, in the order of the column."""
         ids, end = self._ids, self._end
         at = (e - self._first) * end // self._span
-        if not (0 <= at < end and ids[at] == e and (not at or ids[at - 1] != e)):
+        if not (0 <= at < end and ids[at] == e and (self._is_one_each or not at or ids[at - 1] != e)):
             at = bisect_left(ids, e)
             if at == end or ids[at] != e:
                 return ()
         after = at + 1
-        if after == end or ids[after] != e:
-            return (self._values.item(at),)
+        if self._is_one_each or after == end or ids[after] != e:
+            return (self._value_at(at),)
         while after < end and ids[after] == e:
             after += 1
             if after - at == _FEW:

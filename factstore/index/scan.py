@@ -16,8 +16,8 @@ import numpy as np
 
 from factstore.columns import column
 from factstore.columns.column import FactArrays, Range
-from factstore.datom import ORDERS, Datom, Fact, tx_of
-from factstore.index.view import View
+from factstore.datom import ORDERS, Fact
+from factstore.index.view import View, in_order
 from factstore.values.types import order_key
 
 _CHUNK: Final = 4096
@@ -39,10 +39,10 @@ def prefix(view: View, index: str, components: tuple[Any, ...]) -> Iterator[Fact
     if not components:
         facts = chain.from_iterable(map(_group_reader(view, index), _groups(view, index)))
     elif index == "avet" and len(components) >= 2:
-        facts = _newest_first(view, view.facts_with(components[0], components[1]), index)
+        facts = in_order(view.facts_with(components[0], components[1]), index)
     elif index in ("eavt", "aevt") and len(components) >= 2:
         e, a = (components[order.index(0)], components[order.index(1)])
-        facts = _newest_first(view, view.facts_of(e, a), index)
+        facts = in_order(view.facts_of(e, a), index)
         if len(components) == 2:
             return iter(facts)
     else:
@@ -54,23 +54,6 @@ def prefix(view: View, index: str, components: tuple[Any, ...]) -> Iterator[Fact
         for fact in facts
         if (t is None or fact[3] == t) and all(_same(fact[component], part) for component, part in wanted)
     )
-
-
-def size_of(view: View, index: str, a: int) -> int:
-    """Return the number of facts of an attribute, from the column in the order of an index."""
-    return (view.by_entity(a) if index == "aevt" else view.by_value(a)).size
-
-
-def datoms_of(view: View, e: int, a: int) -> tuple[Datom, ...]:
-    """Return the datoms of an entity with an attribute, in order of EAVT."""
-    row, is_history = view.row_of(e), view.is_history
-    datoms = row.datoms(a, is_history=is_history)
-    if datoms is None:
-        load = view.schema.attribute(a).load
-        facts = _newest_first(view, view.facts_of(e, a), "eavt")
-        datoms = tuple([Datom(e, a, load(v), tx_of(t), added) for _, _, v, t, added in facts])
-        row.keep_datoms(a, datoms, is_history=is_history)
-    return datoms
 
 
 def seek(view: View, index: str, components: tuple[Any, ...], *, backwards: bool = False) -> Iterator[Fact]:
@@ -135,17 +118,12 @@ def _distinct(columns: Iterable[Any]) -> list[int]:
 
 def _group_reader(view: View, index: str) -> Callable[[Any], Iterable[Fact]]:
     if index == "eavt":
-        return lambda e: _newest_first(view, view.facts_about(e), index)
-    if index == "aevt":
-        return lambda a: facts_of(_rows_newest_first(view.by_entity(a)), a)
+        return lambda e: in_order(view.facts_about(e), index)
+    if index == "aevt":  # without a column if there are no rows, as for an attribute that few stores use
+        return lambda a: facts_of(_rows_newest_first(view.by_entity(a)), a) if view.count(a) else ()
     if index == "avet":
         return lambda a: facts_of(_rows_newest_first(view.by_value(a)), a)
-    return lambda v: _newest_first(view, view.facts_referring(v), index)
-
-
-def _newest_first(view: View, facts: list[Fact], index: str) -> list[Fact]:
-    first, second, third = ORDERS[index]
-    return sorted(facts, key=lambda fact: (fact[first], fact[second], order_key(fact[third]), -fact[3], fact[4]))
+    return lambda v: in_order(view.facts_referring(v), index)
 
 
 def _rows_newest_first(rows: FactArrays) -> FactArrays:

@@ -7,7 +7,7 @@ Law: the result does not depend on which transactions are in blocks and which ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
@@ -16,14 +16,14 @@ import numpy as np
 
 from factstore.columns import column
 from factstore.columns.column import BY_ENTITY, BY_VALUE, Array, Entities, FactArrays, Ints, Range, Values
-from factstore.datom import Fact
+from factstore.datom import ORDERS, Datom, Fact, tx_of
 from factstore.index.column_memory import ColumnMemory
 from factstore.index.entity_rows import NOT_KEPT, EntityRows, Row
 from factstore.index.novelty import Chain, Speculation, TxFacts
 from factstore.index.positions import LastPositions, is_one_each, one_each
 from factstore.index.selection import Layer, Selection
 from factstore.schema.attribute import Schema
-from factstore.values.types import Stored
+from factstore.values.types import Stored, order_key
 
 __all__ = ("Layer", "View")
 
@@ -42,8 +42,8 @@ _SHARE_OF_ROWS: Final = 8  # the rows of entities take at most this part of the 
 class View(Selection):
     """A selection of facts that keeps whole columns in memory; immutable."""
 
-    _memory: ColumnMemory = field(default_factory=ColumnMemory, repr=False, compare=False)
     _of_entities: EntityRows | None = field(default=None, repr=False)  # found when an entity is read
+    _columns: ColumnMemory | None = field(default=None, repr=False)  # made when a column is read
 
     # -- other views of the same facts
 
@@ -58,6 +58,9 @@ class View(Selection):
         is_branch: bool | None = None,
     ) -> View:
         """Return this view with other limits; those that are not given stay the same."""
+        # The rows of entities serve every t, and histories.
+        is_as_plain = after is None and keep is SAME and layers is None and is_branch is None
+        rows = self._of_entities or self._shared_rows() if is_as_plain else None
         return View(
             self.index,
             self.layers if layers is None else layers,
@@ -68,6 +71,7 @@ class View(Selection):
             self.is_history if is_history is None else is_history,
             self.keep if keep is SAME else keep,
             self.is_branch if is_branch is None else is_branch,
+            rows,
         )
 
     def plus(self, facts: Sequence[Fact], t: int, schema: Schema) -> View:
@@ -101,8 +105,8 @@ class View(Selection):
 
     def values_of(self, e: int, a: int) -> tuple[Stored, ...]:
         """Return the values that an entity has of an attribute."""
-        lookup = self._memory.lookups.get(a)
-        if lookup is not None:
+        columns = self._columns
+        if columns is not None and (lookup := columns.lookups.get(a)) is not None:
             return lookup.values_of(e)
         if len(self.layers) == 1 and not self.is_history and self.after < 0 and self.keep is None:
             strand = self.layers[0].novelty.strands.get(a)
@@ -124,8 +128,7 @@ class View(Selection):
         rows = self._of_entities or self._shared_rows()
         if rows is None:
             return NOT_KEPT
-        novelty, basis = self.layers[0]
-        return rows.row(e, novelty, basis, self.upto)
+        return rows.row(e, self.layers[0], self.upto)
 
     def _shared_rows(self) -> EntityRows | None:
         """Return the rows of entities that the views of one novelty share; None if this view has other facts."""
@@ -141,18 +144,6 @@ class View(Selection):
     def _is_plain(self) -> bool:
         """Whether this view has all facts of a committed database, now or as of an earlier t."""
         return self.after < 0 and self.keep is None and not self.is_branch and len(self.layers) == 1
-
-    def kept_values_of(self, e: int, a: int) -> tuple[Stored, ...]:
-        """Return the values that an entity has of an attribute, from its row if that saves reading a block."""
-        lookup = self._memory.lookups.get(a)
-        if lookup is not None:
-            return lookup.values_of(e)
-        if a not in self.index.entries:
-            return self.values_of(e, a)
-        rows = self._of_entities
-        row = self.row_of(e) if rows is None else rows.row(e, *self.layers[0], self.upto)
-        values = row.get(a)
-        return row.read(self, e, a) if values is None else values
 
     def unique_holders_of(self, a: int, v: Stored) -> tuple[int, ...]:
         """Return the entities that have a value of a unique attribute: at most one, except in the past."""
@@ -255,6 +246,16 @@ class View(Selection):
             facts += self.facts_of(e, a) if fact is None else (fact,)
         return facts
 
+    def datoms_of(self, e: int, a: int) -> tuple[Datom, ...]:
+        """Return the datoms of an entity with an attribute, in order of EAVT, from its row if they are there."""
+        row, is_history = self.row_of(e), self.is_history
+        datoms = row.datoms(a, is_history=is_history)
+        if datoms is None:
+            load, facts = self.schema.attribute(a).load, in_order(self.facts_of(e, a), "eavt")
+            datoms = tuple([Datom(e, a, load(v), tx_of(t), added) for _, _, v, t, added in facts])
+            row.keep_datoms(a, datoms, is_history=is_history)
+        return datoms
+
     def attributes_of(self, e: int) -> list[int]:
         """Return the ids of the attributes that an entity ever had, in order."""
         attributes = set(self.index.attributes_of(e))
@@ -301,6 +302,17 @@ class View(Selection):
 
     # -- columns
 
+    @property
+    def _memory(self) -> ColumnMemory:
+        """The columns that this view has read."""
+        if self._columns is None:
+            self._columns = ColumnMemory()
+        return self._columns
+
+    def has_one_each(self, a: int) -> bool:
+        """Tell whether it is known that no entity has two values of an attribute; not for a history view."""
+        return self._is_newest and not self._is_many(a)
+
     def by_entity(self, a: int) -> FactArrays:
         """Return all rows of an attribute in order of (e, v)."""
         return self._memory.column(self, a, BY_ENTITY)
@@ -327,7 +339,7 @@ class View(Selection):
         rows = self._memory.column_if_it_pays(self, a, BY_ENTITY, len(es))
         if rows is None:
             rows = self._rows(a, Entities(np.unique(es)))
-        if not self.is_history and not self._is_many(a) and (self._is_newest or is_one_each(rows)):
+        if not (self.is_history or self._is_many(a)) and (self._is_newest or is_one_each(rows)):
             return rows, *one_each(rows, es, last or LastPositions())
         return rows, *column.positions_of_values(rows.e, es)
 
@@ -422,6 +434,12 @@ class View(Selection):
         elif self.keep is None:
             return facts if type(facts) is list else list(facts)
         return [fact for fact in facts if self.keep(fact)] if self.keep else list(facts)
+
+
+def in_order(facts: Iterable[Fact], index: str) -> list[Fact]:
+    """Return facts in the order of an index, the newest event of a fact first."""
+    first, second, third = ORDERS[index]
+    return sorted(facts, key=lambda fact: (fact[first], fact[second], order_key(fact[third]), -fact[3], fact[4]))
 
 
 def _transactions(layer: Layer, upto: int) -> list[TxFacts]:

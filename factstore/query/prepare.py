@@ -21,6 +21,7 @@ from factstore.query.language.ast import (
     BindEach,
     Blank,
     Call,
+    Input,
     Pattern,
     Query,
     RuleCall,
@@ -93,12 +94,7 @@ def prepared(
     if not inputs and query.inputs == (SourceInput(DEFAULT_SOURCE),) and not _reads_sources(query):
         inputs = ((),)
     if len(inputs) != len(query.inputs):
-        raise QueryError(
-            ":db.error/invalid-inputs",
-            f"the query takes {len(query.inputs)} inputs, got {len(inputs)}",
-            expected=len(query.inputs),
-            got=len(inputs),
-        )
+        raise _wrong_number(query, len(inputs))
     context = Context({}, _NO_RULES, subquery, RuleTables(), guard=guard, steps=steps)
     relation = UNIT
     for part, value in zip(query.inputs, inputs):
@@ -108,10 +104,32 @@ def prepared(
             context.program = _compiled(value)
         elif not isinstance(part, Blank):
             bound = _input(part, value, guard)
-            relation = bound if relation is UNIT else join(relation, bound)
+            relation = bound if relation is UNIT else _joined(relation, bound, guard)
     _check(query, context, relation)
     _check_instants(relation, context)
     return context, relation
+
+
+def _wrong_number(query: Query, got: int) -> QueryError:
+    names = [_name_of(part) for part in query.inputs]
+    many = "" if len(names) == 1 else "s"
+    text = f"the query takes {len(names)} input{many} ({' '.join(names)}), got {got}"
+    if missing := names[got:]:
+        text += f": {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    return QueryError(":db.error/invalid-inputs", text, expected=len(names), got=got)
+
+
+def _name_of(part: Input) -> str:
+    if isinstance(part, SourceInput):
+        return part.name
+    return "%" if isinstance(part, RulesInput) else binding_text(part)
+
+
+def _joined(left: Relation, right: Relation, guard: Guard | None) -> Relation:
+    """Return the join of two inputs; their product is counted before it is made."""
+    if guard is not None and left.columns.keys().isdisjoint(right.columns):
+        guard.check(left.size * right.size, "the product of the inputs")
+    return join(left, right)
 
 
 def _reads_sources(query: Query) -> bool:

@@ -6,19 +6,19 @@ Law: an entity never changes, because its database does not; two are equal if th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from factstore.db.database import Database, check_database
 from factstore.errors import DatabaseError
+from factstore.index.entity_rows import NOT_KEPT, KeptRow, Values
 from factstore.rendering import html_table, text_table
 from factstore.schema.attribute import Attribute
 from factstore.schema.reverse import forward_of
 from factstore.values.quoting import text_of
-from factstore.values.types import Keyword, Stored, order_key
+from factstore.values.types import LONG_MAX, LONG_MIN, Keyword, order_key
 
 DB_ID: Final = ":db/id"
-_ABSENT: Final = object()
 _HEADER: Final = ("attribute", "value")
 
 
@@ -33,12 +33,12 @@ def entity(db: Database, eid: Any) -> Entity | None:
     """
     if type(db) is not Database:
         check_database("entity", db)
-    if db.is_history:
+    if db.view.is_history:
         raise DatabaseError(
             ":db.error/history-not-supported",
             "an entity shows the state at one time, and a history database contains all times; use as_of",
         )
-    entity_id = db.entid(eid)
+    entity_id = eid if type(eid) is int and LONG_MIN <= eid <= LONG_MAX else db.entid(eid)
     return None if entity_id is None else Entity(db, entity_id)
 
 
@@ -51,32 +51,62 @@ class Entity(Mapping[str, Any]):
     `get` returns None. The keys are the entity's attributes; `:db/id` can be read but is not one of the keys.
     """
 
-    __slots__ = ("_idents", "_values", "db", "eid")
+    __slots__ = ("_idents", "_loaded", "_row", "db", "eid")
 
     def __init__(self, db: Database, eid: int) -> None:
         self.db = db
         self.eid = eid
-        self._values: dict[str, Any] = {}
+        self._row: dict[int, Values] = db.view.row_of(eid)  # stored values by attribute, as far as they were read
+        self._loaded: dict[str, Any] | None = None  # values by key where users get other ones than the stored ones
         self._idents: tuple[Keyword, ...] | None = None
 
     def __getitem__(self, key: str) -> Any:
-        value = self._values.get(key, _ABSENT)
-        if value is _ABSENT:
-            value = self._read(key)
-            if value is None:
-                raise KeyError(key)
-            self._values[key] = value
+        value = self._value(key)
+        if value is None:
+            raise KeyError(key)
         return value
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of an attribute, or `default` if the entity has none."""
-        value = self._values.get(key, _ABSENT)
-        if value is _ABSENT:
-            value = self._read(key)
-            if value is None:
-                return default
-            self._values[key] = value
+        value = self._value(key)
+        return default if value is None else value
+
+    def _value(self, key: str) -> Any:
+        """Return the value of a key; None if there is none."""
+        attribute = self.db.schema.find(key) if isinstance(key, str) else None
+        if attribute is None or not attribute.is_single:
+            return self._loaded_value(key, attribute)
+        a = attribute.id
+        stored = self._row.get(a)
+        if stored is None:
+            stored = self._read(a)
+        if len(stored) == 1:
+            return stored[0]
+        return min(stored, key=order_key) if stored else None
+
+    def _loaded_value(self, key: str, attribute: Attribute | None) -> Any:
+        """Return the value of a key that stands for other values than the stored ones; None if there is none."""
+        loaded = self._loaded
+        if loaded is None:
+            loaded = self._loaded = {}
+        if key in loaded:
+            return loaded[key]
+        value = self._other_value(key) if attribute is None else self._value_of(attribute)
+        if value is not None:
+            loaded[key] = value
         return value
+
+    def _read(self, a: int) -> Values:
+        """Read the stored values of an attribute, and keep them."""
+        row, view = self._row, self.db.view
+        if isinstance(row, KeptRow):
+            return row.read(view, self.eid, a)
+        values = view.values_of(self.eid, a)
+        if row is NOT_KEPT:
+            self._row = {a: values}
+        else:
+            row[a] = values
+        return values
 
     def __iter__(self) -> Iterator[Keyword]:
         if self._idents is None:
@@ -129,18 +159,10 @@ class Entity(Mapping[str, Any]):
                 ]
         return components
 
-    def _read(self, key: object) -> Any:
-        """Return the value of a key, or None if there is none."""
-        attribute = self.db.schema.find(key) if isinstance(key, str) else None
-        if attribute is None:
-            return self.eid if key == DB_ID else self._read_backwards(key)
-        values = self.db.view.kept_values_of(self.eid, attribute.id)
-        if len(values) == 1 and not attribute.many and not attribute.is_ref:
-            return attribute.load(values[0])
-        return self._loaded(attribute, values)
-
-    def _read_backwards(self, key: object) -> Any:
-        """Return the entities that refer to this one, by a key such as `:person/_boss`; None if there are none."""
+    def _other_value(self, key: object) -> Any:
+        """Return the value of a key that is no attribute: the id, or the entities that refer to this one; or None."""
+        if key == DB_ID:
+            return self.eid
         forward = forward_of(key) if isinstance(key, str) and key.startswith(":") else None
         attribute = None if forward is None else self.db.schema.find(forward)
         if attribute is None or not attribute.is_ref:
@@ -150,7 +172,11 @@ class Entity(Mapping[str, Any]):
             return self._referred(min(holders)) if holders else None
         return frozenset(map(self._referred, holders)) or None
 
-    def _loaded(self, attribute: Attribute, values: Sequence[Stored]) -> Any:
+    def _value_of(self, attribute: Attribute) -> Any:
+        """Return what users get for the stored values of an attribute."""
+        values = self._row.get(attribute.id)
+        if values is None:
+            values = self._read(attribute.id)
         if not values:
             return None
         load = self._referred if attribute.is_ref else attribute.load

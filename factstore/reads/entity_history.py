@@ -12,13 +12,14 @@ from typing import Any, Final, NamedTuple, overload
 
 from factstore.datom import Fact, tx_of
 from factstore.db.database import Database, check_database
-from factstore.rendering import html_table, text_table
+from factstore.rendering import html_table, shown_as_record, text_table
 from factstore.schema.attribute import TX_INSTANT, Attribute
 from factstore.values.types import Keyword, order_key
 
 _HEADER: Final = ("when", "t", "why", "", "attribute", "value")
 
 
+@shown_as_record
 class EntityEvent(NamedTuple):
     """One assertion or retraction about an entity."""
 

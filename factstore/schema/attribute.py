@@ -92,6 +92,8 @@ class Attribute:
     is_identity: bool = field(init=False)
     has_avet: bool = field(init=False)  # can be read in order of value: indexed or unique
     is_plain: bool = field(init=False)  # an assertion needs no check except the type of the value
+    reads_as_stored: bool = field(init=False)  # users get a stored value as it is
+    is_single: bool = field(init=False)  # an entity shows its only stored value as it is
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -101,6 +103,8 @@ class Attribute:
         put(self, "has_avet", self.index or self.unique is not None)
         special = self.is_ref or self.is_tuple or self.is_identity or self.preds or self.id < FIRST_FREE_ID
         put(self, "is_plain", not special)
+        put(self, "reads_as_stored", self.value_type.load is None and not self.is_tuple)
+        put(self, "is_single", self.reads_as_stored and not self.many and not self.is_ref)
 
     def __repr__(self) -> str:
         return f"<Attribute {self.ident}>"
@@ -158,7 +162,10 @@ _NOTHING: Final[Mapping[int, Any]] = MappingProxyType({})
 class Schema:
     """All attributes and idents of a database; immutable. Build on `EMPTY` with `plus`."""
 
-    __slots__ = ("_by_key", "_composites", "_facts", "_ident_of", "_idents", "_names", "references", "stamps")
+    __slots__ = ("_by_key", "_composites", "_facts", "_ident_of", "_idents", "_names", "find", "references", "stamps")
+
+    find: Callable[[int | str], Attribute | None]
+    """Return the attribute of this id or present or former ident; None if it was never declared."""
 
     def __init__(
         self,
@@ -175,11 +182,8 @@ class Schema:
         self._names = names
         # A plain dict that never changes: each form of a transaction looks up an attribute.
         self._by_key = by_key
+        self.find = by_key.get
         self.references, self.stamps, self._composites = kinds
-
-    def find(self, key: int | str) -> Attribute | None:
-        """Return the attribute of this id or present or former ident; None if it was never declared."""
-        return self._by_key.get(key)
 
     def attribute(self, key: int | str) -> Attribute:
         """Return the attribute of this id or ident.

@@ -23,6 +23,7 @@ from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from factstore.errors import SchemaError, TransactError
+from factstore.rendering import shown_as_record
 from factstore.schema.class_kinds import Field, fields_of, is_instance, is_shape
 from factstore.schema.class_values import Convention, convention_of
 
@@ -31,6 +32,7 @@ __all__ = ["Attr", "Slot", "is_instance", "is_shape", "map_of", "name_of", "slot
 _COLLECTIONS: Final[Mapping[Any, Callable[[Any], Any]]] = {list: list, tuple: tuple, set: set, frozenset: frozenset}
 
 
+@shown_as_record
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attr:
     """The properties of an attribute besides its Python type, in the `Annotated` of a field of a class.

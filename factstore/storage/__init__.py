@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from factstore.errors import StorageError
-from factstore.storage.protocol import Hold, Leader, Leadership, Led, Record, Root, Storage, Sync
+from factstore.storage.protocol import Hold, Leader, Leadership, Led, Noting, Record, Root, Storage, Sync
 from factstore.values.quoting import described, quoted
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Leader",
     "Leadership",
     "Led",
+    "Noting",
     "Record",
     "Root",
     "Storage",

@@ -149,7 +149,9 @@ class MemoryStorage:
     def head(self, *, near: bool = False) -> int:
         return len(self._shelf.newest[0])
 
-    def append(self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int) -> int:
+    def append(
+        self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int, topics: Sequence[int] | None = None
+    ) -> int:
         shelf = self._open
         if shelf is None or shelf.is_of_parent or self.read_only:
             shelf = self._writable  # it raises

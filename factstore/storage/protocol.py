@@ -70,9 +70,13 @@ class Storage(Protocol):
                 includes all appends of this process, and those of others after a second at most.
         """
 
-    def append(self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int) -> int:
+    def append(
+        self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int, topics: Sequence[int] | None = None
+    ) -> int:
         """Append these (txid, body) atomically as records t+1 … t+n, if the head is `expected_t`; return the new head.
 
+        Args:
+            topics: numbers of what the records contain, for a storage that is `Noting`; None: it can be anything.
         Raises: Conflict(head=…), StoreFull, ReadOnly: not applied. UnknownOutcome(txids=…): use `resolve`.
         """
 
@@ -221,6 +225,21 @@ class Leadership(Protocol):
 
     def retire(self) -> None:
         """End the leadership of any process; as if there had never been a leader."""
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A storage that notes the topics of appends."""
+
+    @property
+    def notes(self) -> bool:
+        """Whether it notes those of appends by this handle; otherwise each of them may have any topic."""
+
+    def noted(self, topics: Sequence[int], after_t: int) -> tuple[int, list[bool]] | None:
+        """Return the head, and for each topic whether an append after a t may have had it; None if that is not known.
+
+        The head is one that `head` could have returned during this call.
+        """
 
 
 @runtime_checkable

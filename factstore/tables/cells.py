@@ -20,6 +20,7 @@ from factstore.columns import column
 from factstore.columns.column import Array
 from factstore.db.database import Database
 from factstore.errors import FactStoreError, TransactError
+from factstore.rendering import shown_as_record
 from factstore.schema.attribute import Attribute
 from factstore.tables.batch import Batch, invalid
 from factstore.tables.sources import listed
@@ -32,6 +33,7 @@ _PRESENT_OR_NONE: Final = _PRESENT | {type(None)}
 _FLOATS: Final = _PRESENT_OR_NONE | {float}
 
 
+@shown_as_record
 @dataclass(frozen=True, slots=True)
 class Into:
     """The attribute of a column, with options for references and conversion."""

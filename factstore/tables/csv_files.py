@@ -11,11 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from factstore.errors import TransactError, Unavailable
 from factstore.tables.batch import Batch, invalid
 from factstore.values.quoting import quoted
+
+_LONGEST_CELL: Final = (1 << 31) - 1  # the most that a C long holds on every platform
+
+
+def allow_long_cells() -> None:
+    """Let cells have any length. The limit belongs to the process, so it is only ever raised."""
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
 
 
 def batches_of_file(
@@ -39,6 +46,7 @@ def batches_of_file(
 def _of_open_file(
     path: Path, file: IO[str], names: Sequence[Any], size: int, check_header: Callable[[list[str]], None]
 ) -> Iterator[Batch]:
+    allow_long_cells()
     reader, first_row = csv.reader(file, strict=True), 1
     try:
         header = next(reader, None)
@@ -79,8 +87,7 @@ def _rows_of_file(path: Path, reader: Any, header: Sequence[str], lines: list[in
 
 
 def _not_csv(path: Path, where: str, error: csv.Error, **position: int) -> TransactError:
-    hint = "; csv.field_size_limit(…) allows longer texts" if "field limit" in str(error) else ""
-    return invalid(f"{where} of {path} is not CSV: {error}{hint}", path=str(path), **position)
+    return invalid(f"{where} of {path} is not CSV: {error}", path=str(path), **position)
 
 
 def _undecodable(path: Path, error: UnicodeDecodeError) -> TransactError:

@@ -11,6 +11,8 @@ from factstore.storage import Storage
 class BlockContract:
     """The tests of blocks; `store` and `other` are handles on one store."""
 
+    many_blocks = 25_000  # more than an engine reads, lists or deletes at once
+
     def test_blocks_are_found_by_id_by_everybody(self, store: Storage, other: Storage) -> None:
         store.put_blocks((b"id %d" % n, bytes([n]) * n) for n in range(5))
         assert other.get_blocks([b"id 0", b"id 3"]) == {b"id 0": b"", b"id 3": b"\3\3\3"}
@@ -35,13 +37,14 @@ class BlockContract:
         assert list(store.block_ids()) == [b"b"]
 
     def test_many_blocks_may_be_deleted_while_their_ids_are_read(self, store: Storage) -> None:
-        ids = [n.to_bytes(4, "big") for n in range(25_000)]
+        ids = [n.to_bytes(4, "big") for n in range(self.many_blocks)]
+        part = self.many_blocks // 5
         store.put_blocks((block_id, b"x") for block_id in ids)
         seen = []
         for block_id in store.block_ids():
             seen.append(block_id)
-            if len(seen) % 5000 == 0:
-                store.delete_blocks(seen[-5000:])
+            if len(seen) % part == 0:
+                store.delete_blocks(seen[-part:])
         assert sorted(seen) == ids
         assert list(store.block_ids()) == []
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from factstore import maintain
 from factstore.errors import TransactError
 from factstore.testing.strategies.entities import Values
 from factstore.testing.strategies.mistakes import Invalid, invalid_on
 from factstore.testing.strategies.transactions import of_database
-from factstore.upkeep import maintain
 
 if TYPE_CHECKING:
     from factstore.testing.machine import StoreMachine as _Machine

@@ -167,7 +167,7 @@ def with_(db: Database, tx_data: Any, *, none: Nones = "reject", now: datetime |
     if db.as_of_t is not None:
         after = replace(after, view=after.view.cut(upto=db.view.upto), as_of_t=db.as_of_t)
     if db.since_t is not None:
-        after = replace(after, view=after.view.cut(after=db.view.after), since_t=db.since_t)
+        after = replace(after, view=after.view.cut(after=db.view.after))
     if db.predicates:
         after = after.filtered_by(db.predicates)
     return report(db, after, prepared.facts, prepared.tempids)
@@ -186,4 +186,4 @@ def _whole(db: Database) -> Database:
     if db.as_of_t is None and db.since_t is None and not db.is_filtered:
         return db
     view = db.view.cut(upto=db.basis_t, after=-1, keep=None)
-    return replace(db, view=view, as_of_t=None, since_t=None, is_filtered=False, predicates=())
+    return replace(db, view=view, as_of_t=None, predicates=())

@@ -31,7 +31,7 @@ from factstore.schema.attribute import (
 from factstore.schema.class_fields import is_instance, map_of
 from factstore.schema.reverse import forward_of
 from factstore.transact.forms import Call, Place, shown, steps_of
-from factstore.transact.registered_functions import MAX_DEPTH, Functions, forms_of
+from factstore.transact.registered_functions import MAX_DEPTH, MAX_INNER_CALLS, Functions, forms_of
 from factstore.transact.stages import ALL, REST, Claim, Entity, Slot
 from factstore.transact.terms import ENUMS, NAMES, Terms
 from factstore.values.types import Stored
@@ -49,7 +49,16 @@ _NO_SCHEMA: Final = (OF_TRANSACTIONS | {DOC, ENSURE, INSTALL_ATTRIBUTE}) - {EXCI
 class Claims(Terms):
     """The claims of a transaction, and the reader that collects them."""
 
-    __slots__ = ("_functions", "_instances", "_none_retracts", "_pending", "asserted", "subjects", "touches_schema")
+    __slots__ = (
+        "_functions",
+        "_inner_calls",
+        "_instances",
+        "_none_retracts",
+        "_pending",
+        "asserted",
+        "subjects",
+        "touches_schema",
+    )
 
     def __init__(
         self, db: Database, forms: Sequence[Any], functions: Functions, *, none_retracts: bool = False
@@ -63,6 +72,7 @@ class Claims(Terms):
         self.subjects: set[Entity] = set()  # slots that are the subject of an assertion
         self.touches_schema = False
         self._functions = functions
+        self._inner_calls = 0  # calls of functions in the forms that functions returned
         self._pending: list[
             tuple[Any, Place, Entity | None]
         ] = []  # nested maps (with their entity) and forms of functions
@@ -219,8 +229,12 @@ class Claims(Terms):
             )
             return None
         steps = steps_of(place)
-        if sum(type(step) is Call for step in steps) >= MAX_DEPTH:
-            return self._invalid(form, place, f"at most {MAX_DEPTH} nested calls of transaction functions")
+        depth = sum(type(step) is Call for step in steps)
+        self._inner_calls += depth > 0
+        if depth >= MAX_DEPTH or self._inner_calls > MAX_INNER_CALLS:
+            most = f"{MAX_DEPTH} nested" if depth >= MAX_DEPTH else f"{MAX_INNER_CALLS:,}"
+            self._invalid(form, place, f"at most {most} calls of transaction functions by transaction functions")
+            self.raise_any()  # at once: functions that call themselves twice could go on almost without end
         call = Call(name, forms_of(self.db, name, function, form[1:]))
         self._pending += [(inner, (*steps, call, i), None) for i, inner in reversed([*enumerate(call.forms)])]
         return None

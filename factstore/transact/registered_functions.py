@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar, copy_context
 from datetime import datetime
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 from factstore.db.database import Database
 from factstore.errors import DatabaseError, TransactError
@@ -21,6 +21,7 @@ T = TypeVar("T")
 Functions: TypeAlias = Callable[[str], Callable[..., Any] | None]
 
 MAX_DEPTH: Final = 100  # calls within calls; only endless recursion reaches it
+MAX_INNER_CALLS: Final = 100_000  # calls that functions return in one transaction; about a second
 _CANCELLABLE: Final = ("incorrect", "conflict")
 
 # Instant and clock in microseconds, while the functions of a transaction are called.
@@ -82,7 +83,7 @@ class Cancelled(TransactError):
         return {"code": self.code, "message": self.message, **self.data}
 
 
-def cancel(message: str, *, category: str = "incorrect", **data: Any) -> None:
+def cancel(message: str, *, category: str = "incorrect", **data: Any) -> NoReturn:
     """Reject the transaction from within a transaction function or a predicate.
 
     Args:
@@ -90,6 +91,16 @@ def cancel(message: str, *, category: str = "incorrect", **data: Any) -> None:
         data: the data of the error.
     Raises: Cancelled(:db.error/cancelled), always.
     Source: Datomic API, cancel.
+
+    >>> from factstore import Cancelled, connect
+    >>> def positive(db):
+    ...     cancel("the stock is 0", category="conflict", sku="A-1")
+    >>> with connect("memory:") as conn:
+    ...     try:
+    ...         conn.transact([[":db/require", positive]])
+    ...     except Cancelled as error:
+    ...         (error.category, error.data["sku"])
+    ('conflict', 'A-1')
     """
     if category not in _CANCELLABLE:
         raise ValueError(f"a transaction is cancelled as {' or '.join(_CANCELLABLE)}, not as {quoted(category)}")

@@ -1,30 +1,26 @@
 """The client: it sends the transactions of this process to the leader, in order, and waits for the answers.
 
-    any thread         transaction ──► outbox
-    loop thread        outbox ──► unanswered ──► connection to the leader ──► outcomes
-    delivering thread  outcomes ──► futures, whose callbacks may transact
+    any thread   transaction ──► outbox
+    loop thread  outbox ──► unanswered ──► connection to the leader ──► outcomes ──► delivery (sent.py)
 
 All wait in `unanswered` until there is an answer. If the connection is lost, the client looks for the leader again, and
 sends all of them again, with the same txid: the next leader finds those that were committed.
-Law: each future ends with the outcome of its transaction, or with `UnknownOutcome` if no leader told it in time.
+Law: each transaction ends with its outcome, or with `UnknownOutcome` if no leader told it in time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import ssl
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import InvalidStateError
 from contextlib import suppress
-from queue import SimpleQueue
-from threading import Event, Thread, current_thread
+from itertools import chain
+from threading import Event, Thread
 from time import monotonic
 from typing import Final, cast
 
-from factstore.commit.background import Report
 from factstore.concurrency.locks import CallLock
 from factstore.errors import Closed, FactStoreError, StorageError, Unavailable, UnknownOutcome
 from factstore.storage import Leader, Leadership
@@ -33,6 +29,7 @@ from factstore.transactor import handshake, messages, tls
 from factstore.transactor.frames import MOST_BYTES, Frames, framed
 from factstore.transactor.handshake import Handshake
 from factstore.transactor.messages import Committed
+from factstore.transactor.sent import Delivery, Outcome, Pending, Sent
 
 logger = logging.getLogger("factstore")
 
@@ -40,35 +37,6 @@ CONNECT_SECONDS: Final = 3.0
 RETRY_SECONDS: Final = 0.1  # between two attempts to reach a leader
 LOOK_SECONDS: Final = 0.5  # how often deadlines and a silent leader are checked
 SILENT_SECONDS: Final = 1.0  # without an answer, after which the row of the store is read again
-GRACE_SECONDS: Final = 10.0  # after the patience of a transaction, for the answer that it has waited for too long
-
-
-class Sent:
-    """A transaction without an answer."""
-
-    __slots__ = ("deadline", "future", "is_sent", "patience", "payload", "txid")
-
-    def __init__(self, payload: bytes, future: Report, patience: float) -> None:
-        self.txid = os.urandom(16)
-        self.payload = payload
-        self.future = future
-        self.patience = patience
-        self.deadline = monotonic() + patience + GRACE_SECONDS
-        self.is_sent = False  # whether a leader may have got it
-
-    def frame(self) -> bytes:
-        """Return the frame to send now; from now on a leader may have the transaction."""
-        body = messages.request(self.txid, self.patience, self.payload, is_again=self.is_sent)
-        self.is_sent = True
-        return framed(body)
-
-    def end(self, outcome: TxReport | BaseException) -> None:
-        """End the future, unless it has ended."""
-        with suppress(InvalidStateError):
-            if isinstance(outcome, TxReport):
-                self.future.set_result(outcome)
-            else:
-                self.future.set_exception(outcome)
 
 
 class Client:
@@ -91,8 +59,7 @@ class Client:
         self._starting = CallLock()
         self._started = Event()
         self._will_flush = False
-        self._outcomes: SimpleQueue[list[tuple[Sent, TxReport | BaseException]]] = SimpleQueue()  # an empty list ends
-        self._delivering: Thread | None = None
+        self._delivery = Delivery()
         self._link: Link | None = None
         self._wanted = asyncio.Event()  # set while there is a transaction without an answer
         self._closing = False
@@ -116,8 +83,6 @@ class Client:
                 thread = Thread(target=self._run_loop, name="factstore-client", daemon=True)
                 thread.start()
                 self._started.wait()
-                self._delivering = Thread(target=self._deliver, name="factstore-answers", daemon=True)
-                self._delivering.start()
                 self._thread = thread
 
     def _call(self, call: Callable[[], None]) -> None:
@@ -126,23 +91,14 @@ class Client:
         except RuntimeError as error:  # the loop has ended
             raise Closed(":db.error/storage-closed", f"{self._where} was closed") from error
 
+    def add_pending(self, pending: Pending) -> None:
+        """Do the same with a transaction that ends a future."""
+        self._delivery.expect_futures()
+        self.add(pending)
+
     def wait(self, sent: Sent) -> TxReport:
         """Return the report of a transaction, or raise its error."""
-        if current_thread() is self._delivering:  # in a callback of a future
-            while not sent.future.done() and self._deliver_next():
-                continue
-        return sent.future.result()
-
-    def _deliver(self) -> None:
-        while self._deliver_next():
-            continue
-
-    def _deliver_next(self) -> bool:
-        """End the futures of the next outcomes; return False after the last ones."""
-        outcomes = self._outcomes.get()
-        for sent, outcome in outcomes:
-            sent.end(outcome)
-        return bool(outcomes)
+        return self._delivery.wait(sent)
 
     def retire(self) -> None:
         """End the thread when all transactions have their outcome."""
@@ -155,15 +111,13 @@ class Client:
             with suppress(Closed):
                 self._call(self._end_if_done)
             self._thread.join()
-            if self._delivering is not None and self._delivering is not current_thread():
-                self._delivering.join()
+            self._delivery.join()
 
     def after_fork(self, error: Exception) -> None:
         """End, in a forked child, the futures that only a thread of the parent would end."""
         for sent in (*self._outbox, *self._unanswered.values()):
-            if sent.future._state != "FINISHED":  # not `done()`, which would wait for a thread that is not here
-                sent.future.__init__()  # type: ignore[misc]  # with a new lock, and without the parent's callbacks
-                sent.future.set_exception(error)
+            if isinstance(sent, Pending):
+                sent.end_after_fork(error)
 
     # -- the loop thread
 
@@ -173,12 +127,8 @@ class Client:
             self._started.set()
             runner.run(self._run())
         closed = Closed(":db.error/storage-closed", f"{self._where} was closed")
-        self._conclude([(sent, closed) for sent in (*self._unanswered.values(), *self._outbox)])
-        self._outcomes.put([])
-
-    def _conclude(self, outcomes: list[tuple[Sent, TxReport | BaseException]]) -> None:
-        if outcomes:
-            self._outcomes.put(outcomes)
+        self._delivery.end([(sent, closed) for sent in (*self._unanswered.values(), *self._outbox)])
+        self._delivery.close()
 
     async def _run(self) -> None:
         watching = asyncio.create_task(self._watch())
@@ -250,17 +200,22 @@ class Client:
         return link
 
     def _answer(self, bodies: list[bytes]) -> None:
-        outcomes: list[tuple[Sent, TxReport | BaseException]] = []
+        outcomes: list[tuple[Sent, Outcome]] = []
+        newest = 0
         try:
-            for body in bodies:
-                txid, answer = messages.read_answer(body)
+            for txid, answer in chain.from_iterable(map(messages.read_answers, bodies)):
                 sent = self._unanswered.pop(txid, None)
-                if sent is not None:
-                    outcomes.append((sent, answer if isinstance(answer, FactStoreError) else self._report(answer)))
-                elif txid == messages.NO_TXID and isinstance(answer, FactStoreError):
+                if isinstance(answer, Committed):
+                    newest = max(newest, answer.t)
+                    if sent is not None:
+                        outcomes.append((sent, self._report(answer)))
+                elif sent is not None:
+                    outcomes.append((sent, answer))
+                elif txid == messages.NO_TXID:
                     raise answer  # about the connection itself
         finally:
-            self._conclude(outcomes)
+            self._leadership.acknowledged(newest)  # before a thread reads the database after its transaction
+            self._delivery.end(outcomes)
         if not self._unanswered:
             self._wanted.clear()
             self._end_if_done()
@@ -272,7 +227,7 @@ class Client:
             now = monotonic()
             for sent in [sent for sent in self._unanswered.values() if sent.deadline <= now]:
                 del self._unanswered[sent.txid]
-                self._conclude([(sent, self._late(sent))])
+                self._delivery.end([(sent, self._late(sent))])
             self._end_if_done()
             link = self._link
             if link is not None and self._unanswered and link.silent_for(now) > SILENT_SECONDS:

@@ -77,10 +77,12 @@ def pack_or_show(value: Any) -> bytes:
 def unpack(body: bytes | memoryview) -> Any:
     """Return the packed data. Raises: StorageError(:db.error/invalid-frame)."""
     try:
-        return _Reader().read(body)
+        return _read(body)
     except Exception as error:  # reading bytes is no fault of this process, however wrong they are
         text = f"a message cannot be read: {type(error).__name__}: {error}"
         raise StorageError(":db.error/invalid-frame", text) from error
+    finally:
+        _reading.instances.clear()
 
 
 def _extend(value: Any) -> Any:
@@ -130,37 +132,39 @@ def _instance(instance: Any) -> bytes:
     return _packer(_extend).pack([number, map_of(instance)])  # type: ignore[no-any-return]
 
 
-class _Reader:
-    """Reads one message."""
-
-    __slots__ = ("_instances",)
+class _Reading(threading.local):
+    """What a thread has read of its message."""
 
     def __init__(self) -> None:
-        self._instances: dict[int, Described] = {}
+        self.instances: dict[int, Described] = {}  # by their number
 
-    def read(self, body: bytes | memoryview) -> Any:
-        return msgpack.unpackb(body, use_list=True, ext_hook=self._recall, strict_map_key=False)
 
-    def _recall(self, code: int, data: bytes) -> Any:
-        stored = packing.READERS.get(code)
-        if stored is not None:
-            return stored(data)
-        if code == _INSTANT:
-            return datetime.fromisoformat(data.decode())
-        if code == _INSTANCE:
-            return self._instance(data)
-        return _COLLECTIONS[code](self.read(data))
+def _read(body: bytes | memoryview) -> Any:
+    return msgpack.unpackb(body, use_list=True, ext_hook=_recall, strict_map_key=False)
 
-    def _instance(self, data: bytes) -> Described:
-        # The number first: the map can contain the instance itself.
-        number = msgpack.Unpacker()
-        number.feed(data)
-        number.read_array_header()
-        instance = self._instances.setdefault(number.unpack(), Described({}))
-        fields = self.read(data)
-        if len(fields) > 1:
-            instance.form = _checked(fields[1], dict)
-        return instance
+
+def _recall(code: int, data: bytes) -> Any:
+    """Return the value of an extension."""
+    stored = packing.READERS.get(code)
+    if stored is not None:
+        return stored(data)
+    if code == _INSTANT:
+        return datetime.fromisoformat(data.decode())
+    if code == _INSTANCE:
+        return _described(data)
+    return _COLLECTIONS[code](_read(data))
+
+
+def _described(data: bytes) -> Described:
+    # The number first: the map can contain the instance itself.
+    number = msgpack.Unpacker()
+    number.feed(data)
+    number.read_array_header()
+    instance = _reading.instances.setdefault(number.unpack(), Described({}))
+    fields = _read(data)
+    if len(fields) > 1:
+        instance.form = _checked(fields[1], dict)
+    return instance
 
 
 def _checked(value: Any, kind: type) -> Any:
@@ -176,3 +180,4 @@ _COLLECTIONS: Final[Mapping[int, Callable[[Any], Any]]] = {
     _PMAP: lambda items: pmap(_checked(items, dict)),
 }
 _packers: Final = _Packers()
+_reading: Final = _Reading()

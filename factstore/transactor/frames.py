@@ -34,23 +34,30 @@ class Frames:
             most_bytes: the limit of a body; it can be changed between two calls.
         """
         self.most_bytes = most_bytes
-        self._rest = bytearray()
+        self._rest = bytearray()  # the begin of a frame
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the bodies that these bytes complete. Raises: StorageError(:db.error/frame-too-large)."""
-        rest, at = self._rest, 0
-        rest += data
-        bodies = []
-        while len(rest) - at >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(rest, at)
+        if not self._rest:  # mostly, and bytes are cut at less cost than a bytearray
+            bodies, at = self._cut(data)
+            self._rest += data[at:]
+            return bodies
+        self._rest += data
+        bodies, at = self._cut(self._rest)
+        del self._rest[:at]
+        return bodies
+
+    def _cut(self, stream: bytes | bytearray) -> tuple[list[bytes], int]:
+        """Return the bodies of complete frames, and where the first incomplete one begins."""
+        bodies, at, size = [], 0, len(stream)
+        while (begin := at + _LENGTH.size) <= size:
+            (length,) = _LENGTH.unpack_from(stream, at)
             if length > self.most_bytes:
                 text = f"a message of {length:,} bytes was announced, expected at most {self.most_bytes:,}"
                 raise StorageError(":db.error/frame-too-large", text, bytes=length, limit=self.most_bytes)
-            end = at + _LENGTH.size + length
-            if end > len(rest):
+            end = begin + length
+            if end > size:
                 break
-            bodies.append(bytes(memoryview(rest)[at + _LENGTH.size : end]))
+            bodies.append(bytes(stream[begin:end]))
             at = end
-        if at:
-            del rest[:at]
-        return bodies
+        return bodies, at

@@ -1,16 +1,18 @@
 """The messages of a client and of a transactor, as the bodies of frames.
 
     request = u8 flags | 16 bytes txid | f64 seconds that it may wait, or infinity | codec [tx-data, …options]
-    answer  = 16 bytes txid | codec [0, t, tempids, whether it was committed before] or [1, error …]
+    answers = codec [answer, …]
+    answer  = [16 bytes txid, 0, t, tempids, whether it was committed before] or [16 bytes txid, 1, codec error]
 
-The options are left out if they are the defaults: `none`, `since`, `key`, annotations.
+The options are left out if they are the defaults: `none`, `since`, `key`, annotations. One frame has the answers of all
+transactions of a connection that were committed together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from struct import Struct
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from factstore import errors
 from factstore.commit.conditions import Conditional
@@ -18,6 +20,7 @@ from factstore.errors import FactStoreError, StorageError
 from factstore.storage.protocol import TXID_BYTES
 from factstore.transact import Cancelled
 from factstore.transactor.codec import pack, pack_or_show, unpack
+from factstore.transactor.frames import framed
 from factstore.values.quoting import text_of
 
 NO_TXID: Final = b"\0" * TXID_BYTES  # of an answer that is about the connection
@@ -26,6 +29,10 @@ _AGAIN: Final = 1  # the flag of a transaction that was sent before
 _COMMITTED: Final = 0
 _REJECTED: Final = 1
 _OPTIONS: Final = 5
+_MOST_TOGETHER: Final = 200  # answers in a frame
+_SMALL: Final = 16 << 10  # bytes; an answer that may be larger is the last one of its frame
+
+Answer: TypeAlias = list[Any]
 
 
 class Request(NamedTuple):
@@ -49,6 +56,11 @@ def packed(transaction: Conditional) -> bytes:
     return pack(fields[:1] if fields[1:] == ["reject", None, None, {}] else fields)
 
 
+def packed_forms(tx_data: Any) -> bytes:
+    """Return a transaction without options as bytes. Raises: TypeError, if it contains anything but data."""
+    return pack([tx_data])
+
+
 def request(txid: bytes, patience: float, payload: bytes, *, is_again: bool) -> bytes:
     """Return the body of a request; the payload is that of `packed`."""
     return _HEADER.pack(_AGAIN if is_again else 0, txid, patience) + payload
@@ -64,12 +76,14 @@ def read_request(body: bytes) -> Request:
     if len(body) < _HEADER.size:
         raise _invalid("it is too short")
     flags, txid, patience = _HEADER.unpack_from(body)
-    fields = unpack(memoryview(body)[_HEADER.size :])
+    fields = unpack(body[_HEADER.size :])
     if type(fields) is not list or len(fields) not in (1, _OPTIONS) or flags > _AGAIN or not patience >= 0:
         raise _invalid("its fields are not those of a transaction")
-    if len(fields) == _OPTIONS and type(fields[-1]) is not dict:
+    if len(fields) == 1:
+        return Request(txid, flags == _AGAIN, patience, fields[0])
+    if type(fields[-1]) is not dict:
         raise _invalid("its annotations are no map")
-    return Request(txid, bool(flags), patience, fields[0], tuple(fields[1:]))
+    return Request(txid, flags == _AGAIN, patience, fields[0], tuple(fields[1:]))
 
 
 class Committed(NamedTuple):
@@ -80,33 +94,79 @@ class Committed(NamedTuple):
     is_repeat: bool  # whether another transaction with its key had been committed before
 
 
-def committed(txid: bytes, t: int, tempids: Mapping[str | int, int], *, is_repeat: bool = False) -> bytes:
-    """Return the body of the answer for a committed transaction."""
-    return txid + pack([_COMMITTED, t, dict(tempids), is_repeat])
+def committed(txid: bytes, t: int, tempids: Mapping[str | int, int], *, is_repeat: bool = False) -> Answer:
+    """Return the answer for a committed transaction."""
+    return [txid, _COMMITTED, t, tempids if type(tempids) is dict else dict(tempids), is_repeat]
 
 
-def rejected(txid: bytes, error: BaseException) -> bytes:
-    """Return the body of the answer for a transaction that raised an error."""
+def rejected(txid: bytes, error: BaseException) -> Answer:
+    """Return the answer for a transaction that raised an error."""
     if not isinstance(error, FactStoreError):
         text = f"the transactor failed: {type(error).__name__}: {text_of(error)}"
         error = FactStoreError(":db.error/transactor-failed", text)
     kind = next(kind.__name__ for kind in type(error).__mro__ if _KINDS.get(kind.__name__) is kind)
-    data = pack_or_show(dict(error.data))
-    return txid + pack([_REJECTED, kind, error.code, error.message, data])
+    return [txid, _REJECTED, pack([kind, error.code, error.message, pack_or_show(dict(error.data))])]
 
 
-def read_answer(body: bytes) -> tuple[bytes, Committed | FactStoreError]:
-    """Return the txid of an answer, and the answer. Raises: StorageError(:db.error/invalid-frame)."""
-    txid, fields = body[:TXID_BYTES], unpack(memoryview(body)[TXID_BYTES:])
+def answers(*these: Answer) -> bytes:
+    """Return the body of a frame with answers."""
+    return pack(list(these))
+
+
+class Answers:
+    """The answers that are sent together to one connection, as frames of a bounded size."""
+
+    __slots__ = ("_frames", "_open")
+
+    def __init__(self) -> None:
+        self._frames: list[bytes] = []
+        self._open: list[Answer] = []  # of the next frame
+
+    def add(self, answer: Answer, size: int) -> None:
+        """Add an answer.
+
+        Args:
+            size: of the request, in bytes; its tempids are part of it.
+        """
+        self._open.append(answer)
+        is_large = size > _SMALL or (answer[1] == _REJECTED and len(answer[2]) > _SMALL)
+        if is_large or len(self._open) == _MOST_TOGETHER:
+            self._end_frame()
+
+    def _end_frame(self) -> None:
+        self._frames.append(framed(pack(self._open)))
+        self._open = []
+
+    def stream(self) -> bytes:
+        """Return the frames."""
+        if self._open:
+            self._end_frame()
+        return b"".join(self._frames)
+
+
+def read_answers(body: bytes) -> list[tuple[bytes, Committed | FactStoreError]]:
+    """Return answers, each with its txid. Raises: StorageError(:db.error/invalid-frame)."""
     try:
-        if fields[0] == _COMMITTED:
-            _, t, tempids, is_repeat = fields
-            return txid, Committed(t, tempids, is_repeat)
-        _, kind, code, message, data = fields
-        values = unpack(data)
-        return txid, _KINDS[kind](code, message, **(values if type(values) is dict else {"data": values}))
-    except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise _invalid(f"it is no answer ({error!r})") from error
+        return [_read_answer(*fields) for fields in _list(unpack(body))]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _invalid(f"these are no answers ({error!r})") from error
+
+
+def _read_answer(txid: Any, kind: Any, *fields: Any) -> tuple[bytes, Committed | FactStoreError]:
+    if type(txid) is not bytes:
+        raise TypeError("a txid is no bytes")
+    if kind == _COMMITTED:
+        return txid, Committed(*fields)
+    (error,) = fields
+    name, code, message, data = unpack(error)
+    values = unpack(data)
+    return txid, _KINDS[name](code, message, **(values if type(values) is dict else {"data": values}))
+
+
+def _list(value: Any) -> list[Any]:
+    if type(value) is not list:
+        raise TypeError("expected a list")
+    return value
 
 
 def _invalid(why: str) -> StorageError:

@@ -7,8 +7,10 @@ Law: the two ways differ in who prepares a transaction, not in its outcome or it
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import wait
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from factstore import log
@@ -20,11 +22,13 @@ from factstore.db.snapshot import Snapshot
 from factstore.errors import Closed, Interrupted, TransactError, UnknownOutcome
 from factstore.schema.attribute import FIRST_FREE_ID
 from factstore.storage import Led, Storage
+from factstore.storage.protocol import TXID_BYTES
 from factstore.transact import Preparation, TxReport
 from factstore.transactor import messages
-from factstore.transactor.client import Client, Sent
+from factstore.transactor.client import Client
 from factstore.transactor.frames import MOST_BYTES
 from factstore.transactor.messages import Committed
+from factstore.transactor.sent import Pending, Sent
 
 if TYPE_CHECKING:
     from factstore.index.build import Watch
@@ -48,23 +52,38 @@ class RoutingCommitter(Committer):
         super().__init__(storage, cache_bytes=cache_bytes, clock=clock, busy_timeout=busy_timeout)
         assert isinstance(storage, Led)
         self._leadership = storage.leadership
-        self._client = Client(storage.leadership, storage.description, self._report)
+        self._client = Client(storage.leadership, storage.description, partial(LateReport, self))
+        self._txids = count(int.from_bytes(os.urandom(10)) << 48)  # an index of them grows at one end
         self._patience = _FOR_EVER if busy_timeout is None else max(busy_timeout, _LEAST_PATIENCE)
 
     def transact(self, tx_data: Any) -> TxReport:
         """Commit tx-data and return the report; raises what `prepare` and the storage raise."""
-        return self.apply(_plain(tx_data)) if self._leadership.term else super().transact(tx_data)
+        if not self._leadership.term:
+            return super().transact(tx_data)
+        return self._sent(tx_data)
 
     def transact_async(self, tx_data: Any) -> PendingReport:
         """Commit tx-data in the background; the future gives its report."""
-        return self.apply_async(_plain(tx_data)) if self._leadership.term else super().transact_async(tx_data)
+        if not self._leadership.term:
+            return super().transact_async(tx_data)
+        return self._pending(tx_data)
 
     def apply(self, preparation: Preparation, *, exclusive: bool = False) -> TxReport:
         """Commit a change and return its report; raises what the preparation and the storage raise."""
         if exclusive or not self._leadership.term or not isinstance(preparation, Conditional):
             return super().apply(preparation, exclusive=exclusive)
+        return self._sent(preparation.tx_data, preparation)
+
+    def apply_async(self, preparation: Preparation) -> PendingReport:
+        """Commit a change in the background; the future gives its report."""
+        if not self._leadership.term or not isinstance(preparation, Conditional):
+            return super().apply_async(preparation)
+        return self._pending(preparation.tx_data, preparation)
+
+    def _sent(self, tx_data: Any, transaction: Conditional | None = None) -> TxReport:
+        """Send tx-data, or the transaction with options that it belongs to, and return the report."""
         self.check_outside()
-        sent = self._sent(preparation)
+        sent = Sent(self._next_txid(), self._payload(tx_data, transaction), self._patience)
         try:
             self._client.add(sent)
             return self._client.wait(sent)
@@ -72,21 +91,27 @@ class RoutingCommitter(Committer):
             self._interrupted(error, sent)
             raise
 
-    def apply_async(self, preparation: Preparation) -> PendingReport:
-        """Commit a change in the background; the future gives its report."""
-        if not self._leadership.term or not isinstance(preparation, Conditional):
-            return super().apply_async(preparation)
-        sent = self._sent(preparation)
-        self._client.add(sent)
-        return sent.future
+    def _pending(self, tx_data: Any, transaction: Conditional | None = None) -> PendingReport:
+        """Do the same, but return a future."""
+        payload = self._payload(tx_data, transaction)
+        pending = Pending(self._next_txid(), payload, self._patience, self.future())
+        self._client.add_pending(pending)
+        return pending.future
 
-    def _sent(self, transaction: Conditional) -> Sent:
-        """Return a transaction as it is sent. Raises: TransactError, if it contains anything but data."""
+    def _next_txid(self) -> bytes:
+        return next(self._txids).to_bytes(TXID_BYTES)
+
+    def _payload(self, tx_data: Any, transaction: Conditional | None) -> bytes:
+        """Return tx-data, or the transaction with options that it belongs to, as bytes.
+
+        Raises: TransactError, if it contains anything but data, or is too large.
+        """
         try:
-            payload = messages.packed(transaction)
+            payload = messages.packed_forms(tx_data) if transaction is None else messages.packed(transaction)
         except TypeError as error:
             # What cannot be sent is mostly wrong, too: then the preparation raises the same error as everywhere.
-            transaction(self.newest_snapshot(), self.clock())
+            prepare = transaction or Conditional(tx_data, "reject", None, None, {})
+            prepare(self.newest_snapshot(), self.clock())
             text = f"a transaction that a transactor commits consists of data: {error}; register functions by name"
             raise TransactError(":db.error/not-data", text) from error
         if len(payload) > MOST_BYTES - 1024:
@@ -95,28 +120,18 @@ class RoutingCommitter(Committer):
                 f" {MOST_BYTES:,}: make several of it, or use conn.load"
             )
             raise TransactError(":db.error/frame-too-large", text, bytes=len(payload), limit=MOST_BYTES)
-        future = self.future()
-        future.set_running_or_notify_cancel()  # it cannot be cancelled, because it is on its way
-        return Sent(payload, future, self._patience)
+        return payload
 
     def _interrupted(self, error: BaseException, sent: Sent) -> None:
         """Raise `UnknownOutcome` if a call was interrupted whose transaction was, or may be, committed."""
-        future = sent.future
-        if future.done() and future.exception() is error:
+        if sent.outcome is error:
             return
-        wait([future], _SETTLE_SECONDS)
-        if not future.done():
+        if not sent.wait(_SETTLE_SECONDS):
             text = f"{error!r} interrupted the call, and the transactor has not answered; it may be committed"
             kind = Interrupted if isinstance(error, KeyboardInterrupt) else UnknownOutcome
             raise kind(":db.error/storage-unknown-outcome", text, txids=[sent.txid]) from error
-        if future.exception() is None:
-            self.ended(error, [(sent.txid, future.result().t - 1)])
-
-    # -- reports
-
-    def _report(self, answer: Committed) -> TxReport:
-        self._leadership.acknowledged(answer.t)
-        return LateReport(self, answer)
+        if isinstance(sent.outcome, TxReport):
+            self.ended(error, [(sent.txid, sent.outcome.t - 1)])
 
     # -- the end
 
@@ -134,10 +149,6 @@ class RoutingCommitter(Committer):
         """End, in a forked child, the futures that only a thread of the parent would end."""
         super().after_fork()
         self._client.after_fork(Closed(":db.error/storage-closed", "was opened before this process was forked"))
-
-
-def _plain(tx_data: Any) -> Conditional:
-    return Conditional(tx_data, "reject", None, None, {})
 
 
 class LateReport(TxReport):

@@ -27,12 +27,21 @@ from factstore.commit import background
 from factstore.commit.commit import Committer
 from factstore.commit.conditions import Conditional, Repeated
 from factstore.db.snapshot import Snapshot
-from factstore.errors import FactStoreError, Fenced, StorageError, StoreBusy, TransactError, UnknownOutcome
+from factstore.errors import (
+    FactStoreError,
+    Fenced,
+    StorageError,
+    StoreBusy,
+    TransactError,
+    UnknownOutcome,
+    is_unregistered,
+)
 from factstore.storage import Leadership, Led
 from factstore.transact import Preparation, Prepared, TxReport, prepare_list
 from factstore.transactor import handshake, messages
 from factstore.transactor.frames import MOST_BYTES, Frames, framed
 from factstore.transactor.handshake import Handshake
+from factstore.transactor.messages import Answer, Answers
 from factstore.transactor.tls import Identity
 
 logger = logging.getLogger("factstore")
@@ -73,7 +82,7 @@ class Server:
         self._waiting: dict[bytes, Reply] = {}  # by txid; only the loop thread uses it
         self._bytes = 0  # of the requests in it
         self._answered: OrderedDict[bytes, None] = OrderedDict()  # the newest txids that were
-        self._answers: deque[tuple[Reply, bytes]] = deque()
+        self._answers: deque[tuple[Reply, TxReport | Answer]] = deque()
         self._will_send = False
 
     # -- the life of the server
@@ -138,26 +147,31 @@ class Server:
         """Forget a connection that was lost; its transactions are committed."""
         self._peers.discard(peer)
 
-    def accept(self, peer: Peer, body: bytes) -> None:
-        """Put a transaction into the queue, or answer at once if it cannot be read."""
+    def accept(self, peer: Peer, bodies: Iterable[bytes]) -> None:
+        """Put transactions into the queue; answer at once those that cannot be read."""
+        requests = [request for body in bodies if (request := self._request(peer, body)) is not None]
+        if requests:
+            self.committer.submit(requests)
+            self._pause_or_resume()
+
+    def _request(self, peer: Peer, body: bytes) -> Reply | None:
+        """Return a transaction for the queue; None if it waits there already, or has been answered."""
         txid = messages.txid_of(body)
         earlier = self._waiting.get(txid)
         if earlier is not None:
             earlier.peer = peer  # it was sent again, on another connection
-            return
+            return None
         try:
             request = messages.read_request(body)
             if txid in self._answered:  # sent on a connection that was lost, and read after it was sent again
                 request = request._replace(is_again=True)
             reply = Reply(self, peer, request, len(body))
-            preparation = reply.preparation()
         except FactStoreError as error:
             peer.send(messages.rejected(txid, error))
-            return
+            return None
         self._waiting[txid] = reply
         self._bytes += reply.size
-        self.committer.submit(background.Request(preparation, reply, txid))
-        self._pause_or_resume()
+        return reply
 
     def _pause_or_resume(self) -> None:
         """Read from the clients unless too much waits; begin again when half of it is done."""
@@ -178,9 +192,9 @@ class Server:
 
     # -- answers
 
-    def answer(self, reply: Reply, body: bytes) -> None:
-        """Send an answer soon. Called in the commit thread."""
-        self._answers.append((reply, body))
+    def answer(self, reply: Reply, answer: TxReport | Answer) -> None:
+        """Send the report of a transaction, or another answer, soon. Called in the commit thread."""
+        self._answers.append((reply, answer))
         if not self._will_send:
             self._will_send = True
             self._in_loop(self._send)
@@ -197,82 +211,86 @@ class Server:
 
     def _send(self) -> None:
         self._will_send = False
-        frames: dict[Peer, list[bytes]] = {}
+        waiting, answered = self._waiting, self._answered
+        of_peers: dict[Peer, Answers] = {}
         while self._answers:
-            reply, body = self._answers.popleft()
-            if self._waiting.pop(reply.txid, None) is not None:
+            reply, answer = self._answers.popleft()
+            txid = reply.txid
+            if waiting.pop(txid, None) is not None:
                 self._bytes -= reply.size
-            self._answered[reply.txid] = None
-            frames.setdefault(reply.peer, []).append(framed(body))
-        while len(self._answered) > _MOST_ANSWERED:
-            self._answered.popitem(last=False)
-        for peer, parts in frames.items():
-            peer.write(b"".join(parts))
+            answered[txid] = None
+            if isinstance(answer, TxReport):  # read here, while the commit thread waits for the next append
+                answer = messages.committed(txid, answer.t, answer.tempids)
+            answers = of_peers.get(reply.peer)
+            if answers is None:
+                answers = of_peers[reply.peer] = Answers()
+            answers.add(answer, reply.size)
+        while len(answered) > _MOST_ANSWERED:
+            answered.popitem(last=False)
+        for peer, answers in of_peers.items():
+            peer.write(answers.stream())
         self._pause_or_resume()
 
 
-class Reply:
-    """The future of a transaction in the committer's queue: its outcome becomes the answer to the client."""
+class Reply(background.Request):
+    """A transaction of a client in the committer's queue: its outcome becomes the answer."""
 
-    __slots__ = ("_deadline", "_request", "_server", "_transaction", "peer", "size", "txid")
+    __slots__ = ("_deadline", "_request", "_server", "_transaction", "peer", "size")
+    txid: bytes
 
     def __init__(self, server: Server, peer: Peer, request: messages.Request, size: int) -> None:
+        """Make a reply. Raises: what an invalid option raises."""
+        self._transaction = None if _is_plain(request) else request.transaction
+        super().__init__(self._preparation(server, request), request.txid)
         self._server = server
         self._request = request
-        self._transaction: Conditional | None = None
         self._deadline = monotonic() + request.patience
         self.peer = peer
-        self.txid = request.txid
         self.size = size
 
-    def preparation(self) -> Preparation:
-        """Return the preparation of the transaction. Raises: what an invalid option raises."""
-        request = self._request
-        if type(request.tx_data) is list and not (request.options or request.is_again):
+    def _preparation(self, server: Server, request: messages.Request) -> Preparation:
+        if self._transaction is None:
             return partial(prepare_list, request.tx_data)
-        self._transaction = request.transaction
         if request.is_again:
-            return Resent(self._transaction, self._server.leadership, self.txid)
+            return Resent(self._transaction, server.leadership, request.txid)
         return self._transaction
 
-    def set_running_or_notify_cancel(self) -> bool:
+    def begin(self) -> bool:
         """Return whether the transaction has not waited for too long."""
         return monotonic() <= self._deadline
 
-    def cancelled(self) -> bool:
-        """A transaction is not cancelled: its client may have gone, and asks again later."""
-        return False
-
-    def cancel(self) -> bool:
+    def cancel(self) -> None:
         """Answer nothing: the client sends the transaction again."""
-        return True
 
-    def set_result(self, result: TxReport) -> None:
-        """Answer with the t and the tempids."""
-        self._answer(lambda: messages.committed(self.txid, result.t, result.tempids))
+    def end_after_fork(self, error: Exception) -> None:
+        """Answer nothing: the connection belongs to the parent."""
 
-    def set_exception(self, exception: BaseException | None) -> None:
-        """Answer with the error, or with the report of the transaction that was committed before."""
-        if isinstance(exception, Fenced):
+    def deliver(self) -> None:
+        """Answer with the t and the tempids, with the error, or with the report of what was committed before.
+
+        A transaction that this process may not commit, because another one leads, has no answer: the client sends it
+        to the next leader.
+        """
+        outcome = self.outcome
+        if isinstance(outcome, TxReport):
+            self._server.answer(self, outcome)
+        elif isinstance(outcome, Fenced):
             self._server.depose()
-        elif isinstance(exception, Repeated):
-            repeated = exception
-            self._answer(lambda: self._first(repeated.t))
-        elif isinstance(exception, CancelledError):
-            self._answer(lambda: messages.rejected(self.txid, self._waited()))
-        elif exception is not None:
-            rejection = _hinted(exception)
-            self._answer(lambda: messages.rejected(self.txid, rejection))
+        elif outcome is not None:
+            self._server.answer(self, self._answer(outcome))
 
-    def _answer(self, body: Any) -> None:
+    def _answer(self, outcome: BaseException) -> Answer:
         try:
-            answer = body()
+            if isinstance(outcome, Repeated):
+                return self._first(outcome.t)
+            return messages.rejected(
+                self.txid, self._waited() if isinstance(outcome, CancelledError) else _hinted(outcome)
+            )
         except Exception as error:
             logger.exception("a transaction has no proper answer")
-            answer = messages.rejected(self.txid, error)
-        self._server.answer(self, answer)
+            return messages.rejected(self.txid, error)
 
-    def _first(self, t: int) -> bytes:
+    def _first(self, t: int) -> Answer:
         """Return the answer for a transaction that was committed before as t."""
         transaction = cast(Conditional, self._transaction)
         try:
@@ -298,11 +316,13 @@ class Reply:
         )
 
 
+def _is_plain(request: messages.Request) -> bool:
+    return type(request.tx_data) is list and not (request.options or request.is_again)
+
+
 def _hinted(error: BaseException) -> BaseException:
     """Return an error, with the remedy if it is about a function that this process has not imported."""
-    if isinstance(error, TransactError) and (
-        error.code == ":db.error/unknown-tx-function" or "is not registered" in error.message
-    ):
+    if isinstance(error, TransactError) and is_unregistered(error):
         return type(error)(error.code, error.message + _NOT_IMPORTED, **error.data)
     return error
 
@@ -359,22 +379,20 @@ class Peer(asyncio.Protocol):
             self.send(messages.rejected(messages.NO_TXID, error))
             self.close()
 
-    def _read(self, bodies: Iterable[bytes]) -> None:
-        for body in bodies:
-            if self._is_known:
-                self._server.accept(self, body)
-                continue
+    def _read(self, bodies: list[bytes]) -> None:
+        if bodies and not self._is_known:
             known = self._server.known
-            client = handshake.read_response(known, self._challenge, body)
+            client = handshake.read_response(known, self._challenge, bodies.pop(0))
             self._is_known = True
             self._frames.most_bytes = MOST_BYTES
             self.write(framed(handshake.confirmation(known, self._challenge, client)))
+        self._server.accept(self, bodies)
         if self._server.is_full:
             self.pause()
 
-    def send(self, body: bytes) -> None:
-        """Send a frame."""
-        self.write(framed(body))
+    def send(self, answer: Answer) -> None:
+        """Send one answer."""
+        self.write(framed(messages.answers(answer)))
 
     def write(self, data: bytes) -> None:
         """Send bytes, unless the connection was lost; the client then asks again."""

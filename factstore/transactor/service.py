@@ -9,6 +9,7 @@ of the first has expired.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ from typing import Final, NamedTuple
 from factstore.commit.commit import Committer
 from factstore.errors import StorageError
 from factstore.storage import Led, Storage, open_storage, shown
+from factstore.storage.patience import opened_in_failover
 from factstore.transactor.server import Limits, Server
 from factstore.transactor.tls import new_identity
 
@@ -28,6 +30,9 @@ logger = logging.getLogger("factstore")
 SECRET_BYTES: Final = 32
 _LOOK_SECONDS: Final = 0.25  # how often a waiting transactor tries to lead
 _RETRY_SECONDS: Final = 1.0  # after an error of the store
+# New objects after which the garbage collector runs. With its default of 700, it runs several times during each append,
+# and finds the objects of transactions that wait: 29 instead of 25 µs of processor time per transaction.
+_COLLECT_AFTER: Final = 50_000
 _EVERYWHERE: Final = ("", "0.0.0.0", "::")
 
 
@@ -47,21 +52,27 @@ def run(uri: str, options: Options, tell: Callable[[str], object]) -> None:
 
     Args:
         tell: called with a sentence when this process begins to wait, to lead, and ends.
-    Raises: StorageError, when the store cannot be opened or cannot have a transactor.
+    Raises: StorageError, when the store cannot be opened within a minute, or cannot have a transactor.
     """
-    asyncio.run(_run_until_signal(uri, options, tell))
+    storage = opened_in_failover(lambda: _opened(uri, busy_timeout=options.busy_timeout))
+    gc.set_threshold(_COLLECT_AFTER)
+    gc.freeze()  # the modules stay
+    asyncio.run(_run_until_signal(storage, options, tell))
 
 
-async def _run_until_signal(uri: str, options: Options, tell: Callable[[str], object]) -> None:
+async def _run_until_signal(storage: Storage, options: Options, tell: Callable[[str], object]) -> None:
     ends = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ends.set)
-    await serve(uri, options, tell, ends)
+    await _serve(storage, options, tell, ends)
 
 
 async def serve(uri: str, options: Options, tell: Callable[[str], object], ends: asyncio.Event) -> None:
-    """Do what `run` does, until an event is set."""
-    storage = _opened(uri, busy_timeout=options.busy_timeout)
+    """Do what `run` does, until an event is set; but do not wait for a server when the store is opened."""
+    await _serve(_opened(uri, busy_timeout=options.busy_timeout), options, tell, ends)
+
+
+async def _serve(storage: Storage, options: Options, tell: Callable[[str], object], ends: asyncio.Event) -> None:
     try:
         committer = Committer(storage, cache_bytes=options.cache_bytes, busy_timeout=options.busy_timeout)
         await Transactor(storage, committer, options, tell, ends).run()

@@ -24,6 +24,7 @@ from factstore.commit import indexing
 from factstore.datom import Fact
 from factstore.errors import FactStoreError
 from factstore.index.directory import ATTRIBUTES_OF, Entry, Index
+from factstore.rendering import shown_as_record
 from factstore.schema import bootstrap
 from factstore.schema.attribute import NO_HISTORY, TX_INSTANT, Attribute, Schema
 from factstore.storage import Storage
@@ -38,6 +39,7 @@ _FACTS_AT_ONCE: Final = 200_000  # facts of the log that are kept as tuples, bef
 _BLOCKS_AT_ONCE: Final = 64
 
 
+@shown_as_record
 @dataclass(slots=True)
 class Check:
     """The result of a check of a store."""

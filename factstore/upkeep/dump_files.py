@@ -17,6 +17,7 @@ from typing import IO, Any, Final, Literal, NamedTuple, cast
 from factstore import edn
 from factstore.datom import N_MASK
 from factstore.errors import Corrupt, FactStoreError, ReadError, Unavailable
+from factstore.rendering import shown_as_record
 from factstore.values.quoting import as_name, described, quoted
 from factstore.values.types import Keyword
 
@@ -25,6 +26,7 @@ HEAD, END, ATTRIBUTES = Keyword(":factstore/dump"), Keyword(":factstore/end"), K
 T, INSTANT, NEXT_N, DATA = Keyword(":t"), Keyword(":instant"), Keyword(":next-n"), Keyword(":data")
 
 
+@shown_as_record
 class Manifest(NamedTuple):
     """The counts and the digest of a dump."""
 

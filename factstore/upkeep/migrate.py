@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from factstore import edn
 from factstore.datom import Datom, t_of
 from factstore.errors import ReadError, TransactError, UniqueConflict
+from factstore.rendering import shown_as_record
 from factstore.schema.class_fields import is_instance, map_of
 from factstore.transact import with_
 from factstore.transact.forms import read_forms, read_text
@@ -30,6 +31,7 @@ _NAME: Final = ":db.migration/name"
 _CHECKSUM: Final = ":db.migration/checksum"
 
 
+@shown_as_record
 class Migration(NamedTuple):
     """A named change: tx-data, as text or as data, for one transaction.
 
@@ -49,6 +51,7 @@ class Migration(NamedTuple):
             raise TransactError(":db.error/invalid-migration", text, name=self.name) from error
 
 
+@shown_as_record
 class Migrated(NamedTuple):
     """A migration that was applied, or would be: its name, its t and all its datoms."""
 
@@ -57,6 +60,7 @@ class Migrated(NamedTuple):
     datoms: tuple[Datom, ...]
 
 
+@shown_as_record
 class MigrationReport(NamedTuple):
     """The result of migrating; in a dry run, the expected result."""
 

@@ -18,6 +18,7 @@ from factstore.connection.connection import Connection
 from factstore.datom import tx_of
 from factstore.db.database import Database
 from factstore.errors import Corrupt, DatabaseError, TransactError
+from factstore.rendering import shown_as_record
 from factstore.schema.attribute import FIRST_FREE_ID, Attribute
 from factstore.transact import TxReport, prepare
 from factstore.transact.report import report
@@ -26,6 +27,7 @@ from factstore.values.quoting import described
 from factstore.values.types import Keyword, instant_to_micros
 
 
+@shown_as_record
 class Replayed(NamedTuple):
     """The result of a replay."""
 
@@ -58,12 +60,18 @@ def replay(
                 ":db.error/invalid-range", f"expected the t of a transaction in the dump, got {described(point)}"
             )
     attributes = _attributes(file)
-    for write in (_rehearsing(conn), conn.transact):
-        replaying = _Replaying(conn.db(), attributes, write)
+
+    def each(use: Callable[[dict[Keyword, Any]], None]) -> None:
         for number, line in parsed(file):
             with _replaying(file, number):
                 if T in line and (start is None or line[T] >= start) and (upto is None or line[T] <= upto):
-                    replaying.transact(line)
+                    use(line)
+
+    early = _Early()
+    each(early.read)
+    for write in (_rehearsing(conn), conn.transact):
+        replaying = _Replaying(conn.db(), attributes, early.facts, write)
+        each(replaying.transact)
     return Replayed(replaying.transactions, replaying.datoms, replaying.left_out)
 
 
@@ -122,12 +130,43 @@ _NOT_REPLAYED: Final = frozenset(
 )
 
 
+class _Early:
+    """Finds the entities to which a transaction can refer before any fact about them, for example after an excision."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+        self._values: set[int] = set()  # whole numbers, some of them references, that occur before they are entities
+        self.facts: dict[int, list[Sequence[Any]]] = {}  # entity → the rows of the first transaction about it
+
+    def read(self, line: dict[Keyword, Any]) -> None:
+        """Read the next transaction."""
+        rows = [row for row in line[DATA] if row[-1] and row[1] not in _NOT_REPLAYED]
+        new = {row[0] for row in rows} - self._seen
+        for row in rows:
+            if row[0] in new and row[0] in self._values:
+                self.facts.setdefault(row[0], []).append(row)
+        self._seen |= new
+        self._values.update(row[2] for row in rows if type(row[2]) is int and row[2] not in self._seen)
+
+
 class _Replaying:
     """Transacts the lines of a dump, and maps its entities to entities of the store."""
 
-    def __init__(self, db: Database, attributes: _Attributes, write: Callable[[list[Any]], TxReport]) -> None:
+    def __init__(
+        self,
+        db: Database,
+        attributes: _Attributes,
+        early: Mapping[int, Sequence[Sequence[Any]]],
+        write: Callable[[list[Any]], TxReport],
+    ) -> None:
+        """Begin on top of a database.
+
+        Args:
+            early: the entities to which a transaction can refer before its first fact, with their first facts.
+        """
         self._db = db
         self._own, self._ids = attributes
+        self._early = early
         self._write = write
         self._known: dict[int, int] = {}
         self.transactions = self.datoms = self.left_out = 0
@@ -139,7 +178,7 @@ class _Replaying:
         subjects = {row[0] for row in data if row[-1] and row[1] not in _NOT_REPLAYED}
         replaced = {(row[0], row[1]): row[2] for row in data if not row[-1]}
         replayed = (row for row in data if row[1] not in _NOT_REPLAYED)
-        forms = [form for row in replayed if (form := self._form(db, row, tx, subjects, replaced)) is not None]
+        forms = [form for row in replayed for form in self._forms(db, row, tx, subjects, replaced)]
         instant = self._instant(line)
         if instant is not None and instant_to_micros(instant) >= db.last_instant:
             forms.append([":db/add", "datomic.tx", ":db/txInstant", instant])
@@ -155,32 +194,65 @@ class _Replaying:
 
     def _attribute(self, db: Database, name: Any) -> Attribute:
         """Return the attribute of a name in a dump; it may have had another name at the time of the transaction."""
-        a = self._known.get(self._ids.get(name, -1))
-        attribute = None if a is None else db.schema.find(a)
+        attribute = self._declared(db, name)
         return db.attribute(name) if attribute is None else attribute
+
+    def _declared(self, db: Database, name: Any) -> Attribute | None:
+        a = self._known.get(self._ids.get(name, -1))
+        return (None if a is None else db.schema.find(a)) or db.schema.find(name)
 
     def _instant(self, line: dict[Keyword, Any]) -> datetime | None:
         if INSTANT in line:
             return line[INSTANT]  # type: ignore[no-any-return]
         return next((row[2] for row in line[DATA] if row[1] == ":db/txInstant"), None)
 
-    def _form(
+    def _forms(
         self, db: Database, row: Sequence[Any], tx: int, subjects: set[int], replaced: Mapping[Any, Any]
-    ) -> list[Any] | None:
+    ) -> list[list[Any]]:
+        """Return the forms of a datom; none if it is not replayed, or refers to an unknown entity."""
         e, name, value, added = row[0], row[1], row[2], row[-1]
         attribute = self._attribute(db, name)
         if attribute.tuple_attrs:
-            return None
-        entity = self._entity(e, tx, subjects)
-        if attribute.is_ref and type(value) is int:
-            value = self._entity(value, tx, subjects)
+            return []
+        forms: list[list[Any]] = []
+        if added and attribute.is_ref and value in self._early and self._entity(value, tx, subjects) is None:
+            forms = self._new(db, value)
+            subjects.add(value)
+        entity, value = self._entity(e, tx, subjects), self._value(attribute, value, tx, subjects)
         if entity is None or value is None:
             self.left_out += 1
-            return None
+            return []
         self.datoms += 1
         if added and attribute.cas_only:
-            return [":db/cas", entity, attribute.id, replaced.get((e, name)), value]
-        return [":db/add" if added else ":db/retract", entity, attribute.id, value]
+            old = replaced.get((e, name))
+            return [*forms, [":db/cas", entity, attribute.id, self._value(attribute, old, tx, subjects), value]]
+        return [*forms, [":db/add" if added else ":db/retract", entity, attribute.id, value]]
+
+    def _new(self, db: Database, e: int) -> list[list[Any]]:
+        """Make an entity known that has no fact yet: the holder of an identity that it will have, or a new one."""
+        for _, name, value, *_ in self._early[e]:
+            key = self._declared(db, name)
+            if key is not None and key.is_identity and not key.is_ref:
+                holder = db.entid([key.ident, value])
+                if holder is not None and holder not in self._known.values():
+                    self._known[e] = holder
+                    return []
+        # This form adds no datom; it makes an entity of a tempid that is otherwise only a value.
+        return [[":db/add", f"e{e}", ":db.install/attribute", f"e{e}"]]
+
+    def _value(self, attribute: Attribute, value: Any, tx: int, subjects: set[int]) -> Any:
+        """Return a value with the entities of this store to which it refers; None if one of them is unknown."""
+        if attribute.is_ref:
+            return self._entity(value, tx, subjects) if type(value) is int else value
+        types = attribute.tuple_slot_types if attribute.is_tuple else ()
+        if not any(slot_type.name == "ref" for slot_type in types):
+            return value
+        # A tuple can refer only to an entity that existed before its transaction.
+        slots = [
+            self._entity(slot, tx, set()) if types[i % len(types)].name == "ref" and type(slot) is int else slot
+            for i, slot in enumerate(value)
+        ]
+        return None if any(new is None and old is not None for new, old in zip(slots, value, strict=True)) else slots
 
     def _entity(self, e: int, tx: int, subjects: set[int]) -> int | str | None:
         if e == tx:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from factstore import edn
 from factstore.errors import DatabaseError, ReadError, TransactError
+from factstore.rendering import shown_as_record
 from factstore.transact.forms import tags
 from factstore.upkeep.dump_files import os_errors_as_unavailable, path_of
 from factstore.values.quoting import described, quoted
@@ -28,6 +29,7 @@ Progress = Callable[[int, int], object]  # called with the number of committed t
 _FORM: Final = re.compile(r"tx-data\[(\d+)\]")
 
 
+@shown_as_record
 class Committed(NamedTuple):
     """The result of loading a file."""
 

@@ -1,9 +1,11 @@
 """Moments and durations in words, in one place for the API and the command line.
 
+    point       "42", which is t 42 | 42 | a moment
     moment      "2026-11-24T03:12Z" | "-5m", which is five minutes ago | timedelta(minutes=-5) | an aware datetime
     duration    "30s" | "1h30m" | "250ms" | timedelta(seconds=30)            units: ms s m h d w
 
-Law: the text of a duration means the sum of its parts, in any order.
+Laws: the text of a duration means the sum of its parts, in any order; no text of digits is a moment, which has a zone
+or a unit, so "2026" is t 2026 and no year.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ _UNITS: Final[Mapping[str, timedelta]] = {
 _PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhdw])")
 _DURATION: Final = re.compile(rf"(?:{_PART.pattern})+")
 Duration: TypeAlias = float | timedelta | str  # seconds, or a duration in words
+_T: Final = re.compile("[0-9]{1,19}", re.ASCII)
 _LONGEST: Final = 100  # characters of a text
 
 
@@ -79,11 +82,12 @@ def moment(value: object, *, now: datetime | None = None) -> datetime:
     >>> moment("-1h30m", now=moment("2026-11-24T03:12Z")).isoformat()
     '2026-11-24T01:42:00+00:00'
     """
+    now = datetime.now(UTC) if now is None else moment(now)
     try:
         if isinstance(value, str) and value.startswith("-") and (ago := _of_text(value[1:])) is not None:
-            return (datetime.now(UTC) if now is None else now) - ago
+            return now - ago
         if isinstance(value, timedelta) and value <= timedelta(0):
-            return (datetime.now(UTC) if now is None else now) + value
+            return now + value
         found = datetime.fromisoformat(value) if isinstance(value, str) else value
         if isinstance(found, datetime) and found.tzinfo is not None:
             return found
@@ -92,3 +96,14 @@ def moment(value: object, *, now: datetime | None = None) -> datetime:
     words = 'or in words "2026-11-24T03:12Z" or "-5m", five minutes ago'
     text = f"expected t, a transaction's id or an aware datetime, {words}, got {quoted(value)}"
     raise DatabaseError(":db.error/invalid-point", text, point=value)
+
+
+def point_in(value: object, *, now: datetime | None = None) -> int | datetime:
+    """Return the t that a text of digits means, or the moment that another text, a timedelta or a datetime means.
+
+    Raises: DatabaseError(:db.error/invalid-point).
+
+    >>> point_in("42")
+    42
+    """
+    return int(value) if isinstance(value, str) and _T.fullmatch(value) else moment(value, now=now)

@@ -13,6 +13,12 @@ from typing import Final
 MAX_DIGITS: Final = 1_000_000  # limit for a number in a text, which bounds the time of reading
 _FEW_DIGITS: Final = 640  # Python converts this many with any limit
 _FEW_BITS: Final = 2_000
+_DEFAULT_BITS: Final = 14_000  # 4,214 digits
+
+
+def is_short(n: int) -> bool:
+    """Return whether Python itself can convert a number to text, as `json` and `csv` do, with its default limit."""
+    return n.bit_length() <= _DEFAULT_BITS
 
 
 def to_digits(n: int) -> str:

@@ -7,29 +7,26 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import click
 
 import factstore
-from overseer import cron
+from factstore.cli.options import AS_JSON, as_of_option, at, opened_when_reachable, store_option
+from factstore.cli.output import print_json
 from overseer import status as ask
-from overseer.cli import operators
-from overseer.cli.commands import Commands, import_from_here, load_handlers
+from overseer.cli import jobs, operators, watching
+from overseer.cli.commands import STORE, Commands, import_from_here, load_handlers
 from overseer.jobs import queues
 from overseer.jobs.queues import queue as settings_of
-from overseer.jobs.states import STATUSES
-from overseer.jobs.store import JobStore, install
+from overseer.jobs.store import install
 from overseer.listeners import logs
 from overseer.worker import Config, Worker, worker_name
 from overseer.worker.pools.pools import KINDS
 from overseer.worker.pools.signals import handle_here
-
-STORE = click.option("--store", "uri", required=True, envvar="OVERSEER_STORE", help="Path or uri of the store.")
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,16 +35,18 @@ def main() -> None:
     """Durable jobs in dependency graphs, on a fact store."""
 
 
+jobs.add_to(main)
 operators.add_to(main)
+main.add_command(watching.status)
 
 
 @main.command()
 @click.argument("handlers")
-@click.option(
-    "--store", "uri", envvar="OVERSEER_STORE", help="Path or uri of the store; overrides the file with settings."
-)
+@store_option("uri", variables=("OVERSEER_STORE",), required=False, after=", the file with settings, or $FACTSTORE")
 @click.option("-c", "--config", "path", type=click.Path(dir_okay=False), help="A TOML or YAML file with settings.")
-@click.option("--until-idle", is_flag=True, help="Exit when no job is unstarted or started any more.")
+@click.option(
+    "--until-idle", is_flag=True, help="Exit when all jobs for which HANDLERS has a handler have ended, on any worker."
+)
 @click.option(
     "--exit-code", is_flag=True, help="With --until-idle: exit with 3 if jobs failed meanwhile; the default is 0."
 )
@@ -87,7 +86,7 @@ def worker(
     logs.set_up(logging.DEBUG if verbose else logging.INFO, as_json=log_json)
     config = _settings(path, lease, {"store": uri, **given})
     by_type = load_handlers(handlers)
-    with factstore.connect(config.store, create=create) as conn:
+    with opened_when_reachable(config.store, create=create) as conn:
         running = Worker(conn, by_type, config)
         with _drain_on_signals(running):
             try:
@@ -130,6 +129,8 @@ def _settings(path: str | None, lease: float | None, given: dict[str, Any]) -> C
     if lease is not None:
         given["heartbeat_sleep_time"] = lease * 1000 / config.heartbeat_tolerance
     config = replace(config, **{name: value for name, value in given.items() if value is not None and value != ()})
+    # FACTSTORE may name the store of other work, so it does not override the file.
+    config = config if config.store else replace(config, store=os.environ.get("FACTSTORE", ""))
     if not config.store:
         raise click.UsageError("a store is required: --store, OVERSEER_STORE, or `store` in the file with settings")
     return config
@@ -149,106 +150,40 @@ def _drain_on_signals(running: Worker) -> AbstractContextManager[None]:
 
 @main.command()
 @STORE
-@click.option(
-    "--as-of",
-    "point",
-    callback=operators.point,
-    help="A time (ISO 8601 with zone), -5m, or a t: show the jobs as they were then.",
-)
-def status(uri: str, point: int | datetime | None) -> None:
-    """Show the number of jobs of each type and status, and the backlog of each queue."""
-    with factstore.connect(uri, create=False) as conn:
-        db = conn.db() if point is None else conn.db().as_of(point)
-        table = ask.counts_by_type(db)
-        width = max([len("total"), *map(len, table)])
-        click.echo(" ".join([f"{'type':{width}}", *(f"{status.name:>9}" for status in STATUSES)]))
-        for type, row in table.items():
-            click.echo(" ".join([f"{type:{width}}", *(f"{row[status]:9,}" for status in STATUSES)]))
-        total = ask.counts(db)
-        click.echo(" ".join([f"{'total':{width}}", *(f"{total[status]:9,}" for status in STATUSES)]))
-        _show_backlog(ask.backlog(db), db.moment or datetime.now(UTC))
-        for name, why in queues.problems(db).items():
-            click.echo(f"queue {name}: {why}")
-        for id, why in cron.problems(db).items():
-            click.echo(f"schedule {id} cannot be enqueued: {why}")
-
-
-def _show_backlog(backlogs: Mapping[Any, ask.Backlog], now: datetime) -> None:
-    """Show the backlog of each queue, and how long its oldest ready job has been waiting."""
-    if not backlogs:
-        return
-    names = {
-        name: "(no queue)" if name is None else f"{name}{' (paused)' if backlog.paused else ''}"
-        for name, backlog in backlogs.items()
-    }
-    width = max(len("queue"), *map(len, names.values()))
-    columns = ("ready", "blocked", "later", "running", "silent")
-    click.echo("\n" + " ".join([f"{'queue':{width}}", *(f"{column:>9}" for column in columns), "  oldest ready"]))
-    for name, backlog in backlogs.items():
-        oldest = (
-            f"  {backlog.oldest}, for {max(0.0, (now - backlog.since).total_seconds()):,.0f} s" if backlog.since else ""
-        )
-        click.echo(
-            " ".join([f"{names[name]:{width}}", *(f"{getattr(backlog, column):9,}" for column in columns)]) + oldest
-        )
-
-
-@main.command()
-@STORE
 @click.argument("job")
-def history(uri: str, job: str) -> None:
+@AS_JSON
+def history(uri: str, job: str, as_json: bool) -> None:
     """Show every status that JOB, given by its id, had, and the reason for the current one."""
     with factstore.connect(uri, create=False) as conn:
         db = conn.db()
-        for step in ask.history(db, job):
+        steps = ask.history(db, ask.id_of(db, job))
+        if as_json:
+            print_json(steps)
+            return
+        for step in steps:
             why = f"  {step.reason.name}" if step.reason else ""
             attempt = f"attempt {step.attempt}  {step.by or '-'}"
             click.echo(f"{step.at.isoformat()}  t={step.t}  {step.status.name:9}  {attempt}{why}")
-        click.echo(ask.explain(db, job).why)
+        click.echo(ask.explain(db, ask.id_of(db, job)).why)
 
 
 @main.command()
 @STORE
 @click.argument("job")
-@click.option(
-    "--as-of",
-    "point",
-    callback=operators.point,
-    help="A time (ISO 8601 with zone), -5m, or a t: explain the job as it was then.",
-)
-def explain(uri: str, job: str, point: int | datetime | None) -> None:
+@as_of_option("point")
+@AS_JSON
+def explain(uri: str, job: str, point: int | datetime | None, as_json: bool) -> None:
     """Show why JOB is not running, or ran more than once, and the jobs that it waits for."""
     with factstore.connect(uri, create=False) as conn:
-        explanation = ask.explain(conn.db() if point is None else conn.db().as_of(point), job)
+        db = at(conn, point)
+        explanation = ask.explain(db, ask.id_of(db, job))
+        if as_json:
+            print_json([explanation])
+            return
         click.echo(f"{explanation.status.name}: {explanation.why}")
         for name, jobs in (("jobs", explanation.jobs), ("in the end", explanation.roots)):
             if jobs:
                 click.echo(f"{name}: {', '.join(jobs)}")
-
-
-@main.command()
-@STORE
-@click.argument("job")
-def retry(uri: str, job: str) -> None:
-    """Let a failed or aborted JOB run again, with the jobs that were aborted because of it."""
-    with factstore.connect(uri, create=False) as conn:
-        done = JobStore(conn, worker=f"cli {worker_name()}").retry(job)
-        if not done:
-            raise click.ClickException(f"{job} neither failed nor was aborted")
-        click.echo(f"{job} will run again")
-
-
-@main.command()
-@STORE
-@click.argument("job")
-@click.option("-m", "--message", default="aborted by hand", help="The reason; stored with the job.")
-def abort(uri: str, job: str, message: str) -> None:
-    """Abort a JOB that has not ended, and the jobs that depend on it."""
-    with factstore.connect(uri, create=False) as conn:
-        done = JobStore(conn, worker=f"cli {worker_name()}").abort(job, message)
-        if not done:
-            raise click.ClickException(f"{job} had ended already")
-        click.echo(f"{job} is aborted")
 
 
 @main.command()
@@ -283,7 +218,7 @@ def _set_paused(uri: str, name: str, paused: bool) -> None:
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGUMENT]…")
 def demo(arguments: tuple[str, ...]) -> None:
     """Load the flights of 2013 and their delays, as jobs; see `overseer demo --help`."""
     sys.exit(_demo_main()(list(arguments)))

@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 import importlib
-import signal
-import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
-from errno import EPIPE
-from io import TextIOWrapper
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import click
-
 import factstore
 from factstore import quoted
+from factstore.cli.commands import EXIT_INTERRUPTED, import_from_here
+from factstore.cli.commands import Commands as StoreCommands
+from factstore.cli.options import store_option
 from overseer.errors import HandlerError
 from overseer.worker.pools.signals import interruptible, is_from_signal
 
+__all__ = ["EXIT_INTERRUPTED", "STORE", "Commands", "import_from_here", "load_handlers"]
 
-class Commands(click.Group):
+
+class Commands(StoreCommands):
     """Commands whose errors are shown in one line, without a traceback; the exit code is 1, or 2 for a usage error."""
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; show an error of the store or the job layer in one line."""
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, TextIOWrapper):
-                stream.reconfigure(
-                    errors="backslashreplace"
-                )  # ids may contain characters that the terminal's encoding lacks
-        try:
-            return super().invoke(ctx)
-        except factstore.FactStoreError as error:
-            raise click.ClickException(" ".join(error.message.splitlines())) from error
-        except OSError as error:
-            if error.errno == EPIPE:  # the reader of the output has closed it; click ends quietly
-                raise
-            raise click.ClickException(
-                f"{error.filename}: {error.strerror}" if error.filename else str(error)
-            ) from error
-        except KeyboardInterrupt:
-            click.echo("Error: interrupted", err=True)
-            sys.exit(128 + signal.SIGINT)
+    label = "Error"
+
+    def text_of(self, error: factstore.FactStoreError) -> str:
+        """Return the sentence of an error."""
+        return error.message
+
+    def code_of(self, error: Exception) -> int:
+        """Return 1."""
+        return 1
+
+
+STORE = store_option("uri", variables=("OVERSEER_STORE", "FACTSTORE"))
 
 
 def load_handlers(name: str) -> Mapping[str, Any]:
@@ -57,7 +48,7 @@ def load_handlers(name: str) -> Mapping[str, Any]:
         meant = f"; did you mean {file.stem}:{attribute or 'HANDLERS'}?" if file.suffix == ".py" else ""
         raise _bad(f"handlers are given as module:name, got {quoted(name)}{meant}", name)
     import_from_here()
-    with interruptible(lambda: None):
+    with interruptible():
         try:
             module = importlib.import_module(module_name)
         except BaseException as error:  # also from the module's own code
@@ -92,10 +83,3 @@ def _hint(module: ModuleType, attribute: str) -> str:
 
 def _bad(why: str, name: str) -> HandlerError:
     return HandlerError(":job.error/bad-handler", why, name=name)
-
-
-def import_from_here() -> None:
-    """Let modules of the current directory be imported."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from getpass import getuser
 from typing import Any
@@ -10,83 +9,23 @@ from typing import Any
 import click
 
 import factstore
-from factstore import quoted
+from factstore import DatabaseError, quoted
+from factstore.cli.options import AS_JSON
+from factstore.cli.output import print_json
 from overseer import cron, retention, reverting
 from overseer import questions as asked
 from overseer import status as ask
-from overseer.durations import read_duration
+from overseer.cli.commands import STORE
 from overseer.jobs import queues
 from overseer.jobs.store import install
 from overseer.planning.plan import plan as planned
 from overseer.worker import worker_name
 
-STORE = click.option("--store", "uri", required=True, envvar="OVERSEER_STORE", help="Path or uri of the store.")
-
 
 def add_to(group: click.Group) -> None:
     """Add the commands of this module to a group."""
-    for command in (jobs, schedules, run_now, backfill, queue, prune, revert, plan, questions, answer):
+    for command in (schedules, run_now, backfill, queue, prune, revert, plan, questions, answer):
         group.add_command(command)
-
-
-def point(ctx: click.Context, param: click.Parameter, text: str | None) -> int | datetime | None:
-    """Return the point in time in a text: t, or a moment in words."""
-    try:
-        return text if text is None else int(text) if text.isdigit() else factstore.moment(text)
-    except factstore.DatabaseError:
-        why = "is neither a t nor a time such as 2026-01-31T12:00+01:00 or -5m"
-        raise click.BadParameter(f"{quoted(text)} {why}") from None
-
-
-def _wanted(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
-    """Return the values in texts such as :mail/to=ann@x; a value that is not EDN is a string."""
-    wanted: dict[str, Any] = {}
-    for text in texts:
-        attribute, equals, value = text.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{quoted(text)} is not an attribute with a value, such as :mail/to=ann@x")
-        wanted[attribute if attribute.startswith(":") else f":{attribute}"] = _value(value)
-    return wanted
-
-
-def _value(text: str) -> Any:
-    try:
-        value = factstore.edn.read(text)
-    except factstore.FactStoreError:
-        return text
-    return text if isinstance(value, factstore.Symbol) else value
-
-
-@click.command()
-@STORE
-@click.option("--status", help="unstarted, started, finished, failed or aborted.")
-@click.option("--type", help="Only jobs of this type.")
-@click.option("--queue", help="Only jobs of this queue.")
-@click.option("--worker", help="Only jobs that this worker claimed last.")
-@click.option("--text", help="Only jobs whose id or failure contains this text.")
-@click.option(
-    "--where", multiple=True, callback=_wanted, help="Only jobs with this value: :mail/to=ann@x; can be repeated."
-)
-@click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, help="Maximum number of jobs.")
-@click.option("--as-of", callback=point, help="A time (ISO 8601 with zone) or a t: list the jobs as they were then.")
-@click.option("--json", "as_json", is_flag=True, help="Write each job as a line of JSON.")
-def jobs(uri: str, as_of: int | datetime | None, as_json: bool, **filters: Any) -> None:
-    """List the jobs for which all filters hold; the job whose status changed last is the first."""
-    with factstore.connect(uri, create=False) as conn:
-        listed = ask.jobs(conn.db() if as_of is None else conn.db().as_of(as_of), **filters)
-    if as_json:
-        for job in listed:
-            click.echo(json.dumps(job._asdict(), default=_plain, ensure_ascii=False))
-        return
-    width = max((len(job.id) for job in listed), default=0)
-    for job in listed:
-        why = f"  {job.why.partition(chr(10))[0][:100]}" if job.why else ""
-        since = job.since.isoformat(timespec="seconds") if job.since else "-"
-        click.echo(f"{since}  {job.status.name:9}  {job.id:{width}}  {job.type}  attempt {job.attempt}{why}")
-
-
-def _plain(value: Any) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _time(ctx: click.Context, param: click.Parameter, text: str) -> datetime:
@@ -123,10 +62,14 @@ def backfill(uri: str, schedule: str, start: datetime, end: datetime, dry_run: b
 
 @click.command()
 @STORE
-def schedules(uri: str) -> None:
+@AS_JSON
+def schedules(uri: str, as_json: bool) -> None:
     """Show each schedule with its last and next time, or why its jobs cannot be inserted."""
     with factstore.connect(uri, create=False) as conn:
         db = conn.db()
+        if as_json:
+            print_json({**each._asdict(), "next": cron.next_time(each)} for each in cron.schedules(db))
+            return
         problems = cron.problems(db)
         for schedule in cron.schedules(db):
             last = schedule.last.isoformat() if schedule.last else "never"
@@ -186,9 +129,9 @@ def _settings_of(queue: queues.Queue) -> str:
 
 def _duration(ctx: click.Context, param: click.Parameter, text: str) -> timedelta:
     try:
-        return read_duration(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+        return factstore.duration(text)
+    except DatabaseError:
+        raise click.BadParameter(f"{quoted(text)} is no time such as 30d, 12h, 15m or 90s") from None
 
 
 @click.command()
@@ -244,10 +187,14 @@ def revert(uri: str, transaction: int) -> None:
 @STORE
 @click.option("--workers", type=click.IntRange(min=1), default=1, help="Number of jobs that run at a time.")
 @click.option("--most", type=click.IntRange(min=0), default=10, help="Maximum number of jobs to show.")
-def plan(uri: str, workers: int, most: int) -> None:
+@AS_JSON
+def plan(uri: str, workers: int, most: int, as_json: bool) -> None:
     """Show the jobs that would run next, and the ones that determine the end, given how long jobs usually take."""
     with factstore.connect(uri, create=False) as conn:
         schedule = planned(conn.db(), now=datetime.now(UTC), workers=workers)
+    if as_json:
+        print_json([schedule])
+        return
     for step in schedule.steps[:most]:
         click.echo(
             f"{step.start.isoformat(timespec='seconds')}  {step.type} {step.id}"
@@ -264,9 +211,13 @@ def plan(uri: str, workers: int, most: int) -> None:
 
 @click.command()
 @STORE
-def questions(uri: str) -> None:
+@AS_JSON
+def questions(uri: str, as_json: bool) -> None:
     """Show the questions of jobs that wait for an answer."""
     with factstore.connect(uri, create=False) as conn:
+        if as_json:
+            print_json(asked.unanswered(conn.db()))
+            return
         for question in asked.unanswered(conn.db()):
             until = question.until.isoformat(timespec="seconds") if question.until else "its deadline"
             choice = f" [{' | '.join(question.options)}]" if question.options else ""
@@ -281,5 +232,6 @@ def questions(uri: str) -> None:
 def answer(uri: str, job: str, value: str, by: str) -> None:
     """Answer the open question of JOB."""
     with factstore.connect(uri, create=False) as conn:
+        job = ask.id_of(conn.db(), job)
         conn.transact(asked.answer(job, value, by=by))
         click.echo(f"{job} has the answer {quoted(value)} by {by}")

@@ -65,6 +65,15 @@ class Graph:
         if cycle is not None:
             raise _cycle([f"{self.jobs[job][':job/type']} {job}" for job in cycle])
 
+    def _repr_svg_(self) -> str:
+        """Return the picture of the graph for notebooks."""
+        from overseer.drawing.graph import Node, graph_picture
+
+        nodes = [
+            Node(id, str(job[":job/type"]), job.get(":job/status", UNSTARTED).name) for id, job in self.jobs.items()
+        ]
+        return graph_picture(nodes, _with_attributes(self.jobs, self.deps))
+
     @property
     def types(self) -> frozenset[Keyword]:
         """The types of all its jobs."""

@@ -12,15 +12,17 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import factstore
-from factstore import CasFailed, Keyword, TransactError, quoted
-from overseer.durations import Duration
+from factstore import CasFailed, Keyword, TransactError
 from overseer.errors import EffectRepeated, LeaseLost, OverseerError, WaitExpired
 from overseer.jobs import lookup, steps, txns, waits
+from overseer.jobs.reports import reported
 from overseer.jobs.states import STARTED, Forms, Lease, as_keyword
 from overseer.jobs.waits import Waiting, When
+from overseer.times import Duration
 
 if TYPE_CHECKING:
     from factstore import Connection, Database, TxReport
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@factstore.rendering.shown_as_record
 @dataclass(frozen=True, slots=True)
 class Result:
     """A handler's return value that is stored for the jobs that depend on its job.
@@ -42,6 +45,10 @@ class Result:
     facts: Sequence[Any] = ()
 
 
+_PAUSE: Final = 5.0  # seconds between two commits of progress by a handler in another process
+_HELD: Final = "[:job/status :job/attempt :job/token]"
+
+
 class Job(Mapping[str, Any]):
     """A job as its handler sees it: its attributes by name, and the database as it was when the job was claimed.
 
@@ -53,7 +60,10 @@ class Job(Mapping[str, Any]):
         uri: the store to open if there is no connection.
     """
 
-    __slots__ = ("_conn", "_db", "_lease_ok", "_uri", "asserted", "attributes", "begin_by", "lease")
+    __slots__ = (
+        *("_conn", "_db", "_lease_ok", "_told", "_uri", "asserted", "attributes", "begin_by", "lease", "logs"),
+        "_progress",
+    )
 
     def __init__(
         self,
@@ -68,6 +78,9 @@ class Job(Mapping[str, Any]):
         self.attributes = attributes
         self.asserted: Forms = []
         self.begin_by = inf  # seconds, on the monotonic clock of its worker, after which it is not begun
+        self.logs: str | None = None  # the lines that the handler has logged, if they are kept
+        self._progress: Callable[[Lease, str], None] | None = None  # None: no heartbeat of a worker writes it
+        self._told = -inf  # when progress was committed last, on the monotonic clock
         self._conn = conn
         self._db = db
         self._lease_ok: Callable[[Lease], bool] | None = None  # None: read the store
@@ -115,10 +128,36 @@ class Job(Mapping[str, Any]):
         """An idempotency key for effects outside the store: the same in every attempt of this job."""
         return f"overseer/{self.lease.id}"
 
-    def watched(self, lease_ok: Callable[[Lease], bool]) -> Job:
-        """Set the function that tells whether the attempt still holds the job, and return the job."""
+    def watched(self, lease_ok: Callable[[Lease], bool], progress: Callable[[Lease, str], None] | None = None) -> Job:
+        """Set the functions of the worker for this attempt, and return the job.
+
+        Args:
+            lease_ok: tells whether the attempt still holds the job.
+            progress: receives progress, which the worker writes with its next heartbeat.
+        """
         self._lease_ok = lease_ok
+        self._progress = progress
         return self
+
+    def progress(self, done: float, of: float | None = None, text: str = "") -> None:
+        """Report how far the attempt is; `status.progress` returns the newest report.
+
+        It may be called as often as you like: the worker writes the newest report with its next heartbeat, in the
+        transaction that renews its leases. A handler in another process than its worker commits by itself, at most
+        every five seconds. Only the newest report of a job is kept.
+
+        Args:
+            done: how much is done: bytes, rows, steps.
+            of: how much there is in all, if it is known.
+            text: what the attempt does now; at most 200 characters are kept.
+        Raises: OverseerError(:job.error/bad-argument) for a value that is not a finite number.
+        """
+        report = reported(self.lease.attempt, done, of, text)
+        if self._progress is not None:
+            self._progress(self.lease, report)
+        elif monotonic() - self._told >= _PAUSE:
+            self._told = monotonic()
+            self.transact([txns.progress(self.lease, report)])
 
     def lease_ok(self) -> bool:
         """Tell whether the attempt still holds the job; if not, its outcome will be discarded."""
@@ -209,11 +248,13 @@ class Job(Mapping[str, Any]):
         if waits.holds(answer):
             self.transact(waits.held(self.eid, key, what.text, until, db.basis_t, about))
             return answer
+        words = waits.in_words(about.get(":wait/question"), what.text)
         # A job is started in its open wait only at the deadline, as measured by the worker.
         if now >= until or (known is not None and self.attributes.get(":job/wait") == known.eid):
-            why = f"{self.type} {self.id} waited until {until.isoformat()}, and this did not hold: {quoted(what.text)}"
+            why = f"{self.type} {self.id} waited in vain until {until.isoformat()} for {words}"
             raise WaitExpired(":job.error/wait-expired", why, job=self.id, name=what.name, until=until)
-        raise Waiting(f"waits until {until.isoformat()}", until, waits.begun(self.eid, key, what.text, until, about))
+        begun = waits.begun(self.eid, key, what.text, until, about)
+        raise Waiting(f"waits until {until.isoformat()} for {words}", until, begun)
 
     def once(self, name: str, step: Callable[[], T]) -> T:
         """Return the result of a step, which runs only if no earlier attempt has stored its result.
@@ -298,6 +339,10 @@ class Job(Mapping[str, Any]):
     def __repr__(self) -> str:
         return f"<Job {self.lease.type} {self.lease.id} attempt {self.lease.attempt}>"
 
+    def _repr_html_(self) -> str:
+        caption = f"Job {self.lease.type} {self.lease.id}, attempt {self.lease.attempt}"
+        return factstore.rendering.html_record(caption, self)
+
 
 def _elsewhere(lease: Lease, attributes: Mapping[str, Any], uri: str | None) -> Job:
     return Job(lease, attributes, uri=uri)
@@ -319,10 +364,11 @@ def _connection(uri: str | None, process: int) -> Connection:
 
 def holds(db: Database, lease: Lease) -> bool:
     """Tell whether an attempt still holds its job."""
-    return (
-        lookup.status(db, lease.job) == STARTED
-        and lookup.value(db, lease.job, ":job/attempt") == lease.attempt
-        and lookup.value(db, lease.job, ":job/token") == lease.token
+    about = factstore.pull(db, _HELD, lease.job) or {}
+    return (about.get(":job/status"), about.get(":job/attempt"), about.get(":job/token")) == (
+        STARTED,
+        lease.attempt,
+        lease.token,
     )
 
 

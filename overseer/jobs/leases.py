@@ -12,10 +12,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import factstore
-from overseer.jobs.states import STARTED, Lease
+from overseer.jobs.states import STARTED, Lease, Standing
 
 if TYPE_CHECKING:
     from factstore import Database
@@ -24,23 +24,17 @@ _LEASE: Final = "[:job/attempt :job/token :job/lease-expires]"
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
-class Standing(NamedTuple):
-    """The facts of a lease; a fact is None if the job was started without it, by hand or by an import."""
-
-    attempt: int | None
-    token: str | None
-    expires: datetime | None
-
-    def seconds(self, default: float) -> float:
-        """Return how long the lease lasts without a renewal; `default` if its token does not contain it."""
-        milliseconds = (self.token or "").rpartition("-")[2]
-        return int(milliseconds) / 1000 if self.token and "-" in self.token and milliseconds.isdecimal() else default
+def random_token() -> str:
+    """Return a text that no other lease has."""
+    return os.urandom(16).hex()
 
 
-def next_leases(jobs: Sequence[Mapping[str, Any]], *, worker: str, lasts: timedelta) -> list[Lease]:
+def next_leases(
+    jobs: Sequence[Mapping[str, Any]], *, worker: str, lasts: timedelta, token: Callable[[], str] = random_token
+) -> list[Lease]:
     """Return a lease for the next attempt at each job, given its attributes.
 
-    A token is random, and ends with the milliseconds that the lease lasts.
+    A token begins with the text that `token` returns, and ends with the milliseconds that the lease lasts.
     """
     duration = f"-{max(1, round(lasts / _MILLISECOND))}"
     return [
@@ -49,7 +43,7 @@ def next_leases(jobs: Sequence[Mapping[str, Any]], *, worker: str, lasts: timede
             about[":job/id"],
             about[":job/type"],
             about.get(":job/attempt", 0) + 1,
-            os.urandom(16).hex() + duration,
+            token() + duration,
             worker,
         )
         for about in jobs
@@ -86,6 +80,7 @@ class Watch:
         self._default = default
         self._clock = clock
         self._seen: dict[int, tuple[Standing, float]] = {}  # job → its lease, and seconds without a renewal
+        self.saw_commit = False  # whether a worker has claimed a job or renewed a lease between the last two looks
         self._last = clock()
 
     def look(self, leases: Mapping[int, Standing], *, planned: float) -> None:
@@ -101,6 +96,7 @@ class Watch:
         for job, lease in leases.items():
             previous, waited = before.get(job, (None, 0.0))
             self._seen[job] = (lease, waited + passed if previous == lease else 0.0)
+        self.saw_commit = bool(before) and any(before.get(job, (None, 0.0))[0] != leases[job] for job in leases)
 
     def forget(self) -> None:
         """Count from 0 again, because no worker could have renewed its leases."""

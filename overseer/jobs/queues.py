@@ -311,7 +311,7 @@ def admitted(lanes: Sequence[Lane]) -> Forms:
 _ADMIT: Final = "overseer/admit"
 
 
-@factstore.register(_ADMIT)  # type: ignore[untyped-decorator]
+@factstore.register(_ADMIT)
 def _admit(db: Database, *lanes: tuple[Keyword, str]) -> Forms:
     """Transaction function: reject more running jobs than the queues allow, and any job of a paused queue."""
     limited = queues(db, {name for name, _ in lanes})

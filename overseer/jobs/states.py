@@ -106,6 +106,20 @@ class Lease(NamedTuple):
     t: int = 0  # the claim's transaction; the attempt reads the database as of it
 
 
+class Standing(NamedTuple):
+    """The facts of a lease; a fact is None if the job was started without it, by hand or by an import."""
+
+    attempt: int | None
+    token: str | None
+    expires: datetime | None
+
+    def seconds(self, default: float) -> float:
+        """Return how long the lease lasts without a renewal; `default` if its token does not contain it."""
+        milliseconds = (self.token or "").rpartition("-")[2]
+        is_number = milliseconds.isdecimal() and len(milliseconds) < 19
+        return int(milliseconds) / 1000 if self.token and "-" in self.token and is_number else default
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The outcome of an attempt."""
@@ -117,6 +131,7 @@ class Outcome:
     run_at: datetime | None = None  # the earliest next start; None is at once
     counts: str | None = None  # the counter that this outcome increases, one of COUNTERS
     result: str | None = None  # the result for the jobs that depend on this one: EDN
+    logs: str | None = None  # the last lines that the handler logged, if they are kept
 
     @property
     def is_plain(self) -> bool:

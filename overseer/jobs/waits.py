@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import factstore
 from factstore import FactStoreError, quoted
-from overseer.durations import Duration, duration
 from overseer.errors import OverseerError, Verdict
 from overseer.jobs import lookup
 from overseer.jobs.states import UNSTARTED, Forms, Reason
 from overseer.jobs.txns import CAS, RETRACT
+from overseer.times import Duration, duration
 
 if TYPE_CHECKING:
     from factstore import Database
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _LONGEST: Final = timedelta(days=36_525)  # a century
 
 
+@factstore.rendering.shown_as_record
 @dataclass(frozen=True, slots=True)
 class When:
     """A query that a job waits for, as made by `when`.
@@ -192,9 +193,13 @@ def question(
     return when(ANSWER, key, within=within, name=name), facts
 
 
+def in_words(question: str | None, text: str | None) -> str:
+    """Return what a job waits for: the answer of a question, or a query to hold."""
+    if question is not None:
+        return f"an answer to the question {quoted(question)}"
+    return f"the query {quoted(text)} to hold"
+
+
 def describe(db: Database, wait: int) -> str:
     """Return what a job waits for, in words."""
-    asked = lookup.value(db, wait, ":wait/question")
-    if asked is not None:
-        return f"an answer to the question {quoted(asked)}"
-    return f"the query {quoted(lookup.value(db, wait, ':wait/for'))} to hold"
+    return in_words(lookup.value(db, wait, ":wait/question"), lookup.value(db, wait, ":wait/for"))

@@ -23,6 +23,7 @@ def chosen(
     metrics_port: int | None = None,
     tracing: bool = False,
     log_events: bool = False,
+    keep_logs: bool = False,
 ) -> list[Listener]:
     """Return the listeners of a worker's settings.
 
@@ -42,6 +43,10 @@ def chosen(
         from overseer.listeners.logs import EventLog
 
         listeners.append(EventLog())
+    if keep_logs:
+        from overseer.listeners.kept_logs import KeptLogs
+
+        listeners.append(KeptLogs())
     if metrics_port is not None:
         from overseer.listeners.metrics import serve
 

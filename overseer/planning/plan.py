@@ -20,6 +20,7 @@ from overseer.errors import OverseerError
 from overseer.planning import timing
 from overseer.planning.simulation import Schedule, simulate
 from overseer.sources import of_database
+from overseer.times import aware
 
 if TYPE_CHECKING:
     from factstore import Database
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _NO_TYPE: Final = Keyword(":overseer/none")
 _UNIT: Final = timedelta.resolution
+_DRAWN: Final = 60  # jobs in the picture of a plan
 
 
 class PlannedJob(NamedTuple):
@@ -54,6 +56,24 @@ class Plan(NamedTuple):
         """The jobs that would start first."""
         return tuple(step for step in self.steps if step.start == self.steps[0].start)
 
+    def _repr_svg_(self) -> str:
+        """Return the picture of the plan for notebooks: its first jobs, those that determine the end in blue."""
+        from overseer.drawing.attempts import Bar, bars_picture
+
+        critical = {step.id for step in self.critical}
+        bars = [
+            Bar(
+                f"{step.type} {step.id}".removeprefix(":"),
+                step.start,
+                step.end,
+                "started" if step.id in critical else "finished",
+                f"{step.type} {step.id}" + (f" after {step.after}" if step.after else ""),
+            )
+            for step in self.steps[:_DRAWN]
+        ]
+        more = f", the first {_DRAWN} of {len(self.steps):,} jobs" if len(self.steps) > _DRAWN else ""
+        return bars_picture(bars, now=self.ends, name="plan", title=f"Plan{more}")
+
 
 @of_database
 def plan(
@@ -72,7 +92,8 @@ def plan(
         unless_known: how long jobs of other types take.
     Raises: OverseerError(:job.error/bad-plan) without workers.
     """
-    if workers < 1:
+    aware(now, "now")
+    if not workers >= 1:  # nor NaN
         raise OverseerError(":job.error/bad-plan", f"a plan is for at least one worker, got {workers}", workers=workers)
     from overseer.planning.columns import LiveJobs  # it loads numpy, which programs that plan nothing do not need
     from overseer.planning.work import work_of

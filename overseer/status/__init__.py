@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from html import escape
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import factstore
@@ -32,10 +33,12 @@ from overseer.jobs.states import (
     Status,
     as_keyword,
 )
-from overseer.planning.backlog import Backlog
+from overseer.planning.backlog import Backlog, Backlogs
 from overseer.planning.obstacles import obstacle
 from overseer.sources import of_database
-from overseer.status.listing import Listed, jobs, message
+from overseer.status.listing import Listed, id_of, jobs, matching, message
+from overseer.status.silence import is_silent, jobs_dead, time_of
+from overseer.status.workers import WorkerInfo, progress, workers
 
 if TYPE_CHECKING:
     from factstore import Database
@@ -43,10 +46,13 @@ if TYPE_CHECKING:
 __all__ = [
     "RULES",
     "Attempt",
+    "Attempts",
     "Backlog",
+    "Backlogs",
     "Explanation",
     "Listed",
     "Transition",
+    "WorkerInfo",
     "attempts",
     "backlog",
     "blockers",
@@ -55,11 +61,16 @@ __all__ = [
     "dependents",
     "explain",
     "history",
+    "id_of",
+    "is_silent",
     "jobs",
     "jobs_dead",
     "jobs_ready",
     "jobs_unstarted",
     "jobs_with_status",
+    "matching",
+    "progress",
+    "workers",
 ]
 
 
@@ -100,9 +111,6 @@ _READY: Final = """[:find [?id ...] :in $ % ?now
   :where [?j :job/status :job.status/unstarted] (not (blocked ?j))
          (not-join [?j ?now] [?j :job/run-at ?at] [(> ?at ?now)])
          [?j :job/id ?id]]"""
-_LEASES: Final = """[:find ?id ?until ?set :in $ ?now
-  :where [?j :job/status :job.status/started] [?j :job/lease-expires ?until ?tx] [(< ?until ?now)]
-         [?tx :db/txInstant ?set] [?j :job/id ?id]]"""
 _DEPENDENTS: Final = "[:find [?id ...] :in $ % ?ancestor :where (depends ?j ?ancestor) [?j :job/id ?id]]"
 _BLOCKERS: Final = """[:find [?id ...] :in $ % ?j
   :where (depends ?j ?a) [?a :job/status ?s] (live ?s) (not (blocked ?a)) [?a :job/id ?id]]"""
@@ -125,11 +133,6 @@ def jobs_unstarted(db: Database) -> set[str]:
     return jobs_with_status(db, UNSTARTED)
 
 
-def _time(db: Database, at: datetime | None) -> datetime:
-    """Return the time of a query: the given one, the time that the database is as of, or now."""
-    return at or db.moment or datetime.now(UTC)
-
-
 @of_database
 def jobs_ready(db: Database, *, at: datetime | None = None) -> set[str]:
     """Return the ids of the jobs that could start: unstarted, due, and ready by their rule.
@@ -137,29 +140,7 @@ def jobs_ready(db: Database, *, at: datetime | None = None) -> set[str]:
     Args:
         at: the time; None is the time that the database is as of, or now.
     """
-    return set(factstore.q(_READY, db, RULES, _time(db, at)))
-
-
-@of_database
-def jobs_dead(db: Database, *, at: datetime | None = None) -> set[str]:
-    """Return the ids of the started jobs whose lease had expired.
-
-    Args:
-        at: the time; None is the time that the database is as of, or now.
-    """
-    now = _time(db, at)
-    return {id for id, until, set_at in factstore.q(_LEASES, db, now) if _has_expired(until, set_at, now)}
-
-
-def _has_expired(until: datetime, set_at: datetime, now: datetime) -> bool:
-    """Tell whether a lease has expired.
-
-    A lease that had expired already when it was set was set by a clock that is behind; its worker is probably alive.
-
-    Args:
-        set_at: the instant of the transaction that set it.
-    """
-    return until < now and not until < set_at <= now
+    return set(factstore.q(_READY, db, RULES, time_of(db, at)))
 
 
 @of_database
@@ -169,8 +150,14 @@ def dependents(db: Database, job: int | str) -> set[str]:
 
 
 @of_database
-def counts(db: Database) -> dict[Status, int]:
-    """Return the number of jobs of each status, also if it is 0."""
+def counts(db: Database, **filters: Any) -> dict[Status, int]:
+    """Return the number of jobs of each status, also if it is 0.
+
+    Args:
+        filters: those of `jobs`, except status and limit.
+    """
+    if filters:
+        return {status: len(matching(db, status=status, **filters)) for status in STATUSES}
     numbers = dict(factstore.q(_COUNTS, db))
     return {status: numbers.get(status, 0) for status in STATUSES}
 
@@ -184,6 +171,7 @@ def counts_by_type(db: Database) -> dict[Keyword, dict[Status, int]]:
     return table
 
 
+@factstore.rendering.shown_as_record
 class Transition(NamedTuple):
     """One change of a job's status."""
 
@@ -211,7 +199,7 @@ def history(db: Database, job: int | str) -> list[Transition]:
             asserted.setdefault(tx, {})[attribute] = value
     signed = dict(factstore.q(_SIGNED, db, list(when)))
     about: dict[str, Any] = {}
-    transitions = []
+    transitions: list[Transition] = factstore.rendering.Records()
     for tx in sorted(asserted):
         about |= asserted[tx]
         if ":job/status" in asserted[tx]:
@@ -235,6 +223,7 @@ def _transition(
     )
 
 
+@factstore.rendering.shown_as_record
 class Attempt(NamedTuple):
     """One run of a job, by one worker."""
 
@@ -245,28 +234,84 @@ class Attempt(NamedTuple):
     status: Status | None = None  # the status that it gave its job
     reason: Keyword | None = None
     ended_by: str | None = None  # the process that ended it, if that was not its own worker
+    failure: str | None = None  # EDN: its class, message, position, data and traceback
+    refused: datetime | None = None  # when its worker came back after it had lost the job, and its outcome was rejected
+    logs: str | None = None  # the last lines that its handler logged, if they are kept
+    unstarted: datetime | None = None  # when its job became unstarted before it
 
     def __str__(self) -> str:
         """Describe the attempt in one phrase."""
         if self.status is None:
             return f"attempt {self.number} by {self.by} is running"
         end = self.reason.name if self.reason else self.status.name
-        return f"attempt {self.number} by {self.by} ended with {end}" + (
-            f", by {self.ended_by}" if self.ended_by else ""
-        )
+        by = f", by {self.ended_by}" if self.ended_by else ""
+        back = f", and came back at {self.refused:%Y-%m-%d %H:%M:%S}, too late" if self.refused else ""
+        return f"attempt {self.number} by {self.by} ended with {end}{by}{back}"
+
+
+class Attempts(list[Attempt]):
+    """The attempts at a job, oldest first; a notebook shows them as bars."""
+
+    def _repr_svg_(self) -> str:
+        """Return the picture for notebooks."""
+        from overseer.drawing.attempts import drawing
+
+        return self.picture(datetime.now(UTC), style=drawing.CSS)
+
+    def picture(self, now: datetime, *, style: str = "") -> str:
+        """Return each attempt as a bar, with the time before it in grey.
+
+        Args:
+            now: the end of an attempt that still runs.
+            style: rules of CSS inside the picture; "" for pages that have them.
+        """
+        from overseer.drawing.attempts import Bar, bars_picture
+
+        bars = [
+            Bar(f"attempt {run.number}", run.began, run.ended, _color_of(run), str(run), run.unstarted) for run in self
+        ]
+        return bars_picture(bars, now=now, style=style)
+
+
+def _color_of(run: Attempt) -> str:
+    """Return the class of an attempt's color: an attempt that will be repeated failed, unless it was released."""
+    if run.status is None:
+        return "started"
+    released = run.reason in (Reason.INTERRUPTED, Reason.SNOOZE, Reason.FAULT)
+    return run.status.name if run.status in ENDED else "unstarted" if released else "failed"
 
 
 @of_database
-def attempts(db: Database, job: int | str) -> list[Attempt]:
+def attempts(db: Database, job: int | str) -> Attempts:
     """Return all attempts at a job, oldest first."""
     runs: list[Attempt] = []
-    for step in history(db, job):
+    eid = lookup.named(db, job)
+    unstarted: datetime | None = None
+    for step in history(db, eid):
+        if step.status == UNSTARTED:
+            unstarted = step.at
         if step.status == STARTED:
-            runs.append(Attempt(step.attempt, step.by, step.at))
+            runs.append(Attempt(step.attempt, step.by, step.at, unstarted=unstarted))
         elif runs and runs[-1].ended is None:
-            by = step.by if step.by != runs[-1].by else None
-            runs[-1] = runs[-1]._replace(ended=step.at, status=step.status, reason=step.reason, ended_by=by)
-    return runs
+            last, by = runs[-1], step.by if step.by != runs[-1].by else None
+            runs[-1] = last._replace(
+                ended=step.at, status=step.status, reason=step.reason, ended_by=by, failure=step.failure
+            )
+    refused, logs = _asserted(db, eid, ":job/refused"), _asserted(db, eid, ":job/logs")
+    came_back = {number: at for at, number in refused}
+    logged = dict(logs)
+    return Attempts(
+        run._replace(refused=came_back.get(run.number), logs=logged.get(run.ended) if run.ended else None)
+        for run in runs
+    )
+
+
+def _asserted(db: Database, job: int, attribute: str) -> list[tuple[datetime | None, Any]]:
+    """Return each value that an attribute of a job was given, with the instant."""
+    if db.entid(attribute) is None:
+        return []
+    datoms = db.history().datoms("eavt", job, attribute)
+    return [(db.instant_of(db.t_at(datom.tx)), datom.v) for datom in datoms if datom.added]
 
 
 @of_database
@@ -276,7 +321,7 @@ def blockers(db: Database, job: int | str) -> set[str]:
 
 
 @of_database
-def backlog(db: Database, *, at: datetime | None = None) -> dict[Keyword | None, Backlog]:
+def backlog(db: Database, *, at: datetime | None = None) -> Backlogs:
     """Return the backlog of each queue; the key None is for the jobs without a queue.
 
     Args:
@@ -284,11 +329,11 @@ def backlog(db: Database, *, at: datetime | None = None) -> dict[Keyword | None,
     """
     from overseer.planning.by_queue import count_by_queue  # it loads numpy
 
-    now = _time(db, at)
+    now = time_of(db, at)
     settings, counted = queues(db), count_by_queue(db, now, jobs_dead(db, at=now))
     names = sorted(settings.keys() | counted.keys(), key=lambda name: (name is None, name or ""))
     paused: dict[Keyword | None, bool] = {name: queue.paused for name, queue in settings.items()}
-    return {name: counted.get(name, Backlog())._replace(paused=paused.get(name, False)) for name in names}
+    return Backlogs((name, counted.get(name, Backlog())._replace(paused=paused.get(name, False))) for name in names)
 
 
 class Explanation(NamedTuple):
@@ -300,6 +345,14 @@ class Explanation(NamedTuple):
     roots: tuple[str, ...] = ()  # ids of the jobs that all others wait for
     before: tuple[Attempt, ...] = ()  # its earlier attempts, if it ran, or will run, more than once
 
+    def _repr_html_(self) -> str:
+        """Return the explanation for notebooks: the sentence, and the jobs that it refers to."""
+        lists = [("jobs", self.jobs), ("in the end", self.roots)]
+        named = "".join(f"<li>{name}: {escape(', '.join(jobs))}</li>" for name, jobs in lists if jobs)
+        return f"<p><strong>{escape(self.status.name)}</strong>: {escape(self.why)}</p>" + (
+            f"<ul>{named}</ul>" if named else ""
+        )
+
 
 @of_database
 def explain(db: Database, job: int | str, *, at: datetime | None = None) -> Explanation:
@@ -308,7 +361,7 @@ def explain(db: Database, job: int | str, *, at: datetime | None = None) -> Expl
     Args:
         at: the time; None is the time that the database is as of, or now.
     """
-    eid, now = lookup.named(db, job), _time(db, at)
+    eid, now = lookup.named(db, job), time_of(db, at)
     status, attempt = lookup.status(db, eid), lookup.value(db, eid, ":job/attempt", 0)
     if status not in STATUSES:
         fault = "it has no status" if status is None else f"its status {status} is unknown"
@@ -368,8 +421,7 @@ def _explain_started(db: Database, job: int, now: datetime) -> Explanation:
         return Explanation(
             STARTED, "it was started without a lease, so no worker holds it; a worker will take it, or retry it"
         )
-    [set_at] = [db.instant_of(db.t_at(datom.tx)) for datom in db.datoms("eavt", job, ":job/lease-expires")]
-    if _has_expired(until, set_at or until, now):
+    if is_silent(db, job, at=now):
         return Explanation(STARTED, f"{worker} went silent in attempt {attempt}; any worker will take the job from it")
     return Explanation(STARTED, f"{worker} runs attempt {attempt} under a lease until {until.isoformat()}")
 

@@ -5,12 +5,13 @@ reports ──► ready set ──► next ──► claim ──► executor �
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 from overseer.events import Listeners
 from overseer.handler import Handler
+from overseer.jobs.leases import random_token
 from overseer.jobs.store import JobStore
 from overseer.testing.clock import FakeClock
 from overseer.worker import Config
@@ -42,6 +43,7 @@ class Bench:
         random: chooses among ready jobs.
         worker: its name.
         runs: runs the handlers on this thread; None is a pool that runs them inline.
+        token: returns a text that no other lease has.
     """
 
     def __init__(
@@ -55,16 +57,17 @@ class Bench:
         random: Random,
         worker: str,
         runs: Pool | None = None,
+        token: Callable[[], str] = random_token,
     ) -> None:
         self._conn = conn
         self._reports = reports
         self.ready = ready
         self._config = config
         self._random = random
-        self.store = store = JobStore(conn, worker=worker)
+        self.store = store = JobStore(conn, worker=worker, token=token)
         listeners = Listeners(config.listeners)
         self.leases = leases = HeldLeases()  # without a heartbeat, unless the owner of the bench lets it beat
-        judge = Judge(by_type, retries=config.retries, max_crashes=config.max_crashes, now=conn.now, random=random)
+        judge = Judge(by_type, now=conn.now, random=random, **config.judging)
         reporter = Reporter(store, listeners)
         self._settler = InlineSettler(store, leases, reporter, judge)
         self.executor = Executor(

@@ -21,16 +21,23 @@ URI: Final = "memory:branch"
 
 
 class Branch:
-    """The newest database of a branch, and the reports of its transactions; its connections share it."""
+    """The newest database of a branch, and the reports of its transactions; its connections share it.
 
-    def __init__(self, db: Database, clock: Callable[[], datetime]) -> None:
+    Args:
+        with_: makes the report of a transaction.
+    """
+
+    def __init__(
+        self, db: Database, clock: Callable[[], datetime], *, with_: Callable[..., TxReport] = factstore.with_
+    ) -> None:
         self.db = db
+        self._with = with_
         self.clock = clock
         self.reports: list[TxReport] = []
 
     def commit(self, tx_data: Any, none: Any = "reject") -> TxReport:
         """Commit a transaction."""
-        report = factstore.with_(self.db, tx_data, none=none, now=self.clock())
+        report = self._with(self.db, tx_data, none=none, now=self.clock())
         self.db = report.db_after
         self.reports.append(report)
         return report

@@ -1,33 +1,11 @@
-"""A clock that moves only when a test moves it."""
+"""The clock of tests, which is the store's, and the moment at which it starts."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
-START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+from factstore.testing import FakeClock
 
+START: Final = FakeClock().now
 
-class FakeClock:
-    """A clock that moves only when it is moved; pass it to `factstore.connect(…, clock=…)`.
-
-    Rates and pauses use it, too. Setting it back, by `now`, does not set back its elapsed time.
-    """
-
-    def __init__(self, now: datetime = START) -> None:
-        self.now = now
-        self._last = now
-        self._elapsed = 0.0
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        """Move the clock forward."""
-        self.now += timedelta(seconds=seconds)
-
-    def elapsed(self) -> float:
-        """Return the seconds by which the clock was moved forward between calls."""
-        self._elapsed += max(0.0, (self.now - self._last).total_seconds())
-        self._last = self.now
-        return self._elapsed
+__all__ = ["START", "FakeClock"]

@@ -10,6 +10,7 @@ from overseer.jobs.store import install
 from overseer.sources import of_connection
 from overseer.testing.bench import Bench
 from overseer.worker import Config
+from overseer.worker.pools.signals import interruptible
 from overseer.worker.ready import ReadySet
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def drain(
     by_type = check_handlers(handlers)
     install(conn)
     attempts = 0
-    with conn.tx_reports() as reports:
+    with conn.tx_reports() as reports, interruptible():
         ready = ReadySet(by_type)
         ready.load(conn.db())
         bench = Bench(conn, reports, by_type, config or Config(), ready=ready, random=Random(seed), worker="drain")

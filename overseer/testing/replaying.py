@@ -49,6 +49,7 @@ class Outcome(NamedTuple):
     facts: frozenset[Fact]
 
 
+@factstore.rendering.shown_as_record
 @dataclass(frozen=True)
 class Difference:
     """A job that did not end in the replay as it did in reality.
@@ -85,6 +86,7 @@ def _text(fact: Fact) -> str:
     return f"{'added' if added else 'retracted'} {attribute} of {entity}: {quoted(value)}"
 
 
+@factstore.rendering.shown_as_record
 @dataclass(frozen=True)
 class Replayed:
     """The result of a replay.

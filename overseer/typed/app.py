@@ -7,14 +7,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 from weakref import WeakSet
 
+import factstore
 from factstore import Keyword, quoted
-from overseer.durations import Duration, duration
 from overseer.errors import HandlerError
 from overseer.handler import Handler
 from overseer.jobs.job import Job, Result
 from overseer.jobs.states import as_keyword
 from overseer.jobs.store import install
 from overseer.retry import NEVER, Retry
+from overseer.times import Duration, duration
 from overseer.typed.graphs import JobGraph
 from overseer.typed.typed_job import Options, TypedJob
 
@@ -137,6 +138,11 @@ class App(Mapping[str, Handler]):
 
     def __repr__(self) -> str:
         return f"<App {' '.join(self._handlers)}>"
+
+    def _repr_html_(self) -> str:
+        return factstore.rendering.html_record(
+            "App", {type: _place_of(job.function) for type, job in self._jobs.items()}
+        )
 
 
 def _place_of(function: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+import factstore
 from overseer.jobs.graph import Graph, after
 from overseer.jobs.states import Forms
 from overseer.jobs.txns import graph_txns
@@ -52,6 +53,9 @@ class Node(Generic[R]):
 class JobGraph:
     """Collects typed jobs and their dependencies; made by `App.graph`.
 
+    `add` returns a node: `node.after(*nodes, when="all-success")` adds dependencies and returns the node, `node.id` is
+    the id of the job, and `node.ref(conn)` returns its `JobRef` in a store where the graph was committed.
+
     Args:
         install: declares the attributes of the app in a store.
     """
@@ -59,6 +63,11 @@ class JobGraph:
     def __init__(self, install: Callable[[Connection], None]) -> None:
         self._install = install
         self._nodes: list[Node[Any]] = []
+
+    def _repr_html_(self) -> str:
+        return factstore.rendering.html_record(
+            "JobGraph", {node.id: str(node.job[":job/type"]) for node in self._nodes}
+        )
 
     def add(self, job: TypedJob[P, R, Any], /, *args: P.args, **kwargs: P.kwargs) -> Node[R]:
         """Add a job with these arguments, and return it."""

@@ -70,6 +70,24 @@ def parameters_of(function: Callable[..., Any], type: Keyword) -> tuple[Paramete
     return tuple(_parameter(one, hints.get(one.name, _MISSING), type) for one in given[1:])
 
 
+def namespace_of(type: str) -> str:
+    """Return the namespace of the attributes of a job type.
+
+    >>> namespace_of(":mail/send")
+    'mail.send'
+    """
+    return type.removeprefix(":").replace("/", ".")
+
+
+def attribute_of(type: str, name: str) -> str:
+    """Return the attribute of an argument of a job type.
+
+    >>> attribute_of("mail/send", "reply_to")
+    ':mail.send/reply-to'
+    """
+    return f":{namespace_of(type)}/{name.replace('_', '-')}"
+
+
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the annotations of a function, except that of the job. Raises: HandlerError(:job.error/bad-annotation)."""
     job = next(iter(inspect.signature(function).parameters), None)
@@ -101,8 +119,7 @@ def _parameter(given: inspect.Parameter, hint: Any, type: Keyword) -> Parameter:
     if optional and given.default not in (_MISSING, None):
         why = f"the parameter {given.name} of {type} may be None, so its default is None, got {quoted(given.default)}"
         raise _bad(f"{why}: an argument None is no fact, as if it were left out", type)
-    namespace = type.removeprefix(":").replace("/", ".")
-    attribute = attr.ident or f":{namespace}/{given.name.replace('_', '-')}"
+    attribute = attr.ident or attribute_of(type, given.name)
     many = attr.type is None and get_origin(hint) in (set, frozenset) and get_args(hint)[0] in SCALARS
     as_edn = attr.type is None and not many and hint not in SCALARS
     declared: Any = Annotated[str if as_edn else hint, dataclasses.replace(attr, ident=attribute)]

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import factstore
 from factstore import Keyword
 from overseer import status as questions
-from overseer.durations import Duration, duration
 from overseer.errors import JobFailed, NotEnded
 from overseer.jobs import lookup
 from overseer.jobs.states import ENDED, FAILED, FINISHED, Status
 from overseer.jobs.store import JobStore
 from overseer.sources import check_connection
+from overseer.times import Duration, duration
 
 if TYPE_CHECKING:
     from factstore import Connection, Database
@@ -64,9 +64,14 @@ class JobRef(Generic[R]):
                 raise NotEnded(":job.error/not-ended", why, job=self.id, status=status)
             self.conn.wait(db.basis_t, left)
 
+    def _repr_html_(self) -> str:
+        db, _, status = self._now()
+        why = questions.explain(db, self.id, at=self.conn.now()).why
+        return factstore.rendering.html_record(f"Job {self.id}", {"status": status.name, "why": why})
+
     def explain(self) -> questions.Explanation:
         """Return why the job is not running, since when it runs, or how it ended."""
-        return questions.explain(self.conn.db(), self.id)
+        return questions.explain(self.conn.db(), self.id, at=self.conn.now())
 
     def cancel(self, message: str = "cancelled") -> bool:
         """Abort the job and the jobs that depend on it; False if it had ended already."""

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import factstore
 from factstore import Keyword
-from overseer.durations import Duration, duration
 from overseer.errors import HandlerError, OverseerError
 from overseer.handler import Handler
 from overseer.jobs.job import Job
 from overseer.jobs.txns import job_txn
 from overseer.retry import NEVER, Retry
+from overseer.times import Duration, duration
 from overseer.typed.parameters import Parameter, hints_of, parameters_of
 from overseer.typed.ref import JobRef
 from overseer.typed.returns import returns_of
@@ -86,6 +86,10 @@ class TypedJob(Generic[P, R, C]):
 
     def __repr__(self) -> str:
         return f"<TypedJob {self.type}>"
+
+    def _repr_html_(self) -> str:
+        about = {"function": self.function.__qualname__, "arguments": str(self._signature)}
+        return factstore.rendering.html_record(f"Typed job {self.type}", about)
 
     def __reduce__(self) -> tuple[Any, ...]:
         module, name = self.function.__module__, self.function.__qualname__

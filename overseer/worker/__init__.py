@@ -10,6 +10,9 @@
 
 Workers share nothing but the store, and coordinate through it. Outside of handlers a worker is crash-only: an
 unexpected exception ends it, and other workers claim its jobs when the leases expire.
+
+Only the main loop waits for commits. The other threads wake up at a known time, or when a lease is held (heartbeat), an
+attempt has ended (settler), or the main loop or the heartbeat stirs them after a commit (scheduler, waker).
 """
 
 from __future__ import annotations
@@ -98,13 +101,15 @@ class Worker:
         self._build_executor(random)
         self._build_loop(random)
 
+    def _repr_html_(self) -> str:
+        about = {"store": self._conn.uri, "handlers": " ".join(self._handlers), "concurrency": self.config.concurrency}
+        return factstore.rendering.html_record(f"Worker {self.name}", about)
+
     def _build_executor(self, random: Random) -> None:
         """Build what an attempt passes from its claim to its outcome."""
         config, store, by_type = self.config, self._store, self._handlers
         self._leases = leases = HeldLeases()
-        self._judge = judge = Judge(
-            by_type, retries=config.retries, max_crashes=config.max_crashes, now=self._conn.now, random=random
-        )
+        self._judge = judge = Judge(by_type, now=self._conn.now, random=random, **config.judging)
         reporter = Reporter(store, self._listeners)
         self._settler = _settler(store, leases, reporter, judge, config, is_inline=self._pool.is_inline)
         self._executor = Executor(
@@ -129,7 +134,7 @@ class Worker:
             every=config.heartbeat_sleep_time / 1000,
             lease=config.lease,
             time_out=executor.time_out,
-            look=executor.look,
+            look=self._look,
         )
         self._monitor = Monitor(
             store,
@@ -139,13 +144,9 @@ class Worker:
             listeners=self._listeners,
             rests=partial(standby.others_work, within=min(config.lease.total_seconds() / 8, 1.0)),
         )
-        self._scheduler = Scheduler(
-            self._conn,
-            clock=self._conn.now,
-            random=Random(random.random()),
-            rests=partial(standby.others_work, within=1.0),
-        )
-        waker = Waker(store, random=Random(random.random()), rests=partial(standby.others_work, within=1.0))
+        rests = partial(standby.others_work, within=1.0)
+        self._scheduler = Scheduler(self._conn, clock=self._conn.now, random=Random(random.random()), rests=rests)
+        self._waker = Waker(store, random=Random(random.random()), rests=rests)
         self._loop = MainLoop(
             store,
             self._ready,
@@ -156,9 +157,20 @@ class Worker:
             isolates=self._pool.isolates,
             random=random,
             standby=standby,
-            parts=(self._heartbeat, self._monitor, self._scheduler, waker, self._settler),
+            parts=(self._heartbeat, self._monitor, self._scheduler, self._waker, self._settler),
             shutdown=self._shutdown,
+            stir=self._stir,
         )
+
+    def _look(self) -> float:
+        """Do what is due beside a handler that may block the main loop; return the seconds until the next call."""
+        self._stir()
+        return self._executor.look()
+
+    def _stir(self) -> None:
+        """Let the lookouts look again, because something may have been committed."""
+        self._scheduler.stir()
+        self._waker.stir()
 
     @property
     def lost(self) -> int:
@@ -227,8 +239,8 @@ class Worker:
         the jobs under way are released, as they are when the worker itself fails.
 
         Args:
-            until_idle: also return when no job of the handled types is unstarted or started any more, on any worker.
-                `failed` then lists those that failed.
+            until_idle: enqueue first what schedules have missed; return when all jobs of the handled types have ended,
+                on any worker. `failed` then lists those that failed.
 
         Raises: HandlerError or ConfigError, before any job is claimed, if the handlers cannot run as the settings
             require.
@@ -244,6 +256,8 @@ class Worker:
         try:
             with interruptible(self.stop):
                 self.prepare()
+                if until_idle:
+                    self._scheduler.catch_up()
                 self._loop.run(until_idle=until_idle)
         except (KeyboardInterrupt, SystemExit):
             self._executor.try_to_release_all()
@@ -302,6 +316,10 @@ class Running:
         except BaseException as error:
             log.exception("worker %s failed", self.worker.name)
             self._error = error
+
+    def _repr_html_(self) -> str:
+        state = "running" if self._thread.is_alive() else "ended" if self._error is None else "failed"
+        return factstore.rendering.html_record("Running", {"worker": self.worker.name, "state": state})
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait up to `timeout` seconds for the worker to end, and return whether it has; raise its error, if any."""

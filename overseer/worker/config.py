@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
+import factstore
 from factstore import quoted
 from overseer.errors import ConfigError
 from overseer.events import Listener
@@ -27,6 +28,7 @@ def _is_time(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _LONGEST
 
 
+@factstore.rendering.shown_as_record
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The settings of a worker. Times are in milliseconds, as in Overseer.
@@ -58,6 +60,10 @@ class Config:
             factstore[metrics].
         tracing: whether each attempt creates an OpenTelemetry span; needs factstore[otel].
         log_events: whether each event is logged, by the logger `overseer.events`.
+        keep_logs: whether the last 200 lines that the handler of an attempt logs are committed with its outcome, as
+            `:job/logs`.
+        scrub: a function that is called with each text of a handler before it is stored, and returns the text to
+            store: messages, tracebacks and data of errors, and logs.
     """
 
     store: str = ""
@@ -79,6 +85,8 @@ class Config:
     metrics_port: int | None = None
     tracing: bool = False
     log_events: bool = False
+    keep_logs: bool = False
+    scrub: Callable[[str], str] | None = None
 
     def __post_init__(self) -> None:
         for name in ("heartbeat_sleep_time", "heartbeat_tolerance", "sleep_time"):
@@ -111,15 +119,19 @@ class Config:
         self._require(all(isinstance(retry, Retry) for retry in self.retries.values()), "retries", "by type a Retry")
         self._require(isinstance(self.store, str | PathLike), "store", "a path or uri")
         self._require(isinstance(self.sentry_dsn, str), "sentry_dsn", "text")
-        is_list = isinstance(self.listeners, Iterable) and not isinstance(self.listeners, str | bytes | Mapping)
-        self._require(is_list and all(map(callable, self.listeners)), "listeners", "a list of functions")
+        self._check_functions()
         self._require(self.seed is None or isinstance(self.seed, int | float | str), "seed", "a number or a text")
-        for name in ("tracing", "log_events"):
+        for name in ("tracing", "log_events", "keep_logs"):
             self._require(isinstance(getattr(self, name), bool), name, "true or false")
         port = self.metrics_port
         self._require(
             port is None or (type(port) is int and 0 <= port < 1 << 16), "metrics_port", "a number from 0 to 65535"
         )
+
+    def _check_functions(self) -> None:
+        is_list = isinstance(self.listeners, Iterable) and not isinstance(self.listeners, str | bytes | Mapping)
+        self._require(is_list and all(map(callable, self.listeners)), "listeners", "a list of functions")
+        self._require(self.scrub is None or callable(self.scrub), "scrub", "a function from a text to a text")
 
     def _require(self, holds: bool, name: str, what: str) -> None:
         if not holds:
@@ -140,7 +152,14 @@ class Config:
     @property
     def watching(self) -> dict[str, Any]:
         """The settings of the listeners that come with the package, for `listeners.chosen`."""
-        return {name: getattr(self, name) for name in ("sentry_dsn", "metrics_port", "tracing", "log_events")}
+        return {
+            name: getattr(self, name) for name in ("sentry_dsn", "metrics_port", "tracing", "log_events", "keep_logs")
+        }
+
+    @property
+    def judging(self) -> dict[str, Any]:
+        """The settings by which attempts are judged, for `Judge`."""
+        return {name: getattr(self, name) for name in ("retries", "max_crashes", "scrub")}
 
     @classmethod
     def of(cls, settings: Config | Mapping[str, Any] | None) -> Config:

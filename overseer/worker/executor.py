@@ -18,6 +18,7 @@ from concurrent.futures import BrokenExecutor, Future
 from concurrent.futures import CancelledError as Cancelled
 from dataclasses import replace
 from datetime import timedelta
+from math import inf
 from threading import Event, local
 from typing import Final
 
@@ -108,7 +109,7 @@ class Executor:
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Hold the leases of claimed jobs, and run the jobs as slots become free; an inline pool runs all of them."""
-        claimed = [job.watched(self._leases.is_held) for job in jobs]
+        claimed = [job.watched(self._leases.is_held, self._leases.report) for job in jobs]
         self._leases.add(*(job.lease for job in claimed))
         slots = self.slots
         self._limit_waits(claimed[slots.free :])
@@ -245,6 +246,7 @@ class Executor:
             slot.surround.leave(performed.error)
             if performed.error is None:
                 performed = replace(performed, facts=[*job.asserted, *performed.facts])
+        job.logs = performed.logs or job.logs
         if performed.error is not None and _is_crash(performed.error):
             return self._crashed(slot, performed.error)
         if isinstance(error, Cancelled | asyncio.CancelledError):
@@ -395,7 +397,7 @@ class Executor:
     def look(self) -> float:
         """Detect what no handler reports: that it began elsewhere, that slots hang, that jobs cannot begin.
 
-        Returns: the seconds until the next call.
+        Returns: the seconds until the next call; inf if there is no attempt and no handler.
         """
         if self._shutdown.at_exit and self._pool.is_inline and not self._shutdown.done.is_set():
             self.try_to_release_all()
@@ -410,7 +412,9 @@ class Executor:
                 self._release(lambda job: job.lease in late or self._is_paused(job))
         if self.error is None:
             self.error = self._pool.error or self._hung()
-        return _OFTEN if expecting or slots.backlog else _SHORTLY
+        if expecting or slots.backlog:
+            return _OFTEN
+        return _SHORTLY if slots.running or self._leases else inf
 
     def _hung(self) -> ExecutorFailed | None:
         """Return an error if handlers that cannot be stopped have blocked all others for as long as a lease lasts."""

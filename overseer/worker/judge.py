@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from random import Random
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from factstore import Keyword
 from overseer.errors import HandlerError, Verdict
@@ -35,6 +35,8 @@ from overseer.retry import FAULT_BACKOFF, NEVER, Retry
 from overseer.worker.pools.perform import Performed
 
 log = logging.getLogger("overseer")
+
+Scrub: TypeAlias = Callable[[str], str]
 
 _RELEASED: Final = Outcome(UNSTARTED, reason=Reason.INTERRUPTED)
 
@@ -67,6 +69,7 @@ class Judge:
         max_crashes: the number of crashes at which a job fails.
         now: the clock.
         random: for the jitter of pauses.
+        scrub: is applied to each text of a handler that is stored: messages, tracebacks, data and logs.
     """
 
     def __init__(
@@ -77,18 +80,20 @@ class Judge:
         max_crashes: int,
         now: Callable[[], datetime],
         random: Random,
+        scrub: Scrub | None = None,
     ) -> None:
         self._handlers = handlers
         self._retries = {as_keyword(key): policy for key, policy in retries.items()}
         self._max_crashes = max_crashes
         self._now = now
         self._random = random
+        self._scrub = scrub
 
     def of_run(self, job: Job, performed: Performed) -> EndedAttempt:
         """Judge what a handler returned or raised."""
         if performed.error is not None:
             return self.of_error(job, performed.error, performed.seconds)
-        outcome = Outcome(FINISHED, facts=performed.facts, result=performed.result)
+        outcome = self._kept(job, Outcome(FINISHED, facts=performed.facts, result=performed.result))
         return EndedAttempt(job, outcome, None, performed.seconds)
 
     def of_error(self, job: Job, error: BaseException, seconds: float = 0.0) -> EndedAttempt:
@@ -98,7 +103,7 @@ class Judge:
         except Exception as broken:
             log.exception("the retry policy of %s %s failed", job.type, job.id)
             outcome = Outcome(FAILED, reason=Reason.EXCEPTION, failure=failure_info(broken), counts=FAILURES)
-        return EndedAttempt(job, outcome, error, seconds)
+        return EndedAttempt(job, self._kept(job, outcome), error, seconds)
 
     def of_timeout(self, job: Job, timeout: timedelta | None) -> EndedAttempt:
         """Judge an attempt that ran longer than its timeout."""
@@ -118,6 +123,14 @@ class Judge:
     def of_release(self, job: Job) -> EndedAttempt:
         """Return the end of an attempt whose job is given back without a result."""
         return EndedAttempt(job, _RELEASED)
+
+    def _kept(self, job: Job, outcome: Outcome) -> Outcome:
+        """Return an outcome with the logs of its attempt, and with texts that may be stored."""
+        if job.logs is not None:
+            outcome = replace(outcome, logs=scrubbed(job.logs, self._scrub))
+        if outcome.failure is not None and self._scrub is not None:
+            outcome = replace(outcome, failure=scrubbed(outcome.failure, self._scrub))
+        return outcome
 
     def _outcome_of(self, job: Job, error: BaseException) -> Outcome:
         """Return aborted, failed, or unstarted for a job that will run again."""
@@ -151,6 +164,24 @@ class Judge:
 
     def _after(self, seconds: float) -> datetime:
         return self._now() + timedelta(seconds=seconds)
+
+
+def scrubbed(value: Any, scrub: Scrub | None) -> Any:
+    """Return a value with each text in it replaced by `scrub`; if that fails, by a sentence that says so."""
+    if scrub is None:
+        return value
+    if isinstance(value, Mapping):
+        return {key: scrubbed(one, scrub) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [scrubbed(one, scrub) for one in value]
+    if type(value) is not str:
+        return value
+    try:
+        text = scrub(value)
+    except Exception as error:
+        log.exception("the function scrub failed")
+        return f"(removed, because scrub raised {type(error).__name__})"
+    return text if isinstance(text, str) else f"(removed, because scrub returned {type(text).__name__})"
 
 
 def _bad_verdict(verdict: Verdict, job: Job) -> HandlerError:

@@ -14,9 +14,11 @@ from overseer.jobs.crashes import suspect_from
 from overseer.jobs.job import Job
 from overseer.jobs.queues import allowance, next_start, problems
 from overseer.jobs.rates import slack
-from overseer.jobs.states import CRASHES, FAILED, STARTED, STATUSES
+from overseer.jobs.states import CRASHES, FAILED, STARTED, STATUSES, as_keyword
 from overseer.jobs.store import JobStore, install
+from overseer.jobs.store.presence import running
 from overseer.planning import obstacles
+from overseer.planning.unhandled import Unhandled
 from overseer.worker.config import Config
 from overseer.worker.executor import Executor, Shutdown
 from overseer.worker.pacing.standby import Known, Standby
@@ -24,13 +26,14 @@ from overseer.worker.ready import TAILED, ReadySet
 from overseer.worker.settler import Settler
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from factstore import Database, Datom, Keyword, TxReports
 
 log = logging.getLogger("overseer")
 
-_ATTENTION: Final = 0.25  # seconds: how often a waiting worker checks whether it must stop
+_ATTENTION: Final = 0.25  # seconds: how often a waiting worker checks whether it must stop, or the clock was set
+_LONGEST: Final = 1.0  # seconds of waiting while no job waits for a time or a queue
 _STANDSTILL: Final = 1.0  # seconds without any commit, after which a worker that runs until idle logs what it waits for
 _SAFE: Final = 0.5  # part of the slack of a rate in which jobs that wait for a slot are expected to begin
 _NOT_STARTED: Final = frozenset(STATUSES) - {STARTED}
@@ -57,6 +60,7 @@ class MainLoop:
         random: chooses among ready jobs.
         standby: decides what the worker takes in while it has no claim.
         parts: are started before the first claim, and stopped in the same order; the settler is the last.
+        stir: is called after commits, before the loop waits for the next one.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class MainLoop:
         standby: Standby,
         parts: Sequence[Part],
         shutdown: Shutdown,
+        stir: Callable[[], None],
     ) -> None:
         self._conn = store.conn
         self._store = store
@@ -85,16 +90,18 @@ class MainLoop:
         self._standby = standby
         self._parts = parts
         self._shutdown = shutdown
+        self._stir = stir
         # A job that one more crash would fail runs alone, so that a crash is certainly its own.
         self._suspect_from = config.max_crashes if isolates else suspect_from(config.max_crashes)
         self._suspects: list[int] = []  # ready jobs that wait until no other job runs
         self._has_suspect = False  # whether the running job is a suspect
         self._within = inf  # seconds within which the jobs of the next claim must begin
         self._bad_settings: dict[Keyword, str] = {}  # the problems that were logged
-        self._t = -1  # the newest transaction that is taken in
+        self._t = self._stirred_t = -1  # the newest transaction that is taken in, and the newest at the last `stir`
         self._own = set[int]()  # the jobs that this worker claimed and has not seen started in the log
         self._other: str | None = None  # a worker that has started jobs since the last claim
         self._standstill = _Standstill()
+        self._unhandled = Unhandled(store.worker)
         self.failures = set[int]()  # jobs that failed on any worker since this loop began
 
     def run(self, *, until_idle: bool) -> None:
@@ -106,6 +113,10 @@ class MainLoop:
                 db = self._conn.db()
                 self._ready.load(db)
                 self._t = db.basis_t
+                queues = None if self._config.queues is None else map(as_keyword, self._config.queues)
+                self._standby.expect(running(db, self._types))
+                self._store.presence.begin(handlers=self._types, queues=queues, slots=self._executor.slots.count)
+                self._log_start()
                 for part in self._parts:
                     part.start()
                     started.append(part)
@@ -119,6 +130,8 @@ class MainLoop:
                     self._work_or_wait(reports, until_idle)
                     if until_idle:
                         self._report_standstill()
+                if self._shutdown.requested:
+                    log.info("worker %s stops: %d jobs still run", self._store.worker, self._executor.slots.occupied)
                 self._finish(reports)
             finally:
                 self._shutdown.requested = True
@@ -126,12 +139,25 @@ class MainLoop:
                     part.stop()
                 if self._shutdown.at_exit:
                     self._executor.release_all()
+                self._store.presence.end()
+                log.info("worker %s has ended", self._store.worker)
         self._check_parts()  # again: the settler may have failed on its last outcomes
+
+    def _log_start(self) -> None:
+        queues = "all queues" if self._config.queues is None else f"queues {', '.join(self._config.queues)}"
+        log.info(
+            "worker %s starts: handlers %s; %s; %d at a time",
+            self._store.worker,
+            ", ".join(sorted(self._types)) or "none",
+            queues,
+            self._executor.slots.count,
+        )
 
     def _work_or_wait(self, reports: TxReports, until_idle: bool) -> None:
         """Claim ready jobs and let them run, or wait for the next change."""
         if self._ready.doomed:
             self._store.give_up(self._ready.take_doomed())
+        self._unhandled.look(self._ready.others, self._conn.db)
         room = self._room()
         if room <= 0 or self._settler.is_behind:
             self._settler.catch_up()
@@ -149,17 +175,35 @@ class MainLoop:
 
     def _wait(self, reports: TxReports, until_idle: bool) -> None:
         """Wait for commits that this worker should take in, or until something is due."""
-        patience = self._patience()
+        patience = self._patience(until_idle)
+        newest = max(self._t, self._standby.t)
+        if newest != self._stirred_t:  # not earlier, because the other threads would delay the start of a job
+            self._stirred_t = newest
+            self._stir()
         if self._standby.is_eager:
-            if self._absorb(reports, wait=patience):
+            if self._in_steps(lambda seconds: self._absorb(reports, wait=seconds), patience):
                 self._standby.took_in()
             return
         self._absorb(reports)
         ready = self._ready
         has_jobs = bool(ready.live) or self._executor.slots.occupied > 0
         known = Known(self._t, ready.unstarted, ready.others, has_jobs, is_last=until_idle)
-        if self._standby.wait(patience, known, is_due=patience < _ATTENTION):
+        is_due = patience < _ATTENTION
+        if self._in_steps(lambda seconds: self._standby.wait(seconds, known, is_due=is_due), patience):
             self._absorb(reports, wait=0.0)
+
+    def _in_steps(self, wait: Callable[[float], bool], patience: float) -> bool:
+        """Wait in short steps, until one returns True, or for `patience` seconds, or until the worker must end.
+
+        Returns: whether a step returned True.
+        """
+        deadline, left = time.monotonic() + patience, patience
+        while True:
+            if wait(min(left, _ATTENTION)):
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0 or self._shutdown.requested or any(part.error is not None for part in self._watched):
+                return False
 
     def _claim(self, picked: list[int], room: int) -> list[Job]:
         """Claim jobs, and read again those that another worker has claimed, or that would begin too late."""
@@ -220,14 +264,15 @@ class MainLoop:
             log.error("the queue %s: %s", name, bad_settings[name])
         self._bad_settings = bad_settings
 
-    def _patience(self) -> float:
+    def _patience(self, until_idle: bool) -> float:
         """Return the seconds to wait for a commit: until the next job is due, or a queue lets another job start."""
         now = self._conn.now()
         times = [self._ready.next_due()]
         if self._ready.limited and len(self._ready):
             times.append(next_start(self._store.paced_queues(self._conn.db(), now), now))
         waits = [(time - now).total_seconds() for time in times if time is not None]
-        return max(0.0, min(self._ready.next_pause(), *waits, self._config.sleep_time / 1000, _ATTENTION))
+        longest = _ATTENTION if until_idle or waits or len(self._ready) else _LONGEST
+        return max(0.0, min(self._ready.next_pause(), *waits, self._config.sleep_time / 1000, longest))
 
     def _absorb(self, reports: TxReports, *, wait: float | None = None) -> bool:
         """Take in the transactions since the last call, and return whether there are any.
@@ -254,12 +299,12 @@ class MainLoop:
         return self._t > t
 
     def _notice_others(self, db: Database, started: Sequence[int]) -> None:
-        """Note another worker that started one of these jobs."""
+        """Note another worker that started one of these jobs, which are in the order of the log."""
         foreign = [job for job in started if job not in self._own]
-        self._own.difference_update(started)
         if foreign:
             self._other = lookup.value(db, foreign[-1], ":job/worker")
-            self._standby.notice_others()
+            self._standby.notice_others(last=started[-1] == foreign[-1])
+        self._own.difference_update(started)
 
     def _finish(self, reports: TxReports) -> None:
         """Let the attempts under way end. Their leases are still renewed, and aborted jobs are still stopped."""
@@ -268,9 +313,12 @@ class MainLoop:
             self._check_parts()
             self._absorb(reports, wait=0.0)
 
+    @property
+    def _watched(self) -> tuple[Part | Executor, ...]:
+        return (*self._parts, self._executor)
+
     def _check_parts(self) -> None:
-        parts: tuple[Part | Executor, ...] = (*self._parts, self._executor)
-        for part in parts:
+        for part in self._watched:
             if part.error is not None:
                 raise part.error
 

@@ -1,9 +1,9 @@
 """The monitor: every worker checks for jobs whose worker no longer renews their leases. There is no leader.
 
 A job is rescued if its lease was not renewed for as long as it lasts, on the monotonic clock of this monitor
-(`leases.Watch`). Time in which its worker could not renew it does not count. So during the second half of that time
-each check acquires the writer lock, as a worker would; if another process held the lock, the monitor begins to count
-again.
+(`leases.Watch`). Time in which its worker could not renew it does not count. So before a rescue, and during the second
+half of that time if no other worker commits, each check commits something, as a worker would. If that takes too long,
+the monitor begins to count again.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from overseer.worker.lookout import Lookout
 log = logging.getLogger("overseer")
 
 _LOOKS_PER_LEASE: Final = 4  # checks, so that a job runs again within twice its lease
-_SUSPECT: Final = 0.5  # of a lease without a renewal, after which each check acquires the writer lock
-_PROMPT: Final = 1 / 8  # of a lease: if the writer lock takes no longer, the worker could have renewed its lease
+_SUSPECT: Final = 0.5  # of a lease without a renewal, after which each check tries whether the store accepts commits
+_PROMPT: Final = 1 / 8  # of a lease: if a commit takes no longer, the worker could have renewed its lease
 _LEAST_PROMPT: Final = 0.05  # seconds: ordinary commits of other processes take no longer
 
 
@@ -59,10 +59,12 @@ class Monitor(Lookout):
     def look(self) -> int:
         """Rescue the jobs whose leases have expired, and return their number."""
         self._watch.look(standing(self._store.conn.db()), planned=self._planned)
-        if not self._watch.ripe(_SUSPECT):
+        ripe = self._watch.ripe()
+        if not ripe and (self._watch.saw_commit or not self._watch.ripe(_SUSPECT)):
             return 0
         within = max(self._watch.shortest() * _PROMPT, _LEAST_PROMPT)
-        rescued = self._store.rescue(self._watch.ripe(), max_crashes=self._max_crashes, within=within)
+        is_prompt = self._store.could_renew(within=within)
+        rescued = self._store.rescue(ripe, max_crashes=self._max_crashes, within=within) if is_prompt else None
         if rescued is None:
             self._watch.forget()
             return 0

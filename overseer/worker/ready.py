@@ -13,7 +13,7 @@ import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import factstore
 from factstore import Keyword
@@ -50,6 +50,24 @@ _LANES = """[:find ?j ?queue ?partition :in $ [?j ...]
              :where [?j :job/queue ?queue] [(get-else $ ?j :job/partition "") ?partition]]"""
 
 
+class ReadJob(NamedTuple):
+    """What decides whether a job may start."""
+
+    attributes: Mapping[str, Any]
+    parents: Sequence[tuple[int, Status | None]] = ()  # with their statuses; only of an unstarted job
+    pauses: bool = False  # whether the job waits for a pause after its last attempt
+
+
+def read_job(db: Database, job: int) -> ReadJob:
+    """Read a job."""
+    attributes = lookup.attributes(db, job)
+    if attributes.get(":job/status") != UNSTARTED:
+        return ReadJob(attributes)
+    parents = [(parent, lookup.status(db, parent)) for parent in attributes.get(":job/dep", ())]
+    pauses = ":job/pause" in attributes and _tx(db, job, ":job/run-at") == _tx(db, job, ":job/status")  # see _PAUSES
+    return ReadJob(attributes, parents, pauses)
+
+
 class ReadySet:
     """The ready, waiting and doomed jobs of the types and queues that a worker handles.
 
@@ -58,6 +76,7 @@ class ReadySet:
         queues: the handled queues; None is all queues, and jobs without a queue.
         many: the number of changed jobs from which they are read by queries instead of one by one.
         elapsed: a monotonic clock in seconds, which measures pauses; None: only the clock ends them.
+        read: returns what `read_job` does.
     """
 
     def __init__(
@@ -67,8 +86,10 @@ class ReadySet:
         queues: Iterable[Keyword] | None = None,
         many: int = 50,
         elapsed: Callable[[], float] | None = None,
+        read: Callable[[Database, int], ReadJob] = read_job,
     ) -> None:
         self._many = many
+        self._read = read
         self._types = None if types is None else frozenset(types)
         self._queues = None if queues is None else frozenset(queues)
         self._ready = Choice()
@@ -172,7 +193,7 @@ class ReadySet:
     def look(self, db: Database, job: int) -> None:
         """Read one job again."""
         self._forget(job)
-        attributes = lookup.attributes(db, job)
+        attributes, parents, pauses = self._read(db, job)
         status = attributes.get(":job/status")
         queue = attributes.get(":job/queue")
         if status not in LIVE or not self.handles(attributes):
@@ -185,13 +206,13 @@ class ReadySet:
             self._rule[job] = attributes[":job/rule"]
         if ":job/run-at" in attributes:
             self._not_before[job] = attributes[":job/run-at"]
-        if ":job/pause" in attributes and _tx(db, job, ":job/run-at") == _tx(db, job, ":job/status"):
-            self._pause[job] = attributes[":job/pause"]  # see _PAUSES
+        if pauses:
+            self._pause[job] = attributes[":job/pause"]
         if queue is not None or ":job/priority" in attributes:
             lane = NO_LANE if queue is None else (queue, attributes.get(":job/partition") or None)
             self._rank[job] = attributes.get(":job/priority", 0), lane
-        for parent in attributes.get(":job/dep", ()):
-            self._depend(job, parent, lookup.status(db, parent))
+        for parent, status in parents:
+            self._depend(job, parent, status)
         self._classify(job)
 
     def _look_at_many(self, db: Database, jobs: Sequence[int]) -> None:

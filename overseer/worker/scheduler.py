@@ -100,6 +100,12 @@ class Scheduler(Lookout):
         self._took = monotonic() - began if is_behind else 0.0
         return enqueued
 
+    def catch_up(self) -> None:
+        """Enqueue all jobs that are due now. Called before `start`, for a worker that ends when no job is left."""
+        self.look()
+        while self._took and not self._stopped.is_set():
+            self.look()
+
     def _follow(self, now: datetime) -> None:
         """Plan the schedules that have changed since the last look, or all of them if the clock was set."""
         db = self._conn.db()
@@ -173,6 +179,11 @@ class Scheduler(Lookout):
         if self._logged.get(id) != changed:
             log.error("nothing is enqueued for the schedule %s: %s (entity %s)", id, why, eid)
             self._logged[id] = changed
+
+    @property
+    def awaits_commit(self) -> bool:
+        """Whether there has been no schedule yet; one can become due at any time, because the clock can be set."""
+        return self._reports is None
 
     def pause(self) -> float:
         """Return the seconds until the next look; a random part keeps schedulers from looking at the same time."""

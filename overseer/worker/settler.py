@@ -11,6 +11,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,7 @@ from overseer.handler import message_of
 from overseer.jobs.job import Job
 from overseer.jobs.states import FINISHED, UNSTARTED, Forms, Lease, Outcome, Reason
 from overseer.jobs.store import JobStore, Rejected, Settling
+from overseer.jobs.waits import Waiting
 from overseer.worker.heartbeat import HeldLeases
 from overseer.worker.judge import EndedAttempt, Judge
 
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("overseer")
 
 _MAX_PENDING: Final = 1000  # unsettled outcomes from which on no further job is claimed
+
+
+def _at(time: datetime | None) -> str:
+    return "" if time is None else f" at {time.isoformat(timespec='seconds')}"
 
 
 class Reporter:
@@ -71,7 +77,11 @@ class Reporter:
         job, status = ended.job, ended.outcome.status
         level = logging.INFO if ended.suppressed else logging.WARNING if status == UNSTARTED else logging.ERROR
         text, trace = message_of(error), None if isinstance(error, Verdict) else error
-        log.log(level, "%s %s attempt %d %s: %s", job.type, job.id, job.attempt, status.name, text, exc_info=trace)
+        if isinstance(error, Waiting):
+            end = "ended"  # the text says how long the job waits at most
+        else:
+            end = status.name if status != UNSTARTED else f"ended, and the job runs again{_at(ended.outcome.run_at)}"
+        log.log(level, "%s %s attempt %d %s: %s", job.type, job.id, job.attempt, end, text, exc_info=trace)
 
     def _notify_of_outcome(self, ended: EndedAttempt) -> None:
         job, outcome = ended.job, ended.outcome
@@ -168,6 +178,7 @@ class Settler(ABC):
         self._leases.remove(job.lease)
         with self._turn:
             self.lost += 1
+        self._store.presence.lost(job.lease)
         self._reporter.lost(job)
 
     def _take(self) -> list[EndedAttempt]:

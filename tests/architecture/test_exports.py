@@ -5,14 +5,19 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import factstore
 import overseer
+from tests.architecture.source import ROOT
 
 PACKAGES = [factstore, overseer]
+API = sorted((ROOT / "docs/reference/api").glob("*.md"))
+HEADING = re.compile(r"^## `([\w.]+)\.(\w+)", re.MULTILINE)
 
 
 def exports() -> list[tuple[ModuleType, str]]:
@@ -70,3 +75,19 @@ def test_no_public_function_shares_its_name_with_a_module(package: ModuleType) -
 def test_an_unknown_name_is_an_attribute_error_that_names_it(package: ModuleType) -> None:
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = package.no_such_name
+
+
+@pytest.mark.parametrize("page", API, ids=lambda page: page.stem)
+def test_the_reference_names_everything_as_it_is_imported(page: Path) -> None:
+    """`import module` works for each module that the reference names, and so does `module.name`."""
+    named = HEADING.findall(page.read_text(encoding="utf-8"))
+    assert named
+    for module, name in named:
+        assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=label)
+def test_a_public_module_is_imported_by_its_public_name(package: ModuleType) -> None:
+    """`import package.name` and `from package import name` give the same module."""
+    public = {name: value for name in package.__all__ if isinstance(value := getattr(package, name), ModuleType)}
+    assert public == {name: importlib.import_module(f"{package.__name__}.{name}") for name in public}

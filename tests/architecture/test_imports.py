@@ -11,7 +11,7 @@ import pytest
 from tests.architecture.source import ROOT
 
 LINT = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
-HEAVY = ("numpy", "click", "rich", "pandas", "lmdb", "msgpack", "asyncio", "starlette", "jinja2", "uvicorn")
+HEAVY = ("numpy", "click", "rich", "pandas", "lmdb", "msgpack", "asyncio", "starlette", "jinja2", "uvicorn", "mcp", "pydantic", "django")
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -35,7 +35,7 @@ def test_importing_factstore_loads_nothing_heavy(heavy: str) -> None:
     assert heavy not in loaded_by("import factstore")
 
 
-@pytest.mark.parametrize("heavy", ["numpy", "click", "rich", "pandas"])
+@pytest.mark.parametrize("heavy", ["numpy", "click", "rich", "pandas", "starlette", "mcp", "pydantic", "django"])
 def test_importing_overseer_loads_nothing_heavy(heavy: str) -> None:
     assert heavy not in loaded_by("import overseer")
 
@@ -56,3 +56,9 @@ def test_importing_starts_no_thread_and_opens_no_file() -> None:
     """
     done = run(sys.executable, "-c", textwrap.dedent(code))
     assert 0 == done.returncode, done.stderr
+
+
+def test_importing_factstore_loads_no_notebook_and_no_shell() -> None:
+    faces = {"factstore.notebook", "factstore.editing", "factstore.shell", "IPython", "anywidget", "prompt_toolkit"}
+    assert set() == faces & loaded_by("import factstore, overseer")
+    assert set() == {"IPython", "anywidget"} & loaded_by("import factstore; factstore.notebook; factstore.load_ipython_extension")

@@ -27,10 +27,12 @@ from hypothesis import strategies as st
 import factstore
 from factstore.errors import Conflict, Corrupt, StoreFull, UnknownOutcome
 from factstore.storage import Storage, open_storage
-from factstore.storage.lmdb import environment, journal, layout, log
+from factstore.storage.lmdb import engine, environment, journal, layout, log
 from factstore.testing.storage_model import records, txid
+from tests.forks import Forks
 
 FRAME = 4096  # offset of the first frame
+SMALL = 1 << 16  # bytes of a journal
 Work = Callable[[Storage], object]
 
 
@@ -38,7 +40,7 @@ Work = Callable[[Storage], object]
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a process use a journal from its first append on, as otherwise only after some; a small one is made fast."""
     monkeypatch.setattr(log, "_BEFORE_A_JOURNAL", 0)
-    monkeypatch.setattr(journal, "CAPACITY", 1 << 16)
+    monkeypatch.setattr(journal, "CAPACITY", SMALL)
 
 
 @pytest.fixture
@@ -92,11 +94,12 @@ def test_a_process_with_few_appends_makes_no_journal_and_keeps_the_format(tmp_pa
         for n in range(1, 9):
             append(storage, n)
         assert not journal_of(path).exists()
-        assert storage._file.read(lambda txn: txn.get(layout.STAMP)).startswith(b'{"format": 1,')  # type: ignore[attr-defined]
+        assert isinstance(storage, engine.LmdbStorage)
+        assert storage._file.read(lambda txn: txn.get(layout.STAMP)).startswith(b'{"format": 1,')
         append(storage, 9)
         append(storage, 10)
         assert journal_of(path).exists()
-        assert b'"format": 2' in storage._file.read(lambda txn: txn.get(layout.STAMP))  # type: ignore[attr-defined]
+        assert b'"format": 2' in storage._file.read(lambda txn: txn.get(layout.STAMP))
         assert numbers_of(storage) == list(range(1, 11))
 
 
@@ -128,20 +131,29 @@ def started(storage: Storage) -> None:
     append(storage, 3)
 
 
-def fill_journal(storage: Storage) -> None:
-    started(storage)
-    storage.append([(txid(9), bytes(journal.LARGEST + 1))], expected_t=3)
+def nothing(storage: Storage) -> None:
+    pass
+
+
+def append_two(storage: Storage) -> None:
+    append(storage, *(storage.head() + n for n in (1, 2)))
+
+
+def append_large(storage: Storage) -> None:
+    storage.append([(txid(4), bytes(1 << 18))], expected_t=3)
+
+
+def swap_root(storage: Storage) -> None:
+    storage.swap_root(b"root", expected_version=0)
+
+
+def close(storage: Storage) -> None:
+    storage.close()
 
 
 def excise(storage: Storage) -> None:
-    started(storage)
-    old = storage.read_log(0)
-    storage.rewrite([old[1]._replace(body=b"gone")], appended=records(4), expected_t=3, root=b"root", expected_version=0)
-
-
-def publish(storage: Storage) -> None:
-    started(storage)
-    storage.swap_root(b"root", expected_version=0)
+    old = storage.read_log(0)[1]
+    storage.rewrite([old._replace(body=b"gone")], appended=records(4), expected_t=3, root=b"r", expected_version=0)
 
 
 class Killer:
@@ -160,49 +172,51 @@ class Killer:
         return self
 
 
-def killed_at(line: int, path: Path, before: Work, work: Work) -> bool:
-    """Do work in a forked process that is killed at a line; return whether it was, and not done before."""
-    child = os.fork()
-    if child == 0:
-        storage = opened(path)
-        before(storage)
-        sys.settrace(Killer(line))
-        work(storage)
-        sys.settrace(None)
-        os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+def work_until(line: int, path: Path, before: Work, work: Work) -> None:
+    """Do work in a process that is killed at a line of it, or ends."""
+    log._BEFORE_A_JOURNAL, journal.CAPACITY = 0, SMALL  # type: ignore[misc]
+    storage = opened(path)
+    before(storage)
+    sys.settrace(Killer(line))
+    work(storage)
+    sys.settrace(None)
+    os._exit(0)
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    with Forks() as forks:
+        yield forks
+
+
+def killed_at(line: int, path: Path, before: Work, work: Work, *, forks: Forks) -> bool:
+    """Do work in a process that is killed at a line; return whether it was, and not done before."""
+    code = forks.run(work_until, line, path, before, work)
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
 
 
 @pytest.mark.parametrize(
     ("before", "work", "acknowledged", "all_of_it"),
     [
-        (lambda _: None, lambda s: append(s, 1, 2), [], [1, 2]),
-        (started, lambda s: append(s, 4, 5), [1, 2, 3], [1, 2, 3, 4, 5]),
-        (started, lambda s: s.append([(txid(4), bytes(1 << 18))], expected_t=3), [1, 2, 3], [1, 2, 3, 4]),
-        (started, lambda s: s.swap_root(b"root", expected_version=0), [1, 2, 3], [1, 2, 3]),
-        (started, lambda s: s.close(), [1, 2, 3], [1, 2, 3]),
-        (
-            started,
-            excise_last := (
-                lambda s: s.rewrite(
-                    [s.read_log(0)[1]._replace(body=b"gone")], appended=records(4), expected_t=3, root=b"r", expected_version=0
-                )
-            ),
-            [1, 2, 3],
-            [1, 2, 3, 4],
-        ),
+        (nothing, append_two, [], [1, 2]),
+        (started, append_two, [1, 2, 3], [1, 2, 3, 4, 5]),
+        (started, append_large, [1, 2, 3], [1, 2, 3, 4]),
+        (started, swap_root, [1, 2, 3], [1, 2, 3]),
+        (started, close, [1, 2, 3], [1, 2, 3]),
+        (started, excise, [1, 2, 3], [1, 2, 3, 4]),
     ],
     ids=["start", "append", "large append", "new root", "close", "rewrite"],
 )
 def test_a_process_killed_at_any_line_leaves_whole_appends(
-    tmp_path: Path, at_once: None, before: Work, work: Work, acknowledged: list[int], all_of_it: list[int]
+    memory_path: Path, at_once: None, forks: Forks, before: Work, work: Work, acknowledged: list[int], all_of_it: list[int]
 ) -> None:
     line, was_killed = 0, True
     while was_killed:
         line += 1
-        path = tmp_path / str(line) / "shop.facts"
+        path = memory_path / str(line) / "shop.facts"
         path.parent.mkdir()
-        was_killed = killed_at(line, path, before, work)
+        was_killed = killed_at(line, path, before, work, forks=forks)
         if not path.exists() or not path.stat().st_size:
             continue
         with closing(opened(path)) as storage:
@@ -218,8 +232,8 @@ def test_a_process_killed_at_any_line_leaves_whole_appends(
     assert line > 10
 
 
-def test_a_killed_process_leaves_a_journal_that_the_next_one_continues(path: Path) -> None:
-    assert killed_at(3, path, started, lambda s: append(s, 4))
+def test_a_killed_process_leaves_a_journal_that_the_next_one_continues(path: Path, forks: Forks) -> None:
+    assert killed_at(3, path, started, append_two, forks=forks)
     assert journal_of(path).exists()
     with closing(opened(path)) as storage:
         assert numbers_of(storage) == [1, 2, 3]
@@ -351,9 +365,9 @@ def test_without_room_for_a_journal_the_store_takes_the_records(path: Path) -> N
 
 
 @pytest.fixture
-def crashed(path: Path) -> Iterator[Path]:
+def crashed(path: Path, forks: Forks) -> Iterator[Path]:
     """A store whose process was killed with five records, three of them in the journal."""
-    killed_at(3, path, started, lambda s: append(s, 4))
+    killed_at(3, path, started, append_two, forks=forks)
     assert journal_of(path).exists()
     yield path
 
@@ -425,13 +439,18 @@ def test_a_journal_has_the_permissions_of_its_store(path: Path) -> None:
         assert journal_of(path).stat().st_mode & 0o777 == 0o666
 
 
-def test_the_holder_of_the_turn_sees_what_a_killed_process_appended(path: Path) -> None:
+def append_another(storage: Storage) -> None:
+    storage.append([(os.urandom(16), b"another")], expected_t=storage.head())
+
+
+def test_the_holder_of_the_turn_sees_what_a_killed_process_appended(memory_path: Path, at_once: None, forks: Forks) -> None:
+    path = memory_path / "shop.facts"
     with closing(opened(path)) as storage:
         started(storage)
         line, was_killed = 0, True
         while was_killed:
             line += 1
-            was_killed = killed_at(line, path, lambda _: None, lambda other, n=line: append(other, 100 + n))
+            was_killed = killed_at(line, path, nothing, append_another, forks=forks)
             with storage.turn():
                 append(storage, line)
 

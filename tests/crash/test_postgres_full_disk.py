@@ -6,7 +6,6 @@ The disks are real file systems of a few megabytes, so the tests need the right 
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,7 +17,8 @@ from factstore import maintain
 from factstore.errors import StoreFull, Unavailable, UnknownOutcome
 from factstore.storage import Storage, open_storage
 from factstore.testing.storage_model import txid
-from tests.postgres import Server, give_to_user, running, until
+from tests.disks import enlarge, small_disk
+from tests.postgres import Server, give_to_user, running, until, whole_log
 
 DECLARE = [{":db/ident": ":text", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one"}]
 TEXTS = "[:find [?v ...] :where [_ :text ?v]]"
@@ -26,28 +26,9 @@ HALF = "x" * 500_000
 
 
 @contextmanager
-def small_disk(megabytes: int) -> Iterator[Path]:
-    """A file system of a few megabytes; skip where none can be mounted."""
-    place = Path(tempfile.mkdtemp(prefix="factstore-disk-"))
-    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", place]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted: {mounted.stderr.strip()}")
-    try:
-        give_to_user(place)
-        yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
-        place.rmdir()
-
-
-def enlarge(disk: Path, megabytes: int) -> None:
-    subprocess.run(["mount", "-o", f"remount,size={megabytes}m", disk], check=True)
-
-
-@contextmanager
 def server_on_small_tablespace(disk: Path) -> Iterator[Server]:
     with running("fsync=off", "full_page_writes=off") as server:
+        give_to_user(disk)
         server.sql(f"CREATE TABLESPACE small LOCATION '{disk}'")
         server.sql("ALTER SYSTEM SET default_tablespace = 'small'")
         server.sql("SELECT pg_reload_conf()")
@@ -95,7 +76,7 @@ def test_a_server_that_ends_because_its_log_finds_no_room_loses_nothing() -> Non
             for name in unknown:
                 if (t := storage.resolve(name)) is not None:
                     acknowledged[t] = name
-            log = {record.t: record.txid for record in storage.read_log(0, max_bytes=1 << 30)}
+            log = {record.t: record.txid for record in whole_log(storage)}
             assert acknowledged == log
             assert storage.problems() == []
             assert storage.append([(txid(1 << 40), b"")], expected_t=len(log)) == len(log) + 1

@@ -22,8 +22,10 @@ PROGRAM = """
 import asyncio, os, sys, time
 import factstore, overseer
 
+BEGAN = os.path.join(os.path.dirname(__file__), "began")  # a program that ends has no __file__, while its handlers still run
+
 def tell():
-    with open(os.path.join(os.path.dirname(__file__), "began"), "a") as began:
+    with open(BEGAN, "a") as began:
         began.write(f"{os.getpid()}\\n")
 
 def step(job):
@@ -35,8 +37,7 @@ async def astep(job):
     await asyncio.sleep(3600)
 
 def began():
-    path = os.path.join(os.path.dirname(__file__), "began")
-    while not os.path.exists(path) or not open(path).read():
+    while not os.path.exists(BEGAN) or not open(BEGAN).read():
         time.sleep(0.01)
 
 if __name__ == "__main__":

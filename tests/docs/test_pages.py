@@ -9,6 +9,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,27 @@ def test_the_reference_is_what_its_script_makes_of_the_source() -> None:
         [sys.executable, str(ROOT / "docs/reference/generate.py"), "--check"], capture_output=True, text=True, timeout=60, check=False
     )
     assert 0 == done.returncode, done.stdout + done.stderr
+
+
+def test_each_class_of_an_error_on_the_page_of_errors_can_be_caught() -> None:
+    rows = (ROOT / "docs/reference/errors.md").read_text(encoding="utf-8").split("\n| `:")[1:]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split(" | ")[1])}
+    modules = [importlib.import_module(name) for name in ("factstore", "factstore.errors", "factstore.testing", "overseer")]
+    kinds = {name: next((getattr(module, name) for module in modules if hasattr(module, name)), None) for name in named}
+    assert len(kinds) > 20
+    assert [] == [name for name, kind in kinds.items() if not (isinstance(kind, type) and issubclass(kind, Exception))]
+
+
+def test_the_readme_states_the_purpose_and_the_cost_of_every_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Install\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
+    assert sorted(extras) == sorted(name for row in rows for name in re.findall(r"`([\w-]+)`", row))
+
+
+def test_the_readme_lists_every_page() -> None:
+    """Its section *Documentation* is the table of contents, also of the site; other pages list the decisions and the API."""
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Documentation\n")[2]
+    listed = {found["path"] for found in LINK.finditer(section)}
+    pages = [relative(page) for page in PAGES if page.parent.name not in ("decisions", "api")]
+    assert [] == [page for page in pages if page not in listed and page != "README.md"]

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 import factstore
 from factstore.cli import main
-from factstore.upkeep.dumps import dump
+from factstore.dumps import dump
 from tests.factstore.tx import PEOPLE
 
 ROOT = Path(__file__).parent.parent.parent
@@ -34,6 +34,7 @@ MODULES = {
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a store, a dump, a damaged dump, migrations of which one is wrong, and files of other kinds; it is the current one."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # the import of a module here makes no folder
     with factstore.connect("s.facts") as conn:
         conn.transact(PEOPLE)
         dump(conn, "d.edn")
@@ -66,8 +67,8 @@ def run(line: str) -> Result:
         ("check -s none/s.facts", UNAVAILABLE, "there is no directory"),
         ("reindex -s none.facts", UNAVAILABLE, "there is no store at"),
         ("gc -s none.facts", UNAVAILABLE, "there is no store at"),
-        ("log -s s.facts --from -1", REFUSED, "expected t, a transaction's id or a datetime, got -1"),
-        ("log -s s.facts --to x", USAGE, "'x' is not a valid integer"),
+        ("log -s s.facts --from -1", USAGE, "'-1' is neither a t nor a time"),
+        ("log -s s.facts --to x", USAGE, "'x' is neither a t nor a time"),
         ("dump -s s.facts none/d.edn", UNAVAILABLE, "none/d.edn: No such file or directory"),
         ("dump -s s.facts bytes", UNAVAILABLE, "bytes: it is a directory"),
         ("dump -s s.facts x.edn --only :u/nothing", REFUSED, "no attribute :u/nothing is declared"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
-from factstore import squuid
+import pytest
+
+from factstore import DatabaseError, squuid
 from factstore.ids import squuid_instant
 
 
@@ -26,3 +28,8 @@ def test_a_squuid_is_a_random_uuid_otherwise():
     made = squuid()
     assert 4 == made.version
     assert "specified in RFC 4122" == made.variant
+
+
+def test_a_squuid_of_a_time_without_a_zone_is_rejected():
+    with pytest.raises(DatabaseError, match="aware datetime"):
+        squuid(at=datetime(2024, 1, 1))

@@ -28,8 +28,11 @@ FRAGMENTS: Final = (
 
 
 def text(rng: Random, corpus: Sequence[str], fragments: Sequence[str] = FRAGMENTS) -> str:
-    """Return a text of a corpus with some changes, or some fragments put together."""
-    if rng.random() < 0.1:
+    """Return a text of a corpus with some changes, some fragments put together, or any text."""
+    kind = rng.random()
+    if kind >= 0.95:
+        return rng.randbytes(rng.randint(0, 250)).rstrip(b"\0").decode("utf-8", "replace")
+    if kind >= 0.85:
         return "".join(rng.choices(fragments, k=rng.randint(0, 30)))
     made = rng.choice(corpus)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 import factstore
 from factstore import edn, maintain
+from factstore.dumps import dump, replay, undump
 from factstore.errors import Corrupt, FactStoreError, StorageError
 from factstore.storage import open_storage
-from factstore.upkeep.dumps import dump, replay, undump
 from tests.laws.test_edn_laws import VALUES
 
 K = factstore.Keyword

@@ -5,6 +5,7 @@ Every error comes from the stages, so `transact` raises what they raise: the sam
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice, permutations
 from math import copysign, inf, nan
@@ -362,3 +363,24 @@ def test_the_shapes_of_a_schema_are_bounded() -> None:
             shapes.new_shape(keys)
         assert 0 < shapes.shapes.bytes <= SHAPE_BYTES
         assert len(shapes.shapes) < 5_000
+
+
+KEYS = st.sets(st.integers(-50, 50), min_size=1, max_size=12)
+
+
+@given(st.lists(st.tuples(KEYS, st.booleans()), min_size=1, max_size=6), st.sampled_from(["long", "string", "uuid"]))
+def test_an_identity_names_one_entity_whatever_the_index_ends_with(batches: list[tuple[set[int], bool]], kind: str) -> None:
+    """Batches of maps with identities before, within and beyond those in the index create an entity for each new one."""
+    value = {"long": int, "string": "{:04}".format, "uuid": lambda n: uuid.UUID(int=n + 50)}[kind]
+    with factstore.connect("memory:") as conn:
+        unique = {":db/unique": ":db.unique/identity", ":db/cardinality": ":db.cardinality/one"}
+        conn.transact([{":db/ident": ":key", ":db/valueType": f":db.type/{kind}", **unique}])
+        ids: dict[int, int] = {}
+        for keys, indexes in batches:
+            tempids = conn.transact([{":db/id": f"t{key}", ":key": value(key)} for key in sorted(keys)]).tempids
+            for key in keys:
+                assert tempids[f"t{key}"] == ids.setdefault(key, tempids[f"t{key}"])
+            if indexes:
+                conn._committer.index()
+        assert len(ids) == len(set(ids.values()))
+        assert ids == {key: conn.db().entid([":key", value(key)]) for key in ids}

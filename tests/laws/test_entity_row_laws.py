@@ -130,7 +130,7 @@ def test_rows_keep_their_bound(room: int, reads: Any) -> None:
         if later == 3:
             log.commit([(n, a, text, len(log.entries) + 1, True) for n in range(e)])
         for _ in range(2):
-            row = rows.row(e, log, len(log.entries), max(0, len(log.entries) - later))
+            row = rows.row(e, (log, len(log.entries)), max(0, len(log.entries) - later))
             row.read(Source((text, 5)), e, a)
             if rows.holder(a, text, log, len(log.entries)) is None:
                 rows.keep_holder(a, text, e, len(log.entries))
@@ -174,8 +174,11 @@ def test_an_entity_that_is_read_again_has_a_row_that_survives_commits_that_do_no
         assert (0,) in row.values()
         conn.transact([[":db/add", second, ":n/size", 1]])
         assert conn.db().view.row_of(first) is row
+        before = conn.db()
         conn.transact([[":db/add", first, ":n/size", 1]])
+        assert before.view.row_of(first) is row
         assert conn.db().view.row_of(first) is not row
+        assert (1,) not in before.view.row_of(first).values()
 
 
 def test_a_database_of_a_transaction_that_lost_its_race_leaves_nothing_behind() -> None:
@@ -183,17 +186,17 @@ def test_a_database_of_a_transaction_that_lost_its_race_leaves_nothing_behind() 
     log.commit([])
     rows = EntityRows(0, log, 1 << 20)
     for _ in range(3):
-        assert rows.row(7, log, 2, 2) is NOT_KEPT
-        rows.row(7, log, 1, 1).read(Source((1,)), 7, 5)
+        assert rows.row(7, (log, 2), 2) is NOT_KEPT
+        rows.row(7, (log, 1), 1).read(Source((1,)), 7, 5)
     log.commit([(7, 5, 2, 2, True)])
-    assert {5: (1,)} == rows.row(7, log, 1, 1)
-    assert {} == rows.row(7, log, 2, 2)
+    assert {5: (1,)} == rows.row(7, (log, 1), 1)
+    assert {} == rows.row(7, (log, 2), 2)
 
 
 def test_a_value_that_is_large_is_not_kept() -> None:
     assert entity_rows.size_of(("x" * 1000, (1, "y" * 500))) > 1500
     row = EntityRows(0, Log(), 100_000)
     for _ in range(2):
-        kept = row.row(1, Log(), 0, 0)
+        kept = row.row(1, (Log(), 0), 0)
     kept.read(Source(("x" * 10_000,)), 1, 5)
     assert 5 not in kept

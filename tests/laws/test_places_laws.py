@@ -19,7 +19,14 @@ def column(pairs):
 
 @given(st.sets(st.tuples(IDS, st.integers(0, 12)), max_size=60), st.integers(-1, 42))
 def test_a_glance_finds_the_values_of_an_entity_in_order(pairs, e):
-    assert tuple(v for each, v in sorted(pairs) if each == e) == EntityLookup(column(pairs)).values_of(e)
+    lookup = EntityLookup(column(pairs), is_one_each=False)
+    assert tuple(v for each, v in sorted(pairs) if each == e) == lookup.values_of(e)
+
+
+@given(st.dictionaries(IDS, st.integers(0, 12), max_size=60), st.integers(-1, 42))
+def test_a_glance_finds_the_value_of_an_entity_where_each_has_one(values, e):
+    lookup = EntityLookup(column(values.items()), is_one_each=True)
+    assert ((values[e],) if e in values else ()) == lookup.values_of(e)
 
 
 @given(st.lists(st.dictionaries(IDS, st.integers(), max_size=30), max_size=4), st.lists(IDS, max_size=20))

@@ -6,12 +6,14 @@ PREEMPTIONS=2 pytest tests/machines/test_maintenance.py      # about an hour
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from itertools import combinations_with_replacement
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from factstore.columns import block
 from factstore.testing import strategies as fs
 from factstore.testing.simulation.schedules import explore, stay
 from tests.machines.maintenance import ACTIONS, Run, beginnings_schema
@@ -20,6 +22,13 @@ PREEMPTIONS = int(os.environ.get("PREEMPTIONS", "1"))
 PAIRS = [pair for pair in combinations_with_replacement(ACTIONS, 2) if "excise_ben" not in pair or "excise" in pair]
 TRIPLES = [("excise", "excise_ben", "backup"), ("commit", "index", "reindex")]
 ANY = st.sampled_from(TRIPLES) | st.lists(st.sampled_from(sorted(ACTIONS)), min_size=2, max_size=3)
+DECODE = lru_cache(4096)(block.decode)
+
+
+@pytest.fixture(autouse=True)
+def decoded_once(monkeypatch):
+    """Each read still takes its blocks from the storage; a few hundred different ones are decoded hundreds of thousands of times."""
+    monkeypatch.setattr(block, "decode", DECODE)
 
 
 @pytest.fixture(autouse=True)

@@ -216,3 +216,8 @@ def tell_run(job):
 def tell_run_and_die(job):
     tell_run(job)
     die(job)
+
+
+def fail_with_logs(job):
+    logging.getLogger("shop").warning("about to fail")
+    raise ValueError("failed")

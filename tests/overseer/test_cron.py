@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import factstore
 from factstore import CasFailed, Keyword
-from overseer import OverseerError, cron, install
+from overseer import OverseerError, Worker, cron, install
 from overseer import cron as overseer_cron
 from overseer.cron import ALL, LAST, SKIP, due, nominal_times, read_schedule, schedule, schedules, tick
 from overseer.worker import scheduler as overseer_scheduler
@@ -382,6 +382,16 @@ def test_what_was_missed_is_enqueued_in_portions_whole_and_in_order(clock):
         assert 1000 == len({id for portion in portions for id in portion})
         assert [id for portion in portions for id in portion] == occurrences(conn.db())
         cron.close()
+
+
+def test_a_worker_that_ends_when_it_is_idle_enqueues_first_what_is_due(conn, clock):
+    conn.transact([schedule("s", "* * * * *", "x", missed="all")])
+    clock.advance(250 * 60)
+    done = []
+    for _ in range(2):
+        Worker(conn, {":x": lambda job: done.append(job.id)}).run(until_idle=True)
+    assert 250 == len(done)
+    assert sorted(done) == occurrences(conn.db())
 
 
 @pytest.mark.parametrize("ahead", [3600, 365 * 86400])

@@ -42,8 +42,8 @@ def attribute(conn, id, name):
     return next((datom.v for datom in conn.db().datoms("eavt", eid(conn, id), name)), None)
 
 
-def claimed(conn, *ids, worker="w"):
-    return JobStore(conn, worker=worker).claim([eid(conn, id) for id in ids], lease=LEASE)
+def claimed(conn, *ids, worker="w", lease=LEASE):
+    return JobStore(conn, worker=worker).claim([eid(conn, id) for id in ids], lease=lease)
 
 
 # -- api
@@ -248,7 +248,7 @@ def test_the_heartbeat_loop_moves_the_beat_of_the_job_under_way_on(conn):
 
 def test_the_monitor_puts_a_stale_job_back(conn, clock):
     conn.transact([job_txn(":a", id="j")])
-    claimed(conn, "j", worker="dead")
+    claimed(conn, "j", worker="dead", lease=timedelta(milliseconds=200))
     clock.advance(31)
     worker = Worker(conn, {":a": print}, Config(heartbeat_sleep_time=10))
     while not worker._monitor.look():

@@ -10,6 +10,7 @@ import pytest
 import overseer
 from overseer import JobRef, JobStore, Worker, cron, install, plan, questions, retention, revert, simple_graph, status, transact_graph
 from overseer.errors import OverseerError
+from overseer.status import silence
 from overseer.testing import drain
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -36,8 +37,17 @@ READERS = {
     "unanswered": questions.unanswered,
     "answers": lambda db: questions.answers(db, "j"),
     "explain": lambda db: status.explain(db, "j"),
+    "is_silent": lambda db: status.is_silent(db, "j"),
 }
-WITHIN = {"unreferred", "any_schedules", "read_schedule", "schedule_entities", "tick_portion"}  # for other modules of the package
+WITHIN = {
+    "unreferred",
+    "any_schedules",
+    "read_schedule",
+    "schedule_entities",
+    "tick_portion",
+    "time_of",
+    "silent_workers",
+}  # for other modules of the package
 WRITERS = {
     "install": install,
     "transact_graph": lambda conn: transact_graph(conn, simple_graph()),
@@ -78,7 +88,10 @@ def test_a_writer_asks_for_the_connection_of_a_database(conn, name):
 
 def test_every_public_function_of_a_database_or_a_connection_is_asked_here():
     of_modules = {
-        name: value for module in (status, cron, questions, retention) for name, value in vars(module).items() if is_own(module, value)
+        name: value
+        for module in (status, silence, cron, questions, retention)
+        for name, value in vars(module).items()
+        if is_own(module, value)
     }
     public = {**of_modules, **{name: getattr(overseer, name) for name in overseer.__all__}}
     first = {name: next(iter(inspect.signature(value).parameters), "") for name, value in public.items() if callable(value)}

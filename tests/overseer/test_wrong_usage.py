@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import factstore
 from factstore import FactStoreError, quoted
-from overseer import Config, Retry, Worker, graph_txns, harness, install, job_graph, job_txn, queue, unique
+from overseer import Config, Retry, Worker, cron, graph_txns, harness, install, job_graph, job_txn, plan, queue, status, unique
 from overseer.cli import main
 from overseer.cli.commands import load_handlers
 from overseer.errors import ConfigError, GraphError, HandlerError, OverseerError
@@ -96,7 +96,7 @@ WORKER = "worker handlers_of_a_test:HANDLERS --store s.facts --until-idle"
         (f"{WORKER} --config inf.toml", 1, "sleep_time is more than 0 and less than a century"),
         (f"{WORKER} --config circle.yaml", 1, "deeper than any setting"),
         (f"{WORKER} --config dsn.toml", 1, "sentry_dsn is the DSN of a project"),
-        ("prune --store s.facts --older-than 9999999999d", 2, "is longer than any time"),
+        ("prune --store s.facts --older-than 9999999999d", 2, "is no time such as 30d"),
         ("prune --store s.facts --older-than ٣d", 2, "is no time such as 30d"),
         ("prune --store s.facts --older-than -1d", 2, "is no time such as 30d"),
         ("prune --store s.facts --older-than 1d --keep-last -1", 2, "-1 is not in the range"),
@@ -251,3 +251,51 @@ def test_a_setting_of_another_type_is_named(setting: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"^:job.error/bad-config: {setting} is ") as caught:
         Config(**{setting: value})
     assert setting == caught.value.setting
+
+
+NAIVE = datetime(2026, 1, 1)
+WITH_TIMES: dict[str, Callable[[factstore.Connection], object]] = {
+    "jobs": lambda conn: status.jobs(conn.db(), since=NAIVE),
+    "explain": lambda conn: status.explain(conn.db(), "j", at=NAIVE),
+    "backlog": lambda conn: status.backlog(conn.db(), at=NAIVE),
+    "jobs_ready": lambda conn: status.jobs_ready(conn.db(), at=NAIVE),
+    "jobs_dead": lambda conn: status.jobs_dead(conn.db(), at=NAIVE),
+    "plan": lambda conn: plan(conn.db(), now=NAIVE),
+    "due": lambda conn: cron.due(conn.db(), NAIVE),
+    "tick": lambda conn: cron.tick(conn, NAIVE),
+    "nominal_times": lambda _conn: next(cron.nominal_times("0 3 * * *", "UTC", after=NAIVE)),
+    "backfill": lambda conn: cron.backfill(conn, "s", start=NAIVE, end=NAIVE),
+    "backfill at the limits": lambda conn: cron.backfill(conn, "s", start=datetime.min.replace(tzinfo=UTC), end=datetime.now(UTC)),
+}
+
+
+@pytest.mark.parametrize("call", WITH_TIMES.values(), ids=WITH_TIMES)
+def test_a_time_without_a_zone_is_rejected(call: Callable[[factstore.Connection], object]) -> None:
+    with factstore.connect("memory:") as conn:
+        install(conn)
+        conn.transact([job_txn("mail", id="j"), cron.schedule("s", "0 3 * * *", "mail")])
+        before = conn.db().basis_t
+        with pytest.raises(FactStoreError, match=r"zone|naive|years 1970"):
+            call(conn)
+        assert before == conn.db().basis_t
+
+
+@pytest.mark.parametrize("workers", [0, -1, float("nan")])
+def test_a_plan_without_workers_is_rejected(workers: int) -> None:
+    with factstore.connect("memory:") as conn, pytest.raises(OverseerError, match="at least one worker"):
+        plan(install(conn) or conn.db(), now=datetime.now(UTC), workers=workers)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"), [(NotImplementedError(), "NotImplementedError"), (KeyError("x"), "KeyError: 'x'"), (ValueError("no"), "no")]
+)
+def test_the_reason_of_a_failure_names_the_exception_if_its_message_says_too_little(error: Exception, why: str) -> None:
+    def fail(_job: object) -> None:
+        raise error
+
+    with factstore.connect("memory:") as conn:
+        install(conn)
+        conn.transact([job_txn("mail", id="j")])
+        Worker(conn, {"mail": fail}).run(until_idle=True)
+        assert f"exception: {why}" == status.explain(conn.db(), "j").why
+        assert [why] == [job.why for job in status.jobs(conn.db())]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from factstore.console.page import Extension, Page
-from factstore.console.pages.difference import difference
+from factstore.console.pages.difference import difference, from_backup
 from factstore.console.pages.entity import entity
 from factstore.console.pages.erase import erase
 from factstore.console.pages.index import index
@@ -25,10 +25,11 @@ STORE: Final = Extension(
         Page("/transactions", "Transactions", transactions),
         Page("/transactions/{t:int}", "", one),
         Page("/difference", "Difference", difference),
+        Page("/difference/backup", "", from_backup, live=False),
         Page("/query", "Query", query, writes=True, live=False),
         Page("/search", "Search", search, live=False),
         Page("/index", "Index", index),
-        Page("/transact", "Transact", transact, writes=True, live=False),
+        Page("/transact", "Transact", transact, writes=True, live=False, is_form=True),
         Page("/names", "", names, live=False),
         Page("/entity/{name:path}", "", entity),
         Page("/erase/{eid:int}", "", erase, writes=True, live=False),

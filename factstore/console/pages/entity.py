@@ -51,7 +51,7 @@ def entity_named(db: Database, name: str) -> int:
     """Return the id of the entity with a name in an address."""
     text = name.strip()
     try:
-        eid = db.entid(int(text) if text.isascii() and text.isdecimal() else edn.read(text))
+        eid = db.entid(int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else edn.read(text))
     except FactStoreError as error:
         raise _unknown(name) from error
     if eid is None:

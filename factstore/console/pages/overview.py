@@ -6,7 +6,7 @@ from collections import defaultdict
 from itertools import islice
 from typing import Final
 
-from factstore.console.facts import declared, newest_first, size_of
+from factstore.console.facts import declared, newest_sizes, size_of
 from factstore.console.page import Answer, PageRequest, Table
 
 _NEWEST: Final = 8
@@ -29,7 +29,7 @@ def overview(request: PageRequest) -> Answer:
     values = {
         "tiles": tiles,
         "is_exact": all(exact for sizes in used.values() for _, exact in sizes),
-        "newest": list(islice(newest_first(request, moment.upto, moment.after, _NEWEST), _NEWEST)),
+        "newest": list(islice(newest_sizes(request, moment.upto, moment.after, _NEWEST), _NEWEST)),
         "last": db.instant_of(moment.upto),
     }
     return Answer("overview.html", values, {"namespaces": Table(("namespace", "attributes", "facts"), rows)})

@@ -7,9 +7,11 @@ from typing import Any
 
 from factstore.console.facts import change
 from factstore.console.page import Answer, PageRequest, Redirect, Table
-from factstore.console.pages.query import mistake_in
+from factstore.console.pages.difference import changes
 from factstore.console.writing import commit, sentence_of, speculated
+from factstore.editing.mistakes import mistake_in
 from factstore.errors import FactStoreError, TransactError
+from factstore.reads.diff import diff
 
 
 def transact(request: PageRequest) -> Answer | Redirect:
@@ -31,13 +33,17 @@ def transact(request: PageRequest) -> Answer | Redirect:
         return Answer("transact.html", {**_NOTHING, "text": text, "mistake": mistake}, status=400)
 
 
-_NOTHING: dict[str, Any] = {"mistake": None, "key": "", "tempids": {}, "count": None}
+_NOTHING: dict[str, Any] = {"mistake": None, "key": "", "tempids": {}, "count": None, "net": None}
 
 
 def _tried(request: PageRequest, text: str) -> Answer:
     report = speculated(request, text)
-    after = request.hidden.removed_from(report.db_after)
+    before, after = map(request.hidden.removed_from, (report.db_before, report.db_after))
+    visible = request.hidden.visible(report.db_after)
+    net = (datom for datom in diff(report.db_before, report.db_after) if visible(datom.a))
     rows = [change(after, datom) for datom in request.shown(report.tx_data[1:])]
     values = {"text": text, "mistake": None, "key": token_urlsafe(12), "tempids": dict(report.tempids)}
     table = Table(("", "entity", "attribute", "value"), rows)
-    return Answer("transact.html", {**values, "count": len(rows)}, {"datoms": table})
+    return Answer(
+        "transact.html", {**values, "count": len(rows), "net": changes(before, after, net)}, {"datoms": table}
+    )

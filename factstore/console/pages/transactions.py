@@ -7,7 +7,7 @@ from datetime import UTC
 from itertools import groupby, islice
 from typing import Any, Final
 
-from factstore.console.facts import Transaction, change, newest_first, transaction
+from factstore.console.facts import Transaction, change, newest_first, newest_sizes, transaction
 from factstore.console.page import Answer, PageRequest, Table
 from factstore.errors import DatabaseError
 
@@ -23,7 +23,7 @@ def transactions(request: PageRequest) -> Answer:
     found = list(islice(_matching(request, min(upto, request.moment.upto), attribute, by), _SHOWN + 1))
     shown = found[:_SHOWN]
     days = [(day, list(rows)) for day, rows in groupby(shown, _day)]
-    rows = [(each.t, each.when, len(each.datoms), dict(each.why)) for each in shown]
+    rows = [(each.t, each.when, each.size, dict(each.why)) for each in shown]
     values = {
         "days": days,
         "attribute": attribute,
@@ -43,10 +43,10 @@ def _day(each: Transaction) -> str:
 
 
 def _matching(request: PageRequest, upto: int, attribute: str, by: str) -> Iterator[Transaction]:
-    found = newest_first(request, upto, request.moment.after)
     if not (attribute or by):
-        yield from found
+        yield from newest_sizes(request, upto, request.moment.after, _SHOWN + 1)
         return
+    found = newest_first(request, upto, request.moment.after)
     a = request.db.attribute(attribute).id if attribute else None
     for each in islice(found, _READ):
         has_attribute = a is None or any(datom.a == a for datom in each.datoms)

@@ -15,6 +15,7 @@ async function show(address, { push = false, quiet = false } = {}) {
   for (const id of ["places", "content"]) $("#" + id).replaceWith($("#" + id, page));
   document.title = page.title;
   slider.update($("#time", page));
+  refreshLater();
   if (push) history.pushState(null, "", address); else history.replaceState(null, "", address);
   if (focused && focused !== "content") document.getElementById(focused)?.focus({ preventScroll: true });
   if (!quiet) $("#status").textContent = slider.text(slider.t);
@@ -140,9 +141,20 @@ function listen() {
   stream = new EventSource(root + "/live");
   stream.addEventListener("commit", (event) => {
     if (+event.data <= slider.newest) return;
-    const busy = $("#content").contains(document.activeElement) && document.activeElement.matches("input, textarea, select");
-    if ("live" in $("#content").dataset && slider.isLive && !busy) show(location.href, { quiet: true });
+    refresh();
   });
+}
+function refresh() {
+  const busy = $("#content").contains(document.activeElement) && document.activeElement.matches("input, textarea, select");
+  if ("live" in $("#content").dataset && slider.isLive && !busy && !document.hidden) show(location.href, { quiet: true });
+}
+// Some pages are out of date at a known time: a lease ends, a job is due.
+let later = null;
+function refreshLater() {
+  clearTimeout(later);
+  const { again } = $("#content").dataset;
+  if (again !== undefined) later = setTimeout(refresh, Math.min(Math.max(+again, 200), 3600000));
 }
 document.addEventListener("visibilitychange", listen);
 listen();
+refreshLater();

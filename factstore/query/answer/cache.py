@@ -21,6 +21,7 @@ from factstore.query.language.ast import Aggregate, Call, Query, RulesInput, Sou
 from factstore.query.language.clauses import Rules
 from factstore.query.relations.relation import PLAIN, Untold, written
 from factstore.query.sources.functions import LOOKUPS
+from factstore.rendering import html_record
 from factstore.values.quoting import quoted
 
 _CHANCE: Final = frozenset(("rand", "rand-int", "sample"))
@@ -58,6 +59,10 @@ class AnswerCache:
 
     def __len__(self) -> int:
         return len(self._answers)
+
+    def _repr_html_(self) -> str:
+        numbers = {"answers": len(self), "hits": self.hits, "misses": self.misses, "passed": self.passed}
+        return html_record("AnswerCache", numbers)
 
     @property
     def bytes(self) -> int:

@@ -49,7 +49,7 @@ class Explanation:
         return html_table(self._total(), _HEAD, cells)
 
     def _total(self) -> str:
-        return f"{self.rows} rows in {self.milliseconds:.3f} ms"
+        return f"{self.rows} row{'' if self.rows == 1 else 's'} in {self.milliseconds:.3f} ms"
 
 
 def _cells(step: ExplainedStep) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from factstore.query.answer.row_objects import builder_of
 from factstore.query.language.ast import Query
 from factstore.query.relations import frames
 from factstore.query.relations.relation import Array, Column
-from factstore.rendering import html_table, text_table
+from factstore.rendering import html_record, html_table, text_table
 from factstore.values.quoting import quoted
 
 if TYPE_CHECKING:
@@ -173,6 +173,9 @@ class RowSeq(Iterator[tuple[Any, ...]]):
 
     def __next__(self) -> tuple[Any, ...]:
         return next(self._rows)
+
+    def _repr_html_(self) -> str:
+        return html_record("RowSeq, to be read once", {"columns": ", ".join(self.columns)})
 
     def blocks(self) -> Iterator[Rows]:
         """Return an iterator over the remaining rows in blocks, to be used instead of reading single rows."""

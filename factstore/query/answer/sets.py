@@ -57,8 +57,8 @@ def _uncollected() -> Iterator[None]:
     if not gc.isenabled():
         yield
         return
-    gc.disable()
     try:
+        gc.disable()  # within the block: an interrupt before it would leave the collector off
         yield
     finally:
         gc.enable()

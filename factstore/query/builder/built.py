@@ -15,6 +15,7 @@ from factstore.query.builder.terms import wrong
 from factstore.query.builder.writer import Additions, ClauseWriter, HavingWriter, joined, variables_in
 from factstore.query.language.ast import COLLECTION, RELATION, SCALAR, TUPLE, Query
 from factstore.query.language.query import parse_query
+from factstore.rendering import html_record
 from factstore.values.types import Keyword, Symbol
 
 R = TypeVar("R")
@@ -39,6 +40,9 @@ class Built(Generic[R]):
     keys: tuple[Any, ...] = ()
     most: int | None = None
     skipped: int | None = None
+
+    def _repr_html_(self) -> str:
+        return html_record("Built query", {"query": self.to_edn()})
 
     def where(self, *conditions: bool) -> Self:
         """Return the query with more conditions; all must hold."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from factstore.errors import QueryError
 from factstore.query.language.dialect import hint, nearest
+from factstore.rendering import html_record
 from factstore.schema.class_fields import Slot, slots_of
 from factstore.values.quoting import quoted
 
@@ -113,6 +114,9 @@ class Source:
         if not _NAME.fullmatch(name):
             raise wrong(f"the name of a source has letters, digits and dashes, got {quoted(name)}", name=name)
         self.name = name
+
+    def _repr_html_(self) -> str:
+        return html_record("Source", {"name": f"${self.name}"})
 
 
 class VariableTerm(Term):

@@ -10,7 +10,6 @@ import decimal
 import operator
 from collections.abc import Callable
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any, Final
 
 MAX_DIGITS: Final = 1_000_000  # of a result; two numbers of a few characters can have a sum of billions of digits
@@ -52,29 +51,35 @@ def _check_span(x: Decimal, y: Decimal) -> None:
 
 
 def _divide(x: Decimal, y: Decimal) -> Decimal:
+    """Return the quotient without zeros at the end of its places.
+
+    A quotient that ends has at most as many places as the divisor has bits, and no more whole digits than the dividend.
+    """
     if not (x.is_finite() and y.is_finite() and y):
         return _EXACT.divide(x, y)
-    quotient = _ratio(x, y)
-    rest, twos, fives = quotient.denominator, 0, 0
-    while rest % 2 == 0:
-        rest, twos = rest // 2, twos + 1
-    while rest % 5 == 0:
-        rest, fives = rest // 5, fives + 1
-    if rest != 1:
+    _check_size(x, y)
+    context = decimal.Context(_digits(x) + 4 * _digits(y) + 1, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
+    found = context.divide(x, y)
+    if context.flags[decimal.Inexact]:
         raise ValueError(f"{x} / {y} has no end as a decimal; divide doubles for a rounded quotient")
-    places = max(twos, fives)
-    return _EXACT.scaleb(Decimal(quotient.numerator * 10**places // quotient.denominator), -places)
+    shortest = _EXACT.normalize(found)
+    return _EXACT.quantize(shortest, Decimal(1)) if shortest == shortest.to_integral_value() else shortest
 
 
-def _ratio(x: Decimal, y: Decimal) -> Fraction:
-    for value in (x, y):
-        if abs(value.adjusted()) > MAX_DIGITS:
-            raise ValueError(f"the result has more than {MAX_DIGITS:,} digits")
-    return Fraction(x) / Fraction(y)
+def _digits(x: Decimal) -> int:
+    return len(x.as_tuple().digits)
+
+
+def _check_size(x: Decimal, y: Decimal) -> None:
+    if max(abs(x.adjusted()), abs(y.adjusted())) > MAX_DIGITS:
+        raise ValueError(f"the result has more than {MAX_DIGITS:,} digits")
 
 
 def _quotient(x: Decimal, y: Decimal) -> Decimal:
-    return Decimal(int(_ratio(x, y)))  # towards zero
+    """Return the quotient, rounded towards zero."""
+    if x.is_finite() and y.is_finite() and y:
+        _check_size(x, y)
+    return _EXACT.add(_EXACT.divide_int(x, y), Decimal(0))  # never -0
 
 
 def _remainder(x: Decimal, y: Decimal) -> Decimal:
@@ -82,7 +87,8 @@ def _remainder(x: Decimal, y: Decimal) -> Decimal:
 
 
 def _modulo(x: Decimal, y: Decimal) -> Decimal:
-    return _EXACT.subtract(x, _EXACT.multiply(y, Decimal(_ratio(x, y).__floor__())))
+    rest = _remainder(x, y)
+    return _EXACT.add(rest, y) if rest and (rest < 0) != (y < 0) else rest
 
 
 add: Final = _exactly(_add, operator.add)

@@ -208,7 +208,7 @@ def _on_text(function: Callable[..., Any]) -> Callable[..., Any]:
 def _subs(text: Any, start: int, end: int | None = None) -> str:
     text, stop = _text(text), len(text) if end is None else end
     if not 0 <= start <= stop <= len(text):
-        raise ValueError(f"{start} to {stop} lies outside of a string of {len(text)}")
+        raise ValueError(f"{quoted(start)} to {quoted(stop)} lies outside of a string of {len(text)}")
     return str(text[start:stop])
 
 

@@ -17,6 +17,7 @@ from factstore.query.sources.access import FEW
 from factstore.query.sources.convert import as_entities, loaded
 from factstore.query.sources.database import Facts
 from factstore.reads import fulltext
+from factstore.values.types import order_key
 
 if TYPE_CHECKING:
     from factstore.db.database import Database
@@ -60,6 +61,11 @@ def _by_attribute(facts: Facts, entities: Column, attributes: Column, form: Any)
     return pairs
 
 
+def _first(values: list[Any]) -> Any:
+    """Return the first value in the order of the index; the past of an attribute can have several."""
+    return values[0] if len(values) == 1 else min(values, key=order_key)
+
+
 def _get_else(args: list[Any], form: Any) -> list[Any]:
     source, entities, attributes, defaults = _arguments(args, 4, form)
     results = []
@@ -69,7 +75,7 @@ def _get_else(args: list[Any], form: Any) -> list[Any]:
             raise invalid(f"get-else needs an attribute of cardinality one; {attribute.ident} has many values", form)
         if default is None:
             raise invalid("get-else needs a default other than nil", form)
-        results.append(values[0] if values else default)
+        results.append(_first(values) if values else default)
     return results
 
 
@@ -81,7 +87,7 @@ def _get_some(args: list[Any], form: Any) -> list[Any]:
     for attributes in args[2:]:
         for i, (attribute, values) in enumerate(_by_attribute(facts, entities, attributes, form)):
             if values and results[i] is None:
-                results[i] = attribute.id, values[0]
+                results[i] = attribute.id, _first(values)
     return results
 
 

@@ -24,7 +24,7 @@ from factstore.reads.pull.parse import MAX_PATH, Pattern, parse
 from factstore.reads.pull.run import NO_ENTITY, run_pattern
 from factstore.reads.pull.singles import fill_leaves
 from factstore.values.quoting import described, quoted
-from factstore.values.types import Keyword, Symbol
+from factstore.values.types import LONG_MAX, LONG_MIN, Keyword, Symbol
 
 if TYPE_CHECKING:
     from factstore.schema.attribute import Schema
@@ -63,7 +63,7 @@ def pull(db: Database, pattern: Any, eid: Any) -> Any:
     if type(db) is not Database:
         check_database("pull", db)
     compiled = compiled_for(db, pattern)
-    e = eid if type(eid) is int else _resolved(db, eid)
+    e = eid if type(eid) is int and LONG_MIN <= eid <= LONG_MAX else _resolved(db, eid)
     if not compiled.leaves:
         return run_pattern(db, compiled, [e])[0] or None
     out: dict[Any, Any] = {}
@@ -103,8 +103,8 @@ def pull_many(db: Database, pattern: Any, eids: Iterable[Any]) -> Any:
 def pull_compiled(db: Database, pattern: Pattern, eids: Iterable[Any]) -> list[dict[Any, Any] | None]:
     """Return the facts that a compiled pattern selects of each entity."""
     names = _listed(eids)
-    if countOf(map(type, names), int) != len(names):
-        names = [name if type(name) is int else _resolved(db, name) for name in names]
+    if countOf(map(type, names), int) != len(names) or (names and not LONG_MIN <= min(names) <= max(names) <= LONG_MAX):
+        names = [_resolved(db, name) for name in names]
     return [out or None for out in run_pattern(db, pattern, names)]
 
 
@@ -139,7 +139,7 @@ def compile_pattern(schema: Schema, form: PatternForm) -> Pattern:
 
 def compiled_for(db: Database, form: PatternForm) -> Pattern:
     """Return the compiled pattern for a database. Raises: DatabaseError for a history database."""
-    if db.is_history:
+    if db.view.is_history:
         raise DatabaseError(
             ":db.error/history-not-supported",
             "a pull reads the state at one time, and a history database contains all times; use as_of",

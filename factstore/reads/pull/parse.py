@@ -80,14 +80,13 @@ class Selection:
 
     def __post_init__(self) -> None:
         attribute, put = self.attribute, object.__setattr__
-        loads = attribute is not None and (attribute.value_type.load is not None or attribute.is_tuple)
         single = attribute is None or (attribute.is_component if self.reverse else not attribute.many)
         put(self, "descends", self.recursive or self.pattern is not None)
         leads_on = self.pattern is not None and any(selection.recursive for selection in self.pattern.selections)
         put(self, "tracks", self.recursive or self.expands or leads_on)
         put(self, "single", single)
         bare = single and attribute is not None and not attribute.is_ref
-        put(self, "load", attribute.load if loads and attribute is not None else None)
+        put(self, "load", None if attribute is None or attribute.reads_as_stored else attribute.load)
         leaf = None
         if bare and attribute is not None and self.xform is None and self.default is ABSENT:
             leaf = self.key, attribute.id, self.load, attribute.order_key

@@ -32,6 +32,7 @@ from factstore.storage.lmdb.journal import Outdated
 from factstore.storage.lmdb.layout import key, lay_out
 from factstore.storage.lmdb.opening import check_file, expanded, refuse_network, refused, sync_directory
 from factstore.storage.lmdb.processes.names import resolved
+from factstore.storage.lmdb.processes.topics import noted
 from factstore.storage.lmdb.translation import translated
 from factstore.storage.protocol import Record, Root, Sync
 from factstore.storage.refusals import (
@@ -126,15 +127,17 @@ class LmdbStorage:
         newest: int | None = file.journal.shared.newest()
         return _read(file, log.head) if newest is None else newest
 
-    def append(self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int) -> int:
+    def append(
+        self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int, topics: Sequence[int] | None = None
+    ) -> int:
         file = self._writable
         check_txids(records)
         file.check_name()
         try:
-            head = file.write(log.append, file, records, expected_t)
+            head = file.write(log.append, file, records, expected_t, topics)
             if head < 0:
                 with file.turn.held(may_pass=True, doing="a transaction", timeout=self._busy_timeout):
-                    head = file.write(log.append, file, records, expected_t)
+                    head = file.write(log.append, file, records, expected_t, topics)
         except StorageError as error:
             if isinstance(error, UnknownOutcome) or (file.journal.shared.suspect and not isinstance(error, Conflict)):
                 raise _unknown(error, records) from error
@@ -158,6 +161,16 @@ class LmdbStorage:
         file = self._file
         records: list[Record] = _read(file, log.read, after_t, upto_t, max_bytes)
         return records
+
+    @property
+    def notes(self) -> bool:
+        syncs: bool = self._file.syncs
+        return syncs
+
+    def noted(self, topics: Sequence[int], after_t: int) -> tuple[int, list[bool]] | None:
+        shared = self._file.journal.shared
+        head = shared.newest()
+        return None if head is None else (head, noted(shared.memory, topics, after_t, head))
 
     def rewrite(
         self,

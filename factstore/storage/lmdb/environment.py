@@ -29,9 +29,10 @@ from factstore.storage.lmdb import pages
 from factstore.storage.lmdb.gate import Gate
 from factstore.storage.lmdb.gone import Gone
 from factstore.storage.lmdb.journal import Journal
+from factstore.storage.lmdb.opening import create_whole
 from factstore.storage.lmdb.processes import names
 from factstore.storage.lmdb.processes.peers import Holds, Turn, memory_of
-from factstore.storage.lmdb.processes.wakeup import wakeup
+from factstore.storage.lmdb.processes.wakeup import MEMORY, wakeup
 from factstore.storage.lmdb.translation import translated
 from factstore.storage.protocol import Sync
 from factstore.storage.refusals import closed, damaged
@@ -42,6 +43,7 @@ T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
 MAX_READERS: Final = 1024
+_READER_BYTES: Final = 64  # of LMDB's lock file, which begins with two blocks of this size
 _LOOK_SECONDS: Final = 0.002  # how often a writer checks whether another thread has ended its interrupted transaction
 _NAME_SECONDS: Final = 0.05  # how often the path is checked to lead to the same file
 
@@ -80,10 +82,13 @@ class Environment:
     def _begin(self, map_size: int) -> None:
         assert self._fd is not None
         turn_path = f"{self.path}-turn"
+        create_whole(Path(f"{self.path}-lock"), _READER_BYTES * (MAX_READERS + 2))  # before `claim`, which opens it
         names.claim(self._fd, self.path)
         self._open(map_size)
         if not self.read_only:
             try:
+                # After LMDB has written the store: who sees an empty store beside a turn takes it for damaged.
+                create_whole(Path(turn_path), MEMORY)
                 self.turn = Turn(self._fd, turn_path, lambda: self.write(self.at_turn, self))
             except BaseException:
                 self.env.close()

@@ -28,6 +28,7 @@ from typing import Final, NamedTuple
 from factstore.concurrency.locks import NestingLock
 from factstore.errors import Corrupt, StorageError, Unavailable
 from factstore.storage.lmdb.opening import sync_directory
+from factstore.storage.lmdb.processes import topics
 from factstore.storage.protocol import TXID_BYTES, Record
 from factstore.storage.refusals import damaged
 
@@ -164,6 +165,7 @@ class SharedHead:
         """Forget what processes of an earlier boot of the machine have noted."""
         assert self.memory is not None
         self.memory[_PENDING_AT : _SUSPECT_AT + 1] = bytes(3)
+        topics.forget(self.memory)  # some cells may not have come to the disk before the machine ended
 
     @property
     def tells_boots(self) -> bool:

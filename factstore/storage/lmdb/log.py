@@ -19,6 +19,7 @@ from factstore.errors import Corrupt
 from factstore.storage.lmdb.environment import Environment, Txn
 from factstore.storage.lmdb.journal import NO_MARKER, Outdated, Tail, is_small, renewed
 from factstore.storage.lmdb.layout import JOURNAL, LOG, base_of, key, raise_format
+from factstore.storage.lmdb.processes.topics import forget, note
 from factstore.storage.protocol import TXID_BYTES, Record
 from factstore.storage.refusals import check_head, check_same, damaged
 
@@ -121,9 +122,13 @@ def _entries(cursor: lmdb.Cursor[bytes], ts: range) -> list[tuple[bytes, bytes]]
 # writing
 
 
-def append(txn: Txn, file: Environment, records: Sequence[tuple[bytes, bytes]], t: int) -> int:
+def append(
+    txn: Txn, file: Environment, records: Sequence[tuple[bytes, bytes]], t: int, topics: Sequence[int] | None
+) -> int:
     """Append records if the head is t; return the new head, or -1 if another process or thread holds the writer lock.
 
+    Args:
+        topics: of the records; None: they can have any.
     Raises: Conflict. If `file.journal.has_moved` afterwards, `settle` must follow.
     """
     if file.turn.flag[0] and file.turn.elsewhere():
@@ -135,12 +140,14 @@ def append(txn: Txn, file: Environment, records: Sequence[tuple[bytes, bytes]], 
         if not cursor.last() or cursor.key() != key(LOG + t):  # an empty log has no key
             check_head(base_of(txn), t)
         if not (file.syncs and _starts_journal(file, records)):
+            _note(file, topics, t, t + len(records))
             _put(cursor, t + 1, records)
             return t + len(records)
     tail = journal.known(marker)
     if tail is None or not journal.shared.shows(tail.head):
         tail = settled(txn, file)
     check_head(tail.head, t)
+    _note(file, topics, t, t + len(records))
     if tail.marker and records and journal.takes(tail, records):
         try:
             if file.syncs and journal.shared.unsynced:
@@ -151,6 +158,13 @@ def append(txn: Txn, file: Environment, records: Sequence[tuple[bytes, bytes]], 
             pass  # the journal is suspect now: LMDB gets all its records, and this append
     _move(txn, file, tail, records)
     return t + len(records)
+
+
+def _note(file: Environment, topics: Sequence[int] | None, t: int, head: int) -> None:
+    if file.syncs:
+        note(file.turn.flag, topics, t, head)
+    else:
+        forget(file.turn.flag)  # takes a third of the time
 
 
 def rewrite(
@@ -164,6 +178,7 @@ def rewrite(
         check_same(record, None if old is None else old[:TXID_BYTES])
         txn.put(key(LOG + record.t), record.txid + record.body)
     check_head(tail.head, t)
+    note(file.turn.flag, None, t, t + len(appended))
     _put(txn.cursor(), t + 1, appended)
 
 
@@ -274,6 +289,7 @@ def _start_journal(txn: Txn, file: Environment) -> None:
     try:
         marker = file.journal.start(file.path.stat().st_mode)
     except OSError:
+        file.journal.remove()  # what was written of it, whose room LMDB may need
         return  # no room for the file, or no permission; LMDB takes the records as before
     txn.put(JOURNAL, marker)
     raise_format(txn)

@@ -10,9 +10,10 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from factstore.errors import NotAStore, StorageError, Unavailable
+from factstore.errors import NotAStore, StorageError, StoreFull, Unavailable
 from factstore.storage.lmdb import pages
 from factstore.storage.lmdb.processes.names import resolved
+from factstore.storage.lmdb.translation import NO_SPACE
 from factstore.storage.refusals import damaged
 
 _KINDS: Final = {
@@ -86,9 +87,11 @@ def _kind(path: Path) -> int:
 
 
 def _check_content(fd: int, path: Path, create: bool) -> bool:
+    turn = _turn_of(resolved(path))
+    was_store = turn.exists()  # read before the length: another process may be creating the store, first the file
     if not os.fstat(fd).st_size:
-        if _turn_of(resolved(path)).exists():
-            raise damaged(f"lmdb:{path}", f"it is empty, but {_turn_of(resolved(path))} is that of a store")
+        if was_store:
+            raise damaged(f"lmdb:{path}", f"it is empty, but {turn} is that of a store")
         if create:
             return True
     if not pages.is_lmdb(fd):
@@ -147,8 +150,32 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
+def create_whole(path: Path, size: int) -> None:
+    """Create a file beside a store with all its blocks, unless it exists, or the system cannot create it in one step.
+
+    Such files are mapped, and to write to a hole of a map on a full disk ends the process (SIGBUS). The file appears
+    with all its bytes, because another process may open it as soon as it is there.
+    Raises: OSError, if the disk is full. Any other error is left to the caller that opens the file.
+    """
+    if path.exists() or not hasattr(os, "O_TMPFILE"):
+        return
+    try:
+        fd = os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        try:
+            os.pwrite(fd, bytes(size), 0)
+            # With a folder for `src_dir_fd`, Python follows the link from /proc to the file, which has no name yet.
+            os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise
+
+
 def refused(error: OSError, path: Path) -> StorageError:
     """Return the error for an error of the operating system while a store is opened."""
+    if error.errno in NO_SPACE:
+        return StoreFull(":db.error/storage-full", f"no room for {path} and the files beside it", uri=str(path))
     return Unavailable(
         ":db.error/storage-unavailable", f"{path} cannot be opened: {error.strerror or error}", path=str(path)
     )

@@ -11,7 +11,7 @@ import lmdb
 from factstore.errors import StorageError, StoreFull, Unavailable
 from factstore.storage.refusals import damaged
 
-_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM})
+NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM})
 _DAMAGED: Final = (
     *(lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.CursorFullError, lmdb.PageFullError),
     *(lmdb.InvalidError, lmdb.BadTxnError, lmdb.IncompatibleError),
@@ -21,7 +21,7 @@ _DAMAGED: Final = (
 def translated(error: lmdb.Error, uri: str) -> StorageError:
     """Return the error of factstore for an error of LMDB."""
     code = getattr(error, "code", 0)
-    if code in _NO_SPACE or isinstance(error, lmdb.MapFullError | lmdb.DiskError | lmdb.MemoryError):
+    if code in NO_SPACE or isinstance(error, lmdb.MapFullError | lmdb.DiskError | lmdb.MemoryError):
         return StoreFull(":db.error/storage-full", f"no room for {uri}: {error}", uri=uri)
     if code == errno.EACCES:
         message = (

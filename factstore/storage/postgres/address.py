@@ -16,11 +16,13 @@ Law: neither the description nor an error contains the password.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from psycopg import Error as PostgresError
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
 
 from factstore.errors import StorageError
 from factstore.storage.postgres.objects import is_folder
@@ -29,6 +31,7 @@ from factstore.values.quoting import quoted
 DURABILITIES: Final = ("replicated", "managed", "local")
 LONGEST_NAME: Final = 200  # characters
 _MOST_DIGITS: Final = 9
+_OWN: Final = ("name", "durability", "host_cache", "blocks", "pooled")
 
 # A server that does not answer is noticed after these times; a parameter of the uri replaces each.
 _DEFAULTS: Final[Mapping[str, Any]] = {
@@ -62,9 +65,7 @@ class Address(NamedTuple):
         try:
             given = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
         except ValueError:
-            raise _invalid(
-                f"expected parameters as key=value after ?, got {quoted(_without_password(query))}"
-            ) from None
+            raise _invalid(f"expected parameters as key=value after ?, got {quoted(_without_values(query))}") from None
         name = _parameter(given, "name", "main", f"a text of 1 to {LONGEST_NAME} characters", _is_name)
         durability = _parameter(given, "durability", "replicated", f"one of {', '.join(DURABILITIES)}", _is_durability)
         pooled = _parameter(given, "pooled", "no", "yes or no", ("yes", "no").__contains__)
@@ -72,8 +73,10 @@ class Address(NamedTuple):
         blocks = _parameter(given, "blocks", "", "a folder such as s3://bucket/prefix", _is_folder_or_empty)
         try:
             parameters = conninfo_to_dict(f"postgresql:{base}{'?' if given else ''}{urlencode(given)}")
-        except PostgresError:  # its text quotes the uri
-            raise _invalid("expected postgresql://user@host:port/database with parameters of libpq") from None
+        except (PostgresError, UnicodeError):  # the text of the former quotes the uri
+            unknown = "" if "@" in query else _unknown(given)  # a "?" in a password makes a part of it a parameter
+            text = "expected postgresql://user@host:port/database with parameters of libpq"
+            raise _invalid(unknown or text) from None
         return cls(
             {**_DEFAULTS, **parameters},
             name,
@@ -91,6 +94,16 @@ def _parameter(given: dict[str, str], key: str, default: str, wanted: str, is_va
     if not is_valid(value):
         raise _invalid(f"{key} is {wanted}, got {quoted(value)}")
     return value
+
+
+def _unknown(given: Mapping[str, str]) -> str:
+    """Return what is wrong with the first parameter that neither this module nor libpq has; empty: nothing."""
+    known = [*_OWN, *(each.keyword.decode() for each in Conninfo.get_defaults())]
+    for name in given:
+        if name not in known and name != "ssl":  # libpq replaces it by sslmode
+            near = get_close_matches(name, known, n=1)
+            return f"there is no parameter {quoted(name)}{f'; did you mean {near[0]}?' if near else ''}"
+    return ""
 
 
 def _is_name(value: str) -> bool:
@@ -116,8 +129,9 @@ def _described(parameters: Mapping[str, Any], name: str) -> str:
     return f"postgresql://{','.join(places)}/{parameters.get('dbname') or ''}?name={name}"
 
 
-def _without_password(query: str) -> str:
-    return "&".join("password=…" if part.startswith("password") else part for part in query.split("&"))
+def _without_values(query: str) -> str:
+    """Return the names of parameters. A password is a value, and what has no name may be a part of one that has a ?."""
+    return "&".join(f"{name}=…" if equals else "…" for name, equals, _ in (p.partition("=") for p in query.split("&")))
 
 
 def _invalid(message: str) -> StorageError:

@@ -1,9 +1,10 @@
 """Connections of a handle: several for reading, and one for writing, which only its own thread uses.
 
-    read           from the primary
+    read, read_now from the primary
     read_near      from a replica, if the address selects one and it can be reached
-    write, start   to the primary, one after the other
+    write, repeat, start   to the primary, one after the other
 
+A handle that was opened waits for some time when no server can be reached, as in a failover.
 A write is never cancelled: PostgreSQL commits a transaction whose wait for the standby is cancelled, and reports
 success. So a write runs in a thread that no signal interrupts, and a caller that is interrupted leaves it running.
 Law: an error other than `UnknownOutcome` means that nothing was written.
@@ -12,16 +13,18 @@ Law: an error other than `UnknownOutcome` means that nothing was written.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from threading import Event
 from time import monotonic
 from typing import Final, TypeVar
 
 import psycopg
 from psycopg import errors as postgres
 
-from factstore.errors import StorageError, UnknownOutcome
+from factstore.errors import StorageError, Unavailable, UnknownOutcome
+from factstore.storage.patience import Patience
 from factstore.storage.postgres.address import Address
 from factstore.storage.postgres.servers import Connection, Servers
 
@@ -46,33 +49,31 @@ class Pool:
         self._translated = translated
         self._idle: list[Connection] = []
 
-    def read(self, work: Callable[[Connection], T]) -> T:
-        """Return the result of reads on one connection; a connection that was lost meanwhile is replaced once."""
+    def read(self, work: Callable[[Connection], T], patience: Patience) -> T:
+        """Return the result of reads on one connection; a connection that was lost meanwhile is replaced."""
         while True:
             is_new = not self._idle
-            with self.borrowed() as connection:
-                try:
-                    return work(connection)
-                except psycopg.Error as error:
-                    if connection.closed and not is_new:
-                        self.close()  # one restart of the server ends all of them
-                        continue
+            connection = self._taken(patience)
+            try:
+                return work(connection)
+            except psycopg.Error as error:
+                if not connection.closed or (is_new and not patience.wait()):
                     raise self._translated(error) from error
+                self.close()  # one restart of the server ends all of them
+            finally:
+                self._put_back(connection)
 
-    @contextmanager
-    def borrowed(self) -> Iterator[Connection]:
-        """Lend a connection for a `with` block."""
+    def _taken(self, patience: Patience) -> Connection:
         try:
-            connection = self._idle.pop()
+            return self._idle.pop()
         except IndexError:
-            connection = self._connect()
-        try:
-            yield connection
-        finally:
-            if connection.closed or len(self._idle) >= _MOST_IDLE or not _is_idle(connection):
-                connection.close()
-            else:
-                self._idle.append(connection)
+            return patience.reached(self._connect)
+
+    def _put_back(self, connection: Connection) -> None:
+        if connection.closed or len(self._idle) >= _MOST_IDLE or not _is_idle(connection):
+            connection.close()
+        else:
+            self._idle.append(connection)
 
     def close(self) -> None:
         """Close the connections that are not lent."""
@@ -86,6 +87,8 @@ class Connections:
 
     def __init__(self, address: Address, *, read_only: bool) -> None:
         self._address = address
+        self.patience = 0.0  # seconds for which a call waits if the primary cannot be reached
+        self._ended = Event()
         self.servers = Servers(address, read_only=read_only)
         self._primary = Pool(self.servers.primary, self.servers.translated)
         self._replica = Pool(self.servers.replica, self.servers.translated) if self.servers.has_replicas else None
@@ -98,14 +101,18 @@ class Connections:
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Return the result of reads on the primary. Raises: Unavailable."""
-        return self._primary.read(work)
+        return self._primary.read(work, self._patience())
+
+    def read_now(self, work: Callable[[Connection], T]) -> T:
+        """Do the same as `read`, but do not wait for a server. Raises: Unavailable."""
+        return self._primary.read(work, Patience(0, self._ended))
 
     def read_near(self, work: Callable[[Connection], T]) -> T | None:
         """Return the result of reads on a replica, which can lack the newest writes; None if there is no replica."""
         if self._replica is None or monotonic() < self._avoided_until:
             return None
         try:
-            return self._replica.read(work)
+            return self._replica.read(work, Patience(0, self._ended))
         except StorageError as error:
             self._avoided_until = monotonic() + _AVOIDED_SECONDS
             logger.warning("the primary is read instead of a replica for some seconds: %s", error.message)
@@ -116,26 +123,51 @@ class Connections:
     def write(self, work: Callable[[Connection], T]) -> T:
         """Return the result of a write, which continues to its end if this caller is interrupted.
 
-        Raises: UnknownOutcome, if the connection or the session ended before the server answered.
+        Raises: Unavailable; UnknownOutcome, if the connection or the session ended before the server answered.
         """
-        return self.start(work).result()
+        return self._thread.submit(self._run, work, self._patience()).result()
+
+    def repeat(self, work: Callable[[Connection], T]) -> T:
+        """Return the result of a write that may be applied twice; it is repeated while its outcome is unknown.
+
+        Raises: Unavailable, also if the last try may have been applied: the caller's own write has not been sent.
+        """
+        return self.start_repeated(work).result()
+
+    def start_repeated(self, work: Callable[[Connection], T]) -> Future[T]:
+        """Start a write that may be applied twice. Raises: RuntimeError after `close`."""
+        return self._thread.submit(self._run_repeated, work, self._patience())
 
     def start(self, work: Callable[[Connection], T]) -> Future[T]:
-        """Start a write after all earlier ones. Raises: RuntimeError after `close`."""
-        return self._thread.submit(self._run, work)
+        """Start a write after all earlier ones; it does not wait for a server. Raises: RuntimeError after `close`."""
+        return self._thread.submit(self._run, work, Patience(0, self._ended))
 
-    def _run(self, work: Callable[[Connection], T]) -> T:
+    def _patience(self) -> Patience:
+        return Patience(self.patience, self._ended)
+
+    def _run_repeated(self, work: Callable[[Connection], T], patience: Patience) -> T:
+        while True:
+            try:
+                return self._run(work, patience)
+            except UnknownOutcome as error:
+                if not patience.wait():
+                    why = (
+                        f"{self._address.description} gave no answer in time, so nothing more was sent: {error.message}"
+                    )
+                    raise Unavailable(":db.error/storage-unavailable", why, temporary=True) from error
+
+    def _run(self, work: Callable[[Connection], T], patience: Patience) -> T:
         for _ in range(_MOST_TRIES - 1):
             try:
-                return self._attempt(work)
+                return self._attempt(work, patience)
             except _CONCURRENT:
                 continue  # certainly not applied
-        return self._attempt(work)
+        return self._attempt(work, patience)
 
-    def _attempt(self, work: Callable[[Connection], T]) -> T:
+    def _attempt(self, work: Callable[[Connection], T], patience: Patience) -> T:
         connection = self._writer
         if connection is None or connection.closed:
-            connection = self._writer = self.servers.primary()
+            connection = self._writer = patience.reached(self.servers.primary)
             connection.add_notice_handler(lambda notice: self._warnings.append(notice.sqlstate or ""))
         self._warnings.clear()
         try:
@@ -158,7 +190,8 @@ class Connections:
     # -- the end
 
     def close(self) -> None:
-        """Close all connections after the writes that have been started."""
+        """Close all connections after the writes that have been started; no call waits for a server any more."""
+        self._ended.set()
 
         def last(connection: Connection | None) -> None:
             if connection is not None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice, pairwise
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -25,6 +25,7 @@ from factstore.concurrency.forks import FORKED, watch
 from factstore.concurrency.locks import Owner
 from factstore.errors import Conflict, Corrupt, Fenced, Forked, Unavailable, UnknownOutcome
 from factstore.storage.held import Held
+from factstore.storage.patience import FAILOVER_SECONDS
 from factstore.storage.postgres import layout
 from factstore.storage.postgres import statements as sql
 from factstore.storage.postgres.address import Address
@@ -48,8 +49,6 @@ from factstore.storage.refusals import (
 _BATCH_DELETED: Final = 500
 _NEWEST_RECORDS: Final = 100  # the primary is read for these, because a replica rarely has them yet
 _ALL: Final = 1 << 62
-_RESOLVE_SECONDS: Final = 60.0  # a failover ends within this time
-_RETRY_SECONDS: Final = 0.2
 
 
 class PostgresStorage:
@@ -83,6 +82,7 @@ class PostgresStorage:
         except BaseException:
             self._connections.close()
             raise
+        self._connections.patience = FAILOVER_SECONDS if busy_timeout is None else min(busy_timeout, FAILOVER_SECONDS)
         self._epoch = -1
         self._excisions = -1  # their number, which the first read of the root tells
         self._newest: Head | None = None  # that this handle has seen
@@ -153,7 +153,9 @@ class PostgresStorage:
         self._notices.heard(head, began)
         return head.t
 
-    def append(self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int) -> int:
+    def append(
+        self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int, topics: Sequence[int] | None = None
+    ) -> int:
         self._check_writable()
         check_txids(records)
         if not records:
@@ -252,18 +254,10 @@ class PostgresStorage:
             assert raised is not None
             return raised[0], None if row is None else row[0]
 
-        deadline = monotonic() + _RESOLVE_SECONDS
-        while True:
-            try:
-                self._epoch, t = self._connections.write(decide)
-            except (Unavailable, UnknownOutcome):
-                if monotonic() > deadline:
-                    raise
-                sleep(_RETRY_SECONDS)  # there is no event for a server that becomes reachable
-                continue
-            if t is not None:
-                self._notices.heard(Head(t, txid))
-            return t
+        self._epoch, t = self._connections.repeat(decide)
+        if t is not None:
+            self._notices.heard(Head(t, txid))
+        return t
 
     def _t_of(self, txid: bytes) -> int | None:
         rows = self._rows(sql.T_OF, txid=txid)
@@ -456,7 +450,7 @@ class PostgresStorage:
     def sync(self) -> None:
         self._check_open()
         if not self.read_only:
-            self._connections.write(lambda connection: connection.execute(sql.BARRIER, self._names))
+            self._connections.repeat(lambda connection: connection.execute(sql.BARRIER, self._names))
 
     def close(self) -> None:
         if self._gone is None:

@@ -34,7 +34,7 @@ class PostgresLeadership:
 
     def leader(self) -> Leader | None:
         """Return the newest leader; None if there has never been one."""
-        row = self._connections.read(lambda connection: connection.execute(sql.LEADER, self._names).fetchone())
+        row = self._connections.read_now(lambda connection: connection.execute(sql.LEADER, self._names).fetchone())
         self.term = 0 if row is None else int(row[0])
         return None if row is None or not self.term else Leader(*row)
 
@@ -51,7 +51,7 @@ class PostgresLeadership:
 
     def resign(self) -> None:
         """End the lease, so that another handle can lead at once; do nothing if this handle does not lead."""
-        self._connections.write(lambda connection: connection.execute(sql.RESIGN, self._names))
+        self._connections.start(lambda connection: connection.execute(sql.RESIGN, self._names)).result()
         self.leads = False
 
     def committed(self, txid: bytes) -> int | None:
@@ -62,10 +62,10 @@ class PostgresLeadership:
 
     def retire(self) -> None:
         """End the leadership of any process; as if there had never been a leader."""
-        self._connections.write(lambda connection: connection.execute(sql.RETIRE, self._names))
+        self._connections.start(lambda connection: connection.execute(sql.RETIRE, self._names)).result()
         self.term = 0
 
     def _written(self, statement: str, **parameters: Any) -> int | None:
         values = {**self._names, **parameters}
-        row = self._connections.write(lambda connection: connection.execute(statement, values).fetchone())
+        row = self._connections.start(lambda connection: connection.execute(statement, values).fetchone()).result()
         return None if row is None else int(row[0])

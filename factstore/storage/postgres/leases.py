@@ -62,7 +62,7 @@ class Leases:
         with self._counting:
             self._versions[version] += 1
             is_first = self._versions[version] == 1
-            row = self._start(sql.HOLD, version=version) if is_first else None
+            row = self._start(sql.HOLD, repeated=True, version=version) if is_first else None
         held = HeldRow(self, version)
         try:
             if row is not None:
@@ -107,9 +107,10 @@ class Leases:
         """The versions that this handle holds."""
         return frozenset(self._versions)
 
-    def _start(self, statement: str, **parameters: Any) -> Future[Any]:
+    def _start(self, statement: str, *, repeated: bool = False, **parameters: Any) -> Future[Any]:
         values = {**self.names, **parameters}
-        return self.connections.start(lambda connection: connection.execute(statement, values))
+        start = self.connections.start_repeated if repeated else self.connections.start
+        return start(lambda connection: connection.execute(statement, values))
 
     # -- renewal
 
@@ -121,7 +122,7 @@ class Leases:
     def take_turn(self, *, is_block: bool, about: str) -> tuple[int, int, bytes] | None:
         """Take the writer lock if it is free; return the new epoch, and t and txid of the head, or None."""
         values = {**self.names, "is_block": is_block, "about": about}
-        row = self.connections.write(lambda connection: connection.execute(sql.TAKE_TURN, values).fetchone())
+        row = self.connections.repeat(lambda connection: connection.execute(sql.TAKE_TURN, values).fetchone())
         if row is None:
             return None
         self.has_turn = True

@@ -9,10 +9,15 @@ Law: no error contains the password.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from struct import Struct
 from typing import Any, Final
 
 import psycopg
 from psycopg import errors as postgres
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+from psycopg.types.array import ListDumper
 
 from factstore.errors import ReadOnly, StorageError, StoreFull, Unavailable
 from factstore.storage.postgres.address import Address
@@ -20,7 +25,33 @@ from factstore.storage.postgres.address import Address
 Connection = psycopg.Connection[Any]
 
 _OF_PRIMARY: Final = (None, "read-write", "primary")  # values of `target_session_attrs` that select the primary
+_IS_IT_RUNNING: Final = "is the server running, and are host and port right?"
 _BALANCES_SINCE: Final = 16_00_00  # the version of libpq that chooses among the hosts at random
+
+_BYTEA: Final = 17  # oids of types
+_BYTEA_ARRAY: Final = 1001
+_ARRAY: Final = Struct(">iiIii")  # dimensions, whether it has nulls, type of the elements, length, first index
+_LENGTH: Final = Struct(">i")
+
+
+class ByteArrays(Dumper):
+    """Adapts a list of bytes and None as `bytea[]`, in binary, without the steps of psycopg for each element."""
+
+    format = Format.BINARY
+    oid = _BYTEA_ARRAY
+
+    def dump(self, obj: Sequence[bytes | None]) -> bytes:
+        """Return an array as PostgreSQL receives it."""
+        length = _LENGTH.pack
+        null = length(-1)
+        elements = b"".join([null if item is None else length(len(item)) + item for item in obj])
+        return _ARRAY.pack(1, 1, _BYTEA, len(obj), 1) + elements
+
+    @classmethod
+    def register(cls, connection: psycopg.BaseConnection[Any]) -> None:
+        """Adapt the lists of a connection in this way where a statement has `%b`."""
+        connection.adapters.register_dumper(list, cls)
+        connection.adapters.register_dumper(list, ListDumper)  # the last one is that of `%s`
 
 
 class Servers:
@@ -63,6 +94,7 @@ class Servers:
             connection: Connection = psycopg.connect(**{**self._parameters, **parameters}, autocommit=True)
         except psycopg.Error as error:
             raise self._unreachable(error) from error
+        ByteArrays.register(connection)
         if self._address.is_pooled:
             connection.prepare_threshold = None  # the next transaction may have another session
         return connection
@@ -84,14 +116,15 @@ class Servers:
     def _unreachable(self, error: psycopg.Error) -> Unavailable:
         text = " ".join(str(error).split())
         hint = (
-            "; check user and password"
-            if "authentication" in text or "no password" in text
-            else "; create the database first"
+            "check user and password"
+            if any(words in text for words in ("authentication", "no password", 'role "'))
+            else "create the database first"
             if "database" in text and "does not exist" in text
-            else "; is the server running, and are host and port right?"
+            else _IS_IT_RUNNING
         )
-        message = f"{self._address.description} cannot be reached: {text}{hint}"
-        return Unavailable(":db.error/storage-unavailable", message, uri=self._address.description)
+        where = self._address.description
+        message = f"{where} cannot be reached: {text}; {hint}"
+        return Unavailable(":db.error/storage-unavailable", message, uri=where, temporary=hint == _IS_IT_RUNNING)
 
 
 def is_standby(connection: Connection) -> bool:

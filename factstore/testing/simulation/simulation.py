@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from itertools import count, groupby
 from typing import Any, Final, TypeAlias, cast
 
+from factstore import maintain
 from factstore.connection.connection import Connection
 from factstore.datom import Datom
 from factstore.db.database import Database
@@ -24,7 +25,6 @@ from factstore.storage.memory import MemoryStorage
 from factstore.testing.simulation.scheduler import Chooser, Event, Process, Scheduler, SimulatedStorage, Step
 from factstore.testing.simulation.schedules import Schedule, explore, stay
 from factstore.transact.report import TxReport
-from factstore.upkeep import maintain
 
 Script: TypeAlias = Callable[[Connection], Any]
 Facts: TypeAlias = frozenset[tuple[Any, ...]]
@@ -43,7 +43,7 @@ def simulate(
     Args:
         scripts: each is called with a connection of its own process. Their only effects are those on the store.
         setup: called with a connection before the processes begin, to transact the schema.
-        check: called with a new connection when all processes have ended; it asserts what must hold.
+        check: called with a new connection when all processes have ended; it asserts what must hold, or returns False.
         schedule: a Schedule, or a chooser.
         killed_at: for each process, the number of the stop at which it is killed, from 1; None: never.
     Raises: an exception of a script, `setup` or `check`; AssertionError for a broken law. A note has the schedule.
@@ -165,7 +165,7 @@ class _Run:
         with Connection(MemoryStorage(self._name), cache_bytes=0) as conn:
             self._check_laws(conn)
             if check is not None:
-                check(conn)
+                assert check(conn) is not False, f"{getattr(check, '__name__', 'check')} returned False"
         return steps
 
     def _check_laws(self, conn: Connection) -> None:

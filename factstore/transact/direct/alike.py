@@ -90,5 +90,4 @@ def _are_new(writing: Writing, row: Row, column: Sequence[Stored]) -> bool:
     a, special, owners = row[0], row[4], writing.owners
     if special is None or len(set(column)) < len(column) or any((a, v) in owners for v in column if owners):
         return False
-    holder_of, order = writing.holder_of, special.order
-    return not writing.may_hold(a) or all(holder_of(a, v, order) is None for v in column)
+    return writing.are_new(a, column, special.order)

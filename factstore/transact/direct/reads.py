@@ -6,7 +6,7 @@ tell is read from the view. Law: the results are those of the view.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 from factstore.columns.kind import Kind
@@ -104,6 +104,14 @@ class Before:
         self._note_read()
         rows = self.index.holders_of(a, v, kind)
         return rows[0][0] if rows else None
+
+    def are_new(self, a: int, vs: Sequence[Stored], kind: Kind) -> bool:
+        """Return whether no entity has any of these values of a unique attribute."""
+        strands = [strand for novelty, _ in self.layers if (strand := novelty.strands.get(a)) is not None]
+        if any(strand.loaded for strand in strands) or not self.index.ends_before(a, min(vs, key=kind.order_key), kind):
+            return all(self.holder_of(a, v, kind) is None for v in vs)
+        known = [strand.newest_with for strand in strands]
+        return all(newest_with(v) is None or self.holder_of(a, v, kind) is None for newest_with in known for v in vs)
 
     def has(self, e: int, a: int, v: Stored, kind: Kind) -> bool:
         """Tell whether an entity has a value of an attribute of cardinality many."""

@@ -19,7 +19,7 @@ from factstore.errors import TransactError
 from factstore.schema.attribute import TX_INSTANT
 from factstore.transact.direct.compiled import ID, NESTED, PLAIN, Leave, Row, Shape, Special, compiled, found
 from factstore.transact.direct.reads import Before, check_whole
-from factstore.transact.registered_functions import Functions, called_at, forms_of
+from factstore.transact.registered_functions import MAX_INNER_CALLS, Functions, called_at, forms_of
 from factstore.transact.stages import ALL, Prepared
 from factstore.values.types import LONG_MAX, LONG_MIN, Keyword, Stored
 
@@ -32,7 +32,7 @@ _RESERVED: Final = "datomic"
 class Rare:
     """What only some transactions need to remember."""
 
-    __slots__ = ("doomed", "late", "pending", "retracted", "unsaid")
+    __slots__ = ("doomed", "inner_calls", "late", "pending", "retracted", "unsaid")
 
     def __init__(self) -> None:
         self.pending: list[tuple[int, dict[Any, Any], Sequence[Row | None], bool, int]] = []  # nested maps, to be read
@@ -40,6 +40,7 @@ class Rare:
         self.late: dict[str | int, int] = {}  # tempids that turned out to be existing entities too late
         self.retracted: list[tuple[int, Row, Any]] = []  # entity, attribute, value or ALL
         self.doomed: list[int] = []  # entities to retract entirely
+        self.inner_calls = 0  # calls of functions in the forms that functions returned
 
 
 NOT_RARE: Final = Rare()  # of most transactions: it contains nothing and never changes
@@ -127,9 +128,17 @@ class Writing(Before, Prepared):
             if verb is not None:
                 verb(self, form)
             elif "/" in op and depth < DEEPEST and not op.startswith(":db"):
+                if depth:
+                    self._count_inner_call()
                 self.read(self._call(op.removeprefix(":"), form[1:]), depth + 1)
             else:
                 raise Leave
+
+    def _count_inner_call(self) -> None:
+        rare = self._own_rare()
+        rare.inner_calls += 1
+        if rare.inner_calls > MAX_INNER_CALLS:
+            raise Leave  # the stages report the place
 
     def _call(self, name: str, arguments: Sequence[Any]) -> Sequence[Any]:
         """Return the forms that a transaction function returns."""

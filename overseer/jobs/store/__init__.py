@@ -5,26 +5,30 @@ that lost its lease gets an error, `LeaseLost`.
 
     claims.py        start jobs                         settlements.py   end attempts, with the facts of their handlers
     rescue.py        take jobs from silent workers      by_hand.py       abort and retry, by an operator
-    waking.py        make jobs ready whose wait is over   commit.py        lost races and unknown outcomes
+    waking.py        make jobs ready when a wait ends   presence.py      workers as entities
+    bulk.py          moves of many jobs at once         commit.py        lost races and unknown outcomes
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import factstore
 from factstore import Keyword, StorageError, TransactError
 from overseer.errors import GraphError, is_busy
 from overseer.jobs import lookup, queues, txns
 from overseer.jobs.dependency_rules import DOOMED
 from overseer.jobs.graph import Graph
 from overseer.jobs.job import Job
-from overseer.jobs.leases import Standing
-from overseer.jobs.states import ABORTED, FAILED, STARTED, UNSTARTED, Forms, Lease, Outcome, Reason, Status
-from overseer.jobs.store import by_hand, rescue, settlements, waking
+from overseer.jobs.leases import random_token
+from overseer.jobs.states import ABORTED, FAILED, STARTED, UNSTARTED, Forms, Lease, Outcome, Reason, Standing, Status
+from overseer.jobs.store import bulk, by_hand, rescue, settlements, waking
 from overseer.jobs.store.claims import Claims
 from overseer.jobs.store.commit import committed, raise_if_committed
+from overseer.jobs.store.presence import Presence
 from overseer.jobs.store.settlements import Rejected, Settling
 from overseer.schema import missing_from
 from overseer.sources import check_connection, of_connection
@@ -68,14 +72,19 @@ class JobStore:
     Args:
         worker: the name under which jobs are claimed. It must be random for each process: a name that is used again
             after a crash would be taken for the worker that died.
+        token: returns a text that no other lease has, for the next one.
     """
 
-    def __init__(self, conn: Connection, *, worker: str) -> None:
+    def __init__(self, conn: Connection, *, worker: str, token: Callable[[], str] = random_token) -> None:
         check_connection(JobStore, conn)
         self.conn = conn
         self.worker = worker
-        self._claims = Claims(conn, worker)
+        self._claims = Claims(conn, worker, token)
         self._logged_waits = set[int]()
+        self.presence = Presence(conn, worker)
+
+    def _repr_html_(self) -> str:
+        return factstore.rendering.html_record("JobStore", {"store": self.conn.uri, "worker": self.worker})
 
     def claim(
         self,
@@ -146,10 +155,16 @@ class JobStore:
         """Wait until outcomes are committed, and return the rejected attempts."""
         return settlements.finish(self.conn, underway)
 
-    def beat(self, leases: Sequence[Lease], *, lease: timedelta) -> list[Lease]:
-        """Renew leases in one transaction, and return the lost ones."""
+    def beat(
+        self, leases: Sequence[Lease], *, lease: timedelta, reports: Mapping[Lease, str] = txns.NO_REPORTS
+    ) -> list[Lease]:
+        """Renew leases in one transaction, and return the lost ones.
+
+        Args:
+            reports: the progress of attempts, to be written too.
+        """
         try:
-            if committed(self.conn, txns.beat(leases, lasts=lease)):
+            if committed(self.conn, [*txns.beat(leases, lasts=lease, reports=reports), *self.presence.beat()]):
                 return []
         except StorageError as error:
             if not is_busy(error):
@@ -158,7 +173,11 @@ class JobStore:
         if len(leases) == 1:
             return list(leases)
         middle = len(leases) // 2
-        return [lost for half in (leases[:middle], leases[middle:]) for lost in self.beat(half, lease=lease)]
+        return [
+            lost
+            for half in (leases[:middle], leases[middle:])
+            for lost in self.beat(half, lease=lease, reports=reports)
+        ]
 
     def held(self) -> list[Lease]:
         """Return the leases of this worker, as the store has them."""
@@ -175,6 +194,17 @@ class JobStore:
         interrupted = Outcome(UNSTARTED, reason=Reason.INTERRUPTED)
         return [lease for lease, _ in self.settle([(lease, interrupted) for lease in leases])]
 
+    def could_renew(self, *, within: float) -> bool:
+        """Commit as a worker does that renews its leases, and return whether that took at most `within` seconds."""
+        began = monotonic()
+        try:
+            self.conn.transact(self.presence.beat() or [txns.signed(self.worker)])
+        except StorageError as error:
+            if not is_busy(error):
+                raise
+            return False
+        return monotonic() - began <= within
+
     def rescue(
         self, seen: Mapping[int, Standing] | None = None, *, max_crashes: int, within: float = float("inf")
     ) -> list[tuple[Lease, Status]] | None:
@@ -184,9 +214,9 @@ class JobStore:
             seen: leases that were not renewed for as long as they last; a job is taken if its lease is still the same.
                 None: the leases that have expired by the connection's clock, for tests that move it and for operators.
             max_crashes: number of crashes at which a job is failed instead of tried again.
-            within: seconds to wait for the writer lock; if it takes longer, nothing is taken, because no worker could
+            within: seconds; if the store has accepted nothing for longer, nothing is taken, because no worker could
                 renew either.
-        Returns: None when the writer lock came too late.
+        Returns: None if nothing was taken for this reason.
         """
         return rescue.rescue(self.conn, self.worker, seen, max_crashes, within)
 
@@ -230,6 +260,23 @@ class JobStore:
             to retry. TransactError(:job.error/duplicate) for a job whose unique key another live job has.
         """
         return by_hand.retry(self.conn, job, by=self.worker)
+
+    def abort_all(self, jobs: Sequence[int | str], message: str) -> list[str]:
+        """Abort the jobs that have not ended, and the jobs that depend on them, in one transaction.
+
+        Returns: the ids of all jobs that were aborted.
+        """
+        done, _ = bulk.committed(self.conn, lambda db: bulk.abort(db, jobs, message, by=self.worker))
+        return [*done.moved, *done.others]
+
+    def retry_all(self, jobs: Sequence[int | str]) -> list[str]:
+        """Let failed and aborted jobs run again in one transaction, with the jobs aborted because of them.
+
+        A job that did not fail, that would be aborted again at once, or whose unique key another live job has, stays.
+        Returns: the ids of all jobs that run again.
+        """
+        done, _ = bulk.committed(self.conn, lambda db: bulk.retry(db, jobs, by=self.worker))
+        return [*done.moved, *done.others]
 
 
 def _lease_of(job: int, about: Mapping[str, Any]) -> Lease:

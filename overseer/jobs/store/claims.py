@@ -17,7 +17,7 @@ from overseer.errors import is_busy
 from overseer.jobs import lookup, queues, txns
 from overseer.jobs.crashes import without_suspects
 from overseer.jobs.job import Job
-from overseer.jobs.leases import next_leases
+from overseer.jobs.leases import next_leases, random_token
 from overseer.jobs.rates import pace
 from overseer.jobs.states import FAILED, UNSTARTED, Forms, Lease, Reason
 from overseer.jobs.store.commit import LOST_RACE
@@ -33,9 +33,10 @@ _MAX_RACES: Final = 8  # consecutive lost races after which the jobs are left to
 class Claims:
     """The claims of one worker, and the starts of queues that it has seen."""
 
-    def __init__(self, conn: Connection, worker: str) -> None:
+    def __init__(self, conn: Connection, worker: str, token: Callable[[], str] = random_token) -> None:
         self._conn = conn
         self._worker = worker
+        self._token = token
         self._pace = pace(conn)
 
     def claim(
@@ -58,7 +59,7 @@ class Claims:
             admitted, limits, paced = self._admitted(db, candidates)
             if not admitted:
                 break
-            leases = next_leases(admitted, worker=self._worker, lasts=lease)
+            leases = next_leases(admitted, worker=self._worker, lasts=lease, token=self._token)
             forms = [*txns.claim(leases, [about.get(":job/attempt") for about in admitted], lasts=lease), *limits]
             try:
                 reports.append(commit(forms))

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from itertools import islice
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from factstore import StorageError
+from factstore import FactStoreError
 from overseer.errors import is_busy
 from overseer.jobs import lookup, txns
 from overseer.jobs.crashes import crash_outcome
-from overseer.jobs.leases import Standing, expired, standing_of
-from overseer.jobs.states import ABORTED, CRASHES, LIVE, STARTED, UNSTARTED, Forms, Lease, Status, is_orphaned
+from overseer.jobs.leases import expired, standing_of
+from overseer.jobs.states import ABORTED, CRASHES, LIVE, STARTED, UNSTARTED, Forms, Lease, Standing, Status, is_orphaned
+from overseer.jobs.store.commit import committed
 
 if TYPE_CHECKING:
     from factstore import Connection, Database
 
-_NOT_APPLIED: Final = ":db.error/storage-conflict"
 _BATCH: Final = 500  # jobs rescued in one transaction; other workers renew their leases between two of them
 
 Rescued: TypeAlias = list[tuple[Lease, Status]]  # the lease that a job had, and the status that it has now
@@ -27,33 +26,29 @@ Rescued: TypeAlias = list[tuple[Lease, Status]]  # the lease that a job had, and
 def rescue(
     conn: Connection, worker: str, seen: Mapping[int, Standing] | None, max_crashes: int, within: float
 ) -> Rescued | None:
-    """Take jobs from silent workers; see `JobStore.rescue`."""
+    """Take jobs from silent workers; see `JobStore.rescue`.
+
+    Each transaction requires that the leases are those that were read, so it takes no job whose lease was renewed.
+    """
     before = conn.db()
     waiting = dict(expired(before, conn.now()) if seen is None else seen)
     started = before.datoms("avet", ":job/status", STARTED)
     held = Counter(lookup.value(before, datom.e, ":job/worker") for datom in started)
     rescued: Rescued = []
-    while True:
+    while waiting:
         batch = dict(islice(waiting.items(), _BATCH))
-        requested = monotonic()
+        taken, forms = _rescue_forms(conn, conn.db(), batch, max_crashes, held)
         try:
-            with conn.transaction() as tx:  # no other process commits inside this block, so what is read stays true
-                if monotonic() - requested > within:
-                    return rescued or None
-                taken, forms = _rescue_forms(conn, tx.db, batch, max_crashes, held)
-                if forms:
-                    tx.transact([*forms, txns.signed(worker)])
-        except StorageError as error:
-            if is_busy(error):
+            if forms and not committed(conn, [*txns.promptly(within), *forms, txns.signed(worker)]):
+                continue
+        except FactStoreError as error:
+            if error.code == txns.LATE or is_busy(error):
                 return rescued or None
-            if error.code != _NOT_APPLIED:
-                raise
-            continue
+            raise
         rescued += taken
         for job in batch:
             del waiting[job]
-        if not waiting:
-            return rescued
+    return rescued
 
 
 def _rescue_forms(
@@ -73,7 +68,7 @@ def _rescue_forms(
             continue
         worker, count = about.get(":job/worker", "unknown"), about.get(CRASHES, 0)
         if is_orphaned(about):
-            forms += txns.take_orphaned(job)
+            forms += [*txns.unrenewed(job, standing), *txns.take_orphaned(job)]
             taken.append((_lease_of(job, about, standing, worker), UNSTARTED))
             continue
         why, alone = f"its worker {worker} went silent", held.get(worker, 0) <= 1
@@ -82,7 +77,7 @@ def _rescue_forms(
         if outcome.status not in LIVE:
             down = lookup.doomed_dependents(db, {job: outcome.status}, ended)
             ended |= {job: outcome.status, **dict.fromkeys(down, ABORTED)}
-        forms += txns.rescue(job, outcome, count=count, dependents=down)
+        forms += [*txns.unrenewed(job, standing), *txns.rescue(job, outcome, count=count, dependents=down)]
         taken.append((_lease_of(job, about, standing, worker), outcome.status))
     return taken, forms
 

@@ -2,7 +2,8 @@
 
     schedule.py    what a schedule is: interventions, each at a step
     scenario.py    what all runs have in common, what a run gives, and virtual time
-    strands.py     functions that can be stopped and resumed
+    memory.py      what runs have committed and read, so that they share it
+    relay.py       a loop that continues while functions that it called have stopped
     processes.py   a simulated worker: a bench with its own connection, which stops at every step
     world.py       runs the processes under one schedule: time, crashes, rescue; a pure function of its schedule
     invariants.py  what must hold at every database value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import factstore
@@ -23,25 +24,31 @@ def invariants_of(given: Iterable[Any]) -> list[Invariant]:
             AssertionError, if something is wrong.
     Raises: OverseerError(:job.error/bad-argument).
     """
-    if isinstance(given, str) or callable(given):
+    if isinstance(given, str) or callable(given) or not isinstance(given, Iterable):
         given = [given]
     return [_invariant(one) for one in given]
 
 
 def _invariant(given: Any) -> Invariant:
     if isinstance(given, str):
-        return lambda db: _by_query(given, db)
+        return NothingFound(given)
     if callable(given):
         return lambda db: _by_function(given, db)
     why = f"an invariant is a query that finds what must not be, or a function of a database, got {quoted(given)}"
     raise OverseerError(":job.error/bad-argument", why, invariant=given)
 
 
-def _by_query(query: str, db: Database) -> str | None:
-    found = factstore.q(query, db)
-    if found is None or found is False or (not isinstance(found, int | float) and not found):
-        return None
-    return f"the query {query} found {quoted(found)}"
+@dataclass(frozen=True)
+class NothingFound:
+    """An invariant that depends only on the database: a query that finds what must not be."""
+
+    query: str
+
+    def __call__(self, db: Database) -> str | None:
+        found = factstore.q(self.query, db)
+        if found is None or found is False or (not isinstance(found, int | float) and not found):
+            return None
+        return f"the query {self.query} found {quoted(found)}"
 
 
 def _by_function(function: Callable[[Database], object], db: Database) -> str | None:

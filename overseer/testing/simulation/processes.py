@@ -11,8 +11,7 @@ from overseer.errors import EffectRepeated
 from overseer.events import Listeners
 from overseer.handler import Handler
 from overseer.jobs.job import Job
-from overseer.jobs.leases import Standing
-from overseer.jobs.states import Lease
+from overseer.jobs.states import Lease, Standing
 from overseer.testing.bench import Bench
 from overseer.testing.branch import Branch, BranchConnection, BranchReports
 from overseer.testing.simulation.scenario import Scenario, VirtualClock
@@ -29,7 +28,6 @@ from overseer.testing.simulation.schedule import (
     START,
     TRANSACT,
 )
-from overseer.testing.simulation.strands import Carriers, Strand
 from overseer.worker.pools.perform import Performed
 from overseer.worker.pools.pools import Inline
 
@@ -50,19 +48,20 @@ class Crashed(BaseException):
 
 
 class Scheduler(Protocol):
-    """What a process asks of the scheduler; it runs on the strand of the process."""
+    """What a process asks of the scheduler, which runs on the thread of the process."""
 
     scenario: Scenario
-    carriers: Carriers
     clock: VirtualClock
     branch: Branch
-    running: Process | None
 
     def stop(self, process: Process, kind: str, *, job: Job | None = None) -> str | None:
         """Stop before a step; return the action to take after it, if any."""
 
     def committed(self, process: Process, kind: str, report: TxReport) -> None:
         """Note a commit, and check the invariants."""
+
+    def park(self, process: Process) -> None:
+        """Let others run until this process is resumed."""
 
     def found_nothing(self, process: Process) -> None:
         """Note that there is no job to start now."""
@@ -91,20 +90,14 @@ class Process:
         self.bench: Bench | None = None
         self._world = world
         self._doing = CLAIM
-        self._strand = Strand(world.carriers, self._run)
+        self._tokens = 0
 
-    # -- on the scheduler's thread
+    # -- for the scheduler
 
-    def resume(self) -> None:
-        """Let the process continue until it stops."""
-        self.state = READY
-        self._strand.resume()
-
-    def end(self) -> None:
-        """End the process where it is."""
-        self.is_dead = True
-        if self._strand.is_parked and self._world.running is not self:
-            self._strand.resume()
+    def forget(self) -> None:
+        """Forget the run, which has ended."""
+        self.bench = None
+        del self._world
 
     @property
     def held(self) -> list[Lease]:
@@ -139,7 +132,7 @@ class Process:
         finally:
             self._doing = doing
 
-    # -- on the strand of the process
+    # -- what the scheduler runs, and stops
 
     def _begun(self) -> Bench:
         if self.bench is None:
@@ -153,21 +146,27 @@ class Process:
                 random=Random(world.scenario.seed),
                 worker=self.name,
                 runs=_Stage(self),
+                token=self._next_token,
             )
         return self.bench
 
-    def _run(self) -> None:
+    def _next_token(self) -> str:
+        """Return a text that no other lease of this run has; the same one in each run, so that runs share reports."""
+        self._tokens += 1
+        return f"{self.name}.{self._tokens}"
+
+    def run(self) -> None:
+        """Run jobs until there is none to start, or until the process ends."""
+        self.state = READY
         try:
             bench = self._begun()
-            while True:
+            self._doing = GIVE_UP
+            while (job := bench.next(wait=False)) is not None:
+                self._doing = CLAIM
+                bench.run(job)
                 self._doing = GIVE_UP
-                job = bench.next(wait=False)
-                if job is None:
-                    self._world.found_nothing(self)
-                    self.park(IDLE)
-                else:
-                    self._doing = CLAIM
-                    bench.run(job)
+            self._world.found_nothing(self)
+            self.state = IDLE
         except Crashed:
             pass
         except Exception as error:
@@ -182,7 +181,8 @@ class Process:
     def park(self, state: str) -> None:
         """Let others go on first."""
         self.state = state
-        self._strand.park()
+        self._world.park(self)
+        self.state = READY
         self.check_alive()
 
     def check_alive(self) -> None:
@@ -195,7 +195,9 @@ class Process:
         self._world.stop(self, START, job=job)
         self._doing = TRANSACT
         performed = run()
-        self.check_alive()
+        if self.is_dead:
+            del performed  # the traceback of its error contains this frame
+            raise Crashed
         self._doing = SETTLE
         if performed.error is not None:
             self._world.tell(self, "raises", performed.error)
@@ -205,6 +207,7 @@ class Process:
 
     def commit(self, tx_data: Any, none: Any) -> TxReport:
         """Commit a transaction, or fail as the schedule says."""
+        self.check_alive()
         kind = self._doing
         action = self._world.stop(self, kind)
         report = self._world.branch.commit(tx_data, none)
@@ -221,6 +224,7 @@ class Process:
 
     def wait(self, t: int, timeout: float | None) -> None:
         """Wait for a transaction after t, or for a time."""
+        self.check_alive()
         deadline = float("inf") if timeout is None else self._world.clock.elapsed() + timeout
         self.until = (t, deadline)
         self._world.tell(self, "waits")
@@ -252,7 +256,7 @@ class _Connection(BranchConnection):
 
 
 class _Stage(Inline):
-    """Runs the handlers of a process on its strand."""
+    """Runs the handlers of a process, which may stop there."""
 
     def __init__(self, process: Process) -> None:
         super().__init__(1, Listeners())

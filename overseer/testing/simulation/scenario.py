@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from overseer.handler import Handler
 from overseer.jobs.states import STARTED, UNSTARTED
 from overseer.testing.clock import START
-from overseer.testing.simulation.invariants import Invariant
+from overseer.testing.simulation.invariants import Invariant, NothingFound
+from overseer.testing.simulation.memory import Memory
 from overseer.testing.simulation.schedule import Schedule
 from overseer.worker import Config
-from overseer.worker.ready import ReadySet
+from overseer.worker.ready import ReadySet, read_job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scenario:
-    """What all runs of a simulation have in common."""
+    """What all runs of a simulation have in common.
+
+    Args:
+        memory: what runs have committed and read.
+    """
 
     db: Database
     by_type: Mapping[Keyword, Handler]
@@ -33,20 +39,25 @@ class Scenario:
     seed: int = 0
     all_end: bool = True
     before_each: Callable[[], object] | None = None
-    live: Sequence[int] = ()  # the jobs that have not ended
-    limited: bool = False  # whether any queue has settings
+    memory: Memory = field(default_factory=Memory)
 
     def ready(self, db: Database, elapsed: Callable[[], float]) -> ReadySet:
         """Return the ready set of a process that begins when the store contains `db`."""
-        ready = ReadySet(self.by_type, elapsed=elapsed)
-        if db is self.db:
-            live, ready.limited = self.live, self.limited
-        else:
-            live = live_jobs(db)
-            ready.limited = any(True for _ in db.datoms("aevt", ":queue/name"))
-        for job in live:  # not `load`, whose queries take longer than to read a few jobs
+        read = self.memory.read
+        ready = ReadySet(self.by_type, elapsed=elapsed, read=partial(read, read_job))
+        ready.limited = read(_has_queues, db)
+        for job in read(live_jobs, db):  # not `load`, whose queries take longer than to read a few jobs
             ready.look(db, job)
         return ready
+
+    def broken(self, invariant: Invariant, db: Database) -> str | None:
+        """Return what is wrong with a database; a function may depend on more than the database, a query does not."""
+        return self.memory.read(invariant, db) if isinstance(invariant, NothingFound) else invariant(db)
+
+
+def _has_queues(db: Database) -> bool:
+    """Return whether any queue has settings."""
+    return any(True for _ in db.datoms("aevt", ":queue/name"))
 
 
 def live_jobs(db: Database) -> list[int]:
@@ -73,6 +84,7 @@ class Run:
     base: Database
     db: Database
     violation: str | None = None
+    error: Exception | None = None  # of an invariant that cannot be checked
     processes: list[str] = field(default_factory=list)
 
 

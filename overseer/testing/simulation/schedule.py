@@ -7,7 +7,8 @@ a schedule lists only what is out of the ordinary, and the shortest one that fai
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from random import Random
 from typing import Final, NamedTuple, TypeAlias
 
 from factstore import quoted
@@ -60,6 +61,16 @@ Schedule: TypeAlias = tuple[Intervention, ...]
 _FORMAT: Final = re.compile(rf"\s*(\d+)\s+({'|'.join(sorted(ACTIONS, key=len, reverse=True))})\s*")
 
 
+def schedule_of(given: object) -> Schedule:
+    """Return a schedule, or the one that a text states. Raises: OverseerError(:job.error/bad-argument)."""
+    if isinstance(given, str):
+        return read_schedule(given)
+    if isinstance(given, tuple) and all(isinstance(one, Intervention) for one in given):
+        return given
+    why = f"expected a schedule, as a text such as '3 crash' or a tuple of interventions, got {quoted(given)}"
+    raise OverseerError(":job.error/bad-argument", why, schedule=given)
+
+
 def read_schedule(text: str) -> Schedule:
     """Return the schedule that `write_schedule` has written.
 
@@ -80,17 +91,42 @@ def write_schedule(schedule: Iterable[Intervention]) -> str:
     return ", ".join(f"{step} {action}" for step, action in schedule)
 
 
-class Chooser:
-    """Chooses the action of each step of one run, by a schedule."""
+# Chooses the action of a step of one run, by the number of the step and the actions that are possible there.
+Choose: TypeAlias = "Callable[[int, tuple[str, ...]], str | None]"
 
-    def __init__(self, schedule: Schedule) -> None:
-        self._waiting = sorted(schedule)
 
-    def __call__(self, step: int, possible: tuple[str, ...]) -> str | None:
-        for n, (earliest, action) in enumerate(self._waiting):
+def chosen(schedule: Schedule) -> Choose:
+    """Return the choices of a schedule, for one run."""
+    waiting = sorted(schedule)
+
+    def choose(step: int, possible: tuple[str, ...]) -> str | None:
+        for n, (earliest, action) in enumerate(waiting):
             if earliest > step:
                 return None
             if action in possible:
-                del self._waiting[n]
+                del waiting[n]
                 return action
         return None
+
+    return choose
+
+
+class AtRandom(NamedTuple):
+    """Interventions at random steps.
+
+    Args:
+        seed: of the choices.
+        most: the largest number of interventions.
+        steps: the number of steps that the run is expected to have; later ones have no intervention.
+    """
+
+    seed: int
+    most: int
+    steps: int
+
+
+def at_random(plan: AtRandom) -> Choose:
+    """Return random choices, for one run."""
+    random = Random(plan.seed)
+    waiting = set(random.sample(range(plan.steps), min(plan.most, plan.steps)))
+    return lambda step, possible: random.choice(possible) if step in waiting else None

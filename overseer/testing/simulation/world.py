@@ -16,6 +16,7 @@ from overseer.jobs.leases import Watch, standing
 from overseer.testing.branch import Branch
 from overseer.testing.clock import START
 from overseer.testing.simulation.processes import IDLE, READY, STALLED, WAITING, Crashed, Process
+from overseer.testing.simulation.relay import Place, Relay, Threads, taken
 from overseer.testing.simulation.scenario import Run, Scenario, Told, VirtualClock, live_jobs
 from overseer.testing.simulation.schedule import (
     BACK,
@@ -27,11 +28,9 @@ from overseer.testing.simulation.schedule import (
     RESCUE,
     STALL,
     SWITCH,
-    Chooser,
+    Choose,
     Intervention,
-    Schedule,
 )
-from overseer.testing.simulation.strands import Carriers
 
 if TYPE_CHECKING:
     from factstore import TxReport
@@ -43,51 +42,99 @@ _MOST_STEPS: Final = 1000
 
 
 class World:
-    """The scheduler of one run."""
+    """The scheduler of one run.
 
-    def __init__(self, scenario: Scenario, schedule: Schedule, carriers: Carriers) -> None:
+    Args:
+        choose: the interventions.
+    """
+
+    def __init__(self, scenario: Scenario, choose: Choose, threads: Threads) -> None:
         self.scenario = scenario
-        self.carriers = carriers
         self.clock = VirtualClock(scenario.db.instant_of(scenario.db.basis_t) or START)
-        self.branch = Branch(scenario.db, self.clock)
-        self.running: Process | None = None
-        self._choose = Chooser(schedule)
+        self.branch = Branch(scenario.db, self.clock, with_=scenario.memory.with_)
+        self._choose = choose
         self._watch = Watch(scenario.config.lease.total_seconds(), clock=self.clock.elapsed)
-        self._names = (f"w{n}" for n in range(1, 1_000_000))
+        self._all: list[Process] = []  # with those that have crashed
         self._processes = [self._new_process() for _ in range(scenario.workers)]
+        self._parked: dict[Process, Place] = {}  # the processes that have stopped in the middle of a job
         self._turn = self._processes[0]
         self._nothing_at: int | None = None  # the t at which a process found no job, unless time has passed since
         self._looked: Process | None = None  # that process, which knows when the next job is due
+        self._relay = Relay(threads, self._schedule, self._break_off)
+        self._is_over = False
+        self._error: BaseException | None = None
         self.run = Run((), [], [], scenario.db, scenario.db)
 
     def _new_process(self) -> Process:
-        return Process(self, next(self._names))
+        process = Process(self, f"w{len(self._all) + 1}")
+        self._all.append(process)
+        return process
 
     # -- the scheduler
 
     def play(self) -> Run:
         """Run to the end, and return what happened."""
-        try:
-            while self.run.violation is None:
-                process = self._next()
-                if process is not None:
-                    self._resume(process)
-                elif not self._pass_time():
-                    break
-            if self.run.violation is None:
-                self._check_end()
-        finally:
-            for process in self._processes:
-                process.end()
+        self._relay.run()
+        self._break_cycles()
+        if self._error is not None:
+            raise self._error
         self.run.db = self.branch.db
         return self.run
 
-    def _resume(self, process: Process) -> None:
-        self._turn = self.running = process
-        if process.state == STALLED:
-            self.tell(process, "returns")
-        process.resume()
-        self.running = None
+    def _break_cycles(self) -> None:
+        """Let the memory of the run be free as soon as the run is: the next one uses it again, and is faster."""
+        for process in self._all:
+            process.forget()
+        del self._relay
+        for told in self.run.story if self.run.violation is None else ():
+            error = told.detail
+            while isinstance(error, BaseException):
+                error.__traceback__, error = None, error.__context__
+
+    def _schedule(self) -> Place | None:
+        """Let processes run until one must continue where it has stopped: return that place; None at the end."""
+        try:
+            while (process := self._successor()) is not None:
+                if process in self._parked:
+                    return self._parked.pop(process)
+                process.run()
+        except BaseException as error:
+            self._break_off(error)
+            return self._schedule()
+        return None
+
+    def _break_off(self, error: BaseException) -> None:
+        """End the run because of an error of the scheduler, or of a signal."""
+        self._error = self._error or error
+        self._end()
+
+    def _successor(self) -> Process | None:
+        """Return the process that continues; None at the end of the run.
+
+        First those that have ended while they were parked, so that their functions end, too.
+        """
+        while True:
+            dead = next((process for process in self._parked if process.is_dead), None)
+            if dead is not None or self._is_over:
+                return dead
+            process = self._next()
+            if process is not None:
+                self._turn = process
+                return process
+            if not self._pass_time():
+                self._check_end()
+                self._end()
+
+    def _end(self) -> None:
+        """End the run, and all processes."""
+        self._is_over = True
+        for process in self._processes:
+            process.is_dead = True
+
+    def park(self, process: Process) -> None:
+        """Let others run until this process is resumed."""
+        self._parked[process] = place = taken()
+        self._relay.stop(place)
 
     def _next(self) -> Process | None:
         """Return the process that continues: the one whose turn it is, or else the next one that can."""
@@ -144,14 +191,21 @@ class World:
     def _look_at_leases(self, live: list[Process]) -> None:
         """Let the monitor see the leases that no process renews."""
         renewed = {lease.job for process in live for lease in process.held}
-        leases = {job: lease for job, lease in standing(self.branch.db).items() if job not in renewed}
+        leases = self.scenario.memory.read(standing, self.branch.db)
+        if renewed:
+            leases = {job: lease for job, lease in leases.items() if job not in renewed}
         self._watch.look(leases, planned=inf)
 
     def _return_one(self) -> bool:
-        stalled = [process for process in self._processes if process.state == STALLED]
-        if stalled:
-            self._resume(stalled[0])
-        return bool(stalled)
+        stalled = next((process for process in self._processes if process.state == STALLED), None)
+        if stalled is not None:
+            self._return(stalled)
+            self._turn = stalled
+        return stalled is not None
+
+    def _return(self, stalled: Process) -> None:
+        stalled.state = READY
+        self.tell(stalled, "returns")
 
     def _check_end(self) -> None:
         waiting = [process.name for process in self._processes if process.state == WAITING]
@@ -161,13 +215,14 @@ class World:
             )
         elif self.scenario.all_end:
             db = self.branch.db
-            stuck = [job for job in live_jobs(db) if lookup.value(db, job, ":job/type") in self.scenario.by_type]
+            live = self.scenario.memory.read(live_jobs, db)
+            stuck = [job for job in live if lookup.value(db, job, ":job/type") in self.scenario.by_type]
             if stuck:
                 statuses = [(lookup.name(db, job), lookup.value(db, job, ":job/status")) for job in stuck]
                 names = ", ".join(f"{name} is {status.name}" for name, status in statuses)
                 self.run.violation = f"no process can continue, and jobs have not ended: {names}"
 
-    # -- what the processes report, on their strands
+    # -- what the processes report while they run
 
     def stop(self, process: Process, kind: str, *, job: Job | None = None) -> str | None:
         """Stop before a step; return the action to take after it, if any."""
@@ -204,8 +259,7 @@ class World:
             if action == SWITCH and (other := self._other(process)) is not None:
                 self._turn = other
                 if other.state == STALLED:
-                    other.state = READY
-                    self.tell(other, "returns")
+                    self._return(other)
             process.park(STALLED if action == STALL else READY)
             process.check_alive()
 
@@ -224,7 +278,11 @@ class World:
         """Note a commit, and check the invariants."""
         self.tell(process, kind, report)
         for invariant in self.scenario.invariants:
-            problem = invariant(report.db_after)
+            try:
+                problem = self.scenario.broken(invariant, report.db_after)
+            except Exception as error:  # a mistake of the invariant, not of the handler that has committed
+                self.run.error = error
+                self.violate("an invariant raised an error")
             if problem is not None:
                 self.violate(problem)
 
@@ -233,7 +291,7 @@ class World:
         self.run.story.append(Told(self.clock.elapsed(), process.name, what, detail))
 
     def crash(self, process: Process, *, before: str | None = None) -> NoReturn:
-        """End a process, on its own strand; another one takes its place."""
+        """End the process that runs; another one takes its place."""
         self.tell(process, "crashes", before)
         self._replace(process)
         raise Crashed
@@ -252,11 +310,10 @@ class World:
         if self._turn is process:
             self._turn = new
         self._nothing_at = None
-        process.end()
+        process.is_dead = True
 
     def violate(self, why: str) -> NoReturn:
-        """End the run, on the strand of a process."""
+        """End the run, in a function of a process."""
         self.run.violation = self.run.violation or why
-        for process in self._processes:
-            process.is_dead = True
+        self._end()
         raise Crashed

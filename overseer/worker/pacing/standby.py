@@ -9,10 +9,16 @@ sleeps for a moment, and counts what was committed meanwhile, without taking it 
     the others start the jobs fast enough                   it continues to sleep: it would only be in the way
     otherwise                                               it takes everything in, and claims
 
-The others have an account of patience, in seconds, as long as jobs wait. Each new job pays in the time that taking it
-in takes, each started job several times the time that this worker needs for one, and the time that passes is taken out.
-The worker takes part when nothing is left. So while jobs are short one worker runs all of them and the others sleep;
-jobs that take long are spread over all workers at once.
+While transactions follow each other closely, it does not wait for the next one, but only sleeps between two peeks.
+Where jobs of other types come and it has none itself, it counts only the facts that can give it one.
+
+Of several workers, the one that started the last job *leads*: it takes in new jobs at once, and the others leave them
+to it. They have an account of patience, in seconds, as long as jobs wait. It begins with a random time, so that one of
+them continues if the leader does not. Each new job pays in the time that taking it in takes, each started job several
+times the time that this worker needs for one, and the time that passes is taken out. The worker takes part when nothing
+is left. So while jobs are short one worker runs all of them and the others sleep; jobs that take long are spread over
+all workers at once. A worker that has waited for a start in vain waits for no other worker until it sees one start a
+job.
 
 Of several workers that are in the way of each other, the one whose name is the first continues to work. Another one
 stands back: it claims nothing until its patience is used up. Each time that this happens again, a started job pays in
@@ -21,7 +27,7 @@ others are faster, it tries after a time that grows with their speed. Limits hav
 returns, and the others see that it starts jobs.
 
 Laws: a job that no other worker starts is taken in within `QUIET * SPREAD + 2 * LONGEST` seconds. Peeking takes at most
-`SHARE` of the time, unless transactions come faster than `LONGEST` allows.
+`SHARE` of the time, unless transactions come faster than `LONGEST` allows, or jobs wait for a leader.
 """
 
 from __future__ import annotations
@@ -29,7 +35,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from overseer.jobs.states import ABORTED, FAILED, FINISHED, STARTED, UNSTARTED, Reason
 
@@ -37,29 +43,30 @@ if TYPE_CHECKING:
     from factstore import Connection, Keyword
 
 LONGEST: Final = 0.1  # seconds between two peeks, on average
+GLANCES: Final = 0.25  # the same, beside others that run jobs of other types, if this worker has had none for a while
 SHORTEST: Final = 0.005
 SHARE: Final = 1 / 400  # of the time of a thread, for peeks
 QUIET: Final = 0.3  # seconds without a started job after which the first worker that stands back claims again
 SPREAD: Final = 4  # times that, after which the last one does
 
-_GRACE: Final = 0.005  # seconds in which another worker is expected to claim the first of new jobs
-_TAKEN_IN: Final = 0.0002  # seconds in which it is expected to take in one new job
+_GRACE: Final = 0.005  # seconds in which the leader is expected to claim the first of new jobs
+_QUEUE: Final = 16  # times that, in which the last of many workers does
+_TAKEN_IN: Final = 0.0004  # seconds in which it is expected to take in one new job
 _PAYS: Final = 10  # times the time of this worker for a job, that a started job pays in
 _PAYS_MOST: Final = 80
 _UNKNOWN: Final = 0.0001  # seconds for a job, as long as this worker has not run any
 _FIRST_TRY: Final = (0.3, 10.0)  # seconds of work by others after which a worker that has not run any job tries
-_ALIVE: Final = 60.0  # seconds for which another worker that has started a job is expected to start the next one
 _MANY: Final = 100  # jobs
+_WHILE: Final = 10.0  # seconds
 _WORTHWHILE: Final = 0.5  # of the time spent in handlers, from which on another worker is of use
 
 _STATUS: Final = ":job/status"
 _CAME: Final = (_STATUS, UNSTARTED, True)
 _STARTED: Final = (_STATUS, STARTED, True)
+_CLAIMED: Final = ((_STATUS, UNSTARTED, False), _STARTED)
+_REOPENED: Final[list[tuple[Any, Any, bool]]] = [(_STATUS, ended, False) for ended in (FINISHED, FAILED, ABORTED)]
 # Why a job is unstarted that is not new.
-_AGAIN: Final[list[tuple[Any, Any, bool]]] = [
-    (":job/reason", Reason.INTERRUPTED, True),
-    *((_STATUS, ended, False) for ended in (FINISHED, FAILED, ABORTED)),
-]
+_AGAIN: Final[list[tuple[Any, Any, bool]]] = [(":job/reason", Reason.INTERRUPTED, True), *_REOPENED]
 
 
 class Known(NamedTuple):
@@ -75,7 +82,7 @@ class Known(NamedTuple):
 class Counts(NamedTuple):
     """What was committed in a part of the log."""
 
-    came: int  # jobs that are unstarted now
+    came: int  # jobs that are unstarted now; too few where other types were seen, see `Standby._glance`
     started: int
     new: int  # jobs of the handled types
     released: int  # jobs that a worker gave back
@@ -86,6 +93,7 @@ class Counts(NamedTuple):
         return Counts(*(n + m for n, m in zip(self, more, strict=True)))
 
 
+_Round: TypeAlias = tuple[float, int, float]  # when a worker claimed, how many, and its handlers' time
 _NONE: Final = Counts(0, 0, 0, 0, 0)
 
 
@@ -113,7 +121,7 @@ class Standby:
     ) -> None:
         self._conn = conn
         self._worker = worker
-        self._facts = [_CAME, _STARTED, *((":job/type", type, True) for type in types)]
+        self._types = [(":job/type", type, True) for type in types]
         self._random = random
         self._clock = clock
         self._sleep = sleep
@@ -124,18 +132,27 @@ class Standby:
         self._counts = _NONE  # between the two
         self._pause = SHORTEST
         self._peeked = 0.0  # the time of the last peek, or the end of a time in which nothing was committed
+        self._wanted = 0.0  # the time of the last peek that showed that the worker should take part
+        self._is_crowded = False  # whether more than one transaction came between the last two peeks
+        self._is_foreign = False  # whether jobs of other types have come, so that none is left to others
         self._is_left = False  # whether, at the last peek, jobs were left to others
-        self._is_helped = False  # whether there are others: they have started jobs lately, or since these jobs came
+        self._is_new = False  # whether it was the first at which they were, and no job had been started since
+        self._others = 0  # the number of other workers that are expected to start jobs, as far as is known
+        self._leads = False  # whether this worker has started the last job
+        self._is_helped = False  # whether these jobs are left to others at first, or others have started jobs since
         self._patience = 0.0  # seconds for which they still are if no job is started
         self._limit = self._new_limit()  # of the same
         self._tries_after = random.uniform(*_FIRST_TRY)  # seconds of leaving jobs to others, if it has not run any
         self._others_started = float("-inf")  # when another worker was last seen to start jobs
-        self._round: tuple[float, int, float] | None = (
-            None  # when this worker claimed, how many, and its handlers' time
-        )
+        self._round: _Round | None = None
         # Seconds for a job while this worker was of no use beside others; 0 if it was of use; None if it has run none.
         self._per_job: float | None = None
         self._stood_back = 0  # how often since it was last of use
+
+    @property
+    def t(self) -> int:
+        """The newest transaction that it has seen."""
+        return self._t
 
     @property
     def leaves_jobs(self) -> bool:
@@ -161,6 +178,7 @@ class Standby:
         """
         now, last = self._clock(), self._round
         self.is_eager = count > 0
+        self._leads = self._leads or count > 0
         self._round = (now, count, busy)
         if last is None or not last[1]:
             return
@@ -181,9 +199,18 @@ class Standby:
     def _new_limit(self) -> float:
         return QUIET * self._random.uniform(1, SPREAD)
 
-    def notice_others(self) -> None:
-        """Note that another worker starts jobs."""
+    def expect(self, others: int) -> None:
+        """Note the number of other workers that run, before this one begins."""
+        self._others, self.is_eager = others, not others
+
+    def notice_others(self, *, last: bool = True) -> None:
+        """Note that another worker starts jobs.
+
+        Args:
+            last: whether it has started the last job. Otherwise this worker has, and the log shows the other start now.
+        """
         self._others_started = self._clock()
+        self._others, self._leads = max(self._others, 1), not last
 
     def took_in(self) -> None:
         """Note that a commit was taken in at once; if it does not lead to a claim, the next one is not."""
@@ -200,16 +227,17 @@ class Standby:
             self._base = self._t = known.t
             self._counts = _NONE
             self._is_left = self.stands_back
+            self._is_foreign = known.others > 0
         is_wanted = self._sleep_and_peek(timeout, known) or (is_due and self.leaves_jobs)
         if is_wanted:
-            self._base, self.stands_back = self._t, False
+            self._base, self.stands_back, self._wanted = self._t, False, self._peeked
         return is_wanted
 
     def _sleep_and_peek(self, timeout: float, known: Known) -> bool:
         deadline = self._clock() + timeout
         while (left := deadline - self._clock()) > 0:
             effort = self._effort()
-            if not self._is_left:
+            if not (self._is_left or self._is_crowded):
                 began = self._clock()
                 head, _ = self._conn.peek(after=self._t, timeout=left)
                 self._peeked = self._clock()
@@ -217,31 +245,56 @@ class Standby:
                 if head <= self._t:
                     return False
             self._sleep(self._pause * self._random.uniform(0.5, 1.5))
+            seen = self._t
             is_wanted = self._peek(known)
-            self._pause = min(max((self._effort() - effort) / SHARE, SHORTEST), LONGEST)
+            self._is_crowded = self._t > seen + 1
+            self._pause = self._new_pause(self._effort() - effort)
             if is_wanted:
                 return True
         return False
 
+    def _new_pause(self, effort: float) -> float:
+        if self._is_foreign and self._peeked - self._wanted > _WHILE:
+            return GLANCES
+        longest = max(self._patience, SHORTEST) if self._is_new else LONGEST
+        return min(max(effort / SHARE, SHORTEST), longest)
+
     def _peek(self, known: Known) -> bool:
         """Count what was committed since the last peek, and decide whether to take it in."""
         last, self._peeked = self._peeked, self._clock()
-        counts = self._count()
+        is_glance = self._is_foreign and not known.has_jobs
+        counts = self._glance() if is_glance else self._count()
         self._counts = all_ = self._counts.plus(counts)
         if counts.started:
-            self._others_started = self._peeked
-        was_left, self._is_left = self._is_left, False
+            self.notice_others()
+        was_left, self._is_left, self._is_new = self._is_left, False, False
+        if is_glance:
+            return all_.new + all_.reopened > 0
+        self._is_foreign = self._is_foreign or all_.came != all_.new + all_.released
         if known.unstarted + all_.came - all_.started <= 0:
             return known.is_last and not counts.started
         if not (known.has_jobs or all_.new or all_.reopened):
             return False
-        are_all_mine = not known.others and all_.came == all_.new + all_.released
-        self._is_left = are_all_mine and self._is_patient(counts, self._peeked - last, is_first=not was_left)
+        self._is_left = not self._is_foreign and self._is_patient(counts, self._peeked - last, is_first=not was_left)
+        self._is_new = self._is_left and not was_left and not counts.started
         return not self._is_left
+
+    def _glance(self) -> Counts:
+        """Count only what is needed where jobs of other types come, and this worker has none.
+
+        Most of the time, shared memory shows that nothing of that was committed, and the log is not read. It also shows
+        that others have started jobs, but not how many.
+        """
+        wanted, after = [*_REOPENED, *self._types], self._t
+        self._t, (left, started, *more) = self._conn.peek(*_CLAIMED, *wanted, after=after, rough=True)
+        if any(more):
+            self._t, more = self._conn.peek(*wanted, after=after)
+        reopened = len(_REOPENED)
+        return Counts(0, _MANY if left and started else 0, sum(more[reopened:]), 0, sum(more[:reopened]))
 
     def _count(self) -> Counts:
         after = self._t
-        self._t, (came, started, *new) = self._conn.peek(*self._facts, after=after)
+        self._t, (came, started, *new) = self._conn.peek(_CAME, _STARTED, *self._types, after=after)
         released = reopened = 0
         if came != sum(new):  # rarely
             _, (released, *again) = self._conn.peek(*_AGAIN, after=after)
@@ -256,8 +309,9 @@ class Standby:
             is_first: no job was left to them then.
         """
         if is_first:
-            self._patience, self._limit = _GRACE, self._new_limit()
-            self._is_helped = self._peeked - self._others_started < _ALIVE
+            self._patience = _GRACE * self._random.uniform(1, min(1 + self._others, _QUEUE))
+            self._limit = QUIET * self._random.uniform(SPREAD / 2, SPREAD)
+            self._is_helped = self._others > 0 and not self._leads
         self._is_helped = self._is_helped or counts.started > 0
         if not self._is_helped:
             return False
@@ -270,5 +324,5 @@ class Standby:
             if self._tries_after <= 0:
                 return False
         if self._patience <= 0 and not self._counts.started:
-            self._others_started = float("-inf")
+            self._others, self._others_started = 0, float("-inf")
         return self._patience > 0

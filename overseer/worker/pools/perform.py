@@ -10,7 +10,7 @@ import pickle
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from overseer.events import Around, Listeners
@@ -22,6 +22,7 @@ from overseer.handler import (
     ainvoke,
     facts_of,
     invoke,
+    kept_traceback,
     place_of,
     result_of,
 )
@@ -37,7 +38,8 @@ class Performed:
     result: str | None = None  # EDN
     error: BaseException | None = None
     seconds: float = 0.0
-    trace: tuple[str, str | None] | None = None  # for an error of another process: its traceback and position
+    trace: tuple[str, str | None, str] | None = None  # for an error of another process: traceback, position, kept text
+    logs: str | None = None  # of an attempt in another process, if they are kept
 
 
 def perform(handler: Handler, job: Job, listeners: Listeners) -> Performed:
@@ -73,9 +75,10 @@ def perform_elsewhere(handler: Handler, job: Job, around: Sequence[Around] = ())
     performed = perform(handler, job, Listeners(around=around))
     error = performed.error
     if error is None:
-        return performed
+        return replace(performed, logs=job.logs)
     text = "".join(traceback.format_exception(error))
-    return Performed(error=_travelling(error), seconds=performed.seconds, trace=(text, place_of(error)))
+    trace = (text, place_of(error), kept_traceback(error))
+    return Performed(error=_travelling(error), seconds=performed.seconds, trace=trace, logs=job.logs)
 
 
 def arrived(performed: Performed) -> Performed:

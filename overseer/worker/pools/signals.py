@@ -39,10 +39,11 @@ def _code_of(handle: Any) -> CodeType | None:
 
 
 @contextmanager
-def interruptible(stop: Callable[[], None]) -> Iterator[None]:
+def interruptible(stop: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Let Ctrl-C call `stop` and raise `KeyboardInterrupt`; the worker then ends even if a handler catches that.
 
-    Signal handlers of the program are left alone, and so are other threads than the main thread.
+    Without this, nothing shows that a `KeyboardInterrupt` came from Python's own signal handler. Signal handlers of the
+    program are left alone, and so are other threads than the main thread.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -53,8 +54,8 @@ def interruptible(stop: Callable[[], None]) -> Iterator[None]:
     if not on_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
-    signal.signal(signal.SIGINT, interrupt)
     try:
+        signal.signal(signal.SIGINT, interrupt)
         yield
     finally:
         if signal.getsignal(signal.SIGINT) is interrupt:
@@ -75,16 +76,17 @@ def handle_here(handle: Handle, *numbers: signal.Signals) -> Iterator[None]:
     """
     if not _before and hasattr(os, "register_at_fork"):
         os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_restore)
+    previous = {number: signal.getsignal(number) or signal.SIG_DFL for number in numbers}
     _handles.append(handle)
-    previous = {number: signal.signal(number, handle) for number in numbers}
-    for number, before in previous.items():
-        _before.setdefault(number, signal.SIG_DFL if before is None else before)
     try:
+        for number, before in previous.items():
+            _before.setdefault(number, before)
+            signal.signal(number, handle)
         yield
     finally:
         for number, before in previous.items():
             if signal.getsignal(number) is handle:
-                signal.signal(number, signal.SIG_DFL if before is None else before)
+                signal.signal(number, before)
         _handles.remove(handle)
 
 

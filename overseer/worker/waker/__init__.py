@@ -47,6 +47,11 @@ class Waker(Lookout):
         self._pause = self._every if woken is None else max(_SOON, (monotonic() - began) / _SHARE)
         return woken or []
 
+    @property
+    def awaits_commit(self) -> bool:
+        """True: only a commit changes the answer of a query."""
+        return True
+
     def pause(self) -> float:
         """Return the seconds until the next look."""
         return self._pause * self._random.uniform(0.75, 1.25)

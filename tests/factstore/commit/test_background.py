@@ -9,6 +9,7 @@ import threading
 import pytest
 
 import factstore
+from factstore.concurrency.locks import ring
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -26,6 +27,7 @@ def test_a_thread_of_the_background_that_has_ended_is_replaced_by_the_next_trans
         logger.addFilter(end)  # what the thread catches, it logs: an exception there is caught by nothing
         try:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt))
+            ring(conn._committer._background._bell)  # an exception of another thread arrives when the thread runs
             thread.join()
         finally:
             logger.removeFilter(end)

@@ -18,11 +18,13 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import getweakrefs
 
 import pytest
 
 import factstore
 from factstore import maintain
+from factstore.concurrency.forks import watch
 from factstore.errors import Closed
 
 SCHEMA = [{":db/ident": ":k/n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}]
@@ -524,3 +526,19 @@ if __name__ == "__main__":
     CASES[sys.argv[1]](sys.argv[2])
     if os.getpid() == started:
         print(sys.argv[1], "is over", flush=True)
+
+
+def test_freeing_a_watched_object_runs_no_code_in_which_an_interrupt_would_be_lost() -> None:
+    """Python ignores an exception in the callback of a weak reference, also the KeyboardInterrupt of Ctrl-C."""
+
+    class Watched:
+        def _after_fork(self) -> None:
+            """Drop nothing."""
+
+    thing = Watched()
+    watch(thing)
+    references = getweakrefs(thing)
+    assert [None] == [reference.__callback__ for reference in references]
+    del thing
+    watch(Watched())
+    assert [None] == [reference() for reference in references]

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import factstore
+from factstore import maintain
 from factstore.commit import indexing
 from factstore.connection import progress
 from factstore.errors import Closed
 from factstore.index import build
-from factstore.upkeep import maintain
 
 LONG = {":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}
 SCHEMA = [{":db/ident": a, **LONG} for a in (":n/a", ":n/b")]

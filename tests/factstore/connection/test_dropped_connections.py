@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import factstore
@@ -30,7 +31,7 @@ def files(path: Path) -> list[str]:
     return [name for name in found if name.startswith(str(path))]
 
 
-def wait_for(ended: list[threading.Thread]) -> None:
+def wait_for(ended: Iterable[threading.Thread]) -> None:
     gc.collect()
     for thread in ended:
         thread.join(60)
@@ -41,11 +42,12 @@ def wait_for(ended: list[threading.Thread]) -> None:
 
 def test_a_dropped_connection_ends_its_thread_and_closes_its_files(tmp_path: Path) -> None:
     path, before = tmp_path / "dropped.facts", threads()
+    started = set[threading.Thread]()
     for _ in range(3):
         conn = factstore.connect(str(path), sync="none")
         conn.transact_async([]).result()
         conn.transact([])
-    started = [thread for thread in threads() if thread not in before]
+        started.update(thread for thread in threads() if thread not in before)
     assert len(started) == 3
     assert files(path)
     del conn

@@ -75,3 +75,75 @@ def test_a_peek_waits_for_a_commit_and_leaves_it_for_later(two):
 def test_an_unknown_attribute_is_an_error(two):
     with pytest.raises(DatabaseError, match="no attribute"):
         two[0].peek((":no/such", 1, True))
+
+
+# -- topics
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """Two connections to a file whose newest transactions are in its journal, so that topics are noted."""
+    uri = str(tmp_path_factory.mktemp("peek") / "s.facts")
+    with factstore.connect(uri) as conn, factstore.connect(uri) as other:
+        conn.transact([*SCHEMA, *({":db/id": str(n), ":db/ident": f":e/{n}"} for n in range(4))])
+        for _ in range(20):
+            conn.transact([])
+        assert conn._storage.noted([1], 0) is not None
+        yield conn, other
+
+
+WAYS = {
+    "transact": lambda conn, forms: conn.transact(forms),
+    "in a group": lambda conn, forms: conn.transact_async(forms).result(),
+    "in a block": lambda conn, forms: in_block(conn, forms),
+    "load": lambda conn, forms: (conn.transact(forms), conn.load({"n": [7]}, {"n": ":a/number"})),
+}
+
+
+def in_block(conn, forms):
+    with conn.transaction() as tx:
+        tx.transact(forms)
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.tuples(st.sampled_from(list(WAYS)), st.lists(st.tuples(st.integers(0, 3), FACTS, st.booleans()), max_size=4)), max_size=4),
+    st.lists(st.tuples(FACTS, st.booleans()), min_size=1, max_size=3),
+)
+def test_a_rough_peek_misses_no_fact(shared, transactions, wanted):
+    conn, other = shared
+    after = other.db().basis_t
+    for way, forms in transactions:
+        last = {(e, fact): added for e, fact, added in forms}
+        WAYS[way](other, [[":db/add" if added else ":db/retract", f":e/{e}", *fact] for (e, fact), added in last.items()])
+    facts = [(*fact, added) for fact, added in wanted]
+    t, counts = conn.peek(*facts, after=after)
+    assert (t, [count > 0 for count in counts]) == (other.db().basis_t, [count > 0 for count in found_in(other, after, facts)])
+    rough_t, rough = conn.peek(*facts, after=after, rough=True)
+    assert t == rough_t
+    assert all(about > 0 for about, count in zip(rough, counts, strict=True) if count)
+
+
+def found_in(conn, after, facts):
+    db = conn.db()
+    found = [(db.ident(datom.a), datom.v, datom.added) for each in conn.log().tx_range(after + 1) for datom in each.data]
+    return [found.count(fact) for fact in facts]
+
+
+def test_a_peek_does_not_read_the_log_if_it_has_none_of_the_facts(shared, monkeypatch):
+    conn, other = shared
+    after = other.transact([[":db/add", ":e/0", ":a/word", Keyword(":w/x")]]).t
+    t = other.transact([[":db/add", ":e/0", ":a/word", Keyword(":w/y")]]).t
+    monkeypatch.setattr(conn._storage, "read_log", lambda *_, **__: pytest.fail("it was read"))
+    assert (t, [0, 0]) == conn.peek((":a/word", Keyword(":w/x"), True), (":a/word", Keyword(":w/y"), False), after=after)
+    assert (t, [0, 1]) == conn.peek((":a/word", Keyword(":w/x"), True), (":a/word", Keyword(":w/y"), True), after=after, rough=True)
+
+
+@pytest.mark.parametrize("fact", [None, (), (":a/word", "x"), (":a/word", ":w/x", 1), (":a/word", ":w/x", []), 5, "abc"])
+def test_a_peek_for_what_is_no_fact_is_rejected(two, fact):
+    conn, _ = two
+    conn.transact(SCHEMA)
+    with pytest.raises(DatabaseError, match="a fact to look for is"):
+        conn.peek(fact)
+    with pytest.raises(DatabaseError, match="expected t"):
+        conn.peek((":a/word", ":w/x", True), after="x")

@@ -254,4 +254,4 @@ def test_syncing_with_what_is_there_already_does_not_wait(two: tuple[Connection,
     assert [t, t, t, t] == [first.sync(point).basis_t for point in (None, 0, t, (1 << 42) | t)]
     assert t == first.sync(t + 1, timeout=0.01).basis_t
     with pytest.raises(factstore.DatabaseError, match="expected t"):
-        first.sync("1")  # type: ignore[arg-type]
+        first.sync("one")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,9 +17,9 @@ import pytest
 import factstore
 from factstore.console.pages import STORE
 from tests.architecture.source import ROOT
+from tests.factstore.console.browsing import WIDTHS, check_page, session, settled, tab
 from tests.factstore.console.shop import fill, serving, ticking
 
-WIDTHS = {"narrow": 360, "wide": 1200}
 SHOWN = [
     "/", "/schema", "/transactions", "/transactions/6", "/difference?from=6&t=12", "/search?for=miller", "/index?index=aevt&start=:order/customer", "/transact",
     "/query?q=[:find ?name (count ?o) :where [?c :customer/name ?name] [?o :order/customer ?c]]", "/entity/[:customer/email \"ann@x.example\"]", "/entity/[:order/number 1003]?t=12&from=9", "/names",
@@ -48,60 +49,21 @@ def console_link(conn: factstore.Connection) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def signed_in(browser: Any, console_link: str) -> Any:
     """The cookie of the console, as the state of a browser context."""
-    context = browser.new_context()
-    page = context.new_page()
-    page.goto(console_link)
-    assert "token" not in page.url
-    state = context.storage_state()
-    context.close()
-    return state
+    return session(browser, console_link)
 
 
 @pytest.fixture
 def page(browser: Any, signed_in: Any, console_link: str) -> Iterator[Any]:
-    context = browser.new_context(
-        storage_state=signed_in, base_url=console_link.partition("/?")[0], viewport={"width": 1200, "height": 800}
-    )
-    opened = context.new_page()
-    opened.problems = []
-    opened.on("console", lambda message: opened.problems.append(message.text) if message.type in ("error", "warning") else None)
-    opened.on("pageerror", lambda error: opened.problems.append(str(error)))
-    yield opened
-    context.close()
-
-
-def settled(page: Any, script: str) -> None:
-    """Wait until an expression is true. playwright's own wait evaluates text in the page, which the page's policy forbids."""
-    page.evaluate(
-        f"""() => new Promise((done, failed) => {{
-            setTimeout(() => failed(new Error('never so: ' + document.querySelector('main').textContent)), 30000);
-            const look = () => ({script}) ? done() : requestAnimationFrame(look);
-            look();
-        }})"""
-    )
+    with tab(browser, signed_in, console_link) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_whole_and_asks_only_the_console(page: Any, console_link: str, width: str, scheme: str) -> None:
+def test_every_page_is_whole_in_light_and_dark_and_asks_only_the_console(page: Any, width: str) -> None:
     page.set_viewport_size({"width": WIDTHS[width], "height": 800})
-    page.emulate_media(color_scheme=scheme)
-    foreign: list[str] = []
-    page.on(
-        "request",
-        lambda request: foreign.append(request.url) if not request.url.startswith((console_link.partition("/?")[0], "data:")) else None,
-    )
     for path in SHOWN:
-        assert 200 == page.goto(path).status, path
-        page.wait_for_selector("time-slider .says span")
-        assert 0 == page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"), path
-        assert [] == page.evaluate(
-            "[...document.querySelectorAll('input:not([type=hidden]), textarea, select')].filter((e) => !e.labels.length).map((e) => e.name)"
-        ), path
-        assert 1 == page.locator("h1").count()
-        clipped = "[...document.querySelectorAll('a, button, h1, h2, td, dd, label')].filter((e) => !e.closest('.scroll, .unseen, .skip, .choices') && !e.matches('.skip, .unseen') && (e.getBoundingClientRect().right > innerWidth + 1 || e.getBoundingClientRect().left < -1)).map((e) => e.textContent)"
-        assert [] == page.evaluate(clipped), path
-    assert [] == foreign and [] == page.problems
+        check_page(page, path, width)
+    assert [] == page.foreign and [] == page.problems
 
 
 def test_the_pages_that_are_looked_at_are_all_that_there_are() -> None:
@@ -120,7 +82,8 @@ def test_the_slider_dragged_by_mouse_changes_page_and_link_and_reload_keeps_it(p
     page.mouse.up()
     settled(
         page,
-        "location.search.includes('t=') && !document.querySelector('main').textContent.includes('Ann Smith') && document.querySelector('main').textContent.includes('Ann Miller')",
+        "location.search === '?t=' + document.querySelector('#handle-t').getAttribute('aria-valuenow')"
+        " && !document.querySelector('main').textContent.includes('Ann Smith') && document.querySelector('main').textContent.includes('Ann Miller')",
     )
     address, text = page.url, page.inner_text("main")
     assert all("t=" in href for href in page.eval_on_selector_all("#places a", "all => all.map((a) => a.getAttribute('href'))"))
@@ -264,7 +227,10 @@ def test_pages_work_without_script(browser: Any, signed_in: Any, console_link: s
 
 def test_the_command_prints_one_link_that_opens_the_console(browser: Any, store: str, tmp_path: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "factstore", "console", store, "--read-only", "--name", "eve"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "factstore", "console", store, "--read-only", "--backup", store, "--name", "eve"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as server:
         assert server.stdout is not None
         link = server.stdout.readline().strip()
@@ -275,7 +241,10 @@ def test_the_command_prints_one_link_that_opens_the_console(browser: Any, store:
             assert "read-only" in page.inner_text("header") and "token" not in page.url
             page.goto(link.partition("/?")[0] + "/schema")
             assert ":order/number" in page.inner_text("main")
+            page.goto(link.partition("/?")[0] + "/difference/backup?name=shop.facts")
+            assert "The backup and the store have the same facts" in page.inner_text("main")
+            page.goto(link.partition("/?")[0] + "/schema")  # a live page stays open until the end
         finally:
+            server.send_signal(signal.SIGINT)
+            assert ("", "factstore: interrupted\n") == server.communicate()
             context.close()
-            server.terminate()
-        assert "" == server.stdout.read()

@@ -14,7 +14,7 @@ import factstore
 from factstore.console.moment import timeline
 from factstore.console.pages.drawing import Arrow, references
 from factstore.storage import open_storage
-from tests.factstore.console.shop import client, fill, ticking
+from tests.factstore.console.shop import Client, client, fill, ticking
 
 PATHS = [
     "/",
@@ -56,6 +56,43 @@ def test_the_page_at_t_is_the_page_of_the_store_restored_to_t(t: int) -> None:
             for path in PATHS:
                 joint = "&" if "?" in path else "?"
                 assert content(past.get(path).text) == content(now.get(f"{path}{joint}t={t}").text), path
+
+
+@settings(max_examples=8)
+@given(st.integers(0, 26), st.integers(0, 26))
+def test_the_difference_from_a_backup_of_t_is_that_from_t(t: int, upto: int) -> None:
+    with TemporaryDirectory() as folder, factstore.connect(f"{folder}/whole.facts", clock=ticking()) as whole:
+        fill(whole)
+        source = open_storage(f"{folder}/whole.facts", read_only=True)
+        targets = {name: open_storage(f"{folder}/{name}.facts") for name in ("then", "same")}
+        try:
+            factstore.maintain.restore_to(source, targets["then"], t)
+            factstore.maintain.copy(source, targets["same"])
+        finally:
+            for each in (source, *targets.values()):
+                each.close()
+        with (
+            factstore.connect(f"{folder}/then.facts", read_only=True) as then,
+            factstore.connect(f"{folder}/same.facts", read_only=True) as same,
+        ):
+            shop = client(whole, backups={"then": then, "same": same}, hide=[":customer/phone"])
+            found = changes_of(shop, "/difference/backup.json", name="then", t=upto)
+            assert changes_of(shop, "/difference.json", **{"from": t, "t": upto}) == found or t > upto
+            back = {(SIGNS[sign], *rest) for sign, *rest in changes_of(shop, "/difference.json", **{"from": upto, "t": t})}
+            assert t <= upto or {row[:4] for row in back} == {row[:4] for row in found}
+            assert not changes_of(shop, "/difference/backup.json", name="same")
+            assert ":customer/phone" not in {row[2] for row in found}
+
+
+SIGNS = {"+": "−", "−": "+"}
+
+
+def changes_of(shop: Client, path: str, **parameters: object) -> set[tuple[object, ...]]:
+    """Return the rows of a difference."""
+    rows = shop.get(path, params={name: str(value) for name, value in parameters.items()}).json()["changes"]
+    found = {tuple(row.values()) for row in rows}
+    assert len(found) == len(rows)
+    return found
 
 
 @given(st.lists(st.integers(0, 10**7), max_size=30))

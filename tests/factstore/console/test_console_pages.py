@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
+from markupsafe import escape
 
 import factstore
 from factstore.console import Answer, Extension, Page, PageRequest, Table
@@ -58,15 +59,18 @@ def test_a_past_moment_shows_the_past_and_is_kept_in_every_link(shop: Client) ->
     assert all("t=5&amp;from=2" in link for link in links if link.startswith("/")), links
 
 
-@pytest.mark.parametrize("given", ["2026-11-24T03:12", "1970-01-01T00:00:00+00:00", "2999-01-01", "0", "999999"])
-def test_a_moment_is_a_t_or_an_instant(shop: Client, given: str) -> None:
+@pytest.mark.parametrize("given", ["2026-11-24T03:12Z", "1970-01-01T00:00:00+00:00", "2999-01-01T00:00Z", "0", "999999", "-5m", "-1h30m"])
+def test_a_moment_is_a_t_or_in_words(shop: Client, given: str) -> None:
     assert 200 == shop.get("/", params={"t": given}).status_code
 
 
-@pytest.mark.parametrize("given", ["x", "-1", "1.5", "٣", "9" * 30, "2026-13-01"])
-def test_a_wrong_moment_is_an_error_page(shop: Client, given: str) -> None:
+@pytest.mark.parametrize("given", ["x", "-1", "1.5", "٣", "9" * 30, "2026-13-01", "2026-11-24T03:12", "-5 m"])
+def test_a_wrong_moment_is_an_error_page_with_the_error_of_as_of(shop: Client, given: str) -> None:
     answer = shop.get("/", params={"t": given})
-    assert 400 == answer.status_code and ":db.error/invalid-point" in answer.text
+    with factstore.connect("memory:") as conn, pytest.raises(factstore.DatabaseError) as expected:
+        conn.db().as_of(given)
+    assert 400 == answer.status_code and ":db.error/invalid-point" == expected.value.code
+    assert str(escape(expected.value.message)) in answer.text
 
 
 @pytest.mark.parametrize("name", ["99999", ":no/such", "[:customer/email", "x y", '[:customer/email "nobody"]', "[1 2 3]", "-1", "%00"])
@@ -85,6 +89,36 @@ def test_each_export_has_the_rows_of_the_query(shop: Client) -> None:
     assert [list(row) for row in expected] == list(factstore.edn.read_all(shop.get("/query.edn", params=asked).text))
     table = pyarrow.parquet.read_table(io.BytesIO(shop.get("/query.parquet", params=asked).content))
     assert expected == [tuple(row.values()) for row in table.to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ('1 "a" :k nil', ["1", "a", ":k", ""]),
+        ("1 1180591620717411303424", ["1", "1180591620717411303424"]),
+        ("1 true 2.5", ["1", "true", "2.5"]),
+        ("1 2", [1, 2]),
+    ],
+)
+def test_a_column_of_parquet_with_values_of_several_types_is_text(shop: Client, cells: str, expected: list[Any]) -> None:
+    rows = " ".join(f"[{i} {cell}]" for i, cell in enumerate(cells.split()))
+    asked = {"q": "[:find ?i ?x :in $ [[?i ?x]] :order-by ?i]", "inputs": f"[{rows}]"}
+    answer = shop.get("/query.parquet", params=asked)
+    assert 200 == answer.status_code, answer.text
+    assert expected == [list(row.values())[1] for row in pyarrow.parquet.read_table(io.BytesIO(answer.content)).to_pylist()]
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv", "ndjson", "edn", "parquet"])
+def test_numbers_that_json_does_not_have_are_exported_as_text(shop: Client, suffix: str) -> None:
+    query = '[:find ?x ?y :where [(bigint 1E+5000M) ?x] [(parse-double "NaN") ?y]]'
+    answer = shop.get(f"/query.{suffix}", params={"q": query})
+    assert 200 == answer.status_code, answer.text
+    if suffix == "json":
+        assert [[f"1{'0' * 5000}", "##NaN"]] == [list(row.values()) for row in json.loads(answer.text, parse_constant=pytest.fail)["rows"]]
+
+
+def test_an_entity_with_a_number_of_any_length_is_not_found(shop: Client) -> None:
+    assert 404 == shop.get(f"/entity/{'9' * 5000}").status_code
 
 
 def test_a_page_without_a_table_says_so(shop: Client) -> None:
@@ -111,6 +145,63 @@ def test_a_query_takes_inputs_and_shows_its_steps(shop: Client) -> None:
     assert "1 row" in text and "[?e :order/number ?n]" in text and "<rect" in text
 
 
+def marks(shop: Client, query: str, inputs: str = "") -> tuple[int, int, str]:
+    """Return the numbers of bars and of points in the chart of a query, and the page."""
+    text = main(shop.get("/query", params={"q": query, "inputs": inputs}).text)
+    picture = text.partition('<svg id="chart"')[2].partition("</svg>")[0]
+    return picture.count("<rect"), picture.count('r="2.5"'), text
+
+
+def test_a_result_of_categories_and_numbers_has_bars(shop: Client) -> None:
+    bars, _, text = marks(shop, "[:find ?title (sum ?n) (max ?n) :with ?l :where [?l :line/title ?title] [?l :line/count ?n]]")
+    assert 24 == bars
+    assert "(sum ?n), (max ?n) by title" in text and "12 categories: (sum ?n) 1 to 4, (max ?n) 1 to 4." in text
+
+
+def test_a_result_of_instants_and_numbers_has_a_line(shop: Client) -> None:
+    times = " ".join(f'[#inst "2026-01-{day:02}" {day % 3 - 1}]' for day in range(31, 0, -1))
+    found = marks(shop, "[:find ?when ?n :in $ [[?when ?n] ...]]", f"[{times}]")
+    assert (0, 31) == found[:2]
+    assert "From 2026-01-01 00:00:00 to 2026-01-31 00:00:00: n -1 to 1." in found[2]
+
+
+def test_a_chart_is_bounded_and_states_what_it_leaves_out(shop: Client) -> None:
+    rows = " ".join(f'["c{n}" {n} 1 2 3.5]' for n in range(1000))
+    bars, _, text = marks(shop, "[:find ?c ?n ?x ?y ?z :in $ [[?c ?n ?x ?y ?z] ...]]", f"[{rows}]")
+    assert 120 == bars
+    assert "The first 3 of 4 columns are drawn." in text and "The first 40 of 1,000 rows are drawn." in text
+    times = " ".join(f'[#inst "2026-01-01T{n // 60:02}:{n % 60:02}" {n}]' for n in range(1000))
+    _, points, text = marks(shop, "[:find ?when ?n :in $ [[?when ?n] ...]]", f"[{times}]")
+    assert 100 == points and "n 0 to 999." in text and "100 of 1,000 instants are drawn" in text
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        '["a" 1]',  # one row
+        '["a" 1] ["b" "c"]',
+        '["a" "b"] ["c" "d"]',
+        "[1 2] [3 4]",
+        '["a" 1] ["b" ##NaN]',
+        '["a" 1] ["b" ##Inf]',
+        '["a" 1] ["b" 1e300]',
+        f'["a" 1] ["b" 1{"0" * 400}N]',
+        '["a" true] ["b" false]',
+        '[#inst "2026-01-01" 1] [#inst "2026-01-01" 2]',
+        '[#inst "2026-01-01" 1] ["b" 2]',
+        "[[1] 1] [[2] 2]",
+    ],
+)
+def test_a_result_that_does_not_suit_a_chart_has_none(shop: Client, rows: str) -> None:
+    text = marks(shop, "[:find ?c ?n :in $ [[?c ?n] ...]]", f"[{rows}]")[2]
+    assert 'id="chart"' not in text and "<h2>" in text
+
+
+def test_names_in_a_chart_are_escaped(shop: Client) -> None:
+    bars, _, text = marks(shop, "[:find ?c ?n :in $ [[?c ?n] ...]]", '[["<script>x" 1] ["</svg><b>" 2]]')
+    assert 2 == bars and "<script>x" not in text and "<b>" not in text
+
+
 def test_a_saved_query_is_a_fact_with_a_past() -> None:
     with factstore.connect("memory:") as conn:
         fill(conn, 1)
@@ -130,8 +221,9 @@ def test_trying_commits_nothing_and_shows_the_datoms(shop: Client, conn: factsto
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "1", "[1]", "[{:no/such 1}]", "[[:db/add [:order/number 1000] :order/number 1001]]", "[[:db.fn/nothing]]", "(" * 5000]
-)
+    "text", ["", "{", "1", "[1]", "[{:no/such 1}]", "[[:db/add [:order/number 1000] :order/number 1001]]", "[[:db.fn/nothing]]", "(" * 5000,
+             "9" * 5000, f"[{{:customer/name {'9' * 5000}}}]"], ids=lambda text: text[:40]
+)  # fmt: skip
 @pytest.mark.parametrize("do", ["try", "commit"])
 def test_a_wrong_transaction_is_explained(shop: Client, conn: factstore.Connection, text: str, do: str) -> None:
     before = conn.db().basis_t
@@ -171,6 +263,33 @@ def test_the_difference_is_that_of_the_two_moments(shop: Client, conn: factstore
     assert len(net) == len(found)
 
 
+def test_the_difference_offers_the_backups_of_the_console_and_no_others(conn: factstore.Connection) -> None:
+    with factstore.connect("memory:") as other:
+        fill(other, 20)
+        gone = other.transact(
+            [{":db/id": "x", ":customer/email": "eve@x.example", ":order/customer": [":customer/email", "ann@x.example"]}]
+        )
+        before = other.db().basis_t
+        shop = client(conn, backups={"nightly <1>": other})
+        assert 'href="/difference/backup?name=nightly+%3C1%3E"' in shop.get("/difference").text
+        text = main(shop.get("/difference/backup", params={"name": "nightly <1>"}).text)
+        assert f"the backup nightly &lt;1&gt; at t {before}" in text and "eve@x.example" in text
+        assert f"/entity/{gone.tempids['x']}" not in text, "only the backup has this entity"
+        for name in ("", "weekly", "memory:", "../shop.facts"):
+            assert 404 == shop.get("/difference/backup", params={"name": name}).status_code
+        assert before == other.db().basis_t
+    assert "/difference/backup" not in client(conn).get("/difference").text
+
+
+def test_trying_shows_the_net_difference_by_entity(shop: Client) -> None:
+    tx = '[{:customer/email "ann@x.example" :customer/name "Ann Jones"} {:db/id "d" :customer/email "dora@x.example"}]'
+    text = main(shop.post("/transact", data={"text": tx, "do": "try"}).text).partition("The difference")[2]
+    assert 2 == text.count('<tr class="added">') and 1 == text.count('<tr class="gone">') and 2 == text.count('<tr class="group">')
+    assert "Ann Smith" in text and "Ann Jones" in text and "dora@x.example</th>" in text
+    none = main(shop.post("/transact", data={"text": '[{:customer/email "ann@x.example"}]', "do": "try"}).text)
+    assert "No fact would change." in none
+
+
 @pytest.mark.parametrize("index", ["eavt", "aevt", "avet", "vaet"])
 def test_the_browser_of_an_index_pages_through_all_of_it(shop: Client, conn: factstore.Connection, index: str) -> None:
     start = {"avet": ":customer/email", "vaet": "0"}.get(index, "")
@@ -197,7 +316,9 @@ def test_the_browser_of_an_index_pages_through_all_of_it(shop: Client, conn: fac
         "/transactions/0",
         "/transactions/9999",
         "/erase/1",
+        *(f"/{page}/{'9' * digits}" for page in ("transactions", "erase", "entity") for digits in (20, 4000, 5000)),
     ],
+    ids=lambda path: path[:40],
 )
 def test_wrong_addresses_are_errors_of_the_caller(shop: Client, path: str) -> None:
     assert shop.get(path).status_code in (200, 400, 404)

@@ -53,6 +53,12 @@ def test_nothing_is_shown_without_signing_in(conn: factstore.Connection, path: s
     assert 401 == client(conn, signed_in=False).get(path).status_code
 
 
+def test_an_application_that_does_not_know_the_person_shows_nothing(conn: factstore.Connection) -> None:
+    answer = Client(console(conn, authorize=lambda _request: None)).get("/schema")
+    assert 401 == answer.status_code
+    assert "this application" in answer.text
+
+
 def test_the_link_works_once_and_leaves_a_strict_cookie(conn: factstore.Connection) -> None:
     app = console(conn)
     token = app.state.authorize.token
@@ -203,6 +209,17 @@ def test_hidden_attributes_are_on_no_page_and_in_no_export(conn: factstore.Conne
             address, params={**({"t": t} if t else {}), **dict(pair.split("=") for pair in query.split("&") if pair)}
         )
         assert answer.status_code in (200, 400) and "+44" not in answer.text
+
+
+def test_an_attribute_of_a_backup_stays_hidden_after_it_was_renamed(conn: factstore.Connection) -> None:
+    with factstore.connect("memory:") as backup:
+        fill(backup)
+        conn.transact([{":db/id": ":customer/phone", ":db/ident": ":customer/mobile"}])
+        eid = conn.db().entid([":customer/email", "ann@x.example"])
+        conn.transact([[":db/add", eid, ":customer/mobile", "+44 new"]])
+        for hidden, found in (([":customer/mobile"], False), ([], True)):
+            answer = client(conn, hide=hidden, backups={"old": backup}).get("/difference/backup", params={"name": "old"})
+            assert 200 == answer.status_code and found is ("+44" in answer.text)
 
 
 def test_the_facts_would_be_shown_if_they_were_not_hidden(conn: factstore.Connection) -> None:

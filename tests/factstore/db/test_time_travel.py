@@ -176,7 +176,7 @@ def test_several_transactions_may_share_an_instant():
         assert [] == values(db.since(day(2)), ":a/bal")
 
 
-@pytest.mark.parametrize("point", [-1, "2020", 1.5, None, True, 2 << 42, datetime(2020, 1, 1)])
+@pytest.mark.parametrize("point", [-1, "2020-01", "-1", 1.5, None, True, 2 << 42, datetime(2020, 1, 1)])
 def test_what_is_no_point_in_time_is_refused(account, point):
     for read in (account.db.as_of, account.db.since):
         with pytest.raises(DatabaseError) as caught:

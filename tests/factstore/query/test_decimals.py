@@ -81,8 +81,28 @@ def test_the_median_of_decimals_is_exact() -> None:
 
 
 @pytest.mark.parametrize(
+    ("function", "values", "expected"),
+    [
+        ("/", (Decimal(1), Decimal("1e999999")), Decimal("1e-999999")),
+        ("/", (Decimal("9e999999"), Decimal("3e999998")), Decimal(30)),
+        ("quot", (Decimal("7e999999"), Decimal("2e999998")), Decimal(35)),
+        ("rem", (Decimal("1e999999"), Decimal(7)), Decimal(6)),
+        ("mod", (Decimal("-1e999999"), Decimal(7)), Decimal(1)),
+        ("mod", (Decimal(-1), Decimal(7)), Decimal(6)),
+        ("quot", (Decimal(-1), Decimal(7)), Decimal(0)),
+    ],
+)
+def test_decimals_of_a_million_digits_are_divided_at_once(function: str, values: tuple[Any, ...], expected: Decimal) -> None:
+    """As fractions of integers these would take minutes, and nothing could stop them."""
+    assert str(expected) == str(calculated(function, *values))
+
+
+@pytest.mark.parametrize(
     ("function", "values", "part"),
     [
+        ("bigint", (Decimal("1e999999"),), "at most 10,000 digits"),
+        ("long", (Decimal("1e999999"),), "at most 10,000 digits"),
+        ("/", (Decimal("1e999999"), Decimal("7e999998")), "no end as a decimal"),
         ("/", (Decimal(1), Decimal(3)), "no end as a decimal"),
         ("/", (Decimal(1), Decimal(0)), "DivisionByZero"),
         ("+", (Decimal("1e99999999"), Decimal(1)), "more than 1,000,000 digits"),

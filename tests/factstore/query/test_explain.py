@@ -28,6 +28,7 @@ def test_the_text_is_a_table_with_a_line_for_each_step() -> None:
     assert ["clause", "access", "estimate", "rows in", "rows out", "ms"] == [word.strip() for word in lines[0].split("  ") if word.strip()]
     assert 6 == len(lines)
     assert lines[-1].startswith("20 rows in ")
+    assert "\n1 row in " in str(explain(QUERY, [(1, ":age", 0)]))
 
 
 def test_a_notebook_shows_a_table_with_what_is_written_escaped() -> None:

@@ -81,6 +81,21 @@ def test_datomic_still_answers_what_is_recorded() -> None:
     ("call", "answer"),
     [
         ('(re-find "(a)(b)?" "xab")', ("ab", "a", "b")),
+        *(
+            (f'(parse-long "{sign}{digits}")', answer)
+            for sign, digits, answer in [
+                ("", "9" * 5000, None),
+                ("-", "9" * 5000, None),
+                ("-", "0" * 5000 + "7", -7),
+                ("+", "0" * 5000, 0),
+                ("", "9223372036854775807", 2**63 - 1),
+                ("-", "9223372036854775808", -(2**63)),
+                ("", "9223372036854775808", None),
+            ]
+        ),
+        (f"(str {'9' * 5000})", "9" * 5000),
+        (f'(format "%d" -{"9" * 5000})', "-" + "9" * 5000),
+        (f'(format "%,d" {"9" * 4999})', "9" + ",999" * 1666),
         ('(re-seq "a." "abac")', ("ab", "ac")),
         ('(clojure.string/split "a,b,," ",")', ("a", "b")),
         ('(clojure.string/split "a,b,c" "," 2)', ("a", "b,c")),
@@ -94,6 +109,10 @@ def test_datomic_still_answers_what_is_recorded() -> None:
         ("(int 3000000000)", ":db.error/function-failed"),
         ('(format "%d")', ":db.error/function-failed"),
         ('(format "%q" 1)', ":db.error/function-failed"),
+        ('(format "%0000000000010d" 1)', "0000000001"),
+        ('(format "%9999999d" 1)', ":db.error/function-failed"),
+        (f'(format "%.{"9" * 5000}f" 1.5)', ":db.error/function-failed"),
+        (f'(format "%{"9" * 5000}$d" 1)', ":db.error/function-failed"),
         ("(parse-long 5)", ":db.error/function-failed"),
         ("(take :a [1])", ":db.error/function-failed"),
         ("(conj {:a 1} 5)", ":db.error/function-failed"),

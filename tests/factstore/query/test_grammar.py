@@ -199,5 +199,5 @@ def test_nil_is_less_than_anything_and_a_beginning_than_the_whole(call: str, exp
 def test_a_query_that_reads_no_source_needs_no_input(db: Database) -> None:
     assert 3 == q("[:find ?x . :where [(+ 1 2) ?x]]")
     assert 3 == q("[:find ?x . :where [(+ 1 2) ?x]]", db)
-    with pytest.raises(QueryError, match="takes 1 inputs, got 0"):
+    with pytest.raises(QueryError, match=r"takes 1 input .*, got 0"):
         q("[:find ?x . :where [?x :x/id]]")

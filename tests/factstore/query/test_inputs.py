@@ -31,8 +31,9 @@ def test_an_input_is_taken_apart_as_its_binding_says(query: str, inputs: list[An
 @pytest.mark.parametrize(
     ("query", "inputs", "message"),
     [
-        ("[:find ?x :in ?x]", [], "takes 1 inputs, got 0"),
-        ("[:find ?x :in ?x]", [1, 2], "takes 1 inputs, got 2"),
+        ("[:find ?x :in ?x]", [], r"takes 1 input \(\?x\), got 0: \?x is missing"),
+        ("[:find ?x :in ?x]", [1, 2], r"takes 1 input \(\?x\), got 2$"),
+        ("[:find ?x :in ?x $ [?y ...] %]", [1], r"takes 4 inputs \(\?x \$ \[\?y ...\] %\), got 1: \$, \[\?y ...\], % are missing"),
         ("[:find ?x :in ?x]", [None], r"the input for \?x is nil"),
         ("[:find ?a :in [?a ?b]]", [[1]], "expected 2 elements, got 1"),
         ("[:find ?a :in [?a ...]]", [5], "expected a collection, got 5"),

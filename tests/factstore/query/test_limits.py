@@ -201,6 +201,13 @@ def test_an_input_with_more_rows_than_allowed_is_not_taken_apart() -> None:
         q("[:find (count ?x) . :in [?x ...]]", range(1_000_000_000_000), max_rows=50)
 
 
+def test_the_product_of_the_inputs_is_counted_before_it_is_made() -> None:
+    many = range(1_000_000)
+    with pytest.raises(QueryStopped, match="the product of the inputs of the query has 1000000000000 rows"):
+        q("[:find (count ?x) . :in [?x ...] [?y ...]]", many, many, max_rows=2_000_000)
+    assert 12 == len(q("[:find ?x ?y :in [?x ...] [?y ...]]", range(3), range(4), max_rows=12))
+
+
 def test_a_range_is_a_tuple_where_it_is_bound_as_one_value() -> None:
     assert {((0, 1, 2), 3)} == q("[:find ?r ?n :where [(range 3) ?r] [(count ?r) ?n]]")
     assert {((0,), 1), ((0, 1), 2)} == q("[:find ?r ?n :in [?n ...] :where [(range ?n) ?r]]", [1, 2])

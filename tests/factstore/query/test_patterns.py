@@ -174,6 +174,17 @@ def test_get_else_gives_the_value_or_the_default(world: World, call: str, expect
     assert expected == q(f"[:find ?n ?v :in $ ?a :where [?e :p/name ?n] [{call} ?v]]", world.db, ":p/age")
 
 
+def test_get_else_and_get_some_give_the_first_value_of_a_history_in_the_order_of_the_index() -> None:
+    with factstore.connect("memory:") as conn:
+        conn.transact([{":db/ident": ":n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}])
+        eid = conn.transact([{":db/id": "e", ":n": 2}]).tempids["e"]
+        for n in (1, 3):
+            conn.transact([[":db/add", eid, ":n", n]])
+        history = conn.db().history()
+        assert 1 == q("[:find ?v . :in $ ?e :where [(get-else $ ?e :n 0) ?v]]", history, eid)
+        assert 1 == q("[:find ?v . :in $ ?e :where [(get-some $ ?e :n) [_ ?v]]]", history, eid)
+
+
 def test_get_some_and_missing_look_at_attributes(world: World) -> None:
     db = world.db
     assert {("Bo", 31.0), ("Cy", 31), ("Ann", 31)} == q("[:find ?n ?v :where [?e :p/name ?n] [(get-some $ ?e :p/score :p/age) [_ ?v]]]", db)

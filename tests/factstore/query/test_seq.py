@@ -117,6 +117,7 @@ def test_an_answer_larger_than_what_is_held_streams_in_bounded_memory() -> None:
 def test_what_is_wrong_is_said_at_once_and_limits_hold_later() -> None:
     with pytest.raises(QueryError, match="nothing binds"):
         qseq("[:find ?z :where [?a ?b]]", EDGES)
-    rows = qseq("[:find ?a ?b :in [?a ...] [?b ...]]", range(200), range(200), max_rows=20_000)
+    some = [(i,) for i in range(200)]
+    rows = qseq("[:find ?a ?b :in $a $b :where [$a ?a] [$b ?b]]", some, some, max_rows=20_000)
     with pytest.raises(QueryStopped):
         next(rows)

@@ -23,6 +23,7 @@ from factstore.storage.lmdb.engine import LmdbStorage
 from factstore.storage.lmdb.opening import filesystem_of
 from factstore.storage.lmdb.processes.wakeup import MEMORY, Futex, Polling, Wakeup
 from factstore.testing.storage_model import append_somehow, records, together, txid
+from tests.forks import Forks
 
 ROOT = Path(__file__).parents[3]
 MIB = 1 << 20
@@ -493,6 +494,28 @@ def test_an_empty_file_becomes_a_store(path: Path) -> None:
     path.touch()
     with opened(path) as storage:
         assert storage.append(records(1), expected_t=0) == 1
+
+
+def open_at_once(folder: str) -> None:
+    """Let eight processes open each of 40 new stores at the same moment."""
+    for n in range(40):
+        path, (wait, go) = Path(folder, f"{n}.facts"), os.pipe()
+        children = []
+        for _ in range(8):
+            children.append(child := os.fork())
+            if not child:
+                os.close(go)
+                os.read(wait, 1)
+                open_storage(path).close()
+                os._exit(0)
+        os.close(wait)
+        os.close(go)
+        assert {0} == {os.waitpid(child, 0)[1] for child in children}
+
+
+def test_processes_may_create_a_store_at_the_same_moment(tmp_path: Path) -> None:
+    with Forks() as forks:
+        assert 0 == forks.run(open_at_once, str(tmp_path))
 
 
 def test_a_missing_directory_is_named(path: Path) -> None:

@@ -12,6 +12,7 @@ pytest_plugins = ["pytester"]
 WITH_XDIST = pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
 STORE = """
     from datetime import UTC, datetime
+    import factstore
     import pytest
 
     SCHEMA = "[{:db/ident :note/text :db/valueType :db.type/string :db/cardinality :db.cardinality/one}]"
@@ -47,6 +48,22 @@ def test_a_connection_has_the_schema_the_history_and_the_clock(pytester, options
     """
     )
     pytester.runpytest_subprocess(*options).assert_outcomes(passed=2)
+
+
+def test_moments_are_texts_too(pytester):
+    pytester.makepyfile(
+        STORE.replace("(JANUARY, ", '("2026-01-15T00:00Z", ')
+        + """
+    def test_moment(store_at, fake_clock):
+        assert ["january"] == notes(store_at("2026-02-01T00:00Z"))
+        assert datetime(2026, 2, 1, tzinfo=UTC) == fake_clock()
+
+    def test_no_moment(store_at):
+        with pytest.raises(factstore.DatabaseError, match="soon"):
+            store_at("soon")
+    """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=2)
 
 
 @WITH_XDIST

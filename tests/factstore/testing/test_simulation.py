@@ -119,7 +119,7 @@ def test_a_process_killed_at_any_verb_loses_nothing_that_it_was_told_is_committe
 def test_an_append_that_compares_nothing_is_found(monkeypatch):
     append = MemoryStorage.append
     monkeypatch.setattr(
-        MemoryStorage, "append", lambda storage, records, *, expected_t: append(storage, records, expected_t=storage.head())
+        MemoryStorage, "append", lambda storage, records, *, expected_t, topics=None: append(storage, records, expected_t=storage.head())
     )
     with pytest.raises((AssertionError, FactStoreError)) as raised:
         check_interleavings(careful, careful, setup=setup, check=has_both_deposits)
@@ -156,3 +156,12 @@ def test_processes_that_wait_for_each_other_are_a_deadlock():
 def test_a_schedule_repeats_a_run(schedule):
     first, second = (simulate(careless, careful, setup=setup, schedule=schedule) for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize("run", [check_interleavings, check_kills, simulate])
+def test_a_check_that_returns_false_fails(run):
+    def never(conn):
+        return False
+
+    with pytest.raises(AssertionError, match="never returned False"):
+        run(careful, careful, setup=setup, check=never)

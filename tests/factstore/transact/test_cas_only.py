@@ -9,7 +9,7 @@ import pytest
 
 import factstore
 from factstore import Attr, Keyword
-from factstore.upkeep.dumps import dump, replay
+from factstore.dumps import dump, replay
 from tests.factstore.tx import refused, value, world
 
 SCHEMA = """

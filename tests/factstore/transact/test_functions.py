@@ -6,7 +6,7 @@ import pytest
 
 import factstore
 from factstore import Symbol, TransactError
-from factstore.transact import Cancelled, cancel
+from factstore.transact import Cancelled, cancel, prepare
 from tests.factstore.tx import ANN, BEN, people, refused, value, values
 
 
@@ -84,6 +84,24 @@ def test_a_function_that_fails_refuses_the_transaction():
 
 def test_a_function_that_calls_itself_without_end_is_stopped():
     assert "at most 100 nested calls" in str(refused(people(), [["tests/again"]], ":db.error/invalid-tx-form"))
+
+
+def test_a_function_that_calls_itself_twice_is_stopped_at_the_first_call_that_is_too_deep():
+    calls = []
+
+    def twice(db, depth):
+        calls.append(depth)
+        return [["tests/twice", depth + 1]] * 2 if depth < stop else []
+
+    registered = {"tests/twice": twice}.get
+    for stop, expected in [(10**6, "at most 100 nested calls"), (20, "at most 100,000 calls")]:
+        calls.clear()
+        with pytest.raises(TransactError, match=expected) as caught:
+            prepare(people().db(), [["tests/twice", 0]], now=0, functions=registered)
+        assert ":db.error/invalid-tx-form" == caught.value.code
+        assert len(calls) <= 2 * (100 if stop > 20 else 100_001)  # the direct way, and then the stages
+    stop = 0
+    prepare(people().db(), [["tests/twice", 0]] * 100_001, now=0, functions=registered)  # calls by the caller have no limit
 
 
 def test_a_function_can_cancel_with_data():

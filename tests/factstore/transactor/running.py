@@ -32,6 +32,7 @@ class Transactor:
         self.errors = ""
         self._leads = Event()
         self._waits = Event()
+        self._tries = Event()
         self._readers = [Thread(target=self._read, daemon=True), Thread(target=self._read_errors, daemon=True)]
         for reader in self._readers:
             reader.start()
@@ -49,13 +50,21 @@ class Transactor:
 
     def _read_errors(self) -> None:
         assert self.process.stderr is not None
-        self.errors = self.process.stderr.read()
+        for line in self.process.stderr:
+            self.errors += line
+            if "trying again for " in line:
+                self._tries.set()
+        self._tries.set()  # it has ended
 
     def wait_until_it_leads(self) -> None:
         assert self._leads.wait(LONG) and self.process.poll() is None, (self.lines, self.errors)
 
     def wait_until_it_waits(self) -> None:
         assert self._waits.wait(LONG) and self.process.poll() is None, (self.lines, self.errors)
+
+    def wait_until_it_tries_again(self) -> None:
+        """Wait until it has reached no server when it opened the store."""
+        assert self._tries.wait(LONG) and self.process.poll() is None, (self.lines, self.errors)
 
     def send(self, number: signal.Signals) -> None:
         os.kill(self.process.pid, number)

@@ -19,16 +19,16 @@ from contextlib import closing, contextmanager, suppress
 import pytest
 
 import factstore
-from factstore import TransactError, TxReport
+from factstore import FactStoreError, TransactError, TxReport
 from factstore.datom import t_of
 from factstore.errors import Fenced, StorageError, StoreBusy, Unavailable, UnknownOutcome
 from factstore.storage import Led, open_storage
-from factstore.transactor import client, handshake, messages, service, tls
+from factstore.transactor import handshake, messages, sent, service, tls
 from factstore.transactor.frames import framed
 from factstore.transactor.server import Limits
 from factstore.transactor.service import Options
 from tests.factstore.transactor.running import LONG, Transactor, transactor, transactor_here, transactor_that_waits
-from tests.postgres import Server
+from tests.postgres import Server, running, whole_log
 
 SCHEMA = [
     {":db/ident": ":n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one", ":db/unique": ":db.unique/value"},
@@ -98,7 +98,7 @@ def check_log(uri: str, load: Load) -> None:
         assert found.keys() <= load.acknowledged.keys() | set(load.unknown)
         assert conn._storage.problems() == []
         with closing(open_storage(uri)) as storage:
-            txids = [record.txid for record in storage.read_log(0, max_bytes=1 << 30)]
+            txids = [record.txid for record in whole_log(storage)]
         assert len(set(txids)) == len(txids) == db.basis_t
 
 
@@ -144,6 +144,20 @@ def test_a_transactor_that_was_stopped_and_continues_is_rejected_by_the_epoch(ur
         load.end()
     assert load.rejected == [] and load.unknown == []
     check_log(uri, load)
+
+
+def test_what_a_deposed_transactor_gets_waits_for_the_next_leader(uri: str) -> None:
+    with transactor(uri) as first, factstore.connect(uri) as conn, closing(open_storage(uri)) as other:
+        assert isinstance(other, Led)
+        conn.transact([])
+        other._written("UPDATE factstore.store SET leader_until = now() WHERE id = %(store)s RETURNING 1")  # type: ignore[attr-defined]
+        assert other.leadership.lead("192.0.2.1:1", b"s", b"f")  # where nobody answers
+        future = conn.transact_async([{":n": 1}])
+        first.wait_until_it_waits()
+        assert not future.done()
+        other.leadership.resign()
+        assert [1] == [d.v for d in future.result(LONG).tx_data if d.v == 1]
+        assert 1 == len(list(conn.db().datoms("aevt", ":n")))
 
 
 def test_a_deposed_handle_appends_nothing(uri: str) -> None:
@@ -210,7 +224,7 @@ def test_a_transaction_that_is_sent_again_after_its_commit_is_found(uri: str) ->
         conn.transact([])
         body = messages.request(b"t" * 16, 10.0, b"\x91\x91\x83\xa6:db/id\xa1a\xa2:n\x07\xa5:text\xa1x", is_again=False)
         again = b"\x01" + body[1:]
-        answers = [messages.read_answer(answer)[1] for answer in talk(uri, body, again, again)]
+        answers = [only(answer) for answer in talk(uri, body, again, again)]
         first = answers[0]
         assert isinstance(first, messages.Committed)
         assert [(answer.t, dict(answer.tempids)) for answer in answers if isinstance(answer, messages.Committed)] == 3 * [
@@ -223,7 +237,7 @@ def test_a_transaction_that_is_sent_again_after_its_commit_is_found(uri: str) ->
 
 
 def test_without_a_leader_a_transaction_waits_and_then_raises(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(sent, "GRACE_SECONDS", 0.2)
     with transactor(uri), factstore.connect(uri) as conn:
         conn.transact([])
     with factstore.connect(uri, busy_timeout=0.3) as conn:
@@ -318,11 +332,17 @@ def talk(uri: str, *requests: bytes, secret: bytes | None = None) -> list[bytes]
     return asyncio.run(run())
 
 
+def only(body: bytes) -> messages.Committed | FactStoreError:
+    """Return the answer in a frame with one."""
+    ((_, answer),) = messages.read_answers(body)
+    return answer
+
+
 def test_a_client_without_the_secret_is_disconnected(uri: str) -> None:
     with transactor_here(uri), factstore.connect(uri) as conn:
         conn.transact([])
         answer, end = talk(uri, b"x", secret=b"guessed")
-        _, error = messages.read_answer(answer)
+        error = only(answer)
         assert isinstance(error, StorageError) and error.code == ":db.error/wrong-secret"
         assert end == b""
         assert conn.transact([{":n": 1}]).t
@@ -333,7 +353,7 @@ def test_a_request_that_cannot_be_read_is_rejected_and_the_next_one_is_not(uri: 
         good = messages.request(b"g" * 16, 10.0, b"\x91\x90", is_again=False)
         bad = messages.request(b"b" * 16, 10.0, b"\xc1nonsense", is_again=False)
         answers = talk(uri, bad, good, b"short")
-        errors = [messages.read_answer(answer)[1] for answer in answers]
+        errors = [only(answer) for answer in answers]
         assert isinstance(errors[0], StorageError) and errors[0].code == ":db.error/invalid-frame"
         assert isinstance(errors[1], messages.Committed)
         assert isinstance(errors[2], StorageError)
@@ -418,7 +438,7 @@ def test_an_interrupted_call_tells_that_its_transaction_was_committed(uri: str) 
 
 
 def test_a_wrong_address_of_the_command_is_wrong_usage(uri: str) -> None:
-    for arguments in (("--listen", "nothing"), ("--listen", "host:99999"), ("--address", "x")):
+    for arguments in (("--listen", "nothing"), ("--listen", "host:99999"), ("--listen", f"host:{'9' * 5000}"), ("--address", "x")):
         process = Transactor(uri, *arguments)
         assert process.process.wait(LONG) == 2
         process.end()
@@ -438,6 +458,18 @@ def test_a_transaction_that_arrives_late_on_a_lost_connection_changes_nothing(ur
     with transactor_here(uri), factstore.connect(uri) as conn:
         conn.transact([])
         body = messages.request(b"t" * 16, 10.0, b"\x91\x90", is_again=False)
-        first, second = (messages.read_answer(answer)[1] for answer in talk(uri, body, body))
+        first, second = (only(answer) for answer in talk(uri, body, body))
         assert isinstance(first, messages.Committed) and isinstance(second, messages.Committed)
         assert first.t == second.t == conn.db().basis_t
+
+
+def test_a_transactor_waits_for_a_server_when_it_is_started() -> None:
+    with running("fsync=off") as server:
+        uri = server.uri()
+        factstore.connect(uri).close()
+        server.stop()
+        waiting = Transactor(uri)
+        waiting.wait_until_it_tries_again()
+        server.start("fsync=off")
+        waiting.wait_until_it_leads()
+        assert 0 == waiting.end()

@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import factstore
+from factstore import maintain
 from factstore.columns import block
 from factstore.index.directory import NOTHING, Index
-from factstore.upkeep import checking, maintain
+from factstore.upkeep import checking
 
 MANY = ":db.cardinality/many"
 ONE = ":db.cardinality/one"

@@ -17,9 +17,9 @@ from click.testing import CliRunner
 import factstore
 from factstore import Keyword, Symbol, Uri, edn, maintain
 from factstore.cli import main
+from factstore.dumps import Manifest, dump, replay, undump, verify
 from factstore.errors import Corrupt, StorageError
 from factstore.storage import open_storage
-from factstore.upkeep.dumps import Manifest, dump, replay, undump, verify
 from tests.factstore.tx import PEOPLE
 
 TYPES = """
@@ -47,7 +47,7 @@ VALUES = {
     ":v/inst": [datetime(1969, 7, 20, 20, 17, 40, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)],
     ":v/string": ["", 'a "b" \\ \n\t', "\u2028 ☃ 𝄞"],
     ":v/keyword": [Keyword(":a"), Keyword(":a.b/c")],
-    ":v/symbol": [Symbol("a/b")],
+    ":v/symbol": [Symbol("a/b"), Symbol("true"), Symbol("two words")],
     ":v/uri": [Uri("https://example.org/?a=b#c")],
     ":v/uuid": [uuid.UUID(int=5)],
     ":v/bytes": [b"", b"\x00\xff"],
@@ -221,6 +221,44 @@ def test_a_replay_says_the_same_of_entities_with_other_ids(tmp_path: Path) -> No
     assert [0, 1, 2, 3, 4] == [d.v for d in target.db().datoms("aevt", ":other/thing")]
 
 
+def test_a_replay_keeps_references_in_tuples_and_in_swaps(tmp_path: Path) -> None:
+    conn, target, path = factstore.connect("memory:"), others(), tmp_path / "x.edn"
+    conn.transact(
+        """[{:db/ident :k :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}
+            {:db/ident :at :db/valueType :db.type/ref :db/cardinality :db.cardinality/one :db.attr/preds db/cas-only}
+            {:db/ident :pair :db/valueType :db.type/tuple :db/tupleTypes [:db.type/ref :db.type/long] :db/cardinality :db.cardinality/many}]"""
+    )
+    ids = conn.transact([{":db/id": name, ":k": name} for name in "abc"]).tempids
+    conn.transact([{":db/id": ids["a"], ":at": ids["b"], ":pair": [[ids["c"], 7], [None, 8]]}])
+    conn.transact([[":db/cas", ids["a"], ":at", ids["b"], ids["c"]], [":db/add", ids["b"], ":pair", [ids["b"], ids["c"]]]])
+    dump(conn, path)
+    assert 0 == replay(target, path).left_out
+    a, b, c = (target.db().entid([":k", name]) for name in "abc")
+    assert {(a, c)} == target.db().q("[:find ?e ?v :where [?e :at ?v]]")
+    assert {(a, (c, 7)), (a, (None, 8)), (b, (b, ids["c"]))} == target.db().q("[:find ?e ?v :where [?e :pair ?v]]")
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_replay_keeps_references_to_an_entity_that_has_no_fact_yet(tmp_path: Path, known: bool) -> None:
+    conn, target, path = factstore.connect("memory:"), others(), tmp_path / "x.edn"
+    schema = """[{:db/ident :k :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}
+                 {:db/ident :r :db/valueType :db.type/ref :db/cardinality :db.cardinality/one}]"""
+    conn.transact(schema)
+    b = conn.transact([{":db/id": "b", ":k": "old"}]).tempids["b"]
+    conn.excise(":k")
+    conn.transact([{":k": "a", ":r": b}])
+    conn.transact([{":db/id": b, ":k": "b"}])
+    dump(conn, path)
+    if known:
+        target.transact(schema)
+        target.transact([{":k": "b"}])
+    holder = target.db().entid([":k", "b"]) if known else None
+    assert 0 == replay(target, path).left_out
+    assert [["a", "b"]] == [*map(list, target.db().q("[:find ?a ?b :where [?e :k ?a] [?e :r ?r] [?r :k ?b]]"))]
+    assert holder in (None, target.db().entid([":k", "b"]))
+    assert 1 == replay(others(), path, upto=conn.db().basis_t - 1).left_out  # b has no fact in this part
+
+
 def test_a_replay_of_what_is_known_by_identity_adds_to_it(tmp_path: Path) -> None:
     conn, path = lived(), tmp_path / "x.edn"
     dump(conn, path)
@@ -379,7 +417,7 @@ def test_a_file_that_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"only": ":u/age"}, {"only": [5000]}, {"without": [None]}, {"without": 5}, {"upto": "2"}, {"upto": -1}, {"upto": 1 << 70}],
+    [{"only": ":u/age"}, {"only": [5000]}, {"without": [None]}, {"without": 5}, {"upto": "two"}, {"upto": -1}, {"upto": 1 << 70}],
 )
 def test_an_odd_option_of_a_dump_is_refused_and_no_file_is_left(tmp_path: Path, options: Any) -> None:
     with pytest.raises(factstore.DatabaseError):

@@ -124,6 +124,16 @@ def test_another_stores_copy_is_not_written_over(path, tmp_path):
     result = run("backup", "-s", path, other)
     assert 3 == result.exit_code
     assert ":db.error/backup-mismatch" in result.output
+    assert "the two are different stores, or one store to whose copies different transactions were committed" in result.output
+
+
+def test_a_copy_that_was_written_to_is_not_written_over(path, tmp_path):
+    copy = str(tmp_path / "copy.facts")
+    run("backup", "-s", path, copy)
+    for each in (path, copy):
+        with factstore.connect(each) as conn:
+            conn.transact([])
+    assert ":db.error/backup-mismatch" in run("backup", "-s", path, copy).output
 
 
 def test_a_backup_comes_back_as_of_an_earlier_transaction(path, tmp_path):

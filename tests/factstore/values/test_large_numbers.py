@@ -10,8 +10,8 @@ import pytest
 
 import factstore
 from factstore import FactStoreError, TransactError, log
+from factstore.dumps import dump, undump
 from factstore.storage import open_storage
-from factstore.upkeep.dumps import dump, undump
 from factstore.values import types
 
 ONE = ":db.cardinality/one"

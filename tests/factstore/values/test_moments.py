@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from factstore import DatabaseError, QueryError, TransactError, connect, duration, moment, q
 from factstore.testing import FakeClock
+from factstore.values.moments import point_in
 
 NOW = datetime(2026, 11, 24, 3, 12, tzinfo=UTC)
 UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
@@ -46,6 +49,20 @@ def test_other_values_are_no_moments(wrong: Any) -> None:
     assert ":db.error/invalid-point" == caught.value.code
 
 
+@given(st.integers(0, 10**19 - 1))
+def test_a_text_of_digits_is_a_t_and_no_moment(t: int) -> None:
+    assert t == point_in(str(t)) == point_in(f"{t:019}")
+    with pytest.raises(DatabaseError):
+        moment(str(t), now=NOW)
+
+
+@given(st.one_of(st.text("0123456789٣-+. _", max_size=25), st.text()))
+def test_another_text_is_a_point_if_it_is_a_moment(text: str) -> None:
+    if not re.fullmatch("[0-9]{1,19}", text):
+        with suppress(DatabaseError):
+            assert isinstance(point_in(text, now=NOW), datetime)
+
+
 def test_a_point_in_words_is_a_moment_by_the_clock_of_the_connection() -> None:
     clock = FakeClock(NOW)
     with connect("memory:", clock=clock) as conn:
@@ -54,6 +71,7 @@ def test_a_point_in_words_is_a_moment_by_the_clock_of_the_connection() -> None:
             clock.advance(60)
         db = conn.db()  # transactions at 03:12 … 03:15, and it is 03:16
         assert 2 == db.as_of("2026-11-24T03:13Z").as_of_t == db.as_of("-3m").as_of_t == db.as_of(timedelta(minutes=-3)).as_of_t
+        assert (2, 3, [3, 4]) == (db.since("2").since_t, db.as_of("003").as_of_t, [each.t for each in conn.log().tx_range("3")])
         assert NOW + timedelta(minutes=1) == db.as_of("-3m").moment
         assert 2 == db.since("-3m").since_t == db.with_([]).db_after.since("-3m").since_t
         assert [3, 4] == [each.t for each in conn.log().tx_range("-2m")]
@@ -76,3 +94,8 @@ def test_each_timeout_takes_a_duration(tmp_path: Any) -> None:
         for wrong in ("soon", timedelta(-1)):
             with pytest.raises(QueryError, match="a duration such as"):
                 conn.db().q("[:find ?x . :in $ ?x]", 1, timeout=wrong)
+
+
+def test_a_duration_is_not_before_a_time_without_a_zone() -> None:
+    with pytest.raises(DatabaseError, match="aware datetime"):
+        moment("-5m", now=datetime(2024, 1, 1))

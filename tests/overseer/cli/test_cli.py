@@ -151,7 +151,7 @@ def test_asking_about_a_store_that_is_not_there_makes_none(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("point", "code", "says"), [("last tuesday", 2, "2026-01-31T12:00"), ("2026-01-31T12:00", 2, "2026-01-31T12:00+01:00")]
+    ("point", "code", "says"), [(text, 2, "2026-01-31T12:00+01:00") for text in ("last tuesday", "2026-01-31T12:00", "9" * 5000, "²")]
 )
 def test_a_point_in_time_that_means_nothing_is_refused(store, point, code, says):
     result = run("status", "--store", store, "--as-of", point)

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import factstore
 from overseer import JobStore, cron, install, job_txn, status
 from overseer.events import Listeners
-from overseer.jobs.leases import Standing, Watch, next_leases, standing
-from overseer.jobs.states import FINISHED, STARTED, UNSTARTED, Outcome
+from overseer.jobs.leases import Watch, next_leases, standing
+from overseer.jobs.states import FINISHED, STARTED, UNSTARTED, Outcome, Standing
 from overseer.testing import FakeClock
 from overseer.worker.monitor import Monitor
 from overseer.worker.scheduler import Scheduler
@@ -167,6 +167,21 @@ def test_a_worker_that_could_not_renew_because_somebody_kept_the_writers_turn_ke
             assert STARTED == next(ours.db().datoms("eavt", job.eid, ":job/status")).v
 
 
+def test_a_monitor_commits_nothing_while_another_worker_does(conn):
+    """Its commits would only be in the way of theirs."""
+    conn.transact([job_txn(":a", id=id) for id in ("silent", "alive")])
+    _, alive = claimed(conn, "silent", "alive", lease=timedelta(seconds=30))
+    monitor = monitor_of(conn, 30.0)
+    monitor.look()
+    monitor._watch._seen = {job: (lease, 20.0) for job, (lease, _) in monitor._watch._seen.items()}
+    assert [] == JobStore(conn, worker="w").beat([alive.lease], lease=LEASE)
+    before = conn.db().basis_t
+    assert 0 == monitor.look()
+    assert before == conn.db().basis_t
+    assert 0 == monitor.look()
+    assert before + 1 == conn.db().basis_t
+
+
 def test_a_job_whose_worker_is_dead_is_taken_after_the_store_was_busy_too(tmp_path):
     with factstore.connect(tmp_path / "s.facts") as conn:
         install(conn)
@@ -264,7 +279,7 @@ import factstore, overseer
 path, off, name = sys.argv[1], timedelta(seconds=float(sys.argv[2])), sys.argv[3]
 def work(job):
     print(name, job.id, job.attempt, flush=True)
-    time.sleep(600 if name == "dies" else 2.0)
+    time.sleep(600 if name == "dies" else 1.2)  # two leases
 conn = factstore.connect(path, clock=lambda: datetime.now(UTC) + off)
 overseer.Worker(conn, {"work": work}, {"heartbeat": {"sleep-time": 200, "tolerance": 3}}).run(until_idle=True)
 """

@@ -363,6 +363,34 @@ def test_a_rescue_that_saw_an_older_lease_is_a_no_op(conn, store, other, clock):
     assert STARTED == told(conn, "j")
 
 
+def test_a_rescue_during_which_the_lease_is_renewed_is_a_no_op(conn, store, other, clock, monkeypatch):
+    """It comes between the last look at the lease and the commit."""
+    [lease] = claim(store, *insert(conn, "j"))
+    clock.advance(31)
+    transact = conn.transact
+
+    def slower(forms):
+        monkeypatch.setattr(conn, "transact", transact)
+        assert [] == store.beat([lease], lease=LEASE)
+        return transact(forms)
+
+    monkeypatch.setattr(conn, "transact", slower)
+    assert [] == other.rescue(max_crashes=3)
+    assert conn.transact == transact
+    assert STARTED == told(conn, "j")
+
+
+def test_a_rescue_takes_nothing_after_a_time_in_which_the_store_accepted_nothing(conn, store, other, clock):
+    claim(store, *insert(conn, "j"))
+    clock.advance(31)
+    seen, before = standing(conn.db()), conn.db().basis_t
+    assert None is other.rescue(seen, max_crashes=3, within=30.0)
+    assert before == conn.db().basis_t
+    assert other.could_renew(within=30.0)
+    assert 1 == len(other.rescue(seen, max_crashes=3, within=30.0))
+    assert UNSTARTED == told(conn, "j")
+
+
 def test_a_rescue_that_comes_after_the_end_is_a_no_op(conn, store, other, clock):
     [lease] = claim(store, *insert(conn, "j"))
     clock.advance(31)

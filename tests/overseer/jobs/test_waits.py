@@ -12,6 +12,7 @@ import factstore
 from factstore import TransactError
 from overseer import (
     Job,
+    JobRef,
     JobStore,
     LeaseLost,
     OverseerError,
@@ -72,6 +73,14 @@ def test_an_answer_that_came_before_is_an_answer(conn):
     assert ([1], 5) == (runs, result(conn))
 
 
+def test_the_log_of_an_attempt_that_begins_to_wait_says_until_when_at_most_and_for_what(conn, clock, caplog):
+    caplog.set_level("INFO")
+    conn.transact([job_txn(":w", id="w")])
+    drain(conn, {":w": waiting()})
+    [line] = [record.message for record in caplog.records if "attempt 1" in record.message]
+    assert line.startswith(":w w attempt 1 ended: waits until 2026-01-01T01:00:00+00:00 for the query ")
+
+
 def test_a_job_waits_without_a_slot_until_the_query_holds(conn, clock):
     conn.transact([job_txn(":w", id="w"), job_txn(":other", id="o")])
     runs = []
@@ -81,6 +90,7 @@ def test_a_job_waits_without_a_slot_until_the_query_holds(conn, clock):
     assert 0 == drain(conn, handlers)
     why = status.explain(conn.db(), "w", at=clock()).why
     assert why.startswith("it waits for the query ") and "until 2026-01-01T01:00:00+00:00" in why
+    assert why == JobRef(conn, "w", str).explain().why, "by the clock of the connection"
     conn.transact(total("y", 4))
     assert 0 == drain(conn, handlers)
     conn.transact(total("x", 5))
@@ -117,7 +127,7 @@ def test_a_wait_ends_at_its_deadline_which_the_next_attempt_does_not_move(conn, 
     clock.advance(2)
     assert 1 == drain(conn, {":w": waiting("60s")})
     assert "failed" == status_of(conn).name
-    assert ":w w waited until 2026-01-01T00:01:00+00:00, and this did not hold" in status.explain(conn.db(), "w").why
+    assert ":w w waited in vain until 2026-01-01T00:01:00+00:00 for the query" in status.explain(conn.db(), "w").why
 
 
 def test_a_handler_can_continue_after_the_deadline(conn):
@@ -347,6 +357,14 @@ def test_an_answer_is_rejected_unless_it_is_the_first_and_one_of_the_options(con
     for job in ("w", "none-such"):
         with pytest.raises(TransactError, match="has no open question"):
             conn.transact(questions.answer(job, "no", by="bob"))
+
+
+def test_a_waiting_attempt_says_which_answer_or_query_it_waits_for(conn):
+    conn.transact([job_txn(":w", id="w"), job_txn(":w", id="v")])
+    with pytest.raises(Waiting, match=r"^waits until 2026-\S+ for an answer to the question 'Refund 900\?'$"):
+        claim(conn, "w").ask("Refund 900?", ["yes", "no"], within="7d")
+    with pytest.raises(Waiting, match=r"^waits until 2026-\S+ for the query '.*' to hold$"):
+        waiting("60s")(claim(conn, "v"))
 
 
 def test_a_question_without_options_takes_any_text_and_expires(conn):

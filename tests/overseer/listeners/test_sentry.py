@@ -121,7 +121,7 @@ def test_a_dsn_that_is_none_is_refused_at_once():
 
 def test_an_applications_own_sentry_hears_nothing_of_it(transport):
     theirs = Collects()
-    client = sentry_sdk.Client("https://key@sentry.invalid/2", transport=theirs)
+    client = sentry_sdk.Client("https://key@sentry.invalid/2", transport=theirs, auto_enabling_integrations=False)
     with sentry_sdk.new_scope() as scope:
         scope.set_client(client)
         Sentry("https://key@sentry.invalid/1", transport=transport)(told.failed(ValueError("boom")))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import signal
+import threading
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -11,10 +16,18 @@ from hypothesis import strategies as st
 
 import factstore
 from factstore import Keyword
-from overseer import OverseerError, Retry, graph_txns, job_txn, queue, snooze
+from overseer import Config, OverseerError, Retry, graph_txns, job_txn, queue, snooze
+from overseer.handler import check_handlers
 from overseer.jobs.states import MOVES
-from overseer.testing import Violation, schedules, simulate
+from overseer.testing import Violation, drain, replay, schedules, simulate
+from overseer.testing.simulating import _scenario
+from overseer.testing.simulation import memory
+from overseer.testing.simulation.explore import Explorer, few_collections, quiet
+from overseer.testing.simulation.invariants import invariants_of
+from overseer.testing.simulation.memory import Memory
+from overseer.testing.simulation.relay import Threads
 from overseer.testing.simulation.schedule import ACTIONS, Intervention, read_schedule, write_schedule
+from overseer.testing.simulation.story import text_of
 from tests.overseer.testing.shop import ANN, balance, shop
 
 GRAPH = {":a": [], ":b": [":a"], ":c": [":a"], ":d": [":b", ":c"]}
@@ -66,6 +79,24 @@ def test_a_bad_schedule_is_rejected(text):
 def test_a_bad_invariant_is_rejected():
     with pytest.raises(OverseerError, match="an invariant is"):
         simulate(shop(), {":a": nothing}, invariants=[7])
+
+
+def dividing(db):
+    return 1 / 0
+
+
+@pytest.mark.parametrize(
+    ("invariant", "error"),
+    [
+        ("[:find ?a", factstore.FactStoreError),
+        ("[:find ?a :where [?a :no/such 1]]", factstore.FactStoreError),
+        (dividing, ZeroDivisionError),
+    ],
+)
+def test_an_error_of_an_invariant_ends_the_simulation(invariant, error):
+    with pytest.raises(error) as raised:
+        simulate(shop(job_txn(":a")), {":a": nothing}, invariants=[invariant])
+    assert not isinstance(raised.value, Violation)
 
 
 def test_an_invariant_may_be_a_query_that_finds_what_must_not_be():
@@ -122,13 +153,16 @@ def test_a_worker_that_stalls_comes_back_and_cannot_write():
 
 
 def test_a_failure_that_needs_several_events_is_shrunk():
-    """Pairs are too many to try them all, so hypothesis finds it, and leaves out what does not matter."""
+    """Pairs are too many to try them all, so it is found at random, and what does not matter is left out."""
     conn = shop(*graph_txns({f":t{n}": [f":t{n - 1}"] if n else [] for n in range(5)}))
     handlers = {f":t{n}": nothing for n in range(5)}
     crashes = "[:find ?n :where [?j :job/type :t4] [?j :job/crashes ?n] [(< 1 ?n)]]"
     with pytest.raises(Violation) as caught:
         simulate(conn, handlers, invariants=[crashes], schedules=300, workers=1)
-    assert 2 <= len(caught.value.run.schedule) <= 5
+    schedule = caught.value.run.schedule
+    assert 2 <= len(schedule) <= 5
+    for n in range(len(schedule)):
+        simulate(conn, handlers, invariants=[crashes], schedule=(*schedule[:n], *schedule[n + 1 :]), workers=1)
 
 
 def test_a_clock_that_jumps_takes_no_job_from_a_worker():
@@ -179,7 +213,116 @@ def test_a_short_lease_is_rescued_sooner():
     assert [3, 300] == times
 
 
-@pytest.mark.parametrize("numbers", [{"schedules": 0}, {"schedules": -1}, {"workers": 0}])
-def test_a_simulation_without_schedules_or_workers_is_rejected(numbers):
-    with pytest.raises(OverseerError, match="at least one worker"):
-        simulate(shop(), {}, **numbers)
+def test_a_simulation_tries_each_schedule_once_as_far_as_it_goes_in_order():
+    tried = simulate(shop(*graph_txns(GRAPH)), dict.fromkeys(GRAPH, nothing), schedules=300)
+    assert (1, 300) == (tried.by_length[0], tried.runs)
+    assert max(tried.by_length) > 2, "the last part has more interventions, at random"
+
+
+def test_a_run_leaves_no_cycles():
+    """Only the collector of garbage would free them, which takes longer than the runs."""
+    conn = shop(*graph_txns({":a": [], ":b": [":a"]}))
+    handlers = {":a": nothing, ":b": lambda job: job.transact([[":db/add", ANN, ":account/balance", 1]])}
+    interventions = ["", "1 switch", "2 crash", "2 lose", "2 stall", "3 crash after", "2 switch, 4 switch", "1 back"]
+    with few_collections(), Threads() as threads, quiet():
+        scenario = _scenario(conn, check_handlers(handlers), Config(), [])
+        explorer = Explorer(scenario, threads)
+        explorer.run(())
+        gc.collect()
+        gc.freeze()  # what other tests left
+        for schedule in interventions:
+            explorer.run(read_schedule(schedule))
+        assert 0 == gc.collect()
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_a_simulation_leaves_objects_frozen_if_and_only_if_the_caller_froze_some(is_frozen):
+    gc.freeze() if is_frozen else gc.unfreeze()
+    try:
+        with few_collections():
+            assert gc.get_freeze_count() > 0 and not gc.isenabled()
+        assert gc.isenabled() and is_frozen == (gc.get_freeze_count() > 0)
+    finally:
+        gc.unfreeze()
+
+
+def test_an_interrupt_ends_a_simulation_wherever_it_is():
+    """The first worker has stopped on the thread of the test when the handler of the second one runs on another."""
+
+    def interrupt(job):
+        if threading.current_thread() is not threading.main_thread():
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            interrupted.wait(60)
+
+    interrupted = threading.Event()
+    before = set(threading.enumerate())
+    previous = signal.signal(signal.SIGINT, lambda number, frame: (interrupted.set(), signal.default_int_handler(number, frame)))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            simulate(shop(job_txn(":a"), job_txn(":a")), {":a": interrupt}, schedule="1 switch")
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert interrupted.is_set()
+    assert before == set(threading.enumerate())
+
+
+@pytest.mark.parametrize(
+    "odd", [{"schedule": 5}, {"schedule": [1]}, {"invariants": 5}, {"before_each": 5}, {"picture": 5}, {"picture": "/nowhere/at/all.svg"}]
+)
+def test_a_simulation_with_an_odd_argument_is_rejected(odd):
+    with pytest.raises(OverseerError) as raised:
+        simulate(shop(), {":a": nothing}, **odd)
+    assert ":job.error/bad-argument" == raised.value.code
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, "2", True, None])
+@pytest.mark.parametrize("name", ["schedules", "workers", "processes"])
+def test_a_simulation_with_a_number_that_is_not_from_1_on_is_rejected(name, number):
+    with pytest.raises(OverseerError, match=f"{name} of a simulation is a whole number from 1 on"):
+        simulate(shop(), {}, **{name: number})
+
+
+@pytest.mark.parametrize("run", [simulate, drain, lambda conn, handlers: replay(conn, as_of=conn.db().basis_t, app=handlers)])
+def test_ctrl_c_within_a_handler_is_no_failure_of_the_job(run):
+    """By the signal handler that Python has by default."""
+    calls = []
+
+    def interrupted(job):
+        calls.append(job.id)
+        signal.raise_signal(signal.SIGINT)
+
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(shop(job_txn(":a"), job_txn(":a")), {":a": interrupted})
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert 1 == len(calls)
+
+
+def story(scenario, schedule, threads):
+    """Run a schedule, and return what happened, and all facts that were committed."""
+    run = Explorer(scenario, threads).run(schedule)
+    return text_of(run), set(run.db.since(run.base.basis_t).history().datoms("eavt")), run.steps
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(schedules(), min_size=2, max_size=6), st.integers(1, 3), st.integers(1, 9))
+def test_runs_that_share_what_they_read_and_commit_are_the_same_as_others(chosen, workers, most):
+    """Also if the memory is full after every few reports, and if transaction data cannot be pickled."""
+
+    def draw(job):
+        left = balance(job.db)
+        cannot_be_pickled = [[":db/require", lambda db: balance(db) < left]] if job.id == "b" else []
+        job.transact([[":db/cas", ANN, ":account/balance", left, left - 1], *cannot_be_pickled])
+        return [{":payment/of": f"{job.id} {job.attempt}"}]
+
+    conn = shop(job_txn(":draw", id="a"), job_txn(":draw", id="b"), job_txn(":draw", id="c", queue="q"), queue("q", limit=1))
+    by_type = check_handlers({":draw": {"process": draw, "retry": Retry(max_attempts=3)}})
+    with Threads() as threads, quiet(), patch.object(memory, "_MOST", most):
+        low = invariants_of("[:find ?b :where [_ :account/balance ?b] [(< ?b 8)]]")
+        shared = replace(_scenario(conn, by_type, Config(), low), workers=workers)
+        for schedule in chosen:
+            alone = replace(shared, memory=Memory())
+            assert story(alone, schedule, threads) == story(shared, schedule, threads)

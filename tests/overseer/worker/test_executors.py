@@ -337,6 +337,13 @@ def test_a_worker_whose_slots_all_hang_for_a_lease_ends_and_says_which_jobs_hang
         release.set()
 
 
+def set_when_interrupted(event, conn, id):
+    """Set an event once a job has been interrupted, unless it is set before."""
+    while not event.is_set() and of(conn, id, ":job/reason") != Reason.INTERRUPTED:
+        conn.wait(conn.db().basis_t, 1)
+    event.set()
+
+
 def test_a_coroutine_that_blocks_the_loop_beyond_its_timeout_ends_the_worker_and_frees_the_other_jobs(conn):
     release, awaits = threading.Event(), threading.Event()
 
@@ -350,7 +357,7 @@ def test_a_coroutine_that_blocks_the_loop_beyond_its_timeout_ends_the_worker_and
 
     conn.transact([job_txn(":block", id="block", timeout=timedelta(milliseconds=300)), job_txn(":patient", id="patient")])
     config = Config(executor="asyncio", concurrency=2, heartbeat_sleep_time=100, heartbeat_tolerance=3)
-    threading.Timer(8, release.set).start()
+    threading.Thread(target=set_when_interrupted, args=(release, conn, "patient"), daemon=True).start()
     with pytest.raises(ExecutorFailed, match="block"):
         Worker(conn, {":block": block, ":patient": patient}, config).run()
     release.set()

@@ -15,7 +15,7 @@ import factstore
 from factstore import Keyword
 from overseer import Config, Worker, install, job_txn, status
 from overseer.jobs.states import FINISHED, STARTED, UNSTARTED
-from overseer.worker.pacing.standby import LONGEST, QUIET, SHORTEST, SPREAD, Known, Standby
+from overseer.worker.pacing.standby import GLANCES, LONGEST, QUIET, SHORTEST, SPREAD, Known, Standby
 
 A, B = Keyword(":a"), Keyword(":b")
 STATUS = ":job/status"
@@ -32,31 +32,36 @@ AGAIN = [(STATUS, FINISHED, False), (STATUS, UNSTARTED, True)]
 class World:
     """A log, as a list of transactions with the time of each, that a worker peeks at."""
 
-    def __init__(self, name: str = "m") -> None:
+    def __init__(self, name: str = "m", *, seed: int = 1, others: int = 0) -> None:
         self.now = 0.0
         self.log: list[tuple[float, list[tuple[str, Keyword, bool]]]] = []
-        self.peeks = 0
+        self.peeks = self.waits = self.counted = self.read = 0
         self.standby = Standby(
             self,  # type: ignore[arg-type]
             name,
             [A],
-            Random(1),
+            Random(seed),
             clock=lambda: self.now,
             sleep=self.sleep,
             effort=lambda: self.peeks * EFFORT,
         )
+        self.standby.expect(others)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
     def at(self, seconds: float, *facts: tuple[str, Keyword, bool]) -> None:
-        self.log.append((seconds, list(facts)))
+        later = sum(at > seconds for at, _ in self.log)
+        self.log.insert(len(self.log) - later, (seconds, list(facts)))
 
     def head(self) -> int:
         return sum(at <= self.now for at, _ in self.log)
 
-    def peek(self, *facts, after, timeout=0.0):
+    def peek(self, *facts, after, timeout=0.0, rough=False):
         self.peeks += 1
+        self.waits += not facts
+        self.counted += len(facts)
+        self.read += not rough
         if self.head() <= after:
             later = [at for at, _ in self.log[after:] if at <= self.now + timeout]
             self.now = later[0] if later else self.now + timeout
@@ -103,10 +108,15 @@ def test_a_worker_takes_nothing_in_while_others_run_jobs_of_other_types():
     assert world.wait(1.0, known(1))
 
 
-@given(st.lists(st.sampled_from([FOREIGN, CLAIMED, DONE, []]), max_size=60), st.booleans(), st.booleans())
-def test_a_job_that_no_other_worker_starts_is_taken_in_soon(noise, stands_back, is_again):
+@given(
+    st.lists(st.sampled_from([FOREIGN, CLAIMED, DONE, []]), max_size=60),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 100),
+)
+def test_a_job_that_no_other_worker_starts_is_taken_in_soon(noise, stands_back, is_again, others):
     """Whatever else is committed, in whatever state the worker is."""
-    world = World()
+    world = World(others=others)
     if stands_back:
         world.learn(0.001)
         assert world.standby.stands_back
@@ -186,6 +196,64 @@ def test_many_short_jobs_that_come_together_are_left_to_the_worker_that_takes_th
         assert not world.wait(0.25, known(1))
 
 
+def test_beside_jobs_of_other_types_a_worker_wakes_once_for_each_peek_and_counts_little():
+    world = World()
+    world.lose()
+    for n in range(1000):
+        world.at(n / 100, *FOREIGN, *CLAIMED)
+    assert not world.wait(1.0, known(1))
+    world.peeks = world.waits = world.counted = 0
+    assert not world.wait(5.0, known(1))
+    assert world.waits == 0
+    assert world.counted <= 6 * world.peeks
+
+
+def beside_jobs_of_other_types() -> World:
+    """Return a world in which a worker without jobs has seen others run theirs for 20 seconds."""
+    world = World()
+    world.lose()
+    for n in range(5000):
+        world.at(n / 100, *FOREIGN, *CLAIMED)
+    for _ in range(20):
+        assert not world.wait(1.0, known(1))
+    return world
+
+
+def test_beside_jobs_of_other_types_a_worker_glances_four_times_a_second_and_does_not_read_the_log():
+    world = beside_jobs_of_other_types()
+    world.peeks = world.read = 0
+    assert not world.wait(10.0, known(1))
+    assert world.peeks <= 10 / GLANCES * 1.3
+    assert not world.read
+    assert world.standby.others_work(within=1.0)
+    came = world.now
+    world.at(came, *ENQUEUED)
+    assert world.wait(1.0, known(1))
+    assert world.now <= came + 1.5 * GLANCES
+
+
+def test_a_worker_whose_jobs_come_again_and_again_glances_more_often():
+    world = beside_jobs_of_other_types()
+    world.at(world.now, *ENQUEUED)
+    assert world.wait(1.0, known(1))
+    t, came = world.standby.t, world.now + 2
+    world.at(came, *ENQUEUED)
+    while not world.wait(0.25, known(t, others=1)):
+        assert world.now <= came + LIMIT
+    assert world.now <= came + LIMIT
+
+
+def test_jobs_of_other_types_that_cannot_start_yet_do_not_hide_one_that_can():
+    """The worker knows of the others already, so it peeks only for jobs of its own."""
+    world = World()
+    world.lose()
+    world.at(0.5, (":job/type", A, True))
+    world.at(0.6, (STATUS, UNSTARTED, True))
+    assert not world.wait(0.4, known(1, unstarted=10, others=10))
+    assert world.wait(1.0, known(1, unstarted=10, others=10))
+    assert world.now <= 0.5 + 2 * LIMIT
+
+
 def test_a_worker_that_is_alone_waits_for_nobody():
     """Commits that are of no use to it do not change that."""
     world = World()
@@ -194,6 +262,46 @@ def test_a_worker_that_is_alone_waits_for_nobody():
     while not world.wait(0.25, known(1)):
         pass
     assert world.now <= 1.0 + 2 * LIMIT
+
+
+def taken_in(world: World, count: int) -> float:
+    """Enqueue jobs, and return the seconds until the worker takes them in."""
+    t, came = world.head(), world.now + 1
+    world.at(came, *(ENQUEUED * count))
+    while not world.wait(0.25, known(t)):
+        pass
+    return world.now - came
+
+
+def test_the_worker_that_started_the_last_job_takes_the_next_ones_in_at_once():
+    world = World(others=15)
+    world.lose()
+    assert taken_in(world, 2000) > QUIET
+    world.standby.claimed(10, 0.0, 1, None)
+    world.lose()
+    world.standby.expect(15)
+    assert taken_in(world, 2000) <= 2 * SHORTEST
+    world.standby.notice_others(last=False)  # it started a job before, which is read only now
+    assert taken_in(world, 2000) <= 2 * SHORTEST
+    world.standby.notice_others()
+    assert taken_in(world, 2000) > QUIET
+
+
+def test_workers_that_expect_another_one_to_start_a_job_come_one_after_the_other_if_it_does_not():
+    times = sorted(taken_in(World(seed=seed, others=15), 1) for seed in range(15))
+    assert times[0] <= 4 * SHORTEST
+    assert times[-1] <= LIMIT
+    assert sum(time <= times[0] + SHORTEST for time in times) <= 4
+
+
+def test_a_worker_that_waited_for_others_in_vain_waits_for_them_once():
+    world = World(others=15)
+    assert taken_in(world, 2000) > QUIET
+    assert taken_in(world, 2000) <= LIMIT
+
+
+def test_a_worker_that_begins_beside_others_does_not_take_the_next_commit_in():
+    assert not World(others=1).standby.is_eager
 
 
 def test_a_worker_waits_once_for_others_that_have_gone():

@@ -24,7 +24,7 @@ from factstore.concurrency.locks import CallLock, NestingLock, Owner
 from factstore.errors import StoreBusy
 from factstore.storage.held import HeldTurn
 from factstore.storage.lmdb.processes import ranges
-from factstore.storage.lmdb.processes.wakeup import MEMORY, TURN_WORDS, wakeup
+from factstore.storage.lmdb.processes.wakeup import MEMORY, TOPICS_AT, TURN_WORDS, wakeup
 from factstore.storage.refusals import closed
 
 _LAST: Final = (1 << 62) - 1
@@ -105,12 +105,12 @@ class Turn:
             self.freed.wait(seen, min(left, _LOOK_SECONDS))
 
     def _mark(self, flag: int, doing: str) -> None:
-        about = f"{self._process}{time():.6f}\n{doing}".encode()[: MEMORY - _ABOUT - 1]
+        about = f"{self._process}{time():.6f}\n{doing}".encode()[: TOPICS_AT - _ABOUT - 1]
         self.flag[_ABOUT : _ABOUT + len(about) + 1] = about + b"\0"
         self.flag[0] = flag
 
     def _about(self) -> bytes:
-        return self.flag[_ABOUT:MEMORY].split(b"\0", 1)[0]
+        return self.flag[_ABOUT:TOPICS_AT].split(b"\0", 1)[0]
 
     def _busy(self, waited: float | None) -> StoreBusy:
         pid, host, since, doing = (self._about().decode(errors="replace").split("\n", 3) + [""] * 4)[:4]

@@ -16,14 +16,16 @@ from typing import Final, Protocol
 
 from factstore.concurrency.locks import Bells
 
-MEMORY: Final = 512  # bytes of the shared file; byte 0 is the flag of the writer lock; peers.py defines the rest
+TOPICS_AT: Final = 512  # offset of the topics in the shared file; see topics.py
+# Bytes of the shared file. Byte 0 is the flag of the writer lock; peers.py and journal.py define the others.
+MEMORY: Final = 1 << 15
 # Offsets of the two words of a wake-up: whether there are waiters, and the word that changes.
 LOG_WORDS: Final = (4, 8)
 TURN_WORDS: Final = (12, 16)
 
 _POLL: Final = 0.003  # seconds between two checks for appends of other processes
 # A process that dies between its append and the wake-up leaves waiters asleep, so they check this often.
-_LONGEST: Final = 0.1
+_LONGEST: Final = 0.25
 
 _SYSCALL: Final = {"x86_64": 202, "aarch64": 98, "riscv64": 98}.get(platform.machine())
 _FUTEX_WAIT, _FUTEX_WAKE, _ALL = 0, 1, 0x7FFFFFFF

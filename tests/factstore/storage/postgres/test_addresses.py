@@ -42,7 +42,13 @@ def test_a_store_is_called_main_and_replicated_unless_the_address_says_otherwise
         (f"//ann:{SECRET}@db/facts?host_cache=lots", "host_cache is a number of megabytes, got 'lots'"),
         (f"//ann:{SECRET}@db/facts?nonsense", "expected parameters as key=value"),
         (f"//ann:{SECRET}@db/facts?password={SECRET}&nonsense", "expected parameters as key=value"),
-        (f"//ann:{SECRET}@db:port/facts?no_such_parameter=1", "expected postgresql://user@host:port/database"),
+        (f"//a?b:{SECRET}@db/facts&x=1", "expected parameters as key=value after ?, got '…&x=…'"),
+        ("//%EC/facts", "expected postgresql://user@host:port/database"),
+        (f"//ann:{SECRET}@db:port/facts?no_such_parameter=1", "there is no parameter 'no_such_parameter'"),
+        (f"//ann:{SECRET}@db/facts?durabilty=local", "there is no parameter 'durabilty'; did you mean durability?"),
+        ("//db/facts?ssl_mode=require", "there is no parameter 'ssl_mode'; did you mean sslmode?"),
+        ("//%EC/facts?ssl=true", "expected postgresql://user@host:port/database"),
+        (f"//ann:pa?{SECRET}=x@db/facts", "expected postgresql://user@host:port/database"),
     ],
 )
 def test_an_address_that_cannot_be_read_is_refused(rest: str, part: str) -> None:

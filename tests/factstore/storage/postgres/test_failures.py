@@ -24,7 +24,7 @@ from factstore.storage import Storage, open_storage
 from factstore.storage.postgres.engine import PostgresStorage
 from factstore.storage.protocol import MOST_RECORDS
 from factstore.testing.storage_model import LONG, records, txid
-from tests.postgres import Server, running, until
+from tests.postgres import Server, running, until, whole_log
 
 DECLARE = [{":db/ident": ":n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one"}]
 
@@ -121,13 +121,14 @@ def test_no_acknowledged_append_is_lost_when_the_server_is_killed() -> None:
         for round_ in range(3):
             with closing(opened(uri)) as storage:
                 settle(storage, unknown, acknowledged)
-                threading.Timer(0.5, server.stop).start()
+                stop = threading.Timer(0.5, server.stop)
+                stop.start()
                 append_until_it_fails(storage, round_, unknown, acknowledged)
-                until(lambda: not (server.data / "postmaster.pid").exists())
+                stop.join()
                 server.start()
                 settle(storage, unknown, acknowledged)
         with closing(opened(uri)) as storage:
-            log = {record.t: record.txid for record in storage.read_log(0, max_bytes=1 << 30)}
+            log = {record.t: record.txid for record in whole_log(storage)}
             assert log == acknowledged
             assert sorted(log) == list(range(1, len(log) + 1))
             assert storage.problems() == []

@@ -11,7 +11,7 @@ import pytest
 import factstore
 from factstore.errors import StorageError
 from factstore.storage import new_store, open_storage, shown
-from tests.postgres import Server
+from tests.postgres import Server, whole_log
 
 SCHEMA = [
     {":db/ident": ":n", ":db/valueType": ":db.type/long", ":db/cardinality": ":db.cardinality/one", ":db/index": True},
@@ -30,7 +30,7 @@ def run(*arguments: object, code: int = 0) -> str:
 def log_of(uri: str) -> list[tuple[int, bytes]]:
     storage = open_storage(uri, create=False, read_only=True)
     try:
-        return [(record.t, record.body) for record in storage.read_log(0, max_bytes=1 << 30)]
+        return [(record.t, record.body) for record in whole_log(storage)]
     finally:
         storage.close()
 

@@ -77,9 +77,8 @@ def test_without_notices_a_commit_is_seen_after_a_second_and_at_once_by_sync(ser
         until(lambda: storage_of(conn)._notices.known() is not None)
         statement = "SELECT pid FROM pg_stat_activity WHERE application_name = 'factstore'"
         sessions = [int(pid) for pid in server.sql(statement).split()]
-        connection = storage_of(conn)._connections
-        with connection._primary.borrowed() as borrowed:
-            needed = {borrowed.info.backend_pid, connection._writer.info.backend_pid}  # type: ignore[union-attr]
+        connections = storage_of(conn)._connections
+        needed = {session.info.backend_pid for session in (*connections._primary._idle, connections._writer) if session is not None}
         silent = [pid for pid in sessions if pid not in needed]
         for pid in silent:
             os.kill(pid, signal.SIGSTOP)

@@ -68,6 +68,8 @@ def places_of(store: PostgresStorage) -> set[str]:
 
 
 class TestPostgresWithObjects(StorageContract):
+    many_blocks = 2_500  # each of them is a request
+
     @pytest.fixture
     def fresh_uri(self, server: Server, bucket: s3.Bucket) -> FreshUri:
         return lambda: server.uri(more=MORE)

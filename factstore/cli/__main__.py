@@ -1,0 +1,5 @@
+"""`python -m factstore.cli` is `factstore`."""
+
+from factstore.cli import main
+
+main()

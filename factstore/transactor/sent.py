@@ -1,0 +1,158 @@
+"""Transactions on their way to the leader, until they have an outcome.
+
+    Sent     a thread waits for it, on a lock of its own, which is the cheapest way to wake a thread
+    Pending  a future ends with it
+
+A callback of a future may take long, or transact, so futures end in a thread of their own. It starts with the first
+future; until then, no thread comes between the one that reads the answers and those that wait for them.
+Law: transactions end in the order of their answers, and the first outcome of each is its only one.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread, current_thread
+from time import monotonic
+from typing import Final, TypeAlias
+
+from factstore.commit.background import Report
+from factstore.concurrency.locks import CallLock, silent_bell
+from factstore.transact import TxReport
+from factstore.transactor import messages
+from factstore.transactor.frames import framed
+
+GRACE_SECONDS: Final = 10.0  # after the patience of a transaction, for the answer that it has waited for too long
+
+Outcome: TypeAlias = TxReport | BaseException
+
+
+class Sent:
+    """A transaction that a thread waits for."""
+
+    __slots__ = ("_bell", "deadline", "is_sent", "outcome", "patience", "payload", "txid")
+
+    def __init__(self, txid: bytes, payload: bytes, patience: float) -> None:
+        """Make a transaction without an outcome.
+
+        Args:
+            payload: from `messages.packed`.
+            patience: seconds that it may wait in the queue of the leader.
+        """
+        self.txid = txid
+        self.payload = payload
+        self.patience = patience
+        self.deadline = monotonic() + patience + GRACE_SECONDS
+        self.is_sent = False  # whether a leader may have got it
+        self.outcome: Outcome | None = None
+        self._bell = silent_bell()
+
+    def frame(self) -> bytes:
+        """Return the frame to send now; from now on a leader may have the transaction."""
+        body = messages.request(self.txid, self.patience, self.payload, is_again=self.is_sent)
+        self.is_sent = True
+        return framed(body)
+
+    def end(self, outcome: Outcome) -> None:
+        """Give the transaction its outcome, unless it has one."""
+        if self.outcome is None:
+            self.outcome = outcome
+            self._bell.release()
+
+    def wait(self, seconds: float = -1.0) -> bool:
+        """Wait for the outcome, without a limit unless one is given; return whether there is one."""
+        if self.outcome is None and self._bell.acquire(timeout=seconds):
+            self._bell.release()  # for the next call
+        return self.outcome is not None
+
+    def result(self) -> TxReport:
+        """Return the report, or raise the error, of a transaction that has its outcome."""
+        assert self.outcome is not None
+        if isinstance(self.outcome, TxReport):
+            return self.outcome
+        raise self.outcome
+
+
+class Pending(Sent):
+    """A transaction that a future waits for."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, txid: bytes, payload: bytes, patience: float, future: Report) -> None:
+        """Make a transaction without an outcome; its future cannot be cancelled."""
+        super().__init__(txid, payload, patience)
+        self.future = future
+        future.set_running_or_notify_cancel()
+
+    def end(self, outcome: Outcome) -> None:
+        """End the future, unless it has ended."""
+        super().end(outcome)
+        with suppress(InvalidStateError):
+            if isinstance(outcome, TxReport):
+                self.future.set_result(outcome)
+            else:
+                self.future.set_exception(outcome)
+
+    def end_after_fork(self, error: Exception) -> None:
+        """End the future in a forked child, where no thread would end it."""
+        if self.future._state != "FINISHED":  # not `done()`, which would wait for a thread that is not here
+            self.future.__init__()  # type: ignore[misc]  # with a new lock, and without the parent's callbacks
+            self.future.set_exception(error)
+
+
+class Delivery:
+    """Ends transactions: in the calling thread, or, from the first future on, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._outcomes: SimpleQueue[list[tuple[Sent, Outcome]]] = SimpleQueue()  # an empty list ends the thread
+        self._thread: Thread | None = None
+        self._starting = CallLock()
+        self._is_closed = False
+
+    def expect_futures(self) -> None:
+        """Start the thread; does nothing if it runs, or after `close`."""
+        if self._thread is None:
+            with self._starting:
+                if self._thread is None and not self._is_closed:
+                    thread = Thread(target=self._run, name="factstore-answers", daemon=True)
+                    thread.start()
+                    self._thread = thread
+
+    def end(self, outcomes: list[tuple[Sent, Outcome]]) -> None:
+        """End transactions. Only one thread may call this."""
+        if self._thread is None:
+            for sent, outcome in outcomes:
+                sent.end(outcome)
+        elif outcomes:
+            self._outcomes.put(outcomes)
+
+    def wait(self, sent: Sent) -> TxReport:
+        """Return the report of a transaction, or raise its error."""
+        if current_thread() is self._thread:  # in a callback of a future
+            while sent.outcome is None and self._end_next():
+                continue
+        sent.wait()
+        return sent.result()
+
+    def _run(self) -> None:
+        while self._end_next():
+            continue
+
+    def _end_next(self) -> bool:
+        """End the next transactions; return False after the last ones."""
+        outcomes = self._outcomes.get()
+        for sent, outcome in outcomes:
+            sent.end(outcome)
+        return bool(outcomes)
+
+    def close(self) -> None:
+        """End the thread after what was given to `end` before."""
+        with self._starting:
+            self._is_closed = True
+        self._outcomes.put([])
+
+    def join(self) -> None:
+        """Wait until the thread has ended, unless it is the calling one."""
+        if self._thread is not None and self._thread is not current_thread():
+            self._thread.join()
