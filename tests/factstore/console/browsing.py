@@ -50,14 +50,24 @@ def tab(browser: Any, state: Any, link: str) -> Iterator[Any]:
 
 
 def settled(page: Any, script: str) -> None:
-    """Wait until an expression is true. playwright's own wait evaluates text in the page, which the page's policy forbids."""
-    page.evaluate(
-        f"""() => new Promise((done, failed) => {{
+    """Wait until an expression is true, also on the page that a click is about to open.
+
+    playwright's own wait evaluates text in the page, which the page's policy forbids.
+    """
+    wait = f"""() => new Promise((done, failed) => {{
             setTimeout(() => failed(new Error('never so: ' + document.querySelector('main').textContent)), 30000);
             const look = () => ({script}) ? done() : requestAnimationFrame(look);
             look();
         }})"""
-    )
+    while True:
+        try:
+            page.evaluate(wait)
+        except Exception as error:  # playwright is imported where a browser is there only
+            if "context was destroyed" not in str(error):
+                raise
+            page.wait_for_load_state()  # another page has opened meanwhile
+        else:
+            return
 
 
 def shows(page: Any, text: str) -> None:
