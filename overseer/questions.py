@@ -12,7 +12,7 @@ import factstore
 from factstore import FactStoreError, Keyword, TransactError, quoted
 from overseer.errors import OverseerError
 from overseer.jobs import lookup, txns, waits
-from overseer.jobs.states import Forms
+from overseer.jobs.states import ABORTED, FAILED, Forms
 from overseer.sources import of_database
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ _OPEN: Final = """[:find ?id ?type ?wait ?tx
          [?job :job/status :job.status/unstarted] [?job :job/id ?id] [?job :job/type ?type]]"""
 _ANSWERED: Final = """[:find ?question ?answer ?tx
   :in $ ?job :where [?job :job/waits ?wait] [?wait :wait/question ?question] [?wait :wait/answer ?answer ?tx]]"""
+_UNANSWERED: Final = """[:find ?question
+  :in $ ?job :where [?job :job/waits ?wait] [?wait :wait/question ?question] (not [?wait :wait/answer _])]"""
 
 
 @factstore.rendering.shown_as_record
@@ -104,6 +106,15 @@ def answer(job: str, value: str, *, by: str) -> Forms:
     return [[_ANSWER, job, value], txns.signed(by)]
 
 
+def _expired(db: Database, job: int | None) -> str:
+    """Return what to do about a question of a job whose deadline has passed; empty if there is none."""
+    ended = job is not None and lookup.status(db, job) in (FAILED, ABORTED)
+    asked = factstore.q(_UNANSWERED, db, job) if ended else ()
+    if not asked:
+        return ""
+    return f": it ended without an answer to {quoted(min(asked)[0])}, and asks again if it is retried"
+
+
 _ANSWER: Final = "overseer/answer"
 NO_QUESTION: Final = ":job.error/no-question"
 BAD_ANSWER: Final = ":job.error/bad-answer"
@@ -116,7 +127,7 @@ def _answer(db: Database, job: str, value: str) -> Forms:
     wait = None if eid is None else lookup.value(db, eid, ":job/wait")
     asked = None if wait is None else lookup.value(db, wait, ":wait/question")
     if eid is None or wait is None or asked is None or not waits.is_waiting(lookup.attributes(db, eid)):
-        raise TransactError(NO_QUESTION, f"the job {quoted(job)} has no open question", job=job)
+        raise TransactError(NO_QUESTION, f"the job {quoted(job)} has no open question{_expired(db, eid)}", job=job)
     given: Any = lookup.value(db, wait, ":wait/answer")
     if given is not None:
         raise TransactError(NO_QUESTION, f"the question of {job} was answered already: {quoted(given)}", job=job)

@@ -36,6 +36,7 @@ def abort_by_hand(
     outcome = Outcome(ABORTED, reason=Reason.ABORT, failure=failure)
     return [
         [CAS, job, ":job/status", status, ABORTED],
+        [_LEAVE_WAIT, job],
         *details(job, outcome, 0),
         *give_up(dependents, cause=job),
         signed(by),
@@ -63,7 +64,11 @@ def unstart(
     job: int, status: Status | None, *, forget: Sequence[tuple[str, Any]] = (), revived: Sequence[int] = ()
 ) -> Forms:
     """failed, aborted or orphaned → unstarted, as part of `run_again`, which checks it."""
-    forms: Forms = [[CAS, job, ":job/status", status, UNSTARTED], [ADD, job, ":job/reason", Reason.BY_HAND]]
+    forms: Forms = [
+        [CAS, job, ":job/status", status, UNSTARTED],
+        [ADD, job, ":job/reason", Reason.BY_HAND],
+        [_WAIT_ANEW, job],
+    ]
     forms += [[RETRACT, job, attribute, value] for attribute, value in forget]
     for child in revived:
         forms += [
@@ -72,6 +77,31 @@ def unstart(
             [RETRACT, child, ":job/cause", job],
         ]
     return forms
+
+
+_LEAVE_WAIT: Final = "overseer/leave-wait"
+_WAIT_ANEW: Final = "overseer/wait-anew"
+
+
+@factstore.register(_LEAVE_WAIT)
+def _leave_wait(db: Database, job: int) -> Forms:
+    """Transaction function: the job is no longer in a wait."""
+    return _retracted(db, [job], ":job/wait")
+
+
+@factstore.register(_WAIT_ANEW)
+def _wait_anew(db: Database, job: int) -> Forms:
+    """Transaction function: forget the deadlines of the waits whose query has not held, so that they begin anew."""
+    waits = [] if db.entid(":job/waits") is None else [datom.v for datom in db.datoms("eavt", job, ":job/waits")]
+    open = [wait for wait in waits if lookup.value(db, wait, ":wait/t") is None]
+    return [*_leave_wait(db, job), *_retracted(db, open, ":wait/until")]
+
+
+def _retracted(db: Database, entities: Iterable[int], attribute: str) -> Forms:
+    """Retract an attribute; a store whose schema is older may not have it."""
+    known = [] if db.entid(attribute) is None else entities
+    values = ((entity, lookup.value(db, entity, attribute)) for entity in known)
+    return [[RETRACT, entity, attribute, value] for entity, value in values if value is not None]
 
 
 _RUN_AGAIN: Final = "overseer/run-again"

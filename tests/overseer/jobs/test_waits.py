@@ -23,10 +23,11 @@ from overseer import (
     job_txn,
     questions,
     retention,
+    revert,
     status,
     when,
 )
-from overseer.jobs.states import FINISHED, UNSTARTED, Outcome
+from overseer.jobs.states import FAILED, FINISHED, UNSTARTED, Outcome
 from overseer.jobs.waits import Waiting
 from overseer.testing import drain
 
@@ -187,14 +188,77 @@ def test_a_query_that_fails_in_a_waker_keeps_the_job_waiting_and_is_logged_once(
     assert UNSTARTED == status_of(conn)
 
 
-def test_the_open_wait_of_a_job_that_was_aborted_is_removed(conn):
+def let_expire(conn, clock):
+    """Let the job w fail at the deadline of its wait of a minute, and look at no wait after that."""
+    drain(conn, {":w": waiting("60s")})
+    clock.advance(61)
+    job = claim(conn, "w")
+    with pytest.raises(WaitExpired):
+        waiting("60s")(job)
+    JobStore(conn, worker="w").settle([(job.lease, Outcome(FAILED))])
+
+
+def retry_alone(conn):
+    assert JobStore(conn, worker="ann").retry("w")
+
+
+def retry_in_bulk(conn):
+    assert ["w"] == JobStore(conn, worker="ann").retry_all(["w"])
+
+
+@pytest.mark.parametrize("is_woken", [False, True], ids=["", "after a worker looked at the waits"])
+@pytest.mark.parametrize("retry", [retry_alone, retry_in_bulk])
+def test_a_job_whose_wait_expired_waits_anew_when_it_is_retried_by_hand(conn, clock, retry, is_woken):
+    conn.transact([job_txn(":w", id="w")])
+    let_expire(conn, clock)
+    if is_woken:
+        assert [] == JobStore(conn, worker="waker").wake()
+    retry(conn)
+    began = clock()
+    drain(conn, {":w": waiting("60s")})
+    assert UNSTARTED == status_of(conn)
+    assert f"until {(began + timedelta(seconds=60)).isoformat()}" in status.explain(conn.db(), "w", at=clock()).why
+    conn.transact(total("x", 5))
+    drain(conn, {":w": waiting("60s")})
+    assert 5 == result(conn)
+
+
+def test_a_retry_by_hand_keeps_the_answer_of_a_wait_that_held(conn):
+    conn.transact([*total("x", 5), job_txn(":w", id="w")])
+
+    def handler(job):
+        first = job.wait(when(TOTAL, "x", within="60s"))
+        return Result([first, job.wait(when(TOTAL, "y", within="60s"))])
+
+    drain(conn, {":w": handler}, wait=True)
+    conn.transact([*total("x", 6), *total("y", 7)])
+    retry_alone(conn)
+    drain(conn, {":w": handler})
+    assert [5, 7] == result(conn)
+
+
+def test_the_open_wait_of_a_job_that_has_failed_is_removed(conn, clock):
+    conn.transact([job_txn(":w", id="w")])
+    let_expire(conn, clock)
+    store = JobStore(conn, worker="ann")
+    assert [] == store.wake()
+    assert store.wake() is None
+    assert "failed" == status_of(conn).name
+
+
+@pytest.mark.parametrize("in_bulk", [False, True])
+def test_a_job_that_waits_is_aborted_and_waits_on_if_that_is_reverted(conn, in_bulk):
     conn.transact([job_txn(":w", id="w")])
     drain(conn, {":w": waiting()})
     store = JobStore(conn, worker="ann")
-    store.abort("w", "no longer needed")
-    assert [] == store.wake()
+    store.abort_all(["w"], "no longer needed") if in_bulk else store.abort("w", "no longer needed")
+    aborted = conn.db().basis_t
     assert store.wake() is None
-    assert "aborted" == status_of(conn).name
+    conn.transact(revert(conn.db(), aborted, by="ann"))
+    assert 0 == drain(conn, {":w": waiting()})
+    conn.transact(total("x", 5))
+    drain(conn, {":w": waiting()})
+    assert 5 == result(conn)
 
 
 def test_a_job_that_waits_can_be_pruned_with_its_waits_after_it_ended(conn, clock):
@@ -374,6 +438,14 @@ def test_a_question_without_options_takes_any_text_and_expires(conn):
     conn.transact(questions.answer("v", "the second", by="ann"))
     drain(conn, handlers, wait=True)
     assert ("the second", "failed") == (result(conn, "v"), status_of(conn).name)
+    why = r"'w' has no open question: it ended without an answer to 'Which\?', and asks again if it is retried$"
+    with pytest.raises(TransactError, match=why):
+        conn.transact(questions.answer("w", "the first", by="ann"))
+    retry_alone(conn)
+    drain(conn, handlers)
+    conn.transact(questions.answer("w", "the first", by="ann"))
+    drain(conn, handlers)
+    assert "the first" == result(conn, "w")
 
 
 @pytest.mark.parametrize(("text", "options"), [(3, []), ("x", "yes"), ("x", [1])])
