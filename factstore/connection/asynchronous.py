@@ -19,6 +19,7 @@ from factstore.db.database import Database, Point
 from factstore.storage import Sync
 from factstore.transact import Nones, TxReport
 from factstore.values.moments import Duration
+from factstore.values.process_bound import ProcessBound
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -36,7 +37,7 @@ class Options(TypedDict, total=False):
     clock: Callable[[], datetime] | None
 
 
-class AsyncConnection:
+class AsyncConnection(ProcessBound):
     """A connection whose methods are coroutines; `aconnect` returns it. Tasks may share it."""
 
     def __init__(self, connection: Connection) -> None:

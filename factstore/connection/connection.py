@@ -30,6 +30,7 @@ from factstore.transact import Nones, TxReport
 from factstore.transact.forms import read_forms
 from factstore.transactor.routing import RoutingCommitter
 from factstore.values.moments import Duration, seconds, seconds_of
+from factstore.values.process_bound import ProcessBound
 from factstore.values.quoting import described, quoted
 from factstore.values.types import instant_to_micros, micros_to_instant
 
@@ -83,7 +84,7 @@ def connect(
         raise
 
 
-class Connection:
+class Connection(ProcessBound):
     """An open store: it returns databases and commits transactions. Threads may share it; `with` closes it."""
 
     def __init__(

@@ -12,6 +12,7 @@ from factstore.db.database import Database, Point
 from factstore.errors import DatabaseError
 from factstore.rendering import html_table
 from factstore.storage import Storage
+from factstore.values.process_bound import SharedValue
 from factstore.values.quoting import quoted
 
 _SHOWN: Final = 10  # transactions of a log in a notebook
@@ -27,7 +28,7 @@ class LoggedTransaction(NamedTuple):
         return html_table(f"t {self.t}", Datom._fields, self.data, added=[datom.added for datom in self.data])
 
 
-class Log:
+class Log(SharedValue):
     """The log up to the basis of one database value: `conn.log()` returns it."""
 
     __slots__ = ("_db", "_storage")

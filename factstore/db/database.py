@@ -20,6 +20,7 @@ from factstore.errors import DatabaseError
 from factstore.rendering import html_table, text_table
 from factstore.schema.attribute import FIRST_FREE_ID, TX_INSTANT, Attribute, Schema
 from factstore.values.moments import point_in
+from factstore.values.process_bound import SharedValue
 from factstore.values.quoting import as_name, described, quoted
 from factstore.values.types import (
     Stored,
@@ -71,7 +72,7 @@ def _is_kept(answer: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
-class Database(Names, Methods):
+class Database(Names, Methods, SharedValue):
     """An immutable database value; get one from `conn.db()` or a transaction's report."""
 
     view: View = field(repr=False)

@@ -15,6 +15,7 @@ from factstore.index.entity_rows import NOT_KEPT, KeptRow, Values
 from factstore.rendering import html_table, text_table
 from factstore.schema.attribute import Attribute
 from factstore.schema.reverse import forward_of
+from factstore.values.process_bound import SharedValue
 from factstore.values.quoting import text_of
 from factstore.values.types import LONG_MAX, LONG_MIN, Keyword, order_key
 
@@ -42,7 +43,7 @@ def entity(db: Database, eid: Any) -> Entity | None:
     return None if entity_id is None else Entity(db, entity_id)
 
 
-class Entity(Mapping[str, Any]):
+class Entity(SharedValue, Mapping[str, Any]):
     """An entity of a database value.
 
     `e[":person/name"]` is a value, or a frozenset of values if the attribute has cardinality many. A reference is

@@ -17,6 +17,7 @@ from pyrsistent import PMap, pmap
 
 from factstore.datom import Fact
 from factstore.errors import DatabaseError
+from factstore.values.process_bound import SharedValue
 from factstore.values.quoting import as_name
 from factstore.values.types import REF, TUPLE, VALUE_TYPES, Keyword, Stored, ValueType, order_key
 
@@ -159,7 +160,7 @@ _Facts: TypeAlias = "PMap[int, Mapping[int, Any]]"  # the properties of each ent
 _NOTHING: Final[Mapping[int, Any]] = MappingProxyType({})
 
 
-class Schema:
+class Schema(SharedValue):
     """All attributes and idents of a database; immutable. Build on `EMPTY` with `plus`."""
 
     __slots__ = ("_by_key", "_composites", "_facts", "_ident_of", "_idents", "_names", "find", "references", "stamps")

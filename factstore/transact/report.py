@@ -10,12 +10,13 @@ from factstore.datom import Datom, Fact
 from factstore.db.database import Database
 from factstore.db.snapshot import Snapshot
 from factstore.rendering import html_table, text_table
+from factstore.values.process_bound import SharedValue
 
 MOST_SHOWN: Final = 200  # datoms
 _HEADER: Final = ("", "entity", "attribute", "value")
 
 
-class TxReport:
+class TxReport(SharedValue):
     """The result of a transaction: the databases before and after, its datoms and the ids of its tempids. Immutable."""
 
     __slots__ = ("_after", "_before", "_datoms", "_facts", "_tempids")

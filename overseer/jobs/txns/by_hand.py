@@ -67,7 +67,7 @@ def unstart(
     forms: Forms = [
         [CAS, job, ":job/status", status, UNSTARTED],
         [ADD, job, ":job/reason", Reason.BY_HAND],
-        [_WAIT_ANEW, job],
+        [_WAIT_AGAIN, job],
     ]
     forms += [[RETRACT, job, attribute, value] for attribute, value in forget]
     for child in revived:
@@ -80,7 +80,7 @@ def unstart(
 
 
 _LEAVE_WAIT: Final = "overseer/leave-wait"
-_WAIT_ANEW: Final = "overseer/wait-anew"
+_WAIT_AGAIN: Final = "overseer/wait-again"
 
 
 @factstore.register(_LEAVE_WAIT)
@@ -89,9 +89,9 @@ def _leave_wait(db: Database, job: int) -> Forms:
     return _retracted(db, [job], ":job/wait")
 
 
-@factstore.register(_WAIT_ANEW)
-def _wait_anew(db: Database, job: int) -> Forms:
-    """Transaction function: forget the deadlines of the waits whose query has not held, so that they begin anew."""
+@factstore.register(_WAIT_AGAIN)
+def _wait_again(db: Database, job: int) -> Forms:
+    """Transaction function: forget the deadlines of the waits whose query has not held, so that they begin again."""
     waits = [] if db.entid(":job/waits") is None else [datom.v for datom in db.datoms("eavt", job, ":job/waits")]
     open = [wait for wait in waits if lookup.value(db, wait, ":wait/t") is None]
     return [*_leave_wait(db, job), *_retracted(db, open, ":wait/until")]

@@ -208,7 +208,7 @@ def retry_in_bulk(conn):
 
 @pytest.mark.parametrize("is_woken", [False, True], ids=["", "after a worker looked at the waits"])
 @pytest.mark.parametrize("retry", [retry_alone, retry_in_bulk])
-def test_a_job_whose_wait_expired_waits_anew_when_it_is_retried_by_hand(conn, clock, retry, is_woken):
+def test_a_job_whose_wait_expired_waits_again_when_it_is_retried_by_hand(conn, clock, retry, is_woken):
     conn.transact([job_txn(":w", id="w")])
     let_expire(conn, clock)
     if is_woken:
