@@ -20,12 +20,13 @@ from factstore.query.functions import vectors
 from factstore.query.functions.scalar import FUNCTIONS, get_by_keyword, plain_name, truthy
 from factstore.query.guard import Guard
 from factstore.query.language.ast import BLANK, Blank, Call, Constant, SourceName, Variable
-from factstore.query.language.dialect import hint, nearest, shown
+from factstore.query.language.dialect import nearest, shown
 from factstore.query.planning.context import Context
 from factstore.query.relations import algebra
 from factstore.query.relations.relation import PLAIN, Column, Relation, column_of, empty, repeated
 from factstore.query.sources.bindings import destructure
 from factstore.query.sources.functions import LOOKUPS
+from factstore.values.quoting import did_you_mean
 from factstore.values.types import is_missing
 
 _VECTORS_PAY = 64  # rows
@@ -146,7 +147,7 @@ def _function_named(name: str, form: Any) -> Callable[..., Any]:
         near = nearest(name, FUNCTIONS) or registry.nearest(name) or nearest(name, LOOKUPS)
         raise QueryError(
             ":db.error/unknown-function",
-            f"no function {name} is built in or registered{hint(near)}, in {shown(form)}",
+            f"no function {name} is built in or registered{did_you_mean(near)}, in {shown(form)}",
             function=name,
             nearest=near,
             form=form,

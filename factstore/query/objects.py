@@ -11,13 +11,13 @@ from typing import Any, Final, TypeVar
 from factstore.db.database import Database, check_database
 from factstore.errors import QueryError
 from factstore.query import q
-from factstore.query.language.dialect import hint, nearest
+from factstore.query.language.dialect import nearest
 from factstore.reads.objects import identified
 from factstore.reads.pull import pull, pull_many
 from factstore.schema.class_fields import Slot, is_instance, is_shape, slots_of
 from factstore.schema.class_kinds import KINDS
 from factstore.schema.reverse import forward_of
-from factstore.values.quoting import quoted
+from factstore.values.quoting import did_you_mean, quoted
 from factstore.values.types import Keyword
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ def _named(shape: type, fields: Mapping[str, Any]) -> dict[str, Slot]:
     slots = {slot.name: slot for slot in slots_of(shape)}
     for name in fields:
         if name not in slots:
-            near = hint(nearest(name, slots))
+            near = did_you_mean(nearest(name, slots))
             text = f"{shape.__name__} has no field {name}{near}; it has {', '.join(slots)}"
             raise QueryError(":db.error/unknown-field", text, shape=shape.__name__, field=name, fields=tuple(slots))
     return {name: slots[name] for name in fields}

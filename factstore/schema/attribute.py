@@ -18,7 +18,7 @@ from pyrsistent import PMap, pmap
 from factstore.datom import Fact
 from factstore.errors import DatabaseError
 from factstore.values.process_bound import SharedValue
-from factstore.values.quoting import as_name
+from factstore.values.quoting import as_name, did_you_mean
 from factstore.values.types import REF, TUPLE, VALUE_TYPES, Keyword, Stored, ValueType, order_key
 
 # Entity ids of the system attributes; a store's format depends on them, so they never change.
@@ -194,7 +194,7 @@ class Schema(SharedValue):
         attribute = self._by_key.get(key)
         if attribute is None:
             near = self.nearest(key)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            hint = did_you_mean(near)
             raise DatabaseError(
                 ":db.error/not-an-attribute",
                 f"no attribute {as_name(key)} is declared{hint}",

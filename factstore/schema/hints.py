@@ -11,6 +11,7 @@ from typing import Any, Final
 from factstore.schema.class_fields import is_instance
 from factstore.schema.declare_classes import type_of_value
 from factstore.schema.reverse import forward_of
+from factstore.values.quoting import did_you_mean
 from factstore.values.types import Keyword
 
 _COLLECTIONS: Final = (list, tuple, set, frozenset)
@@ -32,7 +33,7 @@ def hint_for(key: Any, value: Any, forms: Sequence[Any], nearest: Sequence[str])
     if isinstance(key, str) and f":{key}" in nearest:
         return f"; did you mean :{key}? The names of attributes begin with a colon"
     declared = declaration_of(key, value, nearest)
-    meant = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+    meant = did_you_mean(nearest)
     if declared is None:
         return (
             f"; the namespaces :db and :db.* are reserved{meant}"

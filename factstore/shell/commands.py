@@ -20,7 +20,7 @@ from factstore.shell.session import Action, Leave, Session, value_in
 from factstore.shell.statements import DotCommand, Transaction, WrittenQuery, is_query, read
 from factstore.shell.view import View, point_of
 from factstore.transact import with_
-from factstore.values.quoting import quoted
+from factstore.values.quoting import did_you_mean, quoted
 
 
 class Command(NamedTuple):
@@ -154,7 +154,7 @@ def _run(session: Session, rest: str) -> None:
         return
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        hint = did_you_mean(near)
         message = f"no query was saved under the name {quoted(name)}{hint}"
         raise QueryError(":db.error/unknown-query", message, name=name, nearest=near)
     session.query = f"{known[name]} {inputs}".strip()
@@ -206,7 +206,7 @@ def find(name: str) -> Command:
     if name in _BY_NAME:
         return _BY_NAME[name]
     near = difflib.get_close_matches(name, _BY_NAME, n=2)
-    hint = f"; did you mean {' or '.join(near)}?" if near else "; .help lists them"
+    hint = did_you_mean(near, "; .help lists them")
     raise DatabaseError(":db.error/invalid-command", f"there is no command {quoted(name)}{hint}", name=name)
 
 

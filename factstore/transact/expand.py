@@ -34,6 +34,7 @@ from factstore.transact.forms import Call, Place, shown, steps_of
 from factstore.transact.registered_functions import MAX_DEPTH, MAX_INNER_CALLS, Functions, forms_of
 from factstore.transact.stages import ALL, REST, Claim, Entity, Slot
 from factstore.transact.terms import ENUMS, NAMES, Terms
+from factstore.values.quoting import did_you_mean
 from factstore.values.types import Stored
 
 ID: Final = ":db/id"
@@ -219,7 +220,7 @@ class Claims(Terms):
         function = self._functions(name)
         if function is None:
             near = registry.nearest(name)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            hint = did_you_mean(near)
             self.problems.add(
                 ":db.error/unknown-tx-function",
                 f"no transaction function {name} is registered{hint}",

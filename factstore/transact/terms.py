@@ -34,7 +34,7 @@ from factstore.schema.hints import NO_FUNCTIONS, declaration_of, hint_for
 from factstore.transact.before import Holders
 from factstore.transact.forms import Place, Problems, shown
 from factstore.transact.stages import NO_SLOTS, NOT_SPECIAL, Entity, EntityId, OfSlots, Slot, Special
-from factstore.values.quoting import as_name, quoted
+from factstore.values.quoting import as_name, did_you_mean, quoted
 from factstore.values.types import ANOTHER_TYPE, Keyword, Stored, Symbol, ValueType, plain
 
 NAMES: Final = frozenset({str, Keyword, int})  # the exact types that can name an attribute
@@ -197,7 +197,7 @@ class Terms:
         """Report an ident that no entity has."""
         is_spec = attribute is not None and attribute.id == ENSURE
         near = self.schema.nearest(term, of_entities=True)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        hint = did_you_mean(near)
         self.problems.add(
             ":db.error/not-an-entity-spec" if is_spec else ":db.error/not-an-entity",
             f"expected the ident of an entity{' spec' * is_spec}, got {as_name(term)}, which names nothing{hint}",

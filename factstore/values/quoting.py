@@ -7,7 +7,7 @@ Law: `quoted` returns at most `limit` characters, in bounded time, and never rai
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -41,6 +41,17 @@ def quoted(value: object, limit: int = LONGEST) -> str:
 def as_name(value: object, limit: int = LONGEST) -> str:
     """Return text without quotes, and any other value as `quoted` does."""
     return str.__str__(value)[:limit] if isinstance(value, str) else quoted(value, limit)
+
+
+def did_you_mean(names: Sequence[str], otherwise: str = "") -> str:
+    """Return the end of a message that suggests the nearest names; `otherwise` if there is none.
+
+    >>> did_you_mean(["odd", "even?"])
+    '; did you mean odd or even?'
+    """
+    if not names:
+        return otherwise
+    return f"; did you mean {' or '.join(names).removesuffix('?')}?"
 
 
 def text_of(value: object) -> str:

@@ -32,7 +32,8 @@ from factstore.query.language.ast import (
     RuleCall,
     Variable,
 )
-from factstore.query.language.dialect import hint, invalid, nearest, shown
+from factstore.query.language.dialect import invalid, nearest, shown
+from factstore.values.quoting import did_you_mean
 
 Rules = dict[str, Rule]
 _MAX_CACHED: Final = 4096  # bodies
@@ -143,7 +144,7 @@ class Scopes:
             if call.name in FUNCTIONS:
                 advice = f"; {call.name} is a function, whose call needs a vector around it, [{shown(call.form)}]"
             else:
-                advice = hint(near)
+                advice = did_you_mean(near)
             raise QueryError(
                 ":db.error/unknown-rule",
                 f"no rule {call.name}/{len(call.args)} is among the rules of the query{advice}, in {shown(call.form)}",

@@ -32,11 +32,12 @@ from factstore.query.language.ast import (
     Query,
     Variable,
 )
-from factstore.query.language.dialect import hint, invalid, nearest, shown
+from factstore.query.language.dialect import invalid, nearest, shown
 from factstore.query.planning.context import Context, Solve
 from factstore.query.relations import algebra
 from factstore.query.relations.relation import Column, Ints, Relation, frozen
 from factstore.reads.pull import pull_many
+from factstore.values.quoting import did_you_mean
 
 _VECTORS_PAY = 256  # rows
 _PULLED_AT_ONCE: Final = 1024  # entities between two checks of the guard
@@ -151,7 +152,7 @@ def _function(element: Aggregate) -> Callable[..., Any]:
         near = nearest(element.function, AGGREGATES) or registry.nearest(element.function)
         raise QueryError(
             ":db.error/unknown-function",
-            f"no aggregate {element.function} is built in or registered{hint(near)}, in {shown(element.form)}",
+            f"no aggregate {element.function} is built in or registered{did_you_mean(near)}, in {shown(element.form)}",
             function=element.function,
             nearest=near,
             form=element.form,

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from factstore.errors import QueryError
-from factstore.query.language.dialect import hint, nearest
+from factstore.query.language.dialect import nearest
 from factstore.schema.class_fields import Slot, is_shape, slots_of
+from factstore.values.quoting import did_you_mean
 
 Row = tuple[Any, ...]
 
@@ -25,7 +26,8 @@ def builder_of(shape: Any, columns: tuple[str, ...]) -> Callable[[Row], Any]:
     slots = {slot.name: slot for slot in slots_of(shape)}
     for name in names:
         if name not in slots:
-            text = f"{shape.__name__} has no field {name}{hint(nearest(name, slots))}, which is a column of the answer"
+            meant = did_you_mean(nearest(name, slots))
+            text = f"{shape.__name__} has no field {name}{meant}, which is a column of the answer"
             raise _unknown(text, shape, name)
     for slot in slots.values():
         if slot.name not in names and not slot.has_default:

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from factstore.errors import QueryError
-from factstore.query.language.dialect import hint, nearest
+from factstore.query.language.dialect import nearest
 from factstore.rendering import html_record
 from factstore.schema.class_fields import Slot, slots_of
-from factstore.values.quoting import quoted
+from factstore.values.quoting import did_you_mean, quoted
 
 _NAME: Final = re.compile(r"[A-Za-z][\w*+!-]*")
 
@@ -145,7 +145,7 @@ class _HasAttributes(Term):
         slots = {slot.name: slot for slot in slots_of(self._shape)}
         if name not in slots:
             near = nearest(name, slots)
-            raise AttributeError(f"{self._shape.__name__} has no field {name}{hint(near)}")
+            raise AttributeError(f"{self._shape.__name__} has no field {name}{did_you_mean(near)}")
         return Path(self, slots[name])
 
 

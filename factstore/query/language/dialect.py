@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -113,11 +113,6 @@ def shown(form: Any) -> str:
 def nearest(name: str, names: Iterable[str]) -> list[str]:
     """Return up to three of some names that are most similar to `name`."""
     return difflib.get_close_matches(name, list(names), n=3)
-
-
-def hint(near: Collection[str]) -> str:
-    """Return the end of a message, which suggests the nearest names."""
-    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def invalid(message: str, form: Any, **data: Any) -> QueryError:

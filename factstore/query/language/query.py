@@ -19,7 +19,6 @@ from factstore.query.language.clauses import DEFAULT_SOURCE, parse_binding, pars
 from factstore.query.language.dialect import (
     Dialect,
     check_nesting,
-    hint,
     invalid,
     is_sequence,
     nearest,
@@ -29,6 +28,7 @@ from factstore.query.language.dialect import (
 )
 from factstore.query.language.find import Find, parse_find
 from factstore.query.language.sections import DIRECTIONS, parse_having, parse_keys, parse_orders
+from factstore.values.quoting import did_you_mean
 
 _SECTIONS: Final = frozenset(
     (
@@ -87,7 +87,7 @@ def _sections(form: Any, dialect: Dialect) -> dict[str, Any]:
         raise invalid(f"a query is a vector, a map or the text of one{order}", form)
     for key in sections:
         if key not in _SECTIONS:
-            raise invalid(f"a query has no section {key}{hint(nearest(key, _SECTIONS))}", form)
+            raise invalid(f"a query has no section {key}{did_you_mean(nearest(key, _SECTIONS))}", form)
     return sections
 
 

@@ -12,10 +12,11 @@ from factstore.query.analysis.scope import Adornment, Scopes
 from factstore.query.guard import Guard
 from factstore.query.language.ast import Clause, Rule, RuleCall
 from factstore.query.language.clauses import DEFAULT_SOURCE
-from factstore.query.language.dialect import hint, nearest, shown
+from factstore.query.language.dialect import nearest, shown
 from factstore.query.relations.relation import Relation
 from factstore.query.relations.seen import SeenRows
 from factstore.query.sources.source import FactSource
+from factstore.values.quoting import did_you_mean
 
 
 class ExecutedStep(NamedTuple):
@@ -123,7 +124,7 @@ class Context:
             near = nearest(name, self.sources)
             raise QueryError(
                 ":db.error/unknown-source",
-                f"no source {name} is among the inputs {sorted(self.sources)}{hint(near)}, in {shown(form)}",
+                f"no source {name} is among the inputs {sorted(self.sources)}{did_you_mean(near)}, in {shown(form)}",
                 source=name,
                 form=form,
             )

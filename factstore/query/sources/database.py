@@ -14,7 +14,7 @@ import numpy as np
 from factstore.db.names import entity_or_none, stored_or_none
 from factstore.errors import QueryError
 from factstore.query.language.ast import BLANK, Blank, Constant, Pattern, Term, Variable
-from factstore.query.language.dialect import hint, shown
+from factstore.query.language.dialect import shown
 from factstore.query.relations import algebra
 from factstore.query.relations.relation import Column, Relation, empty, repeated
 from factstore.query.sources import access
@@ -42,6 +42,7 @@ from factstore.query.sources.match import (
     value_at,
     where_equal,
 )
+from factstore.values.quoting import did_you_mean
 
 if TYPE_CHECKING:
     from factstore.db.database import Database
@@ -79,7 +80,7 @@ class Facts(Estimates):
             near = self.db.schema.nearest(key)
             raise QueryError(
                 ":db.error/unknown-attribute",
-                f"no attribute {shown(key)} is declared{hint(near)}, in {shown(form)}",
+                f"no attribute {shown(key)} is declared{did_you_mean(near)}, in {shown(form)}",
                 attribute=key,
                 nearest=near,
                 form=form,

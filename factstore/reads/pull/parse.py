@@ -29,7 +29,7 @@ from factstore.errors import PullError
 from factstore.reads.pull.xforms import built_in
 from factstore.schema.attribute import Attribute, Schema
 from factstore.schema.reverse import forward_of
-from factstore.values.quoting import as_name, quoted
+from factstore.values.quoting import as_name, did_you_mean, quoted
 from factstore.values.types import Keyword
 
 DB_ID: Final = Keyword(":db/id")
@@ -330,13 +330,13 @@ class _Parser:
             return name  # type: ignore[no-any-return]
         if not isinstance(name, str) or not (registry.lookup(name) or built_in(name)):
             near = registry.nearest(as_name(name))
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            hint = did_you_mean(near)
             raise self.wrong(f"no function {as_name(name)} is registered for :xform{hint}", name, at)
         return str(name)
 
     def unknown(self, name: Keyword, at: Path) -> PullError:
         near = self.schema.nearest(name)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        hint = did_you_mean(near)
         return self.wrong(f"no attribute {name} is declared{hint}", name, at, ":db.error/not-an-attribute")
 
     def wrong(self, expected: str, fragment: Any, at: Path, code: str = ":db.error/invalid-pull") -> PullError:

@@ -26,7 +26,7 @@ from psycopg.pq import Conninfo
 
 from factstore.errors import StorageError
 from factstore.storage.postgres.objects import is_folder
-from factstore.values.quoting import quoted
+from factstore.values.quoting import did_you_mean, quoted
 
 DURABILITIES: Final = ("replicated", "managed", "local")
 LONGEST_NAME: Final = 200  # characters
@@ -102,7 +102,7 @@ def _unknown(given: Mapping[str, str]) -> str:
     for name in given:
         if name not in known and name != "ssl":  # libpq replaces it by sslmode
             near = get_close_matches(name, known, n=1)
-            return f"there is no parameter {quoted(name)}{f'; did you mean {near[0]}?' if near else ''}"
+            return f"there is no parameter {quoted(name)}{did_you_mean(near)}"
     return ""
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factstore import quoted
-from factstore.values.quoting import described
+from factstore.values.quoting import described, did_you_mean
 
 
 class Unshowable:
@@ -57,6 +57,19 @@ def test_what_is_long_is_cut_without_being_made_whole() -> None:
     assert "'" + "x" * 198 + "…" == quoted("x" * 10_000_000)
     assert 200 == len(quoted(list(range(1_000_000))))
     assert "[1, 2…" == quoted([1, 2, 3], 6)
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        ([], "declare it"),
+        (["odd"], "; did you mean odd?"),
+        (["a", "even?"], "; did you mean a or even?"),
+        (["even?", "a"], "; did you mean even? or a?"),
+    ],
+)
+def test_the_nearest_names_are_suggested_in_one_question(names: list[str], text: str) -> None:
+    assert text == did_you_mean(names, "declare it")
 
 
 def test_a_description_has_the_type() -> None:
