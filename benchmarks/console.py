@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -102,17 +102,24 @@ def serve(conn: factstore.Connection) -> tuple[uvicorn.Server, threading.Thread,
     return server, thread, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
 
 
+def newest(base: str) -> Iterator[int]:
+    """Yield the newest t as a live page of a browser gets it, which opens the next stream when one ends."""
+    with httpx.Client(timeout=None) as client:
+        while True:
+            with client.stream("GET", f"{base}/live") as stream:
+                yield from (int(line.removeprefix("data:")) for line in stream.iter_lines() if line.startswith("data:"))
+
+
 def live(base: str, conn: factstore.Connection, pages: int) -> tuple[float, float]:
     """Return the share of a core that idle live pages cost, and the milliseconds until a commit has reached all of them."""
     ready, reached = threading.Barrier(pages + 1), threading.Barrier(pages + 1)
 
     def follow() -> None:
-        with httpx.Client(timeout=None) as client, client.stream("GET", f"{base}/live") as stream:
-            lines = (line for line in stream.iter_lines() if line.startswith("data:"))
-            next(lines)
-            ready.wait()
-            next(lines)
-            reached.wait()
+        ts = newest(base)
+        first = next(ts)
+        ready.wait()
+        next(t for t in ts if t > first)
+        reached.wait()
 
     threads = [threading.Thread(target=follow) for _ in range(pages)]
     for thread in threads:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -69,8 +70,14 @@ def console(
     protection = Middleware(Protection, authorize=admitted, hosts=tuple(hosts), read_only=read_only)
     reader = LiveReader(conn)
     app = Starlette(routes=list(_routes(shared, reader)), middleware=[protection, Middleware(Suffixes)])
-    app.state.authorize, app.state.live = admitted, reader
+    app.state.authorize, app.state.end = admitted, partial(_end, reader, shared)
     return app
+
+
+def _end(reader: LiveReader, shared: Console) -> None:
+    """End live pages and queries, before the server of the console waits for its requests to end."""
+    reader.end()
+    shared.end()
 
 
 def _routes(shared: Console, reader: LiveReader) -> Iterable[BaseRoute]:

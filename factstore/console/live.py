@@ -3,6 +3,9 @@
     log ──► one reader thread ──► the event loop ──► a queue of length 1 per page ──► server-sent events
 
 The thread runs only while a page is open. A page that is slow skips transactions: only the newest t matters.
+
+A stream ends after some seconds, and the browser opens the next one: a server that ends waits for its requests,
+and applications are not notified before.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
     from factstore.connection.connection import Connection
 
 _LOOK_SECONDS: Final = 1.0  # how often the reader checks whether a page is still open
-_KEEP_ALIVE_SECONDS: Final = 20.0  # proxies close connections that are silent for longer
+_STREAM_SECONDS: Final = 5.0
+_AGAIN: Final = b"retry: 100\n\n"  # milliseconds until a browser opens the next stream
 
 
 class LiveReader:
@@ -29,28 +33,24 @@ class LiveReader:
         self._pages: set[asyncio.Queue[int | None]] = set()
         self._thread: Thread | None = None
         self._lock = Lock()  # the thread ends only while it holds this and no page is open
+        self._has_ended = False
 
     async def events(self) -> AsyncIterator[bytes]:
-        """Yield server-sent events: the newest t at once, and then after every commit."""
+        """Yield server-sent events for some seconds: the newest t at once, and then after every commit."""
         page: asyncio.Queue[int | None] = asyncio.Queue(1)
         self._pages.add(page)
         self._start()
         try:
-            yield _event(self._conn.db().basis_t)
-            while True:
-                try:
-                    t = await asyncio.wait_for(page.get(), _KEEP_ALIVE_SECONDS)
-                except TimeoutError:
-                    yield b": still here\n\n"
-                    continue
-                if t is None:
-                    return
+            yield _AGAIN + _event(self._conn.db().basis_t)
+            until = asyncio.get_running_loop().time() + _STREAM_SECONDS
+            while not self._has_ended and (t := await _next_of(page, until)) is not None:
                 yield _event(t)
         finally:
             self._pages.discard(page)
 
     def end(self) -> None:
-        """End the events of all open pages, before the server waits for its requests to end."""
+        """End the events of all pages, also of those that open later, before a server waits for its requests."""
+        self._has_ended = True
         self._publish(None)
 
     def _start(self) -> None:
@@ -83,6 +83,14 @@ class LiveReader:
             if page.full():
                 page.get_nowait()
             page.put_nowait(t)
+
+
+async def _next_of(page: asyncio.Queue[int | None], until: float) -> int | None:
+    """Return the next t for a page; None if there is none until a time of the loop's clock."""
+    try:
+        return await asyncio.wait_for(page.get(), until - asyncio.get_running_loop().time())
+    except TimeoutError:
+        return None
 
 
 def _event(t: int) -> bytes:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
@@ -39,6 +40,7 @@ class Console:
     extensions: tuple[Extension, ...]
     templates: Environment
     backups: Mapping[str, Connection]
+    running: set[Event] = field(default_factory=set)  # the flags of the requests that run
     _timeline: tuple[int, Timeline] | None = None
 
     def timeline(self) -> Timeline:
@@ -47,6 +49,11 @@ class Console:
         if kept is None or kept[0] != db.basis_t:
             kept = self._timeline = db.basis_t, timeline(db)
         return kept[1]
+
+    def end(self) -> None:
+        """Stop the queries that run, before the server waits for its requests to end."""
+        for flag in self.running:
+            flag.set()
 
 
 def endpoint(console: Console, extension: Extension, page: Page) -> Callable[[Request], Awaitable[Response]]:
@@ -61,10 +68,12 @@ def endpoint(console: Console, extension: Extension, page: Page) -> Callable[[Re
             form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
         asked = _page_request(console, request, form)
         gone = asyncio.create_task(_set_when_gone(request, asked))
+        console.running.add(asked.cancel)
         try:
             suffix = request.scope.get("console.suffix", "")
             return await to_thread.run_sync(_answer, console, extension, page, asked, suffix)
         finally:
+            console.running.discard(asked.cancel)
             gone.cancel()
 
     return answered

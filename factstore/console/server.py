@@ -5,6 +5,7 @@ Other packages add their pages by an entry point of the group `factstore.console
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -16,7 +17,6 @@ import uvicorn
 
 from factstore.connection.connection import Connection, connect
 from factstore.console.application import console
-from factstore.console.live import LiveReader
 from factstore.console.page import Extension
 from factstore.console.security import LOOPBACK
 from factstore.console.sign_in import OneTimeLink
@@ -72,19 +72,20 @@ def run(uri: str, options: Options, tell: Callable[[str], None]) -> None:
             app, log_level="warning", access_log=False, server_header=False, lifespan="off",
             timeout_graceful_shutdown=_SECONDS_TO_END,
         )  # fmt: skip
-        _Server(config, app.state.live).run(sockets=[bound])
+        _Server(config, app.state.end).run(sockets=[bound])
 
 
 class _Server(uvicorn.Server):
-    """A server that ends the streams of live pages when it ends; otherwise, it would cancel them with an error."""
+    """A server that ends its live pages and queries when it ends."""
 
-    def __init__(self, config: uvicorn.Config, live: LiveReader) -> None:
+    def __init__(self, config: uvicorn.Config, end_requests: Callable[[], None]) -> None:
         super().__init__(config)
-        self._live = live
+        self._end_requests = end_requests
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more requests, and wait for those that run."""
-        self._live.end()
+        self._end_requests()
+        logging.getLogger("uvicorn.error").disabled = True  # what still runs then is cancelled, which is no error
         await super().shutdown(sockets)
 
 

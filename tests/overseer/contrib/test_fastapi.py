@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,16 +41,18 @@ class Site(NamedTuple):
 
 
 @contextmanager
-def served(store: str, *, processes: int = PROCESSES, **environment: str) -> Iterator[Site]:
+def served(store: str, *, processes: int = PROCESSES, patience: int | None = 2, **environment: str) -> Iterator[Site]:
+    """Serve the shop; `patience` is how long the server waits for its requests when it ends, None: until they end."""
     command = [sys.executable, "-m", "uvicorn", "tests.overseer.contrib.fastapi_shop:app", "--port", "0", "--no-access-log"]
-    command += ["--workers", str(processes), "--timeout-graceful-shutdown", "2"]
+    command += ["--workers", str(processes)] + ([] if patience is None else ["--timeout-graceful-shutdown", str(patience)])
     process = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "SHOP": store, **environment}, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
         yield Site(process, _address(process, processes), store)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
@@ -58,7 +60,7 @@ def _address(process: subprocess.Popen[str], processes: int) -> str:
     """Return the address of an application that has started in all its processes."""
     assert process.stderr is not None
     url, log = "", ""
-    while processes:
+    while processes or not url:
         line = process.stderr.readline()
         assert line, log
         log += line
@@ -122,6 +124,16 @@ def test_errors_of_the_store_are_answers(site: Site) -> None:
 def test_all_dependencies_of_a_request_share_one_snapshot(site: Site) -> None:
     first, still, newest = httpx.get(f"{site.url}/twice", timeout=60).json()
     assert first == still == newest - 1
+
+
+def test_a_server_that_waits_for_its_requests_ends_while_a_live_page_is_open(tmp_path: Path) -> None:
+    with served(str(tmp_path / "shop.facts"), processes=1, patience=None) as site, httpx.Client(timeout=60) as browser:
+        with browser.stream("GET", f"{site.url}/console/live") as stream:
+            events = stream.iter_lines()
+            assert "event: commit" in events
+            site.process.terminate()
+            assert [] == [line for line in events if line.startswith("event")]
+        assert -signal.SIGTERM == site.process.wait()  # uvicorn has ended its requests, and repeats the signal
 
 
 def test_the_console_is_mounted_in_each_process(site: Site) -> None:
