@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ import pytest
 
 from factstore.storage import Storage
 from factstore.storage.protocol import Record
+from tests.ports import free_port
 
 PASSWORD: Final = "correct horse"
 _HBA: Final = """
@@ -170,14 +170,6 @@ def give_to_user(folder: Path) -> None:
     """Make the user that runs servers the owner of a folder."""
     if os.geteuid() == 0:
         shutil.chown(folder, _user())
-
-
-def free_port() -> int:
-    """Return a port of this machine that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

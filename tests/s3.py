@@ -17,7 +17,8 @@ from typing import Final
 
 import pytest
 
-from tests.postgres import free_port, until
+from tests.ports import free_port
+from tests.postgres import until
 
 BUCKET: Final = "facts"
 

@@ -16,6 +16,8 @@ from typing import Any
 import nbformat
 import pytest
 
+from tests.ports import free_port
+
 START = 120_000  # milliseconds until a page that never comes fails the test
 STORE = """
 import factstore
@@ -52,12 +54,6 @@ def _(conn, slider):
     slider(conn, {VIEW})
     return
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def listens(port: int) -> bool:

@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -29,6 +28,7 @@ import factstore
 from overseer import Config, Worker, cron, events, graph_txns, install, job_txn
 from overseer.listeners.tracing import Tracing
 from overseer.worker.monitor import Monitor
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 HANDLERS = """
@@ -75,12 +75,6 @@ def sentry_server() -> Iterator[tuple[str, Queue[dict]]]:
     server.shutdown()
     server.server_close()
     thread.join()
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def scrape(port):
