@@ -470,7 +470,7 @@ class Committer(Newest):
             return
         self._release()
         # In a forked child the parent, not the child, gets the outcome.
-        if sent and not isinstance(error, UnknownOutcome) and not self._is_of_parent:
+        if sent and not outcome.is_stated(error, sent) and not self._is_of_parent:
             outcome.raise_if_committed(self.storage, error, sent)
 
 

@@ -34,6 +34,13 @@ def is_applied(storage: Storage, error: UnknownOutcome, sent: Sequence[tuple[byt
         raise unknown(error, sent, unreadable) from error
 
 
+def is_stated(error: BaseException, sent: Sequence[tuple[bytes, int]]) -> bool:
+    """Return whether an error is about the outcome of these appends, and not of another write of the same call."""
+    if not isinstance(error, UnknownOutcome):
+        return False
+    return "t" in error.data or not {txid for txid, _ in sent}.isdisjoint(error.data.get("txids", ()))
+
+
 def not_applied(error: UnknownOutcome) -> Unavailable:
     """Return the error for a write that certainly was not applied, and is not tried again."""
     text = f"nothing was committed, because the storage could not be reached for long enough: {error.message}"

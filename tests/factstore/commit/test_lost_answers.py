@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
 import factstore
-from factstore.errors import Unavailable, UnknownOutcome
+from factstore import maintain
+from factstore.errors import StorageError, Unavailable, UnknownOutcome
+from factstore.testing.faults import VERBS, Fault, FaultyStorage
 
 SCHEMA = "[{:db/ident :n :db/valueType :db.type/long :db/cardinality :db.cardinality/one}]"
 
@@ -18,7 +20,8 @@ def in_a_block(conn: factstore.Connection) -> None:
         tx.transact([{":n": 1}])
 
 
-WRITES: dict[str, Callable[[factstore.Connection], object]] = {
+Write: TypeAlias = Callable[[factstore.Connection], object]
+WRITES: dict[str, Write] = {
     "transact": lambda conn: conn.transact([{":n": 1}]),
     "transact_async": lambda conn: conn.transact_async([{":n": 1}]).result(),
     "with a key": lambda conn: conn.transact([{":n": 1}], key="once"),
@@ -29,7 +32,7 @@ WRITES: dict[str, Callable[[factstore.Connection], object]] = {
 
 
 @pytest.fixture(params=WRITES)
-def write(request: pytest.FixtureRequest) -> Callable[[factstore.Connection], object]:
+def write(request: pytest.FixtureRequest) -> Write:
     return WRITES[request.param]
 
 
@@ -83,8 +86,31 @@ def test_a_write_that_certainly_was_not_applied_is_tried_again(name: str, times:
         assert 2 == conn.db().basis_t
 
 
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "wait"])
+@pytest.mark.parametrize("kind", ["refused", "unanswered", "unsent"])
+def test_a_write_that_ends_with_an_error_states_its_t_or_was_not_applied(write: Write, kind: str, verb: str) -> None:
+    outcomes = set()
+    for after in range(12):
+        faulty = FaultyStorage("memory:")
+        with faulty.connect(busy_timeout=0) as conn:
+            conn.transact(SCHEMA)
+            conn.transact([{":n": 0}])
+            maintain.reindex(conn)
+            faulty.arm(Fault(kind, verb, after=after))
+            try:
+                write(conn)
+                t = 3
+            except StorageError as error:
+                t = error.data.get("t")
+            faulty.arm(None)
+            assert t == (3 if conn.db().basis_t == 3 else None)
+            assert (t is None) == (1 == conn.db().q("[:find (count ?e) . :where [?e :n]]"))
+            outcomes.add(t)
+    assert 3 in outcomes
+
+
 def test_a_write_that_is_never_applied_ends_with_an_error_that_is_no_conflict(
-    conn: factstore.Connection, write: Callable[[factstore.Connection], object], monkeypatch: pytest.MonkeyPatch
+    conn: factstore.Connection, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = Storage(conn, monkeypatch)
     storage.lost = 1000
@@ -97,7 +123,7 @@ def test_a_write_that_is_never_applied_ends_with_an_error_that_is_no_conflict(
 
 
 def test_a_storage_that_cannot_be_reached_is_waited_for_once(
-    conn: factstore.Connection, write: Callable[[factstore.Connection], object], monkeypatch: pytest.MonkeyPatch
+    conn: factstore.Connection, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = Storage(conn, monkeypatch)
     storage.lost, storage.reachable = 1, False
