@@ -151,7 +151,7 @@ def invoke(handler: Handler, job: Job) -> Any:
         try:
             stage = steps.send(_run_to_end(value) if inspect.isawaitable(value) else value)
         except StopIteration as end:
-            return end.value
+            return _value_of(job, end.value)
 
 
 OnThread: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -166,7 +166,7 @@ async def ainvoke(handler: Handler, job: Job, on_thread: OnThread = asyncio.to_t
         try:
             stage = steps.send(await _awaited(value) if inspect.isawaitable(value) else value)
         except StopIteration as end:
-            return end.value
+            return _value_of(job, end.value)
 
 
 class _Call:
@@ -223,6 +223,17 @@ def _stages(handler: Handler, job: Job) -> Generator[_Call, Any, Any]:
             )
     result = yield _Call(handler["process"], job)
     return (yield _Call(handler["post_process"], job, result)) if "post_process" in handler else result
+
+
+def _value_of(job: Job, value: Any) -> Any:
+    """Return the value of a handler that has returned, unless it should have ended at a wait."""
+    if job.waits:
+        why = (
+            f"the handler of {job.type} {job.id} caught the exception by which job.wait ends the attempt: catch "
+            "WaitExpired or other exact classes around job.wait and job.ask, not Exception"
+        )
+        raise HandlerError(":job.error/wait-caught", why, job=job.id)
+    return value
 
 
 def _is_coroutine(stage: _Call) -> bool:

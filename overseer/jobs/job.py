@@ -62,6 +62,7 @@ class Job(Mapping[str, Any]):
 
     __slots__ = (
         *("_conn", "_db", "_lease_ok", "_told", "_uri", "asserted", "attributes", "begin_by", "lease", "logs"),
+        "waits",
         "_progress",
     )
 
@@ -78,6 +79,7 @@ class Job(Mapping[str, Any]):
         self.attributes = attributes
         self.asserted: Forms = []
         self.begin_by = inf  # seconds, on the monotonic clock of its worker, after which it is not begun
+        self.waits = False  # whether a wait has ended the attempt
         self.logs: str | None = None  # the lines that the handler has logged, if they are kept
         self._progress: Callable[[Lease, str], None] | None = None  # None: no heartbeat of a worker writes it
         self._told = -inf  # when progress was committed last, on the monotonic clock
@@ -209,9 +211,9 @@ class Job(Mapping[str, Any]):
     def wait(self, what: When) -> Any:
         """Return the answer of a query as soon as it has a row; until then, the job is unstarted and takes no slot.
 
-        If the query does not hold yet, the attempt ends here, and the next one begins when it holds, or at the
-        deadline. That one runs the handler from its beginning. An answer that came before the job waited is seen, too,
-        and each attempt gets the answer of the same database.
+        If the query does not hold yet, the attempt ends here, by an exception that the handler must not catch, and the
+        next one begins when it holds, or at the deadline. That one runs the handler from its beginning. An answer that
+        came before the job waited is seen, too, and each attempt gets the answer of the same database.
 
         Args:
             what: as made by `overseer.when`.
@@ -254,6 +256,7 @@ class Job(Mapping[str, Any]):
             why = f"{self.type} {self.id} waited in vain until {until.isoformat()} for {words}"
             raise WaitExpired(":job.error/wait-expired", why, job=self.id, name=what.name, until=until)
         begun = waits.begun(self.eid, key, what.text, until, about)
+        self.waits = True
         raise Waiting(f"waits until {until.isoformat()} for {words}", until, begun)
 
     def once(self, name: str, step: Callable[[], T]) -> T:

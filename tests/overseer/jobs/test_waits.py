@@ -20,6 +20,7 @@ from overseer import (
     Retry,
     WaitExpired,
     Worker,
+    install,
     job_txn,
     questions,
     retention,
@@ -30,6 +31,7 @@ from overseer import (
 from overseer.jobs.states import FAILED, FINISHED, UNSTARTED, Outcome
 from overseer.jobs.waits import Waiting
 from overseer.testing import drain
+from tests.overseer.conftest import BUSINESS
 
 TOTAL = "[:find ?total . :in $ ?number :where [?o :order/number ?number] [?o :order/total ?total]]"
 
@@ -43,6 +45,13 @@ def waiting(within="1h", runs=None):
         return Result(job.wait(when(TOTAL, "x", within=within)))
 
     return handler
+
+
+def wait_and_catch(job: Job):
+    try:
+        return Result(job.wait(when(TOTAL, "x", within="1h")))
+    except Exception:
+        return Result(0)
 
 
 def total(number, value):
@@ -151,6 +160,18 @@ def test_a_fact_after_the_deadline_and_before_the_attempt_is_an_answer(conn, clo
     conn.transact(total("x", 5))
     drain(conn, {":w": waiting("60s")})
     assert 5 == result(conn)
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes", "asyncio"])
+def test_a_handler_that_catches_the_end_of_its_attempt_fails_with_the_reason(tmp_path, executor):
+    with factstore.connect(tmp_path / "jobs.facts") as conn:
+        install(conn)
+        conn.transact(BUSINESS)
+        conn.transact([job_txn(":w", id="w")])
+        Worker(conn, {":w": wait_and_catch}, executor=executor).run(until_idle=True)
+        assert "failed" == status_of(conn).name
+        assert "caught the exception by which job.wait ends the attempt: catch WaitExpired" in status.explain(conn.db(), "w").why
+        assert result(conn) is None
 
 
 def test_several_waits_of_one_job_are_answered_one_after_the_other(conn):
