@@ -9,6 +9,7 @@ next caller finishes what an interrupted call left in either queue, and no futur
 from __future__ import annotations
 
 import logging
+from _thread import LockType
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -174,6 +175,18 @@ class Background:
         self._starting = CallLock()
         self._bell = silent_bell()  # wakes the thread
         self._closing = False
+        self._wanted: tuple[int, LockType] | None = None  # a bell, and the length of the queue at which it rings
+
+    def has_less_than(self, count: int, bell: LockType) -> bool:
+        """Return whether the queue has less than a number of requests; ring a bell when it has them."""
+        self._wanted = count, bell  # first: a request that comes between the two lines rings the bell
+        return len(self.waiting) < count
+
+    def forget(self, bell: LockType) -> None:
+        """Ring this bell no more."""
+        wanted = self._wanted
+        if wanted is not None and wanted[1] is bell:
+            self._wanted = None
 
     def add(self, *requests: Request) -> None:
         """Add requests to the queue; those that arrive during a commit are part of the next one."""
@@ -183,6 +196,9 @@ class Background:
                 self._start()
             if self._bell.locked():
                 ring(self._bell)
+            wanted = self._wanted
+            if wanted is not None and len(self.waiting) >= wanted[0] and wanted[1].locked():
+                ring(wanted[1])
             if (self._closing or current_thread() is self._thread) and not self._turn.is_mine:
                 self.drain()  # the thread ends or has ended, or this is the thread, in a callback of a future
         except BaseException:

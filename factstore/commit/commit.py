@@ -1,36 +1,30 @@
 """Commits: transactions are appended to the log, and the newest database of this process moves on.
 
     transact ──────────────────────────► prepare ──► append to the log ──► novelty, newest database, listeners
-    transact_async ──► background.py ──► prepare each against its predecessors ──► one append for all ──► the same
-                                            ▲                              │ another process was first
-                                            └────── catch up from the log ◄┘
+    transact_async ──► background.py ──► groups.py: prepare each on top of the one before, one append for all
 
-There are two ways to commit: one transaction (`_commit_one`), and many that wait (`_commit_group`). Transactions that
-arrive during a commit are appended together; each has its own t and its own report, and a rejection of one does not
-affect the others.
+If another process was first, the committer catches up from the log, and prepares again. There are two ways to commit:
+one transaction (`_commit_one`), and many that wait (groups.py). Transactions that arrive during a commit are appended
+together; each has its own t and its own report, and a rejection of one does not affect the others.
 
 Only the append takes effect. An exception after it, of a signal handler for example, becomes an `UnknownOutcome`
-(outcome.py), and the next holder of the turn brings memory in line with the log (newest.py).
+(outcome.py), and the next holder of the turn brings memory in line with the log (following.py).
 Law: after any exception anywhere, the transaction is in the log once or not at all, and memory agrees with the log.
 """
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, wait
-from contextlib import AbstractContextManager, nullcontext, suppress
+from concurrent.futures import wait
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from threading import Event
 from typing import Any, Final, TypeVar
 
-from factstore import log
-from factstore.columns.topics import topics_of
 from factstore.commit import outcome
-from factstore.commit.background import Awaited, Background, PendingReport, Report, Request
+from factstore.commit.background import Awaited, PendingReport, Report, Request
 from factstore.commit.clock import machine_clock
-from factstore.commit.following import Newest, transaction_open
+from factstore.commit.following import transaction_open
+from factstore.commit.groups import CONTENDED, GroupCommitter
 from factstore.commit.indexing import LEAST_ROWS
 from factstore.commit.outcome import Sent
 from factstore.concurrency.forks import FORKED
@@ -39,20 +33,15 @@ from factstore.db.database import Database
 from factstore.db.snapshot import Snapshot
 from factstore.errors import Closed, Conflict, FactStoreError, StorageError, TransactError, UnknownOutcome
 from factstore.index.build import Watch
-from factstore.storage import Noting, Storage
-from factstore.storage.patience import FAILOVER_SECONDS, Patience
+from factstore.storage import Storage
 from factstore.transact import Preparation, Prepared, TxReport, prepare, prepare_list
 
 T = TypeVar("T")
 
-MAX_GROUP: Final = 1000  # transactions in one append
-_RACES_BEFORE_TURN: Final = 2  # lost races after which the writer lock is requested before the next attempt
 # Number of forms from which on a transaction acquires the writer lock before it is prepared. Otherwise it would lose
 # its races. Other threads of this process cannot commit during its preparation, and the writer lock shows that to other
 # processes.
 _LARGE: Final = 10_000
-# After this number of commits in a row without one of another process, the writer lock is no longer acquired first.
-_CONTENDED: Final = 8
 _SETTLE_SECONDS: Final = 10.0  # how long an interrupted call waits for another thread that commits its transaction
 
 
@@ -71,7 +60,7 @@ class _Once:
         return prepare(before, self._tx_data, now=now)
 
 
-class Committer(Newest):
+class Committer(GroupCommitter):
     """The newest database of one store, and the only object of this process that commits to it."""
 
     def __init__(
@@ -83,14 +72,8 @@ class Committer(Newest):
         busy_timeout: float | None = None,
     ) -> None:
         super().__init__(storage, cache_bytes=cache_bytes, clock=clock, busy_timeout=busy_timeout)
-        self._encode = log.Encoder().encode
-        self._txid = int.from_bytes(os.urandom(10)) << 48  # the newest: random, and then a number of its own
         self._turn_of_block: AbstractContextManager[None] = nullcontext()
         self._is_of_parent = False  # True in a forked child
-        self._notes = isinstance(storage, Noting) and storage.notes
-        self._contended = 0  # how many commits must acquire the writer lock first, because another process commits too
-        self._background = Background(self._turn, self._commit_waiting)
-        self._waiting = self._background.waiting
 
     # -- writing
 
@@ -119,7 +102,7 @@ class Committer(Newest):
                     try:
                         done = None if self._contended else self._commit_one(preparation, sent)
                     except Conflict:
-                        self._contended, done = _CONTENDED, None
+                        self._contended, done = CONTENDED, None
                     report = done or self._racing(partial(self._commit_one, preparation, sent))
                 finally:
                     self._turn.leave()
@@ -226,26 +209,6 @@ class Committer(Newest):
 
     # -- one transaction
 
-    def _racing(self, attempt: Callable[[], T]) -> T:
-        """Run an attempt until no other process was first. Requires the turn.
-
-        While other processes commit too, the writer lock is acquired before the attempt, so that its work is not lost.
-        """
-        assert self._turn.is_mine
-        for _ in range(0 if self._contended else _RACES_BEFORE_TURN):
-            try:
-                return attempt()
-            except Conflict:
-                self._contended = _CONTENDED
-                self._settle()
-        with self.storage.turn(may_pass=True, doing="a transaction"):
-            if self.storage.head() == self._now.t:
-                self._contended = max(0, self._contended - 1)
-            else:
-                self._contended = _CONTENDED
-                self._settle()
-            return attempt()
-
     def _commit_one(self, preparation: Preparation, sent: Sent) -> TxReport:
         """Prepare and commit one transaction, and continue from it. Requires the turn.
 
@@ -275,192 +238,6 @@ class Committer(Newest):
         self._unsettled = False
         return report
 
-    def _time(self, before: Snapshot) -> int:
-        """Return the time by the clock, in microseconds; warn when the newest transaction is ahead of it."""
-        now = self.clock()
-        if now < before.instant:
-            self._ahead.look(before.instant, now)
-        return now
-
-    def _retry(self, error: StorageError, records: Sequence[tuple[bytes, bytes]], expected_t: int, sent: Sent) -> None:
-        """Append records again after a lost answer, unless they are in the log; otherwise raise the error.
-
-        Empties `sent` if it raises an error and certainly nothing was applied.
-
-        Raises: the error of the append if its outcome is known, such as Conflict; Unavailable, if the answer of each
-            attempt in the time of `busy_timeout` was lost, and none was applied; UnknownOutcome, if the storage cannot
-            be reached to find that out.
-        """
-        seconds = FAILOVER_SECONDS if self._turn.timeout is None else min(self._turn.timeout, FAILOVER_SECONDS)
-        patience, is_first, is_last = Patience(seconds, Event()), True, False
-        while isinstance(error, UnknownOutcome):
-            if outcome.is_applied(self.storage, error, sent):
-                return
-            if is_last:
-                error = outcome.not_applied(error)
-                break
-            is_first, is_last = False, not (is_first or patience.wait())
-            try:
-                self.storage.append(records, expected_t=expected_t)
-            except StorageError as again:
-                error = again
-            else:
-                return
-        sent.clear()
-        raise error
-
-    def _require_newest(self, before: Snapshot) -> None:
-        """Raise a Conflict if other processes have committed since, because then a rejection may no longer hold."""
-        if self.storage.head() > before.t:
-            raise Conflict(":db.error/storage-conflict", f"others have committed since t={before.t}")
-
-    # -- many transactions
-
-    def _commit_waiting(self, waiting: deque[Request], answered: deque[Request]) -> None:
-        """Commit the requests in the background's queue; requests that have an outcome move to the other queue."""
-        try:
-            with self._turn:
-                group = _first(waiting)
-                self._commit_requests(group)
-                _move(waiting, answered)
-        except BaseException as error:
-            self._release()
-            with self._turn:
-                for request in _first(waiting):
-                    self._conclude(request, error)
-                _move(waiting, answered)
-            if not isinstance(error, Exception):
-                raise
-        self._consider_indexing()
-
-    def _commit_requests(self, group: Sequence[Request]) -> None:
-        """Give each request an outcome. Requires the turn."""
-        assert self._turn.is_mine
-        if self._unsettled:
-            self._settle()
-        for request in group:
-            if request.outcome is None and not request.begin():
-                request.outcome = CancelledError()  # its future has ended already
-            elif request.outcome is None and request.sent:
-                self._conclude(request, None)  # an earlier attempt was interrupted
-        open_requests = [request for request in group if request.outcome is None]
-        try:
-            self._racing(lambda: self._commit_group(open_requests))
-        except Exception as error:
-            self._release()
-            if not outcome.is_outage(error):  # otherwise the next holder of the turn settles, when the storage is back
-                self._settle()
-            for request in open_requests:
-                self._conclude(request, error)
-
-    def _conclude(self, request: Request, error: BaseException | None) -> None:
-        """Give an interrupted request its outcome: its report if its append was applied, otherwise the error.
-
-        Args:
-            error: None leaves a request that was not applied in the queue, for another attempt.
-        """
-        if request.outcome is not None:
-            return
-        if isinstance(error, UnknownOutcome):  # the storage was asked in vain, and would be waited for again
-            request.outcome = error if request.sent else outcome.not_applied(error)
-            return
-        try:
-            is_applied = outcome.applied_t(self.storage, request.sent) is not None
-        except StorageError as unreadable:
-            request.outcome = outcome.unknown(error, request.sent, unreadable)
-            return
-        request.sent = ()
-        if is_applied:
-            request.outcome = request.report
-        elif error is not None:
-            request.outcome = error
-
-    def _commit_group(self, group: list[Request]) -> None:
-        """Prepare each transaction on top of the one before it, append all, notify the listeners. Requires the turn."""
-        assert self._turn.holders
-        start = newest = self._now
-        rejected: dict[Request, Exception] = {}
-        reports: list[tuple[Request, TxReport]] = []
-        records: list[tuple[bytes, bytes]] = []  # txid, body
-        topics: list[Sequence[int] | None] = []
-        self._unsettled = True
-        for request in group:
-            try:
-                prepared = request.preparation(newest, self._time(newest))
-                after, report, record = self._result_of(newest, prepared, request.txid)
-            except Exception as error:
-                rejected[request] = error
-                continue
-            newest.novelty.append(after.t, prepared.facts, prepared.columns)  # the next preparation reads it
-            reports.append((request, report))
-            records.append(record)
-            topics.append(self._topics_of(prepared))
-            newest = after
-        try:
-            self._append_group(start, reports, records, _topics_of_group(topics))
-        except StorageError:
-            start.novelty.repair(start.t)
-            self._unsettled = False
-            raise
-        self._now = newest  # not earlier: no reader may see a database whose facts are not in the log
-        for _, report in reports if self.listeners else ():
-            self._notify(report)
-        self._unsettled = False
-        for request, report in reports:
-            request.outcome = report
-        for request, rejection in rejected.items():
-            request.outcome = rejection
-
-    def _result_of(
-        self, before: Snapshot, prepared: Prepared, txid: bytes | None
-    ) -> tuple[Snapshot, TxReport, tuple[bytes, bytes]]:
-        """Return the database after a transaction, its report, and its record with the txid, or a new one."""
-        t, facts, columns = before.t + 1, prepared.facts, prepared.columns
-        next_n, instant, index, novelty = prepared.next_n, prepared.instant, before.index, before.novelty
-        schema = before.schema if prepared.keeps_schema else before.schema.plus(facts)
-        after = Snapshot(index, novelty, schema, before.cache, t, next_n, instant, before.store)
-        all_facts = facts if columns is None else log.AllFacts(facts, columns)
-        if txid is None:
-            self._txid += 1
-            txid = self._txid.to_bytes(16)
-        return (
-            after,
-            TxReport(before, after, all_facts, prepared.tempids),
-            (txid, self._encode(t, instant, next_n, facts, columns)),
-        )
-
-    def _topics_of(self, prepared: Prepared) -> Sequence[int] | None:
-        """Return the topics of a transaction; None if the storage does not note them, or if they are not known."""
-        return topics_of(prepared.facts) if self._notes and prepared.columns is None else None
-
-    def _append_group(
-        self,
-        start: Snapshot,
-        reports: Sequence[tuple[Request, TxReport]],
-        records: Sequence[tuple[bytes, bytes]],
-        topics: Sequence[int] | None,
-    ) -> None:
-        """Append the records of a group, all or none. Requires the turn."""
-        if not records:
-            self._require_newest(start)
-            return
-        sent: Sent = [(records[-1][0], start.t)]  # either all are applied or none, so the last one is enough
-        for request, report in reports:
-            request.report = report
-            request.sent = sent
-        try:
-            self.storage.append(records, expected_t=start.t, topics=topics)
-        except StorageError as error:
-            self._retry(error, records, start.t, sent)
-
-    # -- after an exception
-
-    def _release(self) -> None:
-        """Release what an interrupted call of this thread still holds. A storage that fails here has failed before."""
-        self._turn.give_left_over()
-        with suppress(StorageError):
-            self.storage.release_turn()
-
     def ended(self, error: BaseException, sent: Sent) -> None:
         """Release what an interrupted call still holds; raise `UnknownOutcome` if its transaction was committed.
 
@@ -472,20 +249,3 @@ class Committer(Newest):
         # In a forked child the parent, not the child, gets the outcome.
         if sent and not outcome.is_stated(error, sent) and not self._is_of_parent:
             outcome.raise_if_committed(self.storage, error, sent)
-
-
-def _topics_of_group(topics: Sequence[Sequence[int] | None]) -> Sequence[int] | None:
-    """Return the topics of a group of transactions; None if those of one are not known."""
-    known = [each for each in topics if each is not None]
-    return None if len(known) < len(topics) else list({topic for each in known for topic in each})
-
-
-def _first(waiting: deque[Request]) -> list[Request]:
-    # By position: other threads append to the queue in the meantime, which an iterator rejects.
-    return [waiting[i] for i in range(min(len(waiting), MAX_GROUP))]
-
-
-def _move(waiting: deque[Request], answered: deque[Request]) -> None:
-    while waiting and waiting[0].outcome is not None:
-        answered.append(waiting[0])  # an exception before the next line delivers an outcome twice, which does no harm
-        waiting.popleft()

@@ -15,10 +15,23 @@ from importlib import import_module
 from typing import Any, Final
 
 from factstore.errors import StorageError
-from factstore.storage.protocol import Hold, Leader, Leadership, Led, Noting, Record, Root, Storage, Sync
+from factstore.storage.protocol import (
+    Appending,
+    Hold,
+    Leader,
+    Leadership,
+    Led,
+    Noting,
+    Record,
+    Root,
+    Starting,
+    Storage,
+    Sync,
+)
 from factstore.values.quoting import described, quoted
 
 __all__ = [
+    "Appending",
     "Hold",
     "Leader",
     "Leadership",
@@ -26,6 +39,7 @@ __all__ = [
     "Noting",
     "Record",
     "Root",
+    "Starting",
     "Storage",
     "Sync",
     "check_option",

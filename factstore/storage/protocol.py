@@ -14,7 +14,7 @@ Every storage passes `factstore.testing.storage_contract`. All operations can be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -225,6 +225,30 @@ class Leadership(Protocol):
 
     def retire(self) -> None:
         """End the leadership of any process; as if there had never been a leader."""
+
+
+class Appending(Protocol):
+    """An append that has been started, and that ends whatever happens to the thread that started it."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether `result` returns at once, or nearly so."""
+
+    def when_done(self, call: Callable[[], object]) -> None:
+        """Call a function when the append is done, in any thread."""
+
+    def result(self) -> int:
+        """Return or raise what `append` does. Only for the thread that started it, and once."""
+
+
+@runtime_checkable
+class Starting(Protocol):
+    """A storage that appends while the caller continues."""
+
+    def start_append(
+        self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int, topics: Sequence[int] | None = None
+    ) -> Appending:
+        """Start what `append` does. Raises what `append` raises before it writes."""
 
 
 @runtime_checkable

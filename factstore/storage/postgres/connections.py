@@ -2,7 +2,7 @@
 
     read, read_now from the primary
     read_near      from a replica, if the address selects one and it can be reached
-    write, repeat, start   to the primary, one after the other
+    write, begin, repeat, start   to the primary, one after the other
 
 A handle that was opened waits for some time when no server can be reached, as in a failover.
 A write is never cancelled: PostgreSQL commits a transaction whose wait for the standby is cancelled, and reports
@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from threading import Event
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import errors as postgres
@@ -82,6 +82,30 @@ class Pool:
                 self._idle.pop().close()
 
 
+class Started:
+    """An append that was sent to the server."""
+
+    __slots__ = ("_answer", "_finish")
+
+    def __init__(self, answer: Future[Any], finish: Callable[[Future[Any]], int]) -> None:
+        """Make it of the future of the answer, and of a function that returns or raises what this answer means."""
+        self._answer = answer
+        self._finish = finish
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is an answer."""
+        return self._answer.done()
+
+    def when_done(self, call: Callable[[], object]) -> None:
+        """Call a function when there is an answer."""
+        self._answer.add_done_callback(lambda _: call())
+
+    def result(self) -> int:
+        """Return the new head, or raise what `append` raises."""
+        return self._finish(self._answer)
+
+
 class Connections:
     """The connections of one handle."""
 
@@ -125,7 +149,11 @@ class Connections:
 
         Raises: Unavailable; UnknownOutcome, if the connection or the session ended before the server answered.
         """
-        return self._thread.submit(self._run, work, self._patience()).result()
+        return self.begin(work).result()
+
+    def begin(self, work: Callable[[Connection], T]) -> Future[T]:
+        """Start what `write` does. Raises: RuntimeError after `close`."""
+        return self._thread.submit(self._run, work, self._patience())
 
     def repeat(self, work: Callable[[Connection], T]) -> T:
         """Return the result of a write that may be applied twice; it is repeated while its outcome is unknown.

@@ -12,7 +12,9 @@ Law: it passes the same contract suite as LMDB.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import islice, pairwise
 from time import monotonic
 from typing import Any, Final
@@ -30,7 +32,7 @@ from factstore.storage.postgres import layout
 from factstore.storage.postgres import statements as sql
 from factstore.storage.postgres.address import Address
 from factstore.storage.postgres.blocks import Blocks
-from factstore.storage.postgres.connections import Connections
+from factstore.storage.postgres.connections import Connections, Started
 from factstore.storage.postgres.leading import PostgresLeadership
 from factstore.storage.postgres.leases import Leases, Turn
 from factstore.storage.postgres.notices import UNKNOWN, Head, notices
@@ -156,41 +158,57 @@ class PostgresStorage:
     def append(
         self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int, topics: Sequence[int] | None = None
     ) -> int:
-        self._check_writable()
-        check_txids(records)
         if not records:
+            self._check_writable()
             check_head(self.head(), expected_t)
             return expected_t
+        return self.start_append(records, expected_t=expected_t, topics=topics).result()
+
+    def start_append(
+        self, records: Sequence[tuple[bytes, bytes]], *, expected_t: int, topics: Sequence[int] | None = None
+    ) -> Started:
+        self._check_writable()
+        check_txids(records)
+        return Started(self._sent(records, expected_t), partial(self._appended, records, expected_t, monotonic()))
+
+    def _sent(self, records: Sequence[tuple[bytes, bytes]], expected_t: int) -> Future[Any]:
+        """Send an append; the future gets the answer of the server."""
+        txids = [txid for txid, _ in records]
+        values = {
+            **self._names,
+            **self._held(),
+            "txids": txids,
+            "previous": [None, *txids[:-1]],
+            "bodies": [body for _, body in records],
+            "last": txids[-1],
+            "expected": expected_t,
+            "seen": self._seen_at(expected_t),
+            "epoch": self._epoch,
+            "channel": self._notices.channel,
+        }
+        return self._connections.begin(lambda connection: connection.execute(self._append_statement, values).fetchone())
+
+    def _appended(
+        self, records: Sequence[tuple[bytes, bytes]], expected_t: int, began: float, answer: Future[Any]
+    ) -> int:
+        """Return the new head if an append was applied that was sent; otherwise send it again, if that can help."""
         txids = [txid for txid, _ in records]
         try:
-            while True:
-                began = monotonic()
-                t = self._appended(txids, records, expected_t)
-                if t is not None:
-                    self._newest = Head(t, txids[-1])
-                    self._notices.heard(self._newest, began)
-                    return t
-                if self._may_retry(expected_t):
-                    continue
-                with self._turn.held(may_pass=True, doing="a transaction", timeout=self._busy_timeout):
-                    return self.append(records, expected_t=expected_t)
+            t = self._t_of_answer(answer, txids)
+            if t is not None:
+                self._newest = Head(t, txids[-1])
+                self._notices.heard(self._newest, began)
+                return t
+            if self._may_retry(expected_t):
+                return self.append(records, expected_t=expected_t)
+            with self._turn.held(may_pass=True, doing="a transaction", timeout=self._busy_timeout):
+                return self.append(records, expected_t=expected_t)
         except UnknownOutcome as error:
             raise UnknownOutcome(error.code, error.message, **{**error.data, "txids": txids}) from error
 
-    def _appended(self, txids: list[bytes], records: Sequence[tuple[bytes, bytes]], expected_t: int) -> int | None:
+    def _t_of_answer(self, answer: Future[Any], txids: list[bytes]) -> int | None:
         try:
-            row = self._written(
-                self._append_statement,
-                txids=txids,
-                previous=[None, *txids[:-1]],
-                bodies=[body for _, body in records],
-                last=txids[-1],
-                expected=expected_t,
-                seen=self._seen_at(expected_t),
-                epoch=self._epoch,
-                channel=self._notices.channel,
-                **self._held(),
-            )
+            row = answer.result()
         except Unavailable as error:
             if isinstance(error.__cause__, postgres.UniqueViolation):
                 raise self._sent_twice(txids) from error

@@ -16,7 +16,7 @@ import pytest
 import factstore
 from factstore import CasFailed, Connection, Database, TransactError
 from factstore.columns.kind import INTEGERS
-from factstore.commit.commit import MAX_GROUP
+from factstore.commit.groups import MAX_GROUP
 from factstore.errors import Closed, Unavailable
 from factstore.index.novelty import Strand
 
