@@ -17,7 +17,7 @@ import factstore
 import overseer
 from overseer.cron import schedule
 
-from .handlers import app, charge, load, report, send, total
+from .handlers import app, charge, load, refund, report, send, total
 
 SETTINGS: Final = Path(__file__).parent / "worker.toml"
 NAMES: Final = ("ann", "bob", "cleo", "dan", "eve", "finn")
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def prepare(conn: factstore.Connection) -> None:
-    """Declare jobs, queues and schedules, and insert jobs that wait: for a paused queue, a time, and each other."""
+    """Declare jobs, queues and schedules, and insert jobs that wait: for a paused queue, a time, a person, and each other."""
     app.install(conn)
     mail = overseer.queue("mail", limit=3, rate=5)
     conn.transact([mail, overseer.queue("bank", limit=1), overseer.queue("reports", paused=True)])
@@ -69,6 +69,7 @@ def prepare(conn: factstore.Connection) -> None:
     soon = conn.now() + timedelta(minutes=2)
     conn.transact([send.options(run_at=soon).txn(to=f"{name}@example.org", subject="Newsletter") for name in NAMES])
     conn.transact([report.txn(month=month) for month in (3, 5, 10)])
+    conn.transact([refund.txn(order=order) for order in (981, 994)])
 
 
 def take_orders(conn: factstore.Connection, closed: Event) -> None:

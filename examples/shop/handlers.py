@@ -1,4 +1,4 @@
-"""The jobs of the shop: mails that sometimes fail, charges one at a time, reports with progress, and a nightly load."""
+"""The jobs of the shop: mails that sometimes fail, charges one at a time, refunds that ask a person, reports, and a load."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ def charge(job: Job, order: int, cents: int) -> str:
     if cents % 13 == 0:
         raise ValueError(f"the card of order {order} was declined")
     return f"receipt {order}-{cents}"
+
+
+@app.job(type="card/refund")
+def refund(job: Job, order: int) -> str:
+    """Refund an order, if a person agrees."""
+    answer = job.ask(f"Refund order {order}?", ["yes", "no"], within="1d")
+    return f"refunded: {answer}"
 
 
 @app.job(type="stock/load")

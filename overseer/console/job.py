@@ -10,11 +10,11 @@ from markupsafe import Markup
 import factstore
 from factstore import FactStoreError, Keyword
 from factstore.console import Answer, PageRequest, Ref, Table
-from overseer import status
+from overseer import questions, status
 from overseer.console.asking import again, time_of
 from overseer.console.pictures import graph_around
 from overseer.errors import OverseerError
-from overseer.jobs import lookup
+from overseer.jobs import lookup, waits
 from overseer.jobs.states import ABORTED, FAILED, FINISHED, LIVE, STARTED, UNSTARTED, Reason, is_orphaned
 from overseer.status import Attempt
 
@@ -77,11 +77,20 @@ def job(request: PageRequest) -> Answer:
         "graph": graph,
         "is_all": is_all,
         "arguments": _arguments(db, about),
+        "question": _question(db, about),
+        "answers": questions.answers(db, eid) if db.entid(":wait/answer") is not None else [],
+        "is_past": request.moment.t is not None,
         "can": {"abort": state in LIVE, "retry": state in (FAILED, ABORTED) or is_orphaned(about)},
     }
     steps = [tuple(step) for step in reversed(status.history(db, eid))]
     table = Table(("t", "at", "status", "attempt", "by", "reason", "failure"), steps)
     return Answer("job.html", values, {"history": table}, again=again(request) if state in LIVE else None)
+
+
+def _question(db: Database, about: Mapping[str, Any]) -> questions.Question | None:
+    """Return the open question of a job, if it waits for a person."""
+    waiting = questions.unanswered(db) if waits.is_waiting(about) else []
+    return next((each for each in waiting if each.job == about.get(":job/id")), None)
 
 
 def _sentence(why: str) -> str:

@@ -11,6 +11,7 @@ from overseer.console.charts import charts
 from overseer.console.enqueue import enqueue
 from overseer.console.job import job
 from overseer.console.listing import jobs
+from overseer.console.questions import questions
 from overseer.console.queues import queues
 from overseer.console.schedules import schedules
 from overseer.console.what_if import what_if
@@ -23,6 +24,7 @@ JOBS: Final = Extension(
         Page("/queues", "Queues", queues, writes=True),
         Page("/jobs", "Jobs", jobs),
         Page("/job", "", job),
+        Page("/questions", "Questions", questions, writes=True),
         Page("/workers", "Workers", workers),
         Page("/schedules", "Schedules", schedules, writes=True),
         Page("/charts", "Charts", charts),

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 import factstore
-from overseer import status
+from overseer import questions, status
 from tests.architecture.source import ROOT
 
 
@@ -27,10 +27,11 @@ def test_the_console_opens_while_a_worker_runs_the_jobs_of_the_shop(tmp_path: Pa
         [link] = re.findall(r"^http://127\.0\.0\.1:\d+/\?token=\S+$", lines[3], re.MULTILINE)
         with factstore.connect(str(store)) as conn:
             db = conn.db()
-            while not status.jobs_with_status(db, "finished"):
+            while not status.jobs_with_status(db, "finished") or len(questions.unanswered(db)) < 2:
                 db = conn.wait(db.basis_t, 60)
         with httpx.Client(follow_redirects=True) as client:
             assert ":reports" in client.get(link.replace("/?", "/queues?")).text
+            assert "Refund order 981?" in client.get(f"{link.partition('?')[0]}questions").text
             assert "card/charge" in client.get(f"{link.partition('?')[0]}jobs").text
     finally:
         os.killpg(demo.pid, signal.SIGINT)

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import factstore
-from overseer import Config, Retry, graph_txns, install, job_graph, job_txn, queue, transact_graph
+from overseer import Config, Result, Retry, graph_txns, install, job_graph, job_txn, questions, queue, transact_graph
 from overseer.cron import schedule
 from overseer.jobs.graph import Graph
 from overseer.jobs.store import JobStore
@@ -26,6 +26,7 @@ SCHEMA = [
         (":report/month", "long"),
         (":order/of-job", "ref"),
         (":order/note", "string"),
+        (":order/number", "long"),
     ]
 ]
 
@@ -43,7 +44,14 @@ def handlers() -> dict[str, Any]:
         logging.getLogger("farm").warning("reading month %s", job[":report/month"])
         raise ValueError(f'no rows for month {job[":report/month"]}: <b>"&')
 
-    return {"mail": lambda job: None, "charge": charge, "report": broken, "load": lambda job: None, "sum": lambda job: None}
+    def refund(job: Any) -> Result:
+        return Result(job.ask(f"Refund order {job[':order/number']}?", ["yes", "no"], within="7d"))
+
+    def name(job: Any) -> Result:
+        return Result(job.ask("Whose order is it?", within="7d", name="who"))
+
+    done = dict.fromkeys(("mail", "load", "sum"), lambda job: None)
+    return {**done, "charge": charge, "report": broken, "refund": refund, "name": name}
 
 
 def fill(conn: factstore.Connection, clock: FakeClock) -> None:
@@ -80,6 +88,10 @@ def fill(conn: factstore.Connection, clock: FakeClock) -> None:
         )
     )
     _workers(conn, clock)
+    conn.transact([job_txn("refund", {":order/number": n}, id=f"refund-{n}") for n in (1, 2)])
+    conn.transact([job_txn("name", id="name-1")])
+    drain(conn, {type: handlers()[type] for type in ("refund", "name")})
+    conn.transact(questions.answer("refund-1", "no", by="eve"))
     conn.transact([{":order/of-job": [":job/id", "mail-1"], ":order/note": "the order of the mail"}])
 
 

@@ -12,14 +12,16 @@ import pytest
 import factstore
 from factstore.console import console
 from factstore.storage import open_storage
-from overseer import status
+from overseer import questions, status
 from overseer.console import JOBS
 from overseer.jobs import queues
+from overseer.testing import drain
 from tests.factstore.console.shop import client
+from tests.overseer.console.farm import handlers
 
 PAGES = [
     "/queues", "/queues?queue=:mail", "/jobs", "/jobs?status=failed", "/jobs?type=:mail&queue=mail", "/job?id=run-2", "/job?id=report-1", "/job?id=year-report",
-    "/workers", "/schedules", "/charts", "/charts?span=1d&type=:mail", "/what-if?more=2&pause=:mail&without=:load", "/enqueue", "/enqueue?type=:mail", "/jobs/changes/7",
+    "/job?id=refund-1", "/job?id=refund-2", "/questions", "/workers", "/schedules", "/charts", "/charts?span=1d&type=:mail", "/what-if?more=2&pause=:mail&without=:load", "/enqueue", "/enqueue?type=:mail", "/jobs/changes/7",
 ]  # fmt: skip
 
 
@@ -66,7 +68,7 @@ def test_a_store_without_jobs_has_none_of_these_pages():
 
 def test_queues_show_what_is_ready_blocked_later_running_and_silent(seen):
     shown = text_of(opened(seen).get("/queues"))
-    assert "ready 2 blocked 2 later 1 running 3 silent 2" in shown
+    assert "ready 2 blocked 2 later 4 running 3 silent 2" in shown
     assert ":reports paused" in shown and "at most 5 running" in shown and "10 per second" in shown
     rows = opened(seen).get("/queues.json").json()["queues"]
     assert status.backlog(seen.db(), at=seen.now())[None].silent == next(row["silent"] for row in rows if row["queue"] is None)
@@ -114,7 +116,7 @@ def test_the_graph_around_a_job_links_to_the_others(seen):
 def test_workers_are_shown_with_their_jobs_and_missing_handlers(seen):
     shown = text_of(opened(seen).get("/workers"))
     assert "carla-3 silent" in shown and "berta-2 silent" in shown
-    assert "No running worker has a handler for :load , :mail , :report , :sum" in shown
+    assert "No running worker has a handler for :load , :mail , :name , :refund , :report , :sum" in shown
 
 
 def test_what_if_compares_two_plans(seen):
@@ -130,11 +132,11 @@ def test_what_if_compares_two_plans(seen):
 def test_the_charts_count_the_jobs_that_ended_in_the_period(seen):
     rows = opened(seen).get("/charts.json?span=1d").json()["types"]
     assert status.counts(seen.db())[":job.status/finished"] == sum(row["finished"] for row in rows)
-    assert {":load"} == {row["type"] for row in opened(seen).get("/charts.json?from=50").json()["types"]}
+    assert {":load", ":name", ":refund"} == {row["type"] for row in opened(seen).get("/charts.json?from=50").json()["types"]}
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if not path.startswith(("/enqueue", "/jobs/changes"))])
-@pytest.mark.parametrize("t", [20, 45, 57])
+@pytest.mark.parametrize("t", [20, 45, 57, 67])
 def test_the_page_at_t_is_the_page_of_the_store_restored_to_t(seen, restored, path, t):
     """What a page shows at a moment does not depend on what came after, except for attributes without history."""
     then = text_of(opened(seen).get(path, params=_parameters(path, t)))
@@ -189,8 +191,9 @@ def test_a_thousand_jobs_are_aborted_and_undone(conn):
 
 def test_undo_leaves_jobs_that_moved_on(conn):
     page = opened(conn)
+    before = status.counts(conn.db())[":job.status/unstarted"]
     location = page.post("/jobs/act", data={"status": "failed", "do": "retry", "step": "commit"}).headers["location"]
-    assert 3 == status.counts(conn.db())[":job.status/unstarted"] - 5
+    assert before + 3 == status.counts(conn.db())[":job.status/unstarted"]
     page.post("/jobs/act", data={"id": "report-1", "do": "abort", "step": "commit"})
     assert "1 of the jobs have changed since" in text_of(page.get(location))
     page.post(location)
@@ -229,6 +232,37 @@ def test_schedules_run_now_pause_and_backfill(conn):
     assert 3 == len(status.jobs(conn.db(), text="nightly@"))
     for wrong, code in (({"start": "soon"}, 400), ({"schedule": "none"}, 404), ({"do": "explode"}, 400)):
         assert code == page.post("/schedules", data={**period, "do": "try", **wrong}).status_code
+
+
+def test_questions_are_shown_and_answered_once_with_the_name_of_the_person(conn):
+    page = opened(conn)
+    shown = text_of(page.get("/questions"))
+    assert "2 open questions" in shown and "Refund order 2? refund-2 :refund" in shown and "Whose order is it? name-1" in shown
+    assert "Refund order 1? no eve" in shown
+    forms = {form["job"]: form for form in forms_of(page.get("/questions"), "/questions")}
+    assert {"refund-2", "name-1"} == forms.keys()
+    for wrong, code in (({"answer": "perhaps"}, 400), ({"answer": " "}, 400), ({"job": "mail-1"}, 400), ({"job": "none"}, 400)):
+        assert code == page.post("/questions", data={**forms["refund-2"], "answer": "yes", **wrong}).status_code
+    assert 303 == page.post("/questions", data={**forms["refund-2"], "answer": "yes"}).status_code
+    again = page.post("/questions", data={**forms["refund-2"], "answer": "no"})
+    assert 400 == again.status_code and "was answered already" in text_of(again)
+    [form] = forms_of(page.get("/job?id=name-1"), "/questions")
+    answered = page.post("/questions", data={**form, "answer": "<b>Zoe</b>"})
+    assert "ann answered <b>Zoe</b> to Whose order is it?" in text_of(page.get(answered.headers["location"]))
+    assert [("yes", "ann")] == [(each.answer, each.by) for each in questions.answers(conn.db(), "refund-2")]
+    assert "0 open questions" in text_of(page.get("/questions"))
+    drain(conn, handlers())
+    ended = conn.db().q("[:find [?r ...] :in $ [?id ...] :where [?j :job/id ?id] [?j :job/result ?r]]", ["refund-1", "refund-2", "name-1"])
+    assert {'"no"', '"yes"', '"<b>Zoe</b>"'} == set(ended)
+
+
+def test_the_past_shows_the_questions_that_were_open_and_answers_none(seen):
+    page, answered = opened(seen), seen.db().basis_t - 1
+    before = page.get(f"/questions?t={answered - 1}")
+    assert "3 open questions" in text_of(before) and [] == forms_of(before, "/questions")
+    rows = page.get("/questions.json").json()
+    assert {"refund-2", "name-1"} == {row["job"] for row in rows["questions"]}
+    assert [["refund-1", "no", "eve"]] == [[row["job"], row["answer"], row["by"]] for row in rows["answers"]]
 
 
 def test_a_job_is_tried_and_enqueued_from_the_arguments_of_its_type(conn):
