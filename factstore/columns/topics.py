@@ -1,8 +1,8 @@
-"""Topics: numbers of facts whose value is a keyword, with which a storage notes what was committed last.
+"""Topics: numbers of facts, with which a storage notes what was committed last.
 
-A fact of any entity with the same attribute, keyword and direction has the same topic. A storage that gets the
-topics of each append can answer whether a fact was committed, without reading the log. Law: two facts with different
-topics are different; the reverse need not hold.
+Facts of any entity have the same topic if they have the same attribute, the same direction, and the same keyword or any
+values that are no keywords. A storage that gets the topics of each append can answer whether a fact was committed,
+without reading the log. Law: two facts with different topics are different; the reverse need not hold.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from factstore.datom import Fact
 from factstore.values.types import Keyword
 
 _MOST: Final = 4096  # topics in memory
-_known: dict[tuple[int, Keyword, bool], int] = {}
+_known: dict[tuple[int, Keyword | None, bool], int] = {}
 
 
 def topics_of(facts: Iterable[Fact]) -> Sequence[int]:
-    """Return the topics of the facts that have one."""
-    keys = {(a, v, added) for _, a, v, _, added in facts if v.__class__ is Keyword}
-    return [topic(*key) for key in keys] if keys else ()
+    """Return the topics of facts."""
+    return [topic(*key) for key in {(a, v if v.__class__ is Keyword else None, added) for _, a, v, _, added in facts}]
 
 
-def topic(a: int, v: Keyword, added: bool) -> int:
-    """Return the topic of a fact."""
+def topic(a: int, v: Keyword | None, added: bool) -> int:
+    """Return the topic of a fact; None is any value that is no keyword."""
     key = a, v, bool(added)  # 1 is equal to True, and has other bytes
     number = _known.get(key)
     if number is None:

@@ -312,11 +312,13 @@ class Connection(ProcessBound):
         certain facts peeks instead, which takes a fiftieth of the time, and leaves the transactions for later.
 
         Args:
-            facts: attribute, value, and whether it was added; of any entity.
+            facts: attribute, value, and whether it was added; of any entity. If `rough`, the value None stands for all
+                values that are no keywords.
             after: the t after which facts are counted; None is the newest t that this connection knows.
             timeout: seconds to wait for a commit after that.
-            rough: a count of a fact with a keyword may also be 1 if the fact was committed more often, and rarely if it
-                was not. A file answers that without reading the log.
+            rough: a count of a fact with a keyword, or without a value, may also be 1 if the fact was committed more
+                often, and rarely if it was not. A file answers that without reading the log. Other storages always
+                answer 1 if a fact has no value.
         Returns: the t of the newest transaction, and the count of each fact. A count can be too high, because values
             that contain the bytes of the fact are counted, too; it is never too low.
 
@@ -328,7 +330,7 @@ class Connection(ProcessBound):
         self._check_open()
         self._committer.check_outside()
         db = self._committer.newest.database
-        wanted = [_stored_fact(db, fact) for fact in facts]
+        wanted = [_stored_fact(db, fact, rough=rough) for fact in facts]
         first = db.basis_t if after is None else first_t(db, after)
         head = self._storage.wait(first, seconds(timeout))
         if not wanted or head <= first:
@@ -440,11 +442,18 @@ def _reached(db: Database, point: Point) -> int | None:
     return t if db.basis_t <= t else None
 
 
-def _stored_fact(db: Database, fact: Any) -> tuple[int, Any, bool]:
-    """Return the attribute's id, the stored value, and whether it was added, of a fact to look for."""
+def _stored_fact(db: Database, fact: Any, *, rough: bool) -> tuple[int, Any, bool]:
+    """Return the attribute's id, the stored value, and whether it was added, of a fact to look for.
+
+    Args:
+        rough: whether the value can be None.
+    """
     if not (isinstance(fact, tuple | list) and len(fact) == 3 and isinstance(fact[2], bool)):
         why = f"a fact to look for is (attribute, value, whether it was added), got {quoted(fact)}"
         raise DatabaseError(":db.error/invalid-argument", why, fact=fact)
     a, v, added = fact
     attribute = db.attribute(a)
-    return attribute.id, db.stored(attribute, v), added
+    if v is None and not rough:
+        why = f"a fact to look for without a value can only be counted roughly, got {quoted(fact)}"
+        raise DatabaseError(":db.error/invalid-argument", why, fact=fact)
+    return attribute.id, None if v is None else db.stored(attribute, v), added

@@ -17,6 +17,7 @@ from overseer.errors import OverseerError, is_busy
 from overseer.jobs import lookup, txns
 from overseer.jobs.rates import stopwatch
 from overseer.worker.lookout import Lookout
+from overseer.worker.pacing.arrivals import Arrivals
 
 if TYPE_CHECKING:
     from factstore import Connection, TxReports
@@ -58,6 +59,7 @@ class Scheduler(Lookout):
         self._every = every
         self._logged: dict[str, int] = {}  # schedule → the t of its facts for which an error was logged
         self._reports: TxReports | None = None  # while there are schedules
+        self._arrivals = Arrivals(conn, ":schedule/id")
         self._times: dict[int, datetime] = {}  # schedule → its next nominal time
         self._agenda: list[
             tuple[datetime, int]
@@ -108,10 +110,9 @@ class Scheduler(Lookout):
 
     def _follow(self, now: datetime) -> None:
         """Plan the schedules that have changed since the last look, or all of them if the clock was set."""
-        db = self._conn.db()
         last_time, last_elapsed = self._last_look
         self._last_look = (now, self._elapsed())
-        if not any_schedules(db):
+        if (self._reports is None and not self._arrivals.any()) or not any_schedules(self._conn.db()):
             return
         elapsed = self._last_look[1] - last_elapsed
         is_set = abs((now - last_time).total_seconds() - elapsed) > _SET.total_seconds()

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from overseer.worker.lookout import Lookout
+from overseer.worker.pacing.arrivals import Arrivals
 
 if TYPE_CHECKING:
     from overseer.jobs.store import JobStore
@@ -35,14 +36,19 @@ class Waker(Lookout):
         self._random = random
         self._every = every
         self._t = -1  # the newest transaction at the last look
+        self._arrivals = Arrivals(store.conn, ":job/wait")
+        self._has_waits = True  # whether a job waited at the last look
         self._pause = every
 
     def look(self) -> list[int]:
         """Wake the jobs whose query holds now, and return them."""
+        if not (self._arrivals.any() or self._has_waits):
+            return []
         began, t = monotonic(), self._store.conn.db().basis_t
         if t == self._t:
             return []
         woken = self._store.wake()
+        self._has_waits = woken is not None
         self._t = t
         self._pause = self._every if woken is None else max(_SOON, (monotonic() - began) / _SHARE)
         return woken or []

@@ -122,12 +122,21 @@ def test_a_rough_peek_misses_no_fact(shared, transactions, wanted):
     rough_t, rough = conn.peek(*facts, after=after, rough=True)
     assert t == rough_t
     assert all(about > 0 for about, count in zip(rough, counts, strict=True) if count)
+    of_any_value = [(a, None, added) for a, v, added in facts if not isinstance(v, Keyword)]
+    _, rough = conn.peek(*of_any_value, after=after, rough=True)
+    assert all(about > 0 for about, each in zip(rough, of_any_value, strict=True) if each in found_without_value(other, after))
 
 
 def found_in(conn, after, facts):
     db = conn.db()
     found = [(db.ident(datom.a), datom.v, datom.added) for each in conn.log().tx_range(after + 1) for datom in each.data]
     return [found.count(fact) for fact in facts]
+
+
+def found_without_value(conn, after):
+    db = conn.db()
+    datoms = [datom for each in conn.log().tx_range(after + 1) for datom in each.data]
+    return {(db.ident(datom.a), None, datom.added) for datom in datoms if not isinstance(datom.v, Keyword)}
 
 
 def test_a_peek_does_not_read_the_log_if_it_has_none_of_the_facts(shared, monkeypatch):
@@ -137,6 +146,19 @@ def test_a_peek_does_not_read_the_log_if_it_has_none_of_the_facts(shared, monkey
     monkeypatch.setattr(conn._storage, "read_log", lambda *_, **__: pytest.fail("it was read"))
     assert (t, [0, 0]) == conn.peek((":a/word", Keyword(":w/x"), True), (":a/word", Keyword(":w/y"), False), after=after)
     assert (t, [0, 1]) == conn.peek((":a/word", Keyword(":w/x"), True), (":a/word", Keyword(":w/y"), True), after=after, rough=True)
+    after, t = t, other.transact([[":db/add", ":e/0", ":a/number", 12]]).t
+    wanted = [(":a/number", None, True), (":a/number", None, False), (":a/word", None, True)]
+    assert (t, [1, 0, 0]) == conn.peek(*wanted, after=after, rough=True)
+
+
+def test_a_storage_that_notes_nothing_answers_that_any_value_may_have_been_committed(two):
+    conn, other = two
+    conn.transact(SCHEMA)
+    t = other.transact([[":db/add", "e", ":a/number", 12]]).t
+    assert (t, [1]) == conn.peek((":a/number", None, True), after=t - 1, rough=True)
+    assert (t, [0]) == conn.peek((":a/number", None, True), after=t, rough=True)
+    with pytest.raises(DatabaseError, match="without a value can only be counted roughly"):
+        conn.peek((":a/number", None, True), after=t - 1)
 
 
 @pytest.mark.parametrize("fact", [None, (), (":a/word", "x"), (":a/word", ":w/x", 1), (":a/word", ":w/x", []), 5, "abc"])
