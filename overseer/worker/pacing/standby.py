@@ -18,12 +18,14 @@ them continues if the leader does not. Each new job pays in the time that taking
 times the time that this worker needs for one, and the time that passes is taken out. The worker takes part when nothing
 is left. So while jobs are short one worker runs all of them and the others sleep; jobs that take long are spread over
 all workers at once. A worker that has waited for a start in vain waits for no other worker until it sees one start a
-job.
+job. If others start jobs, but too slowly, and many wait, then one worker joins them at first, on average, and twice as
+many each time that this was not enough: a worker that joins takes in all jobs that wait, which slows the others down.
 
 Of several workers that are in the way of each other, the one whose name is the first continues to work. Another one
 stands back: it claims nothing until its patience is used up. Each time that this happens again, a started job pays in
 twice as much as before. A worker that has not run any job assumes that it would need `_UNKNOWN` seconds for one. If
-others are faster, it tries after a time that grows with their speed. Limits have a random part, so that one worker
+others are faster, it tries after a time that grows with their speed, and with the number of jobs that they claim
+together, because only short jobs are claimed together. Limits have a random part, so that one worker
 returns, and the others see that it starts jobs.
 
 Laws: a job that no other worker starts is taken in within `QUIET * SPREAD + 2 * LONGEST` seconds. Peeking takes at most
@@ -34,10 +36,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from overseer.jobs.states import ABORTED, FAILED, FINISHED, STARTED, UNSTARTED, Reason
+from overseer.jobs.states import ABORTED, FAILED, FINISHED, STARTED, UNSTARTED
 
 if TYPE_CHECKING:
     from factstore import Connection, Keyword
@@ -58,6 +61,9 @@ _UNKNOWN: Final = 0.0001  # seconds for a job, as long as this worker has not ru
 _FIRST_TRY: Final = (0.3, 10.0)  # seconds of work by others after which a worker that has not run any job tries
 _MANY: Final = 100  # jobs
 _WHILE: Final = 10.0  # seconds
+_JOINS: Final = 0.0001  # seconds in which a worker that joins others is expected to take in one job,
+_JOINED: Final = 1.0  # and the most in which it is expected to take in all
+_SHORT: Final = 16  # jobs started per transaction, from which on they are certainly short
 _WORTHWHILE: Final = 0.5  # of the time spent in handlers, from which on another worker is of use
 
 _STATUS: Final = ":job/status"
@@ -65,8 +71,8 @@ _CAME: Final = (_STATUS, UNSTARTED, True)
 _STARTED: Final = (_STATUS, STARTED, True)
 _CLAIMED: Final = ((_STATUS, UNSTARTED, False), _STARTED)
 _REOPENED: Final[list[tuple[Any, Any, bool]]] = [(_STATUS, ended, False) for ended in (FINISHED, FAILED, ABORTED)]
-# Why a job is unstarted that is not new.
-_AGAIN: Final[list[tuple[Any, Any, bool]]] = [(":job/reason", Reason.INTERRUPTED, True), *_REOPENED]
+_ENDED: Final[list[tuple[Any, Any, bool]]] = [(_STATUS, ended, True) for ended in (FINISHED, FAILED, ABORTED)]
+_LEFT: Final[list[tuple[Any, Any, bool]]] = [(_STATUS, live, False) for live in (UNSTARTED, STARTED)]
 
 
 class Known(NamedTuple):
@@ -85,7 +91,7 @@ class Counts(NamedTuple):
     came: int  # jobs that are unstarted now; too few where other types were seen, see `Standby._glance`
     started: int
     new: int  # jobs of the handled types
-    released: int  # jobs that a worker gave back
+    foreign: int  # new jobs of other types
     reopened: int  # jobs that had ended
 
     def plus(self, more: Counts) -> Counts:
@@ -122,10 +128,8 @@ class Standby:
         self._conn = conn
         self._worker = worker
         self._types = [(":job/type", type, True) for type in types]
-        self._random = random
-        self._clock = clock
-        self._sleep = sleep
-        self._effort = effort
+        self._random, self._clock = random, clock
+        self._sleep, self._effort = sleep, effort
         self.is_eager = True  # whether the last commits led to a claim, so that the next one is taken in at once
         self.stands_back = False  # whether it claims nothing although jobs are ready
         self._base = self._t = -1  # the t that the worker has taken in, and the t up to which it has peeked
@@ -142,8 +146,10 @@ class Standby:
         self._is_helped = False  # whether these jobs are left to others at first, or others have started jobs since
         self._patience = 0.0  # seconds for which they still are if no job is started
         self._limit = self._new_limit()  # of the same
+        self._rounds = 0  # how often it has run out while others started jobs
+        self._began = 0  # the number of other workers that have begun since this one has
         self._tries_after = random.uniform(*_FIRST_TRY)  # seconds of leaving jobs to others, if it has not run any
-        self._others_started = float("-inf")  # when another worker was last seen to start jobs
+        self._others_started = -inf  # when another worker was last seen to start jobs
         self._round: _Round | None = None
         # Seconds for a job while this worker was of no use beside others; 0 if it was of use; None if it has run none.
         self._per_job: float | None = None
@@ -153,6 +159,11 @@ class Standby:
     def t(self) -> int:
         """The newest transaction that it has seen."""
         return self._t
+
+    @property
+    def crowd(self) -> int:
+        """The number of other workers of the same type that have begun, as far as is known."""
+        return self._others + self._began
 
     @property
     def leaves_jobs(self) -> bool:
@@ -244,24 +255,32 @@ class Standby:
                 self._pause = max(self._pause - (self._peeked - began), SHORTEST)
                 if head <= self._t:
                     return False
-            self._sleep(self._pause * self._random.uniform(0.5, 1.5))
+            pause, left = self._pause * self._random.uniform(0.5, 1.5), deadline - self._clock()
+            if pause > LONGEST * 1.5 and pause > left:  # the worker may have to stop, or a job may be due
+                self._sleep(max(left, 0.0))
+                self._pause = pause - left
+                return False
+            self._sleep(pause)
             seen = self._t
             is_wanted = self._peek(known)
             self._is_crowded = self._t > seen + 1
-            self._pause = self._new_pause(self._effort() - effort)
+            self._pause = self._new_pause(self._effort() - effort, is_last=known.is_last)
             if is_wanted:
                 return True
         return False
 
-    def _new_pause(self, effort: float) -> float:
+    def _new_pause(self, effort: float, *, is_last: bool) -> float:
         if self._is_foreign and self._peeked - self._wanted > _WHILE:
             return GLANCES
         longest = max(self._patience, SHORTEST) if self._is_new else LONGEST
-        return min(max(effort / SHARE, SHORTEST), longest)
+        pause = min(max(effort / SHARE, SHORTEST), longest)
+        # An earlier peek would change nothing, except that the last worker sees that it is the last.
+        return max(pause, self._patience / 2) if self._is_left and not is_last else pause
 
     def _peek(self, known: Known) -> bool:
         """Count what was committed since the last peek, and decide whether to take it in."""
         last, self._peeked = self._peeked, self._clock()
+        seen = self._t
         is_glance = self._is_foreign and not known.has_jobs
         counts = self._glance() if is_glance else self._count()
         self._counts = all_ = self._counts.plus(counts)
@@ -270,13 +289,19 @@ class Standby:
         was_left, self._is_left, self._is_new = self._is_left, False, False
         if is_glance:
             return all_.new + all_.reopened > 0
-        self._is_foreign = self._is_foreign or all_.came != all_.new + all_.released
-        if known.unstarted + all_.came - all_.started <= 0:
+        self._is_foreign = self._is_foreign or all_.foreign + all_.reopened > 0
+        unstarted = known.unstarted + all_.came - all_.started
+        if unstarted <= 0:
             return known.is_last and not counts.started
         if not (known.has_jobs or all_.new or all_.reopened):
             return False
-        self._is_left = not self._is_foreign and self._is_patient(counts, self._peeked - last, is_first=not was_left)
-        self._is_new = self._is_left and not was_left and not counts.started
+        if not self._is_foreign:
+            if not was_left:
+                self._begin_to_wait()
+            rounds = self._rounds
+            self._is_left = self._is_patient(counts, self._peeked - last, self._t - seen, unstarted)
+            is_new = not was_left and not counts.started
+            self._is_new = self._is_left and (is_new or self._rounds > rounds)
         return not self._is_left
 
     def _glance(self) -> Counts:
@@ -293,25 +318,38 @@ class Standby:
         return Counts(0, _MANY if left and started else 0, sum(more[reopened:]), 0, sum(more[:reopened]))
 
     def _count(self) -> Counts:
-        after = self._t
-        self._t, (came, started, *new) = self._conn.peek(_CAME, _STARTED, *self._types, after=after)
-        released = reopened = 0
-        if came != sum(new):  # rarely
-            _, (released, *again) = self._conn.peek(*_AGAIN, after=after)
-            reopened = sum(again)
-        return Counts(came, started, sum(new), released, reopened)
+        # Of a worker that begins; of one type, because workers are counted, as a hint.
+        begins = [(":worker/handler", type, True) for _, type, _ in self._types[:1]]
+        after, about = self._t, [*begins, _CAME, _STARTED, *self._types]
+        self._t, counts = self._conn.peek(*about, after=after)
+        self._began += sum(counts[: len(begins)])
+        came, started, *new = counts[len(begins) :]
+        if came == sum(new):
+            return Counts(came, started, sum(new), 0, 0)
+        # Rarely: jobs of other types came, or jobs are unstarted again.
+        wanted = [_CAME, _STARTED, *_ENDED, *_LEFT, *_REOPENED, *self._types]
+        self._t, (came, started, *more) = self._conn.peek(*wanted, after=after)
+        ended, more = sum(more[: len(_ENDED)]), more[len(_ENDED) :]
+        left, more = sum(more[: len(_LEFT)]), more[len(_LEFT) :]
+        reopened, new_ = sum(more[: len(_REOPENED)]), sum(more[len(_REOPENED) :])
+        # A job that gets another status leaves one; only a new job leaves none.
+        foreign = max(0, came + started + ended - left - reopened - new_)
+        return Counts(came, started, new_, foreign, reopened)
 
-    def _is_patient(self, counts: Counts, seconds: float, *, is_first: bool) -> bool:
+    def _begin_to_wait(self) -> None:
+        """Leave jobs to others from now on, if there are any."""
+        self._patience = _GRACE * self._random.uniform(1, min(1 + self._others, _QUEUE))
+        self._limit = QUIET * self._random.uniform(SPREAD / 2, SPREAD)
+        self._is_helped = self._others > 0 and not self._leads
+        self._rounds = 0
+
+    def _is_patient(self, counts: Counts, seconds: float, transactions: int, unstarted: int) -> bool:
         """Return whether jobs are left to the others for some more time.
 
         Args:
-            seconds: the time since the last peek.
-            is_first: no job was left to them then.
+            counts, seconds, transactions: since the last peek.
+            unstarted: the number of jobs that wait.
         """
-        if is_first:
-            self._patience = _GRACE * self._random.uniform(1, min(1 + self._others, _QUEUE))
-            self._limit = QUIET * self._random.uniform(SPREAD / 2, SPREAD)
-            self._is_helped = self._others > 0 and not self._leads
         self._is_helped = self._is_helped or counts.started > 0
         if not self._is_helped:
             return False
@@ -319,10 +357,26 @@ class Standby:
         pays = min(_PAYS * 2 ** max(self._stood_back - 1, 0), _PAYS_MOST)
         paid = _TAKEN_IN * counts.new + pays * per_job * counts.started
         self._patience = min(self._patience + paid, self._limit) - seconds
-        if self._per_job is None:  # the faster the others are, the less useful is a try
-            self._tries_after -= seconds * min(1.0, seconds / max(paid, 1e-6))
+        if self._per_job is None:
+            # The faster the others are, and the more jobs they claim together, the less useful is a try. If they pay
+            # less than the time that passes, the patience ends anyway.
+            speed = max(paid / seconds, seconds / paid) if paid > 0 and seconds > 0 else inf
+            self._tries_after -= seconds / speed * min(1.0, _SHORT * transactions / max(counts.started, 1))
             if self._tries_after <= 0:
                 return False
-        if self._patience <= 0 and not self._counts.started:
-            self._others, self._others_started = 0, float("-inf")
-        return self._patience > 0
+        return self._patience > 0 or self._lets_others_go_first(unstarted)
+
+    def _lets_others_go_first(self, unstarted: int) -> bool:
+        """Decide by chance whether others join the busy ones before this worker, and renew the patience if so.
+
+        Each worker that joins takes in all jobs. If all joined at the same time, the busy ones would get even slower.
+        So one of them joins at first, on average, and twice as many each time that this was not enough.
+        """
+        if not self._counts.started:
+            self._others, self._others_started = 0, -inf
+            return False
+        if unstarted < _MANY or self._random.random() * min(self.crowd, _QUEUE) < 2**self._rounds:
+            return False
+        self._rounds += 1
+        self._patience = min(LONGEST + _JOINS * unstarted, _JOINED) * self._random.uniform(0.75, 1.25)
+        return True

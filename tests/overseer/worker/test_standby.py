@@ -26,6 +26,7 @@ ENQUEUED = [(":job/type", A, True), (STATUS, UNSTARTED, True)]
 FOREIGN = [(":job/type", B, True), (STATUS, UNSTARTED, True)]
 CLAIMED = [(STATUS, UNSTARTED, False), (STATUS, STARTED, True)]
 DONE = [(STATUS, STARTED, False), (STATUS, FINISHED, True)]
+GIVEN_BACK = [(STATUS, STARTED, False), (STATUS, UNSTARTED, True)]
 AGAIN = [(STATUS, FINISHED, False), (STATUS, UNSTARTED, True)]
 
 
@@ -159,13 +160,13 @@ def test_a_worker_that_stands_back_returns_when_the_others_are_slow(rate, is_bac
     assert is_back is not world.standby.stands_back
 
 
-@pytest.mark.parametrize(("rate", "least", "most"), [(100, 0, 1), (1100, QUIET, 15), (4000, 1, 50)])
+@pytest.mark.parametrize(("rate", "least", "most"), [(100, 0, 1), (1100, QUIET, 15), (4000, 1, 250)])
 def test_a_worker_that_has_not_run_a_job_tries_later_the_faster_the_others_are(rate, least, most):
     world = World()
     world.lose()
     began = world.now
     for n in range(most * 50):
-        world.at(began + n / 50, *(CLAIMED * (rate // 50)))
+        world.log.append((began + n / 50, CLAIMED * (rate // 50)))
     while not world.wait(0.25, known(1, unstarted=1_000_000, has_jobs=True)):
         pass
     assert least <= world.now - began <= most
@@ -194,6 +195,73 @@ def test_many_short_jobs_that_come_together_are_left_to_the_worker_that_takes_th
         world.at(1.1 + n / 5000, *CLAIMED)
     while world.now < 3.0:
         assert not world.wait(0.25, known(1))
+
+
+def test_jobs_that_a_worker_gives_back_or_retries_are_no_jobs_of_other_types():
+    """They have a reason only the first time, and are left to others as new jobs are."""
+    world = World()
+    world.lose()
+    world.standby.notice_others()
+    world.at(1.0, *(ENQUEUED * 2000))
+    for n in range(2000):
+        world.at(1.1 + n / 4000, *CLAIMED, *GIVEN_BACK)
+        world.at(1.6 + n / 4000, *CLAIMED, *DONE)
+    while world.now < 3.0:
+        assert not world.wait(0.25, known(1))
+
+
+def joined(count: int, others: int) -> list[float]:
+    """Return when workers join another one that starts jobs too slowly, after so many came together."""
+    times = []
+    for seed in range(others):
+        world = World(seed=seed, others=others)
+        world.lose()
+        world.at(1.0, *(ENQUEUED * count))
+        for n in range(1000):
+            world.at(1.02 + n / 50, *CLAIMED)
+        while not world.wait(0.25, known(1)):
+            pass
+        times.append(world.now - 1.0)
+    return sorted(times)
+
+
+def test_many_workers_join_another_one_little_by_little():
+    """So that they do not take in many jobs all at the same time; in the end, all have joined."""
+    times = joined(20_000, 15)
+    assert times[0] <= 2 * QUIET * SPREAD
+    assert sum(time <= QUIET * SPREAD + LIMIT for time in times) <= 4
+    assert times[-1] <= QUIET * SPREAD + 6
+
+
+def test_workers_join_sooner_if_there_is_less_to_take_in():
+    assert joined(2000, 15)[-1] <= QUIET * SPREAD + 2
+    assert joined(90, 15)[-1] <= QUIET * SPREAD + LIMIT
+
+
+def test_one_of_two_workers_joins_the_other_at_once():
+    assert joined(20_000, 1)[0] <= QUIET * SPREAD + LIMIT
+
+
+def test_workers_that_begin_later_count_as_others():
+    """A worker that began first knows of none."""
+    first = World(others=0)
+    first.lose()
+    assert not first.wait(0.25, known(1))
+    first.at(first.now, *([(":worker/handler", A, True)] * 15))
+    assert not first.wait(0.25, known(1))
+    assert first.standby.crowd == 15
+
+
+def test_a_worker_peeks_seldom_while_the_others_are_fast():
+    world = World(others=15)
+    world.lose()
+    world.at(1.0, *(ENQUEUED * 20_000))
+    for n in range(100):
+        world.at(1.1 + n / 35, *(CLAIMED * 200))
+    assert not world.wait(1.5, known(1))
+    world.peeks = 0
+    assert not world.wait(2.0, known(1))
+    assert 2 <= world.peeks <= 10
 
 
 def test_beside_jobs_of_other_types_a_worker_wakes_once_for_each_peek_and_counts_little():
