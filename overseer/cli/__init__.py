@@ -145,7 +145,9 @@ def _drain_on_signals(running: Worker) -> AbstractContextManager[None]:
         else:
             running.abandon(128 + number)
 
-    return handle_here(handle, signal.SIGTERM, signal.SIGINT)
+    # A terminal that is closed sends SIGHUP; `nohup` lets the worker ignore that.
+    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return handle_here(handle, signal.SIGTERM, signal.SIGINT, *hangup)
 
 
 @main.command()

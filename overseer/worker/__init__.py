@@ -93,6 +93,7 @@ class Worker:
         self._ran = False
         self._is_prepared = False  # whether the pool can run the handlers
         self._process = os.getpid()
+        self._leaving: Thread | None = None  # ends the process
         random = Random(self.config.seed)
         self._store = JobStore(conn, worker=self.name)
         self._listeners = Listeners([*self.config.listeners, *chosen(conn, **self.config.watching)])
@@ -204,20 +205,23 @@ class Worker:
         """Release the jobs under way without waiting for their handlers, and end the process. Returns at once.
 
         The handlers cannot be interrupted, so the process ends as in a crash. But its jobs need not wait until the
-        leases expire, and the listeners send what they hold. Each step has a time limit, because a store or an error
-        tracker may hang. The steps run on threads of their own, because the caller may be a signal handler in the
-        middle of a commit.
+        leases expire, the worker records its end, and the listeners send what they hold. Each step has a time limit,
+        because a store or an error tracker may hang. The steps run on threads of their own, because the caller may be a
+        signal handler in the middle of a commit. From then on `run` does not return, so that the process has this code.
+        A second call changes nothing.
         """
         self.stop()
 
         def leave() -> None:
-            for step in (self._executor.release_all, self._listeners.close):
+            for step in (self._executor.release_all, self._store.presence.end, self._listeners.close):
                 thread = Thread(target=step, name="overseer-abandon", daemon=True)
                 thread.start()
                 thread.join(_LEAVING)
             os._exit(code)
 
-        Thread(target=leave, name="overseer-abandon", daemon=True).start()
+        if self._leaving is None:
+            self._leaving = Thread(target=leave, name="overseer-abandon", daemon=True)
+            self._leaving.start()
 
     def prepare(self) -> None:
         """Check that the handlers can run as the settings require. `run` does so before it claims any job.
@@ -272,6 +276,8 @@ class Worker:
             self._listeners.close()
             self._shutdown.done.set()
             atexit.unregister(self._leave_with_program)
+            if self._leaving is not None:
+                self._leaving.join()
 
     def _leave_with_program(self) -> None:
         """Release the jobs under way and end the pool, because the program ends while the worker still runs."""

@@ -140,7 +140,6 @@ class MainLoop:
                 if self._shutdown.at_exit:
                     self._executor.release_all()
                 self._store.presence.end()
-                log.info("worker %s has ended", self._store.worker)
         self._check_parts()  # again: the settler may have failed on its last outcomes
 
     def _log_start(self) -> None:

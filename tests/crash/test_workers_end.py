@@ -172,3 +172,37 @@ def test_a_command_line_worker_ends_when_idle_although_a_handler_has_outlived_it
         command, cwd=store.parent, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=120, check=False
     )
     assert 0 == ended.returncode, ended.stderr
+
+
+def command_line(store, executor):
+    (store.parent / "shop.py").write_text(
+        "import os, time\n"
+        "def step(job):\n"
+        "    open(os.path.join(os.path.dirname(__file__), 'began'), 'a').write(f'{os.getpid()}\\n')\n"
+        "    time.sleep(3600)\n"
+        "handlers = {'step': step}\n"
+    )
+    command = [sys.executable, "-m", "overseer", "worker", "shop:handlers", "--store", str(store), "--executor", executor]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command, cwd=store.parent, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("executor", ["inline", "threads", "asyncio", "processes"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_end_a_command_line_worker_and_its_jobs_are_free_and_it_is_in_no_list(store, executor, number):
+    """The first lets the jobs end, which takes too long here; the second ends the worker. They go to its process group, as those of a terminal do."""
+    with command_line(store, executor) as program, factstore.connect(str(store)) as conn:
+        handler = began(store, conn)
+        assert 1 == len(status.workers(conn.db()))
+        while program.poll() is None:  # two that come together are one
+            os.killpg(program.pid, number)
+            subprocess.run(["sleep", "0.1"], check=True)
+        said = program.stderr.read()
+        assert 128 + number == program.returncode, said
+        assert "Traceback" not in said
+        assert {UNSTARTED: 8} == {state: n for state, n in status.counts(conn.db()).items() if n}
+        assert [] == status.workers(conn.db())
+    assert is_gone(handler)

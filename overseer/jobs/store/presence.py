@@ -15,6 +15,7 @@ import socket
 from collections import deque
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import factstore
@@ -39,6 +40,7 @@ class Presence:
         self._conn = conn
         self._worker = worker
         self._entity: int | None = None
+        self._ending = Lock()  # the main loop ends it, and so does a worker that leaves in a hurry
         self._lost: deque[Lease] = deque()
 
     def begin(self, *, handlers: Iterable[Keyword], queues: Iterable[Keyword] | None, slots: int) -> None:
@@ -72,9 +74,11 @@ class Presence:
 
     def end(self) -> None:
         """Assert that the worker has ended. If that fails, it is logged: the worker ends anyway."""
-        if self._entity is not None:
-            self._write([[":db/add", self._entity, ":worker/running", False]])
-            self._entity = None
+        with self._ending:
+            if self._entity is not None:
+                self._write([[":db/add", self._entity, ":worker/running", False]])
+                self._entity = None
+                log.info("worker %s has ended", self._worker)
 
     def _write(self, forms: Forms) -> None:
         lost = [self._lost.popleft() for _ in range(len(self._lost))]

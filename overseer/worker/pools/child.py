@@ -71,10 +71,10 @@ def serve(end: socket.socket, worker: int, levels: LogLevels) -> None:
 def _stand_alone() -> None:
     # It is a daemon so that it ends with the worker. But a daemon may not have child processes, and a handler may.
     multiprocessing.current_process().daemon = False
-    forget_handlers()
     if hasattr(os, "setpgid"):
         with suppress(OSError):  # it is a session leader
             os.setpgid(0, 0)  # only the worker receives a terminal's signals, and the children of a handler end with it
+    forget_handlers()
 
 
 def _worker_lives() -> bool:

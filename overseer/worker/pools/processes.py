@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
@@ -24,6 +25,7 @@ from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from overseer.worker.pools.channel import Channel, Gone
 from overseer.worker.pools.child import ANSWER, BEGAN, CALL, CALL_AND_TELL, END, LogLevels, log_here, serve
+from overseer.worker.pools.signals import spared
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -239,7 +241,10 @@ class _ProcessSlot:
         }
         process = self._context.Process(**words)  # type: ignore[attr-defined]
         try:
-            process.start()
+            with spared():
+                resource_tracker.ensure_running()  # not by `start`, because this unblocks signals
+            with spared():
+                process.start()
         except BaseException as error:
             worker_end.close()
             raise ProcessDied(f"no process could be started for it: {error}") from error

@@ -19,6 +19,7 @@ from typing import Any, Final
 Handle = Callable[[int, FrameType | None], Any]
 
 _ENDS: Final = (KeyboardInterrupt, SystemExit)
+_OF_TERMINALS: Final = (signal.SIGINT, signal.SIGHUP)  # sent to all processes in the foreground of a terminal
 
 
 def is_from_signal(error: BaseException) -> bool:
@@ -105,9 +106,23 @@ def _restore() -> None:
     _unblock()
 
 
+@contextmanager
+def spared() -> Iterator[None]:
+    """Keep the signals of the terminal from a process that this thread starts, until it calls `forget_handlers`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def forget_handlers() -> None:
-    """Restore the default signal handlers; called in a child process of a worker."""
+    """Restore the default signal handlers; called in a child process of a worker, in a process group of its own."""
     signal.set_wakeup_fd(-1)
+    for number in _OF_TERMINALS:
+        before = signal.signal(number, signal.SIG_IGN)  # one that was sent to the group of the worker is discarded
+        signal.signal(number, signal.SIG_DFL if before is None else before)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_TERMINALS)
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

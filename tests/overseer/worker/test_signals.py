@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from overseer.worker.pools.signals import handle_here
 
@@ -37,3 +41,35 @@ def test_signals_do_what_they_did_before_once_a_worker_has_ended() -> None:
     with handle_here(lambda number, frame: None, signal.SIGTERM):
         assert before != signal.getsignal(signal.SIGTERM)
     assert before == signal.getsignal(signal.SIGTERM)
+
+
+STARTS = """
+import os, signal, sys
+from overseer.worker.pools.processes import ProcessExecutor
+
+HEARD = []
+if __name__ == "__mp_main__":  # a child that still starts
+    for number in (signal.SIGINT, signal.SIGHUP):
+        os.killpg(0, number)
+
+def group():
+    return os.getpgrp() == os.getpid()
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: HEARD.append(number))
+    executor = ProcessExecutor(1, start_method=sys.argv[1])
+    print(executor.submit(group).result(), {int(number) for number in HEARD})
+    executor.shutdown()
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_signals_of_the_terminal_do_not_reach_a_process_of_the_worker_that_still_starts(tmp_path: Path, method: str) -> None:
+    (tmp_path / "starts.py").write_text(STARTS)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "starts.py"), method],
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        capture_output=True, text=True, timeout=60, check=True, start_new_session=True,
+    )  # fmt: skip
+    assert (f"True { {int(signal.SIGHUP), int(signal.SIGINT)} }\n", "") == (done.stdout, done.stderr)

@@ -237,7 +237,7 @@ def test_a_worker_that_fails_is_not_held_up_by_a_handler_that_hangs(stored, monk
     listen = lambda event: began.set() if isinstance(event, Started) else None  # noqa: E731
     handler = (lambda job: release.wait(60)) if kind == "asyncio" else remote.sleep
     worker = Worker(stored, {":a": handler}, Config(executor=kind, heartbeat_sleep_time=50, listeners=[listen]))
-    monkeypatch.setattr(worker._store, "beat", lambda *_, **__: began.is_set() and 1 / 0)
+    monkeypatch.setattr(worker._store, "beat", lambda *_, **__: 1 / 0 if began.is_set() else ())
     failed = threading.Event()
 
     def run():
@@ -263,7 +263,7 @@ def test_handlers_that_outlive_their_worker_are_followed_by_no_others(conn, monk
 
     with ThreadPoolExecutor(1) as theirs:
         worker = Worker(conn, {":a": handler}, Config(executor=theirs, batch=3, heartbeat_sleep_time=20))
-        monkeypatch.setattr(worker._store, "beat", lambda *_, **__: began.is_set() and 1 / 0)
+        monkeypatch.setattr(worker._store, "beat", lambda *_, **__: 1 / 0 if began.is_set() else ())
         with pytest.raises(ZeroDivisionError):
             worker.run()
         release.set()
@@ -298,6 +298,32 @@ def test_leaving_in_a_hurry_settles_what_has_ended_gives_the_rest_back_and_lets_
     assert left.wait(10)
     assert [(143, True)] == codes
     assert {FAILED: 1, UNSTARTED: 1} == counts(conn)
+
+
+def test_the_process_of_a_worker_that_leaves_in_a_hurry_ends_before_the_worker_returns(conn, monkeypatch):
+    """Otherwise, the program could end with an exit code of its own."""
+    began, release, left, returned = (threading.Event() for _ in range(4))
+    conn.transact([job_txn(":a")])
+    worker = Worker(conn, {":a": lambda job: began.set() or release.wait(30)}, executor="threads")
+    exits = []
+
+    def run():
+        worker.run()
+        returned.set()
+
+    monkeypatch.setattr(worker._listeners, "close", lambda: None)
+    monkeypatch.setattr("os._exit", lambda code: exits.append((code, returned.wait(1))) or left.set())
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert began.wait(30)
+    assert 1 == len(status.workers(conn.db()))
+    worker.abandon(143)
+    worker.abandon(130)
+    assert left.wait(30)
+    release.set()
+    thread.join()
+    assert [(143, False)] == exits
+    assert [] == status.workers(conn.db())
 
 
 def test_leaving_in_a_hurry_waits_for_nobody_that_hangs(conn, monkeypatch):
