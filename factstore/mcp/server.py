@@ -6,9 +6,10 @@ Other packages add tools by an entry point of the group `factstore.mcp`, which n
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points, version
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import anyio
 from anyio import to_thread
@@ -27,8 +28,9 @@ from mcp_types import (
 )
 
 from factstore.connection.connection import Connection, connect
-from factstore.errors import FactStoreError, QueryStopped
+from factstore.errors import FactStoreError, QueryStopped, StorageError
 from factstore.mcp.answers import answer_text
+from factstore.mcp.lines import lines, own_stdin
 from factstore.mcp.reading import READS
 from factstore.mcp.session import Limits, Session
 from factstore.mcp.tools import Function, Tool
@@ -46,18 +48,29 @@ _GRACE: Final = 0.5  # seconds after the limit, so that a query can stop itself,
 
 
 def run(uri: str, *, limits: Limits, allow_writes: bool = False) -> None:
-    """Serve a store until stdin ends.
+    """Serve a store until stdin ends, the client no longer reads, or Ctrl-C. A write that has begun ends first.
 
     Args:
         limits: of each answer.
         allow_writes: offer the tools that write, too; otherwise the store is opened for reading.
+    Raises: StorageError(:db.error/invalid-option) without stdin or stdout.
     """
-    with connect(uri, create=False, read_only=not allow_writes, busy_timeout=limits.seconds) as conn:
-        anyio.run(_serve, server(conn, limits, allow_writes=allow_writes))
+    if sys.stdin is None or sys.stdout is None:
+        text = "the server talks to its client over stdin and stdout, and one of them is closed"
+        raise StorageError(":db.error/invalid-option", text)
+    with (
+        connect(uri, create=False, read_only=not allow_writes, busy_timeout=limits.seconds) as conn,
+        own_stdin() as stdin,
+    ):
+        try:
+            anyio.run(_serve, server(conn, limits, allow_writes=allow_writes), stdin)
+        except* BrokenPipeError:
+            log.info("the client no longer reads")
 
 
-async def _serve(served: Server[Any]) -> None:
-    async with stdio_server() as (read, write):
+async def _serve(served: Server[Any], stdin: int) -> None:
+    incoming = cast("anyio.AsyncFile[str]", lines(stdin))  # only iterated
+    async with stdio_server(incoming) as (read, write):
         await served.run(read, write, served.create_initialization_options())
 
 

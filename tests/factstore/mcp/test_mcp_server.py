@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -356,3 +358,60 @@ def test_a_tool_that_fails_is_one_sentence_and_its_reason_is_logged(
     assert answer.is_error
     assert ":db.error/tool-failed: the tool broken failed; the log of the server has the reason" == answer.text
     assert "the secret reason" in caplog.text
+
+
+HELLO = {
+    "jsonrpc": "2.0", "id": 1, "method": "initialize",
+    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "tests", "version": "1"}},
+}  # fmt: skip
+
+
+@contextmanager
+def greeted(store: str) -> Iterator[subprocess.Popen[str]]:
+    """Start the command, and let it answer the first message."""
+    command = [sys.executable, "-m", "factstore", "mcp", store]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(json.dumps(HELLO) + "\n")
+        process.stdin.flush()
+        assert 1 == json.loads(process.stdout.readline())["id"]
+        yield process
+
+
+def test_ctrl_c_ends_a_server_that_waits_for_its_client(store: str) -> None:
+    with greeted(store) as process:
+        process.send_signal(signal.SIGINT)
+        assert 130 == process.wait(60)
+        assert process.stderr and "factstore: interrupted\n" == process.stderr.read()
+
+
+def test_a_server_ends_when_its_client_no_longer_reads(store: str) -> None:
+    with greeted(store) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdout.close()
+        process.stdin.write(json.dumps({**HELLO, "id": 2, "method": "ping"}) + "\n")
+        process.stdin.flush()
+        assert (0, "") == (process.wait(60), process.stderr.read())
+
+
+def test_a_message_is_read_whatever_its_pieces_are_and_lines_that_are_no_messages_end_nothing(store: str) -> None:
+    with greeted(store) as process:
+        assert process.stdin and process.stdout
+        text = "no json\n\n" + json.dumps({**HELLO, "id": "ü" * 100_000, "method": "ping"}, ensure_ascii=False)
+        for piece in (text[:20], text[20:-1], text[-1:] + "\n"):
+            process.stdin.write(piece)
+            process.stdin.flush()
+        answers = map(json.loads, process.stdout)
+        assert "ü" * 100_000 == next(answer["id"] for answer in answers if "id" in answer)
+        process.stdin.close()
+        assert 0 == process.wait(60)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+def test_without_stdin_or_stdout_a_server_ends_with_a_sentence(store: str, closed: str) -> None:
+    command = [sys.executable, "-m", "factstore", "mcp", store]
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *command]
+    ended = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=False)
+    assert 3 == ended.returncode
+    assert "over stdin and stdout, and one of them is closed" in ended.stderr and "Traceback" not in ended.stderr
