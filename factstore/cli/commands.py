@@ -9,6 +9,7 @@ With -v, which every command has, the log and the traceback of an error are also
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -26,6 +27,7 @@ import click
 
 from factstore.editing.mistakes import remedy_of
 from factstore.errors import Corrupt, FactStoreError, StorageError
+from factstore.storage import fill_standard_streams
 from factstore.values.quoting import text_of
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_DAMAGED = 1, 2, 3, 4
@@ -46,6 +48,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        _open_closed_streams()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
                 # Paths and values may contain characters that the terminal's encoding lacks.
@@ -99,6 +102,14 @@ def _set_verbose(ctx: click.Context, _param: click.Parameter, is_verbose: bool) 
     if is_verbose:
         ctx.meta[_VERBOSE] = True
         logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def _open_closed_streams() -> None:
+    """Let a stream that the caller has closed (`>&-`) be empty."""
+    fill_standard_streams()
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def end(why: str, code: int, *, label: str = Commands.label) -> NoReturn:

@@ -6,7 +6,6 @@ Other packages add tools by an entry point of the group `factstore.mcp`, which n
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points, version
 from typing import Any, Final, cast
@@ -28,7 +27,7 @@ from mcp_types import (
 )
 
 from factstore.connection.connection import Connection, connect
-from factstore.errors import FactStoreError, QueryStopped, StorageError
+from factstore.errors import FactStoreError, QueryStopped
 from factstore.mcp.answers import answer_text
 from factstore.mcp.lines import lines, own_stdin
 from factstore.mcp.reading import READS
@@ -53,11 +52,7 @@ def run(uri: str, *, limits: Limits, allow_writes: bool = False) -> None:
     Args:
         limits: of each answer.
         allow_writes: offer the tools that write, too; otherwise the store is opened for reading.
-    Raises: StorageError(:db.error/invalid-option) without stdin or stdout.
     """
-    if sys.stdin is None or sys.stdout is None:
-        text = "the server talks to its client over stdin and stdout, and one of them is closed"
-        raise StorageError(":db.error/invalid-option", text)
     with (
         connect(uri, create=False, read_only=not allow_writes, busy_timeout=limits.seconds) as conn,
         own_stdin() as stdin,

@@ -43,6 +43,7 @@ __all__ = [
     "Storage",
     "Sync",
     "check_option",
+    "fill_standard_streams",
     "new_store",
     "open_storage",
     "shown",
@@ -52,6 +53,7 @@ __all__ = [
 def _open_lmdb(path: str, **options: Any) -> Storage:
     from factstore.storage.lmdb.engine import LmdbStorage
 
+    fill_standard_streams()
     return LmdbStorage(path, **options)
 
 
@@ -67,6 +69,7 @@ def _open_postgres(address: str, **options: Any) -> Storage:
     _import_postgres()
     from factstore.storage.postgres.engine import PostgresStorage
 
+    fill_standard_streams()
     return PostgresStorage(address, **options)
 
 
@@ -131,6 +134,19 @@ def open_storage(
     if scheme not in ENGINES:
         raise _unknown(scheme, text)
     return ENGINES[scheme](rest, **common, **options)
+
+
+def fill_standard_streams() -> None:
+    """Open the null device for each of stdin, stdout and stderr that is closed, so that no store gets its number.
+
+    A new file gets the lowest free number. If stderr is closed, that is 2, and each library or child process that
+    writes an error would write it into the store.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def shown(uri: str) -> str:

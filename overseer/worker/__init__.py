@@ -271,13 +271,16 @@ class Worker:
             self._executor.try_to_release_all()
             raise
         finally:
-            self._shutdown.requested = True  # no handler begins after one that ends from here on
-            self._pool.shutdown()
-            self._listeners.close()
-            self._shutdown.done.set()
-            atexit.unregister(self._leave_with_program)
-            if self._leaving is not None:
-                self._leaving.join()
+            self._end()
+
+    def _end(self) -> None:
+        self._shutdown.requested = True  # no handler begins after one that ends from here on
+        self._pool.shutdown()
+        self._listeners.close()
+        self._shutdown.done.set()
+        atexit.unregister(self._leave_with_program)
+        if self._leaving is not None:
+            self._leaving.join()
 
     def _leave_with_program(self) -> None:
         """Release the jobs under way and end the pool, because the program ends while the worker still runs."""

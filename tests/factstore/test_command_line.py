@@ -150,3 +150,13 @@ def test_values_that_the_terminal_cannot_show_are_escaped(home: Path) -> None:
     assert 0 == done.returncode
     assert b"" == done.stderr
     assert b"\\U0001f600" in done.stdout
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "command", ["factstore stats -s s.facts", "factstore shell s.facts", "factstore mcp s.facts", "factstore gc -s s.facts"]
+)
+def test_a_stream_that_is_closed_is_an_empty_one(home: Path, command: str, closed: str) -> None:
+    shell = f"exec {sys.executable} -m {command} {closed}"
+    done = subprocess.run(["sh", "-c", shell], input="", capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}, check=False)
+    assert (0, "") == (done.returncode, done.stderr)

@@ -406,12 +406,3 @@ def test_a_message_is_read_whatever_its_pieces_are_and_lines_that_are_no_message
         assert "ü" * 100_000 == next(answer["id"] for answer in answers if "id" in answer)
         process.stdin.close()
         assert 0 == process.wait(60)
-
-
-@pytest.mark.parametrize("closed", ["<&-", ">&-"])
-def test_without_stdin_or_stdout_a_server_ends_with_a_sentence(store: str, closed: str) -> None:
-    command = [sys.executable, "-m", "factstore", "mcp", store]
-    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *command]
-    ended = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=False)
-    assert 3 == ended.returncode
-    assert "over stdin and stdout, and one of them is closed" in ended.stderr and "Traceback" not in ended.stderr

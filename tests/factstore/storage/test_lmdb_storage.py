@@ -715,3 +715,19 @@ def expect_closed(verb: Callable[[], object]) -> None:
 
 if __name__ == "__main__":
     globals()[sys.argv[1]](*sys.argv[2:])
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_store_does_not_get_the_number_of_a_standard_stream_that_is_closed(path: Path, number: int) -> None:
+    """Otherwise, an error message of a library or of a child process would be written into it."""
+    program = f"""
+import os
+from factstore.storage import open_storage
+os.close({number})
+storage = open_storage({str(path)!r})
+held = os.readlink("/proc/self/fd/{number}")
+with open({str(path) + ".held"!r}, "w") as file:
+    file.write(held)
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+    assert os.devnull == Path(f"{path}.held").read_text()
