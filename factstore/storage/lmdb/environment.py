@@ -101,6 +101,7 @@ class Environment:
         """Raise `Unavailable` if the path leads to another file, `Corrupt` if the file became shorter; every 50 ms."""
         now = monotonic()
         if now - self._looked > _NAME_SECONDS:
+            known = self._length  # before the length is read, because another thread may find a longer file meanwhile
             length = names.length_of(self.path, self.key)
             if length == -1:
                 message = (
@@ -108,11 +109,9 @@ class Environment:
                 )
                 raise Unavailable(":db.error/storage-unavailable", message, path=str(self.path))
             if length is not None:
-                if length < self._length:  # LMDB never makes a file shorter, and memory beyond its end must not be read
-                    raise damaged(
-                        str(self.path), f"it was cut from {self._length:,} to {length:,} bytes while it was open"
-                    )
-                self._length = length
+                if length < known:  # LMDB never makes a file shorter, and memory beyond its end must not be read
+                    raise damaged(str(self.path), f"it was cut from {known:,} to {length:,} bytes while it was open")
+                self._length = max(self._length, length)
             self._looked = now
             self.journal.check_name()
 

@@ -28,11 +28,17 @@ _ENDS: Final = ("-lock", "-turn", "-journal")  # suffixes of the files beside a 
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """Return the absolute path; `~` and `~user` are home directories. Raises: NotAStore for an unknown user."""
+    """Return the absolute path; `~` and `~user` are home directories.
+
+    Raises: NotAStore for an unknown user; Unavailable for a relative path without a current directory.
+    """
     try:
         return Path(path).expanduser().absolute()
     except RuntimeError as error:
         raise NotAStore(":db.error/not-a-store", f"{path} cannot be a store: {error}", path=str(path)) from error
+    except FileNotFoundError as error:
+        message = f"{path} cannot be opened: the current directory was deleted; give an absolute path"
+        raise Unavailable(":db.error/storage-unavailable", message, path=str(path)) from error
 
 
 def check_file(path: Path, create: bool) -> bool:

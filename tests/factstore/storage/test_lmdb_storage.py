@@ -21,6 +21,7 @@ from factstore.storage import Hold, Storage, open_storage
 from factstore.storage.lmdb import environment
 from factstore.storage.lmdb.engine import LmdbStorage
 from factstore.storage.lmdb.opening import filesystem_of
+from factstore.storage.lmdb.processes import names
 from factstore.storage.lmdb.processes.wakeup import MEMORY, Futex, Polling, Wakeup
 from factstore.testing.storage_model import append_somehow, records, together, txid
 from tests.forks import Forks
@@ -118,6 +119,23 @@ def test_the_map_grows_while_threads_read_and_write(path: Path) -> None:
         assert storage.head() == 120
         assert len(list(storage.block_ids())) == 120
         assert storage.usage()["map_size"] >= 12 * MIB
+
+
+def test_a_file_that_grows_while_two_threads_check_its_length_is_not_taken_for_damaged(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = names.length_of
+    with opened(path) as storage:
+
+        def interrupted(file: Path, key: tuple[int, int]) -> int | None:
+            length = measured(file, key)
+            monkeypatch.setattr(names, "length_of", measured)
+            storage.put_blocks([(txid(1), os.urandom(1_000_000))])
+            storage._file.check_name()  # as another thread would
+            return length
+
+        monkeypatch.setattr(names, "length_of", interrupted)
+        storage._file._looked = 0.0
+        storage._file.check_name()
+        assert storage._file._length == measured(path, storage._file.key)
 
 
 def test_a_map_that_may_not_grow_is_full_and_the_store_goes_on(path: Path) -> None:
