@@ -142,7 +142,10 @@ def import_all(modules: Iterable[str]) -> None:
 
 def import_from_here() -> None:
     """Let modules of the current directory be imported."""
-    here = str(Path.cwd())
+    try:
+        here = str(Path.cwd())
+    except FileNotFoundError:  # it was deleted
+        return
     if here not in sys.path:
         sys.path.insert(0, here)
 

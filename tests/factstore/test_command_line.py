@@ -160,3 +160,22 @@ def test_a_stream_that_is_closed_is_an_empty_one(home: Path, command: str, close
     shell = f"exec {sys.executable} -m {command} {closed}"
     done = subprocess.run(["sh", "-c", shell], input="", capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}, check=False)
     assert (0, "") == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "part"),
+    [
+        ("factstore stats -s s.facts", UNAVAILABLE, "s.facts cannot be opened: the current directory was deleted"),
+        ("factstore q '[:find ?e . :where [?e :db/ident :db/doc]]' -s {home}/s.facts --import noting", 0, ""),
+        ("overseer worker noting:HANDLERS --store {home}/s.facts --until-idle", 0, ""),
+    ],
+)
+def test_a_command_runs_in_a_directory_that_was_deleted(home: Path, command: str, code: int, part: str) -> None:
+    (home / "noting.py").write_text("HANDLERS = {':a': print}")
+    shell = f"mkdir gone; cd gone; rmdir ../gone; exec {sys.executable} -m {command.format(home=home)}"
+    path = os.pathsep.join((str(home), str(ROOT)))
+    done = subprocess.run(
+        ["sh", "-c", shell], capture_output=True, text=True, env={"PYTHONPATH": path, "PATH": os.environ["PATH"]}, check=False
+    )
+    assert code == done.returncode, done.stderr
+    assert part in done.stderr and "Traceback" not in done.stderr
