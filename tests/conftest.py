@@ -26,9 +26,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 # The tests start hundreds of processes: each would compile the source again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# A shell starts its background processes with Ctrl-C ignored, and they pass that on: tests that press it would wait without end.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell starts its background processes with Ctrl-C ignored, `nohup` with SIGHUP ignored, and they pass that on: tests that send
+# these signals would wait without end.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -174,15 +174,16 @@ def test_a_command_line_worker_ends_when_idle_although_a_handler_has_outlived_it
     assert 0 == ended.returncode, ended.stderr
 
 
-def command_line(store, executor):
+def command_line(store, executor, *before):
     (store.parent / "shop.py").write_text(
         "import os, time\n"
         "def step(job):\n"
         "    open(os.path.join(os.path.dirname(__file__), 'began'), 'a').write(f'{os.getpid()}\\n')\n"
         "    time.sleep(3600)\n"
-        "handlers = {'step': step}\n"
+        "def quick(job): pass\n"
+        "handlers = {'step': step, 'quick': quick}\n"
     )
-    command = [sys.executable, "-m", "overseer", "worker", "shop:handlers", "--store", str(store), "--executor", executor]
+    command = [*before, sys.executable, "-m", "overseer", "worker", "shop:handlers", "--store", str(store), "--executor", executor]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command, cwd=store.parent, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -206,3 +207,24 @@ def test_signals_end_a_command_line_worker_and_its_jobs_are_free_and_it_is_in_no
         assert {UNSTARTED: 8} == {state: n for state, n in status.counts(conn.db()).items() if n}
         assert [] == status.workers(conn.db())
     assert is_gone(handler)
+
+
+def test_a_worker_under_nohup_outlives_its_terminal(tmp_path):
+    path = tmp_path / "quick.facts"
+    with factstore.connect(str(path)) as conn:
+        install(conn)
+        with command_line(path, "threads", "nohup") as program:
+            for number in range(3):
+                conn.transact([job_txn("quick")])
+                until_finished(conn, number + 1)
+                os.killpg(program.pid, signal.SIGHUP)
+            program.kill()
+
+
+def until_finished(conn, jobs):
+    """Wait until that number of jobs are finished."""
+    db = conn.db()
+    while status.counts(db)[FINISHED] < jobs:
+        newer = conn.wait(db.basis_t, 60)
+        assert newer.basis_t > db.basis_t, status.counts(db)
+        db = newer
