@@ -7,7 +7,7 @@ Law: the index built from index(t) and the events up to u equals the index built
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -16,7 +16,6 @@ import numpy as np
 from factstore.columns import block, column
 from factstore.columns.column import BY_ENTITY, BY_VALUE, Array, Entities, FactArrays, Spans
 from factstore.columns.kind import INTEGERS, KINDS, Kind, plain_kind
-from factstore.datom import Fact
 from factstore.index.directory import ATTRIBUTES_OF, NOTHING, Blocks, Directory, Entry, Index, divide
 from factstore.index.novelty import Novelty
 from factstore.schema.attribute import Schema
@@ -260,16 +259,16 @@ def _merge_sets(
     numbers = {one: n for n, one in enumerate(index.sets)}
     single, loads = attributes_by_entity(novelty, upto_t)
     loaded = [_sets_of_load(columns, single, numbers) for columns in loads]
-    es, which = single.rows()
+    es, which, sets = _numbered(single)
     entry = index.entries.get(ATTRIBUTES_OF, Entry())
     rows = index.live(ATTRIBUTES_OF, Entities(es), INTEGERS)
     old = np.full(len(es), -1)
     old[np.searchsorted(es, rows.e)] = rows.v
     # There are few different pairs of an old set and the attributes that are added to it.
-    count = len(single.sets)
+    count = len(sets)
     kinds, place = np.unique((old + 1) * count + which, return_inverse=True)
     of_kinds = [
-        tuple(sorted({*single.sets[kind % count], *(index.sets[kind // count - 1] if kind >= count else ())}))
+        tuple(sorted({*sets[kind % count], *(index.sets[kind // count - 1] if kind >= count else ())}))
         for kind in kinds.tolist()
     ]
     new = column.ints(numbers.setdefault(one, len(numbers)) for one in of_kinds)[place]
@@ -281,63 +280,35 @@ def _merge_sets(
     return tuple(numbers), Entry(entry.rows + arriving.size - merge.leaving.size, 0, ev)
 
 
-class AttributesOf:
-    """The attributes of entities. Most entities have one of a few sets, so each set exists once, with a number."""
+def _numbered(attributes: Mapping[int, set[int]]) -> tuple[Array, Array, list[frozenset[int]]]:
+    """Return the entities, sorted, with the number of the attribute set of each, and the sets by number.
 
-    __slots__ = ("_numbers", "_steps", "of", "sets")
-
-    def __init__(self) -> None:
-        self.of: dict[int, int] = {}  # entity → number of its set
-        self.sets: list[tuple[int, ...]] = [()]
-        self._numbers: dict[tuple[int, ...], int] = {(): 0}
-        self._steps: list[dict[int, int]] = [{}]  # of each set: attribute → number of the set with it
-
-    def add(self, facts: Iterable[Fact]) -> None:
-        """Add the attributes of facts to their entities."""
-        of, steps = self.of, self._steps
-        for fact in facts:
-            e, a = fact[0], fact[1]
-            was = of.get(e, 0)
-            now = steps[was].get(a)
-            of[e] = self._grown(was, a) if now is None else now
-
-    def add_all(self, e: int, attributes: Iterable[int]) -> None:
-        """Add attributes to an entity."""
-        for a in attributes:
-            self.of[e] = self._grown(self.of.get(e, 0), a)
-
-    def _grown(self, number: int, a: int) -> int:
-        """Return the number of a set with one more attribute."""
-        grown = tuple(sorted({*self.sets[number], a}))
-        result = self._numbers.setdefault(grown, len(self.sets))
-        if result == len(self.sets):
-            self.sets.append(grown)
-            self._steps.append({})
-        self._steps[number][a] = result
-        return result
-
-    def rows(self) -> tuple[Array, Array]:
-        """Return the entities, sorted, and the numbers of their sets."""
-        es, which = column.ints(self.of), column.ints(self.of.values())
-        order = np.argsort(es)
-        return es[order], which[order]
+    Most entities have one of a few sets. Only whole sets get a number: the attributes of an entity can come in any
+    order, and each beginning of that order would be a set, too.
+    """
+    numbers: dict[frozenset[int], int] = {}
+    es = column.ints(attributes)
+    which = column.ints(numbers.setdefault(frozenset(one), len(numbers)) for one in attributes.values())
+    order = np.argsort(es)
+    return es[order], which[order], list(numbers)
 
 
-def attributes_by_entity(novelty: Novelty, upto_t: int) -> tuple[AttributesOf, list[Mapping[int, FactArrays]]]:
+def attributes_by_entity(novelty: Novelty, upto_t: int) -> tuple[dict[int, set[int]], list[Mapping[int, FactArrays]]]:
     """Return the attributes of each entity from single facts up to a t, and the columns of each bulk load."""
-    single = AttributesOf()
+    single: dict[int, set[int]] = {}
     loads = []
     for transaction in novelty.transactions():
         if transaction.t > upto_t:
             break
-        single.add(transaction.facts)
+        for fact in transaction.facts:
+            single.setdefault(fact[0], set()).add(fact[1])
         if transaction.columns:
             loads.append(transaction.columns)
     return single, loads
 
 
 def _sets_of_load(
-    columns: Mapping[int, FactArrays], single: AttributesOf, numbers: dict[tuple[int, ...], int]
+    columns: Mapping[int, FactArrays], single: dict[int, set[int]], numbers: dict[tuple[int, ...], int]
 ) -> FactArrays:
     """Return the entities of a bulk load and their attribute sets; those in `single` are updated there instead.
 
@@ -359,9 +330,9 @@ def _sets_of_load(
         place[used] = np.arange(len(used))
         which, sets = place[which + has], [sets[i] for i in used]
     number = column.ints(numbers.setdefault(tuple(sorted(one)), len(numbers)) for one in sets)[which]
-    more = np.isin(es, column.ints(single.of))
+    more = np.isin(es, column.ints(single))
     for e, n in zip(es[more].tolist(), which[more].tolist(), strict=True):
-        single.add_all(e, sets[n])
+        single[e].update(sets[n])
     return _of_sets(es[~more], number[~more])
 
 

@@ -301,15 +301,22 @@ def test_stable_positions_are_those_of_a_stable_sort(values):
 def test_a_load_gives_each_entity_the_set_of_its_attributes(loaded, others):
     columns = {a: column.FactArrays(es := column.ints(sorted(of_a)), es, es) for a, of_a in loaded.items()}
     columns[107] = columns[min(columns)]  # the same array of entities
-    numbers, single = {(1, 2): 0}, building.AttributesOf()
-    for e in others:
-        single.add_all(e, [1])
+    numbers, single = {(1, 2): 0}, {e: {1} for e in others}
     rows = building._sets_of_load(columns, single, numbers)
     sets = {number: one for one, number in numbers.items()}
     found = {e: set(sets[number]) for e, number in zip(rows.e.tolist(), rows.v.tolist(), strict=True)}
     expected = {e: {a for a in columns if e in columns[a].e} for e in range(21)}
     assert found == {e: of_e for e, of_e in expected.items() if of_e and e not in others}
-    assert {e: set(single.sets[n]) for e, n in single.of.items()} == {e: {1, *expected[e]} for e in others}
+    assert single == {e: {1, *expected[e]} for e in others}
+
+
+@given(st.dictionaries(st.integers(0, 50), st.sets(st.integers(60, 70), min_size=1)))
+def test_each_different_attribute_set_has_one_number_and_no_other_set_has(attributes):
+    es, which, sets = building._numbered(attributes)
+    assert sorted(attributes) == es.tolist()
+    assert attributes == {e: set(sets[n]) for e, n in zip(es.tolist(), which.tolist(), strict=True)}
+    assert {frozenset(one) for one in attributes.values()} == set(sets)
+    assert len(sets) == len(set(sets))
 
 
 COLUMNS = st.one_of(
