@@ -81,6 +81,8 @@ def _options(text: str | None) -> tuple[str, ...]:
 @of_database
 def answers(db: Database, job: int | str) -> list[Answer]:
     """Return the answered questions of a job, in order of time."""
+    if db.entid(":wait/answer") is None:
+        return factstore.rendering.Records()
     rows = sorted(factstore.q(_ANSWERED, db, lookup.named(db, job)), key=lambda row: row[2])
     return factstore.rendering.Records(
         Answer(question, answer, lookup.value(db, tx, ":overseer/by"), db.instant_of(db.t_at(tx)))

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from factstore.commit import outcome
 from factstore.commit.background import Awaited, PendingReport, Report, Request
@@ -35,8 +35,6 @@ from factstore.errors import Closed, Conflict, FactStoreError, StorageError, Tra
 from factstore.index.build import Watch
 from factstore.storage import Storage
 from factstore.transact import Preparation, Prepared, TxReport, prepare, prepare_list
-
-T = TypeVar("T")
 
 # Number of forms from which on a transaction acquires the writer lock before it is prepared. Otherwise it would lose
 # its races. Other threads of this process cannot commit during its preparation, and the writer lock shows that to other

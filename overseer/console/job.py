@@ -78,7 +78,7 @@ def job(request: PageRequest) -> Answer:
         "is_all": is_all,
         "arguments": _arguments(db, about),
         "question": _question(db, about),
-        "answers": questions.answers(db, eid) if db.entid(":wait/answer") is not None else [],
+        "answers": questions.answers(db, eid),
         "is_past": request.moment.t is not None,
         "can": {"abort": state in LIVE, "retry": state in (FAILED, ABORTED) or is_orphaned(about)},
     }

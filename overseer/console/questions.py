@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from factstore import Database
 
 _LISTED: Final = 100  # answers
-_ANSWERS: Final = """[:find ?tx ?id ?question ?answer
+_ANSWERS: Final = f"""[:find ?tx ?id ?question ?answer
   :where [?wait :wait/answer ?answer ?tx] [?wait :wait/question ?question] [?job :job/waits ?wait] [?job :job/id ?id]
-  :order-by ?tx :desc :limit 101]"""
+  :order-by ?tx :desc :limit {_LISTED + 1}]"""
 
 
 def questions(request: PageRequest) -> Answer | Redirect:
@@ -28,8 +28,7 @@ def questions(request: PageRequest) -> Answer | Redirect:
     if request.form is not None:
         return _answered(request, request.form)
     db = request.db
-    is_known = db.entid(":wait/answer") is not None
-    open, answers = asked.unanswered(db), _answers(db) if is_known else []
+    open, answers = asked.unanswered(db), _answers(db)
     more = f"the newest {_LISTED} are shown" if len(answers) > _LISTED else ""
     tables = {
         "questions": Table(asked.Question._fields, [(*each[:3], list(each.options), *each[4:]) for each in open]),
@@ -40,6 +39,8 @@ def questions(request: PageRequest) -> Answer | Redirect:
 
 
 def _answers(db: Database) -> list[tuple[Any, ...]]:
+    if db.entid(":wait/answer") is None:  # the jobs of the store are older than questions
+        return []
     return [
         (id, question, answer, lookup.value(db, tx, ":overseer/by"), db.instant_of(db.t_at(tx)))
         for tx, id, question, answer in factstore.q(_ANSWERS, db)

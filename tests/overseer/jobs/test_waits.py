@@ -487,3 +487,4 @@ def test_an_answer_needs_a_text_and_a_name(arguments):
 def test_there_are_no_questions_in_an_empty_store():
     with factstore.connect("memory:") as conn:
         assert [] == questions.unanswered(conn.db())
+        assert [] == questions.answers(conn.db(), 0)
