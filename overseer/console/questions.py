@@ -48,7 +48,8 @@ def _answers(db: Database) -> list[tuple[Any, ...]]:
 
 
 def _answered(request: PageRequest, form: Mapping[str, str]) -> Redirect:
-    job, value = form.get("job", ""), form.get("answer", "").strip()
-    commit(request, asked.answer(job, value, by=request.who))
+    # A browser sends the ends of lines of an option as \r\n; spaces are a part of the option.
+    job, value = form.get("job", ""), form.get("answer", "").replace("\r\n", "\n")
+    commit(request, asked.answer(job, value if value.strip() else "", by=request.who))
     back = "/job" if form.get("back") == "job" else "/questions"
     return Redirect(back, {"id": job if back == "/job" else "", "t": "", "from": ""})

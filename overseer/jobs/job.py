@@ -231,8 +231,10 @@ class Job(Mapping[str, Any]):
             options: the possible answers; empty: any text.
             within: how long the job waits at most, as a timedelta or a text such as "7d".
             name: the same in each attempt of the job; None is the question.
-        Raises: WaitExpired if there was no answer until the deadline; LeaseLost.
+        Raises: WaitExpired if there was no answer until the deadline; LeaseLost;
+            OverseerError(:job.error/bad-question) unless the question and the options are texts that are not empty.
         """
+        waits.check_question(question, options)
         name = waits.name_of(question if name is None else name)
         what, about = waits.question(f"{self.id}/{name}", question, options, within=within, name=name)
         answer: str = self._wait(what, about)

@@ -179,16 +179,18 @@ def is_waiting(about: Mapping[str, Any]) -> bool:
 ANSWER: Final = "[:find ?answer . :in $ ?key :where [?wait :wait/key ?key] [?wait :wait/answer ?answer]]"
 
 
+def check_question(text: object, options: object) -> None:
+    """Raise OverseerError(:job.error/bad-question) unless the text and the options are texts that are not empty."""
+    texts = [text, *options] if isinstance(options, Sequence) and not isinstance(options, str | bytes) else [None]
+    if not all(isinstance(one, str) and one for one in texts):
+        why = f"a question is a text, and its options are a list of texts, got {quoted(text)} and {quoted(options)}"
+        raise OverseerError(":job.error/bad-question", why, question=text, options=options)
+
+
 def question(
     key: str, text: str, options: Sequence[str], *, within: Duration, name: str
 ) -> tuple[When, dict[str, Any]]:
-    """Return the wait for the answer of a question, and the facts of the question.
-
-    Raises: OverseerError(:job.error/bad-question) unless the text and the options are texts.
-    """
-    if not isinstance(text, str) or isinstance(options, str) or not all(isinstance(one, str) for one in options):
-        why = f"a question is a text, and its options are a list of texts, got {quoted(text)} and {quoted(options)}"
-        raise OverseerError(":job.error/bad-question", why, question=text, options=options)
+    """Return the wait for the answer of a question, and the facts of the question."""
     facts = {":wait/question": text, ":wait/options": factstore.edn.write(list(options))}
     return when(ANSWER, key, within=within, name=name), facts
 

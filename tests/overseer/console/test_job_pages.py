@@ -12,7 +12,7 @@ import pytest
 import factstore
 from factstore.console import console
 from factstore.storage import open_storage
-from overseer import questions, status
+from overseer import job_txn, questions, status
 from overseer.console import JOBS
 from overseer.jobs import queues
 from overseer.testing import drain
@@ -170,8 +170,6 @@ def restored(filled, seen, tmp_path_factory):
 
 
 def test_a_thousand_jobs_are_aborted_and_undone(conn):
-    from overseer import job_txn
-
     conn.transact([job_txn("bulk", id=f"bulk-{n}") for n in range(1000)])
     before, page = conn.db(), opened(conn)
     [form] = [form for form in forms_of(page.get("/jobs?type=bulk"), "/jobs/act") if "abort" == form["do"]]
@@ -254,6 +252,15 @@ def test_questions_are_shown_and_answered_once_with_the_name_of_the_person(conn)
     drain(conn, handlers())
     ended = conn.db().q("[:find [?r ...] :in $ [?id ...] :where [?j :job/id ?id] [?j :job/result ?r]]", ["refund-1", "refund-2", "name-1"])
     assert {'"no"', '"yes"', '"<b>Zoe</b>"'} == set(ended)
+
+
+@pytest.mark.parametrize("option", ["yes ", " yes", "one\r\ntwo"])
+def test_the_answer_is_the_option_of_the_button_exactly(conn, option):
+    conn.transact([job_txn("odd", id="odd-1")])
+    drain(conn, {"odd": lambda job: job.ask("Which?", ["yes", "yes ", " yes", "one\ntwo"], within="1d")})
+    assert 303 == opened(conn).post("/questions", data={"job": "odd-1", "answer": option}).status_code
+    [answer] = questions.answers(conn.db(), "odd-1")
+    assert option.replace("\r\n", "\n") == answer.answer
 
 
 def test_the_past_shows_the_questions_that_were_open_and_answers_none(seen):
