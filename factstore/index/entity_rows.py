@@ -142,8 +142,8 @@ class EntityRows:
         "_old",
         "_seen",
         "_since",
-        "_young",
         "max_bytes",
+        "young",
     )
 
     def __init__(self, index_t: int, novelty: Changes, max_bytes: int) -> None:
@@ -155,7 +155,7 @@ class EntityRows:
         self._seen: set[int] = set()  # hashes of keys that were read
         self._most_seen = min(_MOST_SEEN, max_bytes // (8 * _SEEN)) if max_bytes > _ROW * _SHARE else 0
         # Rows by entity, and by entity and t for databases of an earlier t; holders by attribute, value and None.
-        self._young: dict[Any, KeptRow | Holder] = {}
+        self.young: dict[Any, KeptRow | Holder] = {}
         self._old: dict[Any, KeptRow | Holder] = {}
         self._free = self._size_of_generation
 
@@ -167,22 +167,19 @@ class EntityRows:
     @property
     def nbytes(self) -> int:
         """The approximate size of all rows, changes and keys that were read."""
-        rows = (*self._young.values(), *self._old.values())
+        rows = (*self.young.values(), *self._old.values())
         return sum(row.nbytes for row in rows) + _CHANGED * len(self._changed) + _SEEN * len(self._seen)
 
     def row(self, e: int, committed: tuple[Changes, int], upto: int) -> Row:
-        """Return the row of an entity for a database.
+        """Return the row of an entity for a database that the young row does not serve.
 
         Args:
             committed: the committed novelty of the database, and the t of its newest transaction, whether or not the
                 database is as of an earlier one.
             upto: the t that the database is as of.
         """
-        row: KeptRow | None = self._young.get(e)  # type: ignore[assignment]
-        if row is not None:
-            if row.since <= upto <= row.until:
-                return row  # most reads end here
-            row = self._find((e, upto))
+        if e in self.young:
+            row: KeptRow | None = self._find((e, upto))
             if row is not None:
                 return row
         elif not self._is_seen(e):
@@ -220,7 +217,7 @@ class EntityRows:
 
     def _find(self, key: Any) -> Any:
         """Return an entry of either generation, and make it young; None if there is none."""
-        entry = self._young.get(key)
+        entry = self.young.get(key)
         if entry is None and key in self._old:
             entry = self._old.pop(key, None)
             if entry is not None:
@@ -233,7 +230,7 @@ class EntityRows:
         return row
 
     def _put(self, key: Any, entry: KeptRow | Holder) -> None:
-        self._young[key] = entry
+        self.young[key] = entry
         self._take(entry.nbytes)
 
     def _is_seen(self, key: Any) -> bool:
@@ -259,7 +256,7 @@ class EntityRows:
         # Threads that do this at once may lose a row's bytes or a generation; each generation starts to count again.
         self._free -= size
         if self._free < 0:
-            self._old, self._young, self._free = self._young, {}, self._size_of_generation
+            self._old, self.young, self._free = self.young, {}, self._size_of_generation
 
     def _follow(self, novelty: Changes, basis: int) -> bool:
         """Note the entities that transactions up to a t changed.

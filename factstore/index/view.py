@@ -18,7 +18,7 @@ from factstore.columns import column
 from factstore.columns.column import BY_ENTITY, BY_VALUE, Array, Entities, FactArrays, Ints, Range, Values
 from factstore.datom import ORDERS, Datom, Fact, tx_of
 from factstore.index.column_memory import ColumnMemory
-from factstore.index.entity_rows import NOT_KEPT, EntityRows, Row
+from factstore.index.entity_rows import NOT_KEPT, EntityRows, KeptRow, Row
 from factstore.index.novelty import Chain, Speculation, TxFacts
 from factstore.index.positions import LastPositions, is_one_each, one_each
 from factstore.index.selection import Layer, Selection
@@ -128,6 +128,9 @@ class View(Selection):
         rows = self._of_entities or self._shared_rows()
         if rows is None:
             return NOT_KEPT
+        row: KeptRow | None = rows.young.get(e)  # type: ignore[assignment]  # holders have other keys
+        if row is not None and row.since <= self.upto <= row.until:
+            return row  # most reads end here, without another call
         return rows.row(e, self.layers[0], self.upto)
 
     def _shared_rows(self) -> EntityRows | None:

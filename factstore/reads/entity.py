@@ -20,6 +20,7 @@ from factstore.values.quoting import text_of
 from factstore.values.types import LONG_MAX, LONG_MIN, Keyword, order_key
 
 DB_ID: Final = ":db/id"
+_new_entity: Final = object.__new__
 _HEADER: Final = ("attribute", "value")
 
 
@@ -34,13 +35,21 @@ def entity(db: Database, eid: Any) -> Entity | None:
     """
     if type(db) is not Database:
         check_database("entity", db)
-    if db.view.is_history:
+    view = db.view
+    if view.is_history:
         raise DatabaseError(
             ":db.error/history-not-supported",
             "an entity shows the state at one time, and a history database contains all times; use as_of",
         )
     entity_id = eid if type(eid) is int and LONG_MIN <= eid <= LONG_MAX else db.entid(eid)
-    return None if entity_id is None else Entity(db, entity_id)
+    if entity_id is None:
+        return None
+    made = _new_entity(Entity)  # a class with `__init__` takes a third longer
+    made.db = db
+    made.eid = entity_id
+    made._row = view.row_of(entity_id)
+    made._loaded = made._idents = None
+    return made
 
 
 class Entity(SharedValue, Mapping[str, Any]):
@@ -54,14 +63,19 @@ class Entity(SharedValue, Mapping[str, Any]):
 
     __slots__ = ("_idents", "_loaded", "_row", "db", "eid")
 
-    def __init__(self, db: Database, eid: int) -> None:
-        self.db = db
-        self.eid = eid
-        self._row: dict[int, Values] = db.view.row_of(eid)  # stored values by attribute, as far as they were read
-        self._loaded: dict[str, Any] | None = None  # values by key where users get other ones than the stored ones
-        self._idents: tuple[Keyword, ...] | None = None
+    # `entity` sets them.
+    db: Database
+    eid: int
+    _row: dict[int, Values]  # stored values by attribute, as far as they were read
+    _loaded: dict[str, Any] | None  # values by key where users get other ones than the stored ones
+    _idents: tuple[Keyword, ...] | None
 
     def __getitem__(self, key: str) -> Any:
+        attribute = self.db.schema.find(key) if isinstance(key, str) else None
+        if attribute is not None and attribute.is_single:
+            stored = self._row.get(attribute.id)
+            if stored is not None and len(stored) == 1:
+                return stored[0]  # most reads end here, without another call
         value = self._value(key)
         if value is None:
             raise KeyError(key)
@@ -187,7 +201,7 @@ class Entity(SharedValue, Mapping[str, Any]):
 
     def _referred(self, eid: int) -> Any:
         """Return the current ident of a referenced entity, or the entity if it has none."""
-        return self.db.schema.ident(eid) or Entity(self.db, eid)
+        return self.db.schema.ident(eid) or entity(self.db, eid)
 
 
 def _shown(value: Any) -> object:
