@@ -127,15 +127,15 @@ class HostCache:
         blocks: dict[bytes, bytes] = {}
         old: dict[bytes, bytes] = {}
         try:
-            with env.begin() as txn:
+            with env.begin(buffers=True) as txn:
                 newer = _newer(txn)
                 for name in ids:
                     kept = txn.get(name, db=self._halves[newer])
                     is_new = kept is not None
                     if kept is None:
                         kept = txn.get(name, db=self._halves[1 - newer])
-                    if kept is not None and crc32(block := kept[_CHECKSUM:]) == int.from_bytes(kept[:_CHECKSUM]):
-                        blocks[name] = block
+                    if kept is not None and crc32(kept[_CHECKSUM:]) == int.from_bytes(kept[:_CHECKSUM]):
+                        block = blocks[name] = bytes(kept[_CHECKSUM:])
                         if not is_new:
                             old[name] = block
         except lmdb.Error as error:
@@ -193,7 +193,7 @@ class HostCache:
 
 
 def _newer(txn: lmdb.Transaction) -> int:
-    return (txn.get(_NEWER) or b"\0")[0]
+    return int((txn.get(_NEWER) or b"\0")[0])
 
 
 def _size(txn: lmdb.Transaction, half: lmdb._Database) -> int:
