@@ -1,11 +1,13 @@
 """Reverting a transaction's changes of jobs, for the jobs that have not changed since.
 
-Other facts of that transaction stay. Law: if a transaction is reverted at once, the facts of the jobs are the same as
-before it, except for jobs that were started then: their attempts are lost, so they become unstarted.
+The components of a job belong to it: its waits, with their questions and answers, and its steps. Other facts of that
+transaction stay. Law: if a transaction is reverted at once, the facts of the jobs are the same as before it, except for
+jobs that were started then: their attempts are lost, so they become unstarted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import factstore
@@ -24,6 +26,9 @@ MOVED_ON: Final = ":job.error/moved-on"
 def revert(db: Database, t: int, *, by: str | None = None) -> Forms:
     """Return the transaction that reverts transaction t for the jobs that have not changed since; it may be empty.
 
+    The waits and the steps of a job are reverted with it: an answer that no worker has seen yet is withdrawn, and its
+    question is open again.
+
     Args:
         t: the transaction, as t or as its entity id.
         by: the name of the operator, stored on the new transaction.
@@ -37,9 +42,9 @@ def revert(db: Database, t: int, *, by: str | None = None) -> Forms:
     jobs = _reversible(db, t, changes)
     if not jobs:
         return []
-    forms: Forms = [[_UNTOUCHED, t, *jobs], txns.revive([job for job in jobs if _comes_to_life(db, changes[job])])]
+    forms: Forms = [[_UNTOUCHED, t, *jobs], txns.revive([job for job in jobs if _comes_to_life(db, job, changes[job])])]
     for job in jobs:
-        forms += _inverse(db, changes[job])
+        forms += _inverse(db, job, changes[job])
     forms.append([txns.ADD, txns.THIS_TX, ":overseer/reverts", _transaction(changes[jobs[0]])])
     return forms if by is None else [*forms, txns.signed(by)]
 
@@ -86,26 +91,50 @@ def moved_on(db: Database, t: int) -> set[str]:
 
 def _reversible(db: Database, t: int, changes: dict[int, list[Datom]]) -> list[int]:
     """Return the jobs that have not changed since, and whose unique keys are free if they would be live again."""
-    alone = [job for job in changes if not _touched(db, t, job)]
-    living = [job for job in alone if _comes_to_life(db, changes[job])]
+    undone = _undone(db, t)
+    alone = [job for job in changes if not _touched(db, t, job, undone)]
+    living = [job for job in alone if _comes_to_life(db, job, changes[job])]
     barred = set(living) - set(lookup.revivable(db, living)) if living else ()
     return [job for job in alone if job not in barred]
 
 
-def _comes_to_life(db: Database, datoms: list[Datom]) -> bool:
+def _comes_to_life(db: Database, job: int, datoms: list[Datom]) -> bool:
     """Tell whether a job that has ended is live again when these facts are reverted."""
     back = {d.v for d in datoms if not d.added and _name(db, d) == ":job/status"}
-    return bool(back & LIVE) and lookup.status(db, datoms[0].e) not in LIVE
+    return bool(back & LIVE) and lookup.status(db, job) not in LIVE
 
 
 def _changes(db: Database, t: int) -> dict[int, list[Datom]]:
-    """Return the datoms of transaction t by job, except attributes without history."""
+    """Return the datoms of transaction t by job, with those of its components, except attributes without history."""
     then = db.as_of(t).since(t - 1).history()
     by_entity: dict[int, list[Datom]] = {}
     for attribute in db.schema.attributes:
         for datom in () if attribute.no_history else then.datoms("aevt", attribute.ident):
             by_entity.setdefault(datom.e, []).append(datom)
-    return {entity: datoms for entity, datoms in by_entity.items() if _id(db, t, entity)}
+    changes: dict[int, list[Datom]] = {}
+    for entity, datoms in by_entity.items():
+        job = _job_of(db, t, entity)
+        if job is not None:
+            changes.setdefault(job, []).extend(datoms)
+    return changes
+
+
+def _job_of(db: Database, t: int, entity: int) -> int | None:
+    """Return the job that an entity is or was a component of, directly or not; the entity itself if it is a job."""
+    seen: set[int] = set()
+    part: int | None = entity
+    while part is not None and part not in seen:
+        if _id(db, t, part):
+            return part
+        seen.add(part)
+        views = (db.as_of(t), db.as_of(t - 1))
+        owners = (datom.e for view in views for datom in view.datoms("vaet", part) if _is_component(db, datom))
+        part = next(owners, None)
+    return None
+
+
+def _is_component(db: Database, datom: Datom) -> bool:
+    return db.schema.attribute(datom.a).is_component
 
 
 def _id(db: Database, t: int, entity: int) -> str | None:
@@ -114,23 +143,56 @@ def _id(db: Database, t: int, entity: int) -> str | None:
     return id
 
 
-def _touched(db: Database, t: int, job: int) -> bool:
-    return any(not db.schema.attribute(datom.a).no_history for datom in db.since(t).history().datoms("eavt", job))
+def _touched(db: Database, t: int, job: int, undone: frozenset[int]) -> bool:
+    """Tell whether a job, or an entity that is or was a component of it, has changed since t.
+
+    Args:
+        undone: as returned by `_undone`.
+    """
+    later, ever = db.since(t).history(), db.history()
+    seen, left = {job}, [job]
+    while left:
+        part = left.pop()
+        if _differs(db, later.datoms("eavt", part), undone):
+            return True
+        parts = {datom.v for datom in ever.datoms("eavt", part) if _is_component(db, datom)} - seen
+        seen |= parts
+        left += parts
+    return False
+
+
+def _differs(db: Database, later: Iterable[Datom], undone: frozenset[int]) -> bool:
+    """Tell whether these datoms of an entity change it, other than by changes that were reverted."""
+    odd: set[tuple[int, Any]] = set()  # assertions and retractions of a fact take turns
+    for datom in later:
+        if not db.schema.attribute(datom.a).no_history:
+            if datom.tx not in undone:
+                return True
+            odd ^= {(datom.a, datom.v)}
+    return bool(odd)
+
+
+def _undone(db: Database, t: int) -> frozenset[int]:
+    """Return the transactions after t that were reverted, and those that reverted them."""
+    if db.entid(":overseer/reverts") is None:
+        return frozenset()
+    pairs = [(datom.e, datom.v) for datom in db.datoms("aevt", ":overseer/reverts")]
+    return frozenset(tx for pair in pairs if db.t_at(pair[1]) > t for tx in pair)
 
 
 def _transaction(datoms: list[Datom]) -> int:
     return datoms[0].tx
 
 
-def _inverse(db: Database, datoms: list[Datom]) -> Forms:
+def _inverse(db: Database, job: int, datoms: list[Datom]) -> Forms:
     """Return the assertions of the retracted values, and the retractions of the values that replaced none."""
     back = [datom for datom in datoms if not datom.added]
-    replaced = {datom.a for datom in back if not db.schema.attribute(datom.a).many}
+    replaced = {(datom.e, datom.a) for datom in back if not db.schema.attribute(datom.a).many}
     forms = [_restored(db, datom) for datom in back]
     return (
         forms
-        + [[txns.RETRACT, d.e, _name(db, d), d.v] for d in datoms if d.added and d.a not in replaced]
-        + _reset(db, datoms)
+        + [[txns.RETRACT, d.e, _name(db, d), d.v] for d in datoms if d.added and (d.e, d.a) not in replaced]
+        + _reset(db, job, datoms)
     )
 
 
@@ -142,9 +204,8 @@ def _restored(db: Database, datom: Datom) -> list[Any]:
     return [txns.ADD, datom.e, name, v]
 
 
-def _reset(db: Database, datoms: list[Datom]) -> Forms:
+def _reset(db: Database, job: int, datoms: list[Datom]) -> Forms:
     """Reset the crashes of a job whose attempt is reverted, unless the attempt itself ended in a crash."""
-    job = datoms[0].e
     crashes = lookup.value(db, job, CRASHES)
     ended = any(not d.added and d.v == STARTED for d in datoms)
     counted = any(_name(db, d) == CRASHES for d in datoms)
@@ -161,7 +222,8 @@ _UNTOUCHED: Final = "overseer/untouched"
 @factstore.register(_UNTOUCHED)
 def _untouched(db: Database, t: int, *jobs: int) -> list[Any]:
     """Transaction function: reject the transaction if one of these jobs has changed since t."""
-    touched = [job for job in jobs if _touched(db, t, job)]
+    undone = _undone(db, t)
+    touched = [job for job in jobs if _touched(db, t, job, undone)]
     if touched:
         why = f"{len(touched)} of the {len(jobs)} jobs to be reverted changed after t {t} was read; read again"
         raise TransactError(MOVED_ON, why, jobs=touched, t=t)

@@ -163,7 +163,7 @@ def woken(job: int, attempt: int, wait: Wait, t: int, run_at: datetime | None) -
     return [
         [CAS, job, ":job/status", UNSTARTED, UNSTARTED],
         [CAS, job, ":job/attempt", attempt, attempt],
-        [CAS, wait.eid, ":wait/t", None, t],
+        [CAS, wait.eid, ":wait/t", wait.t, t],
         [RETRACT, job, ":job/wait", wait.eid],
         *due,
     ]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import factstore
 from factstore import TransactError
-from overseer import graph_txns, install, job_txn, revert, status
+from overseer import Result, graph_txns, install, job_txn, questions, revert, status
 from overseer.jobs.states import STATUSES
 from overseer.jobs.store import JobStore
 from overseer.retention import Rule, prune
@@ -20,8 +20,8 @@ from tests.overseer.by_hand import moved
 
 
 def facts(db, *, of_jobs=True):
-    """What is said of jobs, or of all others but transactions, by attributes that keep history."""
-    jobs = {d.e for d in db.datoms("aevt", ":job/id")}
+    """What is said of jobs and their waits and steps, or of all others but transactions, by attributes that keep history."""
+    jobs = {d.e for name in (":job/id", ":wait/key", ":step/key") for d in db.datoms("aevt", name)}
     system = {db.entid(":db/txInstant"), db.entid(":overseer/by"), db.entid(":overseer/reverts")}
     kept = [attribute for attribute in db.schema.attributes if not attribute.no_history and attribute.id not in system]
     return {(d.e, d.a, d.v) for attribute in kept for d in db.datoms("aevt", attribute.ident) if (d.e in jobs) == of_jobs}
@@ -81,6 +81,73 @@ def test_pruning_is_taken_back_too(conn):
     before = facts(conn.db())
     prune(conn, Rule(timedelta(0)), now=datetime.now(UTC) + timedelta(hours=1))
     conn.transact(revert(conn.db(), conn.db().basis_t))
+    assert before == facts(conn.db())
+
+
+def asks(job):
+    return Result([job.once("a", lambda: 1), job.ask("Which?", within="1h")])
+
+
+def begin(conn):
+    drain(conn, {"load": asks})
+
+
+def answer(conn):
+    begin(conn)
+    conn.transact(questions.answer("1", "yes", by="ann"))
+
+
+def wake(conn):
+    answer(conn)
+    assert JobStore(conn, worker="waker").wake()
+
+
+def abort(conn):
+    begin(conn)
+    JobStore(conn, worker="ann").abort("1", "no")
+
+
+def retry(conn):
+    abort(conn)
+    JobStore(conn, worker="ann").retry("1")
+
+
+def prune_it(conn):
+    wake(conn)
+    drain(conn, {"load": asks})
+    prune(conn, Rule(timedelta(0)), now=datetime.now(UTC) + timedelta(hours=1))
+
+
+@pytest.mark.parametrize("change", [begin, answer, wake, abort, retry, prune_it])
+def test_the_waits_and_steps_of_a_job_are_taken_back_with_it(conn, change):
+    conn.transact([job_txn("load", id="1")])
+    change(conn)
+    t = conn.db().basis_t
+    before = facts(conn.db().as_of(t - 1))
+    status_id = conn.db().schema.attribute(":job/status").id
+    conn.transact(revert(conn.db(), t))
+    assert {(e, a, STATUSES[0] if a == status_id and v == STATUSES[1] else v) for e, a, v in before} == facts(conn.db())
+    drain(conn, {"load": asks})
+    assert (change in (wake, prune_it)) == (status.jobs_with_status(conn.db(), "finished") == {"1"})
+
+
+def test_the_attempt_that_asked_is_not_taken_back_after_the_answer(conn):
+    conn.transact([job_txn("load", id="1")])
+    begin(conn)
+    began = conn.db().basis_t
+    conn.transact(questions.answer("1", "yes", by="ann"))
+    assert ({"1"}, []) == (moved_on(conn.db(), began), revert(conn.db(), began))
+
+
+def test_a_job_can_be_taken_back_step_by_step(conn):
+    """A job whose later change was taken back is the one that an earlier transaction left."""
+    conn.transact([job_txn("load", id="1")])
+    before = facts(conn.db())
+    queued = conn.transact([{":job/id": "1", ":job/queue": ":mail"}]).t
+    aborted = abort_all(conn, "1")
+    assert {"1"} == moved_on(conn.db(), queued)
+    for t in (aborted, queued):
+        conn.transact(revert(conn.db(), t))
     assert before == facts(conn.db())
 
 

@@ -48,8 +48,10 @@ def _wake_forms(db: Database, job: int, eid: int, about: Mapping[str, Any], logg
     if status not in LIVE:
         return [[txns.CAS, job, ":job/status", status, status], [txns.RETRACT, job, ":job/wait", eid]]
     wait = waits.read(db, eid) if waits.is_waiting(about) else None
-    if wait is None or wait.t is not None:
+    if wait is None:
         return []
+    if wait.t is not None:  # by hand, or reverted by an older version: such a wait keeps no job from running
+        return waits.woken(job, about[":job/attempt"], wait, wait.t, about.get(":job/run-at"))
     try:
         if not waits.holds(waits.answer(wait.text, db)):
             return []

@@ -30,6 +30,7 @@ from overseer import (
 )
 from overseer.jobs.states import FAILED, FINISHED, UNSTARTED, Outcome
 from overseer.jobs.waits import Waiting
+from overseer.reverting import moved_on
 from overseer.testing import drain
 from tests.overseer.conftest import BUSINESS
 
@@ -467,6 +468,64 @@ def test_a_question_without_options_takes_any_text_and_expires(conn):
     conn.transact(questions.answer("w", "the first", by="ann"))
     drain(conn, handlers)
     assert "the first" == result(conn, "w")
+
+
+def asked_and_answered(conn):
+    """Let the job w ask, answer it, wake it, and return the transactions of the answer and of the waker."""
+    conn.transact([job_txn(":w", id="w")])
+    drain(conn, {":w": ask})
+    answered = conn.transact(questions.answer("w", "yes", by="ann")).t
+    assert [conn.db().entid([":job/id", "w"])] == JobStore(conn, worker="waker").wake()
+    return answered, conn.db().basis_t
+
+
+def test_a_job_whose_waking_is_reverted_waits_again_and_is_woken_by_the_same_answer(conn):
+    _, woken = asked_and_answered(conn)
+    before = conn.db().as_of(woken - 1)
+    conn.transact(revert(conn.db(), woken, by="ann"))
+    wait = conn.db().entid([":wait/key", "w/Refund 900?"])
+    assert factstore.pull(before, "[*]", wait) == factstore.pull(conn.db(), "[*]", wait)
+    assert set() == status.jobs_ready(conn.db())
+    assert 1 == drain(conn, {":w": ask})
+    assert "yes" == result(conn)
+
+
+@pytest.mark.parametrize("undo", [revert, factstore.revert])
+def test_a_job_whose_answer_is_reverted_too_can_be_answered_again(conn, undo):
+    answered, woken = asked_and_answered(conn)
+    for t in (woken, answered):
+        conn.transact(undo(conn.db(), t))
+    assert ["w"] == [question.job for question in questions.unanswered(conn.db())]
+    assert 0 == drain(conn, {":w": ask})
+    conn.transact(questions.answer("w", "no", by="ann"))
+    assert 1 == drain(conn, {":w": ask})
+    assert "no" == result(conn)
+
+
+def test_the_answer_of_a_job_that_a_worker_woke_is_not_reverted(conn):
+    answered, _ = asked_and_answered(conn)
+    assert ({"w"}, []) == (moved_on(conn.db(), answered), revert(conn.db(), answered))
+    drain(conn, {":w": ask})
+    assert "yes" == result(conn)
+
+
+def test_a_job_that_waits_in_a_wait_that_held_runs(conn):
+    """Older versions reverted such a waking without the fact of the wait, which anybody can assert, too."""
+    conn.transact([job_txn(":w", id="w")])
+    drain(conn, {":w": ask})
+    t = conn.transact(questions.answer("w", "yes", by="ann")).t
+    conn.transact([{":wait/key": "w/Refund 900?", ":wait/t": t}])
+    assert 1 == drain(conn, {":w": ask})
+    assert "yes" == result(conn)
+
+
+def test_a_step_whose_transaction_is_reverted_runs_again(conn):
+    conn.transact([job_txn(":w", id="w")])
+    job, calls = claim(conn, "w"), []
+    for _ in range(2):
+        job.once("a", lambda: calls.append(1))
+        conn.transact(revert(conn.db(), conn.db().basis_t))
+    assert [1, 1] == calls
 
 
 @pytest.mark.parametrize(
