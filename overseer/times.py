@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
+from math import isnan, nan
+from numbers import Real
+from threading import TIMEOUT_MAX
 from typing import Any, TypeAlias
 
 import factstore
@@ -10,6 +14,7 @@ from factstore import DatabaseError, quoted
 from overseer.errors import OverseerError
 
 Duration: TypeAlias = timedelta | str
+Timeout: TypeAlias = timedelta | str | float  # or seconds
 
 
 def duration(value: Duration, *, what: str = "a duration") -> timedelta:
@@ -31,6 +36,29 @@ def duration(value: Duration, *, what: str = "a duration") -> timedelta:
         why = f"{what} is a timedelta above 0, or a text such as 30d, 1h30m or 90s, got {quoted(value)}"
         raise OverseerError(":job.error/bad-argument", why, got=value)
     return length
+
+
+def timeout_of(value: Timeout | None) -> float | None:
+    """Return a timeout in seconds, or None for no limit, as the timeouts of factstore: a number below 0 is over.
+
+    Raises: OverseerError(:job.error/bad-argument).
+
+    >>> timeout_of("1m"), timeout_of(0), timeout_of(timedelta.max)
+    (60.0, 0.0, None)
+    """
+    if value is None:
+        return None
+    try:
+        given: Any = factstore.duration(value).total_seconds() if isinstance(value, str | timedelta) else value
+        limit = float(given) if isinstance(given, Real | Decimal) and not isinstance(given, bool) else nan
+    except OverflowError:
+        limit = TIMEOUT_MAX if given > 0 else 0.0
+    except (DatabaseError, ValueError):  # ValueError: a signalling NaN
+        limit = nan
+    if isnan(limit):
+        why = f"a timeout is a number of seconds, a timedelta, a text such as 30s, or None, got {quoted(value)}"
+        raise OverseerError(":job.error/bad-argument", why, got=value)
+    return limit if limit < TIMEOUT_MAX else None
 
 
 def aware(time: Any, name: str) -> datetime:

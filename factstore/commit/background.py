@@ -21,6 +21,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from factstore.concurrency.locks import CallLock, ring, silent_bell
 from factstore.rendering import html_record
 from factstore.transact import Preparation, TxReport
+from factstore.values.moments import Duration, timeout_of
 
 logger = logging.getLogger("factstore")
 
@@ -54,22 +55,26 @@ class Report(PendingReport):
 
     background: Background
 
-    def result(self, timeout: float | None = None) -> TxReport:
+    def result(self, timeout: Duration | None = None) -> TxReport:
         """Return the report, or raise the error; see `concurrent.futures.Future`.
 
-        Raises: TransactError(:db.error/transaction-open).
+        Args:
+            timeout: seconds, a timedelta or a text such as "30s"; None waits without a limit.
+        Raises: TimeoutError; TransactError(:db.error/transaction-open); DatabaseError(:db.error/invalid-duration).
         """
+        limit = timeout_of(timeout)
         # Not `done()`, which acquires a lock, as `result` does again.
-        return super().result(0) if self._state == _FINISHED else self._ended(super().result, timeout)
+        return super().result(0) if self._state == _FINISHED else self._ended(super().result, limit)
 
-    def exception(self, timeout: float | None = None) -> BaseException | None:
+    def exception(self, timeout: Duration | None = None) -> BaseException | None:
         """Return the error, or None if there is a report. Raises: TransactError(:db.error/transaction-open)."""
-        return super().exception(0) if self._state == _FINISHED else self._ended(super().exception, timeout)
+        limit = timeout_of(timeout)
+        return super().exception(0) if self._state == _FINISHED else self._ended(super().exception, limit)
 
-    def _ended(self, end: Callable[[float], T], timeout: float | None) -> T:
+    def _ended(self, end: Callable[[float], T], limit: float | None) -> T:
         """Return what `end` returns when the future has ended; meanwhile check that the background thread runs."""
         self.background.check_outside()
-        deadline = None if timeout is None else monotonic() + timeout
+        deadline = None if limit is None else monotonic() + limit
         while True:
             left = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, deadline - monotonic())
             try:

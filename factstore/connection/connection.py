@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from weakref import finalize
 
 from factstore import log
@@ -29,7 +29,7 @@ from factstore.storage import Led, Storage, Sync, check_option, open_storage
 from factstore.transact import Nones, TxReport
 from factstore.transact.forms import read_forms
 from factstore.transactor.routing import RoutingCommitter
-from factstore.values.moments import Duration, seconds, seconds_of
+from factstore.values.moments import Duration, seconds_of, timeout_of
 from factstore.values.process_bound import ProcessBound
 from factstore.values.quoting import described, quoted
 from factstore.values.types import instant_to_micros, micros_to_instant
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CACHE_BYTES = 256 << 20
 DEFAULT_BUSY_TIMEOUT = 60.0
+_LONG: Final = 3600.0  # seconds of one wait in the storage, for waits without a limit
 
 
 def connect(
@@ -272,25 +273,34 @@ class Connection(ProcessBound):
         return (would_excise if dry_run else excise)(self._committer, target, before_t)
 
     def sync(self, t: int | None = None, *, timeout: Duration | None = None) -> Database:
-        """Return a database that contains transaction t, waiting for it; without t, all commits before the call."""
+        """Return a database that contains transaction t, waiting for it; without t, all commits before the call.
+
+        Args:
+            timeout: as for `wait`; if it is over, the database does not contain t.
+        Raises: DatabaseError(:db.error/invalid-duration).
+        """
         self._check_open()
+        limit = timeout_of(timeout)
         db = self._committer.caught_up()
         wanted = 0 if t is None else db.t_at(t)
-        return db if wanted <= db.basis_t else self.wait(wanted - 1, timeout)
+        return db if wanted <= db.basis_t else self.wait(wanted - 1, limit)
 
     def wait(self, point: Point, timeout: Duration | None = None) -> Database:
-        """Wait for a commit after a point, or for `timeout` seconds, and return the newest database.
+        """Wait for a commit after a point, or until the timeout is over, and return the newest database.
 
         Args:
             point: t, a transaction's entity id, or an aware datetime.
+            timeout: seconds, a timedelta or a text such as "30s"; None waits without a limit.
+        Raises: DatabaseError(:db.error/invalid-duration).
         """
         self._check_open()
         self._committer.check_outside()
-        deadline = None if timeout is None else monotonic() + seconds(timeout)
+        limit = timeout_of(timeout)
+        deadline = None if limit is None else monotonic() + limit
         db = self._committer.caught_up(near=True)
         point = db.exactly(point)
         while (reached := _reached(db, point)) is not None:
-            left = 3600.0 if deadline is None else deadline - monotonic()
+            left = _LONG if deadline is None else deadline - monotonic()
             if left <= 0:
                 break
             head = self._storage.wait(reached, left)
@@ -303,7 +313,7 @@ class Connection(ProcessBound):
         self,
         *facts: tuple[Any, Any, bool],
         after: int | None = None,
-        timeout: Duration = 0.0,
+        timeout: Duration | None = 0.0,
         rough: bool = False,
     ) -> tuple[int, list[int]]:
         """Count facts in the transactions that this connection does not know yet, without bringing it up to date.
@@ -315,7 +325,7 @@ class Connection(ProcessBound):
             facts: attribute, value, and whether it was added; of any entity. If `rough`, the value None stands for all
                 values that are no keywords.
             after: the t after which facts are counted; None is the newest t that this connection knows.
-            timeout: seconds to wait for a commit after that.
+            timeout: how long to wait for a commit after that, as for `wait`; None waits without a limit.
             rough: a count of a fact with a keyword, or without a value, may also be 1 if the fact was committed more
                 often, and rarely if it was not. A file answers that without reading the log. Other storages always
                 answer 1 if a fact has no value.
@@ -332,7 +342,10 @@ class Connection(ProcessBound):
         db = self._committer.newest.database
         wanted = [_stored_fact(db, fact, rough=rough) for fact in facts]
         first = db.basis_t if after is None else first_t(db, after)
-        head = self._storage.wait(first, seconds(timeout))
+        limit = timeout_of(timeout)
+        head = self._storage.wait(first, _LONG if limit is None else limit)
+        while limit is None and head <= first:
+            head = self._storage.wait(first, _LONG)
         if not wanted or head <= first:
             return head, [0] * len(facts)
         return log.count(self._storage, first, wanted, rough=rough)

@@ -25,11 +25,11 @@ from factstore.db.database import Database, Point
 from factstore.errors import Closed
 from factstore.rendering import html_record
 from factstore.transact import TxReport, report
-from factstore.values.moments import Duration, seconds
+from factstore.values.moments import Duration, timeout_of
 
 logger = logging.getLogger("factstore")
 
-Waiting: TypeAlias = Callable[[Point, float | None], Database]
+Waiting: TypeAlias = Callable[[Point, Duration | None], Database]
 
 _LOOK_SECONDS: Final = 0.5  # how often a listener's thread checks whether it was stopped
 
@@ -70,8 +70,14 @@ class TxReports:
             yield report(db.as_of(record.t - 1), db.as_of(record.t), record.all_facts(), {})
 
     def get(self, timeout: Duration | None = None) -> TxReport | None:
-        """Return the next report, or None after `timeout` seconds without one; timeout=None waits without a limit."""
-        deadline = None if timeout is None else monotonic() + seconds(timeout)
+        """Return the next report, or None after the timeout without one.
+
+        Args:
+            timeout: seconds, a timedelta or a text such as "30s"; None waits without a limit.
+        Raises: DatabaseError(:db.error/invalid-duration).
+        """
+        limit = timeout_of(timeout)
+        deadline = None if limit is None else monotonic() + limit
         while True:
             report = self.get_nowait()
             if report is not None:
@@ -97,7 +103,7 @@ class TxReports:
         self._given = report.t
         return report
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def wait(self, timeout: Duration | None = None) -> bool:
         """Wait for a commit after the queue was last found empty; return False after the timeout."""
         # Not for a commit after now: there may have been one since the queue was read.
         if self._wait(self._looked, timeout).basis_t <= self._looked:

@@ -13,6 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from math import isnan, nan
+from numbers import Real
+from threading import TIMEOUT_MAX
 from typing import Any, Final, TypeAlias, TypeVar
 
 from factstore.errors import DatabaseError
@@ -61,6 +65,32 @@ def _of_text(text: str) -> timedelta | None:
 def seconds(value: T | timedelta | str) -> T | float:
     """Return a duration in seconds; what is neither a text nor a timedelta is returned unchanged."""
     return duration(value).total_seconds() if isinstance(value, str | timedelta) else value
+
+
+def timeout_of(value: object) -> float | None:
+    """Return a timeout in seconds, or None for no limit, which is also that of a timeout of centuries.
+
+    Args:
+        value: None, a number of seconds, a timedelta or a text. A number below 0 is a time that is over.
+    Raises: DatabaseError(:db.error/invalid-duration).
+
+    >>> timeout_of("250ms"), timeout_of(0), timeout_of(None), timeout_of(float("inf"))
+    (0.25, 0.0, None, None)
+    """
+    if value is None:
+        return None
+    given = seconds(value)
+    try:
+        is_number = isinstance(given, Real | Decimal) and not isinstance(given, bool)
+        limit = float(given) if is_number else nan  # type: ignore[arg-type]
+    except OverflowError:
+        limit = TIMEOUT_MAX if given > 0 else 0.0  # type: ignore[operator]
+    except ValueError:  # a signalling NaN
+        limit = nan
+    if isnan(limit):
+        text = f'expected a timeout in seconds, as a timedelta, a text such as "30s", or None, got {quoted(value)}'
+        raise DatabaseError(":db.error/invalid-duration", text, got=value)
+    return limit if limit < TIMEOUT_MAX else None
 
 
 def seconds_of(value: object) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -16,7 +15,7 @@ from overseer.jobs import lookup
 from overseer.jobs.states import ENDED, FAILED, FINISHED, Status
 from overseer.jobs.store import JobStore
 from overseer.sources import check_connection
-from overseer.times import Duration, duration
+from overseer.times import Timeout, timeout_of
 
 if TYPE_CHECKING:
     from factstore import Connection, Database
@@ -46,21 +45,22 @@ class JobRef(Generic[R]):
         """The job's status now."""
         return self._now()[2]
 
-    def result(self, timeout: Duration | float | None = None) -> R:
+    def result(self, timeout: Timeout | None = None) -> R:
         """Wait until the job has ended, and return its result.
 
         Args:
-            timeout: how long to wait, as a timedelta, a text or seconds; None waits without a limit.
+            timeout: how long to wait, in seconds, as a timedelta or a text; None waits without a limit.
         Raises: JobFailed if it failed or was aborted; NotEnded if it has not ended in time.
         """
-        deadline = None if timeout is None else monotonic() + _seconds(timeout)
+        limit = timeout_of(timeout)
+        deadline = None if limit is None else monotonic() + limit
         while True:
             db, job, status = self._now()
             if status in ENDED:
                 return self._ended(db, job, status)
             left = None if deadline is None else deadline - monotonic()
             if left is not None and left <= 0:
-                why = f"the job {self.id} is {status.name} after {_seconds(timeout or 0):g} s"
+                why = f"the job {self.id} is {status.name} after {limit:g} s"
                 raise NotEnded(":job.error/not-ended", why, job=self.id, status=status)
             self.conn.wait(db.basis_t, left)
 
@@ -89,12 +89,6 @@ class JobRef(Generic[R]):
         ended = "failed" if status == FAILED else "was aborted"
         why = f"the job {self.id} {ended}: {questions.explain(db, job).why}"
         raise JobFailed(":job.error/job-failed", why, job=self.id, status=status, failure=failure)
-
-
-def _seconds(timeout: Duration | float) -> float:
-    if isinstance(timeout, timedelta | str):
-        return duration(timeout, what="a timeout").total_seconds()
-    return timeout
 
 
 def _failure(text: str | None) -> Any:

@@ -39,6 +39,7 @@ from overseer.jobs.states import FAILED, as_keyword
 from overseer.jobs.store import JobStore, install
 from overseer.listeners import chosen
 from overseer.sources import check_connection
+from overseer.times import Timeout, timeout_of
 from overseer.worker.config import Config
 from overseer.worker.executor import Executor, Shutdown
 from overseer.worker.heartbeat import Heartbeat, HeldLeases
@@ -330,9 +331,14 @@ class Running:
         state = "running" if self._thread.is_alive() else "ended" if self._error is None else "failed"
         return factstore.rendering.html_record("Running", {"worker": self.worker.name, "state": state})
 
-    def join(self, timeout: float | None = None) -> bool:
-        """Wait up to `timeout` seconds for the worker to end, and return whether it has; raise its error, if any."""
-        self._thread.join(timeout)
+    def join(self, timeout: Timeout | None = None) -> bool:
+        """Wait for the worker to end, at most for the timeout, and return whether it has; raise its error, if any.
+
+        Args:
+            timeout: seconds, a timedelta or a text such as "30s"; None waits without a limit.
+        """
+        limit = timeout_of(timeout)
+        self._thread.join(None if limit is None else max(limit, 0.0))
         if self._error is not None:
             raise self._error
         return not self._thread.is_alive()

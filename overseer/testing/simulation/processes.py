@@ -28,6 +28,7 @@ from overseer.testing.simulation.schedule import (
     START,
     TRANSACT,
 )
+from overseer.times import timeout_of
 from overseer.worker.pools.perform import Performed
 from overseer.worker.pools.pools import Inline
 
@@ -246,9 +247,10 @@ class _Connection(BranchConnection):
         return self._process.commit(tx_data, none)
 
     def wait(self, point: Any, timeout: Any = None) -> Database:
+        limit = timeout_of(timeout)
         t = self.branch.db.t_at(point)
         if self.branch.db.basis_t <= t:
-            self._process.wait(t, timeout)
+            self._process.wait(t, limit)
         return self.branch.db
 
     def sync(self, t: int | None = None, *, timeout: Any = None) -> Database:
