@@ -1,12 +1,14 @@
 """Retry policies: whether a failed attempt is followed by another one, and after which pause.
 
-A policy is data and functions of the number of failures. It reads no clock, and its random numbers are an argument.
+A policy is data and functions of the number of failures. It reads no clock, and its random numbers are an argument. The
+backoffs of this module can be pickled, so a policy can be sent to another process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Final, TypeAlias
 
@@ -17,7 +19,11 @@ Backoff: TypeAlias = Callable[[int], float]  # the number of failed attempts →
 
 def constant(seconds: float) -> Backoff:
     """Return a backoff with a constant pause."""
-    return lambda failed: seconds
+    return partial(_constant, seconds)
+
+
+def _constant(seconds: float, failed: int) -> float:
+    return seconds
 
 
 def exponential(first: float = 1.0, *, factor: float = 2.0, longest: float = 3600.0) -> Backoff:
@@ -26,12 +32,12 @@ def exponential(first: float = 1.0, *, factor: float = 2.0, longest: float = 360
     >>> [exponential(1.0, longest=5.0)(failed) for failed in (1, 2, 3, 4)]
     [1.0, 2.0, 4.0, 5.0]
     """
+    return partial(_exponential, first, factor, longest)
 
-    def pause(failed: int) -> float:
-        # The exponent is bounded too: 2.0 ** 2000 is an OverflowError, not a long pause.
-        return min(longest, first * factor ** min(failed - 1, 256))
 
-    return pause
+def _exponential(first: float, factor: float, longest: float, failed: int) -> float:
+    # The exponent is bounded too: 2.0 ** 2000 is an OverflowError, not a long pause.
+    return min(longest, first * factor ** min(failed - 1, 256))
 
 
 @factstore.rendering.shown_as_record

@@ -1,10 +1,13 @@
-"""Checks of the first argument of public functions: a database or a connection, with a hint if it is the other one."""
+"""Databases and connections: the objects that hold a connection, and checks of the first argument of public functions.
+
+An error about the argument has a hint if it is a connection instead of a database, or the other way round.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import factstore
 from factstore import quoted
@@ -14,6 +17,18 @@ if TYPE_CHECKING:  # at run time they are imported when they are needed, because
     from factstore import Connection, Database
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ConnectionBound:
+    """An object that uses a connection, so that it belongs to its process, and is neither copied nor pickled."""
+
+    __slots__ = ()
+    _instead: ClassVar[str] = "send the address of the store, and make another one there, on connect(address)"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        kind = type(self).__name__
+        text = f"an object of the class {kind} belongs to its process, and cannot be copied or pickled: {self._instead}"
+        raise factstore.DatabaseError(":db.error/process-bound", text, kind=kind)
 
 
 def of_database(function: F) -> F:

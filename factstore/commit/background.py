@@ -22,6 +22,7 @@ from factstore.concurrency.locks import CallLock, ring, silent_bell
 from factstore.rendering import html_record
 from factstore.transact import Preparation, TxReport
 from factstore.values.moments import Duration, timeout_of
+from factstore.values.process_bound import ProcessBound
 
 logger = logging.getLogger("factstore")
 
@@ -32,8 +33,11 @@ T = TypeVar("T")
 _FINISHED: Final = "FINISHED"  # the state of a future that has ended
 
 
-class PendingReport(Future[TxReport]):
+class PendingReport(ProcessBound, Future[TxReport]):
     """The future of the report of a transaction, for threads (`concurrent.futures`) and for coroutines (`await`)."""
+
+    _kind = "PendingReport"
+    _instead = "wait for its report, as in pending.result(), and send the t of that"
 
     def __await__(self) -> Generator[Any, None, TxReport]:
         """Wait for the report in a coroutine, without blocking its event loop.

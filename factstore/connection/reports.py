@@ -26,6 +26,7 @@ from factstore.errors import Closed
 from factstore.rendering import html_record
 from factstore.transact import TxReport, report
 from factstore.values.moments import Duration, timeout_of
+from factstore.values.process_bound import ProcessBound
 
 logger = logging.getLogger("factstore")
 
@@ -34,8 +35,13 @@ Waiting: TypeAlias = Callable[[Point, Duration | None], Database]
 _LOOK_SECONDS: Final = 0.5  # how often a listener's thread checks whether it was stopped
 
 
-class TxReports:
+class TxReports(ProcessBound):
     """Reports of commits, of this process and of others, in order of t, each once; close it after use."""
+
+    _instead = (
+        "send the address of the store and the t of the last report, and follow the store there, as in "
+        "connect(address).tx_reports(from_t=t + 1)"
+    )
 
     def __init__(self, committer: Newest, wait: Waiting, first_t: int | None = None) -> None:
         """Make a queue of the reports from now on, or from `first_t` on.

@@ -26,6 +26,7 @@ from factstore.reads.objects import identified
 from factstore.rendering import html_record
 from factstore.schema.attribute import TX_INSTANT
 from factstore.transact import Nones, Prepared, TxReport, prepare, report
+from factstore.values.process_bound import ProcessBound
 from factstore.values.quoting import quoted
 from factstore.values.types import Stored
 
@@ -46,9 +47,13 @@ class _State(NamedTuple):
     tempids: Mapping[str | int, int]
 
 
-class Transaction:
+_HERE: Final = "commit it here, because its block holds the writer lock, and send the t of its report"
+
+
+class Transaction(ProcessBound):
     """A transaction in steps, which `Connection.transaction` gives to its block."""
 
+    _instead = _HERE
     __slots__ = ("_annotations", "_before", "_instant", "_is_open", "_now", "_state", "report")
 
     def __init__(self, before: Database, annotations: Sequence[Any], now: int) -> None:
@@ -191,9 +196,10 @@ def _retractions_first(fact: Fact) -> bool:
     return fact[4]
 
 
-class TransactionBlock:
+class TransactionBlock(ProcessBound):
     """The block of `conn.transaction()`: it acquires the writer lock at its begin, and commits the steps at its end."""
 
+    _instead = _HERE
     __slots__ = ("__weakref__", "_annotations", "_committer", "_hold", "_transaction")
 
     def __init__(self, committer: Committer, annotations: Sequence[Any]) -> None:

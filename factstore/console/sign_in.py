@@ -12,11 +12,15 @@ from typing import Final
 
 from starlette.requests import Request
 
+from factstore.values.process_bound import ProcessBound
+
 _SECRET_BYTES: Final = 32
 
 
-class OneTimeLink:
+class OneTimeLink(ProcessBound):
     """Who may use a console: the first browser that opens its link, and programs that send the bearer token."""
+
+    _instead = "a link works once, in one console; make another link there"
 
     def __init__(self, *, name: str | None = None, bearer: str | None = None) -> None:
         """Make a link.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, overload
 from factstore import edn
 from factstore.datom import Datom, Fact, tx_of
 from factstore.rendering import html_table, text_table
+from factstore.values.process_bound import ProcessBound
 from factstore.values.quoting import quoted
 
 if TYPE_CHECKING:
@@ -47,9 +48,10 @@ def datom_of(schema: Schema, fact: Fact) -> Datom:
     return Datom(e, a, schema.attribute(a).load(v), tx_of(t), added)
 
 
-class Datoms(Iterator[Datom]):
+class Datoms(ProcessBound, Iterator[Datom]):
     """The datoms of a read, in the order of its index: an iterator, a sequence without a length, and a table."""
 
+    _instead = "send its datoms, as in list(datoms)"
     __slots__ = ("_iterator", "_made", "_read", "_schema", "_size")
 
     def __init__(

@@ -60,6 +60,12 @@ class App(Mapping[str, Handler]):
         self._handlers: dict[Keyword, Handler] = {}
         self._installed: WeakSet[Connection] = WeakSet()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_installed"}  # connections stay here
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _installed=WeakSet())
+
     def job(
         self,
         *,

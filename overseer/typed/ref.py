@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import factstore
 from factstore import Keyword
@@ -14,7 +14,7 @@ from overseer.errors import JobFailed, NotEnded
 from overseer.jobs import lookup
 from overseer.jobs.states import ENDED, FAILED, FINISHED, Status
 from overseer.jobs.store import JobStore
-from overseer.sources import check_connection
+from overseer.sources import ConnectionBound, check_connection
 from overseer.times import Timeout, timeout_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class JobRef(Generic[R]):
+class JobRef(ConnectionBound, Generic[R]):
     """A job in a store. It keeps no state: each question reads the store.
 
     Args:
@@ -33,9 +33,16 @@ class JobRef(Generic[R]):
         decode: returns the result for the text of `:job/result`.
     """
 
+    _instead: ClassVar[str] = "send its id, and make a reference there, as in JobRef(connect(address), id, decode)"
     conn: Connection
     id: str
     decode: Callable[[str | None], R]
+
+    def __copy__(self) -> Self:
+        return self  # it is immutable
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     def __post_init__(self) -> None:
         check_connection(JobRef, self.conn)

@@ -38,7 +38,7 @@ from overseer.jobs.rates import stopwatch
 from overseer.jobs.states import FAILED, as_keyword
 from overseer.jobs.store import JobStore, install
 from overseer.listeners import chosen
-from overseer.sources import check_connection
+from overseer.sources import ConnectionBound, check_connection
 from overseer.times import Timeout, timeout_of
 from overseer.worker.config import Config
 from overseer.worker.executor import Executor, Shutdown
@@ -69,7 +69,7 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
-class Worker:
+class Worker(ConnectionBound):
     """Works on the jobs of a store until it is stopped.
 
     Args:
@@ -310,7 +310,7 @@ def _settler(
     return ThreadSettler(store, leases, reporter, judge, flush=flush, most=config.holds)
 
 
-class Running:
+class Running(ConnectionBound):
     """A worker that runs on a thread of its own; returned by `start`."""
 
     def __init__(self, worker: Worker, conn: Connection) -> None:

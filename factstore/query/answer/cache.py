@@ -22,6 +22,7 @@ from factstore.query.language.clauses import Rules
 from factstore.query.relations.relation import PLAIN, Untold, written
 from factstore.query.sources.functions import LOOKUPS
 from factstore.rendering import html_record
+from factstore.values.process_bound import ProcessBound
 from factstore.values.quoting import quoted
 
 _CHANCE: Final = frozenset(("rand", "rand-int", "sample"))
@@ -31,7 +32,7 @@ _OVERHEAD: Final = 512  # bytes of an entry besides its key and answer
 _NOTHING: Final = object()
 
 
-class AnswerCache:
+class AnswerCache(ProcessBound):
     """A cache of answers for `q(…, cache=…)` that removes the least recently used first. Threads may share one.
 
     Args:
@@ -44,6 +45,7 @@ class AnswerCache:
     ([7, 7, 7], 2, 1)
     """
 
+    _instead = "make a cache in each process"
     __slots__ = ("__weakref__", "_answers", "hits", "max_bytes", "max_entries", "misses", "passed")
 
     def __init__(self, *, max_bytes: int = 64 << 20, max_entries: int = 10_000) -> None:

@@ -15,6 +15,7 @@ from factstore.query.language.ast import Query
 from factstore.query.relations import frames
 from factstore.query.relations.relation import Array, Column
 from factstore.rendering import html_record, html_table, text_table
+from factstore.values.process_bound import ProcessBound
 from factstore.values.quoting import quoted
 
 if TYPE_CHECKING:
@@ -161,9 +162,10 @@ class Rows:
         return list(zip(self.columns, self._data, strict=True))
 
 
-class RowSeq(Iterator[tuple[Any, ...]]):
+class RowSeq(ProcessBound, Iterator[tuple[Any, ...]]):
     """An iterator over the rows of an answer, which are computed while they are read; they can be read once."""
 
+    _instead = "send its rows, as in list(rows)"
     __slots__ = ("_blocks", "_rows", "columns")
 
     def __init__(self, columns: tuple[str, ...], blocks: Iterator[Rows]) -> None:

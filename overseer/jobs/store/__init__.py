@@ -31,7 +31,7 @@ from overseer.jobs.store.commit import committed, raise_if_committed
 from overseer.jobs.store.presence import Presence
 from overseer.jobs.store.settlements import Rejected, Settling
 from overseer.schema import missing_from
-from overseer.sources import check_connection, of_connection
+from overseer.sources import ConnectionBound, check_connection, of_connection
 
 if TYPE_CHECKING:
     from factstore import Connection, Database, TxReport
@@ -66,7 +66,7 @@ def transact_graph(conn: Connection, graph: Graph) -> Graph:
     return graph
 
 
-class JobStore:
+class JobStore(ConnectionBound):
     """The moves of jobs, committed by one worker.
 
     Args:
