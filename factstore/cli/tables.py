@@ -22,7 +22,7 @@ from factstore.upkeep.imports.sources import FORMATS as SUFFIXES
 from factstore.upkeep.whole_files import replacing
 from factstore.upkeep.wide_tables import FORMATS, file_of, namespaces, wide_table
 
-_IMPORTED = list(dict.fromkeys(SUFFIXES.values()))
+_IMPORTED = [*dict.fromkeys(SUFFIXES.values()), "datascript"]
 
 
 @click.command()
@@ -31,10 +31,17 @@ _IMPORTED = list(dict.fromkeys(SUFFIXES.values()))
 @AS_OF
 @click.option("--namespace", help="Only the attributes of this namespace, such as person.")
 @click.option("--format", "form", type=click.Choice(list(FORMATS)), help="By default, the suffix of TARGET.")
-def export(target: str, store: str, as_of: Point | None, namespace: str | None, form: str | None) -> None:
+@click.option(
+    "--for-spreadsheets",
+    is_flag=True,
+    help="In CSV, put an apostrophe before a text that a spreadsheet would run as a formula. Not for `import`.",
+)
+def export(
+    target: str, store: str, as_of: Point | None, namespace: str | None, form: str | None, for_spreadsheets: bool
+) -> None:
     """Write the entities of a namespace as a wide table to the file TARGET (- for stdout).
 
-    Without --namespace, TARGET is a folder, which gets one file per namespace.
+    Without --namespace, TARGET is a folder, which gets one file per namespace. `factstore import` reads all formats.
     """
     suffix = Path(target).suffix.removeprefix(".")
     if namespace is None and (target == "-" or suffix in FORMATS or Path(target).is_file()):
@@ -42,19 +49,21 @@ def export(target: str, store: str, as_of: Point | None, namespace: str | None, 
     form = form or ("csv" if namespace is None else suffix)
     if form not in FORMATS:
         raise click.UsageError(f"the suffix of TARGET is none of {', '.join(FORMATS)}; give --format")
+    if for_spreadsheets and form != "csv":
+        raise click.UsageError(f"--for-spreadsheets is an option of CSV, and the format is {form}")
     with opened_at(store, as_of) as db:
         if namespace is not None:
-            _write(db, namespace, target, form)
+            _write(db, namespace, target, form, for_spreadsheets)
             return
         with os_errors_as_unavailable(Path(target)):
             Path(target).mkdir(exist_ok=True)
         for each in namespaces(db):
-            _write(db, each, str(Path(target, f"{each or '_'}.{form}")), form)
+            _write(db, each, str(Path(target, f"{each or '_'}.{form}")), form, for_spreadsheets)
 
 
-def _write(db: factstore.Database, namespace: str, target: str, form: str) -> None:
+def _write(db: factstore.Database, namespace: str, target: str, form: str, for_spreadsheets: bool) -> None:
     found = wide_table(db, namespace)
-    content = file_of(found, form)
+    content = file_of(found, form, for_spreadsheets=for_spreadsheets)
     if target == "-":
         click.echo(content, nl=False)
         return
@@ -88,9 +97,10 @@ def import_(
     refs: tuple[str, ...],
     dry_run: bool,
 ) -> None:
-    """Import FILE, in a new store if necessary: CSV, NDJSON, Parquet, SQLite, or a printed database of DataScript.
+    """Import FILE, in a new store if necessary: CSV, NDJSON, Parquet, SQLite, EDN, or a printed database of DataScript.
 
-    Attributes that the store lacks are declared with the types of their values.
+    EDN is a map for each entity, as `export` writes it; `load` commits transaction data. Attributes that the store
+    lacks are declared with the types of their values.
     """
     options = imports.Options(form, namespace, identity, dict(map(_ref_of, refs)))
     with _existing_or_empty(store) as conn:

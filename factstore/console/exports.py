@@ -2,11 +2,12 @@
 
 .json                      all tables of the page, with its moment
 .csv .ndjson .edn .parquet the first table, row by row
+
+CSV is opened in spreadsheets, so it has no text that one would run as a formula. The other formats are exact.
 """
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from factstore import edn
 from factstore.console.moment import Moment
 from factstore.console.page import Table, plain
 from factstore.errors import DatabaseError
+from factstore.tables.csv_files import csv_of
 from factstore.values.numerals import is_short
 
 _LONGS: Final = 1 << 63
@@ -44,11 +46,8 @@ def exported(suffix: str, tables: Mapping[str, Table], moment: Moment) -> Export
 
 
 def _csv(table: Table) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(table.columns)
-    writer.writerows([_cell(plain(cell)) for cell in row] for row in table.rows)
-    return text.getvalue().encode()
+    rows = ([_cell(plain(cell)) for cell in row] for row in table.rows)
+    return csv_of(table.columns, rows, for_spreadsheets=True)
 
 
 def _cell(cell: Any) -> Any:

@@ -1,4 +1,4 @@
-"""CSV files as batches.
+"""CSV files as batches, and rows as CSV.
 
 Law: each row of a file is in exactly one batch, and errors state its number, from 1, and its line. A file that is not
 complete UTF-8 or not CSV causes a TransactError that states the position.
@@ -7,7 +7,8 @@ complete UTF-8 or not CSV causes a TransactError that states the position.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
@@ -17,7 +18,31 @@ from factstore.errors import TransactError, Unavailable
 from factstore.tables.batch import Batch, invalid
 from factstore.values.quoting import quoted
 
+# Excel, Sheets and Calc take a text for a formula that begins like this, also in full width, which they convert.
+_BEFORE_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
 _LONGEST_CELL: Final = (1 << 31) - 1  # the most that a C long holds on every platform
+
+
+def csv_of(header: Iterable[Any], rows: Iterable[Iterable[Any]], *, for_spreadsheets: bool) -> bytes:
+    """Return a header and rows as CSV.
+
+    Args:
+        for_spreadsheets: put an apostrophe before each text that a spreadsheet would take for a formula, so that facts
+            that others have written run no formulas. Texts are quoted, so that none is split at a semicolon. The cells
+            are no longer those that the store has.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC if for_spreadsheets else csv.QUOTE_MINIMAL)
+    for row in (header, *rows):
+        writer.writerow(map(_without_formula, row) if for_spreadsheets else row)
+    return text.getvalue().encode()
+
+
+def _without_formula(cell: Any) -> Any:
+    if cell is None:
+        return ""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_BEFORE_FORMULAS) else cell
 
 
 def allow_long_cells() -> None:

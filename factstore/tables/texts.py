@@ -16,6 +16,7 @@ from uuid import UUID
 
 from factstore.values.types import Symbol, Uri
 
+MISSING: Final = ("", "NA")  # texts of an import that mean no value
 _UUID: Final = re.compile(r"\{?[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\}?", re.ASCII | re.IGNORECASE)
 _FRACTION: Final = re.compile(r"[.,][0-9]{6}([0-9]+)")
 _TRUTHS: Final[Mapping[str, bool]] = {"true": True, "1": True, "false": False, "0": False}

@@ -9,7 +9,6 @@ Law: the rows have every fact of the namespace, and only these.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from base64 import b64encode
@@ -22,7 +21,9 @@ from uuid import UUID
 from factstore import edn
 from factstore.errors import DatabaseError
 from factstore.schema.attribute import FIRST_FREE_ID, Attribute
-from factstore.values.types import Keyword
+from factstore.tables.csv_files import csv_of
+from factstore.tables.texts import MISSING
+from factstore.values.types import Keyword, Symbol, Uri
 
 if TYPE_CHECKING:
     import pyarrow
@@ -90,20 +91,20 @@ def _values(db: Database, attribute: Attribute) -> dict[int, Any]:
 # -- files
 
 
-def file_of(table: WideTable, form: str) -> bytes:
+def file_of(table: WideTable, form: str, *, for_spreadsheets: bool = False) -> bytes:
     """Return a table as the bytes of a file: csv, ndjson, edn or parquet.
 
+    Args:
+        for_spreadsheets: in CSV, write texts so that a spreadsheet takes none for a formula; an import does not read
+            them back.
     Raises: DatabaseError(:db.error/unsupported) for Parquet without pyarrow.
     """
-    return FORMATS[form](table)
+    return _csv(table, for_spreadsheets=True) if for_spreadsheets and form == "csv" else FORMATS[form](table)
 
 
-def _csv(table: WideTable) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(table.columns)
-    writer.writerows([_cell(value) for value in row] for row in table.rows())
-    return text.getvalue().encode()
+def _csv(table: WideTable, *, for_spreadsheets: bool = False) -> bytes:
+    rows = (map(_cell, row) for row in table.rows())
+    return csv_of(table.columns, rows, for_spreadsheets=for_spreadsheets)
 
 
 def _cell(value: Any) -> Any:
@@ -111,7 +112,21 @@ def _cell(value: Any) -> Any:
         return edn.write(value)
     if isinstance(value, bool):
         return str(value).lower()
-    return value if isinstance(value, int | float) else _json_value(value)
+    if isinstance(value, int | float):
+        return value
+    return tagged(value) if isinstance(value, Symbol | Uri | bytes) else _json_value(value)
+
+
+def tagged(value: Symbol | Uri | bytes) -> str:
+    """Return the text of a value, or EDN with a tag if an import would take the text for a missing value, or for a tag.
+
+    >>> tagged(Symbol("x")), tagged(Symbol("NA")), tagged(b"")
+    ('x', '#symbol "NA"', '#base64 ""')
+    """
+    text: str = _json_value(value)
+    is_text = text not in MISSING and not text.startswith("#")
+    name = "base64" if isinstance(value, bytes) else "symbol" if isinstance(value, Symbol) else "uri"
+    return text if is_text else f"#{name} {edn.write(text)}"
 
 
 def _ndjson(table: WideTable) -> bytes:

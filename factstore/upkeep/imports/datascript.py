@@ -6,6 +6,7 @@ Law: the forms assert each datom of the database, without those of composite tup
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +23,14 @@ class _Printed(NamedTuple):
     """The value after the tag of a database."""
 
     value: Any
+
+
+def is_printed(text: str) -> bool:
+    """Return whether a text of EDN begins as a printed database does."""
+    return _BEGIN.match(text) is not None
+
+
+_BEGIN: Final = re.compile(r"(?:[\s,]|;[^\n]*(?:\n|$))*#datascript/DB")
 
 
 def read(text: str) -> tuple[list[dict[str, Any]], list[list[Any]]]:

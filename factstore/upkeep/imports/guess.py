@@ -1,6 +1,7 @@
 """Guessing: the value type of a column, from all its values.
 
     texts of CSV     long, bigint, double, boolean, instant, uuid, or string: the first that reads each text exactly
+    EDN              by the type of each value
     other values     by their Python type; texts that are all times with a zone are instants; mixed ones are strings,
                      written as in JSON
 
@@ -18,9 +19,9 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from factstore.values.types import LONG_MAX, LONG_MIN
+from factstore.tables.texts import MISSING
+from factstore.values.types import LONG_MAX, LONG_MIN, Keyword, Symbol, Uri
 
-MISSING: Final = ("", "NA")
 INFINITIES: Final = ("inf", "-inf")
 
 
@@ -42,8 +43,9 @@ class Guess(NamedTuple):
 class Seen:
     """The values of a column so far, as the kinds that each of them may have."""
 
-    def __init__(self, is_text: bool) -> None:
+    def __init__(self, *, is_text: bool, is_typed: bool) -> None:
         self._is_text = is_text
+        self._texts = _OF_CSV if is_text else ("string",) if is_typed else _OF_TEXT
         self._kinds: set[str] = set()
         self._possible: Sequence[str] | None = None  # of texts
         self._is_many = False
@@ -60,9 +62,8 @@ class Seen:
             self._add(value)
 
     def _add(self, value: Any) -> None:
-        if isinstance(value, str):
-            candidates = _OF_CSV if self._is_text else _OF_TEXT
-            before = candidates if self._possible is None else self._possible
+        if isinstance(value, str) and not isinstance(value, Keyword | Symbol | Uri):
+            before = self._texts if self._possible is None else self._possible
             self._possible = [kind for kind in before if _PATTERNS[kind](value)]
             self._kinds.add("string")
         else:
@@ -89,7 +90,9 @@ class Seen:
         return Guess("string", self._is_many, written, reason)
 
 
-def guessed(rows: Iterable[Mapping[str, Any]], *, is_text: bool) -> tuple[dict[str, Guess], int]:
+def guessed(
+    rows: Iterable[Mapping[str, Any]], *, is_text: bool, is_typed: bool = False
+) -> tuple[dict[str, Guess], int]:
     """Return the guess for each column, and the number of rows."""
     seen: dict[str, Seen] = {}
     count = 0
@@ -98,7 +101,7 @@ def guessed(rows: Iterable[Mapping[str, Any]], *, is_text: bool) -> tuple[dict[s
         for name, value in row.items():
             column = seen.get(name)
             if column is None:
-                column = seen[name] = Seen(is_text)
+                column = seen[name] = Seen(is_text=is_text, is_typed=is_typed)
             column.add(value)
     return {name: column.guess() for name, column in seen.items()}, count
 
@@ -180,6 +183,9 @@ _OF_TEXT: Final = ("zoned", "uuid", "infinite", "string")
 _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {"instant": in_utc, "uuid": UUID}
 _KINDS: Final = (
     (bool, "boolean"),
+    (Keyword, "keyword"),
+    (Symbol, "symbol"),
+    (Uri, "uri"),
     (float, "double"),
     (Decimal, "bigdec"),
     (date, "instant"),  # also datetime

@@ -19,7 +19,7 @@ from factstore.tables.cells import Into
 from factstore.upkeep.imports import datascript
 from factstore.upkeep.imports.guess import Guess, guessed
 from factstore.upkeep.imports.readers import Reader, reader_of
-from factstore.upkeep.imports.sources import Source, format_of, sources, text_of_file
+from factstore.upkeep.imports.sources import ID, Source, format_of, sources, text_of_file
 from factstore.values.quoting import described, quoted
 from factstore.values.types import REF, Keyword
 
@@ -29,14 +29,13 @@ if TYPE_CHECKING:
     from factstore.schema.attribute import Attribute
 
 _BATCH: Final = 1_000  # rows of a transaction of maps
-_ID: Final = "db/id"  # the column of an export, whose ids mean nothing in another store
 
 
 class Options(NamedTuple):
     """What the caller knows about a file.
 
     Args:
-        form: csv, tsv, ndjson, parquet, sqlite or datascript; None: by the suffix.
+        form: csv, tsv, ndjson, parquet, sqlite, edn or datascript; None: by the suffix.
         namespace: of the attributes; None: the name of the table.
         identity: columns that identify a row.
         refs: column → the unique attribute of the entity whose value the column has.
@@ -87,8 +86,9 @@ def plan(db: Database, path: Path, options: Options) -> Plan:
         for options that do not fit.
     """
     form = options.form or format_of(path)
-    if form == "datascript":
-        schema, forms = datascript.read(text_of_file(path))
+    text = text_of_file(path) if form in ("datascript", "edn") else ""
+    if form == "datascript" or datascript.is_printed(text):
+        schema, forms = datascript.read(text)
         return Plan([form for form in schema if db.schema.find(form[":db/ident"]) is None], [], forms)
     tables = sources(path, form)
     targets = {target for table in tables for target in table.refs.values()}
@@ -138,6 +138,8 @@ def _check_columns(options: Options, tables: list[_Table]) -> None:
 
 def _ident(namespace: str, column: str) -> Keyword:
     """Return the attribute of a column: a name with a namespace is itself."""
+    if isinstance(column, Keyword):
+        return column
     name = column.removeprefix(":")
     namespace, name = name.rsplit("/", 1) if "/" in name else (namespace, name)
     return Keyword(f":{_word(namespace)}/{_word(name)}")
@@ -167,7 +169,7 @@ class _Table:
     def __init__(self, db: Database, source: Source, options: Options, targets: set[tuple[str, str]]) -> None:
         self.source = source
         self.namespace = options.namespace or source.name
-        self.guesses, self.size = guessed(source.rows(), is_text=source.is_text)
+        self.guesses, self.size = guessed(source.rows(), is_text=source.is_text, is_typed=source.is_typed)
         self.schema: list[dict[str, Any]] = []
         self.ignored: list[str] = []
         self.keys = [source.key] if source.key else [name for name in options.identity if name in self.guesses]
@@ -183,7 +185,7 @@ class _Table:
         for name, guess in self.guesses.items():
             ident = _ident(self.namespace, name)
             existing = db.schema.find(ident)
-            if name == _ID or guess.kind is None or (existing is not None and existing.members):
+            if name == ID or guess.kind is None or (existing is not None and existing.members):
                 self.ignored.append(name)
                 continue
             _check_column(existing, ident, name, guess, is_ref=name in lookups)
@@ -212,7 +214,7 @@ class _Table:
     def _declare_parts(self, db: Database, name: str) -> None:
         """Declare the attributes of the objects in a column, under its name."""
         parts = [part for row in self.source.rows() for part in _parts(row.get(name))]
-        self.parts[name] = _Table(db, Source(name, lambda: parts), Options(), set())
+        self.parts[name] = _Table(db, self.source._replace(name=name, rows=lambda: parts), Options(), set())
         self.schema += self.parts[name].schema
 
     def first(self) -> Iterator[Step]:

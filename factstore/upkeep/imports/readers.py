@@ -1,6 +1,7 @@
 """Readers: the cells of a file as values of an attribute that the schema declares.
 
     a text                ──► by the value type of the attribute; EDN for tuples, base64 for bytes
+    #symbol "" in CSV     ──► a symbol, a URI or bytes whose own text would mean that there is no value
     a cell [… …] of CSV   ──► the values of an attribute of cardinality many, as EDN
     a number, a list, …   ──► as it is, if the type has it exactly
 
@@ -22,8 +23,10 @@ from factstore.errors import ReadError
 from factstore.schema.attribute import Attribute
 from factstore.tables import texts
 from factstore.tables.cells import is_missing_cell
-from factstore.upkeep.imports.guess import MISSING, Guess, in_utc
+from factstore.tables.texts import MISSING
+from factstore.upkeep.imports.guess import Guess, in_utc
 from factstore.values.quoting import quoted
+from factstore.values.types import Symbol, Uri
 
 _EXACT: Final = 1 << 53  # each whole number up to it is a double
 
@@ -75,7 +78,8 @@ def _item(attribute: Attribute | None, guess: Guess, *, is_text: bool) -> Callab
         return partial(_tuple, attribute)
     if kind == guess.kind and (guess.convert is not None or not is_text):
         return guess.convert
-    return partial(_value, kind or "string")
+    kind = kind or "string"
+    return _OF_CSV[kind] if is_text and kind in _OF_CSV else partial(_value, kind)
 
 
 def _split(cell: Any, *, is_tuple: bool) -> list[Any]:
@@ -130,6 +134,19 @@ def _instant(text: str) -> datetime:
     return in_utc(texts.instant(text))
 
 
+def _tagged(kind: type, read: Callable[[str], Any], text: Any) -> Any:
+    """Return the value of a text, or of EDN with a tag, which an export writes for a text that is none of its own."""
+    if type(text) is not str:
+        return text  # an item of a vector
+    if not text.startswith("#"):
+        return read(text)
+    try:
+        value = edn.read(text)
+    except ReadError:
+        return read(text)
+    return value if type(value) is kind else read(text)
+
+
 def _bytes(text: str) -> bytes:
     try:
         return b64decode(text, validate=True)
@@ -137,4 +154,13 @@ def _bytes(text: str) -> bytes:
         raise ValueError("expected base64") from error
 
 
-_OF_TEXT: Final[Mapping[str, Callable[[str], Any]]] = {**texts.READERS, "instant": _instant, "bytes": _bytes}
+_OF_TEXT: Final[Mapping[str, Callable[[str], Any]]] = {
+    **texts.READERS,
+    "instant": _instant,
+    "bytes": _bytes,
+}
+_OF_CSV: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "bytes": partial(_tagged, bytes, _bytes),
+    "symbol": partial(_tagged, Symbol, Symbol),
+    "uri": partial(_tagged, Uri, Uri),
+}

@@ -4,6 +4,7 @@
     .ndjson .jsonl .json         objects, one per line, or an array of them
     .parquet                     rows of Arrow
     .db .sqlite .sqlite3         all tables of SQLite, with keys and references
+    .edn                         maps with the idents of attributes, as `export` writes them
 
 Law: a source that is read again has the same rows.
 """
@@ -15,16 +16,18 @@ import errno
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from factstore import edn
 from factstore.errors import DatabaseError, TransactError
 from factstore.storage.lmdb.opening import kind_of
 from factstore.tables.csv_files import allow_long_cells
 from factstore.upkeep.dump_files import os_errors_as_unavailable
 from factstore.values.quoting import quoted
+from factstore.values.types import Keyword
 
 FORMATS: Final[Mapping[str, str]] = {
     ".csv": "csv",
@@ -36,9 +39,13 @@ FORMATS: Final[Mapping[str, str]] = {
     ".db": "sqlite",
     ".sqlite": "sqlite",
     ".sqlite3": "sqlite",
-    ".edn": "datascript",
+    ".edn": "edn",
 }
+OTHERS: Final = "`factstore undump` reads a dump, `restore` a backup, and `load` commits transaction data"
 Rows = Callable[[], Iterable[Mapping[str, Any]]]
+
+
+ID: Final = "db/id"  # the column of an export, whose ids mean nothing in another store
 
 
 class Source(NamedTuple):
@@ -47,6 +54,7 @@ class Source(NamedTuple):
     name: str
     rows: Rows
     is_text: bool = False  # all values are texts
+    is_typed: bool = False  # each value has the type that it means, and each column the ident of an attribute
     key: str | None = None  # the column that identifies a row
     refs: Mapping[str, tuple[str, str]] = {}  # column → the table and the column that it refers to
 
@@ -55,7 +63,8 @@ def format_of(path: Path) -> str:
     """Return the format that the suffix of a file means. Raises: DatabaseError(:db.error/unsupported)."""
     form = FORMATS.get(path.suffix.lower())
     if form is None:
-        message = f"{path} has the suffix of no format; give one of {', '.join(dict.fromkeys(FORMATS.values()))}"
+        known = ", ".join(dict.fromkeys(FORMATS.values()))
+        message = f"{path} has the suffix of no format; give one of {known}. {OTHERS}"
         raise DatabaseError(":db.error/unsupported", message, path=str(path))
     return form
 
@@ -76,6 +85,8 @@ def sources(path: Path, form: str) -> list[Source]:
         return [Source(path.stem, lambda: _json(path))]
     if form == "parquet":
         return [Source(path.stem, lambda: _parquet(path))]
+    if form == "edn":
+        return [Source(path.stem, lambda: _edn(path), is_typed=True)]
     return _sqlite(path)
 
 
@@ -148,6 +159,23 @@ def _json(path: Path) -> Iterator[Mapping[str, Any]]:
         if not isinstance(row, dict):
             raise _invalid(path, f"expected a JSON object, got {quoted(row)}, as row {number}", row=number)
         yield row
+
+
+def _edn(path: Path) -> Iterator[Mapping[str, Any]]:
+    with _read_errors(path):
+        rows = edn.read_all(path.read_text(encoding="utf-8"))
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping) or not all(isinstance(name, Keyword) for name in row):
+            why = f'expected a map for each entity, such as {{:person/name "Ann"}}, got {quoted(row)}'
+            raise _invalid(path, f"{why}, as value {number}. {OTHERS}", row=number)
+        if row.keys() <= {":schema", ":datoms"}:
+            why = f"expected #datascript/DB before a printed database of DataScript, got {quoted(row)}"
+            raise _invalid(path, f"{why}, as value {number}", row=number)
+        yield {ID if name == ":db/id" else name: _list_of(value) for name, value in row.items()}
+
+
+def _list_of(value: Any) -> Any:
+    return sorted(value, key=repr) if isinstance(value, Set) else value
 
 
 def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:

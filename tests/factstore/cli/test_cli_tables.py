@@ -19,7 +19,7 @@ from factstore.upkeep.imports import Options, carry_out, plan
 from factstore.upkeep.imports.guess import guessed
 from factstore.upkeep.sql_views import run as sql_run
 from factstore.upkeep.sql_views import views
-from factstore.upkeep.wide_tables import ID, namespaces, wide_table
+from factstore.upkeep.wide_tables import FORMATS, ID, namespaces, wide_table
 
 CSV = "email,name,born,boss,code,seen\nann@x,Ann,1970,,007,2026-01-02\nbo@x,日本,NA,ann@x,008,2026-01-03T04:05:06Z\n"
 PEOPLE = ["import", "person.csv", "--identity", "email", "--ref", "boss=:person/email"]
@@ -67,7 +67,7 @@ def test_a_csv_file_is_imported_with_identities_and_references_and_again_changes
     assert 2 == len(ok("q", "[:find ?p :where [?p :person/email]]", "--json").splitlines())
 
 
-@pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
+@pytest.mark.parametrize("form", FORMATS)
 def test_what_is_exported_is_imported_with_the_same_types(form: str) -> None:
     ok(*PEOPLE)
     ok("export", f"person.{form}", "--namespace", "person")
@@ -84,6 +84,26 @@ def test_all_namespaces_are_exported_into_a_folder_and_one_to_stdout_as_edn() ->
     maps = factstore.edn.read_all(ok("export", "-", "--namespace", "person", "--format", "edn"))
     assert ["Ann", "日本"] == [row[":person/name"] for row in maps]
     assert "Ann" not in ok("export", "-", "--namespace", "person", "--format", "csv", "--as-of", "1")
+
+
+def test_an_export_for_spreadsheets_escapes_formulas_and_the_usual_one_is_exact() -> None:
+    ok(*PEOPLE)
+    ok("transact", '[{:person/email "ann@x" :person/name "=1+1"}]')
+    assert ",=1+1," in ok("export", "-", "--namespace", "person", "--format", "csv")
+    assert ',"\'=1+1",' in ok("export", "-", "--namespace", "person", "--format", "csv", "--for-spreadsheets")
+    ok("export", "out", "--for-spreadsheets")
+    assert ',"\'=1+1",' in Path("out/person.csv").read_text(encoding="utf-8")
+    done = run("export", "x.ndjson", "--namespace", "person", "--for-spreadsheets")
+    assert (2, True) == (done.exit_code, "--for-spreadsheets is an option of CSV" in done.stderr)
+
+
+def test_edn_is_imported_with_identities_and_the_namespaces_of_its_attributes() -> None:
+    Path("x.edn").write_text(
+        ';; people\n{:person/email "a" :person/tags #{:x :y}}\n#:person{:email "a" :age 3.0}\n{:db/id 5 :city/name "O"}'
+    )
+    ok("import", "x.edn", "--identity", ":person/email")
+    found = ok("q", '[:find ?a ?t ?c :where [?p :person/email "a"] [?p :person/age ?a] [?p :person/tags ?t] [_ :city/name ?c]]', "--json")
+    assert [{"a": 3.0, "t": tag, "c": "O"} for tag in (":x", ":y")] == sorted(map(json.loads, found.splitlines()), key=str)
 
 
 def test_objects_and_lists_of_json_become_components_and_many_values() -> None:
@@ -169,7 +189,12 @@ def test_the_listed_views_and_columns_are_those_of_a_query(names: list[tuple[str
     [
         (["import", "none.csv"], "", 3, "none.csv: No such file or directory"),
         (["export", "out.csv"], "", 2, "TARGET is a folder"),
-        (["import", "x.doc"], "", 1, "has the suffix of no format"),
+        (
+            ["import", "x.doc"],
+            "",
+            1,
+            "x.doc has the suffix of no format; give one of csv, tsv, ndjson, parquet, sqlite, edn. `factstore undump`",
+        ),
         (["import", "x.csv"], "a,b\n1\n", 1, "a row has fewer values than the header"),
         (["import", "x.csv"], "a,b\n1,2,3\n", 1, "a row has more values than the header"),
         (["import", "x.csv"], "a,a\n1,2\n", 1, "a column is twice"),
@@ -180,6 +205,11 @@ def test_the_listed_views_and_columns_are_those_of_a_query(names: list[tuple[str
         (["import", "x.parquet"], "text", 1, "x.parquet"),
         (["import", "x.sqlite"], "text of no database", 1, "file is not a database"),
         (["import", "x.edn"], "{:schema {}}", 1, "expected #datascript/DB"),
+        (["import", "x.edn", "--format", "datascript"], "{:a 1}", 1, "expected #datascript/DB"),
+        (["import", "x.edn"], '[{:person/name "Ann"}]', 1, "`load` commits transaction data"),
+        (["import", "x.edn"], "{1 2}", 1, 'expected a map for each entity, such as {:person/name "Ann"}, got {1: 2}, as value 1'),
+        (["import", "x.edn"], "{:a/b 1", 1, "invalid-edn"),
+        (["import", "x.edn", "--identity", "b"], "{:a/b 1}", 1, "there is no column 'b'; there are :a/b"),
         (["import", "x.edn"], '#datascript/DB {:datoms [[1 :a 1 1] [2 :a "x" 1]]}', 1, "has values of"),
         (["export", "x.csv", "--namespace", "person", "-s", "none.facts"], "", 3, "there is no store at"),
         (["sql", "select 1", "-s", "none.facts"], "", 3, "there is no store at"),

@@ -86,6 +86,9 @@ def test_each_export_has_the_rows_of_the_query(shop: Client) -> None:
     assert rows == [json.loads(line) for line in shop.get("/query.ndjson", params=asked).text.splitlines()]
     _, *lines = csv.reader(io.StringIO(shop.get("/query.csv", params=asked).text))
     assert [[str(n), name] for n, name in expected] == lines
+    formulas = {"q": "[:find ?text ?n :in $ [[?text ?n]] :order-by ?n]", "inputs": '[["=1+1" -1] ["a;=1" 2]]'}
+    assert '"text","n"\r\n"\'=1+1",-1\r\n"a;=1",2\r\n' == shop.get("/query.csv", params=formulas).text
+    assert '["=1+1" -1]' in shop.get("/query.edn", params=formulas).text
     assert [list(row) for row in expected] == list(factstore.edn.read_all(shop.get("/query.edn", params=asked).text))
     table = pyarrow.parquet.read_table(io.BytesIO(shop.get("/query.parquet", params=asked).content))
     assert expected == [tuple(row.values()) for row in table.to_pylist()]
