@@ -12,12 +12,14 @@ import os
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from contextlib import AbstractContextManager
 from datetime import date, datetime
 from typing import Any, Final
 
 import click
 
-from factstore import Database, Datom, edn
+from factstore import Connection, Database, Datom, edn
+from factstore.concurrency import pipes
 from factstore.errors import FactStoreError
 from factstore.rendering import text_table
 from factstore.values.numerals import is_short
@@ -123,6 +125,14 @@ def print_datoms(db: Database, data: Iterable[Datom]) -> None:
     for datom in data:
         sign = "+" if datom.added else "-"
         click.echo(f"  {sign} [{datom.e} {db.ident(datom.a)} {edn.write(datom.v)}]")
+
+
+def until_unread(conn: Connection) -> AbstractContextManager[None]:
+    """Return a block that waits for transactions, and that ends when nobody reads the output any more: `… | head -1`.
+
+    Raises: BrokenPipeError from the block, as a write would; then the connection is closed.
+    """
+    return pipes.until_unread(conn.close)
 
 
 def progress() -> Callable[[int, int], Any] | None:

@@ -13,7 +13,7 @@ import factstore
 from factstore import edn
 from factstore.cli.commands import EXIT_INTERRUPTED, EXIT_REFUSED, end, import_all
 from factstore.cli.options import AS_JSON, AS_OF, IMPORT, STORE, Point, at, opened, opened_at, point_option
-from factstore.cli.output import json_text, print_datoms, table
+from factstore.cli.output import json_text, print_datoms, table, until_unread
 from factstore.cli.texts import entity_of, text_of, value_of
 from factstore.datom import t_of
 from factstore.edn.layout import laid_out
@@ -111,7 +111,12 @@ def diff(store: str, start: Point | None, upto: Point | None, other: str | None,
 @point_option("--from", "start", help="The first transaction: a t or a moment.")
 @point_option("--to", "end", help="The transaction after the last one: a t or a moment.")
 @click.option("-n", "last", type=click.IntRange(min=0), help="Only the last transactions of these.")
-@click.option("-f", "--follow", is_flag=True, help="Continue with new transactions, of any process, until Ctrl-C.")
+@click.option(
+    "-f",
+    "--follow",
+    is_flag=True,
+    help="Continue with new transactions, of any process, until Ctrl-C.",
+)
 @AS_JSON
 def log(store: str, start: Point | None, end: Point | None, last: int | None, follow: bool, as_json: bool) -> None:
     """Print transactions, one line per datom; with --json, one line per transaction."""
@@ -131,12 +136,13 @@ def log(store: str, start: Point | None, end: Point | None, last: int | None, fo
 def _follow(conn: factstore.Connection, reached: factstore.Database, as_json: bool) -> None:
     sys.stdout.flush()
     try:
-        while True:
-            db = conn.wait(reached.basis_t)
-            for t, data in conn.log().tx_range(reached.basis_t + 1, db.basis_t + 1):
-                _show(db, t, data, as_json)
-            sys.stdout.flush()
-            reached = db
+        with until_unread(conn):
+            while True:
+                db = conn.wait(reached.basis_t)
+                for t, data in conn.log().tx_range(reached.basis_t + 1, db.basis_t + 1):
+                    _show(db, t, data, as_json)
+                sys.stdout.flush()
+                reached = db
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
 

@@ -4,15 +4,19 @@
     ?t=-5m      the same for the newest transaction of five minutes ago; the links of the page have its t
     ?from=17    the left handle: changes are those after transaction 17
 
-Law: a link of a page that carries `t` shows the same facts for as long as the store exists.
+Law: a link of a page that carries `t` shows the same facts for as long as the store exists. So a moment of the future,
+which later transactions would change, is an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+
+from factstore.errors import DatabaseError
+from factstore.values.quoting import quoted
 
 if TYPE_CHECKING:
     from factstore.db.database import Database
@@ -44,19 +48,29 @@ class Moment:
         return {name: str(t) for name, t in both.items() if t is not None}
 
 
-def moment_of(db: Database, parameters: Mapping[str, str]) -> Moment:
+def moment_of(db: Database, parameters: Mapping[str, str], *, clock: Callable[[], datetime]) -> Moment:
     """Return the moment that the parameters of a request name.
 
     Args:
         parameters: `t` and `from`: a t, or a moment in words (values/moments.py).
-    Raises: DatabaseError(:db.error/invalid-point).
+        clock: returns the time by the clock of the store.
+    Raises: DatabaseError(:db.error/invalid-point), also for a moment of the future.
     """
-    t, start = (_t_of(db, parameters.get(name, "")) for name in ("t", "from"))
+    t, start = (_t_of(db, parameters.get(name, ""), clock) for name in ("t", "from"))
     return Moment(db.basis_t, t, start)
 
 
-def _t_of(db: Database, text: str) -> int | None:
-    return None if not text else min(db.t_at(text), db.basis_t)
+def _t_of(db: Database, text: str, clock: Callable[[], datetime]) -> int | None:
+    if not text:
+        return None
+    point = db.exactly(text)
+    t = db.t_at(point)
+    newest, now = db.instant_of(db.basis_t), clock()  # not earlier: "-0s" is the time at which it was read
+    if t > db.basis_t or (isinstance(point, datetime) and point > max(now, newest or now)):
+        last = f"t {db.basis_t}" + (f" and is of {newest.isoformat()}" if newest else "")
+        why = f"the moment {quoted(text)} is in the future: the newest transaction has {last}"
+        raise DatabaseError(":db.error/invalid-point", why, point=text)
+    return t
 
 
 @dataclass(frozen=True, slots=True)

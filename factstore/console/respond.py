@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 
 from factstore.console.exports import exported
 from factstore.console.hidden import Hidden
-from factstore.console.moment import Timeline, moment_of, timeline
+from factstore.console.moment import Moment, Timeline, moment_of, timeline
 from factstore.console.page import Answer, Extension, Page, PageRequest, Redirect
 from factstore.errors import DatabaseError, FactStoreError
 
@@ -49,6 +49,13 @@ class Console:
         if kept is None or kept[0] != db.basis_t:
             kept = self._timeline = db.basis_t, timeline(db)
         return kept[1]
+
+    def moment(self, parameters: Mapping[str, str]) -> Moment:
+        """Return the moment of the parameters of a request. Raises: DatabaseError(:db.error/invalid-point)."""
+        try:
+            return moment_of(self.conn.db(), parameters, clock=self.conn.now)
+        except DatabaseError:  # another process may have committed that transaction just now
+            return moment_of(self.conn.sync(), parameters, clock=self.conn.now)
 
     def end(self) -> None:
         """Stop the queries that run, before the server waits for its requests to end."""
@@ -95,11 +102,11 @@ async def _set_when_gone(request: Request, asked: PageRequest) -> None:
 
 
 def _page_request(console: Console, request: Request, form: Mapping[str, str] | None) -> PageRequest:
-    newest, parameters = console.conn.db(), dict(request.query_params)
+    parameters = dict(request.query_params)
     try:
-        moment = moment_of(newest, parameters)
+        moment = console.moment(parameters)
     except FactStoreError:  # `_answer` shows it
-        moment = moment_of(newest, {})
+        moment = console.moment({})
     root = request.scope.get("root_path", "")
     return PageRequest(
         conn=console.conn,
@@ -119,7 +126,7 @@ def _page_request(console: Console, request: Request, form: Mapping[str, str] | 
 def _answer(console: Console, extension: Extension, page: Page, asked: PageRequest, suffix: str) -> Response:
     try:
         _check_pages(extension, asked)
-        moment_of(console.conn.db(), asked.parameters)
+        console.moment(asked.parameters)
         answer = page.view(asked)
         if isinstance(answer, Redirect):
             return RedirectResponse(asked.address(answer.path, **answer.parameters), 303)

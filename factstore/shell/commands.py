@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from factstore import edn
+from factstore.concurrency.pipes import until_unread
 from factstore.editing.saved import save, saved
 from factstore.errors import DatabaseError, QueryError
 from factstore.query import explain
@@ -99,7 +100,7 @@ def _form(name: str, rest: str) -> Any:
 
 def _follow(session: Session, rest: str) -> None:
     _no_argument(".follow", rest)
-    with session.conn.tx_reports() as reports:
+    with session.conn.tx_reports() as reports, until_unread(session.conn.close):
         session.out.note("following; Ctrl-C ends it")
         for report in reports:
             session.out.note(f"t {report.t}  {report.db_after.instant_of(report.t)}")

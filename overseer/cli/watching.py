@@ -10,7 +10,7 @@ import click
 
 import factstore
 from factstore.cli.options import AS_JSON, as_of_option, at
-from factstore.cli.output import json_text, table
+from factstore.cli.output import json_text, table, until_unread
 from overseer import cron
 from overseer import status as ask
 from overseer.cli.commands import EXIT_INTERRUPTED, STORE
@@ -33,16 +33,22 @@ def status(uri: str, point: int | datetime | None, watch: bool, as_json: bool) -
     with factstore.connect(uri, create=False) as conn:
         db = at(conn, point)
         _show(db, as_json)
-        try:
-            while watch:
+        if watch:
+            _watch(conn, db, as_json)
+
+
+def _watch(conn: factstore.Connection, db: factstore.Database, as_json: bool) -> None:
+    try:
+        with until_unread(conn):
+            while True:
                 sys.stdout.flush()
                 conn.wait(db.basis_t)
                 db = conn.wait(conn.db().basis_t, _PAUSE)  # several changes in a row are one picture
                 if not as_json:
                     click.clear()
                 _show(db, as_json)
-        except KeyboardInterrupt:
-            sys.exit(EXIT_INTERRUPTED)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def _show(db: factstore.Database, as_json: bool) -> None:

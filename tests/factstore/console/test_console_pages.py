@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def test_a_past_moment_shows_the_past_and_is_kept_in_every_link(shop: Client) ->
     assert all("t=5&amp;from=2" in link for link in links if link.startswith("/")), links
 
 
-@pytest.mark.parametrize("given", ["2026-11-24T03:12Z", "1970-01-01T00:00:00+00:00", "2999-01-01T00:00Z", "0", "999999", "-5m", "-1h30m"])
+@pytest.mark.parametrize("given", ["2026-11-24T03:12Z", "1970-01-01T00:00:00+00:00", "0", "1", "-5m", "-0s", "-1h30m"])
 def test_a_moment_is_a_t_or_in_words(shop: Client, given: str) -> None:
     assert 200 == shop.get("/", params={"t": given}).status_code
 
@@ -71,6 +72,19 @@ def test_a_wrong_moment_is_an_error_page_with_the_error_of_as_of(shop: Client, g
         conn.db().as_of(given)
     assert 400 == answer.status_code and ":db.error/invalid-point" == expected.value.code
     assert str(escape(expected.value.message)) in answer.text
+
+
+@pytest.mark.parametrize("given", ["999999", "2999-01-01T00:00Z", "3000"])
+@pytest.mark.parametrize("name", ["t", "from"])
+@pytest.mark.parametrize("page", ["/", "/index", "/schema.json", "/schema.csv"])
+def test_a_moment_of_the_future_is_an_error_that_names_the_newest_one(shop: Client, page: str, name: str, given: str) -> None:
+    answer = shop.get(page, params={name: given})
+    newest = shop.get("/schema.json").json()["t"]
+    expected = f"the moment '{given}' is in the future: the newest transaction has t {newest} and is of 20"
+    assert 400 == answer.status_code
+    assert expected in unescape(answer.text)
+    assert 200 == shop.get(page, params={name: str(newest)}).status_code
+    assert 400 == shop.get(page, params={name: str(newest + 1)}).status_code
 
 
 @pytest.mark.parametrize("name", ["99999", ":no/such", "[:customer/email", "x y", '[:customer/email "nobody"]', "[1 2 3]", "-1", "%00"])
