@@ -234,13 +234,15 @@ class Background:
     def _start(self) -> None:
         with self._starting:
             if not (self._runs and self._is_alive):
-                thread = Thread(target=self._run, name="factstore-commit", daemon=True)
-                thread.start()
-                self._thread = thread
+                # First assigned: if an exception ends this call in between, the next one starts a thread, and `close`
+                # finds each thread that runs.
+                self._thread = Thread(target=self._run, name="factstore-commit", daemon=True)
+                self._thread.start()
                 self._runs = True
 
     def _run(self) -> None:
         try:
+            self._runs = True  # the call that started this thread may have ended before it noted that
             while not self._closing:
                 try:
                     self._bell.acquire()
@@ -291,7 +293,8 @@ class Background:
     def close(self) -> None:
         """Commit all waiting requests, and end the thread."""
         self._closing = True
-        if self._thread is not None:
+        thread = self._thread
+        if thread is not None and thread.is_alive():
             ring(self._bell)
-            self._thread.join()
+            thread.join()
         self.drain()

@@ -244,14 +244,15 @@ class Indexing:
         rows = sum(entry.rows + entry.past_rows for entry in now.index.entries.values())
         if count >= min(max(LEAST_ROWS, rows // SHARE), MOST_ROWS):
             self._not_before = count + LEAST_ROWS // 8
-            thread = Thread(target=self._run, name="factstore-index", daemon=True)
-            thread.start()
-            self._thread = thread
+            # First assigned: if an exception ends this call in between, `close` still finds the thread.
+            self._thread = Thread(target=self._run, name="factstore-index", daemon=True)
+            self._thread.start()
 
     def keep_pace(self) -> None:
         """Wait for the thread if novelty is large, so that it cannot grow without limit while batches are committed."""
-        if self._thread is not None and self._newest().novelty.weight >= PATIENCE:
-            self._thread.join()
+        thread = self._thread
+        if thread is not None and thread.is_alive() and self._newest().novelty.weight >= PATIENCE:
+            thread.join()
 
     def _run(self, watch: Watch | None = None) -> None:
         if not self._busy.enter_at_once():
@@ -326,7 +327,7 @@ class Indexing:
                     progress(*self._merged)
         except BaseException:
             self._abandoned = True  # the thread must not go on when the storage is closed
-            if thread is not None:
+            if thread is not None and thread.is_alive():
                 thread.join()
             raise
         if wait and self._newest().novelty.weight >= LEAST_ROWS_AT_CLOSE and not self._storage.read_only:

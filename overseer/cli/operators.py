@@ -49,7 +49,7 @@ def run_now(uri: str, schedule: str) -> None:
 @STORE
 @click.argument("schedule")
 @click.option("--from", "start", required=True, callback=_time, help="The first time (ISO 8601; UTC without a zone).")
-@click.option("--to", "end", required=True, callback=_time, help="The time before which the period ends.")
+@click.option("--to", "end", required=True, callback=_time, help="The time before which it ends (UTC without a zone).")
 @click.option("--dry-run", is_flag=True, help="Only list the jobs.")
 def backfill(uri: str, schedule: str, start: datetime, end: datetime, dry_run: bool) -> None:
     """Insert the jobs of SCHEDULE for its times in a period that have no job."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 import factstore
 from factstore import Connection, maintain
 from factstore.errors import DatabaseError, Interrupted, UnknownOutcome
-from tests.laws.interrupts import At, at_every_line
+from tests.laws.interrupts import RAISED, At, at_every_line
 
 SCHEMA = """
 [{:db/ident :k/id :db/valueType :db.type/long :db/cardinality :db.cardinality/one :db/unique :db.unique/identity}
@@ -140,6 +142,20 @@ def test_an_exception_at_any_line_of_the_background_thread_ends_every_future(ope
 
     for at in at_every_line(call):
         assert len(told) == 3, at.where
+
+
+def test_an_exception_at_any_line_of_the_first_future_leaves_one_thread() -> None:
+    def call(at: At) -> None:
+        before = set(threading.enumerate())
+        with factstore.connect("memory:") as conn:
+            with at.here(), suppress(*RAISED):
+                conn.transact_async([]).result()
+            assert conn.transact_async([]).result().t <= 2
+            new = [thread for thread in threading.enumerate() if thread not in before and thread.name == "factstore-commit"]
+            assert len(new) == 1, at.where
+        new[0].join()
+
+    assert 20 < sum(1 for _ in at_every_line(call))
 
 
 def check_all(conn: Connection) -> None:

@@ -27,7 +27,7 @@ from factstore.storage.held import Held
 from factstore.storage.lmdb import log
 from factstore.storage.lmdb.environment import Environment, Txn
 from factstore.storage.lmdb.gone import Gone
-from factstore.storage.lmdb.handles import drop_handle, shared
+from factstore.storage.lmdb.handles import DEFAULT_MAP_SIZE, drop_handle, shared
 from factstore.storage.lmdb.journal import Outdated
 from factstore.storage.lmdb.layout import key, lay_out
 from factstore.storage.lmdb.opening import check_file, expanded, refuse_network, refused, sync_directory
@@ -79,7 +79,7 @@ class LmdbStorage:
         try:
             self._open(full_path, create and not read_only, allow_network_fs, map_size, max_map_size)
         except lmdb.Error as error:
-            raise translated(error, self.description) from error
+            raise translated(error, self.description, map_size or DEFAULT_MAP_SIZE) from error
         except OSError as error:
             raise refused(error, full_path) from error
         if not read_only and self._file.read_only:

@@ -33,7 +33,7 @@ from factstore.storage.lmdb.opening import create_whole
 from factstore.storage.lmdb.processes import names
 from factstore.storage.lmdb.processes.peers import Holds, Turn, memory_of
 from factstore.storage.lmdb.processes.wakeup import MEMORY, wakeup
-from factstore.storage.lmdb.translation import translated
+from factstore.storage.lmdb.translation import no_memory, translated
 from factstore.storage.protocol import Sync
 from factstore.storage.refusals import closed, damaged
 
@@ -271,7 +271,7 @@ class Environment:
                 f"{self.uri} failed before, and was opened again: {error}",
                 uri=self.uri,
             )
-        return translated(error, self.uri)
+        return translated(error, self.uri, self.map_size)
 
     def _has_stopped(self) -> bool:
         """Return whether LMDB stopped working after a disk error; then the file is opened again."""
@@ -349,11 +349,7 @@ class Environment:
         try:
             mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0), prot=mmap.PROT_READ).close()
         except (OSError, OverflowError) as error:
-            raise StoreFull(
-                ":db.error/storage-full",
-                f"no address space for a map of {size:,} bytes, needed by {self.uri}",
-                uri=self.uri,
-            ) from error
+            raise no_memory(self.uri, size) from error
         self.env.set_mapsize(size)
         self.map_size = size
 

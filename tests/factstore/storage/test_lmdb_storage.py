@@ -177,6 +177,18 @@ def test_no_address_space_for_a_larger_map_is_an_error_and_not_a_crash(path: Pat
     assert child.process.wait(30) == 0
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not limit the address space")
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_limit_of_the_address_space_below_the_map_is_named(path: Path, start: Callable[..., Child], exists: bool) -> None:
+    if exists:
+        open_storage(path).close()
+    child = start("open_in_little_address_space", path)
+    said = child.hear()
+    assert said.startswith(":db.error/storage-full 16 True the address space of this process is too small for lmdb:")
+    assert "whose map takes 17,179,869,184 bytes of it, and its limit is " in said
+    assert child.process.wait() == 0
+
+
 def test_a_full_disk_is_an_error_and_the_store_still_opens(path: Path, start: Callable[..., Child]) -> None:
     child = start("fill_disk", path)
     assert child.hear() == ":db.error/storage-full"
@@ -618,8 +630,18 @@ def outgrow_address_space(path: str) -> None:
             storage.append([(txid(3), bytes(40 * MIB))], expected_t=2)
         except StoreFull as error:
             report(error.code)
+            assert f"its limit is {used + 130 * MIB:,} bytes: raise the limit (ulimit -v" in error.message
         storage.append(records(3), expected_t=2)
         report(storage.head())
+
+
+def open_in_little_address_space(path: str) -> None:
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 130 * MIB, resource.RLIM_INFINITY))
+    try:
+        open_storage(path)
+    except StoreFull as error:
+        report(f"{error.code} {error.bytes >> 30} {error.limit == used + 130 * MIB} {error.message}")
 
 
 def fill_disk(path: str) -> None:

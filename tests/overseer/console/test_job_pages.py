@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -221,7 +221,9 @@ def test_schedules_run_now_pause_and_backfill(conn):
     location = page.post("/schedules", data={"schedule": "hourly", "do": "run"}).headers["location"]
     assert 200 == page.get(location).status_code and "id=hourly" in location
     page.post("/schedules", data={"schedule": "nightly", "do": "pause"})
-    assert "nightly paused" in text_of(page.get("/schedules"))
+    shown = text_of(page.get("/schedules"))
+    assert "nightly paused" in shown
+    assert "from (UTC)" in shown and "to (UTC)" in shown
     period = {"schedule": "nightly", "start": "2026-01-01T00:00", "end": "2026-01-04T00:00"}
     before = conn.db().basis_t
     assert "3 jobs would be inserted" in text_of(page.post("/schedules", data={**period, "do": "try"}))
@@ -270,6 +272,15 @@ def test_the_past_shows_the_questions_that_were_open_and_answers_none(seen):
     rows = page.get("/questions.json").json()
     assert {"refund-2", "name-1"} == {row["job"] for row in rows["questions"]}
     assert [["refund-1", "no", "eve"]] == [[row["job"], row["answer"], row["by"]] for row in rows["answers"]]
+
+
+def test_an_argument_that_is_an_instant_is_entered_in_utc(conn):
+    conn.transact([{":db/ident": ":mail/on", ":db/valueType": ":db.type/instant", ":db/cardinality": ":db.cardinality/one"}])
+    conn.transact([{**job_txn("mail", id="timed"), ":mail/on": datetime(2026, 1, 1, tzinfo=UTC)}])
+    page = opened(conn)
+    assert ":mail/on instant (UTC)" in text_of(page.get("/enqueue?type=:mail"))
+    tried = page.post("/enqueue", data={"type": ":mail", "id": "next", ":mail/on": "2026-02-01T10:00", "do": "try"})
+    assert "2026-02-01 10:00" in text_of(tried)
 
 
 def test_a_job_is_tried_and_enqueued_from_the_arguments_of_its_type(conn):
