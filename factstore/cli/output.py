@@ -128,7 +128,7 @@ def print_datoms(db: Database, data: Iterable[Datom]) -> None:
 
 
 def until_unread(conn: Connection) -> AbstractContextManager[None]:
-    """Return a block that waits for transactions, and that ends when nobody reads the output any more: `… | head -1`.
+    """Return a block that waits for transactions, and that ends with the process that reads the output: `… | head -1`.
 
     Raises: BrokenPipeError from the block, as a write would; then the connection is closed.
     """

@@ -1,6 +1,6 @@
 """The reader of standard output, of a program that writes to it only now and then.
 
-A write into a pipe that nobody reads is an error (EPIPE), but a program that waits writes nothing. Meanwhile, a thread
+A write into a pipe without a reader is an error (EPIPE), but a program that waits writes nothing. Meanwhile, a thread
 waits for the end of the reader.
 """
 
@@ -17,7 +17,7 @@ from threading import Event, Thread
 
 @contextmanager
 def until_unread(close: Callable[[], object]) -> Iterator[None]:
-    """Call a function that ends the wait in the block, as soon as nobody reads standard output any more.
+    """Call a function that ends the wait in the block, as soon as standard output has no reader any more.
 
     Nothing is called where the platform has no `poll`, or where standard output is no file.
 
