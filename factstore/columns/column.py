@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from factstore.columns.keys import order_of, ranks, stable_positions
+from factstore.columns.keys import order_of, order_of_two, ranks, stable_positions
 from factstore.columns.kind import Kind, OrderKey
 from factstore.datom import Fact
 from factstore.values.types import Stored
@@ -188,6 +188,9 @@ def same_as_next(rows: FactArrays) -> Array:
     return same & equal(rows.v[1:], rows.v[:-1])
 
 
+_SORT_PAYS: Final = 16  # old rows for a new one, up to which a sort of both is faster than a search for each new one
+
+
 def equal(left: Array, right: Array) -> Array:
     """Compare values one by one; NaN equals NaN."""
     result: Array = np.asarray(left == right, dtype=bool)
@@ -354,6 +357,24 @@ def positions_of(rows: FactArrays, wanted: FactArrays, order: str, kind: Kind) -
     there = at < high
     there[there] = equal(within[at[there]], sought[there])
     return np.where(there, at, -1)
+
+
+def merged(
+    old: Sequence[Array], new: Sequence[Array], values: tuple[Array, Array], order: str, kind: Kind
+) -> tuple[Array, ...]:
+    """Return the columns of rows and of others, both sorted in this order, as one; equal facts of `new` come last.
+
+    Args:
+        values: the values of both as arrays that compare as they do.
+        kind: the kind of these arrays.
+    """
+    if len(new[0]) * _SORT_PAYS >= len(old[0]) > 0:
+        keys = [np.concatenate(values), np.concatenate([old[0], new[0]])]
+        positions = order_of_two(keys if order == BY_ENTITY else keys[::-1])
+        if positions is not None:
+            return tuple(np.concatenate(columns)[positions] for columns in zip(old, new, strict=True))
+    before, after = (FactArrays(e, v, t) for (e, _, t), v in zip((old[:3], new[:3]), values, strict=True))
+    return inserted(old, new, insertion(before, after, order, kind, "right"))
 
 
 def insertion(rows: FactArrays, wanted: FactArrays, order: str, kind: Kind, side: str) -> Ints:

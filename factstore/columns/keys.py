@@ -59,6 +59,15 @@ def order_of(keys: Sequence[Array]) -> Ints:
     return np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys)
 
 
+def order_of_two(keys: Sequence[Array]) -> Ints | None:
+    """Return the positions as `order_of` does, of two sorted sequences, one after the other.
+
+    Returns: None if the keys need several words, because their sort does not profit from sorted sequences.
+    """
+    words = _packed(keys)
+    return np.argsort(words[0], kind="stable") if len(words) == 1 and words[0].dtype.kind in "ib" else None
+
+
 _PACKING_PAYS: Final = 512  # rows from which on words are combined
 _WORD: Final = 63  # bits
 

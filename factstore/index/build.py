@@ -7,8 +7,9 @@ Law: the index built from index(t) and the events up to u equals the index built
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -204,11 +205,8 @@ def _merged(
         keep[at] = False
         gone, base = rows.take(np.sort(at)), tuple(part[keep] for part in base)
     # Equal facts are past rows: those of the base ended before the others began.
-    before, after = column.comparable(base[1], coming[1], kind.order_key)
-    e, _, t = coming[:3]
-    old, new = FactArrays(base[0], before, base[2]), FactArrays(e, after, t)
-    positions = column.insertion(old, new, order, plain_kind(before), "right")
-    return column.inserted(base, coming, positions), gone
+    values = column.comparable(base[1], coming[1], kind.order_key)
+    return column.merged(base, coming, values, order, plain_kind(values[0])), gone
 
 
 def _stretches(touched: Array) -> Iterator[tuple[int, int]]:
@@ -314,14 +312,11 @@ def _sets_of_load(
 
     A load creates its entities, so they have no earlier set. There are few different sets, computed as bit patterns.
     """
-    by_entities: dict[int, tuple[Array, list[int]]] = {}  # most columns of a load share one array of entities
-    for a in sorted(columns):
-        by_entities.setdefault(id(columns[a].e), (columns[a].e, []))[1].append(a)
-    es = np.sort(np.concatenate([of_columns for of_columns, _ in by_entities.values()]))
-    es = es[np.append(True, es[1:] > es[:-1])]
+    by_entities = _by_entities(columns)
+    es = _sorted_once([of_columns for of_columns, _ in by_entities])
     sets: list[tuple[int, ...]] = [()]
     which = np.zeros(len(es), np.int64)  # of the sets so far
-    for of_columns, attributes in by_entities.values():
+    for of_columns, attributes in by_entities:
         has = np.zeros(len(es), np.int64)
         has[np.searchsorted(es, of_columns)] = len(sets)
         sets += [(*one, *attributes) for one in sets]
@@ -334,6 +329,33 @@ def _sets_of_load(
     for e, n in zip(es[more].tolist(), which[more].tolist(), strict=True):
         single[e].update(sets[n])
     return _of_sets(es[~more], number[~more])
+
+
+def _by_entities(columns: Mapping[int, FactArrays]) -> list[tuple[Array, list[int]]]:
+    """Return the attributes of a bulk load that have the same entities: most columns have those of the first one."""
+    of_sums: dict[tuple[int, int], list[tuple[Array, list[int]]]] = {}  # only arrays of the same sum are compared
+    for a in sorted(columns):
+        es = columns[a].e
+        alike = of_sums.setdefault((len(es), int(es.sum())), [])
+        same = next((attributes for others, attributes in alike if others is es or np.array_equal(others, es)), None)
+        if same is None:
+            alike.append((es, [a]))
+        else:
+            same.append(a)
+    return list(chain.from_iterable(of_sums.values()))
+
+
+def _sorted_once(columns: Sequence[Array]) -> Array:
+    """Return the integers of all columns in order, each of them once."""
+    values = columns[0] if len(columns) == 1 else np.concatenate(columns)
+    if not _ascends(values):
+        values = np.sort(values)
+        values = values[np.append(True, values[1:] > values[:-1])]
+    return values
+
+
+def _ascends(values: Array) -> bool:
+    return bool((values[1:] > values[:-1]).all())
 
 
 def pairs(pairs: list[tuple[int, int]]) -> FactArrays:

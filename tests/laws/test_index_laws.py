@@ -291,6 +291,28 @@ def test_inserting_sorted_rows_gives_the_order_of_all(name, order, data):
     assert at.tolist() == by_rank.tolist()
 
 
+@pytest.mark.parametrize("sort_pays", [0, 16])
+@pytest.mark.parametrize("order", [column.BY_ENTITY, column.BY_VALUE])
+@pytest.mark.parametrize("name", VALUES_OF_KINDS)
+@given(data=st.data())
+def test_sorted_rows_and_others_are_merged_to_the_order_of_all(name, order, sort_pays, data):
+    values, kind = VALUES_OF_KINDS[name]
+    ids = st.integers(0, 3) | st.sampled_from([0, (1 << 63) - 1])
+    facts = st.lists(st.tuples(ids, values), unique_by=repr, max_size=20)
+
+    def rows_of(drawn, t):
+        e, v = column.ints(e for e, _ in drawn), column.array_of([v for _, v in drawn], kind.dtype)
+        return column.sort(column.FactArrays(e, v, np.full(len(e), t)), order, kind)
+
+    old, new = rows_of(data.draw(facts), 1), rows_of(data.draw(facts), 2)
+    values = column.comparable(old.v, new.v, kind.order_key)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(column, "_SORT_PAYS", sort_pays)  # 0: rows are searched
+        merged = column.merged(old[:3], new[:3], values, order, plain_kind(values[0]))
+    together = column.sort(column.concat([old, new], kind), order, kind)
+    assert repr([part.tolist() for part in merged]) == repr([part.tolist() for part in together[:3]])
+
+
 @given(st.lists(st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-3, 3), max_size=40))
 def test_stable_positions_are_those_of_a_stable_sort(values):
     expected = sorted(range(len(values)), key=values.__getitem__)
@@ -301,6 +323,8 @@ def test_stable_positions_are_those_of_a_stable_sort(values):
 def test_a_load_gives_each_entity_the_set_of_its_attributes(loaded, others):
     columns = {a: column.FactArrays(es := column.ints(sorted(of_a)), es, es) for a, of_a in loaded.items()}
     columns[107] = columns[min(columns)]  # the same array of entities
+    columns[108] = column.FactArrays(es := columns[107].e.copy(), es, es)  # an equal array
+    columns[109] = column.FactArrays(es := columns[107].e[::-1], es, es)  # in another order
     numbers, single = {(1, 2): 0}, {e: {1} for e in others}
     rows = building._sets_of_load(columns, single, numbers)
     sets = {number: one for one, number in numbers.items()}

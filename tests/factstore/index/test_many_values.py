@@ -152,7 +152,7 @@ def test_a_declaration_costs_the_same_however_many_there_are(declaration):
         conn.transact([declare(0)])
         return steps(lambda: conn.transact([declare(1)]))
 
-    assert cost(1_000) < 1.2 * cost(200)  # not the same: names may share a bucket of a map
+    assert cost(1_000) < 2 * cost(200)  # not the same: names may share a bucket of a map, by the hashes of this process
 
 
 def test_opening_grows_with_the_number_of_idents_declared_one_by_one(tmp_path):
