@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import factstore
 from factstore import TransactError
-from overseer import Result, graph_txns, install, job_txn, questions, revert, status
+from overseer import Result, graph_txns, install, job_txn, questions, revert, status, unique
 from overseer.jobs.states import STATUSES
 from overseer.jobs.store import JobStore
 from overseer.retention import Rule, prune
@@ -137,6 +137,15 @@ def test_the_attempt_that_asked_is_not_taken_back_after_the_answer(conn):
     began = conn.db().basis_t
     conn.transact(questions.answer("1", "yes", by="ann"))
     assert ({"1"}, []) == (moved_on(conn.db(), began), revert(conn.db(), began))
+
+
+def test_the_unique_key_of_a_job_that_is_taken_back_is_free(conn):
+    t = conn.transact([unique("k", job_txn("load", id="1"), period="1h")]).t
+    conn.transact(revert(conn.db(), t))
+    conn.transact([unique("k", job_txn("load", id="2"), period="1h")])
+    assert {"2"} == status.jobs_unstarted(conn.db())
+    conn.transact([unique("k", job_txn("load", id="3"), period="1h")])
+    assert {"2"} == status.jobs_unstarted(conn.db())
 
 
 def test_a_job_can_be_taken_back_step_by_step(conn):

@@ -140,6 +140,8 @@ def _insert_unique(db: Database, key: str, job: dict[str, Any], within: float | 
     """Transaction function: insert a job and give it the key, unless the key is taken."""
     eid = db.entid([":unique/key", key])
     held = next(iter(db.datoms("eavt", eid, ":unique/job")), None) if eid is not None else None  # the last job with it
+    if held is not None and lookup.status(db, held.v) is None:
+        held = None  # its insertion was reverted
     is_live = held is not None and lookup.status(db, held.v) in LIVE
     now = factstore.tx_clock()
     inserted = _inserted(db, held) if held is not None and not is_live and within is not None else None
