@@ -50,7 +50,7 @@ def timeout_of(value: Timeout | None) -> float | None:
         return None
     try:
         given: Any = factstore.duration(value).total_seconds() if isinstance(value, str | timedelta) else value
-        limit = float(given) if isinstance(given, Real | Decimal) and not isinstance(given, bool) else nan
+        limit = float(given) if _is_number(given) else nan
     except OverflowError:
         limit = TIMEOUT_MAX if given > 0 else 0.0
     except (DatabaseError, ValueError):  # ValueError: a signalling NaN
@@ -59,6 +59,13 @@ def timeout_of(value: Timeout | None) -> float | None:
         why = f"a timeout is a number of seconds, a timedelta, a text such as 30s, or None, got {quoted(value)}"
         raise OverseerError(":job.error/bad-argument", why, got=value)
     return limit if limit < TIMEOUT_MAX else None
+
+
+def _is_number(value: object) -> bool:
+    """Tell whether a value is a number; a timedelta64 is one for Python, but of any unit."""
+    from numpy import timedelta64
+
+    return isinstance(value, Real | Decimal) and not isinstance(value, bool | timedelta64)
 
 
 def aware(time: Any, name: str) -> datetime:

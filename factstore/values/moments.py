@@ -81,8 +81,7 @@ def timeout_of(value: object) -> float | None:
         return None
     given = seconds(value)
     try:
-        is_number = isinstance(given, Real | Decimal) and not isinstance(given, bool)
-        limit = float(given) if is_number else nan  # type: ignore[arg-type]
+        limit = float(given) if _is_number(given) else nan  # type: ignore[arg-type]
     except OverflowError:
         limit = TIMEOUT_MAX if given > 0 else 0.0  # type: ignore[operator]
     except ValueError:  # a signalling NaN
@@ -91,6 +90,13 @@ def timeout_of(value: object) -> float | None:
         text = f'expected a timeout in seconds, as a timedelta, a text such as "30s", or None, got {quoted(value)}'
         raise DatabaseError(":db.error/invalid-duration", text, got=value)
     return limit if limit < TIMEOUT_MAX else None
+
+
+def _is_number(value: object) -> bool:
+    """Tell whether a value is a number; a timedelta64 is one for Python, but of any unit."""
+    from numpy import timedelta64
+
+    return isinstance(value, Real | Decimal) and not isinstance(value, bool | timedelta64)
 
 
 def seconds_of(value: object) -> Any:

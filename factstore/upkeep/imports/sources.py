@@ -168,13 +168,15 @@ def _edn(path: Path) -> Iterator[Mapping[str, Any]]:
         if not isinstance(row, Mapping) or not all(isinstance(name, Keyword) for name in row):
             why = f'expected a map for each entity, such as {{:person/name "Ann"}}, got {quoted(row)}'
             raise _invalid(path, f"{why}, as value {number}. {OTHERS}", row=number)
-        if row.keys() <= {":schema", ":datoms"}:
+        if row and row.keys() <= {":schema", ":datoms"}:
             why = f"expected #datascript/DB before a printed database of DataScript, got {quoted(row)}"
             raise _invalid(path, f"{why}, as value {number}", row=number)
         yield {ID if name == ":db/id" else name: _list_of(value) for name, value in row.items()}
 
 
 def _list_of(value: Any) -> Any:
+    if isinstance(value, tuple):  # a list of EDN, (1 2)
+        return list(value)
     return sorted(value, key=repr) if isinstance(value, Set) else value
 
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 import factstore
@@ -19,6 +20,7 @@ from overseer import JobRef, OverseerError, install, job_txn, start
 NEVER = [0, -1, 0.0, -math.inf, "0s", "1ms", timedelta(0), timedelta(milliseconds=1), Decimal("0.001"), Fraction(1, 1000), -(10**400)]
 UNLIMITED = [None, math.inf, timedelta.max, 10**400, Decimal("1e999999")]
 WRONG = ["x", "5", "-1s", b"1", [], (), {}, object(), math.nan, Decimal("nan"), Decimal("sNaN"), True, 1j, timedelta(-1)]
+WRONG += [np.timedelta64(0, "s"), np.timedelta64(1, "ns"), np.timedelta64("NaT"), np.array([1.0])]
 
 
 @pytest.fixture

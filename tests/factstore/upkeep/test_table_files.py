@@ -175,6 +175,7 @@ def one_value(path: Path, schema: Any = ()) -> list[Any]:
     [
         ("u.ndjson", '{"v": true}\n{"v": 1}\n{"v": [1, null, "x"]}\n{"v": 0.5}', ["true", "1", "1", "x", "0.5"]),
         ("u.ndjson", '{"v": [[1, "a"], [true]]}', ['[1, "a"]', "[true]"]),
+        ("u.edn", "{} {:u/v (0.5 2.5)} {:u/v [1.0]} {:u/v #{}}", [0.5, 2.5, 1.0]),
         ("u.ndjson", '{"v": 1e400}\n{"v": "-inf"}', [float("inf"), float("-inf")]),
         ("u.ndjson", '{"v": "inf"}', [float("inf")]),
         ("u.csv", "v,w\ninf,\n0.30000000000000004,\n5e-324,\n", [float("inf"), 0.30000000000000004, 5e-324]),
