@@ -112,7 +112,7 @@ def _cell(value: Any) -> Any:
         return edn.write(value)
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | Decimal):
         return value
     return tagged(value) if isinstance(value, Symbol | Uri | bytes) else _json_value(value)
 

@@ -139,7 +139,10 @@ FORMULAS = ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", "\uff1d1", "\uff0b
 def test_csv_for_spreadsheets_has_no_text_that_one_runs(folder: Path) -> None:
     with factstore.connect("memory:") as conn:
         conn.transact(SCHEMA)
-        rows = [{":u/string-one": text, ":u/long-one": -5, ":u/double-one": -0.5} for text in [*FORMULAS, "a;=1", "'=1", "x"]]
+        rows = [
+            {":u/string-one": text, ":u/long-one": -5, ":u/double-one": -0.5, ":u/bigdec-one": Decimal("-0.50")}
+            for text in [*FORMULAS, "a;=1", "'=1", "x"]
+        ]
         table = wide_table(conn.transact([*rows, {":u/symbol-one": Symbol("=1"), ":u/uri-one": Uri("+1")}]).db_after, "u")
     safe, exact = (
         list(csv.reader(StringIO(file_of(table, "csv", for_spreadsheets=is_safe).decode(), newline=""))) for is_safe in (True, False)
@@ -150,6 +153,7 @@ def test_csv_for_spreadsheets_has_no_text_that_one_runs(folder: Path) -> None:
     assert {*FORMULAS, "a;=1", "'=1", "x", ""} == {row[column] for row in exact[1:]}
     assert {"-5", ""} == {row[safe[0].index("long-one")] for row in safe[1:]}
     assert {"-0.5", ""} == {row[safe[0].index("double-one")] for row in safe[1:]}
+    assert {"-0.50", ""} == {row[safe[0].index("bigdec-one")] for row in safe[1:]}, "it is in the sum of its column"
     assert {"'=1", ""} == {row[safe[0].index("symbol-one")] for row in safe[1:]}
     assert b'"a;=1"' in file_of(table, "csv", for_spreadsheets=True), "it stays one cell where semicolons separate cells"
 
