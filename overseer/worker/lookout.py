@@ -69,7 +69,8 @@ class Lookout(ABC):
                 if not self._rests():
                     self._stirred.clear()
                     self.look()
-                if self.awaits_commit:
+                # `stop` may have come before `clear`, which then removed its signal.
+                if self.awaits_commit and not self._stopped.is_set():
                     self._stirred.wait()
         except BaseException as error:
             log.exception("%s failed; the worker will stop", self._thread.name)

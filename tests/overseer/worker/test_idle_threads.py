@@ -87,6 +87,27 @@ def test_a_lookout_that_rests_can_be_stopped(awaits_commit):
     assert lookout.error is None
 
 
+def test_a_lookout_that_is_stopped_just_before_it_looks_ends():
+    """Its worker would wait for it without end."""
+    stopping = []
+
+    def rests():
+        if not stopping:
+            lookout._stirred.clear()
+            stopping.append(threading.Thread(target=lookout.stop))
+            stopping[0].start()
+            lookout._stopped.wait()
+            lookout._stirred.wait()
+        return False
+
+    lookout = Looks(rests)
+    lookout.start()
+    lookout.looks.get()
+    lookout._thread.join(60)
+    assert not lookout._thread.is_alive()
+    stopping[0].join()
+
+
 def test_a_heartbeat_without_leases_looks_again_when_the_first_is_held(conn):
     """Each lease is added after the look that found nothing, so that only the lease can end the wait."""
     leases, looks = HeldLeases(), SimpleQueue[bool]()
