@@ -17,6 +17,7 @@ import pytest
 import factstore
 from overseer import graph_txns, install, status
 from overseer.jobs.states import FINISHED, STARTED
+from tests.stopping import stop
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE = 2.0  # seconds
@@ -116,7 +117,8 @@ def test_a_worker_that_was_stopped_and_wakes_up_is_fenced(store):
     """It slept through its lease in the middle of a job; what it brings back is refused, and it goes on with other jobs."""
     zombie = worker(store, work=0.4)
     until(lambda: began(store))
-    zombie.send_signal(signal.SIGSTOP)
+    with factstore.connect(str(store)) as conn:
+        stop(conn, zombie.pid)
     second = worker(store)
     until(lambda: len({pid for pid, _ in began(store)}) == 2)
     zombie.send_signal(signal.SIGCONT)
@@ -127,6 +129,7 @@ def test_a_worker_that_was_stopped_and_wakes_up_is_fenced(store):
     assert "no longer holds it" in (store.parent / "log").read_text()
 
 
+@pytest.mark.slow
 def test_every_worker_may_die_as_long_as_one_comes_after(store):
     for _ in range(4):
         before, victim = len(began(store)), worker(store, work=0.1)

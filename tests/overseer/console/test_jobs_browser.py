@@ -17,6 +17,7 @@ from tests.architecture.source import ROOT
 from tests.factstore.console.browsing import WIDTHS, check_layout, check_page, session, shows, tab
 from tests.factstore.console.shop import serving
 from tests.overseer.console.test_job_pages import PAGES
+from tests.stopping import stop
 
 SETTINGS = {"heartbeat_sleep_time": 400, "heartbeat_tolerance": 2}
 WORKER = """
@@ -40,6 +41,7 @@ def state(browser, link):
     return session(browser, link)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_page_is_whole_in_light_and_dark_and_asks_only_the_console(browser, state, link, width):
     with tab(browser, state, link) as page:
@@ -92,7 +94,7 @@ def test_workers_that_are_stopped_and_killed_are_seen_as_they_go(browser, live, 
         page.goto("/job?id=stopped")
         workers.goto("/workers")
         shows(page, "runs attempt 1 under a lease until")
-        os.kill(stopped.pid, signal.SIGSTOP)
+        stop(conn, stopped.pid)
         os.kill(killed.pid, signal.SIGKILL)
         shows(page, "went silent in attempt 1")
         shows(workers, "silent")

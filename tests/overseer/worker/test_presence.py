@@ -16,6 +16,7 @@ from overseer import Config, JobStore, OverseerError, Worker, install, job_txn, 
 from overseer.jobs.crashes import crash_outcome
 from overseer.jobs.states import Outcome
 from overseer.jobs.store.presence import running
+from tests.stopping import stop
 
 LEASE = timedelta(seconds=30)
 
@@ -143,7 +144,7 @@ def test_a_worker_that_comes_back_too_late_leaves_a_fact(tmp_path):
         stale = subprocess.Popen([sys.executable, "-c", STALE, store], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         try:
             assert "began\n" == stale.stdout.readline()
-            os.kill(stale.pid, signal.SIGSTOP)
+            stop(conn, stale.pid)
             settings = {"store": store, "heartbeat_sleep_time": 300, "heartbeat_tolerance": 2}
             with start(settings, {"a": lambda job: None}):
                 wait_for(conn, lambda db: "j" in status.jobs_with_status(db, "finished"))
