@@ -272,10 +272,11 @@ class _Found:
 
 def _compare(index: Index, portion: Portion, events: FactArrays, found: _Found, *, with_past: bool) -> None:
     """Compare the index with the sorted events of a portion."""
-    kind = portion.kind
+    kind, entry = portion.kind, index.entries.get(portion.attribute.id, Entry())
+    if not (events.size or entry.rows or entry.past_rows):
+        return  # as for most attributes that every store declares
     _, live, spans = column.spans_of(events) if events.size else (events, events, Spans(events, events.t))
     found.live += live.size
-    entry = index.entries.get(portion.attribute.id, Entry())
     ordered = (BY_ENTITY, "entity", entry.ev, entry.past_ev), (BY_VALUE, "value", entry.ve, entry.past_ve)
     for order, by, of_live, of_past in ordered:
         rows = _rows(index, of_live if entry.rows else b"", portion, order)
