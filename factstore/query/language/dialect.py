@@ -30,6 +30,7 @@ _LONGEST_WRITTEN: Final = 10_000  # a longer form is shown as Python data, becau
 
 
 MAX_NESTING: Final = 100  # levels of brackets; the parser, the planner and the evaluation recurse on Python's stack
+_MANY_BRACKETS: Final = 1_000  # in a level: enough to look whether they are repetitions of few
 _MAX_BRACKETS: Final = 1_000_000  # a form that contains the same part repeatedly can have many more than were written
 
 
@@ -42,11 +43,32 @@ def check_nesting(form: Any, what: str) -> None:
             return
         if len(level) > _MAX_BRACKETS:
             break
+        if len(level) > _MANY_BRACKETS and 2 * len(set(map(id, level))) < len(level):
+            if not _is_too_deep(form):
+                return
+            break
     raise QueryError(
         ":db.error/invalid-query",
         f"{what} is nested at most {MAX_NESTING} levels deep, got more, in {quoted(form)}",
         form=form,
     )
+
+
+def _is_too_deep(form: Any) -> bool:
+    """Tell whether a form has too many levels or brackets; visit each part of a level once, even if it is repeated."""
+    level = {id(form): (form, 1)}  # the parts, with their number
+    for _ in range(MAX_NESTING):
+        below: dict[int, tuple[Any, int]] = {}
+        for each, times in level.values():
+            for part in _parts_of(each):
+                if isinstance(part, _NESTING):
+                    below[id(part)] = (part, times + below.get(id(part), (part, 0))[1])
+        if not below:
+            return False
+        if sum(times for _, times in below.values()) > _MAX_BRACKETS:
+            return True
+        level = below
+    return True
 
 
 def _parts_of(form: Any) -> Iterable[Any]:

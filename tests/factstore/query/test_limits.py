@@ -15,6 +15,7 @@ import factstore
 from factstore import QueryStopped, q
 from factstore.errors import QueryError
 from factstore.query import run
+from factstore.query.language.dialect import check_nesting
 
 MANY = [(i,) for i in range(3000)]
 CROSS = "[:find (count ?a) . :with ?b ?c :in $a $b $c :where [$a ?a] [$b ?b] [$c ?c]]"
@@ -250,3 +251,17 @@ def test_nesting_of_values_is_limited_whatever_the_recursion_limit_is(where: str
             NESTED[where](nested(make, levels))
         assert caught.value.code in (":db.error/invalid-query", ":db.error/function-failed")
         assert "more than 200 nested collections" in str(caught.value)
+
+
+def test_a_form_that_repeats_its_parts_has_as_many_brackets_as_it_would_be_written_with() -> None:
+    """The parts are visited once each: 19 of them stand for half a million brackets."""
+    form: list[Any] = []
+    for _ in range(19):
+        form = [form, form]
+    check_nesting(form, "a query")
+    itself: list[Any] = []
+    itself += [itself, itself]
+    for too_large in ([form, form], itself):
+        with pytest.raises(QueryError, match="nested at most 100 levels deep") as raised:
+            check_nesting(too_large, "a query")
+        assert ":db.error/invalid-query" == raised.value.code
