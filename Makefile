@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?=
+PROCESSES ?= 3
 CLUSTER_TESTS := $(wildcard tests/crash/test_postgres_*.py) tests/factstore/storage/postgres tests/factstore/transactor
 
 .PHONY: demo console-demo test cluster-test fuzz datomic-test lint types contracts format docs site links bench guard hooks release-check clean
@@ -18,8 +19,10 @@ demo: $(VENV)/.has-demo ## run the main job on real input, with options such as 
 console-demo: $(VENV)/.has-console $(VENV)/.has-cron ## open the console of a shop with a worker running and jobs of all kinds
 	@$(BIN)/python -m examples.shop
 
-test: $(VENV)/.has-test ## run all tests, with options of pytest such as ARGS="-k upsert"
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+# Tests wait for processes, servers and browsers half of their time, so there is one process more than two cores. A file is run by one
+# process, which makes the fixtures of the file once; tests/conftest.py puts the long files first.
+test: $(VENV)/.has-test ## run all tests, with options of pytest such as ARGS="-k upsert"; PROCESSES=3 is right for two cores
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 cluster-test: $(VENV)/.has-test ## run the long tests of many machines: ten failovers, partitions and 40 workers (as root), full disks, replicas, S3
 	@FAILOVER_ROUNDS=10 CLUSTER_WORKERS=$${CLUSTER_WORKERS:-40} CLUSTER_JOBS=$${CLUSTER_JOBS:-10000} $(BIN)/python -m pytest $(CLUSTER_TESTS) $(ARGS)

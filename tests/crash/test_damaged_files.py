@@ -148,6 +148,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_gives_the_right_answer_or_is_refused(
     damage: Callable[[bytearray, random.Random], None], good: bytes, tmp_path: Path

@@ -71,6 +71,7 @@ def killed_after(lines: int, kind: str, path: Path) -> int:
         return acknowledged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["transact", "load", "index", "gc", "backup"])
 def test_a_killed_process_loses_nothing_it_acknowledged(kind, tmp_path):
     path = tmp_path / "killed.facts"

@@ -120,6 +120,7 @@ def test_a_kept_step_of_a_killed_worker_does_not_run_again(store):
     assert 1 == len(ran(store, "second"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "while no worker lives", "while another worker lives"])
 def test_an_answer_is_not_missed_whenever_it_comes(store, moment):
     count = 4

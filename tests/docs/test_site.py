@@ -72,6 +72,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "html"
 
 
+@pytest.mark.slow
 def test_every_link_inside_the_site_leads_to_a_file_and_an_anchor(site: Path) -> None:
     assert [] == list(broken(site))
 

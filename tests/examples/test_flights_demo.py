@@ -133,6 +133,7 @@ def test_the_page_is_there_and_a_browser_shows_it(output: str, folder: Path, bro
     assert path.stat().st_size < 2_000_000
 
 
+@pytest.mark.slow
 def test_a_killed_workers_job_is_done_by_the_other_and_every_job_finishes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "LOOK", 0.05)
     killed: list[tuple[int, str]] = []

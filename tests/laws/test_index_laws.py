@@ -133,6 +133,7 @@ def rows_in_a_block(request, monkeypatch):
     monkeypatch.setattr(novelty, "_FEW", min(request.param, 64))  # events of one entity or value from which on others ways are taken
 
 
+@pytest.mark.slow
 @given(histories(), st.data())
 @settings(max_examples=150)
 def test_a_view_answers_like_a_list_of_facts(case, data):

@@ -122,6 +122,7 @@ def test_an_exception_at_any_line_leaves_a_transaction_committed_once_or_not_at_
 
 
 # Raised outside of everything that catches it, the exception ends the thread; another one takes its place.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_exception_at_any_line_of_the_background_thread_ends_every_future(opened: Opening) -> None:
     conn = opened()

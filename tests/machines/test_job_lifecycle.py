@@ -472,7 +472,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert set(self.model.keys.items()) == held
 
 
-TestLifecycle = Lifecycle.TestCase
+TestLifecycle = pytest.mark.slow(Lifecycle.TestCase)
 # Many rules wait for a lease that there is none of yet; that is the machine's nature, not a mistake in it.
 TestLifecycle.settings = settings(
     stateful_step_count=40, max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import warnings
 
-import nbformat
 import pytest
 from jupyter_core.utils import run_sync
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
 
 SETUP = """
 %config Completer.use_jedi = False
@@ -22,6 +19,9 @@ _ = conn.transact([{":person/name": "Ann", ":person/born": 1970}, {":person/name
 @pytest.fixture(scope="module")
 def kernel():
     """A kernel that has loaded the extension; cells are run one after the other."""
+    import nbformat  # here, as it takes more than a second, which every process of the tests would spend
+    from nbclient import NotebookClient
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the client's own libraries
         client = NotebookClient(nbformat.v4.new_notebook(), kernel_name="python3", timeout=None)
@@ -31,6 +31,8 @@ def kernel():
 
 
 def run_cell(kernel, source):
+    import nbformat
+
     cell = nbformat.v4.new_code_cell(source)
     kernel.nb.cells = [cell]
     kernel.execute_cell(cell, 0)
@@ -52,6 +54,8 @@ def html(outputs):
 
 
 def failure(kernel, source):
+    from nbclient.exceptions import CellExecutionError
+
     with pytest.raises(CellExecutionError):
         run_cell(kernel, source)
     [output] = kernel.nb.cells[0].outputs

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 
 from tests.ports import free_port
@@ -113,6 +112,8 @@ def moves(page: Any) -> None:
 
 @pytest.mark.slow
 def test_in_jupyterlab(browser: Any, tmp_path: Path) -> None:
+    import nbformat  # here, as it takes more than a second, which every process of the tests would spend
+
     cells = [STORE, f"slider(conn, {VIEW})"]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata=kernel)
