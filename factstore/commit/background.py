@@ -30,6 +30,8 @@ _LOOK_SECONDS: Final = 0.5  # how often a waiting caller checks that the thread 
 
 Outcome: TypeAlias = TxReport | BaseException
 T = TypeVar("T")
+
+_awaited: Callable[[Future[Any]], Generator[Any, None, Any]] | None = None
 _FINISHED: Final = "FINISHED"  # the state of a future that has ended
 
 
@@ -44,9 +46,12 @@ class PendingReport(ProcessBound, Future[TxReport]):
 
         If the task is cancelled, a transaction that has not begun is not committed.
         """
-        from factstore.concurrency.awaiting import awaited  # not above: it imports asyncio, which takes long
+        global _awaited
+        if _awaited is None:
+            from factstore.concurrency.awaiting import awaited  # not above: it imports asyncio, which takes long
 
-        return awaited(self)
+            _awaited = awaited
+        return _awaited(self)
 
     def _repr_html_(self) -> str:
         if self.done() and not self.cancelled() and self.exception() is None:
@@ -58,6 +63,23 @@ class Report(PendingReport):
     """The future of a report. A thread that holds the turn must not wait for it, because it would wait forever."""
 
     background: Background
+    later: Callable[[Callable[[], object]], object] | None = None  # where callbacks are called; None: where it ends
+    _done_callbacks: list[Callable[[Future[TxReport]], object]]  # of `concurrent.futures`, which uses no other one
+
+    def _invoke_callbacks(self) -> None:
+        """Call the callbacks: those of waiting coroutines now, and the others later, if they can be called later."""
+        if self.later is not None and self._done_callbacks:
+            slow = []
+            for callback in self._done_callbacks:
+                if getattr(callback, "is_quick", False):
+                    callback(self)
+                else:
+                    slow.append(callback)
+            self._done_callbacks = slow
+            if slow:
+                self.later(super()._invoke_callbacks)  # type: ignore[misc]
+        else:
+            super()._invoke_callbacks()  # type: ignore[misc]
 
     def result(self, timeout: Duration | None = None) -> TxReport:
         """Return the report, or raise the error; see `concurrent.futures.Future`.
@@ -185,6 +207,7 @@ class Background:
         self._bell = silent_bell()  # wakes the thread
         self._closing = False
         self._wanted: tuple[int, LockType] | None = None  # a bell, and the length of the queue at which it rings
+        self.when_delivered: Callable[[], object] | None = None  # called after outcomes were delivered, perhaps again
 
     def has_less_than(self, count: int, bell: LockType) -> bool:
         """Return whether the queue has less than a number of requests; ring a bell when it has them."""
@@ -272,6 +295,7 @@ class Background:
             self._deliver()
             if self.waiting:
                 self._commit(self.waiting, self._answered)
+        self._deliver()  # an exception may have ended an earlier call before its last line
 
     def _deliver(self) -> None:
         # Not during the turn: a future runs callbacks, and a callback may transact.
@@ -282,6 +306,8 @@ class Background:
                 self._answered.remove(request)
             except (IndexError, ValueError):
                 continue  # another thread delivers too
+        if self.when_delivered is not None:
+            self.when_delivered()
 
     def after_fork(self, error: Exception) -> None:
         """End, in a forked child, the futures that only a thread of the parent would end."""

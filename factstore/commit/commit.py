@@ -154,6 +154,10 @@ class Committer(GroupCommitter):
         """Add requests to the queue; their futures get the outcomes, in the background thread."""
         self._background.add(*requests)
 
+    def when_delivered(self, call: Callable[[], object]) -> None:
+        """Call a function whenever outcomes of requests were delivered, all of a group before; perhaps also again."""
+        self._background.when_delivered = call
+
     @property
     def waiting(self) -> int:
         """The number of requests that have no outcome yet."""

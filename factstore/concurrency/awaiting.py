@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future
 from contextlib import suppress
-from functools import partial
 from threading import local
 from typing import Any, Final, TypeVar
 from weakref import ref
@@ -41,7 +40,8 @@ class Arrivals:
             loop = self._loop()
             with suppress(RuntimeError):  # the loop was closed, and no coroutine waits
                 if loop is not None:
-                    loop.call_soon_threadsafe(self._run)
+                    # In the next round of the loop: the wake-up interrupts the thread that ends perhaps many futures.
+                    loop.call_soon_threadsafe(loop.call_soon, self._run)
 
     def _run(self) -> None:
         self._will_run = False  # first: what arrives from now on schedules another call
@@ -49,12 +49,28 @@ class Arrivals:
             waiting, ended = self._arrived.popleft()
             if waiting.done():
                 continue  # its task was cancelled
-            if ended.cancelled():
-                waiting.cancel()
-            elif (error := ended.exception()) is not None:
-                waiting.set_exception(_raised(error))
-            else:
+            try:
                 waiting.set_result(ended.result())
+            except BaseException as error:
+                if ended.cancelled():
+                    waiting.cancel()
+                else:
+                    waiting.set_exception(_raised(error))
+
+
+class Arrival:
+    """A callback of a future that a coroutine waits for. It takes no time, so any thread may call it."""
+
+    __slots__ = ("_arrivals", "_waiting")
+    is_quick: Final = True
+
+    def __init__(self, arrivals: Arrivals, waiting: asyncio.Future[Any]) -> None:
+        self._arrivals = arrivals
+        self._waiting = waiting
+
+    def __call__(self, ended: Future[Any]) -> None:
+        """Give the coroutine the outcome, soon."""
+        self._arrivals.add(self._waiting, ended)
 
 
 def _raised(error: BaseException) -> BaseException:
@@ -84,7 +100,7 @@ def awaited(future: Future[T]) -> Generator[Any, None, T]:
     if arrivals is None or not arrivals.belongs_to(loop):
         arrivals = _current.arrivals = Arrivals(loop)
     waiting: asyncio.Future[T] = loop.create_future()
-    future.add_done_callback(partial(arrivals.add, waiting))
+    future.add_done_callback(Arrival(arrivals, waiting))
     try:
         return (yield from waiting)
     except asyncio.CancelledError:

@@ -1,7 +1,7 @@
 """The client: it sends the transactions of this process to the leader, in order, and waits for the answers.
 
     any thread   transaction ──► outbox
-    loop thread  outbox ──► unanswered ──► connection to the leader ──► outcomes ──► delivery (sent.py)
+    loop thread  outbox ──► unanswered ──► connection to the leader ──► outcomes (sent.py)
 
 All wait in `unanswered` until there is an answer. If the connection is lost, the client looks for the leader again, and
 sends all of them again, with the same txid: the next leader finds those that were committed.
@@ -29,7 +29,7 @@ from factstore.transactor import handshake, messages, tls
 from factstore.transactor.frames import MOST_BYTES, Frames, framed
 from factstore.transactor.handshake import Handshake
 from factstore.transactor.messages import Committed
-from factstore.transactor.sent import Delivery, Outcome, Pending, Sent
+from factstore.transactor.sent import Callbacks, Outcome, Pending, Sent
 
 logger = logging.getLogger("factstore")
 
@@ -59,7 +59,7 @@ class Client:
         self._starting = CallLock()
         self._started = Event()
         self._will_flush = False
-        self._delivery = Delivery()
+        self._callbacks = Callbacks()
         self._link: Link | None = None
         self._wanted = asyncio.Event()  # set while there is a transaction without an answer
         self._closing = False
@@ -75,7 +75,7 @@ class Client:
         self._outbox.append(sent)
         if not self._will_flush:
             self._will_flush = True
-            self._call(self._flush)
+            self._call(self._flush_soon)
 
     def _start(self) -> None:
         with self._starting:
@@ -93,12 +93,8 @@ class Client:
 
     def add_pending(self, pending: Pending) -> None:
         """Do the same with a transaction that ends a future."""
-        self._delivery.expect_futures()
+        pending.future.later = self._callbacks.call
         self.add(pending)
-
-    def wait(self, sent: Sent) -> TxReport:
-        """Return the report of a transaction, or raise its error."""
-        return self._delivery.wait(sent)
 
     def retire(self) -> None:
         """End the thread when all transactions have their outcome."""
@@ -111,7 +107,7 @@ class Client:
             with suppress(Closed):
                 self._call(self._end_if_done)
             self._thread.join()
-            self._delivery.join()
+            self._callbacks.join()
 
     def after_fork(self, error: Exception) -> None:
         """End, in a forked child, the futures that only a thread of the parent would end."""
@@ -127,8 +123,9 @@ class Client:
             self._started.set()
             runner.run(self._run())
         closed = Closed(":db.error/storage-closed", f"{self._where} was closed")
-        self._delivery.end([(sent, closed) for sent in (*self._unanswered.values(), *self._outbox)])
-        self._delivery.close()
+        for sent in (*self._unanswered.values(), *self._outbox):
+            sent.end(closed)
+        self._callbacks.close()
 
     async def _run(self) -> None:
         watching = asyncio.create_task(self._watch())
@@ -145,6 +142,13 @@ class Client:
         """End the loop if the connection closes, and all transactions have their outcome."""
         if self._closing and not self._outbox and not self._unanswered:
             self._ended.set()
+
+    def _flush_soon(self) -> None:
+        """Flush in the next round of the loop.
+
+        The wake-up interrupts the thread that adds the first of perhaps many transactions. It continues in between.
+        """
+        cast(asyncio.AbstractEventLoop, self._loop).call_soon(self._flush)
 
     def _flush(self) -> None:
         self._will_flush = False
@@ -201,6 +205,7 @@ class Client:
 
     def _answer(self, bodies: list[bytes]) -> None:
         outcomes: list[tuple[Sent, Outcome]] = []
+        outcome: Outcome
         newest = 0
         try:
             for txid, answer in chain.from_iterable(map(messages.read_answers, bodies)):
@@ -215,7 +220,8 @@ class Client:
                     raise answer  # about the connection itself
         finally:
             self._leadership.acknowledged(newest)  # before a thread reads the database after its transaction
-            self._delivery.end(outcomes)
+            for sent, outcome in outcomes:
+                sent.end(outcome)
         if not self._unanswered:
             self._wanted.clear()
             self._end_if_done()
@@ -227,7 +233,7 @@ class Client:
             now = monotonic()
             for sent in [sent for sent in self._unanswered.values() if sent.deadline <= now]:
                 del self._unanswered[sent.txid]
-                self._delivery.end([(sent, self._late(sent))])
+                sent.end(self._late(sent))
             self._end_if_done()
             link = self._link
             if link is not None and self._unanswered and link.silent_for(now) > SILENT_SECONDS:

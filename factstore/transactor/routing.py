@@ -86,7 +86,8 @@ class RoutingCommitter(Committer):
         sent = Sent(self._next_txid(), self._payload(tx_data, transaction), self._patience)
         try:
             self._client.add(sent)
-            return self._client.wait(sent)
+            sent.wait()
+            return sent.result()
         except BaseException as error:
             self._interrupted(error, sent)
             raise

@@ -3,13 +3,15 @@
     Sent     a thread waits for it, on a lock of its own, which is the cheapest way to wake a thread
     Pending  a future ends with it
 
-A callback of a future may take long, or transact, so futures end in a thread of their own. It starts with the first
-future; until then, no thread comes between the one that reads the answers and those that wait for them.
+They end in the thread that reads the answers. A callback of a future may take long, or transact, so callbacks are
+called in a thread of their own, which starts with the first one. A coroutine that waits for a future needs none.
 Law: transactions end in the order of their answers, and the first outcome of each is its only one.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from queue import SimpleQueue
@@ -22,6 +24,8 @@ from factstore.concurrency.locks import CallLock, silent_bell
 from factstore.transact import TxReport
 from factstore.transactor import messages
 from factstore.transactor.frames import framed
+
+logger = logging.getLogger("factstore")
 
 GRACE_SECONDS: Final = 10.0  # after the patience of a transaction, for the answer that it has waited for too long
 
@@ -80,7 +84,7 @@ class Pending(Sent):
     __slots__ = ("future",)
 
     def __init__(self, txid: bytes, payload: bytes, patience: float, future: Report) -> None:
-        """Make a transaction without an outcome; its future cannot be cancelled."""
+        """Make a transaction without an outcome; its future cannot be cancelled from now on."""
         super().__init__(txid, payload, patience)
         self.future = future
         future.set_running_or_notify_cancel()
@@ -101,56 +105,40 @@ class Pending(Sent):
             self.future.set_exception(error)
 
 
-class Delivery:
-    """Ends transactions: in the calling thread, or, from the first future on, in a thread of its own."""
+class Callbacks:
+    """Calls the callbacks of futures in a thread of its own, one after the other."""
 
     def __init__(self) -> None:
-        self._outcomes: SimpleQueue[list[tuple[Sent, Outcome]]] = SimpleQueue()  # an empty list ends the thread
+        self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()  # None ends the thread
         self._thread: Thread | None = None
         self._starting = CallLock()
         self._is_closed = False
 
-    def expect_futures(self) -> None:
-        """Start the thread; does nothing if it runs, or after `close`."""
-        if self._thread is None:
-            with self._starting:
-                if self._thread is None and not self._is_closed:
-                    thread = Thread(target=self._run, name="factstore-answers", daemon=True)
-                    thread.start()
-                    self._thread = thread
-
-    def end(self, outcomes: list[tuple[Sent, Outcome]]) -> None:
-        """End transactions. Only one thread may call this."""
-        if self._thread is None:
-            for sent, outcome in outcomes:
-                sent.end(outcome)
-        elif outcomes:
-            self._outcomes.put(outcomes)
-
-    def wait(self, sent: Sent) -> TxReport:
-        """Return the report of a transaction, or raise its error."""
-        if current_thread() is self._thread:  # in a callback of a future
-            while sent.outcome is None and self._end_next():
-                continue
-        sent.wait()
-        return sent.result()
+    def call(self, callback: Callable[[], object]) -> None:
+        """Call a function soon, after all earlier ones; after `close`, call it now."""
+        with self._starting:
+            if self._thread is None and not self._is_closed:
+                thread = Thread(target=self._run, name="factstore-answers", daemon=True)
+                thread.start()
+                self._thread = thread
+            is_now = self._is_closed
+            if not is_now:
+                self._calls.put(callback)
+        if is_now:
+            callback()
 
     def _run(self) -> None:
-        while self._end_next():
-            continue
-
-    def _end_next(self) -> bool:
-        """End the next transactions; return False after the last ones."""
-        outcomes = self._outcomes.get()
-        for sent, outcome in outcomes:
-            sent.end(outcome)
-        return bool(outcomes)
+        while (callback := self._calls.get()) is not None:
+            try:
+                callback()
+            except BaseException:  # the callbacks of other futures are called anyway
+                logger.exception("a callback of a transaction was interrupted")
 
     def close(self) -> None:
-        """End the thread after what was given to `end` before."""
+        """End the thread after what was given to `call` before."""
         with self._starting:
             self._is_closed = True
-        self._outcomes.put([])
+            self._calls.put(None)
 
     def join(self) -> None:
         """Wait until the thread has ended, unless it is the calling one."""

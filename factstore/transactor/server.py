@@ -84,6 +84,7 @@ class Server:
         self._answered: OrderedDict[bytes, None] = OrderedDict()  # the newest txids that were
         self._answers: deque[tuple[Reply, TxReport | Answer]] = deque()
         self._will_send = False
+        committer.when_delivered(self._group_answered)
 
     # -- the life of the server
 
@@ -193,9 +194,15 @@ class Server:
     # -- answers
 
     def answer(self, reply: Reply, answer: TxReport | Answer) -> None:
-        """Send the report of a transaction, or another answer, soon. Called in the commit thread."""
+        """Send the report of a transaction, or another answer, with the rest of its group."""
         self._answers.append((reply, answer))
-        if not self._will_send:
+
+    def _group_answered(self) -> None:
+        """Send the answers of a group. Called in the commit thread.
+
+        Not after the first one: waking the loop lets it take over the interpreter, and it would send that one alone.
+        """
+        if self._answers and not self._will_send:
             self._will_send = True
             self._in_loop(self._send)
 
