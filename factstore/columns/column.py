@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -99,9 +100,10 @@ def events_of(facts: Sequence[Fact], kind: Kind) -> FactArrays:
     """Return facts of one attribute as rows with `added`, in the same order."""
     if not facts:
         return empty(kind)._replace(added=np.empty(0, bool))
-    e, _a, v, t, added = zip(*facts, strict=True)
+    # Not `zip(*facts)`: its iterators, one per fact, would start the garbage collector.
+    e, v, t, added = (map(itemgetter(place), facts) for place in (0, 2, 3, 4))
     n = len(facts)
-    return FactArrays(ints(e, n), array_of(v, kind.dtype), ints(t, n), np.fromiter(added, bool, n))
+    return FactArrays(ints(e, n), array_of(list(v), kind.dtype), ints(t, n), np.fromiter(added, bool, n))
 
 
 def concat(parts: Sequence[FactArrays], kind: Kind) -> FactArrays:

@@ -22,6 +22,7 @@ from factstore.index.novelty import Novelty
 from factstore.schema.attribute import Schema
 
 _BLOCKS_AT_ONCE: Final = 64  # adjacent blocks that are merged together
+_FEW_ROWS: Final = 64  # rows up to which one after the other is faster than column by column
 
 
 Watch: TypeAlias = Callable[[int, int], object]
@@ -57,18 +58,19 @@ def build(
         watch: called several times per second with the numbers of datoms that are merged, and of all. An exception that
             it raises ends the build; only blocks to which no root refers have been written.
     """
-    entries = dict(index.entries)
+    entries, single = dict(index.entries), {}
     writer = Writer(index.blocks, Work(2 * novelty.count, watch))
     for a, strand in sorted(novelty.strands.items()):
         attribute = schema.find(a)
         if attribute is None:
             continue  # declared after this t
         kind = KINDS[attribute.value_type.ident]
+        single[a] = strand.entities(kind, upto_t)
         events = _events(strand.events(kind), upto_t, kind)
         if events.size:
             entry = entries.get(a, Entry())
             entries[a] = _merge_attribute(writer, entry, events, kind, forget=attribute.no_history)
-    sets, entry = _merge_sets(writer, index, novelty, upto_t)
+    sets, entry = _merge_sets(writer, index, single, novelty.loads(upto_t))
     if entry.rows:
         entries[ATTRIBUTES_OF] = entry
     writer.flush()
@@ -251,13 +253,19 @@ def write_directory(writer: Writer, blocks: list[tuple[Any, Any, bytes, int]], k
 
 
 def _merge_sets(
-    writer: Writer, index: Index, novelty: Novelty, upto_t: int
+    writer: Writer, index: Index, single: Mapping[int, Array], loads: Sequence[Mapping[int, FactArrays]]
 ) -> tuple[tuple[tuple[int, ...], ...], Entry]:
-    """Return the attribute sets and the entry of ATTRIBUTES_OF, after the transactions of novelty."""
+    """Return the attribute sets and the entry of ATTRIBUTES_OF, after the transactions of novelty.
+
+    Args:
+        single: the entities of single facts, in any order, by attribute.
+        loads: the columns of each bulk load.
+    """
     numbers = {one: n for n, one in enumerate(index.sets)}
-    single, loads = attributes_by_entity(novelty, upto_t)
-    loaded = [_sets_of_load(columns, single, numbers) for columns in loads]
-    es, which, sets = _numbered(single)
+    several = _sorted_once([column.ints(()), *(single.values() if loads else ())])
+    more = dict(single)
+    loaded = [_sets_of_load(columns, several, more, numbers) for columns in loads]
+    es, which, sets = _numbered(more)
     entry = index.entries.get(ATTRIBUTES_OF, Entry())
     rows = index.live(ATTRIBUTES_OF, Entities(es), INTEGERS)
     old = np.full(len(es), -1)
@@ -278,39 +286,49 @@ def _merge_sets(
     return tuple(numbers), Entry(entry.rows + arriving.size - merge.leaving.size, 0, ev)
 
 
-def _numbered(attributes: Mapping[int, set[int]]) -> tuple[Array, Array, list[frozenset[int]]]:
+def _numbered(entities: Mapping[int, Array]) -> tuple[Array, Array, list[tuple[int, ...]]]:
     """Return the entities, sorted, with the number of the attribute set of each, and the sets by number.
 
-    Most entities have one of a few sets. Only whole sets get a number: the attributes of an entity can come in any
-    order, and each beginning of that order would be a set, too.
+    Args:
+        entities: the entities of each attribute, in any order and repeated.
     """
-    numbers: dict[frozenset[int], int] = {}
-    es = column.ints(attributes)
-    which = column.ints(numbers.setdefault(frozenset(one), len(numbers)) for one in attributes.values())
-    order = np.argsort(es)
-    return es[order], which[order], list(numbers)
+    distinct = {a: _sorted_once([es]) for a, es in sorted(entities.items())}
+    es = np.concatenate([column.ints(()), *distinct.values()])
+    order = np.argsort(es, kind="stable")  # the attributes of an entity stay in order
+    a = np.repeat(column.ints(distinct), [len(each) for each in distinct.values()])[order]
+    es = es[order]
+    begins = np.flatnonzero(np.append(True, es[1:] != es[:-1])[: len(es)])
+    sizes = np.diff(np.append(begins, len(es)))
+    numbers: dict[tuple[int, ...], int] = {}
+    which = np.zeros(len(begins), np.int64)
+    for size in np.unique(sizes).tolist():
+        of_size = np.flatnonzero(sizes == size)
+        rows = a[begins[of_size][:, None] + np.arange(size)]
+        which[of_size] = _numbers_of_rows(rows, numbers)
+    return es[begins], which, list(numbers)
 
 
-def attributes_by_entity(novelty: Novelty, upto_t: int) -> tuple[dict[int, set[int]], list[Mapping[int, FactArrays]]]:
-    """Return the attributes of each entity from single facts up to a t, and the columns of each bulk load."""
-    single: dict[int, set[int]] = {}
-    loads = []
-    for transaction in novelty.transactions():
-        if transaction.t > upto_t:
-            break
-        for fact in transaction.facts:
-            single.setdefault(fact[0], set()).add(fact[1])
-        if transaction.columns:
-            loads.append(transaction.columns)
-    return single, loads
+def _numbers_of_rows(rows: Array, numbers: dict[tuple[int, ...], int]) -> Array:
+    """Return the number of each row of a matrix; most entities have one of a few sets of attributes."""
+    if len(rows) < _FEW_ROWS:
+        return column.ints(numbers.setdefault(tuple(row), len(numbers)) for row in rows.tolist())
+    kinds = np.zeros(len(rows), np.int64)
+    for part in rows.T:  # the beginnings of the rows so far have a kind
+        values, place = np.unique(part, return_inverse=True)
+        kinds = np.unique(kinds * len(values) + place, return_inverse=True)[1]
+    first = np.unique(kinds, return_index=True)[1]
+    return column.ints(numbers.setdefault(tuple(row), len(numbers)) for row in rows[first].tolist())[kinds]
 
 
 def _sets_of_load(
-    columns: Mapping[int, FactArrays], single: dict[int, set[int]], numbers: dict[tuple[int, ...], int]
+    columns: Mapping[int, FactArrays], several: Array, more: dict[int, Array], numbers: dict[tuple[int, ...], int]
 ) -> FactArrays:
-    """Return the entities of a bulk load and their attribute sets; those in `single` are updated there instead.
+    """Return the entities of a bulk load and their attribute sets.
 
     A load creates its entities, so they have no earlier set. There are few different sets, computed as bit patterns.
+
+    Args:
+        several: entities that have other facts, too; they are added to those of their attributes in `more` instead.
     """
     by_entities = _by_entities(columns)
     es = _sorted_once([of_columns for of_columns, _ in by_entities])
@@ -325,10 +343,11 @@ def _sets_of_load(
         place[used] = np.arange(len(used))
         which, sets = place[which + has], [sets[i] for i in used]
     number = column.ints(numbers.setdefault(tuple(sorted(one)), len(numbers)) for one in sets)[which]
-    more = np.isin(es, column.ints(single))
-    for e, n in zip(es[more].tolist(), which[more].tolist(), strict=True):
-        single[e].update(sets[n])
-    return _of_sets(es[~more], number[~more])
+    others = np.isin(es, several)
+    for n in np.unique(which[others]).tolist():
+        for a in sets[n]:
+            more[a] = np.concatenate([more.get(a, several[:0]), es[others & (which == n)]])
+    return _of_sets(es[~others], number[~others])
 
 
 def _by_entities(columns: Mapping[int, FactArrays]) -> list[tuple[Array, list[int]]]:

@@ -20,7 +20,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from factstore.columns.column import Entities, FactArrays, Region, ints
+import numpy as np
+
+from factstore.columns.column import Entities, FactArrays, Ints, Region, ints
 from factstore.columns.kind import Kind, plain_kind
 from factstore.columns.sorted_run import Run, extend_runs, joined
 from factstore.concurrency.locks import CallLock
@@ -252,6 +254,11 @@ class Strand:
         """Return all events as sorted sequences, some of them loaded in bulk, and keep no copy of these."""
         return [*self.loaded, *(run.by_entity for run in self._fact_runs(kind))]
 
+    def entities(self, kind: Kind, upto: int) -> Ints:
+        """Return the entities of the events up to a t that were not loaded in bulk, sorted within each run."""
+        runs = [run.by_entity for run in self._fact_runs(kind)]
+        return np.concatenate([ints(()), *(events.e[events.t <= upto] for events in runs)])
+
     def loaded_facts(self, a: int, region: Region, upto: int) -> list[Fact]:
         """Return the facts in a region that were loaded in bulk, up to a t."""
         facts: list[Fact] = []
@@ -404,6 +411,10 @@ class Novelty:
     def transactions(self) -> Iterator[TxFacts]:
         """Yield the transactions, oldest first."""
         return (TxFacts(*entry) for entry in self._log)
+
+    def loads(self, upto: int) -> list[Mapping[int, FactArrays]]:
+        """Return the columns of each bulk load up to a t."""
+        return [columns for t, _, columns in self._log if columns and t <= upto] if self._loaded else []
 
     @property
     def newest_t(self) -> int:

@@ -326,22 +326,32 @@ def test_a_load_gives_each_entity_the_set_of_its_attributes(loaded, others):
     columns[107] = columns[min(columns)]  # the same array of entities
     columns[108] = column.FactArrays(es := columns[107].e.copy(), es, es)  # an equal array
     columns[109] = column.FactArrays(es := columns[107].e[::-1], es, es)  # in another order
-    numbers, single = {(1, 2): 0}, {e: {1} for e in others}
-    rows = building._sets_of_load(columns, single, numbers)
+    numbers, several = {(1, 2): 0}, column.ints(sorted(others))
+    more = {1: several}
+    rows = building._sets_of_load(columns, several, more, numbers)
     sets = {number: one for one, number in numbers.items()}
     found = {e: set(sets[number]) for e, number in zip(rows.e.tolist(), rows.v.tolist(), strict=True)}
     expected = {e: {a for a in columns if e in columns[a].e} for e in range(21)}
     assert found == {e: of_e for e, of_e in expected.items() if of_e and e not in others}
-    assert single == {e: {1, *expected[e]} for e in others}
+    assert {a: set(es.tolist()) for a, es in more.items()} == {
+        a: {*(others if a == 1 else ()), *(e for e in others if a in expected[e])} for a in {1, *(a for e in others for a in expected[e])}
+    }
 
 
-@given(st.dictionaries(st.integers(0, 50), st.sets(st.integers(60, 70), min_size=1)))
-def test_each_different_attribute_set_has_one_number_and_no_other_set_has(attributes):
-    es, which, sets = building._numbered(attributes)
+@pytest.mark.parametrize("few", [1, building._FEW_ROWS])
+@given(st.dictionaries(st.integers(0, 50), st.sets(st.integers(60, 70), min_size=1)), st.randoms())
+def test_each_different_attribute_set_has_one_number_and_no_other_set_has(few, attributes, random):
+    pairs = [(e, a) for e, of_e in attributes.items() for a in of_e]
+    pairs += random.sample(pairs, len(pairs) // 2)
+    random.shuffle(pairs)
+    entities = {a: column.ints(e for e, other in pairs if other == a) for a in range(60, 71)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(building, "_FEW_ROWS", few)
+        es, which, sets = building._numbered(entities)
     assert sorted(attributes) == es.tolist()
     assert attributes == {e: set(sets[n]) for e, n in zip(es.tolist(), which.tolist(), strict=True)}
-    assert {frozenset(one) for one in attributes.values()} == set(sets)
-    assert len(sets) == len(set(sets))
+    assert {frozenset(one) for one in attributes.values()} == set(map(frozenset, sets))
+    assert all(list(one) == sorted(one) for one in sets) and len(sets) == len(set(sets))
 
 
 COLUMNS = st.one_of(
