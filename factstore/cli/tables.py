@@ -19,6 +19,7 @@ from factstore.errors import StorageError
 from factstore.upkeep import imports
 from factstore.upkeep.dump_files import os_errors_as_unavailable
 from factstore.upkeep.imports.sources import FORMATS as SUFFIXES
+from factstore.upkeep.imports.sources import NO_NAMESPACE
 from factstore.upkeep.whole_files import replacing
 from factstore.upkeep.wide_tables import FORMATS, file_of, namespaces, wide_table
 
@@ -58,7 +59,7 @@ def export(
         with os_errors_as_unavailable(Path(target)):
             Path(target).mkdir(exist_ok=True)
         for each in namespaces(db):
-            _write(db, each, str(Path(target, f"{each or '_'}.{form}")), form, for_spreadsheets)
+            _write(db, each, str(Path(target, f"{each or NO_NAMESPACE}.{form}")), form, for_spreadsheets)
 
 
 def _write(db: factstore.Database, namespace: str, target: str, form: str, for_spreadsheets: bool) -> None:

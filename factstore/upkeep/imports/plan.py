@@ -19,7 +19,7 @@ from factstore.tables.cells import Into
 from factstore.upkeep.imports import datascript
 from factstore.upkeep.imports.guess import Guess, guessed
 from factstore.upkeep.imports.readers import Reader, reader_of
-from factstore.upkeep.imports.sources import ID, Source, format_of, sources, text_of_file
+from factstore.upkeep.imports.sources import ID, NO_NAMESPACE, Source, format_of, sources, text_of_file
 from factstore.values.quoting import described, quoted
 from factstore.values.types import REF, Keyword
 
@@ -142,7 +142,14 @@ def _ident(namespace: str, column: str) -> Keyword:
         return column
     name = column.removeprefix(":")
     namespace, name = name.rsplit("/", 1) if "/" in name else (namespace, name)
-    return Keyword(f":{_word(namespace)}/{_word(name)}")
+    return Keyword(f":{_word(name)}" if namespace == NO_NAMESPACE else f":{_word(namespace)}/{_word(name)}")
+
+
+def _known_ident(db: Database, namespace: str, column: str) -> Keyword:
+    """Return the attribute of a column: the one with exactly its name, such as :a/-b, if there is one."""
+    exact = f"{namespace}/{column}" if namespace != NO_NAMESPACE and "/" not in column else column.removeprefix(":")
+    existing = db.schema.find(f":{exact}")
+    return _ident(namespace, column) if existing is None else existing.ident
 
 
 def _word(text: str) -> str:
@@ -183,7 +190,7 @@ class _Table:
         self.parts: dict[str, _Table] = {}  # the objects in a column
         self.nested: set[str] = set()  # the columns whose cells a load does not take
         for name, guess in self.guesses.items():
-            ident = _ident(self.namespace, name)
+            ident = _known_ident(db, self.namespace, name)
             existing = db.schema.find(ident)
             if name == ID or guess.kind is None or (existing is not None and existing.members):
                 self.ignored.append(name)

@@ -46,6 +46,7 @@ Rows = Callable[[], Iterable[Mapping[str, Any]]]
 
 
 ID: Final = "db/id"  # the column of an export, whose ids mean nothing in another store
+NO_NAMESPACE: Final = "_"  # the file of an export with the attributes that have no namespace
 
 
 class Source(NamedTuple):
@@ -93,7 +94,7 @@ def sources(path: Path, form: str) -> list[Source]:
 def text_of_file(path: Path) -> str:
     """Return the text of a file. Raises: TransactError(:db.error/invalid-load) if it is not UTF-8; Unavailable."""
     with _read_errors(path):
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
 
 
 def _invalid(path: Path, why: str, **data: Any) -> TransactError:
@@ -150,7 +151,7 @@ _OTHER_DELIMITERS: Final = (";", "\t")  # of a file whose header has no comma
 
 def _json(path: Path) -> Iterator[Mapping[str, Any]]:
     with _read_errors(path, "expected a JSON object per line, or an array of objects: "):
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         if text.lstrip().startswith("["):
             numbered = list(enumerate(json.loads(text), 1))
         else:
@@ -163,7 +164,7 @@ def _json(path: Path) -> Iterator[Mapping[str, Any]]:
 
 def _edn(path: Path) -> Iterator[Mapping[str, Any]]:
     with _read_errors(path):
-        rows = edn.read_all(path.read_text(encoding="utf-8"))
+        rows = edn.read_all(path.read_text(encoding="utf-8-sig"))
     for number, row in enumerate(rows, 1):
         if not isinstance(row, Mapping) or not all(isinstance(name, Keyword) for name in row):
             why = f'expected a map for each entity, such as {{:person/name "Ann"}}, got {quoted(row)}'

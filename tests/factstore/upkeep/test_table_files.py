@@ -133,6 +133,28 @@ def test_edn_declares_the_types_of_its_values(folder: Path) -> None:
     assert facts(db) == facts(again)
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_attributes_with_any_name_are_imported(tmp_path: Path, form: str) -> None:
+    names = [":alone", ":u/-a", ":u/a-", ":u/5a", ":-u/b", ":a.b/c.d", ":=x/=y"]
+    schema = [{**attribute("v", "string", "one"), ":db/ident": name} for name in names]
+    store = str(tmp_path / "s.facts")
+    with factstore.connect(store, sync="none") as conn:
+        conn.transact(schema)
+        conn.transact([dict.fromkeys(names, "x")])
+    assert 0 == CliRunner().invoke(main, ["export", str(tmp_path / "all"), "-s", store, "--format", form]).exit_code
+    with factstore.connect("memory:") as conn:
+        conn.transact(schema)
+        for path in sorted((tmp_path / "all").iterdir()):
+            carry_out(conn, plan(conn.db(), path, Options()))
+        assert [1] * len(names) == [len(list(conn.db().datoms("aevt", name))) for name in names]
+
+
+def test_files_may_begin_with_a_byte_order_mark(folder: Path) -> None:
+    for name, text in (("u.edn", "{:u/v 1}"), ("u.ndjson", '{"v": 1}'), ("u.csv", "v\n1\n")):
+        (folder / name).write_text(text, encoding="utf-8-sig")
+        assert [1] == one_value(folder / name)
+
+
 FORMULAS = ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff201"]
 
 
