@@ -8,7 +8,8 @@ Law: a plan reads the file and writes nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
@@ -111,14 +112,24 @@ def carry_out(conn: Connection, planned: Plan) -> Imported:
         return Imported(len({form[1] for form in planned.forms}), len(report.tx_data))
     rows = datoms = 0
     for step in planned.steps:
-        if step.maps is None:
-            datoms += conn.load(step.rows(), step.mapping).datoms
-        else:
-            datoms += sum(
-                len(conn.transact(batch).tx_data) for batch in _batches(map(step.maps, step.rows(), count(1)))
-            )
+        with _closed(step.rows()) as table:
+            if step.maps is None:
+                datoms += conn.load(table, step.mapping).datoms
+            else:
+                batches = _batches(map(step.maps, table, count(1)))
+                datoms += sum(len(conn.transact(batch).tx_data) for batch in batches)
         rows += step.size
     return Imported(rows, datoms)
+
+
+@contextmanager
+def _closed(rows: Iterable[Mapping[str, Any]]) -> Iterator[Iterable[Mapping[str, Any]]]:
+    """Yield rows; afterwards close their file, which a rejected row would leave open as long as its error exists."""
+    try:
+        yield rows
+    finally:
+        if isinstance(rows, Generator):
+            rows.close()
 
 
 def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
