@@ -17,10 +17,11 @@ import pytest
 import factstore
 from factstore import FactStoreError, Keyword, TransactError
 from factstore.errors import Closed
-from factstore.transactor.server import _NOT_IMPORTED
+from factstore.transactor import messages
+from factstore.transactor.server import _NOT_IMPORTED, Server
 from factstore.transactor.service import Options
 from tests.factstore.transactor.running import LONG, Transactor, transactor, transactor_here
-from tests.postgres import Server
+from tests.postgres import Server as PostgresServer
 
 ONE = ":db.cardinality/one"
 SCHEMA = [
@@ -52,8 +53,17 @@ def reject(_db: factstore.Database, reason: str) -> list[Any]:
     return []
 
 
+_released = threading.Event()
+
+
+@factstore.register("transactor-test/hold")
+def hold(_db: factstore.Database) -> list[Any]:
+    assert _released.wait(LONG)
+    return []
+
+
 @pytest.fixture(scope="module")
-def uri(server: Server) -> str:
+def uri(server: PostgresServer) -> str:
     made = server.uri()
     with factstore.connect(made) as conn:
         conn.transact(SCHEMA)
@@ -214,6 +224,38 @@ def test_many_threads_share_the_connection(conn: factstore.Connection) -> None:
     assert len(set(ts)) == 400
 
 
+def test_the_answers_of_a_group_arrive_in_one_message(conn: factstore.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, sizes, waiting = 100, list[int](), threading.Event()
+    accept, in_loop, read_answers = Server.accept, Server._in_loop, messages.read_answers
+
+    def accepted(self: Server, peer: Any, bodies: Any) -> None:
+        accept(self, peer, bodies)
+        if len(self._waiting) > count:
+            waiting.set()
+
+    def run_in_loop(self: Server, call: Any) -> None:
+        """Let the loop take over the interpreter whenever the commit thread wakes it."""
+        has_run = threading.Event()
+        in_loop(self, lambda: (call(), has_run.set()))
+        assert threading.current_thread().name != "factstore-commit" or has_run.wait(LONG)
+
+    def read(body: bytes) -> list[Any]:
+        answers = list(read_answers(body))
+        sizes.append(len(answers))
+        return answers
+
+    monkeypatch.setattr(Server, "accept", accepted)
+    monkeypatch.setattr(Server, "_in_loop", run_in_loop)
+    monkeypatch.setattr(messages, "read_answers", read)
+    _released.clear()
+    futures = [conn.transact_async([["transactor-test/hold"]]), *(conn.transact_async([{":n": n}]) for n in range(count))]
+    assert waiting.wait(LONG)
+    _released.set()
+    assert count + 1 == len({future.result(LONG).t for future in futures})
+    # One group was held, with or without others; the rest is the next one.
+    assert len(sizes) <= 2 and sum(sizes) == count + 1
+
+
 def test_blocks_loads_and_excisions_are_committed_beside_the_transactor(conn: factstore.Connection) -> None:
     with conn.transaction() as tx:
         tx.transact([{":name": "stepwise"}])
@@ -266,7 +308,7 @@ def test_a_child_process_gets_an_error_and_the_parent_continues(conn: factstore.
     assert conn.transact([]).t
 
 
-def test_a_process_imports_the_functions_that_it_is_told_to(server: Server) -> None:
+def test_a_process_imports_the_functions_that_it_is_told_to(server: PostgresServer) -> None:
     uri = server.uri()
     with factstore.connect(uri) as conn:
         conn.transact(SCHEMA)
