@@ -29,6 +29,7 @@ Law: a call that raises one of these errors has changed nothing, except for `Unk
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -101,7 +102,8 @@ class FactStoreError(Exception):
         return f"{self.code}: {self.message}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.code, self.message, dict(self.data))
+        data = {name: _portable(value) for name, value in self.data.items()}
+        return _rebuild, (type(self), self.code, self.message, data)
 
     def to_dict(self) -> dict[str, Any]:
         """Return code, category, message and data as one plain dict."""
@@ -116,6 +118,17 @@ def is_unregistered(error: FactStoreError) -> bool:
 
 def _rebuild(kind: type[FactStoreError], code: str, message: str, data: dict[str, Any]) -> FactStoreError:
     return kind(code, message, **data)
+
+
+def _portable(value: object) -> object:
+    """Return a value, or its description if it cannot leave this process: the error itself must arrive."""
+    import pickle  # not above: few errors leave their process
+
+    try:
+        pickle.dumps(value)
+    except Exception:  # of any object that a user gave
+        return reprlib.repr(value)
+    return value
 
 
 class ReadError(FactStoreError):

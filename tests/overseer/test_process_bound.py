@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 import factstore
-from factstore import DatabaseError, builder
+from factstore import DatabaseError, FactStoreError, builder
 from factstore.console import OneTimeLink
 from overseer import (
     App,
@@ -174,3 +175,27 @@ def test_a_policy_of_retries_that_was_sent_pauses_alike(backoff):
     policy = Retry(5, backoff)
     again = pickle.loads(pickle.dumps(policy))
     assert [backoff(n) for n in (1, 2, 5000)] == [again.backoff(n) for n in (1, 2, 5000)]
+
+
+class Unprintable:
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __repr__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("given", [threading.Lock(), Unprintable(), lambda: 1], ids=["lock", "unprintable", "function"])
+def test_an_error_about_an_object_of_this_process_can_leave_it(given):
+    error = FactStoreError(":db.error/wrong-type", "expected a string", attribute=":x/s", value=given, others=[1, given])
+    again = pickle.loads(pickle.dumps(error))
+    assert (FactStoreError, ":db.error/wrong-type", "expected a string") == (type(again), again.code, again.message)
+    assert ":x/s" == again.attribute and isinstance(again.value, str) and isinstance(again.others, str)
+
+
+def test_the_error_of_a_transaction_with_a_connection_as_value_can_leave_its_process():
+    with factstore.connect("memory:") as conn:
+        conn.transact([{":db/ident": ":x/s", ":db/valueType": ":db.type/string", ":db/cardinality": ":db.cardinality/one"}])
+        with pytest.raises(FactStoreError) as raised:
+            conn.transact([{":x/s": conn}])
+    assert str(raised.value) == str(pickle.loads(pickle.dumps(raised.value)))
