@@ -55,8 +55,12 @@ def settled(page: Any, script: str) -> None:
     playwright's own wait evaluates text in the page, which the page's policy forbids.
     """
     wait = f"""() => new Promise((done, failed) => {{
-            setTimeout(() => failed(new Error('never so: ' + document.querySelector('main').textContent)), 30000);
-            const look = () => ({script}) ? done() : requestAnimationFrame(look);
+            let fault = '';
+            const holds = () => {{  // a page that opens has not all its elements yet
+                try {{ return ({script}); }} catch (error) {{ fault = error; return false; }}
+            }};
+            setTimeout(() => failed(new Error(`never so: ${{fault}} ${{document.body?.textContent}}`)), 30000);
+            const look = () => holds() ? done() : requestAnimationFrame(look);
             look();
         }})"""
     while True:
