@@ -316,6 +316,16 @@ def closed(count: int) -> Run:
     return run
 
 
+@path("index many small loads, each followed by facts about its entities", 150, 1_500)
+def loaded_often(count: int) -> Run:
+    conn = with_schema()
+    for first in range(0, 200 * count, 200):
+        values = np.arange(first, first + 200)
+        conn.load({"key": values, "a": values}, {"key": ":n/value", "a": ":n/a"}, progress=False)
+        conn.transact([[":db/add", [":n/value", first + n], ":n/b", n] for n in range(60)])
+    return conn._committer.index
+
+
 @path("check a store", 500_000, 5_000_000)
 def checked(count: int) -> Run:
     conn = with_schema()

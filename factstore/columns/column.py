@@ -190,9 +190,6 @@ def same_as_next(rows: FactArrays) -> Array:
     return same & equal(rows.v[1:], rows.v[:-1])
 
 
-_SORT_PAYS: Final = 16  # old rows for a new one, up to which a sort of both is faster than a search for each new one
-
-
 def equal(left: Array, right: Array) -> Array:
     """Compare values one by one; NaN equals NaN."""
     result: Array = np.asarray(left == right, dtype=bool)
@@ -359,6 +356,9 @@ def positions_of(rows: FactArrays, wanted: FactArrays, order: str, kind: Kind) -
     there = at < high
     there[there] = equal(within[at[there]], sought[there])
     return np.where(there, at, -1)
+
+
+_SORT_PAYS: Final = 16  # old rows for a new one, up to which a sort of both is faster than a search for each new one
 
 
 def merged(

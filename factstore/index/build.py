@@ -262,10 +262,10 @@ def _merge_sets(
         loads: the columns of each bulk load.
     """
     numbers = {one: n for n, one in enumerate(index.sets)}
-    several = _sorted_once([column.ints(()), *(single.values() if loads else ())])
-    more = dict(single)
-    loaded = [_sets_of_load(columns, several, more, numbers) for columns in loads]
-    es, which, sets = _numbered(more)
+    with_facts = _sorted_once([column.ints(()), *(single.values() if loads else ())])
+    by_attribute = {a: [es] for a, es in single.items()}
+    loaded = [_sets_of_load(columns, with_facts, by_attribute, numbers) for columns in loads]
+    es, which, sets = _numbered(by_attribute)
     entry = index.entries.get(ATTRIBUTES_OF, Entry())
     rows = index.live(ATTRIBUTES_OF, Entities(es), INTEGERS)
     old = np.full(len(es), -1)
@@ -286,13 +286,13 @@ def _merge_sets(
     return tuple(numbers), Entry(entry.rows + arriving.size - merge.leaving.size, 0, ev)
 
 
-def _numbered(entities: Mapping[int, Array]) -> tuple[Array, Array, list[tuple[int, ...]]]:
+def _numbered(entities: Mapping[int, Sequence[Array]]) -> tuple[Array, Array, list[tuple[int, ...]]]:
     """Return the entities, sorted, with the number of the attribute set of each, and the sets by number.
 
     Args:
-        entities: the entities of each attribute, in any order and repeated.
+        entities: arrays of the entities of each attribute, in any order and repeated.
     """
-    distinct = {a: _sorted_once([es]) for a, es in sorted(entities.items())}
+    distinct = {a: _sorted_once(arrays) for a, arrays in sorted(entities.items())}
     es = np.concatenate([column.ints(()), *distinct.values()])
     order = np.argsort(es, kind="stable")  # the attributes of an entity stay in order
     a = np.repeat(column.ints(distinct), [len(each) for each in distinct.values()])[order]
@@ -321,14 +321,17 @@ def _numbers_of_rows(rows: Array, numbers: dict[tuple[int, ...], int]) -> Array:
 
 
 def _sets_of_load(
-    columns: Mapping[int, FactArrays], several: Array, more: dict[int, Array], numbers: dict[tuple[int, ...], int]
+    columns: Mapping[int, FactArrays],
+    with_facts: Array,
+    by_attribute: dict[int, list[Array]],
+    numbers: dict[tuple[int, ...], int],
 ) -> FactArrays:
     """Return the entities of a bulk load and their attribute sets.
 
     A load creates its entities, so they have no earlier set. There are few different sets, computed as bit patterns.
 
     Args:
-        several: entities that have other facts, too; they are added to those of their attributes in `more` instead.
+        with_facts: entities that have single facts, sorted; those of the load are added to `by_attribute` instead.
     """
     by_entities = _by_entities(columns)
     es = _sorted_once([of_columns for of_columns, _ in by_entities])
@@ -343,10 +346,11 @@ def _sets_of_load(
         place[used] = np.arange(len(used))
         which, sets = place[which + has], [sets[i] for i in used]
     number = column.ints(numbers.setdefault(tuple(sorted(one)), len(numbers)) for one in sets)[which]
-    others = np.isin(es, several)
+    low, high = column.bounds(with_facts, es)
+    others = low < high
     for n in np.unique(which[others]).tolist():
         for a in sets[n]:
-            more[a] = np.concatenate([more.get(a, several[:0]), es[others & (which == n)]])
+            by_attribute.setdefault(a, []).append(es[others & (which == n)])
     return _of_sets(es[~others], number[~others])
 
 

@@ -326,14 +326,14 @@ def test_a_load_gives_each_entity_the_set_of_its_attributes(loaded, others):
     columns[107] = columns[min(columns)]  # the same array of entities
     columns[108] = column.FactArrays(es := columns[107].e.copy(), es, es)  # an equal array
     columns[109] = column.FactArrays(es := columns[107].e[::-1], es, es)  # in another order
-    numbers, several = {(1, 2): 0}, column.ints(sorted(others))
-    more = {1: several}
-    rows = building._sets_of_load(columns, several, more, numbers)
+    numbers, with_facts = {(1, 2): 0}, column.ints(sorted(others))
+    by_attribute = {1: [with_facts]}
+    rows = building._sets_of_load(columns, with_facts, by_attribute, numbers)
     sets = {number: one for one, number in numbers.items()}
     found = {e: set(sets[number]) for e, number in zip(rows.e.tolist(), rows.v.tolist(), strict=True)}
     expected = {e: {a for a in columns if e in columns[a].e} for e in range(21)}
     assert found == {e: of_e for e, of_e in expected.items() if of_e and e not in others}
-    assert {a: set(es.tolist()) for a, es in more.items()} == {
+    assert {a: set(np.concatenate(arrays).tolist()) for a, arrays in by_attribute.items()} == {
         a: {*(others if a == 1 else ()), *(e for e in others if a in expected[e])} for a in {1, *(a for e in others for a in expected[e])}
     }
 
@@ -344,7 +344,7 @@ def test_each_different_attribute_set_has_one_number_and_no_other_set_has(few, a
     pairs = [(e, a) for e, of_e in attributes.items() for a in of_e]
     pairs += random.sample(pairs, len(pairs) // 2)
     random.shuffle(pairs)
-    entities = {a: column.ints(e for e, other in pairs if other == a) for a in range(60, 71)}
+    entities = {a: [column.ints(es[:1]), column.ints(es[1:])] for a in range(60, 71) if (es := [e for e, other in pairs if other == a])}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(building, "_FEW_ROWS", few)
         es, which, sets = building._numbered(entities)
