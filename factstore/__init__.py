@@ -40,7 +40,7 @@ _NAMES: Final = {
     "factstore.transact": "Cancelled TxReport cancel set_exactly tx_clock tx_instant with_",
     "factstore.upkeep.migrate": "Migrated Migration MigrationReport migrate migrations_in",
     "factstore.upkeep.transaction_files": "Committed transact_file",
-    "factstore.values.moments": "duration moment",
+    "factstore.values.moments": "duration moment timeout_of",
     "factstore.values.quoting": "quoted",
     "factstore.values.types": "Keyword Symbol Uri",
 }

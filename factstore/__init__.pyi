@@ -84,6 +84,7 @@ from factstore.upkeep.transaction_files import Committed as Committed
 from factstore.upkeep.transaction_files import transact_file as transact_file
 from factstore.values.moments import duration as duration
 from factstore.values.moments import moment as moment
+from factstore.values.moments import timeout_of as timeout_of
 from factstore.values.quoting import quoted as quoted
 from factstore.values.types import Keyword as Keyword
 from factstore.values.types import Symbol as Symbol
@@ -173,6 +174,7 @@ __all__ = [
     "squuid",
     "t_to_tx",
     "tempid",
+    "timeout_of",
     "transact_file",
     "tx_clock",
     "tx_instant",

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from decimal import Decimal
-from math import isnan, nan
-from numbers import Real
-from threading import TIMEOUT_MAX
 from typing import Any, TypeAlias
 
 import factstore
@@ -46,26 +42,11 @@ def timeout_of(value: Timeout | None) -> float | None:
     >>> timeout_of("1m"), timeout_of(0), timeout_of(timedelta.max)
     (60.0, 0.0, None)
     """
-    if value is None:
-        return None
     try:
-        given: Any = factstore.duration(value).total_seconds() if isinstance(value, str | timedelta) else value
-        limit = float(given) if _is_number(given) else nan
-    except OverflowError:
-        limit = TIMEOUT_MAX if given > 0 else 0.0
-    except (DatabaseError, ValueError):  # ValueError: a signalling NaN
-        limit = nan
-    if isnan(limit):
+        return factstore.timeout_of(value)
+    except DatabaseError as error:
         why = f"a timeout is a number of seconds, a timedelta, a text such as 30s, or None, got {quoted(value)}"
-        raise OverseerError(":job.error/bad-argument", why, got=value)
-    return limit if limit < TIMEOUT_MAX else None
-
-
-def _is_number(value: object) -> bool:
-    """Tell whether a value is a number; a timedelta64 is one for Python, but of any unit."""
-    from numpy import timedelta64
-
-    return isinstance(value, Real | Decimal) and not isinstance(value, bool | timedelta64)
+        raise OverseerError(":job.error/bad-argument", why, got=value) from error
 
 
 def aware(time: Any, name: str) -> datetime:

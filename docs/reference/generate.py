@@ -212,7 +212,7 @@ TASKS: dict[str, tuple[str, str, str]] = {
     "values": (
         "Values, ids and EDN",
         "factstore",
-        "Keyword Symbol Uri edn drawing moment duration part t_to_tx tx_to_t squuid quoted",
+        "Keyword Symbol Uri edn drawing moment duration timeout_of part t_to_tx tx_to_t squuid quoted",
     ),
     "notebooks": ("Notebooks", "factstore", "notebook load_ipython_extension rendering"),
     "errors": (

@@ -111,12 +111,7 @@ def diff(store: str, start: Point | None, upto: Point | None, other: str | None,
 @point_option("--from", "start", help="The first transaction: a t or a moment.")
 @point_option("--to", "end", help="The transaction after the last one: a t or a moment.")
 @click.option("-n", "last", type=click.IntRange(min=0), help="Only the last transactions of these.")
-@click.option(
-    "-f",
-    "--follow",
-    is_flag=True,
-    help="Continue with new transactions, of any process, until Ctrl-C.",
-)
+@click.option("-f", "--follow", is_flag=True, help="Continue with new transactions, of any process, until Ctrl-C.")
 @AS_JSON
 def log(store: str, start: Point | None, end: Point | None, last: int | None, follow: bool, as_json: bool) -> None:
     """Print transactions, one line per datom; with --json, one line per transaction."""
