@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 from time import monotonic
 from typing import Final, cast
 
@@ -56,6 +56,7 @@ class Client:
         self._unanswered: dict[bytes, Sent] = {}  # only the loop thread uses it
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None
+        self._runs: dict[None, Thread] = {}  # at most one thread: `setdefault` tests and sets in one step
         self._starting = CallLock()
         self._started = Event()
         self._will_flush = False
@@ -64,32 +65,32 @@ class Client:
         self._wanted = asyncio.Event()  # set while there is a transaction without an answer
         self._closing = False
         self._ended = asyncio.Event()
+        self._is_over = False  # whether the loop has ended, and gives no more outcomes
         self._why = "there is none"  # why no leader was reached
 
     # -- any thread
 
     def add(self, sent: Sent) -> None:
-        """Send a transaction, after all that were added before."""
-        if self._thread is None:
+        """Send a transaction, after all that were added before; after `close`, end it."""
+        if not self._started.is_set():
             self._start()
         self._outbox.append(sent)
         if not self._will_flush:
             self._will_flush = True
             self._call(self._flush_soon)
+        if self._is_over:
+            self._end_outbox()  # the thread did it, perhaps before this one was there
 
     def _start(self) -> None:
         with self._starting:
+            # The thread assigns itself: an exception that interrupts this call may come before or after it has started.
             if self._thread is None:
-                thread = Thread(target=self._run_loop, name="factstore-client", daemon=True)
-                thread.start()
-                self._started.wait()
-                self._thread = thread
+                Thread(target=self._run_loop, name="factstore-client", daemon=True).start()
+        self._started.wait()
 
     def _call(self, call: Callable[[], None]) -> None:
-        try:
+        with suppress(RuntimeError):  # the loop has ended
             cast(asyncio.AbstractEventLoop, self._loop).call_soon_threadsafe(call)
-        except RuntimeError as error:  # the loop has ended
-            raise Closed(":db.error/storage-closed", f"{self._where} was closed") from error
 
     def add_pending(self, pending: Pending) -> None:
         """Do the same with a transaction that ends a future."""
@@ -102,10 +103,10 @@ class Client:
 
     def close(self) -> None:
         """Wait for the outcome of all transactions, and end the thread."""
-        self._closing = True
+        self._closing = True  # first: a thread that starts now is seen here, or sees this and ends
         if self._thread is not None:
-            with suppress(Closed):
-                self._call(self._end_if_done)
+            self._started.wait()
+            self._call(self._end_if_done)
             self._thread.join()
             self._callbacks.join()
 
@@ -118,14 +119,24 @@ class Client:
     # -- the loop thread
 
     def _run_loop(self) -> None:
+        if self._runs.setdefault(None, current_thread()) is not current_thread():
+            return  # a call that was interrupted has started a thread, and the next one another
+        self._thread = current_thread()
         with asyncio.Runner() as runner:
             self._loop = runner.get_loop()
             self._started.set()
-            runner.run(self._run())
-        closed = Closed(":db.error/storage-closed", f"{self._where} was closed")
-        for sent in (*self._unanswered.values(), *self._outbox):
-            sent.end(closed)
+            if not self._closing:
+                runner.run(self._run())
+        self._is_over = True
+        self._outbox.extendleft(reversed(self._unanswered.values()))
+        self._end_outbox()
         self._callbacks.close()
+
+    def _end_outbox(self) -> None:
+        """End what was added, because the loop has ended. Called in any thread."""
+        with suppress(IndexError):  # it is empty
+            while True:
+                self._outbox.popleft().end(Closed(":db.error/storage-closed", f"{self._where} was closed"))
 
     async def _run(self) -> None:
         watching = asyncio.create_task(self._watch())
@@ -152,12 +163,15 @@ class Client:
 
     def _flush(self) -> None:
         self._will_flush = False
+        if self._ended.is_set():
+            return  # what comes too late is not sent, so its outcome, `Closed`, is certain
         added = []
         while self._outbox:
             sent = self._outbox.popleft()
             self._unanswered[sent.txid] = sent
             added.append(sent)
-        self._wanted.set()
+        if added:
+            self._wanted.set()
         if added and self._link is not None:
             self._link.send(added)
 
@@ -230,6 +244,7 @@ class Client:
         """End what has waited for too long, and leave a leader that is silent when another one leads."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            self._flush()  # an exception may have ended `add` before it called
             now = monotonic()
             for sent in [sent for sent in self._unanswered.values() if sent.deadline <= now]:
                 del self._unanswered[sent.txid]

@@ -21,6 +21,7 @@ from factstore.transactor import messages
 from factstore.transactor.server import _NOT_IMPORTED, Server
 from factstore.transactor.service import Options
 from tests.factstore.transactor.running import LONG, Transactor, transactor, transactor_here
+from tests.laws.interrupts import At
 from tests.postgres import Server as PostgresServer
 
 ONE = ":db.cardinality/one"
@@ -345,3 +346,36 @@ def test_a_callback_of_a_future_may_transact(conn: factstore.Connection) -> None
     assert ended.wait(LONG)
     assert ts[0] > futures[0].result(LONG).t
     assert all(future.result(LONG).t for future in futures)
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+def test_each_transaction_that_comes_too_late_is_told_that_the_connection_was_closed(uri: str, leader: None, is_used: bool) -> None:
+    # As of threads that found the connection open, just before another thread closed it.
+    with factstore.connect(uri) as conn:
+        if is_used:
+            conn.transact([{":n": 1}])
+        t = conn.sync().basis_t
+        conn._committer._client.close()  # type: ignore[attr-defined]
+        for _ in range(3):
+            with pytest.raises(Closed):
+                conn.transact([{":n": 2}])
+            assert isinstance(conn.transact_async([{":n": 2}]).exception(LONG), Closed)
+        assert conn.sync().basis_t == t
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+def test_a_connection_goes_on_after_a_call_that_was_interrupted_at_any_step(uri: str, leader: None, is_used: bool) -> None:
+    at, n = At(0, KeyboardInterrupt), 0
+    while n == 0 or at.where:
+        at = At(n, KeyboardInterrupt)
+        with factstore.connect(uri) as conn:
+            if is_used:
+                conn.transact([{":n": 1}])
+            try:
+                with at.here():
+                    conn.transact_async([{":n": 2}])
+            except KeyboardInterrupt:
+                assert at.where
+            assert conn.transact_async([{":n": 3}]).result(LONG).t > 0, at.where
+        n += 1
+    assert n > 10
