@@ -91,6 +91,8 @@ class RoutingCommitter(Committer):
         except BaseException as error:
             self._interrupted(error, sent)
             raise
+        finally:
+            del sent  # see `Sent.result`
 
     def _pending(self, tx_data: Any, transaction: Conditional | None = None) -> PendingReport:
         """Do the same, but return a future."""

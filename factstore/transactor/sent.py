@@ -72,10 +72,14 @@ class Sent:
 
     def result(self) -> TxReport:
         """Return the report, or raise the error, of a transaction that has its outcome."""
-        assert self.outcome is not None
-        if isinstance(self.outcome, TxReport):
-            return self.outcome
-        raise self.outcome
+        outcome = self.outcome
+        assert outcome is not None
+        if isinstance(outcome, TxReport):
+            return outcome
+        try:
+            raise outcome
+        finally:
+            del self, outcome  # the error refers to this frame: only the garbage collector would free both
 
 
 class Pending(Sent):

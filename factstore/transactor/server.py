@@ -285,6 +285,7 @@ class Reply(background.Request):
             self._server.depose()
         elif outcome is not None:
             self._server.answer(self, self._answer(outcome))
+            _forget_frames(outcome)
 
     def _answer(self, outcome: BaseException) -> Answer:
         try:
@@ -321,6 +322,18 @@ class Reply(background.Request):
         return StoreBusy(
             ":db.error/store-busy", text, pid=os.getpid(), host=gethostname(), since=None, doing="other transactions"
         )
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Remove the tracebacks of an error that was answered.
+
+    Their frames refer to the whole group, which refers to the error: only the garbage collector would free them.
+    """
+    errors = [error]
+    while errors:
+        each = errors.pop()
+        each.__traceback__ = None
+        errors += [other for other in (each.__cause__, each.__context__) if other and other.__traceback__]
 
 
 def _is_plain(request: messages.Request) -> bool:

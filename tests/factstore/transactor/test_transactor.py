@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,7 +20,8 @@ import factstore
 from factstore import FactStoreError, Keyword, TransactError
 from factstore.errors import Closed
 from factstore.transactor import messages
-from factstore.transactor.server import _NOT_IMPORTED, Server
+from factstore.transactor.sent import Sent
+from factstore.transactor.server import _NOT_IMPORTED, Reply, Server
 from factstore.transactor.service import Options
 from tests.factstore.transactor.running import LONG, Transactor, transactor, transactor_here
 from tests.laws.interrupts import At
@@ -52,6 +55,14 @@ def count(db: factstore.Database, name: str) -> list[Any]:
 def reject(_db: factstore.Database, reason: str) -> list[Any]:
     factstore.cancel("no", category="conflict", reason=reason, at=datetime(2026, 1, 1, tzinfo=UTC))
     return []
+
+
+@factstore.register("transactor-test/fail")
+def fail(_db: factstore.Database) -> list[Any]:
+    try:
+        return [1 // 0]
+    except ZeroDivisionError as error:
+        raise ValueError("wrong") from error
 
 
 _released = threading.Event()
@@ -379,3 +390,34 @@ def test_a_connection_goes_on_after_a_call_that_was_interrupted_at_any_step(uri:
             assert conn.transact_async([{":n": 3}]).result(LONG).t > 0, at.where
         n += 1
     assert n > 10
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        "[[",
+        [{":n": "text"}],
+        [{":unknown": 1}],
+        [{":name": "same", ":db/id": "a"}, {":name": "same", ":db/id": -1, ":n": 1}, [":db/add", -1, ":n", 2]],
+        [["transactor-test/reject", "why"]],
+        [["transactor-test/fail"]],
+        [["not/registered"]],
+    ],
+)
+def test_a_rejected_transaction_leaves_nothing_to_the_garbage_collector(conn: factstore.Connection, forms: Any) -> None:
+    # The transactor collects rarely, so a cycle of an error and its frames would keep the data of many transactions.
+    rejections = 0
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(40):
+            with suppress(FactStoreError):
+                conn.transact(forms)
+                rejections -= 1
+            rejections += 1
+        conn.transact([{":n": 1}])
+        left = [type(each).__name__ for each in gc.get_objects() if isinstance(each, Reply | Sent)]
+    finally:
+        gc.enable()
+    assert rejections == 40
+    assert len(left) < 5, left  # those of the last transactions may be in a variable of a thread
