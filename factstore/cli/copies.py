@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,6 +17,8 @@ from factstore.cli.options import STORE, opened
 from factstore.cli.output import progress
 from factstore.storage import new_store, open_storage, shown
 from factstore.upkeep.whole_files import making
+
+_STANDARD = "-"  # as the name of a file: standard input or output
 
 
 @click.command()
@@ -44,19 +48,20 @@ def restore(source: str, store: str, upto: int | None) -> None:
 @click.option("--only", multiple=True, metavar="ATTRIBUTE", help="Write only these attributes.")
 @click.option("--without", multiple=True, metavar="ATTRIBUTE", help="Exclude these attributes.")
 def dump(store: str, path: str, upto: int | None, only: tuple[str, ...], without: tuple[str, ...]) -> None:
-    """Write the whole history to FILE as text, compressed if it ends in .gz."""
-    with opened(store) as conn:
-        manifest = dumps.dump(conn, path, upto=upto, only=only, without=without)
-    click.echo(f"{path} holds {manifest.transactions:,} transactions, {manifest.datoms:,} datoms")
+    """Write the whole history to FILE as text, compressed if it ends in .gz, or to standard output if it is -."""
+    with opened(store) as conn, _written(path) as file:
+        manifest = dumps.dump(conn, file, upto=upto, only=only, without=without)
+    counts = f"{manifest.transactions:,} transactions, {manifest.datoms:,} datoms"
+    click.echo(f"{path} holds {counts}", err=path == _STANDARD)
 
 
 @click.command()
 @click.argument("path", metavar="FILE")
 @STORE
 def undump(path: str, store: str) -> None:
-    """Create a new store from a dump, identical to the dumped one."""
-    with _new(store) as unfinished, closing(open_storage(unfinished)) as storage:
-        manifest = dumps.undump(path, storage)
+    """Create a new store from a dump, identical to the dumped one; from standard input if FILE is -."""
+    with _read(path) as file, _new(store) as unfinished, closing(open_storage(unfinished)) as storage:
+        manifest = dumps.undump(file, storage)
         maintain.rebuild(storage)
     click.echo(f"{shown(store)} holds {manifest.transactions:,} transactions, {manifest.datoms:,} datoms")
 
@@ -67,11 +72,37 @@ def undump(path: str, store: str) -> None:
 @click.option("--from", "start", type=int, default=None, help="The first t.")
 @click.option("--to", "upto", type=int, default=None, help="The last t.")
 def replay(path: str, store: str, start: int | None, upto: int | None) -> None:
-    """Transact the contents of a dump on top of a store; its entities get new ids."""
-    with opened(store, read_only=False) as conn:
-        replayed = dumps.replay(conn, path, start=start, upto=upto)
+    """Transact the contents of a dump on top of a store; its entities get new ids. FILE can be -, standard input."""
+    with _read(path) as file, opened(store, read_only=False) as conn:
+        replayed = dumps.replay(conn, file, start=start, upto=upto)
     left_out = f", {replayed.left_out:,} left out: they refer to unknown entities" if replayed.left_out else ""
     click.echo(f"{replayed.transactions:,} transactions, {replayed.datoms:,} datoms{left_out}")
+
+
+@contextmanager
+def _written(path: str) -> Iterator[str]:
+    """Give the path of a file to write; if `-` was given, its bytes go to standard output, when they are complete."""
+    if path != _STANDARD:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "standard-output")
+        yield str(file)
+        with file.open("rb") as complete:
+            shutil.copyfileobj(complete, sys.stdout.buffer)
+
+
+@contextmanager
+def _read(path: str) -> Iterator[str]:
+    """Give the path of a file to read, more than once; if `-` was given, a file with the bytes of standard input."""
+    if path != _STANDARD:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "standard-input")
+        with file.open("wb") as spool:
+            shutil.copyfileobj(sys.stdin.buffer, spool)
+        yield str(file)
 
 
 @contextmanager

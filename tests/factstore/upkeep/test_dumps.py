@@ -321,6 +321,28 @@ def test_dump_undump_and_replay_from_the_command_line(tmp_path: Path) -> None:
     assert not (tmp_path / "c.facts").exists()
 
 
+def test_a_dump_goes_to_standard_output_and_comes_from_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with factstore.connect("a.facts") as conn:
+        conn.transact(PEOPLE)
+        conn.transact([{":u/login": "ann", ":u/age": 40}])
+        whole = told(conn)
+    runner = CliRunner()
+    dumped = runner.invoke(main, ["dump", "-", "--store", "a.facts"])
+    assert 0 == dumped.exit_code
+    assert b":factstore/end" in dumped.stdout_bytes.splitlines()[-1]
+    assert "- holds 2 transactions" in dumped.stderr
+    done = runner.invoke(main, ["undump", "-", "--store", "b.facts"], input=dumped.stdout_bytes)
+    assert 0 == done.exit_code, done.output
+    with factstore.connect("b.facts") as conn:
+        assert whole == told(conn)
+    assert 0 == runner.invoke(main, ["replay", "-", "--store", "b.facts"], input=dumped.stdout_bytes).exit_code
+    cut = runner.invoke(main, ["undump", "-", "--store", "c.facts"], input=dumped.stdout_bytes[:-9])
+    assert (4, False) == (cut.exit_code, Path("c.facts").exists())
+    assert "standard-input is no whole dump" in cut.stderr
+    assert not Path("-").exists()
+
+
 # -- changes of the schema
 
 
