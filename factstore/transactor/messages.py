@@ -6,22 +6,25 @@
 
 The options are left out if they are the defaults: `none`, `since`, `key`, annotations. One frame has the answers of all
 transactions of a connection that were committed together.
+Law: each transaction has an answer that its client accepts. An error repeats values, up to eight times, so its data can
+be larger than a frame, although the transaction was not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from struct import Struct
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from factstore import errors
 from factstore.commit.conditions import Conditional
-from factstore.errors import FactStoreError, StorageError
+from factstore.errors import FactStoreError, StorageError, UnknownOutcome
 from factstore.storage.protocol import TXID_BYTES
 from factstore.transact import Cancelled
 from factstore.transactor.codec import pack, pack_or_show, unpack
 from factstore.transactor.frames import framed
-from factstore.values.quoting import text_of
+from factstore.values.quoting import quoted, text_of
 
 NO_TXID: Final = b"\0" * TXID_BYTES  # of an answer that is about the connection
 _HEADER: Final = Struct(f">B{TXID_BYTES}sd")
@@ -31,6 +34,8 @@ _REJECTED: Final = 1
 _OPTIONS: Final = 5
 _MOST_TOGETHER: Final = 200  # answers in a frame
 _SMALL: Final = 16 << 10  # bytes; an answer that may be larger is the last one of its frame
+_MOST_BYTES: Final = 16 << 20  # of the data of an error, or of tempids: with the others of its frame below the limit
+_MOST_ITEMS: Final = 1000  # characters or items of a value in data that is shortened
 
 Answer: TypeAlias = list[Any]
 
@@ -105,7 +110,24 @@ def rejected(txid: bytes, error: BaseException) -> Answer:
         text = f"the transactor failed: {type(error).__name__}: {text_of(error)}"
         error = FactStoreError(":db.error/transactor-failed", text)
     kind = next(kind.__name__ for kind in type(error).__mro__ if _KINDS.get(kind.__name__) is kind)
-    return [txid, _REJECTED, pack([kind, error.code, error.message, pack_or_show(dict(error.data))])]
+    data, message = pack_or_show(dict(error.data)), error.message
+    if len(data) > _MOST_BYTES:
+        data = pack_or_show(_shortened(dict(error.data)))
+        message = f"{message[:_MOST_ITEMS]}; the data of this error is shortened, because it is too large for a message"
+    if len(data) > _MOST_BYTES:
+        data = pack_or_show({name: quoted(value, _MOST_ITEMS) for name, value in error.data.items()})
+    return [txid, _REJECTED, pack([kind, error.code, message, data])]
+
+
+def _shortened(value: Any) -> Any:
+    """Return data with the first items of long collections, and the first characters of long texts."""
+    if isinstance(value, str | bytes | bytearray):
+        return value if len(value) <= _MOST_ITEMS else quoted(value, _MOST_ITEMS)
+    if type(value) is dict:
+        return {_shortened(key): _shortened(item) for key, item in islice(value.items(), _MOST_ITEMS)}
+    if type(value) in (list, tuple):
+        return type(value)(map(_shortened, value[:_MOST_ITEMS]))
+    return value
 
 
 def answers(*these: Answer) -> bytes:
@@ -122,14 +144,10 @@ class Answers:
         self._frames: list[bytes] = []
         self._open: list[Answer] = []  # of the next frame
 
-    def add(self, answer: Answer, size: int) -> None:
-        """Add an answer.
-
-        Args:
-            size: of the request, in bytes; its tempids are part of it.
-        """
-        self._open.append(answer)
-        is_large = size > _SMALL or (answer[1] == _REJECTED and len(answer[2]) > _SMALL)
+    def add(self, answer: Answer) -> None:
+        """Add an answer."""
+        is_large = _size(answer) > _SMALL
+        self._open.append(_sendable(answer) if is_large else answer)
         if is_large or len(self._open) == _MOST_TOGETHER:
             self._end_frame()
 
@@ -142,6 +160,24 @@ class Answers:
         if self._open:
             self._end_frame()
         return b"".join(self._frames)
+
+
+def _size(answer: Answer) -> int:
+    """Return the number of bytes of an error, or about that of tempids."""
+    if answer[1] == _REJECTED:
+        return len(answer[2])
+    tempids: Mapping[str | int, int] = answer[3]
+    # A function can return any number of tempids, so the size of the request says nothing about them.
+    return sum([len(name) if isinstance(name, str) else 9 for name in tempids], 14 * len(tempids)) if tempids else 0
+
+
+def _sendable(answer: Answer) -> Answer:
+    """Return an answer, or `UnknownOutcome` instead of tempids that are too large for a frame."""
+    txid, kind, t = answer[:3]
+    if kind == _REJECTED or len(pack(answer[3])) <= _MOST_BYTES:
+        return answer
+    text = f"the transaction was committed as t={t}, but its tempids are too large for a message"
+    return rejected(txid, UnknownOutcome(":db.error/storage-unknown-outcome", text, t=t, txids=[txid]))
 
 
 def read_answers(body: bytes) -> list[tuple[bytes, Committed | FactStoreError]]:

@@ -231,7 +231,7 @@ class Server:
             answers = of_peers.get(reply.peer)
             if answers is None:
                 answers = of_peers[reply.peer] = Answers()
-            answers.add(answer, reply.size)
+            answers.add(answer)
         while len(answered) > _MOST_ANSWERED:
             answered.popitem(last=False)
         for peer, answers in of_peers.items():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from factstore import CasFailed, FactStoreError, Keyword, Symbol, TransactError, Uri
 from factstore.commit.conditions import Conditional
-from factstore.errors import StorageError
+from factstore.errors import StorageError, UnknownOutcome
 from factstore.transact import Cancelled
 from factstore.transactor import codec, handshake, messages
 from factstore.transactor.frames import Frames, framed
@@ -103,7 +103,8 @@ def test_answers_arrive_in_their_order_and_large_ones_end_their_frame(sizes: lis
     for n, (size, of_error) in enumerate(sizes * times if len(sizes) == 1 else sizes):
         txid = n.to_bytes(16, "big")
         error = None if of_error is None else TransactError(":db.error/x", "no", text="x" * of_error)
-        together.add(messages.committed(txid, n, {"a": n}) if error is None else messages.rejected(txid, error), size)
+        tempids = {"a": n, "b" * size: n}
+        together.add(messages.committed(txid, n, tempids) if error is None else messages.rejected(txid, error))
         expected.append((txid, n if error is None else error.message))
     bodies = Frames(1 << 24).feed(together.stream())
     got = [answer for body in bodies for answer in messages.read_answers(body)]
@@ -122,6 +123,34 @@ def test_an_error_arrives_as_the_same_exception(kind: type[FactStoreError], code
     assert isinstance(got, FactStoreError)
     assert (txid, type(got), got.code, got.message) == (b"x" * 16, kind, f":db.error/{code}", message)
     assert typed(dict(got.data)) == typed(data)
+
+
+LARGE = "x" * (12 << 20)
+
+
+@pytest.mark.parametrize("data", [{"got": LARGE, "form": [LARGE]}, {"problems": [["x" * 900] * 200] * 200}, {LARGE: 1, "y" + LARGE: 2}])
+def test_an_error_that_is_larger_than_a_message_arrives_with_shortened_data(data: dict[str, Any]) -> None:
+    sent = TransactError(":db.error/x", "it is no number", path=[0, ":n"])
+    sent.data = {**sent.data, **data}
+    answer = messages.rejected(b"x" * 16, sent)
+    assert len(messages.answers(answer)) < 1 << 21
+    _, got = only(answer)
+    assert isinstance(got, TransactError) and got.code == ":db.error/x"
+    assert got.message.startswith("it is no number; the data of this error is shortened")
+    assert len(got.data) == 1 + len(data) and "[0" in str(got.path)
+
+
+def test_tempids_that_are_larger_than_a_message_arrive_as_an_unknown_outcome_with_the_t() -> None:
+    """A transaction function can return any number of them."""
+    together = messages.Answers()
+    together.add(messages.committed(b"a" * 16, 1, {"a": 1}))
+    together.add(messages.committed(b"b" * 16, 2, {n: n for n in range(1 << 40, (1 << 40) + 1_000_000)}))
+    together.add(messages.committed(b"c" * 16, 3, {n: n for n in range(10_000)}))
+    bodies = Frames(1 << 24).feed(together.stream())
+    (_, first), (txid, second), (_, third) = [answer for body in bodies for answer in messages.read_answers(body)]
+    assert isinstance(first, messages.Committed) and isinstance(third, messages.Committed)
+    assert isinstance(second, UnknownOutcome) and (second.t, second.txids) == (2, [txid])
+    assert len(third.tempids) == 10_000
 
 
 def test_an_error_with_any_object_in_it_arrives_with_its_text() -> None:

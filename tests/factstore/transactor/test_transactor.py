@@ -305,6 +305,16 @@ def test_a_transaction_that_is_too_large_is_rejected_before_it_is_sent(conn: fac
     assert conn.db().basis_t == t
 
 
+def test_a_large_transaction_that_is_rejected_gets_its_error(conn: factstore.Connection) -> None:
+    """The data of the error repeats the value, and would not fit into a message."""
+    futures = [conn.transact_async([{":name": "beside a large one"}]) for _ in range(10)]
+    with pytest.raises(TransactError) as raised:
+        conn.transact([{":n": "x" * (17 << 20)}])
+    assert raised.value.code == ":db.error/wrong-type-for-attribute" and raised.value.attribute == Keyword(":n")
+    assert "the data of this error is shortened" in raised.value.message and len(raised.value.got) == 1000
+    assert all(future.result(LONG).t for future in futures)
+
+
 def test_a_child_process_gets_an_error_and_the_parent_continues(conn: factstore.Connection) -> None:
     conn.transact([])
     child = os.fork()
