@@ -7,7 +7,7 @@ is not versioned: an older view of a database is read with the newest schema tha
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import chain
 from types import MappingProxyType
@@ -203,12 +203,18 @@ class Schema(SharedValue):
             )
         return attribute
 
-    def nearest(self, key: object, *, of_entities: bool = False) -> list[str]:
-        """Return up to three idents of declared attributes, or of any entities, that are most similar to `key`."""
+    def nearest(self, key: object) -> list[str]:
+        """Return up to three idents of declared attributes that are most similar to `key`."""
+        return self._nearest(key, self._by_key, (a.ident for a in self.attributes))
+
+    def nearest_entities(self, key: object) -> list[str]:
+        """Return up to three idents of any entities that are most similar to `key`."""
+        return self._nearest(key, self._idents, self._ident_of.values())
+
+    def _nearest(self, key: object, known: Container[Any], idents: Iterable[str]) -> list[str]:
         name = as_name(key)
-        if f":{name}" in (self._idents if of_entities else self._by_key) or name == "db/id":
+        if f":{name}" in known or name == "db/id":
             return [f":{name}"]
-        idents = self._ident_of.values() if of_entities else [a.ident for a in self.attributes]
         is_reserved = name.startswith((*_RESERVED, "db/", "db."))  # idents of the system are similar only to such names
         candidates = [ident for ident in idents if ident.startswith(_RESERVED) == is_reserved]
         return difflib.get_close_matches(name, candidates, n=3, cutoff=0.6)

@@ -5,7 +5,7 @@ Law: a suggested attribute exists, and a suggested declaration can be transacted
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from factstore.schema.class_fields import is_instance
@@ -24,9 +24,13 @@ _FUNCTIONS: Final = frozenset(
 )
 
 
-def hint_for(key: Any, value: Any, forms: Sequence[Any], nearest: Sequence[str]) -> str:
-    """Return the attributes that an unknown name may mean, and how to declare the name."""
-    if any(isinstance(form, Mapping) and form.get(":db/ident") == key for form in forms):
+def hint_for(key: Any, value: Any, asserted: Container[Any], nearest: Sequence[str]) -> str:
+    """Return the attributes that an unknown name may mean, and how to declare the name.
+
+    Args:
+        asserted: the idents that the same transaction asserts.
+    """
+    if key in asserted:
         return "; this transaction declares it, so it can be used from the next transaction on"
     if isinstance(key, str) and key in _FUNCTIONS:
         return f"; {NO_FUNCTIONS}"

@@ -219,7 +219,7 @@ class Claims(Terms):
         name = op.removeprefix(":")
         function = self._functions(name)
         if function is None:
-            near = registry.nearest(name)
+            near = self.problems.similar(registry.nearest, name)
             hint = did_you_mean(near)
             self.problems.add(
                 ":db.error/unknown-tx-function",

@@ -36,6 +36,7 @@ _TRANSACTION: Final = "datomic.tx"
 _TX_PARTITION: Final = ":db.part/tx"
 _LONGEST: Final = 80  # characters of a value in a message
 _LONGEST_PATH: Final = 300  # characters
+_MOST_SEARCHES: Final = 100  # different unknown names for which similar ones are searched
 
 
 class Call(NamedTuple):
@@ -131,12 +132,34 @@ def _no_function(_form: Any) -> NoReturn:
 class Problems:
     """The problems found in a transaction, collected stage by stage."""
 
-    __slots__ = ("_forms", "_schema", "found")
+    __slots__ = ("_declared", "_forms", "_schema", "_similar", "found")
 
     def __init__(self, forms: Sequence[Any], schema: Schema) -> None:
         self._forms = forms
         self._schema = schema
+        self._declared: frozenset[str] | None = None
+        self._similar: dict[tuple[Any, str | int], list[str]] = {}  # by the search and the name
         self.found: list[TransactError] = []
+
+    @property
+    def declared(self) -> frozenset[str]:
+        """The idents that maps in the tx-data assert."""
+        if self._declared is None:
+            idents = [form.get(":db/ident") for form in self._forms if isinstance(form, Mapping)]
+            self._declared = frozenset([ident for ident in idents if isinstance(ident, str)])
+        return self._declared
+
+    def similar(self, search: Callable[[Any], list[str]], name: str | int) -> list[str]:
+        """Return the names that a search finds similar to a name; none after many different names.
+
+        A search takes a millisecond or more, and other transactions wait for this one.
+        """
+        found = self._similar.get((search, name))
+        if found is None:
+            if len(self._similar) >= _MOST_SEARCHES:
+                return []
+            found = self._similar[search, name] = search(name)
+        return found
 
     def add(
         self,

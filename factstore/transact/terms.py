@@ -196,7 +196,7 @@ class Terms:
     def unknown_ident(self, term: str, place: Place, attribute: Attribute | None) -> None:
         """Report an ident that no entity has."""
         is_spec = attribute is not None and attribute.id == ENSURE
-        near = self.schema.nearest(term, of_entities=True)
+        near = self.problems.similar(self.schema.nearest_entities, term)
         hint = did_you_mean(near)
         self.problems.add(
             ":db.error/not-an-entity-spec" if is_spec else ":db.error/not-an-entity",
@@ -325,11 +325,11 @@ class Terms:
                 got=key,
             )
             return
-        near = self.schema.nearest(key)
+        near = self.problems.similar(self.schema.nearest, key)
         self.problems.add(
             ":db.error/not-an-entity",
             f"{as_name(key)} is not an attribute of the database before this transaction"
-            f"{hint_for(key, value, self._forms, near)}",
+            f"{hint_for(key, value, self.problems.declared, near)}",
             place,
             what="attribute",
             got=key,

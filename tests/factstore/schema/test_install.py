@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 
 import pytest
 
@@ -174,6 +175,37 @@ def test_the_declaration_that_is_suggested_makes_the_transaction_possible(key, v
     assert error.declaration in error.message
     conn.transact([ast.literal_eval(error.declaration)])
     conn.transact([{":db/id": ANN, key if key.startswith(":") else f":{key}": value}])
+
+
+class Counted(dict):
+    """A map form that counts how often it is asked for its ident."""
+
+    asked = 0
+
+    def get(self, key, default=None):
+        Counted.asked += key == ":db/ident"
+        return super().get(key, default)
+
+
+@pytest.mark.parametrize(
+    ("form", "code"),
+    [
+        (lambda n: {f":u/agee{n}": 5}, ":db.error/not-an-entity"),
+        (lambda n: {":u/agee": n}, ":db.error/not-an-entity"),
+        (lambda n: {":u/boss": f":u/ann{n}"}, ":db.error/not-an-entity"),
+        (lambda n: [f":u/function{n}"], ":db.error/unknown-tx-function"),
+    ],
+)
+def test_many_unknown_names_cost_a_limited_number_of_searches_for_similar_ones(form, code, monkeypatch):
+    """Each takes a millisecond, in which all other transactions wait; each form was also read once for each name."""
+    searches, search = [], difflib.get_close_matches
+    monkeypatch.setattr(difflib, "get_close_matches", lambda *a, **k: searches.append(a) or search(*a, **k))
+    monkeypatch.setattr(Counted, "asked", 0)
+    forms = [Counted(form(n)) if isinstance(form(n), dict) else form(n) for n in range(300)]
+    error = refused(people(), forms, code)
+    assert 300 == len(error.problems)
+    assert 1 <= len(searches) <= 2 * 100  # `refused` tries with_ and transact
+    assert Counted.asked <= 2 * 2 * 300
 
 
 @pytest.mark.parametrize(
