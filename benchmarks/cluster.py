@@ -1,7 +1,8 @@
 """A transactor on a real PostgreSQL, beside a bare group committer: `python -m benchmarks.cluster`.
 
     speed [--standby] [--tasks]
-                        transactions per second and latency of 1, 10 and 200 clients; beside it as many clients that send
+                        transactions per second and latency of 1, 10 and 200 clients, and of 200 for 20 seconds, in which
+                        the transactor builds indexes, as it does in pauses otherwise; beside it as many clients that send
                         a finished record of the same bytes to a bare group committer (`groupcommit.py`), and, as a limit
                         of the server alone, one connection that inserts as many records in each commit as there are
                         clients
@@ -40,6 +41,7 @@ from typing import Any, NamedTuple, TypeAlias
 import factstore
 from benchmarks.groupcommit import group_committer, inserted, submitting, submitting_tasks
 from benchmarks.harness import Row, save, show
+from factstore.commit.indexing import LEAST_ROWS, newest_root
 from factstore.datom import t_of
 from factstore.storage import open_storage
 from tests.factstore.transactor.running import Transactor, transactor
@@ -52,6 +54,8 @@ SCHEMA = [
 ]
 PROCESSES = 2
 SAMPLES = 3
+FACTS = 3  # of a transaction
+LONG = 20.0  # seconds without a pause: as long as it takes to build two indexes or more
 AIMS = {  # by clients, and whether there is a standby
     (1, True): "p50 < 4 ms",
     (200, False): ">= 10,000",
@@ -210,25 +214,38 @@ def speed(*, standby: bool, are_tasks: bool, seconds: float, samples: int) -> No
                     partial(threads, partial(transacting, uri)),
                     partial(threads, partial(submitting, port, body)),
                 )
-            for clients in (1, 10, 200):
-                taken = [
-                    (
-                        measured(ours, clients, seconds),
-                        measured(bare, clients, seconds),
-                        inserted(where, [body] * clients, seconds / 2),
-                    )
-                    for _ in range(samples)
-                ]
-                rows.append(compared(taken, clients, standby=standby, are_tasks=are_tasks))
+            for clients, lasts, count in (
+                (1, seconds, samples),
+                (10, seconds, samples),
+                (200, seconds, samples),
+                (200, LONG, 2),
+            ):
+                taken = []
+                for _ in range(count):
+                    mine = measured(ours, clients, lasts)
+                    wait_for_index(uri)
+                    theirs = measured(bare, clients, lasts)
+                    taken.append((mine, theirs, inserted(where, [body] * clients, 1.0)))
+                about = f"{clients}{' for 20 s' if lasts == LONG else ''}"
+                rows.append(compared(taken, about, clients, standby=standby, are_tasks=are_tasks))
     save("cluster", rows)
 
 
-def compared(taken: list[tuple[Figures, Figures, float]], clients: int, *, standby: bool, are_tasks: bool) -> Row:
+def wait_for_index(uri: str) -> None:
+    """Wait until the transactor has indexed what it indexes in a pause, so that it does not disturb the other side."""
+    with closing(open_storage(uri)) as storage:
+        while (storage.head() - newest_root(storage).basis_t) * FACTS >= LEAST_ROWS:
+            time.sleep(0.05)
+
+
+def compared(
+    taken: list[tuple[Figures, Figures, float]], about: str, clients: int, *, standby: bool, are_tasks: bool
+) -> Row:
     """Return the medians of the samples as a row, and print it."""
     ours, bare = (Figures(*map(median, zip(*side, strict=True))) for side in list(zip(*taken, strict=True))[:2])
     kind, where = "coroutines" if are_tasks else "threads", "synchronous standby" if standby else "no standby"
     row = Row(
-        name=f"clients: {clients} {kind}, {where}",
+        name=f"clients: {about} {kind}, {where}",
         ours=ours.rate,
         baseline=bare.rate,
         baseline_name="bare group committer",

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import Thread
+from threading import Event, Thread
 from typing import Final
 
 from factstore import log
@@ -44,6 +44,11 @@ LEAST_ROWS_AT_CLOSE: Final = 25_000
 SHARE: Final = 8
 
 PATIENCE: Final = 2 * MOST_ROWS  # rows of novelty after which this process no longer waits for another builder
+
+# Indexing takes the interpreter and a processor from commits. So it begins when less than this number of transactions
+# was committed in this time, at the latest with twice as much novelty.
+PAUSE_SECONDS: Final = 0.1
+PAUSE_TRANSACTIONS: Final = 10
 
 _LOOK_SECONDS: Final = 0.2  # between two reports of the thread's progress
 UNDER_WAY: Final = (
@@ -235,24 +240,50 @@ class Indexing:
         self._not_before = 0  # rows of novelty up to which another check is not worthwhile
         self._merged = (0, 0)  # datoms merged by the thread, of all that it merges
         self._abandoned = False  # the connection closes without waiting for the thread
+        self._hurry = Event()  # the thread need not wait for a pause
 
     def consider(self, now: Snapshot) -> None:
         """Start indexing if there is enough novelty, or adopt the index of a process that was faster."""
         count = now.novelty.weight
         if count < max(LEAST_ROWS, self._not_before) or self._busy.is_taken:
             return
+        if self._is_running:
+            self._hurry.set()
+            return
         rows = sum(entry.rows + entry.past_rows for entry in now.index.entries.values())
-        if count >= min(max(LEAST_ROWS, rows // SHARE), MOST_ROWS):
-            self._not_before = count + LEAST_ROWS // 8
+        enough = min(max(LEAST_ROWS, rows // SHARE), MOST_ROWS)
+        if count >= enough:
+            self._not_before = min(2 * enough, MOST_ROWS)
+            self._hurry.clear()
             # First assigned: if an exception ends this call in between, `close` still finds the thread.
-            self._thread = Thread(target=self._run, name="factstore-index", daemon=True)
+            self._thread = Thread(target=self._run_in_pause, args=(enough,), name="factstore-index", daemon=True)
             self._thread.start()
+
+    @property
+    def _is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def keep_pace(self) -> None:
         """Wait for the thread if novelty is large, so that it cannot grow without limit while batches are committed."""
         thread = self._thread
         if thread is not None and thread.is_alive() and self._newest().novelty.weight >= PATIENCE:
             thread.join()
+
+    def _run_in_pause(self, enough: int) -> None:
+        """Index when there is a pause between commits, or novelty has grown too large to wait.
+
+        Args:
+            enough: rows of novelty; if there are less, another thread has indexed meanwhile.
+        """
+        t, now = -PAUSE_TRANSACTIONS, self._newest()
+        while now.t - t >= PAUSE_TRANSACTIONS and now.novelty.weight < self._not_before:
+            t = now.t
+            if self._hurry.wait(PAUSE_SECONDS):
+                break
+            now = self._newest()
+        if (weight := self._newest().novelty.weight) >= enough and not self._abandoned:
+            self._not_before = weight + LEAST_ROWS // 8
+            self._run()
 
     def _run(self, watch: Watch | None = None) -> None:
         if not self._busy.enter_at_once():
@@ -319,6 +350,7 @@ class Indexing:
             progress: called with the numbers of datoms that are merged, and of all.
         """
         self._abandoned = not wait
+        self._hurry.set()
         thread = self._thread
         try:
             while thread is not None and thread.is_alive():
