@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Final, NoReturn
 
 import click
 
+from factstore.concurrency.limits import explained
 from factstore.editing.mistakes import remedy_of
 from factstore.errors import Corrupt, FactStoreError, StorageError
 from factstore.storage import fill_standard_streams
@@ -61,7 +62,7 @@ class Commands(click.Group):
             if error.errno == EPIPE:  # the reader of the output has closed the pipe; click ends without a message
                 raise
             text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-            self._fail(ctx, text, self.code_of(error))
+            self._fail(ctx, explained(text), self.code_of(error))
         except KeyboardInterrupt:
             self._fail(ctx, "interrupted", EXIT_INTERRUPTED)
 

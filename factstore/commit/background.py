@@ -18,6 +18,7 @@ from threading import Thread, current_thread
 from time import monotonic
 from typing import Any, Final, TypeAlias, TypeVar
 
+from factstore.concurrency.limits import started
 from factstore.concurrency.locks import CallLock, ring, silent_bell
 from factstore.rendering import html_record
 from factstore.transact import Preparation, TxReport
@@ -260,7 +261,7 @@ class Background:
                 # First assigned: if an exception ends this call in between, the next one starts a thread, and `close`
                 # finds each thread that runs.
                 self._thread = Thread(target=self._run, name="factstore-commit", daemon=True)
-                self._thread.start()
+                started(self._thread)
                 self._runs = True
 
     def _run(self) -> None:

@@ -26,7 +26,7 @@ from factstore.commit.indexing import Indexing, is_same_log, newest
 from factstore.concurrency.locks import CallLock
 from factstore.db.database import Database
 from factstore.db.snapshot import Snapshot
-from factstore.errors import Forked, StoreBusy, TransactError
+from factstore.errors import Forked, StoreBusy, TransactError, Unavailable
 from factstore.index.cache import Cache
 from factstore.index.directory import Index
 from factstore.storage import Storage
@@ -227,7 +227,7 @@ class Newest:
         """Start indexing if there is enough novelty; log a failure, because the transaction is committed already."""
         try:
             self._indexing.consider(self._now)
-        except (RuntimeError, MemoryError):
+        except (Unavailable, RuntimeError, MemoryError):
             logger.warning(
                 "indexing %s in the background could not be started", self.storage.description, exc_info=True
             )

@@ -22,6 +22,7 @@ from typing import Final
 from factstore import log
 from factstore.commit.clock import machine_clock
 from factstore.commit.indexed_schema import schema_of
+from factstore.concurrency.limits import started
 from factstore.concurrency.locks import CallLock
 from factstore.db.snapshot import Snapshot
 from factstore.errors import Closed, Conflict, Corrupt, FactStoreError
@@ -257,7 +258,7 @@ class Indexing:
             self._hurry.clear()
             # First assigned: if an exception ends this call in between, `close` still finds the thread.
             self._thread = Thread(target=self._run_in_pause, args=(enough,), name="factstore-index", daemon=True)
-            self._thread.start()
+            started(self._thread)
 
     @property
     def _is_running(self) -> bool:

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from errno import EPIPE
 from threading import Event, Thread
 
+from factstore.concurrency.limits import started
+
 
 @contextmanager
 def until_unread(close: Callable[[], object]) -> Iterator[None]:
@@ -31,8 +33,12 @@ def until_unread(close: Callable[[], object]) -> Iterator[None]:
         return
     gone = Event()
     ended, end = os.pipe()  # its end is closed with the block, which ends the thread
-    Thread(target=_look, args=(out, ended, gone, close), name="factstore-reader", daemon=True).start()
     try:
+        try:
+            started(Thread(target=_look, args=(out, ended, gone, close), name="factstore-reader", daemon=True))
+        except BaseException:
+            os.close(ended)
+            raise
         yield
     except Exception:  # the end of the wait
         if not gone.is_set():

@@ -7,13 +7,13 @@ processor time: run it with `call`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack
 
+from factstore.concurrency.threads import in_thread
 from factstore.connection.connection import Connection, Inferring, connect
 from factstore.db.database import Database, Point
 from factstore.storage import Sync
@@ -48,7 +48,7 @@ class AsyncConnection(ProcessBound):
 
     async def db(self) -> Database:
         """Return the newest database, as `Connection.db`."""
-        return await asyncio.to_thread(self.connection.db)
+        return await in_thread(self.connection.db)
 
     async def transact(
         self, tx_data: Any, *, none: Nones = "reject", if_unchanged_since: Point | None = None, key: str | None = None
@@ -59,36 +59,37 @@ class AsyncConnection(ProcessBound):
         """
         conditions: Any = {"none": none, "if_unchanged_since": if_unchanged_since, "key": key}
         if isinstance(self.connection, Inferring):
-            return await asyncio.to_thread(self.connection.transact, tx_data, **conditions)
+            return await in_thread(self.connection.transact, tx_data, **conditions)
         return await self.connection.transact_async(tx_data, **conditions)
 
     async def tx_reports(self, *, from_t: Point | None = None) -> AsyncIterator[TxReport]:
         """Yield the report of each commit, as `Connection.tx_reports`, until the connection is closed."""
-        reports = await asyncio.to_thread(partial(self.connection.tx_reports, from_t=from_t))
+        reports = await in_thread(partial(self.connection.tx_reports, from_t=from_t))
         with reports:
             async for report in reports:
                 yield report
 
     async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result of a function that takes long, such as `db.q`, from a thread of the loop's executor."""
-        return await asyncio.to_thread(function, *args, **kwargs)
+        return await in_thread(function, *args, **kwargs)
 
     async def close(self) -> None:
         """Close the connection, as `Connection.close`."""
-        await asyncio.to_thread(self.connection.close)
+        await in_thread(self.connection.close)
 
 
 @asynccontextmanager
 async def aconnect(uri: str, **options: Unpack[Options]) -> AsyncIterator[AsyncConnection]:
     """Open a store for asyncio: `async with factstore.aconnect(uri) as conn`; the options are those of `connect`.
 
+    >>> import asyncio
     >>> async def main() -> int:
     ...     async with aconnect("memory:") as conn:
     ...         return (await conn.transact([])).t
     >>> asyncio.run(main())
     1
     """
-    conn = AsyncConnection(await asyncio.to_thread(partial(connect, uri, **options)))
+    conn = AsyncConnection(await in_thread(partial(connect, uri, **options)))
     try:
         yield conn
     finally:

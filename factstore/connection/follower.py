@@ -13,6 +13,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from factstore.commit.following import Newest
+from factstore.concurrency.limits import started
 from factstore.db.database import Database
 from factstore.errors import FactStoreError
 
@@ -36,12 +37,12 @@ class Follower:
         return self._runs
 
     def add(self, wake: Callable[[], None], newest: Callable[[], int], wait: Callable[[int, float], Database]) -> None:
-        """Follow until the reader is removed; `wake` is called if that becomes impossible."""
+        """Follow until the reader is removed; `wake` is called if that becomes impossible. Raises: Unavailable."""
         with self._lock:
-            self._readers.append(wake)
             if not self._runs:
+                started(Thread(target=self._run, args=(newest, wait), name="factstore-follower", daemon=True))
                 self._runs = True
-                Thread(target=self._run, args=(newest, wait), name="factstore-follower", daemon=True).start()
+            self._readers.append(wake)
 
     def remove(self, wake: Callable[[], None]) -> None:
         """Stop following for a reader."""

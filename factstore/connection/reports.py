@@ -20,6 +20,7 @@ from typing import Any, Final, Self, TypeAlias
 
 from factstore import log
 from factstore.commit.following import Newest
+from factstore.concurrency.limits import started
 from factstore.connection.follower import follower_of
 from factstore.db.database import Database, Point
 from factstore.errors import Closed
@@ -136,8 +137,8 @@ class TxReports(ProcessBound):
                 loop.call_soon_threadsafe(arrived.set)
 
         follower = follower_of(self._committer)
-        self._wakes.append(wake)
         follower.add(wake, lambda: self._committer.newest.t, self._wait)
+        self._wakes.append(wake)
         try:
             while True:
                 arrived.clear()
@@ -157,9 +158,9 @@ class TxReports(ProcessBound):
         """Return the next report, or None; reports of the past are read from the log in another thread."""
         if self._earlier is None:
             return self.get_nowait()
-        import asyncio
+        from factstore.concurrency.threads import in_thread
 
-        return await asyncio.to_thread(self.get_nowait)
+        return await in_thread(self.get_nowait)
 
     def close(self) -> None:
         """End the queue."""
@@ -183,7 +184,11 @@ class Listener:
         self._reports = reports
         self._delivering = RLock()  # reentrant: a listener may close the connection that calls it
         self._stopped = False
-        Thread(target=self._run, name="factstore-listener", daemon=True).start()
+        try:
+            started(Thread(target=self._run, name="factstore-listener", daemon=True))
+        except BaseException:
+            self.stop()
+            raise
 
     def _run(self) -> None:
         try:

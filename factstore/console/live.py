@@ -11,14 +11,18 @@ and applications are not notified before.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Final
 
-from factstore.errors import FactStoreError
+from factstore.concurrency.limits import started
+from factstore.errors import FactStoreError, Unavailable
 
 if TYPE_CHECKING:
     from factstore.connection.connection import Connection
+
+logger = logging.getLogger("factstore")
 
 _LOOK_SECONDS: Final = 1.0  # how often the reader checks whether a page is still open
 _STREAM_SECONDS: Final = 5.0
@@ -39,8 +43,8 @@ class LiveReader:
         """Yield server-sent events for some seconds: the newest t at once, and then after every commit."""
         page: asyncio.Queue[int | None] = asyncio.Queue(1)
         self._pages.add(page)
-        self._start()
         try:
+            self._start()
             yield _AGAIN + _event(self._conn.db().basis_t)
             until = asyncio.get_running_loop().time() + _STREAM_SECONDS
             while not self._has_ended and (t := await _next_of(page, until)) is not None:
@@ -57,8 +61,11 @@ class LiveReader:
         with self._lock:
             if self._thread is None:
                 loop = asyncio.get_running_loop()
-                self._thread = Thread(target=self._follow, args=(loop,), name="factstore-console-live", daemon=True)
-                self._thread.start()
+                thread = Thread(target=self._follow, args=(loop,), name="factstore-console-live", daemon=True)
+                try:
+                    self._thread = started(thread)
+                except Unavailable as error:  # the next stream of each page tries again
+                    logger.warning("pages do not follow the store now: %s", error)
 
     def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
         try:

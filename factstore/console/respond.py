@@ -17,11 +17,12 @@ from jinja2 import Environment
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
+from factstore.concurrency.limits import starting_threads
 from factstore.console.exports import exported
 from factstore.console.hidden import Hidden
 from factstore.console.moment import Moment, Timeline, moment_of, timeline
 from factstore.console.page import Answer, Extension, Page, PageRequest, Redirect
-from factstore.errors import DatabaseError, FactStoreError
+from factstore.errors import DatabaseError, FactStoreError, Unavailable
 
 if TYPE_CHECKING:
     from factstore.connection.connection import Connection
@@ -78,7 +79,10 @@ def endpoint(console: Console, extension: Extension, page: Page) -> Callable[[Re
         console.running.add(asked.cancel)
         try:
             suffix = request.scope.get("console.suffix", "")
-            return await to_thread.run_sync(_answer, console, extension, page, asked, suffix)
+            with starting_threads():
+                return await to_thread.run_sync(_answer, console, extension, page, asked, suffix)
+        except Unavailable as error:
+            return PlainTextResponse(str(error), _STATUS["unavailable"])
         finally:
             console.running.discard(asked.cancel)
             gone.cancel()

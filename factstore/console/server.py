@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 import uvicorn
 
+from factstore.concurrency.limits import explained
 from factstore.connection.connection import Connection, connect
 from factstore.console.application import console
 from factstore.console.page import Extension
@@ -115,7 +116,7 @@ def _bound(options: Options) -> socket.socket:
         bound.bind((options.host, options.port))
         bound.listen(128)
     except OSError as error:
-        message = f"cannot listen at {options.host}:{options.port}: {error.strerror}"
+        message = f"cannot listen at {options.host}:{options.port}: {explained(str(error.strerror))}"
         raise Unavailable(":db.error/storage-unavailable", message, host=options.host, port=options.port) from error
     return bound
 

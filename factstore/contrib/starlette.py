@@ -13,7 +13,6 @@ was opened cannot use it; servers start the lifespan in each of their processes,
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -27,6 +26,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from factstore.concurrency.threads import in_thread
 from factstore.connection.asynchronous import AsyncConnection, Options
 from factstore.connection.connection import Connection, connect
 from factstore.db.database import Database
@@ -89,14 +89,14 @@ class Store:
     @asynccontextmanager
     async def lifespan(self, _app: Any) -> AsyncIterator[None]:
         """Open the store for as long as an application runs: `Starlette(lifespan=store.lifespan)`."""
-        self._conn = conn = await asyncio.to_thread(self._open)
+        self._conn = conn = await in_thread(self._open)
         try:
             yield
         finally:
             self._conn = None
             for console in self._consoles:
                 console.app = None
-            await asyncio.to_thread(conn.close)
+            await in_thread(conn.close)
 
     def _open(self) -> Connection:
         conn = connect(self._uri, **self._options)

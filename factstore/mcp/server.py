@@ -26,6 +26,7 @@ from mcp_types import (
     Tool as Described,
 )
 
+from factstore.concurrency.limits import starting_threads
 from factstore.connection.connection import Connection, connect
 from factstore.errors import FactStoreError, QueryStopped
 from factstore.mcp.answers import answer_text
@@ -120,7 +121,7 @@ async def called(session: Session, tool: Tool, given: Mapping[str, Any]) -> str:
     # A write is not abandoned: its outcome must be known.
     limit = None if tool.writes else session.limits.seconds + _GRACE
     try:
-        with anyio.fail_after(limit):
+        with anyio.fail_after(limit), starting_threads():
             return await to_thread.run_sync(call, abandon_on_cancel=not tool.writes)
     except TimeoutError:
         text = f"the tool {tool.name} took more than {session.limits.seconds:g} s"

@@ -17,11 +17,12 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
-from threading import Event, Thread, current_thread
 from time import monotonic
 from typing import Final, cast
 
+from factstore.concurrency.limits import explained, new_loop, starting_threads
 from factstore.concurrency.locks import CallLock
+from factstore.concurrency.threads import Single, in_thread
 from factstore.errors import Closed, FactStoreError, StorageError, Unavailable, UnknownOutcome
 from factstore.storage import Leader, Leadership
 from factstore.transact import TxReport
@@ -55,10 +56,8 @@ class Client:
         self._outbox: deque[Sent] = deque()
         self._unanswered: dict[bytes, Sent] = {}  # only the loop thread uses it
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: Thread | None = None
-        self._runs: dict[None, Thread] = {}  # at most one thread: `setdefault` tests and sets in one step
+        self._running = Single("factstore-client")
         self._starting = CallLock()
-        self._started = Event()
         self._will_flush = False
         self._callbacks = Callbacks()
         self._link: Link | None = None
@@ -71,9 +70,9 @@ class Client:
     # -- any thread
 
     def add(self, sent: Sent) -> None:
-        """Send a transaction, after all that were added before; after `close`, end it."""
-        if not self._started.is_set():
-            self._start()
+        """Send a transaction, after all that were added before; after `close`, end it. Raises: Unavailable."""
+        if self._running.thread is None:
+            self._start(sent)
         self._outbox.append(sent)
         if not self._will_flush:
             self._will_flush = True
@@ -81,12 +80,15 @@ class Client:
         if self._is_over:
             self._end_outbox()  # the thread did it, perhaps before this one was there
 
-    def _start(self) -> None:
-        with self._starting:
-            # The thread assigns itself: an exception that interrupts this call may come before or after it has started.
-            if self._thread is None:
-                Thread(target=self._run_loop, name="factstore-client", daemon=True).start()
-        self._started.wait()
+    def _start(self, sent: Sent) -> None:
+        try:
+            with self._starting:
+                if self._loop is None:
+                    self._loop = new_loop()
+                self._running.start(self._run_loop, self._loop)
+        except Unavailable as error:
+            sent.end(error)  # it is certain that it was not sent
+            raise
 
     def _call(self, call: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop has ended
@@ -104,11 +106,20 @@ class Client:
     def close(self) -> None:
         """Wait for the outcome of all transactions, and end the thread."""
         self._closing = True  # first: a thread that starts now is seen here, or sees this and ends
-        if self._thread is not None:
-            self._started.wait()
+        thread = self._running.thread
+        if thread is not None:
             self._call(self._end_if_done)
-            self._thread.join()
+            thread.join()
             self._callbacks.join()
+        else:
+            self._close_loop()
+
+    def _close_loop(self) -> None:
+        """Close the loop if its thread could not be started."""
+        with self._starting:
+            if self._running.thread is None and self._loop is not None:
+                self._loop.close()
+                self._loop = None
 
     def after_fork(self, error: Exception) -> None:
         """End, in a forked child, the futures that only a thread of the parent would end."""
@@ -118,19 +129,17 @@ class Client:
 
     # -- the loop thread
 
-    def _run_loop(self) -> None:
-        if self._runs.setdefault(None, current_thread()) is not current_thread():
-            return  # a call that was interrupted has started a thread, and the next one another
-        self._thread = current_thread()
-        with asyncio.Runner() as runner:
-            self._loop = runner.get_loop()
-            self._started.set()
-            if not self._closing:
-                runner.run(self._run())
-        self._is_over = True
-        self._outbox.extendleft(reversed(self._unanswered.values()))
-        self._end_outbox()
-        self._callbacks.close()
+    def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            # The end of a loop that has used threads starts another one, which waits for them.
+            with suppress(Unavailable), starting_threads(), asyncio.Runner(loop_factory=lambda: loop) as runner:
+                if not self._closing:
+                    runner.run(self._run())
+        finally:
+            self._is_over = True
+            self._outbox.extendleft(reversed(self._unanswered.values()))
+            self._end_outbox()
+            self._callbacks.close()
 
     def _end_outbox(self) -> None:
         """End what was added, because the loop has ended. Called in any thread."""
@@ -181,14 +190,15 @@ class Client:
             try:
                 await self._session()
             except (OSError, TimeoutError, StorageError, ssl.SSLError) as error:
-                self._why = f"{type(error).__name__}: {error}" if not isinstance(error, StorageError) else str(error)
+                is_ours = isinstance(error, StorageError)
+                self._why = str(error) if is_ours else f"{type(error).__name__}: {explained(str(error))}"
                 logger.debug("no transactor of %s was reached: %s", self._where, self._why)
             if self._unanswered:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _session(self) -> None:
         """Connect to the leader, send all that has no answer, and return when the connection is lost."""
-        leader = await asyncio.to_thread(self._leadership.leader)
+        leader = await in_thread(self._leadership.leader)
         if leader is None or not leader.is_alive:
             self._why = "the last one has ended, and no other has taken over yet"
             return
@@ -208,9 +218,10 @@ class Client:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_SECONDS):
             try:
-                await loop.create_connection(
-                    lambda: link, host.strip("[]"), int(port), ssl=tls.client_context(), ssl_shutdown_timeout=1.0
-                )
+                with starting_threads():  # for a name that must be looked up
+                    await loop.create_connection(
+                        lambda: link, host.strip("[]"), int(port), ssl=tls.client_context(), ssl_shutdown_timeout=1.0
+                    )
                 await link.ready
             except BaseException:
                 link.close()
@@ -245,6 +256,7 @@ class Client:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self._flush()  # an exception may have ended `add` before it called
+            self._callbacks.look_after()
             now = monotonic()
             for sent in [sent for sent in self._unanswered.values() if sent.deadline <= now]:
                 del self._unanswered[sent.txid]
@@ -256,7 +268,7 @@ class Client:
 
     async def _check(self, link: Link) -> None:
         try:
-            leader = await asyncio.to_thread(self._leadership.leader)
+            leader = await in_thread(self._leadership.leader)
         except StorageError:
             return  # the leader cannot write either
         if leader is None or not leader.is_alive or leader.term != link.leader.term:

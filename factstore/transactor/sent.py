@@ -15,12 +15,14 @@ from collections.abc import Callable
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from queue import SimpleQueue
-from threading import Thread, current_thread
+from threading import current_thread
 from time import monotonic
 from typing import Final, TypeAlias
 
 from factstore.commit.background import Report
 from factstore.concurrency.locks import CallLock, silent_bell
+from factstore.concurrency.threads import Single
+from factstore.errors import Unavailable
 from factstore.transact import TxReport
 from factstore.transactor import messages
 from factstore.transactor.frames import framed
@@ -114,22 +116,28 @@ class Callbacks:
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()  # None ends the thread
-        self._thread: Thread | None = None
-        self._starting = CallLock()
+        self._thread = Single("factstore-answers")
+        self._closing = CallLock()
         self._is_closed = False
 
     def call(self, callback: Callable[[], object]) -> None:
         """Call a function soon, after all earlier ones; after `close`, call it now."""
-        with self._starting:
-            if self._thread is None and not self._is_closed:
-                thread = Thread(target=self._run, name="factstore-answers", daemon=True)
-                thread.start()
-                self._thread = thread
+        with self._closing:
             is_now = self._is_closed
             if not is_now:
                 self._calls.put(callback)
         if is_now:
             callback()
+        else:
+            self.look_after()
+
+    def look_after(self) -> None:
+        """Start the thread if it is needed. If the system starts none now, the functions wait until it does."""
+        if not self._calls.empty():
+            try:
+                self._thread.start(self._run)
+            except Unavailable as error:
+                logger.warning("the callbacks of transactions wait: %s", error)
 
     def _run(self) -> None:
         while (callback := self._calls.get()) is not None:
@@ -139,12 +147,14 @@ class Callbacks:
                 logger.exception("a callback of a transaction was interrupted")
 
     def close(self) -> None:
-        """End the thread after what was given to `call` before."""
-        with self._starting:
+        """End the thread after what was given to `call` before; call that now if there is no thread."""
+        with self._closing:
             self._is_closed = True
             self._calls.put(None)
+        self._thread.run_here(self._run)
 
     def join(self) -> None:
         """Wait until the thread has ended, unless it is the calling one."""
-        if self._thread is not None and self._thread is not current_thread():
-            self._thread.join()
+        thread = self._thread.thread
+        if thread is not None and thread is not current_thread():
+            thread.join()

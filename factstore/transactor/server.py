@@ -16,7 +16,7 @@ import logging
 import os
 from asyncio import AbstractEventLoop
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from functools import partial
 from socket import gethostname
@@ -148,11 +148,11 @@ class Server:
         """Forget a connection that was lost; its transactions are committed."""
         self._peers.discard(peer)
 
-    def accept(self, peer: Peer, bodies: Iterable[bytes]) -> None:
+    def accept(self, peer: Peer, bodies: Sequence[bytes]) -> None:
         """Put transactions into the queue; answer at once those that cannot be read."""
         requests = [request for body in bodies if (request := self._request(peer, body)) is not None]
-        if requests:
-            self.committer.submit(requests)
+        if bodies:
+            self.committer.submit(requests)  # also none: a transaction that is sent again may wait without a thread
             self._pause_or_resume()
 
     def _request(self, peer: Peer, body: bytes) -> Reply | None:

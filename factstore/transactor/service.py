@@ -16,9 +16,12 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import closing, suppress
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from factstore.commit.commit import Committer
+from factstore.concurrency.limits import explained, is_limit, starting_threads
+from factstore.concurrency.threads import in_thread
 from factstore.errors import StorageError
 from factstore.storage import Led, Storage, open_storage, shown
 from factstore.storage.patience import opened_in_failover
@@ -57,14 +60,25 @@ def run(uri: str, options: Options, tell: Callable[[str], object]) -> None:
     storage = opened_in_failover(lambda: _opened(uri, busy_timeout=options.busy_timeout))
     gc.set_threshold(_COLLECT_AFTER)
     gc.freeze()  # the modules stay
-    asyncio.run(_run_until_signal(storage, options, tell))
+    with starting_threads():  # the end of the loop starts one, which waits for the others
+        asyncio.run(_run_until_signal(storage, options, tell))
 
 
 async def _run_until_signal(storage: Storage, options: Options, tell: Callable[[str], object]) -> None:
     ends = asyncio.Event()
+    asyncio.get_running_loop().set_exception_handler(_log_limit)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ends.set)
     await _serve(storage, options, tell, ends)
+
+
+def _log_limit(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log in one line that the loop cannot accept a client now; it tries again every second."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and is_limit(error):
+        logger.warning("the transactor can accept no connection now: %s", explained(str(error)))
+    else:
+        loop.default_exception_handler(context)
 
 
 async def serve(uri: str, options: Options, tell: Callable[[str], object], ends: asyncio.Event) -> None:
@@ -136,7 +150,7 @@ class Transactor:
                 await self._pause(_LOOK_SECONDS)
         finally:
             await server.close()
-            await asyncio.to_thread(self._committer.close, wait=False)
+            await self._safely(partial(self._committer.close, wait=False))
             if self._leadership.term:
                 await self._safely(self._leadership.resign)
             self._tell("ended")
@@ -181,7 +195,7 @@ class Transactor:
     async def _safely(self, call: Callable[..., object], *arguments: object) -> object:
         """Return the result of a call in another thread; None after an error of the store, which is logged."""
         try:
-            return await asyncio.to_thread(call, *arguments)
+            return await in_thread(call, *arguments)
         except StorageError as error:
             logger.warning("the transactor continues after an error of the store: %s", error)
             await self._pause(_RETRY_SECONDS)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal, NamedTuple, cast
 
 from factstore import edn
+from factstore.concurrency.limits import explained
 from factstore.datom import N_MASK
 from factstore.errors import Corrupt, FactStoreError, ReadError, Unavailable
 from factstore.rendering import shown_as_record
@@ -59,7 +60,7 @@ def os_errors_as_unavailable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = f"{path}: {error.strerror or error}"
+        why = f"{path}: {explained(error.strerror or str(error))}"
         raise Unavailable(":db.error/file-unavailable", why, path=str(path)) from error
 
 

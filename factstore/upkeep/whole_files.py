@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from factstore.storage.lmdb.opening import belongs_to_store, kind_of
+from factstore.storage.lmdb.opening import belongs_to_store, files_of, kind_of
 
 _WITHOUT_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -55,8 +55,17 @@ def making(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _beside(target: Path) -> Iterator[Path]:
-    with TemporaryDirectory(prefix=f".{target.name[:50]}-", dir=target.parent) as folder:
-        yield Path(folder) / target.name
+    prefix = f".{target.name[:50]}-"
+    with TemporaryDirectory(prefix=prefix, dir=target.parent, ignore_cleanup_errors=True) as folder:
+        unfinished = Path(folder) / target.name
+        try:
+            yield unfinished
+        finally:
+            # By name: the standard library opens the folder, and there may be no file descriptor left.
+            for path in files_of(unfinished):
+                path.unlink(missing_ok=True)
+            with suppress(OSError):
+                Path(folder).rmdir()
 
 
 def _check_replaceable(path: Path) -> None:

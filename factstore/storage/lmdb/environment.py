@@ -27,7 +27,7 @@ from factstore.concurrency.locks import CallLock
 from factstore.errors import FactStoreError, StoreFull, Unavailable, UnknownOutcome
 from factstore.storage.lmdb import pages
 from factstore.storage.lmdb.gate import Gate
-from factstore.storage.lmdb.gone import Gone
+from factstore.storage.lmdb.gone import Gone, NotOpen, Unopened
 from factstore.storage.lmdb.journal import Journal
 from factstore.storage.lmdb.opening import create_whole
 from factstore.storage.lmdb.processes import names
@@ -195,6 +195,8 @@ class Environment:
                     return result
                 finally:
                     self._writing.leave()
+            except NotOpen:
+                self._open_again()
             except lmdb.MapFullError:
                 self._grow(size)
             except lmdb.MapResizedError:
@@ -246,6 +248,8 @@ class Environment:
                         ):  # a child that was forked within `work`: the transaction is the parent's
                             raise closed(self.uri, FORKED)
                         txn.abort()
+            except NotOpen:
+                self._open_again()
             except lmdb.MapResizedError:
                 self._adopt(size)
             except lmdb.ReadersFullError as error:
@@ -356,8 +360,18 @@ class Environment:
     # the end
 
     def _reopen(self) -> None:
+        """Open the file again; the next call tries it again if that fails. Raises: StorageError."""
         self.env.close()
-        self._open(self.map_size)
+        self.env = Unopened()
+        try:
+            self._open(self.map_size)
+        except lmdb.Error as error:
+            raise translated(error, self.uri, self.map_size) from error
+
+    def _open_again(self) -> None:
+        with self._writing, self.gate.shut():
+            if isinstance(self.env, Unopened):
+                self._reopen()
 
     def flush(self) -> None:
         """Make durable all writes without sync."""
@@ -371,7 +385,8 @@ class Environment:
     def _close(self) -> None:
         with self._writing, self.gate.shut():
             try:
-                self.flush()
+                with suppress(NotOpen):
+                    self.flush()
             finally:
                 self.env.close()
                 self.env = Gone(self.uri)

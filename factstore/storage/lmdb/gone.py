@@ -1,4 +1,4 @@
-"""An object instead of an environment that was closed, or that belongs to the parent of a forked child."""
+"""Objects instead of an environment: it was closed, belongs to the parent of a fork, or could not be opened again."""
 
 from __future__ import annotations
 
@@ -21,3 +21,17 @@ class Gone:
 
     def __exit__(self, *_: object) -> None:
         """Never called; `with` requires it before it enters."""
+
+
+class NotOpen(Exception):
+    """An environment that was closed in order to open it again could not be opened, and must be opened first."""
+
+
+class Unopened:
+    """Stands in for such an environment: any use of it raises `NotOpen`."""
+
+    def __getattr__(self, name: str) -> Never:
+        raise NotOpen
+
+    def close(self) -> None:
+        """Do nothing."""

@@ -25,6 +25,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
 
+from factstore.concurrency.limits import explained
 from factstore.concurrency.locks import NestingLock
 from factstore.errors import Corrupt, StorageError, Unavailable
 from factstore.storage.lmdb.opening import sync_directory
@@ -399,7 +400,8 @@ class Journal:
         except FileNotFoundError:
             raise Outdated(marker, self._missing("is missing")) from None
         except OSError as error:
-            text = f"{self.path}, which has the newest transactions of this store, cannot be opened: {error.strerror}"
+            why = explained(str(error.strerror))
+            text = f"{self.path}, which has the newest transactions of this store, cannot be opened: {why}"
             refused = Unavailable(":db.error/storage-unavailable", text, uri=self.uri, journal=str(self.path))
             raise Outdated(marker, refused) from error
         if os.pread(fd, len(_MAGIC) + _IDENTITY_BYTES, 0) not in (_MAGIC + identity, b""):

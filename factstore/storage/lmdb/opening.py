@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from factstore.concurrency.limits import explained
 from factstore.errors import NotAStore, StorageError, StoreFull, Unavailable
 from factstore.storage.lmdb import pages
 from factstore.storage.lmdb.processes.names import resolved
@@ -72,6 +73,11 @@ def belongs_to_store(path: Path) -> bool:
         if path.name.endswith(end) and path.name != end and _is_store(path.with_name(path.name.removesuffix(end))):
             return True
     return _is_store(path)
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the paths of the file of a store, and of the files beside it."""
+    return [path, *(path.with_name(path.name + end) for end in _ENDS)]
 
 
 def _is_store(path: Path) -> bool:
@@ -182,6 +188,5 @@ def refused(error: OSError, path: Path) -> StorageError:
     """Return the error for an error of the operating system while a store is opened."""
     if error.errno in NO_SPACE:
         return StoreFull(":db.error/storage-full", f"no room for {path} and the files beside it", uri=str(path))
-    return Unavailable(
-        ":db.error/storage-unavailable", f"{path} cannot be opened: {error.strerror or error}", path=str(path)
-    )
+    why = explained(error.strerror or str(error))
+    return Unavailable(":db.error/storage-unavailable", f"{path} cannot be opened: {why}", path=str(path))

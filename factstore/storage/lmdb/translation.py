@@ -8,6 +8,7 @@ from typing import Final
 
 import lmdb
 
+from factstore.concurrency.limits import explained
 from factstore.errors import StorageError, StoreFull, Unavailable
 from factstore.storage.refusals import damaged
 
@@ -50,7 +51,7 @@ def translated(error: lmdb.Error, uri: str, map_size: int) -> StorageError:
         )
     if isinstance(error, _DAMAGED):
         return damaged(uri, str(error))
-    return Unavailable(":db.error/storage-unavailable", f"{uri} could not be used: {error}", uri=uri)
+    return Unavailable(":db.error/storage-unavailable", f"{uri} could not be used: {explained(str(error))}", uri=uri)
 
 
 def no_memory(uri: str, map_size: int) -> StoreFull:

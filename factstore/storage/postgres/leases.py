@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
 from socket import gethostname
-from threading import Event, Thread
+from threading import Event
 from time import monotonic
 from types import FrameType
 from typing import Any, Final
@@ -23,6 +23,7 @@ from uuid import UUID
 from weakref import ref
 
 from factstore.concurrency.locks import CallLock, Owner
+from factstore.concurrency.threads import Single
 from factstore.errors import StorageError, StoreBusy
 from factstore.storage.held import Held, HeldTurn
 from factstore.storage.postgres import statements as sql
@@ -52,7 +53,7 @@ class Leases:
         self._released: deque[int] = deque()  # versions, one for each hold that has ended
         self._counting = CallLock()
         self._ended = Event()
-        self._renewing: Thread | None = None
+        self._renewing = Single("factstore-leases")
 
     # -- versions of the root
 
@@ -115,18 +116,16 @@ class Leases:
     # -- renewal
 
     def _renew_from_now_on(self) -> None:
-        if self._renewing is None:
-            self._renewing = Thread(target=_renew, args=(ref(self), self._ended), daemon=True, name="factstore-leases")
-            self._renewing.start()
+        self._renewing.start(_renew, ref(self), self._ended)
 
     def take_turn(self, *, is_block: bool, about: str) -> tuple[int, int, bytes] | None:
         """Take the writer lock if it is free; return the new epoch, and t and txid of the head, or None."""
+        self._renew_from_now_on()  # first: a lock whose lease nothing renews must not be taken
         values = {**self.names, "is_block": is_block, "about": about}
         row = self.connections.repeat(lambda connection: connection.execute(sql.TAKE_TURN, values).fetchone())
         if row is None:
             return None
         self.has_turn = True
-        self._renew_from_now_on()
         return row[0], row[1], row[2]
 
     def give_turn(self) -> Future[Any]:
@@ -143,7 +142,7 @@ class Leases:
     def end(self) -> None:
         """End all leases of the handle."""
         self._ended.set()
-        if self._renewing is not None:
+        if self._renewing.thread is not None:
             with suppress(StorageError, RuntimeError):  # the rows expire
                 if self.has_turn:
                     self.give_turn().result()

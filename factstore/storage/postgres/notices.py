@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 from time import monotonic
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -23,7 +23,8 @@ import psycopg
 from psycopg import sql
 
 from factstore.concurrency.locks import Bells, CallLock
-from factstore.errors import StorageError
+from factstore.concurrency.threads import Single
+from factstore.errors import StorageError, Unavailable
 from factstore.storage.postgres import statements
 from factstore.storage.postgres.connections import Connections
 from factstore.storage.postgres.servers import is_standby
@@ -87,7 +88,7 @@ class Notices:
         self._count = 0  # of notices
         self._is_listening = False
         self._ended = Event()
-        self._thread: Thread | None = None
+        self._thread = Single("factstore-notices")
 
     # -- handles
 
@@ -153,13 +154,10 @@ class Notices:
     # -- listening
 
     def _listen_from_now_on(self) -> None:
-        if self._thread is not None or not self._can_listen:
-            return
-        with self._lock:
-            if self._thread is None:
-                thread = Thread(target=_listen, args=(ref(self), self._ended), daemon=True, name="factstore-notices")
-                thread.start()
-                self._thread = thread
+        if self._can_listen and self._thread.thread is None:
+            # Without a listener, the server is asked instead, and the next call tries again.
+            with suppress(Unavailable):
+                self._thread.start(_listen, ref(self), self._ended)
 
     def connect(self) -> psycopg.Connection | None:
         """Return a connection that listens; None if only a standby is reached. Raises: psycopg.Error, Unavailable."""

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any, Final, TypeVar
 
 from factstore.concurrency.forks import watch
+from factstore.concurrency.limits import starting_threads
 from factstore.errors import StorageError, Unavailable
 
 T = TypeVar("T")
@@ -91,7 +92,8 @@ class Objects:
     def _all(self, work: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="factstore-objects")
-        return list(self._threads.map(work, items))
+        with starting_threads():
+            return list(self._threads.map(work, items))
 
     def _bucket(self, name: str) -> Any:
         if name not in self._buckets:

@@ -19,6 +19,7 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 from psycopg.types.array import ListDumper
 
+from factstore.concurrency.limits import explained, no_file
 from factstore.errors import ReadOnly, StorageError, StoreFull, Unavailable
 from factstore.storage.postgres.address import Address
 
@@ -92,7 +93,7 @@ class Servers:
     def _connected(self, **parameters: Any) -> Connection:
         try:
             connection: Connection = psycopg.connect(**{**self._parameters, **parameters}, autocommit=True)
-        except psycopg.Error as error:
+        except (psycopg.Error, OSError) as error:  # psycopg waits with a descriptor of its own
             raise self._unreachable(error) from error
         ByteArrays.register(connection)
         if self._address.is_pooled:
@@ -113,8 +114,12 @@ class Servers:
             text = f"{text}; this server is a standby, so give the address of the primary"
         return Unavailable(":db.error/storage-unavailable", f"{where} rejected a request: {text}", uri=where)
 
-    def _unreachable(self, error: psycopg.Error) -> Unavailable:
-        text = " ".join(str(error).split())
+    def _unreachable(self, error: psycopg.Error | OSError) -> Unavailable:
+        where, text = self._address.description, " ".join(str(error).split())
+        if "no error details" in text:  # libpq reports none if it cannot make a socket
+            text = no_file() or text
+        if (why := explained(text)) != text:
+            return Unavailable(":db.error/storage-unavailable", f"{where} cannot be reached: {why}", uri=where)
         hint = (
             "check user and password"
             if any(words in text for words in ("authentication", "no password", 'role "'))
@@ -122,7 +127,6 @@ class Servers:
             if "database" in text and "does not exist" in text
             else _IS_IT_RUNNING
         )
-        where = self._address.description
         message = f"{where} cannot be reached: {text}; {hint}"
         return Unavailable(":db.error/storage-unavailable", message, uri=where, temporary=hint == _IS_IT_RUNNING)
 

@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 import factstore
 from factstore.console import Answer, Extension, Page, PageRequest, Table, console
 from factstore.console.live import LiveReader
 from tests.factstore.console.shop import SAME, Client, client
+from tests.forks import Forks
+from tests.scarcity import no_threads
 
 
 @pytest.fixture
@@ -70,3 +73,32 @@ def test_the_end_stops_queries_that_run(conn: factstore.Connection, tmp_path: Pa
         app.state.end()
         assert 200 == answer.result().status_code
     assert stopped.is_set()
+
+
+def serves_without_threads() -> None:
+    async def work(conn: factstore.Connection) -> None:
+        reader = LiveReader(conn)
+        app = console(conn, authorize=lambda _: "ann", hosts=("x",))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as browser:
+            with no_threads():
+                events = reader.events()
+                await anext(events)
+                await events.aclose()
+                refused = await browser.get("/")
+                assert refused.status_code == 503
+                assert "ulimit -u" in refused.text
+            assert (await browser.get("/")).status_code == 200
+        events = reader.events()
+        await anext(events)
+        commit = asyncio.create_task(asyncio.to_thread(conn.transact, [{":db/doc": "news"}]))
+        assert b"event: commit" in await anext(events)
+        await commit
+        await events.aclose()
+
+    with factstore.connect("memory:") as conn:
+        asyncio.run(work(conn))
+
+
+def test_without_threads_a_page_says_so_and_works_later() -> None:
+    with Forks() as forks:
+        assert forks.run(serves_without_threads) == 0

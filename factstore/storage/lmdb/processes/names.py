@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from factstore.concurrency.limits import is_limit
 from factstore.errors import Unavailable
 from factstore.storage.lmdb.processes import ranges
 
@@ -34,7 +35,9 @@ def claim(fd: int, path: Path) -> None:
     lock = path.with_name(f"{path.name}-lock")
     try:
         opened = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError:
+    except OSError as error:
+        if is_limit(error):
+            raise  # LMDB could open the file a moment later
         return  # LMDB will raise the error
     mine = _FIRST + os.fstat(opened).st_ino % (_LAST - _FIRST)
     os.close(opened)

@@ -131,7 +131,7 @@ def test_behind_a_pooler_the_server_is_asked_each_time(server: Server) -> None:
         conn.transact(DECLARE)
         for n in range(5):
             assert other.transact([{":n": n}]).t == conn.db().basis_t
-        assert storage_of(conn)._notices._thread is None
+        assert storage_of(conn)._notices._thread.thread is None
 
 
 def test_a_notice_that_somebody_else_sent_is_no_head(server: Server, conn: factstore.Connection) -> None:
