@@ -30,6 +30,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import factstore
+from factstore.concurrency.limits import started
 from overseer.errors import ConfigError, OverseerError
 from overseer.events import Fatal, Listeners
 from overseer.handler import Handler, Handlers, check_handlers
@@ -214,15 +215,18 @@ class Worker(ConnectionBound):
         self.stop()
 
         def leave() -> None:
-            for step in (self._executor.release_all, self._store.presence.end, self._listeners.close):
-                thread = Thread(target=step, name="overseer-abandon", daemon=True)
-                thread.start()
-                thread.join(_LEAVING)
-            os._exit(code)
+            try:
+                for step in (self._executor.release_all, self._store.presence.end, self._listeners.close):
+                    started(Thread(target=step, name="overseer-abandon", daemon=True)).join(_LEAVING)
+            finally:
+                os._exit(code)
 
         if self._leaving is None:
             self._leaving = Thread(target=leave, name="overseer-abandon", daemon=True)
-            self._leaving.start()
+            try:
+                started(self._leaving)
+            except factstore.errors.Unavailable:  # the steps may not run here, so the leases expire
+                os._exit(code)
 
     def prepare(self) -> None:
         """Check that the handlers can run as the settings require. `run` does so before it claims any job.
@@ -318,7 +322,7 @@ class Running(ConnectionBound):
         self.conn = conn
         self._error: BaseException | None = None
         self._thread = Thread(target=self._run, name="overseer-worker", daemon=True)
-        self._thread.start()
+        started(self._thread)
 
     def _run(self) -> None:
         try:
@@ -379,7 +383,11 @@ def start(config: Config | Mapping[str, Any], handlers: Handlers) -> Running:
         install(conn)  # here too, not only on the worker's thread: the caller may insert jobs as soon as this returns
         worker = Worker(conn, handlers, settings)
         worker.prepare()
+        try:
+            return Running(worker, conn)
+        except BaseException:
+            worker._end()
+            raise
     except BaseException:
         conn.close()
         raise
-    return Running(worker, conn)

@@ -12,6 +12,7 @@ from datetime import timedelta
 from math import inf
 from threading import Condition, Thread
 
+from factstore.concurrency.limits import started
 from overseer.jobs.states import Lease
 from overseer.jobs.store import JobStore
 
@@ -146,12 +147,13 @@ class Heartbeat:
     def start(self) -> None:
         """Start the thread."""
         self._leases.are_watched = True
-        self._thread.start()
+        started(self._thread)
 
     def stop(self) -> None:
         """End the thread. Leases that are still held expire."""
         self._leases.close()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def beat(self) -> None:
         """Renew all leases once, and remove those that are lost."""

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
 
+from factstore.concurrency.limits import started
+
 log = logging.getLogger("overseer")
 
 
@@ -55,13 +57,14 @@ class Lookout(ABC):
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        started(self._thread)
 
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
         self._stirred.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         try:

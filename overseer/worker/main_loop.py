@@ -118,8 +118,8 @@ class MainLoop:
                 self._store.presence.begin(handlers=self._types, queues=queues, slots=self._executor.slots.count)
                 self._log_start()
                 for part in self._parts:
+                    started.append(part)  # first: if an exception ends `start`, the thread may run
                     part.start()
-                    started.append(part)
                 while not self._shutdown.requested:
                     self._check_parts()
                     self._absorb(reports)

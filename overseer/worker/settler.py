@@ -16,6 +16,7 @@ from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from factstore import FactStoreError
+from factstore.concurrency.limits import started
 from overseer.errors import LeaseLost, Verdict
 from overseer.events import Failed, Finished, JobEvent, Listeners, Lost, Released, Retried
 from overseer.handler import message_of
@@ -310,7 +311,7 @@ class ThreadSettler(Settler):
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        started(self._thread)
 
     def stop(self) -> None:
         """Let the thread settle the pending outcomes and end."""

@@ -18,6 +18,8 @@ from typing import Final
 
 _HEAD: Final = struct.Struct("!cQ")  # the kind of a message, and the length of its content
 _PIECE: Final = 1 << 18  # bytes per read
+# Not epoll, which takes a file descriptor: there may be none left, and half of a message is sent.
+_Selector: Final = getattr(selectors, "PollSelector", selectors.DefaultSelector)
 _LOOK: Final = 0.1  # seconds between two checks whether a process lives, if there is no descriptor to wait for
 
 
@@ -131,7 +133,7 @@ class Channel:
             self._ended = self._watched in wait([self._end, self._watched])
 
     def _wait_to_send(self) -> None:
-        with selectors.DefaultSelector() as selector:
+        with _Selector() as selector:
             selector.register(self._end, selectors.EVENT_WRITE)
             if self._watched is not None:
                 selector.register(self._watched, selectors.EVENT_READ)

@@ -18,6 +18,7 @@ from functools import partial
 from threading import Thread
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
+from factstore.concurrency.limits import new_loop, started
 from overseer.worker.pools.threads import DaemonThreads
 
 log = logging.getLogger("overseer")
@@ -56,13 +57,17 @@ class AsyncioExecutor(Executor):
     def __init__(self, threads: int) -> None:
         self._threads = DaemonThreads(threads, "overseer-handler")
         self._others = DaemonThreads(_OTHERS, "overseer-to-thread")
-        self._loop = asyncio.new_event_loop()
+        self._loop = new_loop()
         self._loop.set_default_executor(self._others)
         self._closing = False
         self._pinged: float | None = None  # when a ping was sent that the loop has not answered, on the monotonic clock
         self.error: BaseException | None = None  # the exception that ended the thread
         self._thread = Thread(target=self._run, name="overseer-loop", daemon=True)
-        self._thread.start()
+        try:
+            started(self._thread)
+        except BaseException:
+            self._loop.close()
+            raise
 
     def _run(self) -> None:
         while not self._closing:

@@ -23,6 +23,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
+from factstore.concurrency.limits import explained, started
 from overseer.worker.pools.channel import Channel, Gone
 from overseer.worker.pools.child import ANSWER, BEGAN, CALL, CALL_AND_TELL, END, LogLevels, log_here, serve
 from overseer.worker.pools.signals import spared
@@ -56,7 +57,13 @@ class ProcessExecutor(Executor):
     def __init__(self, processes: int, *, start_method: str = "spawn") -> None:
         self._calls: SimpleQueue[tuple[ProcessFuture[Any], bytes] | None] = SimpleQueue()
         context = multiprocessing.get_context(start_method)
-        self._slots = [_ProcessSlot(context, self._calls, f"overseer-process-{n}") for n in range(processes)]
+        self._slots: list[_ProcessSlot] = []
+        try:
+            for n in range(processes):
+                self._slots.append(_ProcessSlot(context, self._calls, f"overseer-process-{n}"))
+        except BaseException:
+            self.shutdown(wait=False)
+            raise
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call a function in a process. The function and its arguments must be picklable."""
@@ -164,7 +171,7 @@ class _ProcessSlot:
         self._lock = Lock()
         self._current: ProcessFuture[Any] | None = None
         self.thread = Thread(target=self._run, name=name, daemon=True)
-        self.thread.start()
+        started(self.thread)
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -232,7 +239,10 @@ class _ProcessSlot:
         child.channel.close()
 
     def _start(self) -> _Child:
-        worker_end, child_end = socket.socketpair()
+        try:
+            worker_end, child_end = socket.socketpair()
+        except OSError as error:
+            raise ProcessDied(_not_started(error)) from error
         words = {
             "target": serve,
             "args": (child_end, os.getpid(), LogLevels.here()),
@@ -247,7 +257,7 @@ class _ProcessSlot:
                 process.start()
         except BaseException as error:
             worker_end.close()
-            raise ProcessDied(f"no process could be started for it: {error}") from error
+            raise ProcessDied(_not_started(error)) from error
         finally:
             child_end.close()
         return _Child(process, Channel(worker_end, process.pid, process.is_alive))
@@ -270,3 +280,9 @@ class _ProcessSlot:
         with self._lock:
             if self._current is future and self._child is not None:
                 self._child.kill()
+
+
+def _not_started(error: BaseException) -> str:
+    is_limit = isinstance(error, BlockingIOError)  # of the system, when it forks
+    advice = "; raise the limit of processes (ulimit -u, pids.max, TasksMax)" if is_limit else ""
+    return f"no process could be started for it: {explained(str(error))}{advice}"

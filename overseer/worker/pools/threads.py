@@ -13,6 +13,8 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, ParamSpec, TypeVar
 
+from factstore.concurrency.limits import started
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -38,19 +40,17 @@ class DaemonThreads(ThreadPoolExecutor):
         self._is_down = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Call a function on a thread."""
+        """Call a function on a thread. Raises: Unavailable, if no thread can be started for it."""
         if self._is_down:
             raise RuntimeError("the executor has been shut down")
         future: Future[T] = Future()
         with self._growing:
-            grows = not self._idle and self._begun < self._most
-            if grows:
+            if not self._idle and self._begun < self._most:
+                started(Thread(target=self._work, name=f"{self._name}-{self._begun + 1}", daemon=True))
                 self._begun += 1
             elif self._idle:
                 self._idle -= 1
-        self._queue.put((future, fn, args, kwargs))
-        if grows:
-            Thread(target=self._work, name=f"{self._name}-{self._begun}", daemon=True).start()
+            self._queue.put((future, fn, args, kwargs))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
