@@ -17,7 +17,6 @@ from threading import Thread, current_thread
 from typing import Any, ParamSpec, TypeVar
 
 from factstore.concurrency.limits import started, starting_threads
-from factstore.concurrency.locks import CallLock
 from factstore.errors import Unavailable
 
 P = ParamSpec("P")
@@ -29,14 +28,14 @@ class Single:
 
     An exception, such as that of Ctrl-C, may interrupt this call before or after the thread has started. So the thread
     notes itself. If it has not yet, the next call starts another thread, which ends at once if it is the second one.
+    There is no lock: it would keep the frame of an interrupted call, and all objects in it.
     """
 
-    __slots__ = ("_name", "_runs", "_starting")
+    __slots__ = ("_name", "_runs")
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._runs: dict[None, Thread] = {}  # at most one: `setdefault` tests and sets in one step
-        self._starting = CallLock()
 
     @property
     def thread(self) -> Thread | None:
@@ -45,13 +44,10 @@ class Single:
 
     def start(self, run: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """Call a function in the thread, unless it has started. Raises: Unavailable."""
-        if self._runs:
-            return
-        with self._starting:
-            if not self._runs:
-                call = partial(run, *args, **kwargs)
-                thread = started(Thread(target=self.run_here, args=(call,), name=self._name, daemon=True))
-                self._runs.setdefault(None, thread)
+        if not self._runs:
+            call = partial(run, *args, **kwargs)
+            thread = started(Thread(target=self.run_here, args=(call,), name=self._name, daemon=True))
+            self._runs.setdefault(None, thread)
 
     def run_here(self, call: Callable[[], object]) -> None:
         """Call a function in the current thread instead, unless the thread has started."""

@@ -17,11 +17,11 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
+from threading import current_thread
 from time import monotonic
 from typing import Final, cast
 
 from factstore.concurrency.limits import explained, new_loop, starting_threads
-from factstore.concurrency.locks import CallLock
 from factstore.concurrency.threads import Single, in_thread
 from factstore.errors import Closed, FactStoreError, StorageError, Unavailable, UnknownOutcome
 from factstore.storage import Leader, Leadership
@@ -55,9 +55,8 @@ class Client:
         self._report = report
         self._outbox: deque[Sent] = deque()
         self._unanswered: dict[bytes, Sent] = {}  # only the loop thread uses it
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loops: dict[None, asyncio.AbstractEventLoop] = {}  # at most one: `setdefault` tests and sets in one step
         self._running = Single("factstore-client")
-        self._starting = CallLock()
         self._will_flush = False
         self._callbacks = Callbacks()
         self._link: Link | None = None
@@ -77,22 +76,22 @@ class Client:
         if not self._will_flush:
             self._will_flush = True
             self._call(self._flush_soon)
-        if self._is_over:
+        if self._is_over or not self._loops:
             self._end_outbox()  # the thread did it, perhaps before this one was there
 
     def _start(self, sent: Sent) -> None:
         try:
-            with self._starting:
-                if self._loop is None:
-                    self._loop = new_loop()
-                self._running.start(self._run_loop, self._loop)
+            # In one line, so that an exception of a signal handler leaves no loop open.
+            if self._loops.setdefault(None, loop := self._loops.get(None) or new_loop()) is not loop:
+                loop.close()  # another thread was faster
+            self._running.start(self._run_loop, self._loops[None])
         except Unavailable as error:
             sent.end(error)  # it is certain that it was not sent
             raise
 
     def _call(self, call: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop has ended
-            cast(asyncio.AbstractEventLoop, self._loop).call_soon_threadsafe(call)
+        with suppress(RuntimeError, KeyError):  # the loop has ended, or never began
+            self._loops[None].call_soon_threadsafe(call)
 
     def add_pending(self, pending: Pending) -> None:
         """Do the same with a transaction that ends a future."""
@@ -106,20 +105,19 @@ class Client:
     def close(self) -> None:
         """Wait for the outcome of all transactions, and end the thread."""
         self._closing = True  # first: a thread that starts now is seen here, or sees this and ends
+        self._running.run_here(self._end_without_thread)
         thread = self._running.thread
-        if thread is not None:
+        if thread is not None and thread is not current_thread():
             self._call(self._end_if_done)
             thread.join()
             self._callbacks.join()
-        else:
-            self._close_loop()
 
-    def _close_loop(self) -> None:
-        """Close the loop if its thread could not be started."""
-        with self._starting:
-            if self._running.thread is None and self._loop is not None:
-                self._loop.close()
-                self._loop = None
+    def _end_without_thread(self) -> None:
+        """Close the loop, whose thread could not be started; from now on `add` ends each transaction."""
+        self._is_over = True
+        self._end_outbox()
+        for loop in self._loops.values():
+            loop.close()
 
     def after_fork(self, error: Exception) -> None:
         """End, in a forked child, the futures that only a thread of the parent would end."""
@@ -168,7 +166,7 @@ class Client:
 
         The wake-up interrupts the thread that adds the first of perhaps many transactions. It continues in between.
         """
-        cast(asyncio.AbstractEventLoop, self._loop).call_soon(self._flush)
+        self._loops[None].call_soon(self._flush)
 
     def _flush(self) -> None:
         self._will_flush = False
