@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import factstore
 from factstore import quoted
-from overseer.errors import ConfigError
+from overseer.errors import ConfigError, OverseerError
 from overseer.events import Listener
 from overseer.jobs.states import as_keyword, repeated_names
 from overseer.retry import Retry
@@ -110,10 +110,10 @@ class Config:
         # Text is a sequence of letters too, but a text is no list of queues.
         is_list = isinstance(self.queues, Collection) and not isinstance(self.queues, str | bytes | Mapping)
         self._require(self.queues is None or is_list, "queues", "a list of names")
-        for queue in self.queues or ():
-            as_keyword(queue)
+        self._check_names("queues", self.queues or ())
         for name in ("timeouts", "retries"):
             self._require(isinstance(getattr(self, name), Mapping), name, "a table by type")
+            self._check_names(name, getattr(self, name))
             self._require(not repeated_names(getattr(self, name)), name, "a table that names each type once")
         self._require(all(map(_is_time, self.timeouts.values())), "timeouts", f"by type {_TIME}")
         self._require(all(isinstance(retry, Retry) for retry in self.retries.values()), "retries", "by type a Retry")
@@ -127,6 +127,14 @@ class Config:
         self._require(
             port is None or (type(port) is int and 0 <= port < 1 << 16), "metrics_port", "a number from 0 to 65535"
         )
+
+    def _check_names(self, setting: str, names: Iterable[Any]) -> None:
+        for name in names:
+            try:
+                as_keyword(name)
+            except OverseerError as error:
+                text = f"{setting} has a name that is none: {error.message}"
+                raise ConfigError(":job.error/bad-config", text, setting=setting, name=name) from error
 
     def _check_functions(self) -> None:
         is_list = isinstance(self.listeners, Iterable) and not isinstance(self.listeners, str | bytes | Mapping)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from overseer import Config, ConfigError, start
@@ -173,6 +173,15 @@ NAMES = st.sampled_from([*(field.name for field in fields(Config)), "heartbeat",
 )
 
 
+@pytest.mark.parametrize("setting", ["queues", "timeouts"])
+@pytest.mark.parametrize("name", ["", "a b", 7, None])
+def test_a_name_that_is_none_is_an_error_of_its_setting(setting, name):
+    with pytest.raises(ConfigError, match=f"{setting} has a name that is none: expected a name such as mail") as raised:
+        Config(**{setting: [name] if setting == "queues" else {name: 1}})
+    assert raised.value.data["setting"] == setting
+
+
+@example({"timeouts": {"": 0}})
 @given(st.dictionaries(NAMES, VALUES | st.dictionaries(NAMES, VALUES, max_size=3), max_size=3))
 def test_any_mapping_is_either_settings_or_a_config_error(mapping):
     with suppress(ConfigError):
