@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from threading import Event
 from time import monotonic
@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar
 import psycopg
 from psycopg import errors as postgres
 
-from factstore.concurrency.limits import starting_threads
+from factstore.concurrency.calls import Calls
 from factstore.errors import StorageError, Unavailable, UnknownOutcome
 from factstore.storage.patience import Patience
 from factstore.storage.postgres.address import Address
@@ -120,8 +120,7 @@ class Connections:
         self._avoided_until = 0.0  # no replica is asked before this time
         self._writer: Connection | None = None
         self._warnings: list[str] = []  # SQLSTATEs of warnings of the running write
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="factstore-postgres")
-        self._has_thread = False
+        self._thread = Calls("factstore-postgres")
 
     # -- reading
 
@@ -155,7 +154,7 @@ class Connections:
 
     def begin(self, work: Callable[[Connection], T]) -> Future[T]:
         """Start what `write` does. Raises: RuntimeError after `close`."""
-        return self._submitted(self._run, work, self._patience())
+        return self._thread.submit(self._run, work, self._patience())
 
     def repeat(self, work: Callable[[Connection], T]) -> T:
         """Return the result of a write that may be applied twice; it is repeated while its outcome is unknown.
@@ -166,19 +165,11 @@ class Connections:
 
     def start_repeated(self, work: Callable[[Connection], T]) -> Future[T]:
         """Start a write that may be applied twice. Raises: RuntimeError after `close`."""
-        return self._submitted(self._run_repeated, work, self._patience())
+        return self._thread.submit(self._run_repeated, work, self._patience())
 
     def start(self, work: Callable[[Connection], T]) -> Future[T]:
         """Start a write after all earlier ones; it does not wait for a server. Raises: RuntimeError after `close`."""
-        return self._submitted(self._run, work, Patience(0, self._ended))
-
-    def _submitted(self, run: Callable[[Callable[[Connection], T], Patience], T], *arguments: Any) -> Future[T]:
-        if not self._has_thread:
-            # A call that cannot start the thread stays in the queue, and would run later: it must not be a write.
-            with starting_threads():
-                self._thread.submit(int)
-            self._has_thread = True
-        return self._thread.submit(run, *arguments)
+        return self._thread.submit(self._run, work, Patience(0, self._ended))
 
     def _patience(self) -> Patience:
         return Patience(self.patience, self._ended)
@@ -235,9 +226,9 @@ class Connections:
             if connection is not None:
                 connection.close()
 
-        with suppress(RuntimeError):
+        with suppress(RuntimeError, Unavailable):  # it is closed already, or no thread can be started
             self._thread.submit(lambda: last(self._writer)).result()
-        self._thread.shutdown()
+        self._thread.close()
         for pool in (self._primary, self._replica):
             if pool is not None:
                 pool.close()

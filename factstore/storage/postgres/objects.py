@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from importlib import import_module
 from typing import Any, Final, TypeVar
 
+from factstore.concurrency.calls import Calls
 from factstore.concurrency.forks import watch
-from factstore.concurrency.limits import starting_threads
 from factstore.errors import StorageError, Unavailable
 
 T = TypeVar("T")
@@ -39,7 +38,7 @@ class Objects:
 
     def __init__(self) -> None:
         self._buckets: dict[str, Any] = {}
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: Calls | None = None
         self._is_of_parent = False
         watch(self)
 
@@ -87,13 +86,17 @@ class Objects:
     def close(self) -> None:
         """End the threads."""
         if self._threads is not None and not self._is_of_parent:
-            self._threads.shutdown()
+            self._threads.close()
 
     def _all(self, work: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="factstore-objects")
-        with starting_threads():
-            return list(self._threads.map(work, items))
+            self._threads = Calls("factstore-objects", _AT_ONCE)
+        futures = [self._threads.submit(work, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()  # those that have not begun, after an error
 
     def _bucket(self, name: str) -> Any:
         if name not in self._buckets:

@@ -68,7 +68,7 @@ def test_a_write_that_is_still_on_its_way_is_rejected_after_resolve(server: Serv
     try:
         with ThreadPoolExecutor(1) as pool:
             sent = pool.submit(store.append, records(2), expected_t=1)
-            until(lambda: store._connections._thread._work_queue.empty() and not sent.done())
+            until(lambda: store._connections._thread._calls.empty() and not sent.done())
             sleep(0.2)  # the statement is in the buffer of the stopped session now; there is no event for that
             with socket.socket(fileno=os.dup(writer.fileno())) as wire:
                 wire.shutdown(socket.SHUT_RDWR)
