@@ -16,14 +16,14 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import Event, Thread
+from threading import Thread
 from typing import Final
 
 from factstore import log
 from factstore.commit.clock import machine_clock
 from factstore.commit.indexed_schema import schema_of
 from factstore.concurrency.limits import started
-from factstore.concurrency.locks import CallLock
+from factstore.concurrency.locks import CallLock, ring, silent_bell
 from factstore.db.snapshot import Snapshot
 from factstore.errors import Closed, Conflict, Corrupt, FactStoreError
 from factstore.index.build import Built, Watch, build
@@ -241,7 +241,9 @@ class Indexing:
         self._not_before = 0  # rows of novelty up to which another check is not worthwhile
         self._merged = (0, 0)  # datoms merged by the thread, of all that it merges
         self._abandoned = False  # the connection closes without waiting for the thread
-        self._hurry = Event()  # the thread need not wait for a pause
+        self._bell = silent_bell()  # wakes the thread while it waits for a pause
+        self._is_closing = False
+        self.pauses = 1  # how many times PAUSE_SECONDS the thread waits; the one with the least is the first to build
 
     def consider(self, now: Snapshot) -> None:
         """Start indexing if there is enough novelty, or adopt the index of a process that was faster."""
@@ -249,13 +251,13 @@ class Indexing:
         if count < max(LEAST_ROWS, self._not_before) or self._busy.is_taken:
             return
         if self._is_running:
-            self._hurry.set()
+            self._not_before = count + LEAST_ROWS // 8
+            ring(self._bell)
             return
         rows = sum(entry.rows + entry.past_rows for entry in now.index.entries.values())
         enough = min(max(LEAST_ROWS, rows // SHARE), MOST_ROWS)
         if count >= enough:
-            self._not_before = min(2 * enough, MOST_ROWS)
-            self._hurry.clear()
+            self._not_before = count + LEAST_ROWS // 8
             # First assigned: if an exception ends this call in between, `close` still finds the thread.
             self._thread = Thread(target=self._run_in_pause, args=(enough,), name="factstore-index", daemon=True)
             started(self._thread)
@@ -274,23 +276,22 @@ class Indexing:
         """Index when there is a pause between commits, or novelty has grown too large to wait.
 
         Args:
-            enough: rows of novelty; if there are less, another thread has indexed meanwhile.
+            enough: rows of novelty; if there are less, there is a new index already.
         """
-        t, now = -PAUSE_TRANSACTIONS, self._newest()
-        while now.t - t >= PAUSE_TRANSACTIONS and now.novelty.weight < self._not_before:
-            t = now.t
-            if self._hurry.wait(PAUSE_SECONDS):
+        most = min(2 * enough, MOST_ROWS)
+        while enough <= (now := self._newest()).novelty.weight < most and not self._is_closing:
+            if self._bell.acquire(timeout=self.pauses * PAUSE_SECONDS):
+                self._run(builds=False)
+            elif self._newest().t - now.t < PAUSE_TRANSACTIONS:
                 break
-            now = self._newest()
-        if (weight := self._newest().novelty.weight) >= enough and not self._abandoned:
-            self._not_before = weight + LEAST_ROWS // 8
+        if self._newest().novelty.weight >= enough and not self._abandoned:
             self._run()
 
-    def _run(self, watch: Watch | None = None) -> None:
+    def _run(self, watch: Watch | None = None, *, builds: bool = True) -> None:
         if not self._busy.enter_at_once():
             return  # another thread was faster
         try:
-            self._bring_up(wait=False, watch=watch)
+            self._bring_up(wait=False, watch=watch, builds=builds)
         except FactStoreError:
             # Nothing is lost, because the log has all facts; the next commit above the threshold tries again.
             if not self._abandoned:
@@ -312,15 +313,17 @@ class Indexing:
             while not self._storage.read_only and self._bring_up(wait=True).basis_t < upto:
                 continue
 
-    def _bring_up(self, *, wait: bool, watch: Watch | None = None) -> Index:
+    def _bring_up(self, *, wait: bool, watch: Watch | None = None, builds: bool = True) -> Index:
         """Build an index of the newest database, or adopt a newer one; return the newest known index."""
         now = self._newest()
         index = newest_index(self._storage, now.index)
-        if index.version == now.index.version and now.t > index.basis_t and self._may_build(now, wait):
+        is_behind = index.version == now.index.version and now.t > index.basis_t
+        if builds and is_behind and self._may_build(now, wait):
             index = self._published(now, watch or self._note)
         if index.version > now.index.version:
             self._adopt(index)
             self._not_before = 0
+            ring(self._bell)  # there may be nothing more to wait for
             if not self._storage.read_only:
                 collect(self._storage)
         return self._newest().index
@@ -351,7 +354,8 @@ class Indexing:
             progress: called with the numbers of datoms that are merged, and of all.
         """
         self._abandoned = not wait
-        self._hurry.set()
+        self._is_closing = True
+        ring(self._bell)
         thread = self._thread
         try:
             while thread is not None and thread.is_alive():

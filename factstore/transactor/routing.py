@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _SETTLE_SECONDS: Final = 10.0  # how long an interrupted call waits for the answer
 _LEAST_PATIENCE: Final = 0.5  # seconds in the queue of the transactor, where other transactions always are
+_PAUSES: Final = 10  # the transactor has an index in its first pause, and with it the writer lock for a moment
 _FOR_EVER: Final = float("inf")
 
 
@@ -54,6 +55,7 @@ class RoutingCommitter(Committer):
         self._leadership = storage.leadership
         self._client = Client(storage.leadership, storage.description, partial(LateReport, self))
         self._txids = count(int.from_bytes(os.urandom(10)) << 48)  # an index of them grows at one end
+        self._indexing.pauses = _PAUSES
         self._patience = _FOR_EVER if busy_timeout is None else max(busy_timeout, _LEAST_PATIENCE)
 
     def transact(self, tx_data: Any) -> TxReport:

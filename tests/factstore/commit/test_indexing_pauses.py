@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -100,8 +103,19 @@ def test_an_index_that_a_caller_waits_for_needs_no_pause(conn: factstore.Connect
     commit_until(conn, ENOUGH)
     t = conn.db().basis_t
     conn._committer.index()
-    assert indexed_t(conn) == t
-    conn.transact([{":n": 1}])
-    conn._committer._indexing._hurry.set()
     thread_of(conn).join(LONG)
-    assert (thread_of(conn).is_alive(), indexed_t(conn)) == (False, t)  # there was too little to index
+    assert (thread_of(conn).is_alive(), indexed_t(conn)) == (False, t)
+
+
+def test_a_process_that_waits_for_a_pause_adopts_the_index_of_a_faster_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_pause(monkeypatch)
+    with factstore.connect(str(tmp_path / "s.facts"), sync="none") as conn:
+        conn.transact(SCHEMA)
+        commit_until(conn, ENOUGH)
+        t = conn.db().basis_t
+        code = "import sys, factstore; conn = factstore.connect(sys.argv[1]); conn._committer.index()"
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "s.facts")], check=True)
+        for n in range(ENOUGH // 8):
+            conn.transact_async([{":n": n}]).result(LONG)
+        thread_of(conn).join(LONG)
+        assert (thread_of(conn).is_alive(), indexed_t(conn)) == (False, t)
