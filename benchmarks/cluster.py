@@ -41,7 +41,7 @@ from typing import Any, NamedTuple, TypeAlias
 import factstore
 from benchmarks.groupcommit import group_committer, inserted, submitting, submitting_tasks
 from benchmarks.harness import Row, save, show
-from factstore.commit.indexing import LEAST_ROWS, newest_root
+from factstore.commit.indexing import enough, newest_root
 from factstore.datom import t_of
 from factstore.storage import open_storage
 from tests.factstore.transactor.running import Transactor, transactor
@@ -234,7 +234,7 @@ def speed(*, standby: bool, are_tasks: bool, seconds: float, samples: int) -> No
 def wait_for_index(uri: str) -> None:
     """Wait until the transactor has indexed what it indexes in a pause, so that it does not disturb the other side."""
     with closing(open_storage(uri)) as storage:
-        while (storage.head() - newest_root(storage).basis_t) * FACTS >= LEAST_ROWS:
+        while (storage.head() - (root := newest_root(storage)).basis_t) * FACTS >= enough(root):
             time.sleep(0.05)
 
 

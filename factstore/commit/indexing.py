@@ -223,6 +223,12 @@ def collect(storage: Storage) -> int:
         return storage.delete_blocks([name for name in storage.block_ids() if name not in needed])
 
 
+def enough(index: Index) -> int:
+    """Return how much novelty there must be, in rows, before it is merged into an index."""
+    rows = sum(entry.rows + entry.past_rows for entry in index.entries.values())
+    return min(max(LEAST_ROWS, rows // SHARE), MOST_ROWS)
+
+
 class Indexing:
     """Decides when to index, and indexes on its own thread."""
 
@@ -254,12 +260,11 @@ class Indexing:
             self._not_before = count + LEAST_ROWS // 8
             ring(self._bell)
             return
-        rows = sum(entry.rows + entry.past_rows for entry in now.index.entries.values())
-        enough = min(max(LEAST_ROWS, rows // SHARE), MOST_ROWS)
-        if count >= enough:
+        least = enough(now.index)
+        if count >= least:
             self._not_before = count + LEAST_ROWS // 8
             # First assigned: if an exception ends this call in between, `close` still finds the thread.
-            self._thread = Thread(target=self._run_in_pause, args=(enough,), name="factstore-index", daemon=True)
+            self._thread = Thread(target=self._run_in_pause, args=(least,), name="factstore-index", daemon=True)
             started(self._thread)
 
     @property
@@ -272,19 +277,19 @@ class Indexing:
         if thread is not None and thread.is_alive() and self._newest().novelty.weight >= PATIENCE:
             thread.join()
 
-    def _run_in_pause(self, enough: int) -> None:
+    def _run_in_pause(self, least: int) -> None:
         """Index when there is a pause between commits, or novelty has grown too large to wait.
 
         Args:
-            enough: rows of novelty; if there are less, there is a new index already.
+            least: rows of novelty; if there are less, there is a new index already.
         """
-        most = min(2 * enough, MOST_ROWS)
-        while enough <= (now := self._newest()).novelty.weight < most and not self._is_closing:
+        most = min(2 * least, MOST_ROWS)
+        while least <= (now := self._newest()).novelty.weight < most and not self._is_closing:
             if self._bell.acquire(timeout=self.pauses * PAUSE_SECONDS):
                 self._run(builds=False)
             elif self._newest().t - now.t < PAUSE_TRANSACTIONS:
                 break
-        if self._newest().novelty.weight >= enough and not self._abandoned:
+        if self._newest().novelty.weight >= least and not self._abandoned:
             self._run()
 
     def _run(self, watch: Watch | None = None, *, builds: bool = True) -> None:
