@@ -226,8 +226,7 @@ def speed(*, standby: bool, are_tasks: bool, seconds: float, samples: int) -> No
                     wait_for_index(uri)
                     theirs = measured(bare, clients, lasts)
                     taken.append((mine, theirs, inserted(where, [body] * clients, 1.0)))
-                about = f"{clients}{' for 20 s' if lasts == LONG else ''}"
-                rows.append(compared(taken, about, clients, standby=standby, are_tasks=are_tasks))
+                rows.append(compared(taken, clients, lasts, standby=standby, are_tasks=are_tasks))
     save("cluster", rows)
 
 
@@ -239,13 +238,13 @@ def wait_for_index(uri: str) -> None:
 
 
 def compared(
-    taken: list[tuple[Figures, Figures, float]], about: str, clients: int, *, standby: bool, are_tasks: bool
+    taken: list[tuple[Figures, Figures, float]], clients: int, seconds: float, *, standby: bool, are_tasks: bool
 ) -> Row:
     """Return the medians of the samples as a row, and print it."""
     ours, bare = (Figures(*map(median, zip(*side, strict=True))) for side in list(zip(*taken, strict=True))[:2])
     kind, where = "coroutines" if are_tasks else "threads", "synchronous standby" if standby else "no standby"
     row = Row(
-        name=f"clients: {about} {kind}, {where}",
+        name=f"clients: {clients} {kind}{' for 20 s' if seconds == LONG else ''}, {where}",
         ours=ours.rate,
         baseline=bare.rate,
         baseline_name="bare group committer",
