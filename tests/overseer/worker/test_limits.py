@@ -99,7 +99,8 @@ def has_no_thread_for_another_handler(folder: Path) -> None:
         with pytest.raises(ExecutorFailed, match="ulimit -u"):
             Worker(conn, handlers, executor="threads", concurrency=2, listeners=[listen]).run(until_idle=True)
         threading.stack_size(0)
-        assert statuses(conn) == {FINISHED, UNSTARTED}
+        # The first job is finished if its handler ended before the worker gave its jobs back; no job is lost.
+        assert UNSTARTED in statuses(conn) <= {FINISHED, UNSTARTED}
         succeeds(conn, handlers)
 
 
