@@ -48,7 +48,7 @@ class CommitTurn(CallLock):
         """Return the error for a call whose timeout has passed."""
         message = (
             f"another thread of this process has been in a commit for more than {self.timeout} seconds;"
-            " nothing was committed"
+            " this call has changed nothing"
         )
         return StoreBusy(
             ":db.error/store-busy", message, pid=os.getpid(), host=gethostname(), since=None, doing="a transaction"

@@ -1,4 +1,4 @@
-"""Indexing: the process that first has enough novelty merges it into the index, in the background.
+"""Indexing: the process that first has enough novelty merges it into the index, in the background, in a pause.
 
     reader      holds the root that it reads
     builder     sets its mark, builds, and publishes if the root that was the newest when it began still is
@@ -249,7 +249,7 @@ class Indexing:
         self._abandoned = False  # the connection closes without waiting for the thread
         self._bell = silent_bell()  # wakes the thread while it waits for a pause
         self._is_closing = False
-        self.pauses = 1  # how many times PAUSE_SECONDS the thread waits; the one with the least is the first to build
+        self.pauses = 1  # the length of a pause in PAUSE_SECONDS; the process with the shortest one builds first
 
     def consider(self, now: Snapshot) -> None:
         """Start indexing if there is enough novelty, or adopt the index of a process that was faster."""

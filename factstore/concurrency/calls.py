@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread, current_thread
 from typing import Any, TypeAlias, TypeVar
@@ -47,16 +46,21 @@ class Calls:
     def submit(self, call: Callable[..., T], *arguments: Any) -> Future[T]:
         """Call a function in a thread. Raises: RuntimeError after `close`; Unavailable, if no thread can be started."""
         if not self._is_closed and len(self._threads) < self._most:
-            # Before the next lines: if there can be no thread, there is no call either.
-            with suppress(*((Unavailable,) if self._threads else ())):
-                needs = (self._calls, self._threads, self._most)
-                started(Thread(target=_run, args=needs, name=self._name, daemon=True))
+            self._start()  # before the next lines: if there can be no thread, there is no call either
         future: Future[T] = Future()
         self._calls.put((future, call, arguments))
         # After the call: it may have come after the None of `close`, where no thread makes it.
         if self._is_closed and future.cancel():
             raise RuntimeError(f"no calls are made by {self._name} after it was closed")
         return future
+
+    def _start(self) -> None:
+        needs = (self._calls, self._threads, self._most)
+        try:
+            started(Thread(target=_run, args=needs, name=self._name, daemon=True))
+        except Unavailable:
+            if not self._threads:
+                raise
 
     def close(self) -> None:
         """Wait for the calls that run, and end the threads after those that were submitted."""
@@ -73,12 +77,13 @@ def _run(calls: _Queue, threads: list[Thread], most: int) -> None:
     if threads.index(current_thread()) >= most:
         return  # an exception or another thread came between the start of a thread and its registration
     while (call := calls.get()) is not None:
-        _make(*call)
+        end_with(*call)
         del call  # its objects may be large, and the next call may come much later
     calls.put(None)
 
 
-def _make(future: Future[Any], call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def end_with(future: Future[Any], call: Callable[..., Any], arguments: tuple[Any, ...] = ()) -> None:
+    """Make a call, unless its future was cancelled, and end the future with the outcome."""
     if not future.set_running_or_notify_cancel():
         return
     try:

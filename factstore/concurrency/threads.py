@@ -14,8 +14,9 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from functools import partial
 from threading import Thread, current_thread
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
+from factstore.concurrency.calls import end_with
 from factstore.concurrency.limits import started, starting_threads
 from factstore.errors import Unavailable
 
@@ -66,19 +67,9 @@ async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwar
     call = partial(copy_context().run, function, *args, **kwargs)
     try:
         with starting_threads():
-            asyncio.get_running_loop().run_in_executor(None, _make, made, call)
+            asyncio.get_running_loop().run_in_executor(None, end_with, made, call)
     except Unavailable:
         if made.cancel():
             raise
         # A thread that was busy has begun the call meanwhile.
     return await asyncio.wrap_future(made)
-
-
-def _make(made: Future[Any], call: Callable[[], Any]) -> None:
-    if made.set_running_or_notify_cancel():
-        try:
-            value = call()
-        except BaseException as error:
-            made.set_exception(error)
-        else:
-            made.set_result(value)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _SETTLE_SECONDS: Final = 10.0  # how long an interrupted call waits for the answer
 _LEAST_PATIENCE: Final = 0.5  # seconds in the queue of the transactor, where other transactions always are
-_PAUSES: Final = 10  # the transactor has an index in its first pause, and with it the writer lock for a moment
+_PAUSES: Final = 10  # a client waits for a longer pause than the transactor, which so is the first to build an index
 _FOR_EVER: Final = float("inf")
 
 

@@ -133,7 +133,7 @@ class Config:
             try:
                 as_keyword(name)
             except OverseerError as error:
-                text = f"{setting} has a name that is none: {error.message}"
+                text = f"{setting} has an invalid name: {error.message}"
                 raise ConfigError(":job.error/bad-config", text, setting=setting, name=name) from error
 
     def _check_functions(self) -> None:

@@ -175,8 +175,8 @@ NAMES = st.sampled_from([*(field.name for field in fields(Config)), "heartbeat",
 
 @pytest.mark.parametrize("setting", ["queues", "timeouts"])
 @pytest.mark.parametrize("name", ["", "a b", 7, None])
-def test_a_name_that_is_none_is_an_error_of_its_setting(setting, name):
-    with pytest.raises(ConfigError, match=f"{setting} has a name that is none: expected a name such as mail") as raised:
+def test_an_invalid_name_is_an_error_of_its_setting(setting, name):
+    with pytest.raises(ConfigError, match=f"{setting} has an invalid name: expected a name such as mail") as raised:
         Config(**{setting: [name] if setting == "queues" else {name: 1}})
     assert raised.value.data["setting"] == setting
 
