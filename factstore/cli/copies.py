@@ -16,9 +16,11 @@ from factstore.cli.commands import EXIT_DAMAGED, EXIT_REFUSED, EXIT_UNAVAILABLE,
 from factstore.cli.options import STORE, opened
 from factstore.cli.output import progress
 from factstore.storage import new_store, open_storage, shown
+from factstore.upkeep.dump_files import os_errors_as_unavailable
 from factstore.upkeep.whole_files import making
 
 _STANDARD = "-"  # as the name of a file: standard input or output
+_GZIP = b"\x1f\x8b"  # the first bytes of a compressed file
 
 
 @click.command()
@@ -60,7 +62,7 @@ def dump(store: str, path: str, upto: int | None, only: tuple[str, ...], without
 @STORE
 def undump(path: str, store: str) -> None:
     """Create a new store from a dump, identical to the dumped one; from standard input if FILE is -."""
-    with _read(path) as file, _new(store) as unfinished, closing(open_storage(unfinished)) as storage:
+    with _new(store) as unfinished, closing(open_storage(unfinished)) as storage, _read(path) as file:
         manifest = dumps.undump(file, storage)
         maintain.rebuild(storage)
     click.echo(f"{shown(store)} holds {manifest.transactions:,} transactions, {manifest.datoms:,} datoms")
@@ -73,7 +75,7 @@ def undump(path: str, store: str) -> None:
 @click.option("--to", "upto", type=int, default=None, help="The last t.")
 def replay(path: str, store: str, start: int | None, upto: int | None) -> None:
     """Transact the contents of a dump on top of a store; its entities get new ids. FILE can be -, standard input."""
-    with _read(path) as file, opened(store, read_only=False) as conn:
+    with opened(store, read_only=False) as conn, _read(path) as file:
         replayed = dumps.replay(conn, file, start=start, upto=upto)
     left_out = f", {replayed.left_out:,} left out: they refer to unknown entities" if replayed.left_out else ""
     click.echo(f"{replayed.transactions:,} transactions, {replayed.datoms:,} datoms{left_out}")
@@ -99,8 +101,10 @@ def _read(path: str) -> Iterator[str]:
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "standard-input")
-        with file.open("wb") as spool:
+        begin = sys.stdin.buffer.read(len(_GZIP))
+        file = Path(folder, "standard-input.gz" if begin == _GZIP else "standard-input")
+        with os_errors_as_unavailable(file), file.open("wb") as spool:
+            spool.write(begin)
             shutil.copyfileobj(sys.stdin.buffer, spool)
         yield str(file)
 

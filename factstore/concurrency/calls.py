@@ -10,6 +10,7 @@ Law: never more calls run at the same time than there may be threads; with one, 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
@@ -21,6 +22,8 @@ from factstore.concurrency.limits import started
 from factstore.errors import Unavailable
 
 T = TypeVar("T")
+
+logger = logging.getLogger("factstore")
 
 _Call: TypeAlias = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
 _Queue: TypeAlias = SimpleQueue[_Call | None]  # None ends a thread, which puts it back for the next one
@@ -38,7 +41,7 @@ class Calls:
         """
         self._name = name
         self._most = threads
-        self._threads: list[Thread] = []  # each adds itself
+        self._threads: dict[Thread, None] = {}  # each adds itself, if `submit` has not
         self._calls: _Queue = SimpleQueue()
         self._is_closed = False
         finalize(self, self._calls.put, None).atexit = False
@@ -57,7 +60,8 @@ class Calls:
     def _start(self) -> None:
         needs = (self._calls, self._threads, self._most)
         try:
-            started(Thread(target=_run, args=needs, name=self._name, daemon=True))
+            thread = started(Thread(target=_run, args=needs, name=self._name, daemon=True))
+            self._threads.setdefault(thread)  # for a `close` that comes before the thread runs
         except Unavailable:
             if not self._threads:
                 raise
@@ -66,18 +70,21 @@ class Calls:
         """Wait for the calls that run, and end the threads after those that were submitted."""
         self._is_closed = True  # before the next line, see `submit`
         self._calls.put(None)
-        for thread in self._threads[: self._most]:
+        for thread in tuple(self._threads)[: self._most]:
             if thread is not current_thread():
                 thread.join()
 
 
-def _run(calls: _Queue, threads: list[Thread], most: int) -> None:
+def _run(calls: _Queue, threads: dict[Thread, None], most: int) -> None:
     """Make calls until there is a None. It has no reference to its `Calls`, so that those can be dropped."""
-    threads.append(current_thread())
-    if threads.index(current_thread()) >= most:
+    threads.setdefault(current_thread())
+    if current_thread() not in tuple(threads)[:most]:
         return  # an exception or another thread came between the start of a thread and its registration
     while (call := calls.get()) is not None:
-        end_with(*call)
+        try:
+            end_with(*call)
+        except BaseException:  # of a callback of the future: later calls are made anyway
+            logger.exception("a callback of a call failed")
         del call  # its objects may be large, and the next call may come much later
     calls.put(None)
 

@@ -83,6 +83,32 @@ def test_a_call_that_is_submitted_beside_close_is_made_or_refused() -> None:
         closer.join(LONG)
 
 
+def test_close_waits_for_a_call_whose_thread_has_just_been_started() -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(1000):
+            calls = Calls("test")
+            future = calls.submit(lambda: sum(range(10_000)))
+            calls.close()
+            assert future.done()
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_calls_are_made_after_a_callback_that_raises_any_exception(caplog: pytest.LogCaptureFixture) -> None:
+    calls, may_end = Calls("test"), threading.Event()
+
+    def leave(_future: Future[Any]) -> None:
+        raise SystemExit
+
+    calls.submit(may_end.wait, LONG).add_done_callback(leave)
+    may_end.set()
+    assert calls.submit(lambda: 2).result(LONG) == 2
+    calls.close()
+    assert "a callback of a call failed" in caplog.text
+
+
 def test_an_interrupted_start_leaves_one_thread_at_most() -> None:
     """The executor of the standard library starts another one, and two calls run at the same time."""
     calls = Calls("interrupted")

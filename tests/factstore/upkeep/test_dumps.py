@@ -337,6 +337,10 @@ def test_a_dump_goes_to_standard_output_and_comes_from_standard_input(tmp_path: 
     with factstore.connect("b.facts") as conn:
         assert whole == told(conn)
     assert 0 == runner.invoke(main, ["replay", "-", "--store", "b.facts"], input=dumped.stdout_bytes).exit_code
+    packed = runner.invoke(main, ["undump", "-", "--store", "d.facts"], input=gzip.compress(dumped.stdout_bytes))
+    assert 0 == packed.exit_code, packed.output
+    again = runner.invoke(main, ["undump", "-", "--store", "d.facts"], input="not read, because the target exists")
+    assert (1, True) == (again.exit_code, "d.facts" in again.stderr)
     cut = runner.invoke(main, ["undump", "-", "--store", "c.facts"], input=dumped.stdout_bytes[:-9])
     assert (4, False) == (cut.exit_code, Path("c.facts").exists())
     assert "standard-input is no whole dump" in cut.stderr
